@@ -7,11 +7,16 @@
     detections = detector("photo.jpg")
 
 Names are imported on first use: `import ghost_deploy` loads no vendor package.
+
+OpenVINO's Python package reports every import of itself to an analytics service, from a forked
+process and over the network. In a process that imports ghost_deploy first, it does not.
 """
 
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ghost_deploy._version import __version__
@@ -25,6 +30,9 @@ if TYPE_CHECKING:
     from ghost_deploy.frame import Frame
     from ghost_deploy.runtimes import Runtime
     from ghost_deploy.spec import HeadSpec, InputSpec, ModelSpec, Thresholds
+
+# `openvino` has its own stub for a missing `openvino_telemetry`; None makes it missing.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 _HOME = {
     "Bundle": "bundle",
@@ -73,3 +81,18 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return list(__all__)
+
+
+class _Package(ModuleType):
+    """Keeps `ghost_deploy.export` the function.
+
+    Importing the sub-package of the same name would put the sub-package in its place; it stays
+    reachable as `from ghost_deploy.export import ...`.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOME and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

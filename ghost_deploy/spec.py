@@ -225,7 +225,7 @@ class ModelSpec(_Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True):
         self._require(self.schema == SCHEMA, f"this version reads schema {SCHEMA}", self.schema)
         count = len(self.class_names)
         self._require(1 <= count <= _MAX_CLASSES, f"1 to {_MAX_CLASSES} class names", count)
-        aligned = self.input.stride % max(self.head.strides) == 0
+        aligned = all(self.input.stride % stride == 0 for stride in self.head.strides)
         self._require(aligned, "input.stride must be a multiple of every head stride", self.head)
 
     @property

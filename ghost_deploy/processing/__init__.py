@@ -1,1 +1,31 @@
+"""The one pre- and post-processing of every runtime, validation and calibration included.
 
+NumPy and OpenCV only: an edge box that runs a model needs nothing else from here.
+"""
+
+from __future__ import annotations
+
+from ghost_deploy.errors import MissingExtraError
+
+try:
+    import cv2  # noqa: F401
+except ImportError as error:
+    raise MissingExtraError(
+        f"OpenCV's Python module 'cv2' cannot be imported ({error})",
+        fix="Install it with: pip install opencv-python-headless "
+        "(on a Jetson: sudo apt install python3-opencv)",
+    ) from error
+
+from ghost_deploy.processing.images import as_bgr, list_images, read_image
+from ghost_deploy.processing.letterbox import Letterbox
+from ghost_deploy.processing.postprocess import Postprocessor
+from ghost_deploy.processing.tensor import Preprocessor
+
+__all__ = [
+    "Letterbox",
+    "Postprocessor",
+    "Preprocessor",
+    "as_bgr",
+    "list_images",
+    "read_image",
+]

@@ -7,12 +7,13 @@ an edge box needs only the vendor package it uses.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from ghost_deploy.errors import UsageError
+from ghost_deploy.errors import NotYetError, UsageError
 from ghost_deploy.runtimes.base import (
     Device,
     Probe,
@@ -41,25 +42,34 @@ __all__ = [
 class Row:
     """A backend: where it lives, what it opens and what brings it.
 
-    `module` has two functions, `open_model(path, options) -> Runtime`
-    and `probe() -> Probe`; nothing of the vendor is imported at its top level except in those.
+    `module` has two functions, `open_model(path, options) -> Runtime` and `probe() -> Probe`;
+    it imports its vendor's package only inside them.
 
     Attributes:
         name: as the user types it.
         module: our module.
-        formats: artefact formats that it opens.
+        package: the vendor's Python package.
+        extra: the pip extra that brings that package.
+        format: artefact format that it opens.
+        suffixes: file name endings of that format.
         precisions: for each artefact precision, the precisions it can be run in, default first.
-        extra: the pip extra that brings the vendor package.
+        devices: kinds of device that it may have, as in `RuntimeOptions.device`.
     """
 
     name: str
     module: str
-    formats: tuple[str, ...]
-    precisions: dict[str, tuple[str, ...]]
+    package: str
     extra: str
+    format: str
+    suffixes: tuple[str, ...]
+    precisions: dict[str, tuple[str, ...]]
+    devices: tuple[str, ...]
 
+    @property
+    def installed(self) -> bool:
+        """Whether the vendor's package is on this machine; it is not imported to know."""
+        return importlib.util.find_spec(self.package) is not None
 
-_SAME: dict[str, tuple[str, ...]] = {"fp32": ("fp32",), "fp16": ("fp16",), "int8": ("int8",)}
 
 RUNTIMES: dict[str, Row] = {
     row.name: row
@@ -67,34 +77,39 @@ RUNTIMES: dict[str, Row] = {
         Row(
             name="openvino",
             module="ghost_deploy.runtimes.ov",
-            formats=("openvino",),
-            precisions={"fp32": ("fp32", "bf16"), "fp16": ("fp16",), "int8": ("int8",)},
+            package="openvino",
             extra="openvino",
+            format="openvino",
+            suffixes=(".xml",),
+            precisions={"fp32": ("fp32", "bf16"), "fp16": ("fp16",), "int8": ("int8",)},
+            devices=("cpu", "gpu", "npu"),
         ),
         Row(
             name="ort",
             module="ghost_deploy.runtimes.ort",
-            formats=("onnx",),
-            precisions=_SAME,
+            package="onnxruntime",
             extra="onnxruntime",
+            format="onnx",
+            suffixes=(".onnx",),
+            precisions={"fp32": ("fp32",), "fp16": ("fp16",), "int8": ("int8",)},
+            devices=("cpu", "cuda", "gpu"),
         ),
         Row(
             name="eager",
             module="ghost_deploy.runtimes.eager",
-            formats=("checkpoint",),
-            precisions={"fp32": ("fp32",)},
+            package="torch",
             extra="export",
-        ),
-        Row(
-            name="fake",
-            module="ghost_deploy.runtimes.fake",
-            formats=("fake",),
-            precisions=_SAME,
-            extra="",
+            format="checkpoint",
+            suffixes=(".pt", ".safetensors"),
+            precisions={"fp32": ("fp32",)},
+            devices=("cpu", "cuda", "gpu"),
         ),
     )
 }
-"""All backends. Order is preference: `auto` takes the first that is installed and has a file."""
+"""All backends that open files. Order is preference: `auto` takes the first that is installed,
+knows the device and has a file. `FakeRuntime` opens none, so it has no row."""
+
+_ANNOUNCED = ("trt",)
 
 
 def runtime_row(name: str) -> Row:
@@ -102,13 +117,14 @@ def runtime_row(name: str) -> Row:
 
     Raises:
         UsageError: there is none; the message lists those that there are.
+        NotYetError: it is announced but not built yet.
     """
-    try:
+    if name in RUNTIMES:
         return RUNTIMES[name]
-    except KeyError:
-        raise UsageError(
-            f"there is no runtime {name!r}", expected=", ".join(RUNTIMES), fix="Name one of those"
-        ) from None
+    known = ", ".join(RUNTIMES)
+    if name in _ANNOUNCED:
+        raise NotYetError(f"the runtime {name!r} is not in this version yet", fix=f"Use {known}")
+    raise UsageError(f"there is no runtime {name!r}", expected=known, fix="Name one of those")
 
 
 def open_file(name: str, path: Path, options: RuntimeOptions | None = None) -> Runtime:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,12 +13,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ghost_deploy.errors import BackendError, ShapeError
+from ghost_deploy.errors import BackendError, ShapeError, UsageError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = ["Device", "Probe", "Runtime", "RuntimeInfo", "RuntimeOptions", "TensorSpec"]
+
+_DEVICE = re.compile(r"cpu|gpu|npu|cuda(:\d+)?|dla:\d+")
+_PRECISIONS = ("", "fp32", "fp16", "bf16", "int8")
 
 
 @dataclass(frozen=True)
@@ -46,12 +50,17 @@ class RuntimeOptions:
 
     Attributes:
         device: `cpu`, `cuda`, `cuda:N`, `gpu`, `npu` or `dla:N`.
-        precision: arithmetic that the graph is to be computed in: `fp32`, `fp16`, `bf16`, `int8`;
-            an empty string means the precision of the file.
+        precision: what the run is to be called: the artefact's `fp32`, `fp16` or `int8`, or
+            `bf16` for an fp32 file computed in bfloat16. An empty string means the file's own,
+            with bfloat16 off.
         threads: CPU threads; 0 lets the backend choose.
-        hint: whether the backend is tuned for one request at a time or for many in flight.
+        hint: `latency` tunes for one request at a time, `throughput` for several models or
+            streams that share the cores.
         allow_fallback: accept another device or precision than the one asked for.
         cache_dir: where compiled models may be kept between runs; None keeps none.
+
+    Raises:
+        UsageError: a device, precision, hint or thread count that does not exist.
     """
 
     device: str = "cpu"
@@ -60,6 +69,39 @@ class RuntimeOptions:
     hint: Literal["latency", "throughput"] = "latency"
     allow_fallback: bool = False
     cache_dir: Path | None = None
+
+    def __post_init__(self) -> None:
+        checks = (
+            (
+                _DEVICE.fullmatch(self.device),
+                "device",
+                self.device,
+                "cpu, cuda[:N], gpu, npu, dla:N",
+            ),
+            (
+                self.precision in _PRECISIONS,
+                "precision",
+                self.precision,
+                ", ".join(_PRECISIONS[1:]),
+            ),
+            (self.hint in ("latency", "throughput"), "hint", self.hint, "latency, throughput"),
+            (self.threads >= 0, "number of threads", self.threads, "0 or more"),
+        )
+        for ok, what, got, expected in checks:
+            if not ok:
+                raise UsageError(
+                    f"there is no such {what}", got=got, expected=expected, fix="Name one of those"
+                )
+
+    @property
+    def device_kind(self) -> str:
+        """The device without its number, e.g. `cuda`."""
+        return self.device.partition(":")[0]
+
+    @property
+    def device_index(self) -> int:
+        """The number of the device; 0 where none was given."""
+        return int(self.device.partition(":")[2] or 0)
 
 
 @dataclass(frozen=True)
@@ -70,8 +112,11 @@ class RuntimeInfo:
         runtime: name in the runtimes table, e.g. `ort`.
         version: of the vendor's package.
         device: the device obtained, in the words of `RuntimeOptions.device`.
-        precision: the precision label of the run: the file's, or `bf16`.
-        compute: element type of the arithmetic where the backend tells, e.g. `f32`.
+        precision: the precision label of the run, as in `RuntimeOptions.precision`; empty when
+            a bare file was opened without saying which it is.
+        compute: element type of the floating-point arithmetic where the backend tells, e.g.
+            `f32`. An fp16 file on a CPU that has no fp16 arithmetic is stored in fp16, computed
+            in `f32`.
         threads: CPU threads in use; 0 when the backend does not tell.
         notes: anything a user should know, e.g. an allowed fallback.
     """
@@ -137,13 +182,18 @@ class Runtime(ABC):
             ShapeError: a feed is missing, unknown, or of the wrong shape or dtype.
             BackendError: the backend failed, or the runtime is closed.
         """
-        if self._closed:
-            raise BackendError(
-                f"the {self.info.runtime} runtime is closed",
-                fix="Open it again: a closed runtime cannot run",
-            )
+        self._check_open()
         self._check(feeds)
         return self._run(feeds)
+
+    def metadata(self) -> dict[str, str]:
+        """The text that travels inside the model file, by key; empty when it carries none.
+
+        Raises:
+            BackendError: the file cannot be read any more, or the runtime is closed.
+        """
+        self._check_open()
+        return self._metadata()
 
     def close(self) -> None:
         """Free what the backend holds. Calling it again does nothing."""
@@ -158,6 +208,17 @@ class Runtime(ABC):
     @abstractmethod
     def _close(self) -> None:
         """Free what the backend holds; called once."""
+
+    def _metadata(self) -> dict[str, str]:
+        """`metadata` of an open runtime."""
+        return {}
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise BackendError(
+                f"the {self.info.runtime} runtime is closed",
+                fix="Open it again: a closed runtime cannot run",
+            )
 
     def _check(self, feeds: Mapping[str, NDArray[Any]]) -> None:
         names = {spec.name for spec in self.inputs}

@@ -1,0 +1,60 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Many small models on few cores: worker processes, each with one compute thread, finish sooner
+# than one process whose libraries all spin for the same cores.
+WORKERS ?= 2
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
+
+.PHONY: help demo test test-full check format bench clean
+
+help:
+	@echo 'make demo MODEL=best.pt IMAGES=folder [OUT=out/demo]'
+	@echo '                  install, then inspect, export, prove and run that checkpoint'
+	@echo 'make test         install, then the test suite (under 12 minutes on two cores)'
+	@echo 'make test-full    everything, slow tests too'
+	@echo 'make check        ruff, mypy --strict, the import table and the size budget'
+	@echo 'make bench MODEL=best.pt IMAGES=folder   the figures of benchmarks/'
+
+$(VENV)/.user: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install -q -c constraints.txt -e '.[export,onnxruntime,openvino,stream]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install -q -c constraints.txt -e '.[dev]'
+	@touch $@ $(VENV)/.user
+
+OUT ?= out/demo
+demo: $(VENV)/.user
+	@test -n '$(MODEL)' -a -n '$(IMAGES)' || { \
+	  echo 'usage: make demo MODEL=best.pt IMAGES=folder-of-pictures [OUT=out/demo]'; exit 2; }
+	$(BIN)/ghost-deploy inspect '$(MODEL)'
+	$(BIN)/ghost-deploy export '$(MODEL)' -o '$(OUT)/bundle' --images '$(IMAGES)' --overwrite
+	$(BIN)/ghost-deploy infer '$(OUT)/bundle' '$(IMAGES)' -o '$(OUT)/pictures' --jsonl '$(OUT)/detections.jsonl'
+
+test: $(VENV)/.dev
+	$(PYTEST) -m 'not slow'
+
+test-full: $(VENV)/.dev
+	$(PYTEST)
+
+check: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q -p no:cacheprovider tests/test_imports.py tests/test_budget.py
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.dev
+	@test -n '$(MODEL)' -a -n '$(IMAGES)' || { echo 'usage: make bench MODEL=best.pt IMAGES=folder'; exit 2; }
+	$(BIN)/python -m benchmarks.end_to_end '$(MODEL)' '$(IMAGES)'
+
+clean:
+	rm -rf out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

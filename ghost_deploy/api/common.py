@@ -1,0 +1,59 @@
+"""What the functions of the Python interface share."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from ghost_deploy.bundle import DOCUMENT
+from ghost_deploy.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from ghost_deploy.checkpoints.load import Loaded
+
+__all__ = [
+    "AnyPath",
+    "Images",
+    "Progress",
+    "find_images",
+    "is_bundle",
+    "load_checkpoint",
+    "require",
+]
+
+AnyPath: TypeAlias = "str | os.PathLike[str]"
+Images: TypeAlias = "AnyPath | Sequence[AnyPath] | None"
+Progress: TypeAlias = Callable[[str, int, int], None]
+"""Called with what is being done, how many steps of it are done, and how many there are."""
+
+
+def load_checkpoint(checkpoint: AnyPath, modules: Sequence[AnyPath]) -> Loaded:
+    """The checkpoint, ready for use, or an error that says what torch is needed for."""
+    require("torch", "export")
+    from ghost_deploy.checkpoints.load import load_checkpoint
+
+    return load_checkpoint(checkpoint, modules=[Path(module) for module in modules])
+
+
+def find_images(images: Images) -> list[Path] | None:
+    """The image files that `images` means; None where it is None."""
+    if images is None:
+        return None
+    from ghost_deploy.processing import list_images
+
+    sources = [images] if isinstance(images, str | os.PathLike) else images
+    return [path for source in sources for path in list_images(source)]
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether `path` can only mean a bundle: a folder, or the document in one."""
+    return path.is_dir() or path.name == DOCUMENT
+
+
+def require(package: str, extra: str) -> None:
+    """Raise MissingExtraError unless `package` is installed; it is not imported to know."""
+    if importlib.util.find_spec(package) is None:
+        raise MissingExtraError.for_extra(package, extra)

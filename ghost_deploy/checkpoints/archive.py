@@ -1,0 +1,206 @@
+"""The zip archive of a checkpoint: checked as a whole before anything in it is believed.
+
+torch writes one folder with `data.pkl`, one member `data/KEY` for each tensor storage, all stored
+without compression. Two readers may disagree about an archive with two members of one name, or
+about names that differ in case only; such an archive is refused. Every checksum is verified.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import struct
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ghost_deploy.checkpoints.files import ZIP_MAGIC
+from ghost_deploy.checkpoints.limits import MAX_MEMBERS, MAX_PICKLE_BYTES
+from ghost_deploy.errors import CheckpointError, CorruptCheckpointError, UnsafeCheckpointError
+
+__all__ = ["Archive", "open_archive"]
+
+_LOCAL_HEADER = struct.Struct("<4s5H3L2H")
+_AGAIN = "Copy or download the file again"
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A checked archive.
+
+    Attributes:
+        name: of the file, without its folder.
+        sha256: of the file.
+        pickle: the content of `data.pkl`.
+        storages: the raw bytes of each tensor storage, views of the file that was read.
+    """
+
+    name: str
+    sha256: str
+    pickle: bytes
+    storages: Mapping[str, memoryview]
+
+    @property
+    def storage_bytes(self) -> int:
+        """Size of all storages together."""
+        return sum(view.nbytes for view in self.storages.values())
+
+
+def open_archive(name: str, data: bytes) -> Archive:
+    """Check the archive and find its parts.
+
+    Args:
+        name: of the file, for error messages.
+        data: the whole file.
+
+    Raises:
+        CorruptCheckpointError: truncated, damaged, or another kind of archive.
+        UnsafeCheckpointError: readers would disagree about it, or it would unpack to more than
+            the file has.
+    """
+    infos = _directory(name, data)
+    _check_names(name, infos)
+    members = {info.filename: _member(name, data, info) for info in infos if not info.is_dir()}
+    if sum(view.nbytes for view in members.values()) > len(data):
+        raise UnsafeCheckpointError(
+            f"{name} has members that share their bytes", fix="Get it from a source you trust"
+        )
+    folder = _folder(name, members)
+    _check_byte_order(name, members.get(f"{folder}/byteorder"))
+    pickle = members[f"{folder}/data.pkl"]
+    if pickle.nbytes > MAX_PICKLE_BYTES:
+        raise UnsafeCheckpointError(
+            f"{name} has an absurdly large data.pkl",
+            got=f"{pickle.nbytes} bytes",
+            expected=f"at most {MAX_PICKLE_BYTES}",
+            fix="No detector needs that: get it from a source you trust",
+        )
+    prefix = f"{folder}/data/"
+    return Archive(
+        name=name,
+        sha256=hashlib.sha256(data).hexdigest(),
+        pickle=bytes(pickle),
+        storages={
+            path[len(prefix) :]: view for path, view in members.items() if path.startswith(prefix)
+        },
+    )
+
+
+def _directory(name: str, data: bytes) -> list[zipfile.ZipInfo]:
+    if not data.startswith(ZIP_MAGIC):
+        raise CorruptCheckpointError(f"{name} is not a zip archive", fix=_AGAIN)
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            infos = archive.infolist()
+    # All that zipfile is known to let out on damaged directories; it documents only the first.
+    except (
+        zipfile.BadZipFile,
+        NotImplementedError,
+        OSError,
+        OverflowError,
+        ValueError,
+        struct.error,
+    ) as error:
+        raise CorruptCheckpointError(
+            f"{name} is truncated or damaged", got=str(error), fix=_AGAIN
+        ) from error
+    if len(infos) > MAX_MEMBERS:
+        raise UnsafeCheckpointError(
+            f"{name} has absurdly many members",
+            got=len(infos),
+            expected=f"at most {MAX_MEMBERS}",
+            fix="No detector needs that: get it from a source you trust",
+        )
+    return infos
+
+
+def _check_names(name: str, infos: list[zipfile.ZipInfo]) -> None:
+    seen: dict[str, str] = {}
+    for info in infos:
+        # zipfile cuts a name at a NUL; another reader may not.
+        if "\0" in info.orig_filename:
+            raise _ambiguous(name, f"a name with a NUL ({info.filename!r})")
+        twin = seen.setdefault(info.filename.casefold(), info.filename)
+        if twin != info.filename:
+            raise _ambiguous(name, f"{twin!r} and {info.filename!r}")
+    if len(seen) != len(infos):
+        raise _ambiguous(name, "two members of one name")
+
+
+def _ambiguous(name: str, got: str) -> UnsafeCheckpointError:
+    return UnsafeCheckpointError(
+        f"{name} is an archive that two programs would read differently",
+        got=got,
+        fix="Get it again from a source you trust",
+    )
+
+
+def _member(name: str, data: bytes, info: zipfile.ZipInfo) -> memoryview:
+    """The bytes of a member, after its header and its checksum were verified."""
+    start = info.header_offset + _LOCAL_HEADER.size
+    if info.header_offset < 0 or start > len(data):
+        raise _damaged(name, info, "its header lies outside the file")
+    header = _LOCAL_HEADER.unpack_from(data, info.header_offset)
+    signature, _, flags, method, *_, name_size, extra_size = header
+    if signature != ZIP_MAGIC:
+        raise _damaged(name, info, "its header is not where the directory says")
+    if flags & 1 or info.flag_bits & 1:
+        raise _damaged(name, info, "it is encrypted")
+    if method or info.compress_type or info.compress_size != info.file_size:
+        raise CorruptCheckpointError(
+            f"{name} was compressed after it was written",
+            got=f"member {info.filename!r}",
+            expected="members stored as torch.save writes them",
+            fix="Use the original file",
+        )
+    raw_name = data[start : start + name_size]
+    start += name_size + extra_size
+    view = memoryview(data)[start : start + info.file_size]
+    encoding = "utf-8" if info.flag_bits & 0x800 else "cp437"
+    if raw_name != info.orig_filename.encode(encoding, "replace"):
+        raise _ambiguous(name, f"{info.filename!r} and {raw_name!r}")
+    if view.nbytes != info.file_size:
+        raise _damaged(name, info, "it is cut off")
+    if zlib.crc32(view) != info.CRC:
+        raise _damaged(name, info, "its checksum is wrong")
+    return view
+
+
+def _damaged(name: str, info: zipfile.ZipInfo, why: str) -> CorruptCheckpointError:
+    return CorruptCheckpointError(f"{name} is damaged: member {info.filename!r}: {why}", fix=_AGAIN)
+
+
+def _folder(name: str, members: Mapping[str, memoryview]) -> str:
+    """The one top folder of the archive."""
+    folders = {path.partition("/")[0] for path in members}
+    pickles = [path for path in members if path.count("/") == 1 and path.endswith("/data.pkl")]
+    if any("/code/" in path or path.endswith("/constants.pkl") for path in members):
+        raise CheckpointError(
+            f"{name} is a TorchScript archive: compiled code, without the original modules",
+            fix="Give the .pt file of the training that it was exported from",
+        )
+    if len(pickles) == 1 and len(folders) == 1:
+        return folders.pop()
+    inner = [path for path in members if path.endswith((".pt", ".pth"))]
+    if inner:
+        raise CorruptCheckpointError(
+            f"{name} is a zip archive that contains {inner[0]!r}", fix="Unpack it, and give that"
+        )
+    raise CorruptCheckpointError(
+        f"{name} is a zip archive but not a checkpoint",
+        got=f"{len(pickles)} data.pkl in {len(folders)} top folders",
+        expected="one folder with one data.pkl",
+        fix="Give the trained .pt file, e.g. runs/detect/train/weights/best.pt",
+    )
+
+
+def _check_byte_order(name: str, member: memoryview | None) -> None:
+    # torch before 2.1 did not write the member, and wrote the machine's order: little, in practice.
+    if member is not None and bytes(member) != b"little":
+        raise CorruptCheckpointError(
+            f"{name} was written in another byte order",
+            got=bytes(member[:16]).decode("ascii", "replace"),
+            expected="little",
+            fix="Save it again on a little-endian machine, such as any x86 or ARM computer",
+        )

@@ -1,0 +1,205 @@
+"""From a checkpoint file to a network, its description and where it came from."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from ghost_deploy.bundle import Source
+from ghost_deploy.checkpoints.archive import Archive, open_archive
+from ghost_deploy.checkpoints.cost import gflops_of
+from ghost_deploy.checkpoints.facts import Facts, class_names_of, structure_notes
+from ghost_deploy.checkpoints.files import ZIP_MAGIC, is_safetensors, read_file, reject_foreign
+from ghost_deploy.checkpoints.module_tree import TreeReader
+from ghost_deploy.checkpoints.native import read_native
+from ghost_deploy.checkpoints.pickle_reader import read_pickle
+from ghost_deploy.checkpoints.plain import PlainReader
+from ghost_deploy.checkpoints.policy import check_calls
+from ghost_deploy.checkpoints.tensors import TensorTable
+from ghost_deploy.checkpoints.ultralytics import check_task, find_network, read_facts
+from ghost_deploy.checkpoints.user_modules import UserModules, load_user_modules
+from ghost_deploy.errors import StructureError, UsageError
+from ghost_deploy.models.build import build
+from ghost_deploy.models.graph import DetectionNet
+from ghost_deploy.spec import HeadSpec, InputSpec, ModelSpec
+
+__all__ = ["Loaded", "load_checkpoint", "load_data"]
+
+_DEFAULT_SIDE = 640
+_LARGEST_SIDE = 8192
+# Networks may halve the image more often than their head's strides say; Ultralytics, too, makes
+# every input a multiple of at least this.
+_SMALLEST_STRIDE = 32
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A checkpoint, ready for use.
+
+    Attributes:
+        net: float32, in eval mode, without gradients.
+        spec: what its numbers mean.
+        source: where it came from.
+    """
+
+    net: DetectionNet
+    spec: ModelSpec
+    source: Source
+
+
+def load_checkpoint(
+    path: str | os.PathLike[str],
+    *,
+    modules: Sequence[Path] = (),
+    size_hw: tuple[int, int] | None = None,
+) -> Loaded:
+    """Load an Ultralytics `.pt` or our own `.safetensors`; no code of the file is run.
+
+    Args:
+        path: of the checkpoint.
+        modules: Python files with further module definitions. They are run.
+        size_hw: input size in pixels; by default what the network was trained at, rounded up to
+            a multiple of the stride.
+
+    Raises:
+        CheckpointError: and the errors below it, see `ghost_deploy.errors`.
+        UsageError: `size_hw` is no multiple of the stride, or a file of `modules` fails.
+    """
+    loaded = load_data(Path(path).name, read_file(path), load_user_modules(modules))
+    return loaded if size_hw is None else _resized(loaded, size_hw)
+
+
+def load_data(name: str, data: bytes, user: UserModules) -> Loaded:
+    """As `load_checkpoint`, for a file that was read already."""
+    if data.startswith(ZIP_MAGIC):
+        return _load_ultralytics(open_archive(name, data), user)
+    if not is_safetensors(data):
+        reject_foreign(name, data)
+    return _load_native(name, data, user)
+
+
+def _load_ultralytics(archive: Archive, user: UserModules) -> Loaded:
+    where = archive.name
+    pickle = read_pickle(archive.pickle, where)
+    check_calls(pickle.calls, where)
+    found = find_network(pickle.root, where)
+    check_task(found, where)
+    plain = PlainReader(where)
+    facts = read_facts(found, where, plain)
+    tensors = TensorTable(archive)
+    tree = TreeReader(where, tensors, plain).read(found.record)
+    net = build(tree, tensors, extra=user.classes)
+    _check_count(len(facts.class_names), net, where)
+    facts = replace(facts, warnings=(*facts.warnings, *structure_notes(tree), *_net_notes(net)))
+    return Loaded(
+        net=net,
+        spec=_spec(net, facts, archive),
+        source=Source(
+            file=where,
+            sha256=archive.sha256,
+            trained_with=facts.trained_with,
+            trained_at=facts.trained_at,
+            metrics=dict(facts.metrics),
+            class_paths=net.origins,
+            modules=dict(user.files),
+            warnings=facts.warnings,
+        ),
+    )
+
+
+def _load_native(name: str, data: bytes, user: UserModules) -> Loaded:
+    native = read_native(name, data)
+    net = build(native.tree, native.tensors, extra=user.classes)
+    _check_count(len(class_names_of(native.spec.class_names, name)), net, name)
+    net.check(native.spec.input.size_hw)
+    head = _head_spec(net)
+    if head != native.spec.head:
+        raise StructureError(
+            f"{name} describes another head than it has",
+            got=head,
+            expected=native.spec.head,
+            fix="Convert the original checkpoint again",
+        )
+    digest = hashlib.sha256(data).hexdigest()
+    old = native.source
+    origin = f"converted from {old.file}, sha256 {old.sha256[:16]}..."
+    source = msgspec.structs.replace(
+        old,
+        file=name,
+        sha256=digest,
+        modules={**old.modules, **user.files},
+        warnings=(*old.warnings, origin),
+    )
+    return Loaded(net, msgspec.structs.replace(native.spec, source_sha256=digest), source)
+
+
+def _check_count(names: int, net: DetectionNet, where: str) -> None:
+    if names != net.nc:
+        raise StructureError(
+            f"{where} has {names} class names",
+            expected=f"{net.nc}, one for each class channel of its head",
+            fix="Set model.names in the environment that trained it, and save the model again",
+        )
+
+
+def _net_notes(net: DetectionNet) -> tuple[str, ...]:
+    """What was found while building, and which branch of a head with two is used."""
+    if not net.head.has_one2one:
+        return net.notes
+    choice = (
+        "the head has two branches: one2many with NMS is used, as Ultralytics does since 8.4.142"
+        if net.branch == "one2many"
+        else "the head has only its one2one branch, which needs no NMS: the file was saved fused"
+    )
+    return (*net.notes, choice)
+
+
+def _head_spec(net: DetectionNet) -> HeadSpec:
+    return HeadSpec(
+        decoder="dfl" if net.branch == "one2many" else "one2one",
+        strides=net.strides,
+        reg_max=net.head.reg_max,
+        branch=net.branch,
+    )
+
+
+def _spec(net: DetectionNet, facts: Facts, archive: Archive) -> ModelSpec:
+    head = _head_spec(net)
+    stride = max(_SMALLEST_STRIDE, *head.strides)
+    wanted = facts.image_size_hw or (_DEFAULT_SIDE, _DEFAULT_SIDE)
+    height, width = (min(-(-side // stride) * stride, _LARGEST_SIDE) for side in wanted)
+    net.check((height, width))
+    return ModelSpec(
+        name=Path(archive.name).stem,
+        family=facts.family,
+        class_names=facts.class_names,
+        input=InputSpec(size_hw=(height, width), stride=stride),
+        head=head,
+        parameters=sum(weights.numel() for weights in net.parameters()),
+        gflops=gflops_of(net, (height, width)),
+        trained_with=facts.trained_with,
+        source_sha256=archive.sha256,
+    )
+
+
+def _resized(loaded: Loaded, size_hw: tuple[int, int]) -> Loaded:
+    stride = loaded.spec.input.stride
+    if any(not 0 < side <= _LARGEST_SIDE or side % stride for side in size_hw):
+        raise UsageError(
+            "the input size does not fit the network",
+            got=f"{size_hw[0]} x {size_hw[1]}",
+            expected=f"multiples of {stride} up to {_LARGEST_SIDE}",
+            fix="Choose another --imgsz",
+        )
+    loaded.net.check(size_hw)
+    spec = msgspec.structs.replace(
+        loaded.spec,
+        input=InputSpec(size_hw=size_hw, stride=stride),
+        gflops=gflops_of(loaded.net, size_hw),
+    )
+    return replace(loaded, spec=spec)

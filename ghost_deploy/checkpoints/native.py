@@ -1,0 +1,229 @@
+"""Our own checkpoint form: a safetensors file with the network's tree and spec in its header.
+
+No pickle is in it, so any program may read it. The header's metadata has one JSON text with the
+`ModelSpec`, the `Source` and the tree of modules. It is one, because safetensors writes several
+in random order and equal networks should give equal files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from ghost_deploy.bundle import Source
+from ghost_deploy.checkpoints.limits import MAX_DEPTH, MAX_JSON_BYTES, MAX_MODULES
+from ghost_deploy.errors import CheckpointError, CorruptCheckpointError
+from ghost_deploy.models.tree import ModuleNode, TensorInfo
+from ghost_deploy.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ghost_deploy.models.graph import DetectionNet
+
+__all__ = ["Native", "is_native", "read_native", "save_native"]
+
+_KEY = "ghost_deploy.checkpoint"
+_SCHEMA = 1
+_AGAIN = "Copy the file again, or convert the original checkpoint again"
+
+
+class _Node(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """A `ModuleNode` as JSON; tensors by their key, shape and type being in the file anyway."""
+
+    class_path: str
+    attributes: dict[str, Any] = {}
+    parameters: dict[str, str] = {}
+    buffers: dict[str, str] = {}
+    children: dict[str, _Node] = {}
+
+
+class _Document(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """All of the file but the tensors."""
+
+    schema: int
+    spec: ModelSpec
+    source: Source
+    tree: _Node
+
+    def __post_init__(self) -> None:
+        if self.schema != _SCHEMA:
+            raise ValueError(f"this version reads checkpoint schema {_SCHEMA}, got {self.schema}")
+
+
+class Native(msgspec.Struct, frozen=True):
+    """What a file of our own form holds."""
+
+    tree: ModuleNode
+    tensors: dict[str, Any]
+    spec: ModelSpec
+    source: Source
+
+
+def is_native(data: bytes) -> bool:
+    """Whether a safetensors file is one of ours."""
+    with contextlib.suppress(msgspec.DecodeError, RecursionError):
+        return _KEY in _metadata(data)
+    return False
+
+
+def save_native(
+    path: str | os.PathLike[str],
+    net: DetectionNet,
+    spec: ModelSpec,
+    source: Source,
+    dtype: Literal["float16", "float32"] = "float32",
+) -> None:
+    """Write a network in our own form, whole or not at all.
+
+    Args:
+        path: of the file to write; an existing file is replaced.
+        net: the network.
+        spec: its description.
+        source: where its weights came from.
+        dtype: of the floating point tensors in the file. float16 loses nothing for weights that
+            came from a float16 checkpoint.
+
+    Raises:
+        CheckpointError: a weight exceeds float16, or the disk refuses.
+        StructureError: a module of the user holds what is no plain data.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    from ghost_deploy.models.node import to_node
+
+    tree, tensors = to_node(net)
+    stored = {
+        key: tensor.to(getattr(torch, dtype)) if tensor.is_floating_point() else tensor
+        for key, tensor in tensors.items()
+    }
+    for key, tensor in stored.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise CheckpointError(f"{key} does not fit {dtype}", fix="Save it as float32 instead")
+    document = _Document(schema=_SCHEMA, spec=spec, source=source, tree=_to_json(tree))
+    metadata = {_KEY: msgspec.json.encode(document).decode()}
+    contiguous = {key: tensor.contiguous() for key, tensor in stored.items()}
+    _write(Path(path), lambda name: save_file(contiguous, name, metadata))
+
+
+def read_native(name: str, data: bytes) -> Native:
+    """Read a file of our own form.
+
+    Args:
+        name: of the file, for error messages.
+        data: its content.
+
+    Raises:
+        CorruptCheckpointError: damaged, or a safetensors file of another origin.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        metadata = _metadata(data)
+        if _KEY not in metadata:
+            raise CorruptCheckpointError(
+                f"{name} has weights but not the network they belong to",
+                expected="a safetensors file that ghost-deploy wrote",
+                fix="Give the .pt file of the training",
+            )
+        document = msgspec.json.decode(metadata[_KEY], type=_Document)
+        tensors = load(data)
+        tree = _Reader(name, tensors).tree(document.tree)
+    # RecursionError: JSON that is nested beyond all measure. The rest is what the readers document.
+    except (msgspec.MsgspecError, SafetensorError, KeyError, RecursionError) as error:
+        raise CorruptCheckpointError(
+            f"{name} is damaged, or from another version", got=f"{error!s:.200}", fix=_AGAIN
+        ) from error
+    return Native(tree=tree, tensors=tensors, spec=document.spec, source=document.source)
+
+
+def _metadata(data: bytes) -> dict[str, str]:
+    size = min(int.from_bytes(data[:8], "little"), MAX_JSON_BYTES)
+
+    class Header(msgspec.Struct):
+        metadata: dict[str, str] = msgspec.field(name="__metadata__", default={})
+
+    return msgspec.json.decode(data[8 : 8 + size], type=Header).metadata
+
+
+def _to_json(node: ModuleNode) -> _Node:
+    return _Node(
+        class_path=node.class_path,
+        attributes=dict(node.attributes),
+        parameters={name: info.key for name, info in node.parameters.items()},
+        buffers={name: info.key for name, info in node.buffers.items()},
+        children={name: _to_json(child) for name, child in node.children.items()},
+    )
+
+
+class _Reader:
+    """Makes the tree again and sees that it and the tensors belong together."""
+
+    def __init__(self, name: str, tensors: Mapping[str, Tensor]) -> None:
+        self._name = name
+        self._tensors = tensors
+        self._used: set[str] = set()
+        self._modules = 0
+
+    def tree(self, root: _Node) -> ModuleNode:
+        """The tree of `root`, after every tensor was found to have its place."""
+        node = self._node(root, 0)
+        if spare := sorted(set(self._tensors) - self._used):
+            raise self._wrong(f"tensor {spare[0]!r} belongs to no module")
+        return node
+
+    def _node(self, node: _Node, depth: int) -> ModuleNode:
+        self._modules += 1
+        if depth > MAX_DEPTH or self._modules > MAX_MODULES:
+            raise self._wrong("too many modules, or nested too deeply")
+        return ModuleNode(
+            class_path=node.class_path,
+            attributes=node.attributes,
+            parameters={name: self._info(key) for name, key in node.parameters.items()},
+            buffers={name: self._info(key) for name, key in node.buffers.items()},
+            children={name: self._node(child, depth + 1) for name, child in node.children.items()},
+        )
+
+    def _info(self, key: str) -> TensorInfo:
+        tensor = self._tensors.get(key)
+        if tensor is None:
+            raise self._wrong(f"tensor {key!r:.80} is missing")
+        self._used.add(key)
+        return TensorInfo(key, str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape))
+
+    def _wrong(self, what: str) -> CorruptCheckpointError:
+        return CorruptCheckpointError(f"{self._name} is damaged", got=what, fix=_AGAIN)
+
+
+def _write(target: Path, write: Callable[[str], None]) -> None:
+    """Write beside the target and rename, so that no half of a file is ever seen."""
+    from safetensors import SafetensorError
+
+    try:
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
+        os.close(handle)
+        try:
+            write(name)
+            with open(name, "rb") as file:
+                os.fsync(file.fileno())
+            # mkstemp makes a file for the owner alone.
+            os.chmod(name, 0o644)
+            os.replace(name, target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(name)
+            raise
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"cannot write {target}",
+            got=getattr(error, "strerror", None) or str(error),
+            fix="Free some space, or choose a folder that you may write to",
+        ) from error

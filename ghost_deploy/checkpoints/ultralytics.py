@@ -1,0 +1,218 @@
+"""The top level of an Ultralytics checkpoint: which network it holds, and what it says of it.
+
+While training, the file has `ema` (the averaged network, which is the one to use), `optimizer`
+and more; afterwards `model` alone. Training arguments and `git` hold paths and addresses of the
+training machine: only the image size and the task are taken from them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ghost_deploy.checkpoints.facts import (
+    Facts,
+    class_names_of,
+    family_of,
+    image_size_of,
+    metrics_of,
+)
+from ghost_deploy.checkpoints.module_tree import is_module, state_of
+from ghost_deploy.checkpoints.plain import NotPlainError, PlainReader
+from ghost_deploy.checkpoints.records import Call, describe, pairs_of
+from ghost_deploy.checkpoints.tensors import is_tensor
+from ghost_deploy.errors import CheckpointError, StructureError, UnknownClassError
+from ghost_deploy.models.tree import Attribute
+
+__all__ = ["Found", "check_task", "find_network", "module_classes", "read_facts"]
+
+KNOWN_VERSION = (8, 4)
+"""Ultralytics' newest minor version that this release was tested with."""
+
+_TASK_OF_CLASS = {
+    "ClassificationModel": "classify",
+    "Classify": "classify",
+    "OBB": "obb",
+    "OBBModel": "obb",
+    "Pose": "pose",
+    "PoseModel": "pose",
+    "RTDETRDecoder": "RT-DETR",
+    "RTDETRDetectionModel": "RT-DETR",
+    "Segment": "segment",
+    "SegmentationModel": "segment",
+    "WorldDetect": "open-vocabulary (World)",
+    "WorldModel": "open-vocabulary (World)",
+    "YOLOEModel": "open-vocabulary (YOLOE)",
+}
+
+
+@dataclass(frozen=True)
+class Found:
+    """The network of a file.
+
+    Attributes:
+        record: of the network. origin: the key under which it was, or `file`.
+        document: the rest of the top level.
+    """
+
+    record: Call
+    origin: str
+    document: dict[str, Any]
+
+
+def find_network(root: Any, where: str) -> Found:
+    """The network to use: the averaged one if there is one.
+
+    Raises:
+        StructureError: there is none; the error says what there is.
+    """
+    if is_module(root):
+        return Found(root, "file", {})
+    pairs = pairs_of(root)
+    document = {key: value for key, value in pairs or () if isinstance(key, str)}
+    for key in ("ema", "model"):
+        if is_module(document.get(key)):
+            return Found(document[key], key, document)
+    values = [*document.values(), *(pairs_of(document.get("model")) or ())]
+    only_tensors = any(
+        is_tensor(value[1] if isinstance(value, tuple) else value) for value in values
+    )
+    raise StructureError(
+        f"{where} holds no network",
+        got="weights alone (a state_dict)" if only_tensors else _summary(root, document),
+        expected="a pickled model under 'ema' or 'model', as Ultralytics writes it",
+        fix="Give the best.pt or last.pt of the training",
+    )
+
+
+def _summary(root: Any, document: dict[str, Any]) -> str:
+    if not document:
+        return describe(root)
+    return ", ".join(f"{key[:40]}: {describe(value)}" for key, value in [*document.items()][:6])
+
+
+def check_task(found: Found, where: str) -> None:
+    """See that the network is a detector of a supported kind.
+
+    Raises:
+        UnknownClassError: a model of the YOLOv5, v7 or v9 repositories.
+        CheckpointError: another task, which the error names, or fake quantisation.
+    """
+    target = found.record.target
+    if target.module in ("models.yolo", "models.experimental"):
+        raise UnknownClassError(
+            f"{where} is a model of the YOLOv5, YOLOv7 or YOLOv9 repository, not of Ultralytics'",
+            got=target.path,
+            fix="Train with the ultralytics package, e.g. from yolov8n-ghost.yaml",
+            class_paths=(target.path,),
+        )
+    names = [path.rpartition(".")[2] for path in module_classes(found)]
+    recorded = [bag.get("task") for bag in _arguments(found)] + [state_of(found.record).get("task")]
+    tasks = [_TASK_OF_CLASS[name] for name in names if name in _TASK_OF_CLASS]
+    tasks += [task for task in recorded if isinstance(task, str) and task != "detect"]
+    if tasks:
+        raise CheckpointError(
+            f"{where} is a model for another task",
+            got=f"{tasks[0]:.40}",
+            expected="detect",
+            fix="Only detectors can be deployed",
+        )
+    if found.document.get("modelopt") is not None:
+        raise CheckpointError(
+            f"{where} was trained with fake quantisation (modelopt)",
+            fix="Give the float checkpoint from before the quantisation",
+        )
+
+
+def module_classes(found: Found) -> Counter[str]:
+    """How many modules of each class path a network has, shared ones once; never recurses."""
+    seen: set[int] = set()
+    counts: Counter[str] = Counter()
+    queue: list[Any] = [found.record]
+    for value in queue:
+        if is_module(value) and id(value) not in seen:
+            seen.add(id(value))
+            counts[value.target.path] += 1
+            queue.extend(child for _, child in pairs_of(value.state["_modules"]) or ())
+    return counts
+
+
+def read_facts(found: Found, where: str, plain: PlainReader) -> Facts:
+    """Names, size, version and metrics.
+
+    Raises:
+        StructureError: the class names are unusable.
+        UnsafeCheckpointError: a part that is read is absurdly large.
+    """
+    state = state_of(found.record)
+    yaml = _plain_dict(state.get("yaml"), plain)
+    names = [path.rpartition(".")[2] for path in module_classes(found)]
+    family, scale = family_of(_text(yaml.get("yaml_file")), _text(yaml.get("scale")), names)
+    size = next(
+        filter(None, (image_size_of(_plain(bag.get("imgsz"), plain)) for bag in _arguments(found))),
+        None,
+    )
+    version = _text(found.document.get("version"))
+    metrics = metrics_of(_plain_dict(found.document.get("train_metrics"), plain))
+    class_names = state.get("names", found.document.get("names"))
+    pairs = pairs_of(class_names)
+    return Facts(
+        family=family,
+        scale=scale,
+        class_names=class_names_of(class_names if pairs is None else dict(pairs), where),
+        image_size_hw=size,
+        trained_with=f"ultralytics {version}" if version else "",
+        trained_at=_text(found.document.get("date")),
+        metrics=metrics,
+        warnings=tuple(_warnings(found, version, size is not None, bool(metrics))),
+    )
+
+
+def _warnings(found: Found, version: str, has_size: bool, has_metrics: bool) -> Iterator[str]:
+    if not version:
+        yield "the file does not say which version of Ultralytics wrote it"
+    elif (numbers := _numbers(version)) and numbers > KNOWN_VERSION:
+        known = ".".join(map(str, KNOWN_VERSION))
+        yield f"written by Ultralytics {version}, newer than what was tested here ({known})"
+    if not has_size:
+        yield "the file does not say at which image size it was trained: 640 is assumed"
+    if not has_metrics:
+        yield "the file records no validation metrics"
+    epoch = found.document.get("epoch")
+    if type(epoch) is int and epoch >= 0 and found.document.get("optimizer") is not None:
+        yield (
+            f"saved during training, after epoch {epoch + 1}; the best.pt of a finished one is "
+            "usually better"
+        )
+
+
+def _arguments(found: Found) -> list[dict[str, Any]]:
+    """The training arguments of the file and of the network, as they are."""
+    bags = [found.document.get("train_args"), state_of(found.record).get("args")]
+    bags = [bag.state if isinstance(bag, Call) else bag for bag in bags]
+    return [bag for bag in bags if isinstance(bag, dict)]
+
+
+def _plain(value: Any, plain: PlainReader) -> Attribute:
+    """Plain data, or None for what is none: it is not part of the network."""
+    try:
+        return plain.read(value)
+    except NotPlainError:
+        return None
+
+
+def _plain_dict(value: Any, plain: PlainReader) -> dict[str, Attribute]:
+    """A dict with those of its values that are plain."""
+    return {str(key): _plain(item, plain) for key, item in pairs_of(value) or ()}
+
+
+def _text(value: Any) -> str:
+    """A short printable text, or an empty one."""
+    return value if isinstance(value, str) and len(value) <= 64 and value.isprintable() else ""
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    parts = version.split(".")[:2]
+    return tuple(int(part) for part in parts if part.isdigit() and len(part) < 6)

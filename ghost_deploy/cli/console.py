@@ -1,0 +1,215 @@
+"""How a command speaks: results on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import IO, Any
+
+from ghost_deploy.errors import GhostDeployError
+
+__all__ = ["Column", "Console", "Progress", "Steps", "separated_output"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table; numbers stand on the right."""
+
+    title: str
+    right: bool = False
+
+
+class Progress:
+    """Counts steps; draws a bar where there is a terminal to draw on."""
+
+    def __init__(self, bar: Any = None, task: Any = None) -> None:
+        self._bar = bar
+        self._task = task
+
+    def reach(self, step: int) -> None:
+        """So many steps of the total are done."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step)
+
+
+class Console:
+    """The two streams of a command.
+
+    Args:
+        out: for results, which a program may read.
+        err: for progress, notes and errors.
+    """
+
+    def __init__(self, out: IO[str], err: IO[str]) -> None:
+        self.out = out
+        self.err = err
+
+    def result(self, text: str) -> None:
+        """A line of the result."""
+        print(text, file=self.out)
+
+    def note(self, text: str) -> None:
+        """A line for the person who watches."""
+        print(text, file=self.err, flush=True)
+
+    def document(self, value: Any) -> None:
+        """`value` as one JSON document: the whole result."""
+        import msgspec
+
+        text = msgspec.json.format(msgspec.json.encode(value), indent=2)
+        print(text.decode(), file=self.out)
+
+    def error(self, error: GhostDeployError) -> None:
+        """What happened and what to do next."""
+        lines = [f"error: {error.what}"]
+        lines += [
+            f"  {label}: {value}"
+            for label, value in (("got", error.got), ("expected", error.expected))
+            if value is not None
+        ]
+        self.note("\n".join([*lines, f"next: {error.fix}"]))
+
+    def unexpected(self, error: Exception) -> None:
+        """An error that nobody foresaw."""
+        self.note(f"error: unexpected {type(error).__name__}: {error}")
+        self.note("next: This is a bug: run it again with --debug and report what it prints")
+
+    def flush(self) -> None:
+        """Write out what is buffered of the result."""
+        self.out.flush()
+
+    def facts(self, rows: Sequence[tuple[str, object]]) -> None:
+        """Names and values, one pair a line, as a result."""
+        width = max((len(name) for name, _ in rows), default=0)
+        for name, value in rows:
+            self.result(f"{name:<{width}}  {value}".rstrip())
+
+    def table(
+        self,
+        columns: Sequence[Column],
+        rows: Sequence[Sequence[str]],
+        *,
+        to: IO[str] | None = None,
+    ) -> None:
+        """A table on `to`, the result by default: ruled on a terminal, plain in a pipe."""
+        stream = self.out if to is None else to
+        if stream.isatty():
+            _rich_table(stream, columns, rows)
+        else:
+            _plain_table(stream, columns, rows)
+
+    @contextlib.contextmanager
+    def progress(self, label: str, total: int) -> Iterator[Progress]:
+        """A bar on standard error while the block runs, if that is a terminal and it pays."""
+        if total < 2 or not self.err.isatty():
+            yield Progress()
+            return
+        from rich.console import Console as RichConsole
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as RichProgress
+
+        columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with RichProgress(*columns, console=RichConsole(file=self.err), transient=True) as bar:
+            yield Progress(bar, bar.add_task(label, total=total))
+
+    @contextlib.contextmanager
+    def steps(self) -> Iterator[Steps]:
+        """Tell on standard error what is done while the block runs, and how long it took."""
+        steps = Steps(self)
+        try:
+            yield steps
+        finally:
+            steps.finish()
+
+
+class Steps:
+    """A progress callback for long work: a line for each step, a bar for counted ones."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._name = ""
+        self._start = 0.0
+        self._bar = Progress()
+        self._stack = contextlib.ExitStack()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """So much of a step is done; `total` is 0 where its length is not known."""
+        name = f"{what.partition(' ')[0]} {total} images" if total else what
+        if name != self._name:
+            self.finish()
+            self._name, self._start = name, time.perf_counter()
+            if total:
+                self._bar = self._stack.enter_context(self._console.progress(name, total))
+        self._bar.reach(done)
+
+    def finish(self) -> None:
+        """The last step is over."""
+        self._stack.close()
+        self._bar = Progress()
+        if self._name:
+            seconds = time.perf_counter() - self._start
+            self._console.note(f"{self._name:<24}{seconds:6.1f} s")
+        self._name = ""
+
+
+@contextlib.contextmanager
+def separated_output() -> Iterator[IO[str]]:
+    """Give the caller standard output for itself; all others who print reach standard error.
+
+    Vendor libraries print from C++ too, so the file descriptor is moved, not only `sys.stdout`.
+    """
+    stdout = sys.stdout
+    stdout.flush()
+    with contextlib.redirect_stdout(sys.stderr):
+        if _descriptor(stdout) != 1:  # already replaced, e.g. by a test: nothing of C++ goes there
+            yield stdout
+            return
+        own = os.dup(1)
+        # A class or file name that the terminal's encoding lacks must not end the run.
+        out = os.fdopen(own, "w", encoding=stdout.encoding, errors="backslashreplace")
+        os.dup2(2, 1)
+        try:
+            yield out
+        finally:
+            os.dup2(own, 1)
+            # Flushed by the caller, who wants to know of failures; here it would hide another.
+            with contextlib.suppress(OSError):
+                out.close()
+
+
+def _descriptor(stream: IO[str]) -> int:
+    try:
+        return stream.fileno()
+    except (AttributeError, io.UnsupportedOperation):
+        return -1
+
+
+def _plain_table(stream: IO[str], columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+    widths = [
+        max([len(column.title), *(len(row[i]) for row in rows)]) for i, column in enumerate(columns)
+    ]
+    for cells in ([column.title for column in columns], *rows):
+        line = "  ".join(
+            cell.rjust(width) if column.right else cell.ljust(width)
+            for cell, width, column in zip(cells, widths, columns, strict=True)
+        )
+        print(line.rstrip(), file=stream)
+
+
+def _rich_table(stream: IO[str], columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+    from rich import box
+    from rich.console import Console as RichConsole
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in columns:
+        table.add_column(column.title, justify="right" if column.right else "left")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))  # Text: a name may hold [brackets]
+    RichConsole(file=stream).print(table)

@@ -1,0 +1,30 @@
+"""Numbers and sizes as a person reads them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ghost_deploy.bundle import Artifact, Bundle
+
+__all__ = ["by", "mebibytes", "plural", "size_of"]
+
+
+def by(size_hw: tuple[int, int]) -> str:
+    """Height and width in pixels, e.g. `480 x 640`."""
+    return f"{size_hw[0]} x {size_hw[1]}"
+
+
+def mebibytes(count: int) -> str:
+    """A number of bytes in MiB."""
+    return f"{count / 2**20:.1f} MiB"
+
+
+def plural(count: int, noun: str) -> str:
+    """The count and the noun, e.g. `1 image`, `2 images`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def size_of(bundle: Bundle, artifact: Artifact) -> int:
+    """Bytes of all files of an artefact."""
+    return sum((bundle.path / name).stat().st_size for name in artifact.files)

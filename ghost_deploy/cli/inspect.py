@@ -1,0 +1,150 @@
+"""`ghost-deploy inspect`: what a checkpoint or a bundle holds."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from ghost_deploy.cli.console import Column, Console
+from ghost_deploy.cli.format import by, mebibytes, size_of
+from ghost_deploy.cli.options import add_json
+
+if TYPE_CHECKING:
+    from ghost_deploy.bundle import Bundle
+    from ghost_deploy.checkpoints.inspect import Inspection
+
+__all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "run"]
+
+DESCRIPTION = """\
+Say what a checkpoint, a bundle or a network of the zoo holds. No code of a checkpoint is run, so
+that a file from a stranger may be looked at. Of a bundle, every file is checked against its hash.
+"""
+EXAMPLES = """\
+examples:
+  ghost-deploy inspect best.pt
+  ghost-deploy inspect out/best --json | jq '.artifacts[].precision'
+  ghost-deploy inspect zoo:yolov8n-ghost
+"""
+
+_MOST_NAMES = 12
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument(
+        "file", metavar="FILE|zoo:NAME|BUNDLE", help="checkpoint, network of the zoo, or bundle"
+    )
+    parser.add_argument(
+        "--modules",
+        metavar="FILE.py",
+        action="append",
+        default=[],
+        help="Python file with classes that the checkpoint names; it is run, so trust it",
+    )
+    add_json(parser)
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    """Look and print."""
+    from ghost_deploy import api
+    from ghost_deploy.bundle import Bundle
+
+    found = api.inspect(args.file, modules=args.modules)
+    if args.json:
+        console.document(found.document if isinstance(found, Bundle) else found)
+    elif isinstance(found, Bundle):
+        _print_bundle(found, console)
+    else:
+        _print_checkpoint(found, console)
+    return 0
+
+
+def _print_checkpoint(found: Inspection, console: Console) -> None:
+    rows = [
+        ("file", f"{found.file} ({mebibytes(found.bytes)})" if found.bytes else found.file),
+        ("sha256", found.sha256),
+        ("family", f"{found.family}{f', scale {found.scale}' if found.scale else ''}"),
+        ("classes", _names(found.class_names)),
+        ("input", f"{by(found.size_hw)} pixels by default" if found.size_hw else ""),
+        ("strides", ", ".join(map(str, found.strides))),
+        ("output", found.decoder),
+        ("parameters", f"{found.parameters:,}" if found.parameters else ""),
+        ("GFLOPs", f"{found.gflops:.2f}" if found.gflops else ""),
+        ("trained", " on ".join(filter(None, (found.trained_with, found.trained_at[:10])))),
+        ("metrics", ", ".join(f"{name} {value:.4g}" for name, value in found.metrics.items())),
+        ("exportable", _targets() if found.exportable else "no"),
+    ]
+    console.facts([(name, value) for name, value in rows if value])
+    if found.classes:
+        console.result("")
+        columns = (Column("module class in the file"), Column("count", right=True), Column("is"))
+        console.table(
+            columns,
+            [[use.path, str(use.count), use.definition or "unknown"] for use in found.classes],
+        )
+    for warning in found.warnings:
+        console.result(f"warning: {warning}")
+    for problem in found.problems:
+        console.result(f"problem: {problem}")
+
+
+def _print_bundle(bundle: Bundle, console: Console) -> None:
+    spec, source = bundle.spec, bundle.document.source
+    rows = [
+        ("bundle", str(bundle.path)),
+        ("model", f"{spec.name} ({spec.family})"),
+        ("classes", _names(spec.class_names)),
+        ("input", _input(bundle)),
+        ("output", spec.head.decoder),
+        ("parameters", f"{spec.parameters:,}" if spec.parameters else ""),
+        ("GFLOPs", f"{spec.gflops:.2f}" if spec.gflops else ""),
+        ("made from", f"{source.file} (sha256 {source.sha256[:12]})"),
+        ("made with", bundle.document.created_with),
+        ("trained", " on ".join(filter(None, (source.trained_with, source.trained_at[:10])))),
+        ("files", "unchanged since they were written"),
+    ]
+    console.facts([(name, value) for name, value in rows if value])
+    console.result("")
+    console.table(
+        (Column("artefact"), Column("file"), Column("size", right=True), Column("made from")),
+        [
+            [a.id, a.path, mebibytes(size_of(bundle, a)), f"sha256 {a.parent[:12]}"]
+            for a in bundle.artifacts
+        ],
+    )
+    console.result("")
+    _print_evidence(bundle, console)
+
+
+def _print_evidence(bundle: Bundle, console: Console) -> None:
+    evidence = bundle.document.evidence
+    if "parity" in evidence:
+        from ghost_deploy.cli.parity_table import print_parity
+        from ghost_deploy.validate.result import ParityReport
+
+        print_parity(
+            ParityReport.from_document(evidence["parity"], where=str(bundle.path)), console
+        )
+    missing = [kind for kind in ("parity", "accuracy", "latency") if kind not in evidence]
+    if missing:
+        console.result(f"no evidence of: {', '.join(missing)}")
+
+
+def _input(bundle: Bundle) -> str:
+    spec = bundle.spec.input
+    if not spec.dynamic:
+        return f"{by(spec.size_hw)} pixels, batch {spec.batch[0]}"
+    sizes = f"{by(spec.min_hw)} to {by(spec.max_hw)}"
+    return f"{by(spec.size_hw)} pixels ({sizes}), batch {spec.batch[0]} to {spec.batch[1]}"
+
+
+def _targets() -> str:
+    from ghost_deploy.export.plan import TARGETS
+
+    return "yes, as " + ", ".join(target.id for target in TARGETS if target.packages)
+
+
+def _names(class_names: tuple[str, ...]) -> str:
+    shown = ", ".join(class_names[:_MOST_NAMES])
+    more = len(class_names) - _MOST_NAMES
+    return f"{len(class_names)}: {shown}{f', and {more} more' if more > 0 else ''}"

@@ -1,0 +1,179 @@
+"""The command `ghost-deploy`: its table of commands, its exit codes, its manners with errors.
+
+Only the module of the chosen command is imported, so that `--help` costs nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import sys
+import traceback
+from collections.abc import Collection, Sequence
+from typing import Protocol, cast
+
+from ghost_deploy._version import __version__
+from ghost_deploy.cli.console import Console, separated_output
+from ghost_deploy.errors import GhostDeployError
+
+__all__ = ["COMMANDS", "build_parser", "main"]
+
+COMMANDS = {
+    "inspect": "say what a checkpoint or a bundle holds, without running it",
+    "export": "make a bundle of a checkpoint, and prove it",
+    "build": "make a TensorRT engine on the device (not yet)",
+    "calibrate": "add INT8 to a bundle (not yet)",
+    "parity": "compare a bundle with its checkpoint, number by number",
+    "validate": "measure the accuracy of a bundle on labelled images (not yet)",
+    "bench": "measure the latency of bundles (not yet)",
+    "infer": "detect objects in images",
+    "report": "render results as a page (not yet)",
+    "doctor": "say what this machine can run, and what would add the rest",
+    "demo": "run the built-in example (not yet)",
+    "completion": "print a completion script for a shell",
+}
+"""Command name to its one line of help. `ghost_deploy.cli.NAME` is its module."""
+
+EXIT_CODES = """\
+exit codes:
+  0    done
+  1    a gate failed: parity or accuracy is outside its tolerance
+  2    wrong use, bad input, output that could not be written, or an unexpected failure
+  3    something asked for is not on this machine, or not in this version
+  130  interrupted
+
+Results go to standard output, progress and messages to standard error.
+"""
+
+_EXAMPLES = """\
+examples:
+  ghost-deploy inspect best.pt
+  ghost-deploy export best.pt -o out/best --images photos
+  ghost-deploy parity best.pt out/best --images photos
+  ghost-deploy infer out/best photos -o annotated
+
+"""
+
+_FAILED, _INTERRUPTED = 2, 130
+
+
+class CommandModule(Protocol):
+    """What a module in `ghost_deploy.cli` that is a command has."""
+
+    DESCRIPTION: str
+    EXAMPLES: str
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the command's arguments."""
+
+    def run(self, args: argparse.Namespace, console: Console) -> int:
+        """Do it and return the exit code."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `ghost-deploy` with `argv`, the process's arguments by default; the exit code."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    with separated_output() as out:
+        console = Console(out, sys.stderr)
+        return _guarded(words, console)
+
+
+def build_parser(chosen: Collection[str]) -> argparse.ArgumentParser:
+    """The parser, with the arguments of the `chosen` commands; the others have only their line."""
+    parser = argparse.ArgumentParser(
+        prog="ghost-deploy",
+        description="Edge deployment for Ghost-YOLO detectors.",
+        epilog=_EXAMPLES + EXIT_CODES,
+        formatter_class=_formatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"ghost-deploy {__version__}")
+    _add_debug(parser, default=False)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, line in COMMANDS.items():
+        if name not in chosen:
+            commands.add_parser(name, help=line)
+            continue
+        module = _module(name)
+        command = commands.add_parser(
+            name,
+            help=line,
+            description=module.DESCRIPTION,
+            epilog=module.EXAMPLES + "\n" + EXIT_CODES,
+            formatter_class=_formatter,
+            allow_abbrev=False,
+        )
+        module.add_arguments(command)
+        _add_debug(command, default=argparse.SUPPRESS)
+    return parser
+
+
+def _guarded(words: list[str], console: Console) -> int:
+    debug = "--debug" in words
+    try:
+        try:
+            code = _run(words, console)
+        except SystemExit as stop:  # argparse, after --help or a usage error
+            code = stop.code if isinstance(stop.code, int) else _FAILED
+        console.flush()
+        return code
+    except GhostDeployError as error:
+        if debug:
+            traceback.print_exc(file=console.err)
+        console.error(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        console.note("interrupted")
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # The reader has gone, e.g. `| head`. That is no reason to speak, but not success.
+        return _FAILED
+    except OSError as error:  # mostly a standard output that cannot be written to
+        if debug:
+            traceback.print_exc(file=console.err)
+        console.error(_refused(error))
+        return _FAILED
+    except Exception as error:  # the last boundary: no user sees a traceback unasked
+        if debug:
+            traceback.print_exc(file=console.err)
+        console.unexpected(error)
+        return _FAILED
+
+
+def _refused(error: OSError) -> GhostDeployError:
+    return GhostDeployError(
+        "the operating system refuses",
+        got=str(error),
+        fix="Check free space and permissions; --debug shows where it happened",
+    )
+
+
+def _run(words: list[str], console: Console) -> int:
+    # The first word that is a command is the command: no option before it takes a value.
+    name = next((word for word in words if word in COMMANDS), None)
+    with contextlib.redirect_stdout(console.out):
+        # Help and version are results.
+        args = build_parser({name} if name else ()).parse_args(words)
+    return _module(args.command).run(args, console)
+
+
+def _module(name: str) -> CommandModule:
+    return cast("CommandModule", importlib.import_module(f"ghost_deploy.cli.{name}"))
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    formatter = argparse.RawDescriptionHelpFormatter(prog, max_help_position=28)
+    # argparse forgets the indent of the list of commands and would break its longest line.
+    formatter._action_max_length = max(map(len, COMMANDS)) + 4
+    return formatter
+
+
+def _add_debug(parser: argparse.ArgumentParser, *, default: object) -> None:
+    parser.add_argument(
+        "--debug", action="store_true", default=default, help="show the traceback of an error"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

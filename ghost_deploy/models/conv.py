@@ -1,0 +1,110 @@
+"""Convolutions and joints of the Ultralytics networks."""
+
+from __future__ import annotations
+
+import math
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from ghost_deploy.models.block import Block, require
+from ghost_deploy.models.fields import Count
+
+__all__ = ["Activation", "Concat", "Conv", "DWConv"]
+
+Activation: TypeAlias = (
+    nn.SiLU
+    | nn.ReLU
+    | nn.ReLU6
+    | nn.Hardswish
+    | nn.LeakyReLU
+    | nn.ELU
+    | nn.GELU
+    | nn.Mish
+    | nn.Sigmoid
+    | nn.Hardsigmoid
+    | nn.Tanh
+    | nn.Identity
+)
+
+# What `initialize_weights` of Ultralytics sets; torch's own defaults are 1e-5 and 0.1.
+BN_EPS = 1e-3
+BN_MOMENTUM = 0.03
+
+
+class Conv(Block):
+    """y = act(bn(conv(x))). A file written after fusion has no `bn` and a bias in `conv`."""
+
+    origin = "Ultralytics Conv"
+    may_lack = frozenset({"bn"})
+    folds = (("conv", "bn"),)
+    conv: nn.Conv2d
+    bn: nn.BatchNorm2d | nn.Identity
+    act: Activation
+
+    def __init__(
+        self,
+        c1: int,
+        c2: int,
+        k: int = 1,
+        s: int = 1,
+        p: int | None = None,
+        g: int = 1,
+        d: int = 1,
+        act: bool = True,
+    ) -> None:
+        super().__init__()
+        same = (d * (k - 1) + 1) // 2
+        padding = same if p is None else p
+        self.conv = nn.Conv2d(c1, c2, k, s, padding, groups=g, dilation=d, bias=False)
+        self.bn = nn.BatchNorm2d(c2, eps=BN_EPS, momentum=BN_MOMENTUM)
+        self.act = nn.SiLU() if act else nn.Identity()
+
+    def fit(self) -> None:
+        if isinstance(self.bn, nn.BatchNorm2d):
+            require(self.bn.num_features == self.out_channels, "bn must follow conv's channels")
+        else:
+            require(self.conv.bias is not None, "without bn, conv must carry the fused bias")
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the input."""
+        return self.conv.in_channels
+
+    @property
+    def out_channels(self) -> int:
+        """Channels of the output."""
+        return self.conv.out_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.act(self.bn(self.conv(x)))
+        return y
+
+
+class DWConv(Conv):
+    """A `Conv` with gcd(c1, c2) groups: depthwise where the widths are equal."""
+
+    origin = "Ultralytics DWConv"
+
+    def __init__(
+        self, c1: int, c2: int, k: int = 1, s: int = 1, d: int = 1, act: bool = True
+    ) -> None:
+        super().__init__(c1, c2, k, s, g=math.gcd(c1, c2), d=d, act=act)
+
+
+class Concat(Block):
+    """Concatenation of several layers' outputs along axis `d`."""
+
+    origin = "Ultralytics Concat"
+    d: Count
+
+    def __init__(self, dimension: int = 1) -> None:
+        super().__init__()
+        self.d = dimension
+
+    def fit(self) -> None:
+        require(self.d == 1, f"it must join channels, axis 1, got axis {self.d}")
+
+    def forward(self, x: list[Tensor]) -> Tensor:
+        return torch.cat(x, self.d)

@@ -1,0 +1,121 @@
+"""Checks of attribute values that come from a file.
+
+A check takes the raw value, returns the value to use and raises `MisfitError` for anything of
+another type or out of range. `Channels`, `Count` and `Flag` are the annotations with which a
+block declares an attribute.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Annotated, Any, TypeAlias
+
+__all__ = [
+    "Channels",
+    "Check",
+    "Count",
+    "Flag",
+    "MisfitError",
+    "either",
+    "flag",
+    "integer",
+    "none",
+    "number",
+    "one_of",
+    "pair",
+]
+
+Check: TypeAlias = Callable[[object], Any]
+
+MAX_CHANNELS = 65_536
+
+
+class MisfitError(ValueError):
+    """A definition does not fit the parts it was given; `build` turns it into StructureError."""
+
+
+def integer(low: int, high: int) -> Check:
+    """An int (not a bool) from `low` to `high`, both included."""
+
+    def check(value: object) -> int:
+        if type(value) is not int or not low <= value <= high:
+            raise MisfitError(f"{_short(value)} is not an integer from {low} to {high}")
+        return value
+
+    return check
+
+
+def number(low: float, high: float) -> Check:
+    """A finite int or float from `low` to `high`, both included."""
+
+    def check(value: object) -> float:
+        is_number = type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+        if not is_number or not low <= value <= high:  # type: ignore[operator]
+            raise MisfitError(f"{_short(value)} is not a number from {low:g} to {high:g}")
+        return value  # type: ignore[return-value]
+
+    return check
+
+
+def flag(value: object) -> bool:
+    """A bool."""
+    if type(value) is not bool:
+        raise MisfitError(f"{_short(value)} is not true or false")
+    return value
+
+
+def none(value: object) -> None:
+    """Nothing but None."""
+    if value is not None:
+        raise MisfitError(f"{_short(value)} is not None")
+
+
+def one_of(*values: object) -> Check:
+    """One of these values, of the same type."""
+
+    def check(value: object) -> object:
+        for known in values:
+            if type(value) is type(known) and value == known:
+                return value
+        raise MisfitError(f"{_short(value)} is none of {list(values)}")
+
+    return check
+
+
+def pair(item: Check) -> Check:
+    """Two items (height, width) in a list, returned as a tuple; or one item for both."""
+
+    def check(value: object) -> object:
+        if isinstance(value, list):
+            if len(value) != 2:
+                raise MisfitError(f"{_short(value)} does not have two items")
+            return tuple(item(each) for each in value)
+        return item(value)
+
+    return check
+
+
+def either(*checks: Check) -> Check:
+    """The first of several checks that accepts the value."""
+
+    def check(value: object) -> object:
+        reasons = []
+        for option in checks:
+            try:
+                return option(value)
+            except MisfitError as reason:
+                reasons.append(str(reason))
+        raise MisfitError("; ".join(reasons))
+
+    return check
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+Channels: TypeAlias = Annotated[int, integer(1, MAX_CHANNELS)]
+Count: TypeAlias = Annotated[int, integer(0, 1024)]
+Flag: TypeAlias = Annotated[bool, flag]

@@ -1,0 +1,108 @@
+"""Ghost modules of Ultralytics, and the fork block that hosts them in a C2f.
+
+A Ghost module makes half of its channels by a full convolution and the other half from those by
+a cheap depthwise one (Han et al. 2020, GhostNet, arXiv:1911.11907).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ghost_deploy.models.block import Block, require
+from ghost_deploy.models.conv import Conv, DWConv
+from ghost_deploy.models.csp import C3, C2f
+
+__all__ = ["C2fGhost", "C3Ghost", "GhostBottleneck", "GhostConv"]
+
+
+class GhostConv(Block):
+    """y = cv1(x); cat(y, cv2(y)), where cv2 is depthwise, 5x5 unless the file says otherwise."""
+
+    origin = "Ultralytics GhostConv"
+    cv1: Conv
+    cv2: Conv
+
+    def __init__(
+        self, c1: int, c2: int, k: int = 1, s: int = 1, g: int = 1, act: bool = True
+    ) -> None:
+        super().__init__()
+        hidden = c2 // 2
+        self.cv1 = Conv(c1, hidden, k, s, g=g, act=act)
+        self.cv2 = Conv(hidden, hidden, 5, 1, g=hidden, act=act)
+
+    def fit(self) -> None:
+        require(self.cv1.out_channels == self.cv2.in_channels, "cv2 must follow cv1's channels")
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the input."""
+        return self.cv1.in_channels
+
+    @property
+    def out_channels(self) -> int:
+        """Channels of the output."""
+        return self.cv1.out_channels + self.cv2.out_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.cv1(x)
+        return torch.cat((y, self.cv2(y)), 1)
+
+
+class GhostBottleneck(Block):
+    """y = conv(x) + shortcut(x): GhostConv, depthwise where s = 2, GhostConv without activation.
+
+    The shortcut is the identity for s = 1, and depthwise then pointwise for s = 2; it is always
+    added. `k` has no effect for s = 1.
+    """
+
+    origin = "Ultralytics GhostBottleneck"
+    conv: nn.Sequential
+    shortcut: nn.Sequential | nn.Identity
+
+    def __init__(self, c1: int, c2: int, k: int = 3, s: int = 1) -> None:
+        super().__init__()
+        hidden = c2 // 2
+        self.conv = nn.Sequential(
+            GhostConv(c1, hidden),
+            DWConv(hidden, hidden, k, s, act=False) if s == 2 else nn.Identity(),
+            GhostConv(hidden, c2, act=False),
+        )
+        self.shortcut = (
+            nn.Sequential(DWConv(c1, c1, k, s, act=False), Conv(c1, c2, act=False))
+            if s == 2
+            else nn.Identity()
+        )
+
+    def fit(self) -> None:
+        kinds = [type(part).__name__ for part in self.conv]
+        require(len(kinds) == 3, f"conv must have three parts, got {kinds}")
+        ghosts = isinstance(self.conv[0], GhostConv) and isinstance(self.conv[2], GhostConv)
+        fits = ghosts and isinstance(self.conv[1], Conv | nn.Identity)
+        require(fits, f"conv must be GhostConv, DWConv or Identity, GhostConv, got {kinds}")
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(x) + self.shortcut(x)
+        return y
+
+
+class C3Ghost(C3):
+    """A `C3` whose members are Ghost bottlenecks; `shortcut` and `g` have no effect on them."""
+
+    origin = "Ultralytics C3Ghost"
+    members: ClassVar[tuple[type[nn.Module], ...]] = (GhostBottleneck,)
+
+    def member(self, hidden: int, shortcut: bool, g: int) -> Block:
+        return GhostBottleneck(hidden, hidden)
+
+
+class C2fGhost(C2f):
+    """A `C2f` whose members are Ghost bottlenecks. No such class is in Ultralytics: a fork's."""
+
+    origin = "fork C2fGhost: C2f over Ultralytics GhostBottleneck"
+    members: ClassVar[tuple[type[nn.Module], ...]] = (GhostBottleneck,)
+
+    def member(self, shortcut: bool, g: int) -> Block:
+        return GhostBottleneck(self.c, self.c)

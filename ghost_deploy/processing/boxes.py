@@ -1,0 +1,48 @@
+"""Arithmetic on boxes, float32 throughout.
+
+xyxy is x1 y1 x2 y2, xywh is centre x, centre y, width, height; continuous pixels.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["iou_matrix", "xywh_to_xyxy", "xyxy_to_xywh"]
+
+_TINY = np.finfo(np.float32).tiny
+
+
+def xywh_to_xyxy(xywh: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Corners of boxes given by centre and size, (N, 4) to (N, 4)."""
+    half = xywh[:, 2:] * np.float32(0.5)
+    return np.concatenate((xywh[:, :2] - half, xywh[:, :2] + half), axis=1)
+
+
+def xyxy_to_xywh(xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Centre and size of boxes given by corners, (N, 4) to (N, 4)."""
+    size = xyxy[:, 2:] - xyxy[:, :2]
+    return np.concatenate((xyxy[:, :2] + size * np.float32(0.5), size), axis=1)
+
+
+def iou_matrix(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Intersection over union of every box of `a` with every box of `b`.
+
+    Args:
+        a: (N, 4) xyxy.
+        b: (M, 4) xyxy.
+
+    Returns:
+        (N, M) in 0 to 1, without epsilon; a box without area overlaps nothing, not even itself.
+    """
+    ax1, ay1, ax2, ay2 = (column[:, None] for column in a.T)
+    bx1, by1, bx2, by2 = b.T
+    width = np.minimum(ax2, bx2) - np.maximum(ax1, bx1)
+    height = np.minimum(ay2, by2) - np.maximum(ay1, by1)
+    inter: NDArray[np.float32] = np.maximum(width, np.float32(0), out=width)
+    inter *= np.maximum(height, np.float32(0), out=height)
+    union = (ax2 - ax1) * (ay2 - ay1) + (bx2 - bx1) * (by2 - by1)
+    union -= inter
+    # The floor turns 0 / 0 into 0 and changes no other quotient.
+    inter /= np.maximum(union, _TINY, out=union)
+    return inter

@@ -1,0 +1,110 @@
+"""From the model's output tensors to detections in the source image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ghost_deploy.detections import Detections
+from ghost_deploy.errors import ShapeError
+from ghost_deploy.processing.decode import DECODERS
+from ghost_deploy.processing.letterbox import Letterbox
+from ghost_deploy.processing.nms import nms
+from ghost_deploy.spec import ModelSpec, Thresholds
+
+__all__ = ["Postprocessor", "output_shape"]
+
+_WRONG_SPEC = "The model and its description do not belong together: export the model again"
+
+
+def output_shape(spec: ModelSpec, size_hw: tuple[int, int]) -> tuple[int, int]:
+    """The shape of the output tensor of one image, without the batch axis; -1 is any size."""
+    if spec.head.end_to_end:
+        return -1, 6
+    box = 4 if spec.head.decoder == "dfl" else 4 * spec.head.reg_max
+    return box + spec.num_classes, spec.head.anchors(size_hw)
+
+
+class Postprocessor:
+    """Decode, NMS unless the head is end-to-end, and the way back to source pixels."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self._spec = spec
+        self._decode = DECODERS[spec.head.decoder]
+
+    def __call__(
+        self,
+        outputs: Mapping[str, NDArray[Any]],
+        letterboxes: Sequence[Letterbox],
+        thresholds: Thresholds,
+        *,
+        multi_label: bool = False,
+    ) -> list[Detections]:
+        """Detections of each image.
+
+        Args:
+            outputs: of the runtime, by name; not changed, and not referred to by the result.
+            letterboxes: of the images in the batch, in order, all of one input size. Rows of
+                the outputs beyond them are ignored.
+            thresholds: score, overlap and number limits.
+            multi_label: every class above the score limit, as mAP is computed, instead of the
+                best class of each anchor.
+
+        Raises:
+            ShapeError: the output is absent or does not fit the spec.
+            BackendError: the output holds numbers that are not finite.
+        """
+        output = self._output(outputs, letterboxes)
+        return [
+            self._detections(row, box, thresholds, multi_label)
+            for row, box in zip(output, letterboxes, strict=False)
+        ]
+
+    def _detections(
+        self, output: NDArray[np.float32], box: Letterbox, limits: Thresholds, multi_label: bool
+    ) -> Detections:
+        found = self._decode(output, self._spec, box.dst_hw, limits.conf, multi_label)
+        xyxy, score, class_id = found
+        kept: NDArray[np.intp] | slice = slice(limits.max_det)
+        if not self._spec.head.end_to_end:
+            kept = nms(xyxy, score, class_id, limits.iou, limits.max_det)
+        names = self._spec.class_names
+        return Detections(box.invert(xyxy[kept]), score[kept], class_id[kept], names)
+
+    def _output(
+        self, outputs: Mapping[str, NDArray[Any]], letterboxes: Sequence[Letterbox]
+    ) -> NDArray[np.float32]:
+        """The head's output, once it is known to fit."""
+        name = self._spec.head.output
+        if name not in outputs:
+            raise ShapeError(
+                f"the model gave no output {name!r}",
+                got=sorted(outputs),
+                fix=_WRONG_SPEC,
+            )
+        output = outputs[name]
+        count = len(letterboxes)
+        for size_hw in dict.fromkeys(box.dst_hw for box in letterboxes):
+            want = output_shape(self._spec, size_hw)
+            rows_fit = output.ndim == 3 and len(output) >= count
+            if not rows_fit or output.dtype != np.float32 or not _fits(output.shape[1:], want):
+                raise ShapeError(
+                    f"output {name!r} does not fit the model description",
+                    got=f"{output.dtype} {output.shape}",
+                    expected=f"float32 ({count} or more, {_size(want[0])}, {_size(want[1])}) for "
+                    f"decoder {self._spec.head.decoder}, {self._spec.num_classes} classes and "
+                    f"input {size_hw[0]} x {size_hw[1]}",
+                    fix=_WRONG_SPEC,
+                )
+        return output
+
+
+def _fits(shape: tuple[int, ...], want: tuple[int, int]) -> bool:
+    return all(size in (-1, have) for size, have in zip(want, shape, strict=True))
+
+
+def _size(size: int) -> str:
+    return "any" if size == -1 else str(size)

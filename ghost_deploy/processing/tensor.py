@@ -1,0 +1,120 @@
+"""From images to the model's input tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ghost_deploy.errors import ShapeError
+from ghost_deploy.processing.images import as_bgr
+from ghost_deploy.processing.letterbox import Letterbox
+from ghost_deploy.spec import InputSpec
+
+__all__ = ["Preprocessor", "pixel_table"]
+
+
+def pixel_table(spec: InputSpec) -> NDArray[np.float32]:
+    """The tensor value of every pixel value, (3, 256), one row a channel of the tensor.
+
+    Computed in float32 as (pixel / divisor - mean) / std, one rounding a step.
+    """
+    pixel = np.arange(256, dtype=np.float32) / np.float32(spec.divisor)
+    mean, std = (np.array(values, np.float32)[:, None] for values in (spec.mean, spec.std))
+    table: NDArray[np.float32] = (pixel - mean) / std
+    return table
+
+
+class Preprocessor:
+    """Letterboxes images into one float32 tensor, exactly as an `InputSpec` says.
+
+    Ownership: the tensor belongs to the preprocessor and is valid until its next call; copy what
+    you keep. Images stay the caller's and are not changed. One thread at a time.
+    """
+
+    def __init__(self, spec: InputSpec) -> None:
+        self._spec = spec
+        # A table is exact for any mean and std, and was measured faster than arithmetic.
+        self._table = pixel_table(spec)
+        self._border = self._table[:, spec.pad_value, None, None]
+        self._planes = (2, 1, 0) if spec.color == "rgb" else (0, 1, 2)
+        self._tensor = np.empty((0, 3, 0, 0), np.float32)
+        self._placed: list[tuple[slice, slice] | None] = []
+        self._scratch = np.empty((2, 0), np.uint8)
+
+    def __call__(
+        self, images: Sequence[object], size_hw: tuple[int, int] | None = None
+    ) -> tuple[NDArray[np.float32], list[Letterbox]]:
+        """Preprocess one batch.
+
+        Args:
+            images: anything that `as_bgr` takes, at most `spec.batch[1]` of them.
+            size_hw: (height, width) of the tensor; `spec.size_hw` when not given.
+
+        Returns:
+            The tensor (B, 3, H, W) and the letterbox of each image. B is the number of images,
+            or `spec.batch[0]` if that is more; rows without an image hold the pad value.
+
+        Raises:
+            ImageError: an image cannot be read or used.
+            ShapeError: no image, too many, or a size that the graph does not accept.
+        """
+        size = size_hw or self._spec.size_hw
+        self._check(len(images), size)
+        arrays = [as_bgr(image) for image in images]
+        letterboxes = [Letterbox.fit((a.shape[0], a.shape[1]), size) for a in arrays]
+        self._reserve(max(len(images), self._spec.batch[0]), size)
+        for row, (array, box) in enumerate(zip(arrays, letterboxes, strict=True)):
+            self._fill(row, array, box)
+        for row in range(len(images), len(self._tensor)):
+            self._place(row, None)
+        return self._tensor, letterboxes
+
+    def _check(self, count: int, size_hw: tuple[int, int]) -> None:
+        spec = self._spec
+        if not 1 <= count <= spec.batch[1]:
+            raise ShapeError(
+                "this number of images cannot be one batch",
+                got=count,
+                expected=f"1 to {spec.batch[1]}",
+                fix="Split the images, or export the model again with --dynamic",
+            )
+        ok = all(
+            low <= side <= high and side % spec.stride == 0
+            for low, side, high in zip(spec.min_hw, size_hw, spec.max_hw, strict=True)
+        )
+        if not ok:
+            raise ShapeError(
+                "the model does not accept this input size (height, width)",
+                got=size_hw,
+                expected=f"multiples of {spec.stride} from {spec.min_hw} to {spec.max_hw}",
+                fix="Choose such a size, or export the model again with --dynamic",
+            )
+
+    def _reserve(self, rows: int, size_hw: tuple[int, int]) -> None:
+        shape = (rows, 3, *size_hw)
+        if self._tensor.shape != shape:
+            self._tensor = np.empty(shape, np.float32)
+            self._tensor[:] = self._border
+            self._placed = [None] * rows
+            self._scratch = np.empty((2, 3 * size_hw[0] * size_hw[1]), np.uint8)
+
+    def _place(self, row: int, inside: tuple[slice, slice] | None) -> None:
+        """Make sure that all of a row but `inside` holds the border."""
+        if self._placed[row] != inside:
+            self._tensor[row] = self._border
+            self._placed[row] = inside
+
+    def _fill(self, row: int, image: NDArray[np.uint8], box: Letterbox) -> None:
+        height, width = box.new_hw
+        pixels = 3 * height * width
+        scaled = box.scale(image, self._scratch[0, :pixels].reshape(height, width, 3))
+        planes = self._scratch[1, :pixels].reshape(3, height, width)
+        cv2.split(scaled, list(planes))
+        self._place(row, box.inside)
+        rows, columns = box.inside
+        target = self._tensor[row, :, rows, columns]
+        for channel, plane in enumerate(self._planes):
+            cv2.LUT(planes[plane], self._table[channel], dst=target[channel])

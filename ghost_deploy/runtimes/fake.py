@@ -1,0 +1,137 @@
+"""A runtime without a vendor: for tests, of this package and of yours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ghost_deploy._version import __version__
+from ghost_deploy.detections import Detections
+from ghost_deploy.errors import UsageError
+from ghost_deploy.runtimes.base import Runtime, RuntimeInfo, TensorSpec
+from ghost_deploy.runtimes.vendor import vendor_errors
+from ghost_deploy.spec import InputSpec, ModelSpec
+
+__all__ = ["FakeRuntime", "Function"]
+
+Function = Callable[[Mapping[str, NDArray[Any]]], Mapping[str, NDArray[Any]]]
+
+
+class FakeRuntime(Runtime):
+    """Runs a Python function in place of a model.
+
+    Args:
+        inputs, outputs: what the pretended graph takes and gives.
+        function: feeds by name to outputs by name. It gets the caller's arrays and must not
+            change them.
+        metadata: text to report as the model's metadata.
+
+    Example:
+        >>> double = FakeRuntime(
+        ...     inputs=[TensorSpec("x", (-1,), "float32")],
+        ...     outputs=[TensorSpec("y", (-1,), "float32")],
+        ...     function=lambda feeds: {"y": feeds["x"] * 2},
+        ... )
+        >>> double.run({"x": np.ones(2, np.float32)})["y"].tolist()
+        [2.0, 2.0]
+    """
+
+    def __init__(
+        self,
+        inputs: Sequence[TensorSpec],
+        outputs: Sequence[TensorSpec],
+        function: Function,
+        *,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        self.inputs = tuple(inputs)
+        self.outputs = tuple(outputs)
+        self.info = RuntimeInfo("fake", __version__, device="cpu", precision="fp32")
+        self._function = function
+        self._extra = dict(metadata or {})
+
+    @classmethod
+    def for_spec(cls, spec: ModelSpec, found: Detections | Function) -> FakeRuntime:
+        """A runtime with the graph of `spec` that finds the same things in every image.
+
+        Args:
+            spec: the pretended model; decoder `dfl` or `one2one` unless a function is given.
+            found: boxes in pixels of the input tensor, not of a source image; a Detector
+                rescales them, drops what its thresholds exclude and, for `dfl`, what NMS
+                suppresses. Or a function of the feeds.
+
+        Raises:
+            UsageError: boxes for a decoder that has no canned form.
+
+        Example:
+            >>> from ghost_deploy.spec import HeadSpec
+            >>> head = HeadSpec(decoder="dfl", strides=(8, 16, 32))
+            >>> size = InputSpec(size_hw=(64, 64))
+            >>> spec = ModelSpec(name="toy", family="", class_names=("cat",), input=size, head=head)
+            >>> cat = Detections([[8, 8, 40, 24]], [0.9], [0])
+            >>> with FakeRuntime.for_spec(spec, cat) as fake:
+            ...     fake.run({"images": np.zeros((1, 3, 64, 64), np.float32)})["output0"].shape
+            (1, 5, 84)
+        """
+        function = _canned(spec, found) if isinstance(found, Detections) else found
+        return cls(
+            inputs=[TensorSpec(spec.input.name, _input_shape(spec.input), spec.input.dtype)],
+            outputs=[TensorSpec(spec.head.output, _output_shape(spec), "float32")],
+            function=function,
+            metadata={ModelSpec.Json: spec.to_json().decode()},
+        )
+
+    def _run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        with vendor_errors("the function of a FakeRuntime failed", "Correct that function"):
+            found = self._function(feeds)
+            return {spec.name: found[spec.name] for spec in self.outputs}
+
+    def _metadata(self) -> dict[str, str]:
+        return dict(self._extra)
+
+    def _close(self) -> None:
+        self._extra = {}
+
+
+def _input_shape(spec: InputSpec) -> tuple[int, ...]:
+    batch = spec.batch[0] if spec.batch[0] == spec.batch[1] else -1
+    sides = (low if low == high else -1 for low, high in zip(spec.min_hw, spec.max_hw, strict=True))
+    return (batch, 3, *sides)
+
+
+def _output_shape(spec: ModelSpec) -> tuple[int, ...]:
+    batch, _, *size = _input_shape(spec.input)
+    if spec.head.end_to_end:
+        return (batch, spec.thresholds.max_det, 6)
+    anchors = -1 if -1 in size else spec.head.anchors(spec.input.size_hw)
+    boxes = 4 if spec.head.decoder == "dfl" else 4 * spec.head.reg_max
+    return (batch, boxes + spec.num_classes, anchors)
+
+
+def _canned(spec: ModelSpec, found: Detections) -> Function:
+    """A function that gives the raw output which decodes to `found`."""
+    if spec.head.decoder == "dfl-raw":
+        raise UsageError(
+            "canned boxes have no raw form for the decoder 'dfl-raw'",
+            expected="dfl or one2one",
+            fix="Pass a function that returns the raw output",
+        )
+
+    def function(feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        batch, _, height, width = feeds[spec.input.name].shape
+        if spec.head.end_to_end:
+            one = np.zeros((spec.thresholds.max_det, 6), np.float32)
+            rows = np.column_stack((found.xyxy, found.score, found.class_id))
+            one[: len(rows)] = rows
+        else:
+            one = np.zeros((4 + spec.num_classes, spec.head.anchors((height, width))), np.float32)
+            low, high = found.xyxy[:, :2], found.xyxy[:, 2:]
+            columns = np.arange(len(found))
+            one[:4, columns] = np.hstack(((low + high) / 2, high - low)).T
+            one[4 + found.class_id, columns] = found.score
+        return {spec.head.output: np.repeat(one[np.newaxis], batch, axis=0)}
+
+    return function

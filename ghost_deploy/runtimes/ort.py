@@ -1,0 +1,201 @@
+"""ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from ghost_deploy.errors import GhostDeployError
+from ghost_deploy.runtimes.base import (
+    Device,
+    Probe,
+    Runtime,
+    RuntimeInfo,
+    RuntimeOptions,
+    TensorSpec,
+)
+from ghost_deploy.runtimes.host import available_cores
+from ghost_deploy.runtimes.vendor import existing_file, fallback, vendor_errors, vendor_import
+
+__all__ = ["OrtRuntime", "open_model", "probe"]
+
+_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+_PROVIDERS = {"cpu": _CPU, "cuda": _CUDA, "gpu": _CUDA}
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(uint8)": "uint8",
+    "tensor(int8)": "int8",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+    "tensor(bool)": "bool",
+}
+_PRECISIONS = ("fp32", "fp16", "int8")
+_QUIET = 3  # errors only; warnings would go to the user's terminal past every log setting
+_FIX_CUDA = "Install it with: pip uninstall -y onnxruntime && pip install onnxruntime-gpu"
+_FIX_JETSON = "Install the onnxruntime-gpu wheel that was built for this JetPack release"
+_FP16_ON_CPU = "operators that this CPU has no fp16 kernel for are computed in f32 between casts"
+_PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml")
+
+
+class OrtRuntime(Runtime):
+    """An ONNX file in ONNX Runtime. The arrays that `run` returns are new at every call.
+
+    Spinning: with the hint `latency` the worker threads spin between operators, which is the
+    fastest for the only model of a process; with `throughput` they sleep, because several
+    spinning sessions take the cores from each other.
+    """
+
+    def __init__(self, path: Path, options: RuntimeOptions) -> None:
+        """Open `path`; see `open_model`."""
+        with vendor_import("onnxruntime", "onnxruntime"):
+            import onnxruntime
+        asked, notes = _provider(onnxruntime, options)
+        fix = "Export the model again, or update: pip install -U onnxruntime"
+        with vendor_errors(f"ONNX Runtime cannot load {path}", fix):
+            if asked == _CUDA and hasattr(onnxruntime, "preload_dlls"):
+                onnxruntime.preload_dlls()  # finds the CUDA libraries of NVIDIA's pip packages
+            session = onnxruntime.InferenceSession(
+                str(path),
+                _session_options(onnxruntime, options),
+                providers=_provider_list(asked, options.device_index),
+            )
+            session.disable_fallback()
+        got = session.get_providers()[0]
+        if got != asked:
+            notes += (fallback(options, f"ONNX Runtime could only open {got}", _cuda_fix()),)
+        self._session: Any = session
+        self.inputs = tuple(map(_tensor_spec, session.get_inputs()))
+        self.outputs = tuple(map(_tensor_spec, session.get_outputs()))
+        self._names = [spec.name for spec in self.outputs]
+        if got == _CPU and options.precision == "fp16":
+            notes += (_FP16_ON_CPU,)
+        self.info = RuntimeInfo(
+            runtime="ort",
+            version=onnxruntime.__version__,
+            device="cpu" if got == _CPU else f"cuda:{options.device_index}",
+            precision="fp32" if options.precision == "bf16" else options.precision,
+            threads=session.get_session_options().intra_op_num_threads,
+            notes=notes,
+        )
+
+    def _run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        with vendor_errors("ONNX Runtime failed to run the model", "Check the input's size"):
+            values = self._session.run(self._names, dict(feeds))
+        return dict(zip(self._names, values, strict=True))
+
+    def _metadata(self) -> dict[str, str]:
+        return dict(self._session.get_modelmeta().custom_metadata_map)
+
+    def _close(self) -> None:
+        self._session = None
+
+
+def open_model(path: Path, options: RuntimeOptions) -> OrtRuntime:
+    """Open an `.onnx` file.
+
+    Devices: `cpu`, and `cuda[:N]` (also `gpu`) where the package has the CUDA provider. TF32
+    is off on CUDA, so that fp32 is computed in float32.
+
+    Raises:
+        MissingExtraError: onnxruntime is not installed.
+        DeviceError: no such device here, and no fallback allowed.
+        BackendError: no such file, a damaged one, or one with operators that this version lacks.
+    """
+    return OrtRuntime(existing_file(path), options)
+
+
+def probe() -> Probe:
+    """What ONNX Runtime this machine has."""
+    try:
+        with vendor_import("onnxruntime", "onnxruntime"):
+            import onnxruntime
+    except GhostDeployError as error:
+        installed = find_spec("onnxruntime") is not None
+        return Probe("ort", installed, problem=str(error.got or error.what), fix=error.fix)
+    available = onnxruntime.get_available_providers()
+    devices = [Device("cpu", precisions=_PRECISIONS)]
+    if _CUDA in available:
+        devices.append(Device("cuda", "checked when a model is opened", _PRECISIONS))
+    details = {"providers": ", ".join(available)}
+    if _CUDA not in available and _has_nvidia():
+        details["cuda"] = f"this package has no CUDA provider. {_cuda_fix()}"
+    problem, fix = _conflict()
+    return Probe(
+        "ort", True, onnxruntime.__version__, tuple(devices), details, problem=problem, fix=fix
+    )
+
+
+def _provider(onnxruntime: Any, options: RuntimeOptions) -> tuple[str, tuple[str, ...]]:
+    """The provider to open with, and notes of allowed fallbacks."""
+    notes: tuple[str, ...] = ()
+    if options.precision == "bf16":
+        what = "ONNX Runtime does not run an fp32 file in bf16"
+        notes += (fallback(options, what, "Choose --runtime openvino for bf16"),)
+    provider = _PROVIDERS.get(options.device_kind)
+    if provider is None:
+        fix = "Choose --device cpu or cuda, or another --runtime"
+        return _CPU, (*notes, fallback(options, "ONNX Runtime has no such device", fix))
+    available = onnxruntime.get_available_providers()
+    if provider not in available:
+        what = f"this onnxruntime package has no {provider}, only {', '.join(available)}"
+        return _CPU, (*notes, fallback(options, what, _cuda_fix()))
+    return provider, notes
+
+
+def _provider_list(provider: str, index: int) -> list[Any]:
+    """The provider with its options. The CPU always stands behind CUDA for shape operators."""
+    if provider == _CPU:
+        return [_CPU]
+    # TF32 (10 bits of mantissa) is ONNX Runtime's default for float32 on Ampere and later.
+    return [(_CUDA, {"device_id": str(index), "use_tf32": "0"}), _CPU]
+
+
+def _session_options(onnxruntime: Any, options: RuntimeOptions) -> Any:
+    settings = onnxruntime.SessionOptions()
+    settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    settings.intra_op_num_threads = options.threads or available_cores()
+    settings.inter_op_num_threads = 1
+    settings.log_severity_level = _QUIET
+    spin = "1" if options.hint == "latency" else "0"
+    settings.add_session_config_entry("session.intra_op.allow_spinning", spin)
+    return settings
+
+
+def _tensor_spec(value: Any) -> TensorSpec:
+    """`value`: an onnxruntime NodeArg. A symbolic or unknown size is a text or None there."""
+    shape = tuple(size if isinstance(size, int) else -1 for size in value.shape)
+    return TensorSpec(value.name, shape, _DTYPES.get(value.type, value.type))
+
+
+def _cuda_fix() -> str:
+    return _FIX_JETSON if Path("/etc/nv_tegra_release").exists() else _FIX_CUDA
+
+
+def _has_nvidia() -> bool:
+    paths = ("/dev/nvidia0", "/dev/nvhost-gpu", "/etc/nv_tegra_release")
+    return any(Path(path).exists() for path in paths)
+
+
+def _conflict() -> tuple[str, str]:
+    """Problem and fix of several onnxruntime packages in one environment; empty for one."""
+    found = []
+    for package in _PACKAGES:
+        try:
+            metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+        found.append(package)
+    if len(found) < 2:
+        return "", ""
+    together = " ".join(found)
+    return (
+        f"{', '.join(found)} are installed over each other",
+        f"pip uninstall -y {together} && pip install {found[-1]}",
+    )

@@ -1,0 +1,108 @@
+"""The border to a vendor's package: its absence and its exceptions become ours here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ghost_deploy.errors import BackendError, DeviceError, GhostDeployError, MissingExtraError
+from ghost_deploy.runtimes.base import RuntimeOptions
+
+__all__ = ["existing_file", "fallback", "vendor_errors", "vendor_import"]
+
+
+@contextmanager
+def vendor_import(package: str, extra: str) -> Iterator[None]:
+    """Turn a failing import of `package` into an error with the command that mends it.
+
+    Args:
+        package: name of the vendor's Python package, e.g. `onnxruntime`.
+        extra: our pip extra that brings it.
+
+    Raises:
+        MissingExtraError: it, or something that it needs, is not installed.
+        BackendError: it is installed but cannot be loaded.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        missing = error.name or package
+        if missing.startswith(f"{package}."):
+            raise _broken(package, error) from error
+        raise MissingExtraError.for_extra(missing.partition(".")[0], extra) from error
+    except (ImportError, OSError) as error:
+        # OSError: a shared library that the vendor's loader opens through ctypes.
+        raise _broken(package, error) from error
+
+
+@contextmanager
+def vendor_errors(what: str, fix: str) -> Iterator[None]:
+    """Turn whatever a vendor raises into a BackendError; ours pass through.
+
+    Args:
+        what: what was being done, naming the file.
+        fix: the next step for the user.
+
+    Raises:
+        BackendError: the vendor raised.
+    """
+    try:
+        yield
+    except GhostDeployError:
+        raise
+    # Vendors derive their exceptions from Exception itself and raise RuntimeError at will.
+    except Exception as error:
+        raise BackendError(what, got=_first_lines(error), fix=fix) from error
+
+
+def fallback(options: RuntimeOptions, what: str, fix: str) -> str:
+    """The note of an allowed fallback.
+
+    Args:
+        options: what was asked for.
+        what: why that cannot be had.
+        fix: what else to ask for, or what to install.
+
+    Raises:
+        DeviceError: `options` allow no fallback.
+    """
+    asked = f"asked for {options.device} {options.precision}".rstrip()
+    if options.allow_fallback:
+        return f"{asked}, fell back: {what}"
+    raise DeviceError(f"{asked}: {what}", fix=f"{fix}, or pass --allow-fallback")
+
+
+def existing_file(path: Path) -> Path:
+    """`path`, when a file is there.
+
+    Raises:
+        BackendError: there is none.
+    """
+    if not path.is_file():
+        raise BackendError(
+            f"cannot open {path}",
+            got="a folder" if path.is_dir() else "no such file",
+            expected="a model file",
+            fix="Check the path",
+        )
+    return path
+
+
+def _broken(package: str, error: Exception) -> BackendError:
+    return BackendError(
+        f"the Python package {package!r} is installed but cannot be loaded",
+        got=_first_lines(error),
+        fix=f"Install it again: pip install --force-reinstall {package}",
+    )
+
+
+def _first_lines(error: Exception) -> str:
+    """The telling start of a vendor's message, at most 300 characters.
+
+    OpenVINO starts with lines that only name its own source files.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if not line.startswith("Exception from ")]
+    text = " ".join((telling or lines)[:3]) or type(error).__name__
+    return text if len(text) <= 300 else text[:297] + "..."

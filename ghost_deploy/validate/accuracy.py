@@ -1,0 +1,213 @@
+"""The accuracy of a detector on labelled images: COCO's mAP, one stated protocol.
+
+The detector's own preprocessing and post-processing are used; only the thresholds are those of
+the protocol, and every class of an anchor above the score threshold counts (multi-label).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from itertools import islice
+from typing import TypeAlias
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from ghost_deploy.detections import Detections
+from ghost_deploy.detector import Detector
+from ghost_deploy.errors import InputError
+from ghost_deploy.processing import Postprocessor, read_image
+from ghost_deploy.spec import ModelSpec, Thresholds
+from ghost_deploy.validate.average_precision import ClassTable, class_tables
+from ghost_deploy.validate.dataset import DataSet
+from ghost_deploy.validate.matches import Curves, Matches, accumulate, match
+
+__all__ = [
+    "THRESHOLDS",
+    "Accuracy",
+    "ClassAccuracy",
+    "Measured",
+    "Progress",
+    "evaluate",
+    "limits",
+    "measure",
+    "measure_with",
+]
+
+THRESHOLDS = Thresholds(conf=0.001, iou=0.7, max_det=300)
+"""Of the protocol; those of Ultralytics' validator (reference version 8.4.190)."""
+
+Progress: TypeAlias = Callable[[str, int, int], None]
+"""Called with what is being done, how many images are done, and how many there are."""
+
+_AT_50, _AT_75 = 0, 5  # places among the IoU thresholds 0.5, 0.55, ... 0.95
+
+
+class ClassAccuracy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One class; all figures 0 to 1, None where the data set has no object of it.
+
+    Attributes:
+        name: of the class.
+        boxes: objects that count.
+        ap50_95: average precision, mean over the ten IoU thresholds.
+        ap50: at IoU 0.5.
+        recall: the largest recall, mean over the ten IoU thresholds.
+    """
+
+    name: str
+    boxes: int
+    ap50_95: float | None
+    ap50: float | None
+    recall: float | None
+
+
+class Accuracy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How well a detector finds what is labelled; all figures 0 to 1.
+
+    Attributes:
+        protocol: how it was measured, in words.
+        images, boxes: what it was measured on.
+        map50_95, map50, map75: COCO's mean average precision over classes with objects.
+        recall: COCO's average recall, at most 300 detections an image.
+        classes: in the order of the class ids.
+    """
+
+    protocol: str
+    images: int
+    boxes: int
+    map50_95: float
+    map50: float
+    map75: float
+    recall: float
+    classes: tuple[ClassAccuracy, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """An accuracy and the matches behind it, one table a class."""
+
+    accuracy: Accuracy
+    tables: list[ClassTable]
+
+
+def evaluate(detector: Detector, dataset: DataSet, progress: Progress | None = None) -> Accuracy:
+    """Measure the accuracy of `detector`; its own thresholds are not used.
+
+    Args:
+        detector: at the size of its spec.
+        dataset: with the classes of the detector, see `DataSet.for_model`.
+        progress: told before each image.
+
+    Raises:
+        InputError: the classes are not the detector's, or no object is labelled.
+        ImageError: an image cannot be read.
+        MissingExtraError: pycocotools is not installed.
+        BackendError: the backend failed, or gave numbers that are not finite.
+    """
+    return measure(detector, dataset, progress).accuracy
+
+
+def measure(
+    detector: Detector, dataset: DataSet, progress: Progress | None = None, label: str = ""
+) -> Measured:
+    """As `evaluate`, with the matches; `label` says to `progress` what is being measured."""
+    spec = detector.spec
+    postprocess = Postprocessor(spec)
+
+    def detect(images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
+        feeds, letterboxes = detector.preprocess(images)
+        outputs = detector.runtime.run(feeds)
+        return postprocess(outputs, letterboxes, THRESHOLDS, multi_label=True)
+
+    # A graph of one fixed batch is fed whole batches; memory stays that of one batch.
+    step = spec.input.batch[0]
+    own = dataset.for_model(spec.class_names)
+    return measure_with(detect, own, _protocol(spec), step=step, progress=progress, label=label)
+
+
+def measure_with(
+    detect: Callable[[Sequence[NDArray[np.uint8]]], list[Detections]],
+    dataset: DataSet,
+    how: str,
+    *,
+    step: int = 1,
+    progress: Progress | None = None,
+    label: str = "",
+) -> Measured:
+    """Measure anything that detects.
+
+    Args:
+        detect: detections of each of at most `step` images, (H, W, 3) uint8 BGR.
+        dataset: with the class ids that `detect` gives.
+        how: the protocol, in words.
+        step: images at a time.
+        progress, label: as in `measure`.
+
+    Raises:
+        InputError: no object is labelled.
+        ImageError: an image cannot be read.
+        MissingExtraError: pycocotools is not installed.
+    """
+    if not dataset.num_boxes:
+        raise InputError(
+            f"{dataset.name} has no labelled object: mAP is not defined",
+            got=f"{len(dataset.images)} images",
+            fix="Use labelled images; --split names another part of a data set",
+        )
+    images, total = iter(dataset.images), len(dataset.images)
+    matches: list[Matches] = []
+    while batch := list(islice(images, step)):
+        if progress:
+            progress(label, len(matches), total)
+        arrays = [read_image(image.path) for image in batch]
+        for image, array, found in zip(batch, arrays, detect(arrays), strict=True):
+            boxes = image.boxes_px((array.shape[0], array.shape[1]))
+            matches.append(match(boxes, image.labels, found, len(dataset.class_names)))
+    return _summary(matches, dataset.class_names, how)
+
+
+def limits(spec: ModelSpec) -> str:
+    """The post-processing of the protocol in words."""
+    rules = "end-to-end head" if spec.head.end_to_end else "IoU 0.7, multi-label"
+    return f"conf 0.001, {rules}, max 300"
+
+
+def _protocol(spec: ModelSpec) -> str:
+    height, width = spec.input.size_hw
+    shape = "square letterbox" if height == width else "letterbox"
+    tool = f"pycocotools {version('pycocotools')}"
+    return f"COCO ({tool}): {limits(spec)}, {shape} at {height}x{width}"
+
+
+def _summary(matches: Sequence[Matches], names: Sequence[str], how: str) -> Measured:
+    tables = class_tables(matches, len(names))
+    boxes = [int(table.objects.sum()) for table in tables]
+    curves = accumulate(matches, len(names))
+    there = np.array(boxes) > 0
+    precision, recall = curves.precision[:, :, there], curves.recall[:, there]
+    accuracy = Accuracy(
+        protocol=how,
+        images=len(matches),
+        boxes=sum(boxes),
+        map50_95=float(precision.mean()),
+        map50=float(precision[_AT_50].mean()),
+        map75=float(precision[_AT_75].mean()),
+        recall=float(recall.mean()),
+        classes=tuple(_class(name, boxes[k], curves, k) for k, name in enumerate(names)),
+    )
+    return Measured(accuracy, tables)
+
+
+def _class(name: str, boxes: int, curves: Curves, k: int) -> ClassAccuracy:
+    if not boxes:
+        return ClassAccuracy(name=name, boxes=0, ap50_95=None, ap50=None, recall=None)
+    return ClassAccuracy(
+        name=name,
+        boxes=boxes,
+        ap50_95=float(curves.precision[:, :, k].mean()),
+        ap50=float(curves.precision[_AT_50, :, k].mean()),
+        recall=float(curves.recall[:, k].mean()),
+    )

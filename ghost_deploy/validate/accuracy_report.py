@@ -1,0 +1,173 @@
+"""The accuracy report: figures, differences and verdicts, ready for JSON."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from ghost_deploy.errors import GateError, UsageError
+from ghost_deploy.spec import decode_json
+from ghost_deploy.validate.accuracy import Accuracy
+from ghost_deploy.validate.bootstrap import Interval
+from ghost_deploy.validate.dataset import DataSetFacts
+from ghost_deploy.validate.recorded import Recorded
+
+__all__ = ["MAX_DROP", "SCHEMA", "AccuracyReport", "AccuracyRow", "Reference", "max_drop_for"]
+
+SCHEMA = 1
+"""Version of the JSON form of `AccuracyReport`; a reader refuses any other."""
+
+MAX_DROP: dict[str, float] = {"fp32": 0.1, "fp16": 0.1, "bf16": 0.5, "int8": 1.0}
+"""Largest loss of mAP50-95 by the precision that a model runs in, in points (0.01)."""
+
+
+def max_drop_for(precision: str) -> float:
+    """The largest loss of mAP50-95 that passes in that precision, points.
+
+    Raises:
+        UsageError: there is no gate for it.
+    """
+    try:
+        return MAX_DROP[precision]
+    except KeyError:
+        raise UsageError(
+            f"there is no accuracy gate for precision {precision!r}",
+            expected=", ".join(MAX_DROP),
+            fix="Name the largest loss yourself: --max-drop POINTS",
+        ) from None
+
+
+class Reference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the artefacts are compared with.
+
+    Attributes:
+        name: e.g. `eager (PyTorch 2.6.0) in fp32`, or the fp32 artefact that stands in for it.
+        kind: `checkpoint` for the PyTorch module; `artifact` where no checkpoint was given, so
+            that what the fp32 export itself lost is not seen.
+        accuracy: its figures.
+    """
+
+    name: str
+    kind: Literal["checkpoint", "artifact"]
+    accuracy: Accuracy
+
+
+class AccuracyRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One artefact on one runtime in one precision.
+
+    Attributes:
+        artifact: its id in the bundle, e.g. `onnx-fp16`.
+        sha256: of the file that the runtime opens.
+        runtime, precision: what it was asked to run on and in.
+        status: `skipped` is no verdict: this machine cannot run it.
+        max_drop: the gate: largest loss of mAP50-95, points.
+        reasons: why it failed or was skipped; empty when it passed.
+        accuracy: the figures; None when it did not run.
+        delta: mAP50-95 less the reference's, points; None where there is no reference.
+        interval: where `delta` lies when images are drawn again; None as `delta`.
+        device, version, compute, notes: as the runtime reported them.
+    """
+
+    artifact: str
+    sha256: str
+    runtime: str
+    precision: str
+    status: Literal["passed", "failed", "skipped"]
+    max_drop: float
+    reasons: tuple[str, ...] = ()
+    accuracy: Accuracy | None = None
+    delta: float | None = None
+    interval: Interval | None = None
+    device: str = ""
+    version: str = ""
+    compute: str = ""
+    notes: tuple[str, ...] = ()
+
+
+class AccuracyReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How accurate the artefacts of a bundle are, and what that cost against the original.
+
+    Attributes:
+        model: name of the model.
+        checkpoint, checkpoint_sha256: the weights that the bundle was made from.
+        data: what was measured on.
+        reference: what the differences are to; None where nothing could stand for it.
+        rows: one for each artefact, runtime and precision.
+        resamples, confidence: of the intervals.
+        recorded: the training's own mAP beside that of this data set; None if none is recorded
+            or nothing could be held against it.
+        tools: versions of what took part.
+        warnings: anything else that a reader should know.
+    """
+
+    model: str
+    checkpoint: str
+    checkpoint_sha256: str
+    data: DataSetFacts
+    reference: Reference | None
+    rows: tuple[AccuracyRow, ...]
+    resamples: int
+    confidence: float
+    recorded: Recorded | None
+    tools: dict[str, str]
+    warnings: tuple[str, ...] = ()
+    schema: int = SCHEMA
+
+    def __post_init__(self) -> None:
+        if self.schema != SCHEMA:
+            raise ValueError(f"this version reads accuracy schema {SCHEMA}, got {self.schema}")
+
+    @property
+    def passed(self) -> bool:
+        """Whether something was judged and nothing that ran failed."""
+        states = {row.status for row in self.rows}
+        return "passed" in states and "failed" not in states
+
+    def summary(self) -> str:
+        """The verdict in one sentence."""
+        passed, failed, skipped = (
+            sum(row.status == status for row in self.rows)
+            for status in ("passed", "failed", "skipped")
+        )
+        tail = f"; {skipped} skipped" if skipped else ""
+        if not passed + failed:
+            return f"Accuracy failed: nothing could be run on this machine{tail}"
+        verdict = "passed" if self.passed else "failed"
+        return f"Accuracy {verdict}: {passed} of {passed + failed} runs within their gates{tail}"
+
+    def check(self) -> None:
+        """Raise unless the report is passed.
+
+        Raises:
+            GateError: it is not; the message gives each reason.
+        """
+        if self.passed:
+            return
+        reasons = [
+            f"{row.artifact} on {row.runtime}: {'; '.join(row.reasons)}"
+            for row in self.rows
+            if row.status == "failed"
+        ]
+        raise GateError(
+            self.summary(),
+            got="\n    ".join(["", *reasons]) if reasons else "nothing that could be judged",
+            fix="Compare stage by stage with: ghost-deploy parity CHECKPOINT BUNDLE",
+        )
+
+    def to_document(self) -> dict[str, Any]:
+        """The JSON form as plain values, with the verdict, for `Bundle.with_evidence`."""
+        document: dict[str, Any] = msgspec.to_builtins(self)
+        return {"passed": self.passed, **document}
+
+    @classmethod
+    def from_document(
+        cls, document: dict[str, Any], *, where: str = "the report"
+    ) -> AccuracyReport:
+        """Read what `to_document` wrote.
+
+        Raises:
+            SpecError: unknown keys, another schema, or values of the wrong type.
+        """
+        plain = {key: value for key, value in document.items() if key != "passed"}
+        return decode_json(msgspec.json.encode(plain), cls, where=where)

@@ -1,0 +1,245 @@
+"""Parity: is every artefact of a bundle the model that was trained?
+
+One image after another goes through the shared preprocessing once; the PyTorch module, unfused
+as it was loaded, and every artefact on every runtime then run on that very tensor. Raw outputs
+and detections are compared image by image, so that memory does not grow with their number.
+"""
+
+from __future__ import annotations
+
+import copy
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import cv2
+import msgspec
+import numpy as np
+
+from ghost_deploy._version import __version__
+from ghost_deploy.bundle import Bundle
+from ghost_deploy.detector import Detector
+from ghost_deploy.errors import UsageError
+from ghost_deploy.runtimes import RUNTIMES, RuntimeOptions
+from ghost_deploy.spec import HeadSpec, InputSpec, ModelSpec
+from ghost_deploy.validate.candidates import candidates
+from ghost_deploy.validate.gate import gate_for
+from ghost_deploy.validate.pictures import demo_pictures, file_pictures
+from ghost_deploy.validate.result import Evidence, ParityReport, ParityRow
+from ghost_deploy.validate.run import Run
+from ghost_deploy.validate.walk import detect, lowered, walk
+
+if TYPE_CHECKING:
+    from ghost_deploy.checkpoints.load import Loaded
+    from ghost_deploy.models.graph import DetectionNet
+
+__all__ = ["ParityReport", "Progress", "prove", "run_parity"]
+
+SEMANTICS = "Ultralytics 8.4.190"
+"""Whose arithmetic the network, the pre- and the post-processing follow."""
+
+MIN_IMAGES = 16
+MIN_DETECTIONS = 200
+"""With fewer, one lost detection is more than the 0.5 % that the fp16 gate allows."""
+
+Progress: TypeAlias = Callable[[str, int, int], None]
+"""Called with what is being done, how many images are done, and how many there are."""
+
+
+def prove(
+    loaded: Loaded,
+    bundle: Bundle,
+    images: Sequence[Path] | None = None,
+    *,
+    options: RuntimeOptions | None = None,
+    progress: Progress | None = None,
+) -> tuple[Bundle, ParityReport]:
+    """Compare every artefact and put the verdict into the bundle's evidence, not yet saved.
+
+    Arguments and errors are those of `run_parity`.
+    """
+    report = run_parity(loaded, bundle, images, options=options, progress=progress)
+    return bundle.with_evidence("parity", report.to_document()), report
+
+
+def run_parity(
+    loaded: Loaded,
+    bundle: Bundle,
+    images: Sequence[Path] | None = None,
+    *,
+    runtimes: Sequence[str] | None = None,
+    precisions: Sequence[str] | None = None,
+    options: RuntimeOptions | None = None,
+    progress: Progress | None = None,
+) -> ParityReport:
+    """Compare the artefacts of a bundle with the PyTorch module.
+
+    Args:
+        loaded: the checkpoint; its module is the reference and is not changed.
+        bundle: whose artefacts are compared, at the size and the thresholds of its spec.
+        images: image files; the demo scenes, which are weak evidence, when None.
+        runtimes: names from the runtimes table; all that can open an artefact when None.
+        precisions: that the models are run in; all that the runtimes know when None.
+        options: device and threads; `precision` is set for each run.
+        progress: told before each image.
+
+    Returns:
+        The report. What this machine cannot run is listed as skipped; a run that fails or
+        breaks is listed as failed. It is passed only if something ran and all of it passed.
+
+    Raises:
+        UsageError: no image, an unknown runtime or precision, or nothing to compare.
+        ImageError: an image cannot be read.
+        BundleError: an artefact is not the file that was written.
+        UnavailableError: a runtime or precision was asked for by name and is not here.
+    """
+    plan = candidates(bundle, runtimes, precisions)
+    sizes = _sizes(bundle.spec.input)
+    pictures = [
+        replace(picture, size_hw=sizes[number % len(sizes)])
+        for number, picture in enumerate(
+            demo_pictures() if images is None else file_pictures(images)
+        )
+    ]
+    choices = options or RuntimeOptions()
+    conf = bundle.spec.thresholds.conf
+    with ExitStack() as stack:
+        reference = stack.enter_context(_reference(loaded, bundle.spec))
+        runs = [stack.enter_context(Run(bundle, candidate, choices)) for candidate in plan]
+        detections = 0
+        for number, picture in enumerate(pictures):
+            if progress:
+                progress(f"comparing {picture.name}", number, len(pictures))
+            image = picture.read()
+            own = walk(reference, image, picture.size_hw)
+            expected = detect(reference, own.outputs, own.letterboxes)
+            detections += int((expected.score > conf).sum())
+            for run in runs:
+                run.compare(picture.name, image, own, expected, reference)
+        rows = tuple(run.row(reference, pictures, runs) for run in runs)
+        rows += tuple(_unopened(bundle)) if runtimes is None else ()
+        info = reference.runtime.info
+    return ParityReport(
+        model=bundle.spec.name,
+        checkpoint=loaded.source.file,
+        checkpoint_sha256=loaded.source.sha256,
+        reference=f"eager (PyTorch {info.version}) on {info.device} in fp32, unfused",
+        semantics=SEMANTICS,
+        sizes_hw=sizes,
+        thresholds=bundle.spec.thresholds,
+        rows=rows,
+        evidence=_evidence(len(pictures), detections, demo=images is None),
+        images=tuple(picture.ref for picture in pictures),
+        tools=_tools(rows, info.version),
+        warnings=_warnings(loaded, bundle),
+    )
+
+
+def _sizes(spec: InputSpec) -> tuple[tuple[int, int], ...]:
+    """The usual size, and of a dynamic graph the ends of its range: an anchor grid that was
+    frozen by mistake does not go unseen."""
+    return tuple(dict.fromkeys((spec.size_hw, spec.min_hw, spec.max_hw)))
+
+
+def _unopened(bundle: Bundle) -> Iterator[ParityRow]:
+    """Artefacts that no runtime of this version opens: listed, so that nobody takes them for
+    proved."""
+    formats = {row.format for row in RUNTIMES.values()}
+    for artifact in bundle.artifacts:
+        if artifact.format not in formats:
+            yield ParityRow(
+                artifact=artifact.id,
+                sha256=artifact.files.get(artifact.path, ""),
+                runtime="",
+                precision=artifact.precision,
+                status="skipped",
+                gate=gate_for(artifact.precision),
+                reasons=(f"no runtime of this version opens {artifact.format}",),
+            )
+
+
+def _reference(loaded: Loaded, spec: ModelSpec) -> Detector:
+    """The module as it was loaded, at the bundle's size and thresholds.
+
+    Everything else of the checkpoint's own description stays, so that a bundle which describes
+    its input or output wrongly is seen.
+    """
+    from ghost_deploy.runtimes.eager import EagerRuntime
+
+    net, head = _branch(loaded, spec)
+    geometry = {
+        field: getattr(spec.input, field) for field in ("size_hw", "min_hw", "max_hw", "batch")
+    }
+    input_spec = msgspec.structs.replace(loaded.spec.input, **geometry)
+    own = msgspec.structs.replace(loaded.spec, input=input_spec, head=head)
+    runtime = EagerRuntime(net, own.input, output=own.head.output)
+    return Detector(runtime, own, lowered(spec.thresholds))
+
+
+def _branch(loaded: Loaded, spec: ModelSpec) -> tuple[DetectionNet, HeadSpec]:
+    """The module set to the branch that was exported, and what its output then means."""
+    net, head, branch = loaded.net, loaded.spec.head, spec.head.branch
+    if branch == head.branch:
+        return net, head
+    if not (net.head.has_one2one if branch == "one2one" else net.head.has_one2many):
+        raise UsageError(
+            f"the bundle holds the {branch} branch of a head, {loaded.source.file} has none",
+            fix="Name the checkpoint that the bundle was made from",
+        )
+    # A shallow copy shares all weights; the caller's module keeps its branch.
+    net = copy.copy(net)
+    net.branch = branch
+    decoder = "one2one" if spec.head.end_to_end else "dfl"
+    return net, msgspec.structs.replace(head, branch=branch, decoder=decoder)
+
+
+def _evidence(images: int, detections: int, *, demo: bool) -> Evidence:
+    counted = f"{_count(images, 'image')} with {_count(detections, 'detection')}"
+    if demo:
+        sentence = (
+            f"Weak evidence: compared on {_count(images, 'demo scene')} with "
+            f"{_count(detections, 'detection')}, not on pictures that this model was made for. "
+            "Name some with --images"
+        )
+    elif images < MIN_IMAGES or detections < MIN_DETECTIONS:
+        sentence = (
+            f"Weak evidence: compared on {counted}; {MIN_IMAGES} images and "
+            f"{MIN_DETECTIONS} detections are the least that resolves the gates"
+        )
+    else:
+        sentence = f"Compared on {counted}"
+    return Evidence(
+        source="demo" if demo else "images",
+        strength="weak" if sentence.startswith("Weak") else "good",
+        images=images,
+        detections=detections,
+        sentence=sentence,
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _tools(rows: Sequence[ParityRow], torch_version: str) -> dict[str, str]:
+    tools = {
+        "ghost-deploy": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
+        "torch": torch_version,
+    }
+    return tools | {row.runtime: row.version for row in rows if row.version}
+
+
+def _warnings(loaded: Loaded, bundle: Bundle) -> tuple[str, ...]:
+    made_from, own = bundle.document.source, loaded.source
+    if made_from.sha256 == own.sha256:
+        return ()
+    return (
+        f"the bundle was made from {made_from.file} ({made_from.sha256[:12]}), "
+        f"the reference is {own.file} ({own.sha256[:12]})",
+    )

@@ -1,0 +1,215 @@
+"""One image on the road of a detector, stage by stage, so that stages can be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from ghost_deploy.detections import Detections
+from ghost_deploy.detector import Detector
+from ghost_deploy.errors import BackendError, ShapeError
+from ghost_deploy.processing.boxes import xyxy_to_xywh
+from ghost_deploy.processing.decode import decode_dfl_raw
+from ghost_deploy.processing.letterbox import Letterbox
+from ghost_deploy.processing.postprocess import output_shape
+from ghost_deploy.spec import ModelSpec, Thresholds
+from ghost_deploy.validate.compare import (
+    DetectionDiff,
+    TensorDiff,
+    compare_detections,
+    compare_tensors,
+)
+from ghost_deploy.validate.gate import GATES, Gate
+
+__all__ = [
+    "Comparison",
+    "Walk",
+    "canonical",
+    "compare",
+    "compare_raw",
+    "detect",
+    "largest_difference",
+    "lowered",
+    "walk",
+]
+
+_REACH = max(gate.max_score for gate in GATES.values())
+
+
+def lowered(thresholds: Thresholds) -> Thresholds:
+    """Thresholds that reach far enough below `conf` to find the partners of detections there."""
+    return msgspec.structs.replace(thresholds, conf=max(0.0, thresholds.conf - _REACH))
+
+
+@dataclass(frozen=True, eq=False)
+class Walk:
+    """What the stages before the post-processing made of one image. The arrays are copies.
+
+    Attributes:
+        tensor: (B, 3, H, W) input that the detector made, the image in every row.
+        letterboxes: one.
+        outputs: of the runtime for the last row, by name; the batch axis is kept.
+    """
+
+    tensor: NDArray[np.float32]
+    letterboxes: list[Letterbox]
+    outputs: dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """A candidate beside the reference on one image; `input_max` as in `TensorFigures`."""
+
+    input_max: float
+    tensor: TensorDiff
+    detections: DetectionDiff
+
+
+def walk(
+    detector: Detector,
+    image: NDArray[np.uint8],
+    size_hw: tuple[int, int] | None = None,
+    tensor: NDArray[np.float32] | None = None,
+) -> Walk:
+    """Take one image through the preprocessing and the runtime of `detector`.
+
+    A graph of fixed batch is fed the image in every row, one of dynamic batch in two, and the
+    last row is looked at: a batch that was frozen by mistake does not go unseen.
+
+    Args:
+        detector: whose stages are used.
+        image: (H, W, 3) uint8 BGR.
+        size_hw: (height, width) of the input, pixels; the description's when None.
+        tensor: what the runtime is fed instead of the tensor that `detector` makes.
+
+    Raises:
+        ShapeError: the graph does not accept the size, or gives another batch than it is fed.
+        BackendError: the runtime failed, or changed its input, which its contract forbids.
+    """
+    low, high = detector.spec.input.batch
+    count = max(low, min(2, high))
+    feeds, letterboxes = detector.preprocess([image] * count, size_hw)
+    (own,) = (array.copy() for array in feeds.values())
+    fed = (own if tensor is None else tensor).copy()
+    outputs = detector.runtime.run(dict.fromkeys(feeds, fed))
+    if not np.array_equal(fed, own if tensor is None else tensor):
+        raise BackendError(
+            f"the {detector.runtime.info.runtime} runtime changed its input tensor",
+            fix="Report this: runtimes must leave their inputs alone",
+        )
+    return Walk(own, letterboxes[:1], _last_row(outputs, count))
+
+
+def _last_row(outputs: Mapping[str, NDArray[Any]], count: int) -> dict[str, NDArray[Any]]:
+    for name, array in outputs.items():
+        if array.shape[:1] != (count,):
+            raise ShapeError(
+                f"output {name!r} has another batch than the input",
+                got=array.shape,
+                expected=f"({count}, ...)",
+                fix="Export the model again",
+            )
+    return {name: array[-1:].copy() for name, array in outputs.items()}
+
+
+def detect(
+    detector: Detector, outputs: dict[str, NDArray[Any]], letterboxes: list[Letterbox]
+) -> Detections:
+    """The detections that the post-processing of `detector` makes of raw outputs, one image."""
+    (found,) = detector.postprocess(outputs, letterboxes)
+    return found
+
+
+def compare(
+    reference: Walk,
+    expected: Detections,
+    judge: Detector,
+    candidate: Detector,
+    image: NDArray[np.uint8],
+    gate: Gate,
+    conf: float,
+) -> Comparison:
+    """Compare a candidate with the reference on the reference's own input tensor.
+
+    Args:
+        reference: what the reference made of `image`.
+        expected: the reference's detections.
+        judge: the reference itself.
+        candidate: runs on the reference's tensor; its letterboxes and post-processing are its own.
+        image: (H, W, 3) uint8 BGR.
+        gate: whose bars the pairs are counted by.
+        conf: score threshold; both detectors work at `lowered` ones.
+    """
+    size_hw = reference.letterboxes[0].dst_hw
+    theirs = walk(candidate, image, size_hw, reference.tensor)
+    raw = compare_raw(reference, judge, theirs, candidate)
+    found = Detections.empty()
+    if raw.usable:
+        found = detect(candidate, theirs.outputs, theirs.letterboxes)
+    return Comparison(
+        input_max=largest_difference(reference.tensor, theirs.tensor),
+        tensor=raw,
+        detections=compare_detections(
+            expected, found, conf=conf, margin=gate.max_score, min_iou=gate.min_iou
+        ),
+    )
+
+
+def compare_raw(reference: Walk, judge: Detector, theirs: Walk, candidate: Detector) -> TensorDiff:
+    """Compare raw outputs, in the form that the reference gives them."""
+    ends = judge.spec.head.end_to_end, candidate.spec.head.end_to_end
+    if ends[0] != ends[1]:
+        branches = judge.spec.head.branch, candidate.spec.head.branch
+        return TensorDiff(
+            problem=f"the artefact holds the {branches[1]} branch, the reference {branches[0]}"
+        )
+    output = theirs.outputs.get(candidate.spec.head.output)
+    size_hw = theirs.letterboxes[0].dst_hw
+    expected = output_shape(candidate.spec, size_hw)
+    if output is None or not _fits(output, expected):
+        got = sorted(theirs.outputs) if output is None else f"{output.dtype} {output.shape}"
+        return TensorDiff(problem=f"output {got}, described as float32 (B, {expected})")
+    own = reference.outputs[judge.spec.head.output][0]
+    return compare_tensors(own, canonical(output[0], candidate.spec, size_hw), end_to_end=ends[0])
+
+
+def _fits(output: NDArray[Any], expected: tuple[int, int]) -> bool:
+    return (
+        output.dtype == np.float32
+        and output.ndim == 3
+        and all(want in (-1, have) for want, have in zip(expected, output.shape[1:], strict=True))
+    )
+
+
+def canonical(
+    output: NDArray[np.float32], spec: ModelSpec, size_hw: tuple[int, int]
+) -> NDArray[np.float32]:
+    """One image's raw output in the form of the eager module: `dfl-raw` becomes `dfl`.
+
+    Args:
+        output: of the decoder that `spec` names, without the batch axis.
+        spec: what `output` means.
+        size_hw: (height, width) of the input, pixels.
+    """
+    if spec.head.decoder != "dfl-raw" or not np.isfinite(output).all():
+        return output
+    # The decoder leaves out scores of 0, which float32 gives for logits below -88.
+    bins = 4 * spec.head.reg_max
+    logits = np.maximum(output[bins:], np.float32(-80))
+    boxes = decode_dfl_raw(np.concatenate((output[:bins], logits)), spec, size_hw, 0.0, False)
+    scores = np.float32(1) / (np.float32(1) + np.exp(-logits))
+    return np.concatenate((xyxy_to_xywh(boxes.xyxy).T, scores))
+
+
+def largest_difference(a: NDArray[Any], b: NDArray[Any]) -> float:
+    """Largest absolute difference of two arrays of one shape; infinite if the shapes differ."""
+    if a.shape != b.shape:
+        return float("inf")
+    if np.array_equal(a, b):
+        return 0.0
+    return float(np.abs(a.astype(np.float64) - b).max())

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+
+from ghost_deploy.cli.console import Column, Console
+
+COLUMNS = (Column("name"), Column("count", right=True))
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def console(*, terminal: bool = False) -> tuple[Console, io.StringIO, io.StringIO]:
+    kind = Terminal if terminal else io.StringIO
+    out, err = kind(), kind()
+    return Console(out, err), out, err
+
+
+def test_an_empty_table_has_its_titles() -> None:
+    speaker, out, _ = console()
+    speaker.table(COLUMNS, [])
+    assert out.getvalue() == "name  count\n"
+
+
+def test_a_plain_table_is_aligned_and_has_no_trailing_blanks() -> None:
+    speaker, out, _ = console()
+    speaker.table(COLUMNS, [["ab", "1"], ["abcdef", "1000000"]])
+    assert out.getvalue() == "name      count\nab            1\nabcdef  1000000\n"
+
+
+def test_a_terminal_gets_a_ruled_table_and_names_stay_literal() -> None:
+    speaker, out, _ = console(terminal=True)
+    speaker.table(COLUMNS, [["[red]cell[/red] :smile:", "1"]])
+    assert "─" in out.getvalue()
+    assert "[red]cell[/red] :smile:" in out.getvalue()
+
+
+def test_a_document_is_json() -> None:
+    speaker, out, err = console()
+    speaker.document({"ä": [1, None]})
+    assert json.loads(out.getvalue()) == {"ä": [1, None]}
+    assert err.getvalue() == ""
+
+
+def test_facts_are_aligned() -> None:
+    speaker, out, _ = console()
+    speaker.facts([("a", 1), ("long", "x")])
+    speaker.facts([])
+    assert out.getvalue() == "a     1\nlong  x\n"
+
+
+@pytest.mark.parametrize(("terminal", "total"), [(False, 9), (True, 1), (True, 0)])
+def test_no_bar_where_nobody_sees_it_or_it_does_not_pay(terminal: bool, total: int) -> None:
+    speaker, out, err = console(terminal=terminal)
+    with speaker.progress("working", total) as progress:
+        progress.reach(1)
+    assert out.getvalue() == err.getvalue() == ""
+
+
+def test_a_bar_on_a_terminal_goes_to_standard_error() -> None:
+    speaker, out, err = console(terminal=True)
+    with speaker.progress("working", 3) as progress:
+        progress.reach(3)
+    assert "working" in err.getvalue()
+    assert "3/3" in err.getvalue()
+    assert out.getvalue() == ""
+
+
+def test_steps_are_named_once_with_their_time() -> None:
+    speaker, out, err = console()
+    with speaker.steps() as step:
+        step("loading", 0, 0)
+        step("ONNX fp32", 0, 0)
+        step("comparing a.jpg", 0, 2)
+        step("comparing b.jpg", 1, 2)
+    names = [line.rsplit(maxsplit=2)[0] for line in err.getvalue().splitlines()]
+    assert names == ["loading", "ONNX fp32", "comparing 2 images"]
+    assert all(line.endswith(" s") for line in err.getvalue().splitlines())
+    assert out.getvalue() == ""
+
+
+def test_the_last_step_is_named_when_it_fails() -> None:
+    speaker, _, err = console()
+    with pytest.raises(RuntimeError), speaker.steps() as step:  # noqa: PT012
+        step("loading", 0, 0)
+        raise RuntimeError
+    assert err.getvalue().startswith("loading")

@@ -1,0 +1,201 @@
+"""`infer` on a pretended model, and on a real one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from ghost_deploy import api
+from ghost_deploy.cli.main import main
+from ghost_deploy.detections import Detections
+from ghost_deploy.detector import Detector
+from ghost_deploy.errors import UnavailableError
+from ghost_deploy.runtimes.fake import FakeRuntime
+from tests.assets import BCCD, GHOST, MODELS, needs_assets
+from tests.processing.specs import make_spec
+
+Capture = pytest.CaptureFixture[str]
+SPEC = make_spec((64, 64))
+FOUND = Detections([[8, 8, 40, 24], [30, 30, 60, 60]], [0.9, 0.6], [0, 2])
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
+    """A model that finds two things in every image; what `load` was asked for."""
+    calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+
+    def load(*args: Any, **options: Any) -> Detector:
+        calls.append((args, options))
+        return Detector(FakeRuntime.for_spec(SPEC, FOUND), SPEC)
+
+    monkeypatch.setattr(api, "load", load)
+    return calls
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    photos = tmp_path / "phötos"
+    photos.mkdir()
+    for name in ("1.png", "2.png", "10.png"):
+        cv2.imwrite(str(tmp_path / name), np.full((64, 64, 3), 99, np.uint8))
+        shutil.move(tmp_path / name, photos / name)
+    return photos
+
+
+def test_an_empty_folder(asked: list[Any], tmp_path: Path, capsys: Capture) -> None:
+    assert main(["infer", "b", str(tmp_path)]) == 2
+    assert "no image in the folder" in capsys.readouterr().err
+    assert asked == []
+
+
+def test_a_summary_on_standard_output(asked: list[Any], folder: Path, capsys: Capture) -> None:
+    assert main(["infer", "b", str(folder)]) == 0
+    said = capsys.readouterr()
+    lines = said.out.splitlines()
+    assert [line.split()[0] for line in lines[1:4]] == ["1.png", "2.png", "10.png"]
+    assert lines[-1] == "3 images, 6 detections"
+    assert "on fake" in said.err
+
+
+def test_options_reach_the_loader(asked: list[Any], folder: Path) -> None:
+    words = "--runtime ort --precision fp16 --device cuda:1 --threads 3 --allow-fallback"
+    limits = "--conf 0.4 --iou 0.5 --max-det 7 --allow-failed-parity"
+    assert main(["infer", "b", str(folder), *words.split(), *limits.split()]) == 0
+    assert asked == [
+        (
+            ("b", "ort", "fp16"),
+            {
+                "device": "cuda:1",
+                "threads": 3,
+                "allow_fallback": True,
+                "allow_failed_parity": True,
+                "conf": 0.4,
+                "iou": 0.5,
+                "max_det": 7,
+            },
+        )
+    ]
+
+
+def test_lines_on_standard_output_and_nothing_else_there(
+    asked: list[Any], folder: Path, capsys: Capture
+) -> None:
+    assert main(["infer", "b", str(folder), "--jsonl", "-"]) == 0
+    said = capsys.readouterr()
+    rows = [json.loads(line) for line in said.out.splitlines()]
+    assert [row["source"] for row in rows] == [str(folder / f"{i}.png") for i in (1, 2, 10)]
+    assert [row["index"] for row in rows] == [0, 1, 2]
+    assert [len(row["detections"]) for row in rows] == [2, 2, 2]
+    assert rows[0]["detections"][0]["class_name"] == "RBC"
+    assert "3 images, 6 detections" in said.err
+
+
+def test_pictures_and_a_file_of_lines(asked: list[Any], folder: Path, tmp_path: Path) -> None:
+    out, lines = tmp_path / "out", tmp_path / "new" / "lines.jsonl"
+    assert main(["infer", "b", str(folder), "-o", str(out), "--jsonl", str(lines)]) == 0
+    assert sorted(path.name for path in out.iterdir()) == ["1.png", "10.png", "2.png"]
+    picture = cv2.imdecode(np.fromfile(out / "1.png", np.uint8), cv2.IMREAD_COLOR)
+    assert (picture != 99).any()
+    assert len(lines.read_text().splitlines()) == 3
+
+
+def test_one_bad_image_does_not_stop_the_others(
+    asked: list[Any], folder: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    (folder / "3.png").write_bytes(b"broken")
+    assert main(["infer", "b", str(folder), "-o", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr()
+    assert "3 images, 6 detections" in said.out
+    assert str(folder / "3.png") in said.err
+    assert "1 of 4 images could not be read" in said.err
+    assert len(list((tmp_path / "out").iterdir())) == 3
+
+
+def test_pictures_into_the_folder_of_the_images(
+    asked: list[Any], folder: Path, capsys: Capture
+) -> None:
+    before = (folder / "1.png").read_bytes()
+    assert main(["infer", "b", str(folder), "-o", str(folder)]) == 2
+    assert "overwritten" in capsys.readouterr().err
+    assert (folder / "1.png").read_bytes() == before
+
+
+def test_show_without_a_display(
+    asked: list[Any], folder: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    assert main(["infer", "b", str(folder), "--show"]) == UnavailableError.exit_code
+    assert "no display" in capsys.readouterr().err
+
+
+def test_show_ends_when_the_user_has_seen_enough(
+    asked: list[Any], folder: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ghost_deploy.stream import window
+
+    shown: list[str] = []
+    monkeypatch.setattr(window, "show", lambda picture, title: shown.append(title))
+    assert main(["infer", "b", str(folder), "--show"]) == 0
+    assert shown == ["1.png"]
+    assert "1 image, 2 detections" in capsys.readouterr().out
+
+
+@needs_assets
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("runtime", ["openvino", "ort"])
+def test_real_detections_are_those_of_the_reference(
+    runtime: str, precision: str, bundle: Path, photos: Path, capsys: Capture
+) -> None:
+    words = ["infer", str(bundle), str(photos), "--jsonl", "-"]
+    assert main([*words, "--runtime", runtime, "--precision", precision]) == 0
+    said = capsys.readouterr()
+    assert f"in {precision} on {runtime}" in said.err
+    document = json.loads((MODELS / "yolov8n-ghost-bccd.reference.json").read_text())
+    recorded = document["sizes"]["416"]["detections_conf0.25_iou0.7_xyxy_score_class"]
+    for line in said.out.splitlines():
+        row = json.loads(line)
+        expected = np.array(recorded[Path(row["source"]).name])
+        boxes = np.array([each["xyxy"] for each in row["detections"]])
+        scores = np.array([each["score"] for each in row["detections"]])
+        tolerance = (0.05, 1e-4) if precision == "fp32" else (1.0, 0.01)
+        np.testing.assert_allclose(boxes, expected[:, :4], atol=tolerance[0])
+        np.testing.assert_allclose(scores, expected[:, 4], atol=tolerance[1])
+
+
+@needs_assets
+def test_a_checkpoint_runs_in_pytorch(photos: Path, capsys: Capture) -> None:
+    assert main(["infer", str(GHOST), str(photos)]) == 0
+    assert "on eager" in capsys.readouterr().err
+
+
+@needs_assets
+def test_a_bundle_runs_without_torch(bundle: Path, photos: Path) -> None:
+    """In a process where torch, onnx and rich cannot be imported, without a word to the network."""
+    code = (
+        "import sys\n"
+        "for name in ('torch', 'onnx', 'rich', 'onnxruntime'):\n"
+        "    sys.modules[name] = None\n"
+        "def watch(event, args):\n"
+        "    assert not event.startswith(('socket.', 'urllib.', 'os.fork', 'subprocess.')), event\n"
+        "sys.addaudithook(watch)\n"
+        "from ghost_deploy.cli.main import main\n"
+        f"sys.exit(main(['infer', {str(bundle)!r}, {str(photos)!r}, '--runtime', 'openvino']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "2 images" in done.stdout
+
+
+def test_the_images_are_those_of_the_data_set() -> None:
+    """Guards the tests above against an empty folder of photos."""
+    if BCCD.is_dir():
+        assert len(list((BCCD / "images" / "val").glob("*.jpg"))) > 2

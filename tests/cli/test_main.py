@@ -1,0 +1,247 @@
+"""The manners of the command: help, exit codes, errors, streams."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ghost_deploy import api
+from ghost_deploy._version import __version__
+from ghost_deploy.cli.main import COMMANDS, EXIT_CODES, build_parser, main
+from ghost_deploy.errors import GateError, InputError, MissingExtraError
+
+Capture = pytest.CaptureFixture[str]
+HEAVY = ("torch", "onnx", "onnxruntime", "openvino", "cv2", "numpy", "rich", "msgspec", "shtab")
+
+
+def run_process(*words: str, **options: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "ghost_deploy.cli.main", *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+
+
+def test_no_command(capsys: Capture) -> None:
+    assert main([]) == 2
+    assert "COMMAND" in capsys.readouterr().err
+
+
+def test_help(capsys: Capture) -> None:
+    assert main(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert all(f"  {name} " in out for name in COMMANDS)
+    assert EXIT_CODES.strip() in out
+    assert "examples:" in out
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["infer", "--help"], ["infer"]])
+def test_help_imports_nothing_heavy(words: list[str]) -> None:
+    code = (
+        "import sys; from ghost_deploy.cli.main import main\n"
+        f"main({words!r})\n"
+        f"print([m for m in {HEAVY!r} if m in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_help_has_an_example_of_its_command(name: str, capsys: Capture) -> None:
+    assert main([name, "--help"]) == 0
+    out = capsys.readouterr().out
+    assert f"ghost-deploy {name}" in out.partition("examples:")[2]
+    assert "exit codes:" in out
+
+
+def test_every_option_has_a_help() -> None:
+    parser = build_parser(COMMANDS)
+    (commands,) = (action for action in parser._actions if hasattr(action.choices, "values"))
+    for name, command in commands.choices.items():
+        for action in command._actions:
+            assert action.help, f"{name} {action.option_strings or action.dest}"
+
+
+def test_version(capsys: Capture) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"ghost-deploy {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["fly"],
+        ["--fly"],
+        ["infer"],
+        ["infer", "b"],
+        ["export", "best.pt"],
+        ["export", "best.pt", "-o", "x", "--imgsz", "big"],
+        ["infer", "b", "x", "--conf", "7"],
+        ["infer", "b", "x", "--threads", "-1"],
+        ["infer", "b", "x", "--prec", "fp16"],  # no abbreviations: they would break later
+        ["completion", "cmd.exe"],
+    ],
+)
+def test_wrong_use(words: list[str], capsys: Capture) -> None:
+    assert main(words) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "usage: ghost-deploy" in said.err
+
+
+NOT_YET = [
+    ["build", "b", "--trt", "--fp16"],
+    ["calibrate", "b", "--calib", "d", "--max-drop", "1", "--data", "d.yaml"],
+    ["validate", "b", "--data", "d.yaml", "--runtime", "ort", "openvino", "--json"],
+    ["bench", "a", "b", "--baseline", "c", "--images", "d", "--precision", "fp16", "--json"],
+    ["report", "r.json", "-o", "r.html"],
+    ["demo", "-o", "d"],
+    ["export", "m.pt", "-o", "b", "--trt"],
+    ["export", "m.pt", "-o", "b", "--int8", "--calib", "d"],
+    ["export", "m.pt", "-o", "b", "--calib", "d"],
+    ["export", "m.pt", "-o", "b", "--nms"],
+    ["export", "m.pt", "-o", "b", "--embed-preprocess"],
+    ["export", "m.pt", "-o", "b", "--triton", "d"],
+    ["export", "m.pt", "-o", "b", "--deepstream", "d"],
+    ["infer", "b", "x", "--serve", ":8000"],
+    ["infer", "b", "rtsp://camera/1"],
+    ["infer", "b", "0"],
+]
+
+
+@pytest.mark.parametrize("words", NOT_YET, ids=" ".join)
+def test_what_is_announced_answers_not_yet(words: list[str], capsys: Capture) -> None:
+    assert main(words) == 3
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert " yet" in said.err
+    assert "next: " in said.err
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (InputError("no such thing", got=1, expected=2, fix="Do that"), 2),
+        (GateError("too far off", fix="Do that"), 1),
+        (MissingExtraError.for_extra("torch", "export"), 3),
+        (RuntimeError("boom"), 2),
+        (OSError(28, "No space left on device"), 2),
+        (KeyboardInterrupt(), 130),
+        (BrokenPipeError(), 2),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+@pytest.mark.parametrize("debug", [False, True])
+def test_errors_have_a_code_and_no_traceback(
+    error: BaseException, code: int, debug: bool, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(api, "inspect", fail)
+    assert main(["inspect", "x", *(["--debug"] if debug else [])]) == code
+    said = capsys.readouterr()
+    assert said.out == ""
+    quiet = isinstance(error, KeyboardInterrupt | BrokenPipeError)
+    assert ("Traceback" in said.err) is (debug and not quiet)
+    assert quiet or "\nnext: " in said.err
+
+
+def test_an_error_says_what_got_expected_next(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise InputError("no such thing", got=1, expected=2, fix="Do that")
+
+    monkeypatch.setattr(api, "inspect", fail)
+    main(["inspect", "x"])
+    assert capsys.readouterr().err == (
+        "error: no such thing\n  got: 1\n  expected: 2\nnext: Do that\n"
+    )
+
+
+def test_what_vendors_print_does_not_reach_standard_output() -> None:
+    """Not through `print`, and not through the file descriptor, as C++ does it."""
+    code = (
+        "import os, sys\n"
+        "from ghost_deploy import api\n"
+        "from ghost_deploy.cli.main import main\n"
+        "def chatty(*_, **__):\n"
+        "    print('python chatter')\n"
+        "    os.write(1, b'native chatter\\n')\n"
+        "    return {'answer': 'ü'}\n"
+        "api.inspect = chatty\n"
+        "sys.exit(main(['inspect', 'x', '--json']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert json.loads(done.stdout) == {"answer": "ü"}
+    assert b"python chatter" in done.stderr
+    assert b"native chatter" in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_standard_output_is_an_error() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "ghost_deploy.cli.main", "completion", "bash"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert "No space left" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_leaves_early() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "ghost_deploy.cli.main", "completion", "bash"],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (2, "")
+
+
+def test_names_that_the_terminal_cannot_show() -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0"}
+    done = run_process("infer", "b", "ünd/画像.png", env=environment)
+    assert done.returncode == 2
+    assert "no image" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_completion_knows_all_commands_and_options(shell: str, capsys: Capture) -> None:
+    assert main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert all(name in script for name in COMMANDS)
+    assert "allow-fallback" in script
+
+
+def test_completion_works_in_bash(tmp_path: Path) -> None:
+    script = tmp_path / "completion"
+    script.write_text(run_process("completion", "bash").stdout)
+    (tmp_path / "photos").mkdir()
+
+    def complete(*words: str) -> list[str]:
+        listed = " ".join(f"'{word}'" for word in words)
+        code = (
+            f"source {script}; COMP_WORDS=(ghost-deploy {listed}); COMP_CWORD={len(words)}; "
+            '_shtab_ghost_deploy; echo "${COMPREPLY[@]}"'
+        )
+        done = subprocess.run(
+            ["bash", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        return done.stdout.split()
+
+    assert complete("inf") == ["infer"]
+    assert "--allow-fallback" in complete("infer", "--allow")
+    assert complete("infer", "pho") == ["photos"]

@@ -1,0 +1,143 @@
+"""The real road: inspect, export, parity on a trained checkpoint."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ghost_deploy.bundle import Bundle
+from ghost_deploy.cli.main import main
+from ghost_deploy.validate.result import ParityReport
+from tests.assets import GHOST, GHOSTNET, needs_assets
+
+Capture = pytest.CaptureFixture[str]
+ALL = ("onnx-fp32", "onnx-fp16", "openvino-fp32", "openvino-fp16")
+
+pytestmark = needs_assets
+
+
+@pytest.mark.parametrize("words", [[], ["--json"]])
+@pytest.mark.parametrize("name", ["absent.pt", "broken.pt", "folder"])
+def test_what_cannot_be_inspected(
+    name: str, words: list[str], tmp_path: Path, capsys: Capture
+) -> None:
+    (tmp_path / "broken.pt").write_bytes(GHOST.read_bytes()[:5000])
+    (tmp_path / "folder").mkdir()
+    assert main(["inspect", str(tmp_path / name), *words]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert name in said.err
+    assert "next: " in said.err
+
+
+def test_inspect_a_checkpoint(capsys: Capture) -> None:
+    assert main(["inspect", str(GHOST)]) == 0
+    out = capsys.readouterr().out
+    for line in (
+        r"family +yolov8-ghost, scale n",
+        r"classes +3: RBC, WBC, Platelets",
+        r"input +416 x 416",
+        r"strides +8, 16, 32",
+        r"parameters +1,7\d\d,\d\d\d",
+        r"GFLOPs +\d",
+        r"metrics +.*mAP50-95 0\.565",
+        r"ultralytics\.nn\.modules\.conv\.GhostConv +26 ",
+        r"exportable +yes, as onnx-fp32, onnx-fp16, openvino-fp32, openvino-fp16",
+    ):
+        assert re.search(line, out), line
+
+
+def test_inspect_a_checkpoint_as_json(capsys: Capture) -> None:
+    assert main(["inspect", str(GHOSTNET), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["class_names"] == ["RBC", "WBC", "Platelets"]
+    assert document["exportable"] is True
+    assert any(use["path"].endswith("C2fGhost") for use in document["classes"])
+
+
+def test_inspect_a_network_of_the_zoo(capsys: Capture) -> None:
+    assert main(["inspect", "zoo:yolov8n-ghost", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["strides"] == [8, 16, 32]
+    assert document["exportable"] is False
+    assert main(["inspect", "zoo:absent"]) == 2
+
+
+def test_inspect_a_bundle(bundle: Path, capsys: Capture) -> None:
+    assert main(["inspect", str(bundle)]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in ALL)
+    assert "unchanged" in out
+    assert "Parity passed" in out
+    assert "no evidence of: accuracy, latency" in out
+    assert main(["inspect", str(bundle), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert len(document["artifacts"]) == 4
+    assert document["evidence"]["parity"]["passed"] is True
+
+
+def test_inspect_a_changed_bundle(bundle: Path, tmp_path: Path, capsys: Capture) -> None:
+    copy = shutil.copytree(bundle, tmp_path / "copy")
+    with open(copy / "model.fp32.onnx", "ab") as file:
+        file.write(b"x")
+    assert main(["inspect", str(copy)]) == 2
+    assert "was changed" in capsys.readouterr().err
+
+
+def test_export_says_what_it_did_and_what_comes_next(
+    photos: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    out = tmp_path / "bundle"
+    words = ["export", str(GHOST), "-o", str(out), "--onnx", "--fp32", "--imgsz", "320", "416"]
+    assert main([*words, "--images", str(photos)]) == 0
+    said = capsys.readouterr()
+    assert re.search(r"onnx-fp32 +ort +fp32 +passed +(\d+) of \1 ", said.out)
+    assert "Weak evidence" in said.out
+    assert f"next: ghost-deploy infer {out} {photos}" in said.out
+    assert re.search(r"^ONNX fp32 +\d+\.\d s$", said.err, re.MULTILINE)
+    made = Bundle.read(out, verify=True)
+    assert [artifact.id for artifact in made.artifacts] == ["onnx-fp32"]
+    assert made.spec.input.size_hw == (320, 416)
+
+    assert main(words) == 2
+    assert "--overwrite" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("sides", [["100"], ["64", "64", "64"]])
+def test_export_of_an_impossible_size(sides: list[str], tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "bundle"
+    assert main(["export", str(GHOST), "-o", str(out), "--imgsz", *sides]) == 2
+    assert list(tmp_path.iterdir()) == []
+    assert "next: " in capsys.readouterr().err
+
+
+def test_export_with_no_images_in_the_folder(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "empty").mkdir()
+    words = ["export", str(GHOST), "-o", str(tmp_path / "b"), "--images", str(tmp_path / "empty")]
+    assert main(words) == 2
+    assert "no image" in capsys.readouterr().err
+    assert not (tmp_path / "b").exists()
+
+
+def test_parity_of_the_right_checkpoint(bundle: Path, photos: Path, capsys: Capture) -> None:
+    assert main(["parity", str(GHOST), str(bundle), "--images", str(photos)]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in ALL)
+    assert "Parity passed" in out
+
+
+def test_parity_of_another_checkpoint_fails(bundle: Path, photos: Path, capsys: Capture) -> None:
+    words = ["parity", str(GHOSTNET), str(bundle), "--images", str(photos)]
+    assert main(words) == 1
+    out = capsys.readouterr().out
+    assert "Parity failed" in out
+    assert "where it comes from: " in out
+    assert "warning: the bundle was made from yolov8n-ghost-bccd.pt" in out
+    assert main([*words, "--json"]) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert document["passed"] is False
+    assert not ParityReport.from_document(document).passed

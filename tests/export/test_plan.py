@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+import pytest
+
+from ghost_deploy.errors import MissingExtraError, NotYetError, UsageError
+from ghost_deploy.export.plan import TARGETS, Dynamic, plan, plan_spec, require_tools
+from ghost_deploy.spec import HeadSpec, InputSpec, ModelSpec
+
+DEFAULT = ["onnx-fp32", "onnx-fp16", "openvino-fp32", "openvino-fp16"]
+
+
+@pytest.mark.parametrize(
+    ("formats", "precisions", "expected"),
+    [
+        ([], [], DEFAULT),
+        (["onnx"], [], DEFAULT[:2]),
+        ([], ["fp16"], ["onnx-fp16", "openvino-fp16"]),
+        (["openvino", "onnx", "onnx"], ["fp32"], ["onnx-fp32", "openvino-fp32"]),
+    ],
+)
+def test_plan(formats: list[str], precisions: list[str], expected: list[str]) -> None:
+    assert [target.id for target in plan(formats, precisions)] == expected
+
+
+@pytest.mark.parametrize(
+    ("formats", "precisions", "known"),
+    [(["onx"], [], "onnx, openvino, tensorrt"), ([], ["fp8"], "fp16, fp32, int8")],
+)
+def test_an_unknown_name_lists_the_known(
+    formats: list[str], precisions: list[str], known: str
+) -> None:
+    with pytest.raises(UsageError, match=known):
+        plan(formats, precisions)
+
+
+@pytest.mark.parametrize(
+    ("formats", "precisions"),
+    [(["tensorrt"], []), (["tensorrt", "onnx"], ["fp32"]), (["onnx"], ["int8"]), ([], ["int8"])],
+)
+def test_an_announced_target_is_not_there_yet(formats: list[str], precisions: list[str]) -> None:
+    with pytest.raises(NotYetError) as caught:
+        plan(formats, precisions)
+    assert caught.value.exit_code == 3
+
+
+def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "openvino" else real(name)
+    )
+    require_tools(plan(["onnx"]))
+    with pytest.raises(MissingExtraError, match=r"ghost-deploy\[export\]"):
+        require_tools(plan(["openvino"]))
+
+
+def test_targets_are_unique() -> None:
+    ids = [target.id for target in TARGETS]
+    assert len(set(ids)) == len(ids)
+
+
+def spec(**changes: Any) -> ModelSpec:
+    return ModelSpec(
+        name="x",
+        family="f",
+        class_names=("a",),
+        input=InputSpec(size_hw=(416, 416), stride=32),
+        head=HeadSpec(decoder="dfl", strides=(8, 16, 32)),
+        **changes,
+    )
+
+
+def test_a_static_spec_has_one_size() -> None:
+    planned = plan_spec(spec(), size_hw=(320, 640)).input
+    assert planned.size_hw == planned.min_hw == planned.max_hw == (320, 640)
+    assert planned.batch == (1, 1)
+    assert not planned.dynamic
+
+
+def test_dynamic_ranges_default_to_half_and_twice() -> None:
+    planned = plan_spec(spec(), size_hw=(416, 32), dynamic=Dynamic()).input
+    assert (planned.min_hw, planned.max_hw, planned.batch) == ((192, 32), (832, 64), (1, 16))
+
+
+def test_the_size_of_the_checkpoint_is_the_default() -> None:
+    assert plan_spec(spec()) == spec()
+
+
+@pytest.mark.parametrize(
+    ("size_hw", "suggestion"), [((417, 640), "448x640"), ((0, 32), "32x32"), ((32, -5), "32x32")]
+)
+def test_a_size_off_the_stride_names_the_next(size_hw: tuple[int, int], suggestion: str) -> None:
+    with pytest.raises(UsageError, match=suggestion):
+        plan_spec(spec(), size_hw=size_hw)
+
+
+@pytest.mark.parametrize(
+    "dynamic",
+    [
+        Dynamic((2, 1)),
+        Dynamic((0, 1)),
+        Dynamic((1, 2), (448, 448), (640, 640)),
+        Dynamic((1, 2), (64, 64), (384, 640)),
+        Dynamic((1, 2), (60, 64), (640, 640)),
+    ],
+)
+def test_ranges_out_of_order(dynamic: Dynamic) -> None:
+    with pytest.raises(UsageError):
+        plan_spec(spec(), dynamic=dynamic)
+
+
+def test_decoders() -> None:
+    end_to_end = plan_spec(spec(), decoder="one2one").head
+    assert (end_to_end.decoder, end_to_end.branch) == ("one2one", "one2one")
+    with pytest.raises(UsageError, match="dfl, one2one"):
+        plan_spec(spec(), decoder="dfl-raw")

@@ -1,0 +1,251 @@
+from __future__ import annotations
+
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from ghost_deploy.errors import ImageError
+from ghost_deploy.frame import Frame
+from ghost_deploy.processing.images import as_bgr, list_images, read_image
+
+
+@pytest.fixture
+def picture():
+    """Smooth, so that JPEG changes it little; no two corners are alike."""
+    y, x = np.mgrid[:24, :40]
+    return np.stack((x * 6, y * 10, 255 - x * 3 - y * 5), axis=2).astype(np.uint8)
+
+
+def write(path, image, *options):
+    ok, data = cv2.imencode(path.suffix, image, *options)
+    assert ok
+    path.write_bytes(data.tobytes())
+    return path
+
+
+def with_orientation(jpeg, value):
+    """The JPEG with an EXIF block that holds only the orientation tag (0x0112)."""
+    entry = struct.pack("<HHIHH", 0x0112, 3, 1, value, 0)
+    tiff = b"II*\0" + struct.pack("<IH", 8, 1) + entry + struct.pack("<I", 0)
+    block = b"Exif\0\0" + tiff
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block + jpeg[2:]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("empty.jpg", b"", "is empty"),
+        ("text.png", b"this is no image", "is damaged or of an unknown format"),
+        ("film.mp4", b"\0\0\0\x18ftypmp42" + bytes(64), "is damaged or of an unknown format"),
+    ],
+)
+def test_files_that_are_no_images_are_named(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ImageError, match=f"{name} {message}"):
+        read_image(tmp_path / name)
+
+
+def test_a_missing_file_and_a_folder_are_named(tmp_path):
+    with pytest.raises(ImageError, match=r"there is no image .*gone\.jpg"):
+        read_image(tmp_path / "gone.jpg")
+    with pytest.raises(ImageError, match="Name a file, not a folder"):
+        read_image(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_a_truncated_file_is_refused(tmp_path, picture, suffix):
+    path = write(tmp_path / f"cut{suffix}", picture)
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(ImageError, match=f"cut{suffix} is damaged"):
+        read_image(path)
+
+
+def test_an_absurd_header_is_an_error_of_ours(tmp_path):
+    header = struct.pack(">IIBBBBB", 2**31 - 1, 2**31 - 1, 8, 2, 0, 0, 0)
+    chunk = b"IHDR" + header
+    png = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", 0)
+    (tmp_path / "huge.png").write_bytes(png)
+    with pytest.raises(ImageError, match=r"huge\.png"):
+        read_image(tmp_path / "huge.png")
+
+
+@pytest.mark.parametrize("name", ["plain.png", "Größe 測試 🩸.png", "UPPER.PNG", "picture.tif"])
+def test_lossless_files_are_read_exactly(tmp_path, picture, name):
+    found = read_image(str(write(tmp_path / name, picture)))
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, picture)
+
+
+def test_the_content_decides_not_the_suffix(tmp_path, picture):
+    path = write(tmp_path / "a.png", picture).rename(tmp_path / "a.jpg")
+    np.testing.assert_array_equal(read_image(path), picture)
+
+
+@pytest.mark.parametrize(
+    ("orientation", "upright"),
+    [
+        (1, lambda image: image),
+        (2, lambda image: image[:, ::-1]),
+        (3, lambda image: image[::-1, ::-1]),
+        (6, lambda image: np.rot90(image, -1)),
+        (8, np.rot90),
+    ],
+)
+def test_exif_orientation_is_applied(tmp_path, picture, orientation, upright):
+    path = write(tmp_path / "phone.jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 100])
+    stored = read_image(path)
+    path.write_bytes(with_orientation(path.read_bytes(), orientation))
+    np.testing.assert_array_equal(read_image(path), upright(stored))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_sixteen_bits_keep_the_high_byte(tmp_path, suffix):
+    deep = np.random.default_rng(0).integers(0, 2**16, (20, 30, 3), np.uint16)
+    np.testing.assert_array_equal(read_image(write(tmp_path / f"d{suffix}", deep)), deep >> 8)
+    grey = write(tmp_path / f"g{suffix}", np.ascontiguousarray(deep[..., 0]))
+    np.testing.assert_array_equal(read_image(grey), (deep[..., :1] >> 8).repeat(3, axis=2))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg"])
+def test_grey_becomes_three_equal_channels(tmp_path, picture, suffix):
+    found = read_image(write(tmp_path / f"grey{suffix}", picture[..., 0]))
+    assert found.shape == (24, 40, 3)
+    assert (found == found[..., :1]).all()
+    np.testing.assert_allclose(found[..., 0], picture[..., 0], atol=4)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_alpha_is_dropped_without_blending(tmp_path, picture, suffix):
+    alpha = np.random.default_rng(0).integers(0, 256, (24, 40, 1), np.uint8)
+    path = write(tmp_path / f"alpha{suffix}", np.concatenate((picture, alpha), axis=2))
+    found = read_image(path)
+    assert found.flags.c_contiguous
+    np.testing.assert_array_equal(found, picture)
+
+
+def test_the_first_page_of_several_is_read(tmp_path, picture):
+    path = tmp_path / "pages.tiff"
+    ok, data = cv2.imencodemulti(".tiff", [picture, picture[::-1].copy(), picture])
+    assert ok
+    path.write_bytes(data.tobytes())
+    np.testing.assert_array_equal(read_image(path), picture)
+
+
+def test_a_float_image_is_refused(tmp_path, picture):
+    path = write(tmp_path / "hdr.tif", picture.astype(np.float32))
+    with pytest.raises(ImageError, match=r"got float32 \(24, 40, 3\), expected .* 8 or 16 bits"):
+        read_image(path)
+
+
+class PilLike:
+    """What is used of PIL: `mode`, `convert` and NumPy's array protocol."""
+
+    def __init__(self, rgb, mode="RGB"):
+        self.rgb, self.mode = rgb, mode
+
+    def convert(self, mode):
+        assert mode == "RGB"
+        return PilLike(self.rgb)
+
+    def __array__(self, dtype=None, copy=None):
+        assert self.mode == "RGB"
+        return np.array(self.rgb)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros((0, 4, 3), np.uint8),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((4, 4, 1), np.uint8),
+        np.zeros((1, 4, 4, 3), np.uint8),
+        np.zeros(12, np.uint8),
+        np.zeros((4, 4, 3), np.float32),
+        np.zeros((4, 4, 3), np.int64),
+        np.zeros((4, 4), bool),
+    ],
+    ids=lambda array: f"{array.dtype}{array.shape}",
+)
+def test_arrays_that_are_no_images_are_refused(wrong):
+    with pytest.raises(ImageError, match=r"expected uint8 \(height, width, 3\)") as caught:
+        as_bgr(wrong)
+    assert f"{wrong.dtype} {wrong.shape}" in str(caught.value)
+
+
+@pytest.mark.parametrize("wrong", [None, 3, [[1, 2]], b"photo.jpg", object()])
+def test_other_things_are_refused(wrong):
+    with pytest.raises(ImageError, match=f"got {type(wrong).__name__}"):
+        as_bgr(wrong)
+
+
+def test_every_kind_of_image_gives_the_same_array(tmp_path, picture):
+    path = write(tmp_path / "a.png", picture)
+    rgb = picture[..., ::-1].copy()
+    assert as_bgr(picture) is picture
+    assert as_bgr(Frame(picture)) is picture
+    for image in (path, str(path), Frame(rgb, color="rgb"), PilLike(rgb), PilLike(rgb, "CMYK")):
+        found = as_bgr(image)
+        assert found.flags.c_contiguous
+        np.testing.assert_array_equal(found, picture)
+
+
+def test_grey_arrays_are_repeated(picture):
+    grey = picture[..., 1]
+    np.testing.assert_array_equal(as_bgr(grey), np.stack([grey] * 3, axis=2))
+
+
+def test_one_file_is_taken_whatever_its_name(tmp_path, picture):
+    odd = write(tmp_path / "a.png", picture).rename(tmp_path / "photo[1].data")
+    assert list_images(odd) == [odd]
+    assert list_images(str(odd)) == [odd]
+
+
+@pytest.mark.parametrize("pattern", ["", "*.jpg", "nothing", "notes.*"])
+def test_no_image_is_an_error(tmp_path, pattern):
+    (tmp_path / "notes.txt").write_text("no image")
+    with pytest.raises(ImageError, match=r"no image (in the folder|at) .*\.png"):
+        list_images(tmp_path / pattern)
+
+
+def test_folders_and_patterns_in_natural_order(tmp_path):
+    names = ["img10.jpg", "img2.JPG", "img1.png", ".hidden.jpg", "notes.txt", "b.jpg", "IMG3.tif"]
+    for name in names:
+        (tmp_path / name).touch()
+    (tmp_path / "deeper").mkdir()
+    (tmp_path / "deeper" / "img5.jpg").touch()
+    (tmp_path / "folder.jpg").mkdir()
+    in_order = ["b.jpg", "img1.png", "img2.JPG", "IMG3.tif", "img10.jpg"]
+    assert [path.name for path in list_images(tmp_path)] == in_order
+    assert [path.name for path in list_images(f"{tmp_path}/*")] == in_order
+    assert [path.name for path in list_images(tmp_path / "img1*")] == ["img1.png", "img10.jpg"]
+    deep = [path.name for path in list_images(tmp_path / "**" / "*.jpg")]
+    assert sorted(deep) == ["b.jpg", "img10.jpg", "img5.jpg"]
+
+
+def test_a_relative_pattern(tmp_path, monkeypatch):
+    (tmp_path / "a.jpg").touch()
+    monkeypatch.chdir(tmp_path)
+    assert list_images("*.jpg") == [Path("a.jpg")]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads it all")
+def test_a_file_without_permission_is_named(tmp_path, picture):
+    path = write(tmp_path / "secret.png", picture)
+    path.chmod(0)
+    with pytest.raises(ImageError, match=r"secret\.png cannot be read"):
+        read_image(path)
+
+
+def test_without_opencv_the_message_says_how_to_get_it():
+    code = "import sys; sys.modules['cv2'] = None; import ghost_deploy.processing"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode != 0
+    assert "MissingExtraError" in run.stderr
+    assert "pip install opencv-python-headless" in run.stderr
+    assert "python3-opencv" in run.stderr

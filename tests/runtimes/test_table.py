@@ -1,0 +1,86 @@
+"""The table of runtimes."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+from ghost_deploy.errors import NotYetError, UsageError
+from ghost_deploy.runtimes import RUNTIMES, Row, probe, runtime_row
+
+
+def test_names_are_the_keys() -> None:
+    assert {name: row.name for name, row in RUNTIMES.items()} == {name: name for name in RUNTIMES}
+
+
+def test_a_suffix_belongs_to_one_row() -> None:
+    suffixes = [suffix for row in RUNTIMES.values() for suffix in row.suffixes]
+    assert len(set(suffixes)) == len(suffixes)
+
+
+@pytest.mark.parametrize("name", ["", "auto", "tensorflow", "ORT", "fake"])
+def test_an_unknown_runtime(name: str) -> None:
+    with pytest.raises(UsageError, match="openvino, ort, eager"):
+        runtime_row(name)
+
+
+def test_an_announced_runtime() -> None:
+    with pytest.raises(NotYetError) as caught:
+        runtime_row("trt")
+    assert caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize("row", RUNTIMES.values(), ids=RUNTIMES)
+def test_a_backend_imports_its_vendor_only_when_used(row: Row) -> None:
+    code = (
+        f"import sys, {row.module} as module\n"
+        f"print({row.package!r} in sys.modules, callable(module.open_model))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "False True"
+
+
+@pytest.mark.parametrize("row", RUNTIMES.values(), ids=RUNTIMES)
+def test_probe_of_what_is_installed(row: Row) -> None:
+    if not row.installed:
+        pytest.skip(f"{row.package} is not installed")
+    found = probe(row.name)
+    assert (found.runtime, found.installed, found.problem, found.fix) == (row.name, True, "", "")
+    assert found.version[0].isdigit()
+    assert found.devices[0].name == "cpu"
+    assert "fp32" in found.devices[0].precisions
+
+
+@pytest.mark.parametrize("row", RUNTIMES.values(), ids=RUNTIMES)
+def test_probe_of_what_is_absent(row: Row, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, row.package, None)
+    found = probe(row.name)
+    assert (found.runtime, found.installed, found.devices) == (row.name, False, ())
+    assert f"{row.package!r} is not installed" in found.problem
+    assert f'pip install "ghost-deploy[{row.extra}]"' in found.fix
+
+
+class Broken:
+    """A finder under which importing `package` fails as with a missing shared library."""
+
+    def __init__(self, package: str) -> None:
+        self.package = package
+
+    def find_spec(self, name: str, path: object, target: object = None) -> None:
+        if name == self.package:
+            raise ImportError("libvendor.so.9: cannot open shared object file")
+
+
+@pytest.mark.parametrize("row", RUNTIMES.values(), ids=RUNTIMES)
+def test_probe_of_what_is_broken(row: Row, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = importlib.import_module(row.module)
+    monkeypatch.setattr(module, "find_spec", lambda name: object())
+    monkeypatch.delitem(sys.modules, row.package, raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Broken(row.package), *sys.meta_path])
+    found = probe(row.name)
+    assert (found.installed, found.devices) == (True, ())
+    assert "libvendor.so.9" in found.problem
+    assert found.fix.endswith(f"--force-reinstall {row.package}")

@@ -1,0 +1,185 @@
+"""Bundles: whole or not at all, and never silently changed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ghost_deploy.bundle import Bundle, BundleWriter, Source, sha256_of
+from ghost_deploy.errors import BundleError, ExportError, UsageError
+from ghost_deploy.spec import HeadSpec, InputSpec, ModelSpec
+
+SPEC = ModelSpec(
+    name="toy",
+    family="yolov8-ghost",
+    class_names=("a", "b"),
+    input=InputSpec(size_hw=(64, 96)),
+    head=HeadSpec(decoder="dfl", strides=(8, 16, 32)),
+)
+SOURCE = Source(file="toy.pt", sha256="0" * 64)
+
+
+def write(target: Path, *, overwrite: bool = False, content: bytes = b"weights") -> Bundle:
+    with BundleWriter(target, overwrite=overwrite) as writer:
+        file = writer.folder / "model.fp32.onnx"
+        file.write_bytes(content)
+        writer.add(
+            format="onnx", precision="fp32", path=file, parent=SOURCE.sha256, tools={"onnx": "1"}
+        )
+        writer.draft(SPEC, SOURCE, "ghost-deploy test")
+        return writer.finish()
+
+
+def leftovers(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("what", ["nothing", "a file", "an empty folder", "a folder of others"])
+def test_reading_what_is_no_bundle(tmp_path: Path, what: str) -> None:
+    target = tmp_path / "x"
+    if what == "a file":
+        target.write_text("hello")
+    elif what != "nothing":
+        target.mkdir()
+    with pytest.raises(BundleError, match="is not a bundle"):
+        Bundle.read(target)
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    written = write(tmp_path / "out")
+    read = Bundle.read(tmp_path / "out" / "bundle.json", verify=True)
+    assert read.document == written.document
+    assert read.spec == SPEC
+    artifact = read.artifact("onnx", "fp32")
+    assert read.verified_path(artifact).read_bytes() == b"weights"
+    assert leftovers(tmp_path) == []
+
+
+def test_an_absent_artefact_names_those_that_there_are(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="onnx-fp32"):
+        write(tmp_path / "out").artifact("openvino", "fp16")
+
+
+def test_a_changed_file_is_refused(tmp_path: Path) -> None:
+    bundle = write(tmp_path / "out")
+    (bundle.path / "model.fp32.onnx").write_bytes(b"weightz")
+    assert Bundle.read(bundle.path).spec == SPEC
+    with pytest.raises(BundleError, match="was changed"):
+        Bundle.read(bundle.path, verify=True)
+    with pytest.raises(BundleError, match="was changed"):
+        bundle.verified_path(bundle.artifacts[0])
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    bundle = write(tmp_path / "out")
+    (bundle.path / "model.fp32.onnx").unlink()
+    with pytest.raises(BundleError, match=r"lacks model\.fp32\.onnx"):
+        Bundle.read(bundle.path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"schema": 2}, "schema 1"),
+        ({"surprise": 1}, "surprise"),
+        ({"artifacts": "x"}, "artifacts"),
+        ({"spec": {}}, "missing required field"),
+    ],
+)
+def test_a_foreign_document_is_refused(
+    tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    bundle = write(tmp_path / "out")
+    file = bundle.path / "bundle.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    with pytest.raises(BundleError, match=message):
+        Bundle.read(bundle.path)
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../secret", "a/../../b", ""])
+def test_a_path_that_leaves_the_bundle_is_refused(tmp_path: Path, name: str) -> None:
+    bundle = write(tmp_path / "out")
+    file = bundle.path / "bundle.json"
+    document = json.loads(file.read_text())
+    document["artifacts"][0]["path"] = name
+    file.write_text(json.dumps(document))
+    with pytest.raises(BundleError, match="must stay inside"):
+        Bundle.read(bundle.path)
+
+
+def test_truncated_json_is_refused(tmp_path: Path) -> None:
+    bundle = write(tmp_path / "out")
+    file = bundle.path / "bundle.json"
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(BundleError, match="cannot be used"):
+        Bundle.read(bundle.path)
+
+
+def test_an_existing_bundle_is_replaced_only_on_request(tmp_path: Path) -> None:
+    write(tmp_path / "out")
+    with pytest.raises(UsageError, match="--overwrite"):
+        write(tmp_path / "out", content=b"new")
+    assert (tmp_path / "out" / "model.fp32.onnx").read_bytes() == b"weights"
+    write(tmp_path / "out", content=b"new", overwrite=True)
+    assert (tmp_path / "out" / "model.fp32.onnx").read_bytes() == b"new"
+    assert leftovers(tmp_path) == []
+
+
+def test_a_folder_of_others_is_never_replaced(tmp_path: Path) -> None:
+    target = tmp_path / "photos"
+    target.mkdir()
+    (target / "holiday.jpg").write_bytes(b"x")
+    with pytest.raises(UsageError, match="is not a bundle"):
+        write(target, overwrite=True)
+    assert (target / "holiday.jpg").read_bytes() == b"x"
+
+
+def test_an_interrupted_export_leaves_nothing(tmp_path: Path) -> None:
+    def fail() -> None:
+        with BundleWriter(tmp_path / "out") as writer:
+            (writer.folder / "half").write_bytes(b"x")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_an_export_error_and_leaves_nothing(tmp_path: Path) -> None:
+    def fail() -> None:
+        with BundleWriter(tmp_path / "out"):
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(ExportError, match=r"No space left.*Free some space"):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_target_below_a_file_is_an_export_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    with pytest.raises((ExportError, UsageError)):
+        write(tmp_path / "file" / "out")
+
+
+def test_evidence_is_kept_and_saved_atomically(tmp_path: Path) -> None:
+    bundle = write(tmp_path / "out").with_evidence("parity", {"passed": True})
+    bundle.save()
+    assert Bundle.read(bundle.path).document.evidence == {"parity": {"passed": True}}
+    assert leftovers(bundle.path) == []
+
+
+def test_saving_into_a_vanished_folder_says_so(tmp_path: Path) -> None:
+    bundle = write(tmp_path / "out")
+    moved = tmp_path / "gone"
+    bundle.path.rename(moved)
+    with pytest.raises(BundleError, match="cannot write"):
+        bundle.save()
+    assert (moved / "bundle.json").is_file()
+
+
+def test_sha256(tmp_path: Path) -> None:
+    file = tmp_path / "f"
+    file.write_bytes(b"abc")
+    assert sha256_of(file).startswith("ba7816bf")

@@ -1,0 +1,127 @@
+"""DESIGN's import table: which room may import which, and which packages."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "ghost_deploy"
+BASE = {"msgspec", "numpy", "typing_extensions"}
+LAYER_0 = {"errors", "spec", "frame", "detections", "bundle", "_version"}
+
+# room: (our rooms that it may import, third-party packages that it may import)
+TABLE: dict[str, tuple[set[str], set[str]]] = {
+    "_version": (set(), set()),
+    "errors": (set(), set()),
+    "spec": ({"errors"}, BASE),
+    "frame": ({"errors"}, BASE),
+    "detections": ({"errors"}, BASE | {"supervision"}),
+    "bundle": ({"errors", "spec"}, BASE),
+    "processing": (LAYER_0, BASE | {"cv2"}),
+    "runtimes": (LAYER_0, BASE),
+    "runtimes.ort": (LAYER_0 | {"runtimes"}, BASE | {"onnxruntime"}),
+    "runtimes.ov": (LAYER_0 | {"runtimes"}, BASE | {"openvino"}),
+    "runtimes.eager": (LAYER_0 | {"runtimes", "models", "checkpoints"}, BASE | {"torch"}),
+    "runtimes.trt": (LAYER_0 | {"runtimes"}, BASE | {"tensorrt"}),
+    "models": (LAYER_0, BASE | {"torch", "yaml"}),
+    "checkpoints": (LAYER_0 | {"models"}, BASE | {"torch", "safetensors"}),
+    "detector": (LAYER_0 | {"processing", "runtimes"}, BASE),
+    "calib": (LAYER_0 | {"processing"}, BASE | {"onnxruntime", "nncf", "openvino", "onnx"}),
+    "export": (
+        LAYER_0 | {"models", "checkpoints"},
+        BASE | {"torch", "onnx", "onnxsim", "openvino", "tensorrt", "onnxruntime"},
+    ),
+    "validate": (
+        LAYER_0 | {"processing", "runtimes", "detector", "demo", "checkpoints", "models"},
+        BASE | {"cv2", "torch", "pycocotools"},
+    ),
+    "demo": (LAYER_0, BASE | {"cv2"}),
+    "bench": (LAYER_0 | {"processing", "runtimes", "detector"}, BASE | {"psutil"}),
+    "stream": (LAYER_0 | {"processing", "runtimes", "detector"}, BASE | {"cv2", "rich"}),
+    "report": (LAYER_0 | {"validate", "bench"}, BASE | {"jinja2"}),
+}
+ABOVE = {"api", "cli", "__init__"}  # may import every room
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def dotted(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+
+
+def row_of(name: str) -> str:
+    """The most specific row of the table for a module, e.g. `runtimes.ort` or `processing`."""
+    return name if name in TABLE else name.split(".", maxsplit=1)[0]
+
+
+def imports(path: Path) -> Iterator[tuple[str, int]]:
+    """(absolute module name, line) of every import, also those inside functions."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: imports are absolute here"
+            module = node.module or ""
+            yield module, node.lineno
+            if module == "ghost_deploy":
+                yield from ((f"ghost_deploy.{alias.name}", node.lineno) for alias in node.names)
+
+
+def violations(path: Path) -> Iterator[str]:
+    name = dotted(path)
+    row = row_of(name)
+    if row in ABOVE:
+        return
+    rooms, packages = TABLE[row]
+    home = name.split(".", maxsplit=1)[0]
+    for module, line in imports(path):
+        where = f"{path.relative_to(PACKAGE.parent)}:{line} imports {module}"
+        top, _, rest = module.partition(".")
+        if top == "ghost_deploy":
+            room = rest.split(".")[0]
+            same = room == home and row_of(rest) in {row, home}
+            if room and not same and room not in rooms:
+                yield f"{where}: {row} may import {sorted(rooms)}"
+        elif top not in sys.stdlib_module_names and top not in packages:
+            yield f"{where}: {row} may import {sorted(packages)}"
+
+
+@pytest.mark.parametrize("path", modules(), ids=dotted)
+def test_a_module_imports_only_what_the_table_allows(path: Path) -> None:
+    assert list(violations(path)) == []
+
+
+def test_the_check_sees_a_violation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "PACKAGE", tmp_path)
+    bad = tmp_path / "processing" / "bad.py"
+    bad.parent.mkdir()
+    bad.write_text("def f():\n    import torch\n    from ghost_deploy import detector\n")
+    assert len(list(violations(bad))) == 2
+
+
+HEAVY = ("torch", "onnx", "onnxruntime", "openvino", "cv2", "rich", "tensorrt")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import ghost_deploy",
+        "import ghost_deploy.cli.main",
+        "import ghost_deploy.runtimes",
+        "import ghost_deploy.bundle, ghost_deploy.detections, ghost_deploy.frame",
+    ],
+)
+def test_light_imports_load_no_vendor(code: str) -> None:
+    probe = f"{code}\nimport sys\nprint([m for m in {HEAVY!r} if m in sys.modules])"
+    result = subprocess.run(
+        [sys.executable, "-c", probe], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"
