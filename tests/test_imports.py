@@ -38,7 +38,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     ),
     "validate": (
         LAYER_0 | {"processing", "runtimes", "detector", "demo", "checkpoints", "models"},
-        BASE | {"cv2", "torch", "pycocotools"},
+        BASE | {"cv2", "torch", "pycocotools", "yaml"},
     ),
     "demo": (LAYER_0, BASE | {"cv2"}),
     "bench": (LAYER_0 | {"processing", "runtimes", "detector"}, BASE | {"psutil"}),

@@ -116,7 +116,6 @@ def _load_native(name: str, data: bytes, user: UserModules) -> Loaded:
     native = read_native(name, data)
     net = build(native.tree, native.tensors, extra=user.classes)
     _check_count(len(class_names_of(native.spec.class_names, name)), net, name)
-    net.check(native.spec.input.size_hw)
     head = _head_spec(net)
     if head != native.spec.head:
         raise StructureError(
@@ -135,7 +134,10 @@ def _load_native(name: str, data: bytes, user: UserModules) -> Loaded:
         modules={**old.modules, **user.files},
         warnings=(*old.warnings, origin),
     )
-    return Loaded(net, msgspec.structs.replace(native.spec, source_sha256=digest), source)
+    spec = msgspec.structs.replace(
+        native.spec, source_sha256=digest, gflops=gflops_of(net, native.spec.input.size_hw)
+    )
+    return Loaded(net, spec, source)
 
 
 def _check_count(names: int, net: DetectionNet, where: str) -> None:
@@ -173,7 +175,6 @@ def _spec(net: DetectionNet, facts: Facts, archive: Archive) -> ModelSpec:
     stride = max(_SMALLEST_STRIDE, *head.strides)
     wanted = facts.image_size_hw or (_DEFAULT_SIDE, _DEFAULT_SIDE)
     height, width = (min(-(-side // stride) * stride, _LARGEST_SIDE) for side in wanted)
-    net.check((height, width))
     return ModelSpec(
         name=Path(archive.name).stem,
         family=facts.family,
@@ -196,7 +197,6 @@ def _resized(loaded: Loaded, size_hw: tuple[int, int]) -> Loaded:
             expected=f"multiples of {stride} up to {_LARGEST_SIDE}",
             fix="Choose another --imgsz",
         )
-    loaded.net.check(size_hw)
     spec = msgspec.structs.replace(
         loaded.spec,
         input=InputSpec(size_hw=size_hw, stride=stride),

@@ -1,8 +1,9 @@
 """From the record of a pickled `nn.Module` to a `ModuleNode`: plain data, or a refusal.
 
 An `nn.Module` is pickled as its `__dict__`, which may hold anything. Understood are parameters,
-buffers, children and plain attributes. What would be code (hooks, a replaced `forward`,
-functions) is refused, whatever it says it does.
+buffers, children and plain attributes. What would be code (hooks, a replaced `forward`, bound
+methods) is refused, whatever it says it does. A function that an attribute merely names, such as
+the gate of an attention block, becomes that name: nobody imports it.
 """
 
 from __future__ import annotations
@@ -17,16 +18,18 @@ from ghost_deploy.checkpoints.limits import (
 )
 from ghost_deploy.checkpoints.machine import absurd
 from ghost_deploy.checkpoints.plain import NotPlainError, PlainReader
-from ghost_deploy.checkpoints.records import Call, describe, pairs_of
+from ghost_deploy.checkpoints.policy import names_function
+from ghost_deploy.checkpoints.records import Call, GlobalRef, describe, pairs_of
 from ghost_deploy.checkpoints.tensors import TensorTable, is_tensor
 from ghost_deploy.errors import StructureError, UnsafeCheckpointError
+from ghost_deploy.models.fields import FUNCTION
 from ghost_deploy.models.tree import Attribute, ModuleNode, TensorInfo
 
 __all__ = ["TreeReader", "is_module", "state_of"]
 
 _PARTS = ("_parameters", "_buffers", "_modules")
-# Results that every head computes again on each new input size; not worth reading.
-_CACHES = frozenset({"anchors", "strides"})
+# Results that a head computes again on each new input size, or that re-parameterisation left.
+_CACHES = frozenset({"anchors", "id_tensor", "strides"})
 # What Ultralytics hangs on the whole network besides the network: training arguments with paths
 # of the training machine, the loss, and what `ultralytics` reads itself.
 _BESIDES = frozenset({"args", "criterion", "names", "pt_path", "ckpt_path", "task", "yaml"})
@@ -162,6 +165,8 @@ class TreeReader:
                     fix="Register it as a buffer in its class, and save the model again",
                 )
             return self._attribute(flat, where)
+        if isinstance(value, GlobalRef) and names_function(value):
+            return {FUNCTION: value.path}
         try:
             return self._plain.read(value)
         except NotPlainError as error:

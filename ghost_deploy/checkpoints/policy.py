@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from ghost_deploy.checkpoints.records import Call, GlobalRef, describe
 from ghost_deploy.errors import UnsafeCheckpointError
 
-__all__ = ["check_calls", "is_namespace"]
+__all__ = ["check_calls", "is_namespace", "names_function"]
 
 # What torch.save writes as a call for plain values, containers and tensors.
 _FUNCTIONS = frozenset(
@@ -64,6 +64,21 @@ _PLAIN_CLASSES = frozenset(
         "types.SimpleNamespace",
     }
 )
+
+
+# Parts of torch whose functions an attribute may name: activations, nothing that reads or runs.
+_ARITHMETIC = ("torch.nn.", "torch._C._nn.")
+
+
+def names_function(target: GlobalRef) -> bool:
+    """Whether an attribute may name this: a function or class of a fork, or arithmetic of torch.
+
+    Nothing of the standard library: whoever holds `os.system` is up to no good, called or not.
+    """
+    package = target.module.partition(".")[0]
+    if package == "torch":
+        return f"{target.module}.".startswith(_ARITHMETIC)
+    return package not in sys.stdlib_module_names and package != "numpy"
 
 
 def check_calls(calls: Iterable[Call], where: str) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
+from ghost_deploy.cli.format import plural
 from ghost_deploy.errors import GhostDeployError
 
 __all__ = ["Column", "Console", "Progress", "Steps", "separated_output"]
@@ -139,7 +140,7 @@ class Steps:
 
     def __call__(self, what: str, done: int, total: int) -> None:
         """So much of a step is done; `total` is 0 where its length is not known."""
-        name = f"{what.partition(' ')[0]} {total} images" if total else what
+        name = f"{what.partition(' ')[0]} {plural(total, 'image')}" if total else what
         if name != self._name:
             self.finish()
             self._name, self._start = name, time.perf_counter()

@@ -25,7 +25,7 @@ COMMANDS = {
     "build": "make a TensorRT engine on the device (not yet)",
     "calibrate": "add INT8 to a bundle (not yet)",
     "parity": "compare a bundle with its checkpoint, number by number",
-    "validate": "measure the accuracy of a bundle on labelled images (not yet)",
+    "validate": "measure the accuracy of a bundle on labelled images",
     "bench": "measure the latency of bundles (not yet)",
     "infer": "detect objects in images",
     "report": "render results as a page (not yet)",

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from ghost_deploy.errors import StructureError, UnknownClassError
-from ghost_deploy.models.fields import MisfitError
+from ghost_deploy.models.fields import MisfitError, is_function
 from ghost_deploy.models.fill import fill
 from ghost_deploy.models.graph import DetectionNet
 from ghost_deploy.models.node import to_node
@@ -89,10 +89,12 @@ class _Builder:
         for definition in candidates(node.class_path, self.extra):
             try:
                 module = definition.assemble(node, children)
+                unknown = definition.unknown(node)
+                _require_no_function(node, unknown)
             except MisfitError as reason:
                 reasons.append(f"not {definition.origin}: {reason}")
                 continue
-            self._remember(node, definition.origin, definition.unknown(node))
+            self._remember(node, definition.origin, unknown)
             return module
         raise StructureError(
             f"{name} is a {node.class_path} of an unknown structure",
@@ -111,6 +113,17 @@ class _Builder:
             note = f"{node.class_path} has attributes that {origin} does not know: {names}"
             if note not in self.notes:
                 self.notes.append(note)
+
+
+def _require_no_function(node: ModuleNode, unknown: set[str]) -> None:
+    """Raise `MisfitError` where the file names a function for an attribute nobody understands.
+
+    Of other unknown attributes a note is enough; this one may be part of the arithmetic.
+    """
+    for name in sorted(unknown):
+        if is_function(node.attributes[name]):
+            path = node.attributes[name]
+            raise MisfitError(f"attribute {name!r} is a function that it does not know: {path}")
 
 
 def describe(node: ModuleNode, lines: int = 24) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ghost_deploy.models.block import Block, require
 from ghost_deploy.models.fields import Count
 
-__all__ = ["Activation", "Concat", "Conv", "DWConv"]
+__all__ = ["Activation", "Concat", "Conv", "ConvTranspose", "DWConv"]
 
 Activation: TypeAlias = (
     nn.SiLU
@@ -91,6 +91,36 @@ class DWConv(Conv):
         self, c1: int, c2: int, k: int = 1, s: int = 1, d: int = 1, act: bool = True
     ) -> None:
         super().__init__(c1, c2, k, s, g=math.gcd(c1, c2), d=d, act=act)
+
+
+class ConvTranspose(Block):
+    """y = act(bn(conv_transpose(x))). Without batch norm, `conv_transpose` has a bias."""
+
+    origin = "Ultralytics ConvTranspose"
+    may_lack = frozenset({"bn"})
+    folds = (("conv_transpose", "bn"),)
+    conv_transpose: nn.ConvTranspose2d
+    bn: nn.BatchNorm2d | nn.Identity
+    act: Activation
+
+    def __init__(
+        self, c1: int, c2: int, k: int = 2, s: int = 2, p: int = 0, bn: bool = True
+    ) -> None:
+        super().__init__()
+        self.conv_transpose = nn.ConvTranspose2d(c1, c2, k, s, p, bias=not bn)
+        self.bn = nn.BatchNorm2d(c2, eps=BN_EPS, momentum=BN_MOMENTUM) if bn else nn.Identity()
+        self.act = nn.SiLU()
+
+    def fit(self) -> None:
+        width = self.conv_transpose.out_channels
+        if isinstance(self.bn, nn.BatchNorm2d):
+            require(self.bn.num_features == width, "bn must follow conv_transpose's channels")
+        else:
+            require(self.conv_transpose.bias is not None, "without bn, it must have a bias")
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.act(self.bn(self.conv_transpose(x)))
+        return y
 
 
 class Concat(Block):

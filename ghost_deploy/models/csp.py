@@ -55,6 +55,7 @@ class C3(Block):
     """y = cv3(cat(m(cv1(x)), cv2(x)))."""
 
     origin = "Ultralytics C3"
+    harmless = frozenset({"c_"})
     members: ClassVar[tuple[type[nn.Module], ...]] = (Bottleneck,)
     cv1: Conv
     cv2: Conv

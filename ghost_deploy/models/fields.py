@@ -19,7 +19,9 @@ __all__ = [
     "MisfitError",
     "either",
     "flag",
+    "function_named",
     "integer",
+    "is_function",
     "none",
     "number",
     "one_of",
@@ -27,6 +29,9 @@ __all__ = [
 ]
 
 Check: TypeAlias = Callable[[object], Any]
+
+FUNCTION = "function"
+"""The one key of an attribute that names a function: `{"function": "package.module.name"}`."""
 
 MAX_CHANNELS = 65_536
 
@@ -79,6 +84,23 @@ def one_of(*values: object) -> Check:
             if type(value) is type(known) and value == known:
                 return value
         raise MisfitError(f"{_short(value)} is none of {list(values)}")
+
+    return check
+
+
+def is_function(value: object) -> bool:
+    """Whether an attribute stands for a function or class that the file only names."""
+    return isinstance(value, dict) and list(value) == [FUNCTION]
+
+
+def function_named(*names: str) -> Check:
+    """A function whose name, whatever its module, is one of these. It is never imported."""
+
+    def check(value: object) -> object:
+        path = value.get(FUNCTION) if isinstance(value, dict) and is_function(value) else None
+        if not isinstance(path, str) or path.rpartition(".")[2] not in names:
+            raise MisfitError(f"{_short(value)} is not the function {' or '.join(names)}")
+        return value
 
     return check
 

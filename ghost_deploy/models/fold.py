@@ -1,8 +1,9 @@
-"""Folding a batch norm into the convolution before it, exactly up to rounding.
+"""Folding batch norms and parallel branches into one convolution, exactly up to rounding.
 
 In eval mode a batch norm is y = (x - mean) * weight / sqrt(var + eps) + bias, per channel: a
 scale and a shift, which a convolution can carry in its own weight and bias (Jacob et al. 2018,
-arXiv:1712.05877, section 3.2). The products are formed in float64 and rounded once.
+arXiv:1712.05877, section 3.2). Convolutions of one input add up to the convolution by the sum of
+their kernels (Ding et al. 2021, arXiv:2101.03697). Both are formed in float64 and rounded once.
 """
 
 from __future__ import annotations
@@ -12,10 +13,19 @@ from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ghost_deploy.models.fields import MisfitError
 
-__all__ = ["Convolution", "bn_scale_shift", "fold_bn"]
+__all__ = [
+    "Convolution",
+    "add_norm",
+    "add_up",
+    "bn_scale_shift",
+    "fold_bn",
+    "margins",
+    "padding_of",
+]
 
 Convolution: TypeAlias = nn.Conv2d | nn.ConvTranspose2d
 
@@ -50,3 +60,53 @@ def fold_bn(conv: Convolution, bn: nn.BatchNorm2d) -> Convolution:
     folded.weight = nn.Parameter(scaled.to(dtype), requires_grad=False)
     folded.bias = nn.Parameter(bias.to(dtype), requires_grad=False)
     return folded
+
+
+def add_up(wide: nn.Conv2d, narrow: nn.Conv2d) -> nn.Conv2d:
+    """One convolution that computes wide(x) + narrow(x), with a bias where one of them has it.
+
+    The sum is formed in float64 and rounded once. The two given ones stay as they are.
+    """
+    rows, columns = margins(wide, narrow)
+    weight = wide.weight.double() + functional.pad(
+        narrow.weight.double(), (columns, columns, rows, rows)
+    )
+    merged = copy.deepcopy(wide)
+    merged.weight = nn.Parameter(weight.to(wide.weight.dtype), requires_grad=False)
+    biases = [conv.bias.double() for conv in (wide, narrow) if conv.bias is not None]
+    if biases:
+        bias = torch.stack(biases).sum(0).to(wide.weight.dtype)
+        merged.bias = nn.Parameter(bias, requires_grad=False)
+    return merged
+
+
+def add_norm(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> nn.Conv2d:
+    """One convolution that computes conv(x) + bn(x), for a conv of stride 1 and equal widths."""
+    scale, shift = bn_scale_shift(bn)
+    weight = conv.weight.double().clone()
+    centre = tuple(side // 2 for side in conv.kernel_size)
+    for channel, gain in enumerate(scale):
+        weight[channel, channel % weight.shape[1], centre[0], centre[1]] += gain
+    merged = copy.deepcopy(conv)
+    merged.weight = nn.Parameter(weight.to(conv.weight.dtype), requires_grad=False)
+    bias = shift if conv.bias is None else shift + conv.bias.double()
+    merged.bias = nn.Parameter(bias.to(conv.weight.dtype), requires_grad=False)
+    return merged
+
+
+def margins(wide: nn.Conv2d, narrow: nn.Conv2d) -> tuple[int, int]:
+    """Rows and columns of zeros around the narrow kernel."""
+    (top, left), (rows, columns) = padding_of(wide), padding_of(narrow)
+    return top - rows, left - columns
+
+
+def padding_of(conv: nn.Conv2d) -> tuple[int, int]:
+    """Rows and columns of zeros on each side.
+
+    Raises:
+        MisfitError: the padding is given by name.
+    """
+    if isinstance(conv.padding, str):
+        raise MisfitError("a convolution that is added to another must pad by a number of cells")
+    rows, columns = conv.padding
+    return rows, columns

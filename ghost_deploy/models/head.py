@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Annotated, Literal, TypeAlias
 
@@ -98,7 +99,12 @@ class Detect(Block):
     stride: Annotated[tuple[int, ...], strides_of] = ()
 
     def __init__(
-        self, nc: int, channels: Sequence[int], reg_max: int = 16, legacy: bool = True
+        self,
+        nc: int,
+        channels: Sequence[int],
+        reg_max: int = 16,
+        legacy: bool = True,
+        one2one: bool = False,
     ) -> None:
         super().__init__()
         self.nc, self.nl, self.reg_max = nc, len(channels), reg_max
@@ -110,7 +116,8 @@ class Detect(Block):
         )
         class_branch = _dense_class_branch if legacy else _depthwise_class_branch
         self.cv3 = nn.ModuleList(class_branch(c, cls, nc) for c in channels)
-        self.one2one_cv2 = self.one2one_cv3 = None
+        self.one2one_cv2 = copy.deepcopy(self.cv2) if one2one else None
+        self.one2one_cv3 = copy.deepcopy(self.cv3) if one2one else None
         self.dfl = DFL(reg_max) if reg_max > 1 else nn.Identity()
 
     def fit(self) -> None:

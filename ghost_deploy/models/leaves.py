@@ -7,6 +7,7 @@ tensors have shapes and no memory until `build` puts the checkpoint's tensors in
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -105,11 +106,17 @@ class Leaf:
             raise MisfitError(f"attribute {name!r}: {reason}") from None
 
     def _container(self, children: Mapping[str, nn.Module]) -> nn.Module:
-        if list(children) != [str(index) for index in range(len(children))]:
+        numbered = list(children) == [str(index) for index in range(len(children))]
+        # Members of a Sequential may have names instead: they run in the order of the file.
+        named = self.kind is nn.Sequential and not any(name.isdigit() for name in children)
+        if not numbered and not named:
             raise MisfitError(f"its members must be numbered from 0, got {list(children)}")
-        if issubclass(self.kind, nn.Sequential):
-            return self.kind(*children.values())
-        return nn.ModuleList(children.values())
+        if not issubclass(self.kind, nn.Sequential):
+            return nn.ModuleList(children.values())
+        try:
+            return self.kind(OrderedDict(children))
+        except KeyError as error:
+            raise MisfitError(f"a member cannot have that name: {error}") from error
 
 
 def _require_no_tensors(node: ModuleNode) -> None:

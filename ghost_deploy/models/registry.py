@@ -12,8 +12,22 @@ from typing import TypeAlias
 
 from torch import nn
 
-from ghost_deploy.models import conv, csp, ghost, head
+from ghost_deploy.models import (
+    area,
+    attention,
+    c3k,
+    cbam,
+    conv,
+    csp,
+    elan,
+    ghost,
+    head,
+    hgnet,
+    older,
+    rep,
+)
 from ghost_deploy.models.block import Block
+from ghost_deploy.models.hosts import FORK_HOSTS, BottleneckHost, C2fHost, C3Host
 from ghost_deploy.models.leaves import LEAVES, Leaf
 from ghost_deploy.models.user import UserClass
 
@@ -30,19 +44,56 @@ NETWORKS = frozenset({"DetectionModel", "DetectionNet", "YOLOv10DetectionModel"}
 """Class names of a whole network, the root of the tree."""
 
 BLOCKS: Mapping[str, tuple[type[Block], ...]] = {
-    "Bottleneck": (csp.Bottleneck,),
-    "C2f": (csp.C2f,),
-    "C2fGhost": (ghost.C2fGhost,),
-    "C3": (csp.C3,),
-    "C3Ghost": (ghost.C3Ghost,),
+    **FORK_HOSTS,
+    "A2C2f": (area.A2C2f,),
+    "AAttn": (area.AAttn,),
+    "ABlock": (area.ABlock,),
+    "AConv": (elan.AConv,),
+    "ADown": (elan.ADown,),
+    "Attention": (attention.Attention,),
+    "Bottleneck": (csp.Bottleneck, BottleneckHost),
+    "BottleneckCSP": (older.BottleneckCSP,),
+    "C1": (older.C1,),
+    "C2": (older.C2,),
+    "C2PSA": (attention.C2PSA,),
+    "C2f": (csp.C2f, C2fHost),
+    "C2fCIB": (c3k.C2fCIB,),
+    "C2fGhost": (ghost.C2fGhost, C2fHost),
+    "C2fPSA": (attention.C2fPSA,),
+    "C3": (csp.C3, C3Host),
+    "C3Ghost": (ghost.C3Ghost, C3Host),
+    "C3k": (c3k.C3k, C3Host),
+    "C3k2": (c3k.C3k2, C2fHost),
+    "C3x": (csp.C3,),
+    "CBAM": (cbam.CBAM,),
+    "CIB": (c3k.CIB,),
+    "ChannelAttention": (cbam.ChannelAttention,),
     "Concat": (conv.Concat,),
     "Conv": (conv.Conv,),
+    "Conv2": (rep.Conv2,),
+    "ConvTranspose": (conv.ConvTranspose,),
     "DFL": (head.DFL,),
     "DWConv": (conv.DWConv,),
     "Detect": (head.Detect,),
-    "GhostBottleneck": (ghost.GhostBottleneck,),
+    "ELAN1": (elan.ELAN1,),
+    "Focus": (older.Focus,),
+    "GhostBottleneck": (ghost.GhostBottleneck, BottleneckHost),
     "GhostConv": (ghost.GhostConv,),
+    "HGBlock": (hgnet.HGBlock,),
+    "HGStem": (hgnet.HGStem,),
+    "LightConv": (hgnet.LightConv,),
+    "PSA": (attention.PSA,),
+    "PSABlock": (attention.PSABlock,),
+    "RepBottleneck": (rep.RepBottleneck,),
+    "RepCSP": (rep.RepCSP,),
+    "RepConv": (rep.RepConv,),
+    "RepNCSPELAN4": (elan.RepNCSPELAN4,),
+    "RepVGGDW": (rep.RepVGGDW,),
+    "SCDown": (c3k.SCDown,),
+    "SPP": (older.SPP,),
+    "SPPELAN": (elan.SPPELAN,),
     "SPPF": (csp.SPPF,),
+    "SpatialAttention": (cbam.SpatialAttention,),
     "v10Detect": (head.Detect,),
 }
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ghost_deploy.models.fields import MisfitError
+from ghost_deploy.models.fields import MisfitError, is_function
 from ghost_deploy.models.leaves import BOOKKEEPING
 from ghost_deploy.models.tree import ModuleNode
 
@@ -41,7 +41,10 @@ class UserClass:
         """
         module = self.kind.__new__(self.kind)
         nn.Module.__init__(module)
-        for name in node.attributes.keys() - BOOKKEEPING:
+        for name in sorted(node.attributes.keys() - BOOKKEEPING):
+            if is_function(node.attributes[name]):
+                _require_callable(self.kind, name, node.attributes[name])
+                continue
             if callable(getattr(self.kind, name, None)):
                 raise MisfitError(f"attribute {name!r} would hide a method")
             setattr(module, name, node.attributes[name])
@@ -57,6 +60,15 @@ class UserClass:
     def unknown(self, node: ModuleNode) -> set[str]:
         """No attribute is unknown to a definition that takes them all."""
         return set()
+
+
+def _require_callable(kind: type[nn.Module], name: str, function: object) -> None:
+    """Raise `MisfitError` unless the class itself has what the file only names."""
+    if not callable(getattr(kind, name, None)):
+        raise MisfitError(
+            f"attribute {name!r} is {function} in the file: set it in the class, as "
+            f"{name} = staticmethod(...)"
+        )
 
 
 def _add(module: nn.Module, name: str, child: nn.Module) -> None:

@@ -18,8 +18,12 @@ __all__ = ["MAX_DROP", "SCHEMA", "AccuracyReport", "AccuracyRow", "Reference", "
 SCHEMA = 1
 """Version of the JSON form of `AccuracyReport`; a reader refuses any other."""
 
-MAX_DROP: dict[str, float] = {"fp32": 0.1, "fp16": 0.1, "bf16": 0.5, "int8": 1.0}
-"""Largest loss of mAP50-95 by the precision that a model runs in, in points (0.01)."""
+MAX_DROP: dict[str, float] = {"fp32": 0.1, "fp16": 0.1, "bf16": 0.3, "int8": 1.0}
+"""Largest loss of mAP50-95 by the precision that a model runs in, in points (0.01).
+
+bf16 has 3 bits of mantissa less than fp16: -0.03 and +0.10 points were measured on two trained
+checkpoints with 87 images.
+"""
 
 
 def max_drop_for(precision: str) -> float:

@@ -10,7 +10,6 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 import cv2
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,7 +17,7 @@ from ghost_deploy._version import __version__
 from ghost_deploy.bundle import Bundle
 from ghost_deploy.detector import Detector
 from ghost_deploy.errors import BackendError, ShapeError, SpecError, UnavailableError
-from ghost_deploy.runtimes import RuntimeInfo, RuntimeOptions
+from ghost_deploy.runtimes import RUNTIMES, RuntimeInfo, RuntimeOptions
 from ghost_deploy.validate.accuracy import Accuracy, Progress, measure
 from ghost_deploy.validate.accuracy_report import (
     AccuracyReport,
@@ -37,6 +36,7 @@ from ghost_deploy.validate.recorded import (
     compare_recorded,
     measure_as_trained,
 )
+from ghost_deploy.validate.reference import open_reference
 
 if TYPE_CHECKING:
     from ghost_deploy.checkpoints.load import Loaded
@@ -86,7 +86,7 @@ class _Bench:
         try:
             with open_candidate(self.bundle, candidate, self.options) as detector:
                 info = detector.runtime.info
-                return _Run(candidate, self.figures(detector, candidate.label), info)
+                return _Run(candidate, self.figures(detector, _one_word(candidate)), info)
         except UnavailableError as error:
             if candidate.named:
                 raise
@@ -142,7 +142,7 @@ def run_accuracy(
     runs = [bench.run(candidate) for candidate in plan]
     found = _eager(bench, loaded) if loaded else _stand_in(bench, runs)
     reference, figures = found if found else (None, None)
-    rows = tuple(_row(run, figures, bar) for run, bar in zip(runs, bars, strict=True))
+    rows = [_row(run, figures, bar) for run, bar in zip(runs, bars, strict=True)]
     source = bundle.document.source
     return AccuracyReport(
         model=bundle.spec.name,
@@ -150,7 +150,7 @@ def run_accuracy(
         checkpoint_sha256=source.sha256,
         data=data.facts(),
         reference=reference,
-        rows=rows,
+        rows=(*rows, *_unopened(bundle, max_drop)),
         resamples=resamples,
         confidence=CONFIDENCE,
         recorded=_recorded(bench, loaded, reference),
@@ -160,20 +160,18 @@ def run_accuracy(
 
 
 def _eager(bench: _Bench, loaded: Loaded) -> tuple[Reference, _Figures]:
-    """The PyTorch module at the bundle's size; all else is the checkpoint's own description."""
-    from ghost_deploy.runtimes.eager import EagerRuntime
-
-    fields = ("size_hw", "min_hw", "max_hw", "batch")
-    geometry = {field: getattr(bench.bundle.spec.input, field) for field in fields}
-    spec = msgspec.structs.replace(
-        loaded.spec, input=msgspec.structs.replace(loaded.spec.input, **geometry)
-    )
-    options = RuntimeOptions(threads=bench.options.threads)
-    runtime = EagerRuntime(loaded.net, spec.input, options, output=spec.head.output)
-    with Detector(runtime, spec) as detector:
-        name = f"eager (PyTorch {runtime.info.version}) in fp32"
-        figures = bench.figures(detector, name)
+    """The PyTorch module itself."""
+    with open_reference(loaded, bench.bundle.spec) as detector:
+        name = f"eager (PyTorch {detector.runtime.info.version}) in fp32"
+        figures = bench.figures(detector, "checkpoint/eager")
     return Reference(name=name, kind="checkpoint", accuracy=figures.accuracy), figures
+
+
+def _one_word(candidate: Candidate) -> str:
+    """For `progress`, which tells long steps apart by their first word."""
+    own = candidate.precision == candidate.artifact.precision
+    words = (candidate.artifact.id, candidate.runtime, "" if own else candidate.precision)
+    return "/".join(filter(None, words))
 
 
 def _stand_in(bench: _Bench, runs: Sequence[_Run]) -> tuple[Reference, _Figures] | None:
@@ -221,12 +219,28 @@ def _row(run: _Run, reference: _Figures | None, bar: float) -> AccuracyRow:
     )
 
 
+def _unopened(bundle: Bundle, max_drop: float | None) -> Iterator[AccuracyRow]:
+    """Artefacts that no runtime of this version opens, so that nobody takes them for judged."""
+    formats = {row.format for row in RUNTIMES.values()}
+    for artifact in bundle.artifacts:
+        if artifact.format not in formats:
+            yield AccuracyRow(
+                artifact=artifact.id,
+                sha256=artifact.files.get(artifact.path, ""),
+                runtime="",
+                precision=artifact.precision,
+                status="skipped",
+                max_drop=max_drop_for(artifact.precision) if max_drop is None else max_drop,
+                reasons=(f"no runtime of this version opens {artifact.format}",),
+            )
+
+
 def _recorded(bench: _Bench, loaded: Loaded | None, reference: Reference | None) -> Recorded | None:
     metrics = (loaded.source if loaded else bench.bundle.document.source).metrics
     if METRIC not in metrics or reference is None:
         return None
     if loaded and loaded.source.trained_with.startswith("ultralytics"):
-        value, how = measure_as_trained(loaded, bench.data, bench.progress, "as in the training")
+        value, how = measure_as_trained(loaded, bench.data, bench.progress, "checkpoint/as-trained")
         return compare_recorded(metrics, value, how, SAME_PROTOCOL_POINTS)
     accuracy = reference.accuracy
     return compare_recorded(metrics, accuracy.map50_95, accuracy.protocol, OTHER_PROTOCOL_POINTS)

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ghost_deploy.detections import Detections
 from ghost_deploy.detector import Detector
@@ -21,6 +20,7 @@ from ghost_deploy.validate.pictures import Picture
 from ghost_deploy.validate.result import Attribution, StageFinding
 from ghost_deploy.validate.tally import Tally
 from ghost_deploy.validate.walk import (
+    Truth,
     Walk,
     canonical,
     compare_raw,
@@ -60,12 +60,11 @@ def attribute(reference: Detector, suspect: Suspect, picture: Picture, conf: flo
         picture: the one that agrees least.
         conf: score threshold; the detectors work at `lowered` ones.
     """
-    image = picture.read()
-    own = walk(reference, image, picture.size_hw)
-    theirs = walk(suspect.detector, image, picture.size_hw, own.tensor)
+    truth = Truth.of(reference, picture.read(), picture.size_hw)
+    theirs = walk(suspect.detector, truth.image, truth.size_hw, truth.walk.tensor)
     findings = [
-        _preprocess(own, theirs),
-        *_network(reference, suspect, own, theirs, image, conf),
+        _preprocess(truth.walk, theirs),
+        *_network(truth, suspect, theirs, conf),
         *_postprocess(reference, suspect.detector, theirs, conf),
     ]
     guilty = next((finding for finding in findings if not finding.ok), None)
@@ -83,16 +82,9 @@ def _preprocess(own: Walk, theirs: Walk) -> StageFinding:
     return StageFinding(stage="preprocess", ok=not apart, sentence=sentence)
 
 
-def _network(
-    reference: Detector,
-    suspect: Suspect,
-    own: Walk,
-    theirs: Walk,
-    image: NDArray[np.uint8],
-    conf: float,
-) -> Iterator[StageFinding]:
+def _network(truth: Truth, suspect: Suspect, theirs: Walk, conf: float) -> Iterator[StageFinding]:
     """Raw outputs on the reference's tensor, both through the reference's post-processing."""
-    reasons = _raw_failures(reference, own, suspect.detector, theirs, suspect.gate, conf)
+    reasons = _raw_failures(truth, suspect.detector, theirs, suspect.gate, conf)
     precision = suspect.detector.runtime.info.precision
     if not reasons:
         sentence = f"raw outputs in {precision} agree within the gate"
@@ -104,26 +96,23 @@ def _network(
         sentence = f"raw outputs in {precision}: {reasons}; there is no fp32 run to tell which"
         yield StageFinding(stage="graph or precision", ok=False, sentence=sentence)
     else:
-        size_hw = own.letterboxes[0].dst_hw
-        plain = walk(suspect.plain, image, size_hw, own.tensor)
-        faults = _raw_failures(reference, own, suspect.plain, plain, _EXACT, conf)
+        plain = walk(suspect.plain, truth.image, truth.size_hw, truth.walk.tensor)
+        faults = _raw_failures(truth, suspect.plain, plain, _EXACT, conf)
         sentence = f"in fp32 too: {faults}" if faults else "the same graph agrees in fp32"
         yield StageFinding(stage="graph", ok=not faults, sentence=sentence)
         sentence = f"raw outputs in {precision}: {reasons}"
         yield StageFinding(stage="precision", ok=False, sentence=sentence)
 
 
-def _raw_failures(
-    reference: Detector, own: Walk, candidate: Detector, theirs: Walk, gate: Gate, conf: float
-) -> str:
+def _raw_failures(truth: Truth, candidate: Detector, theirs: Walk, gate: Gate, conf: float) -> str:
     """What of the gate the raw outputs of one image fail, an empty string if nothing."""
-    raw = compare_raw(own, reference, theirs, candidate)
+    raw = compare_raw(truth, theirs, candidate)
     found = Detections.empty()
     if raw.usable:
-        found = _reference_detections(reference, candidate, theirs, own.letterboxes)
-    expected = detect(reference, own.outputs, own.letterboxes)
+        letterboxes = truth.walk.letterboxes
+        found = _reference_detections(truth.detector, candidate, theirs, letterboxes)
     tally = Tally()
-    tally.add("", raw, _pairs(expected, found, gate, conf))
+    tally.add("", raw, _pairs(truth.detections, found, gate, conf))
     return "; ".join(failures(gate, tally.tensor(), tally.detections()))
 
 

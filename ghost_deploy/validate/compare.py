@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghost_deploy.detections import Detections
-from ghost_deploy.processing.boxes import iou_matrix
+from ghost_deploy.validate.pairing import pair_boxes
 
 __all__ = [
     "QUIET_TOP",
@@ -25,7 +25,6 @@ __all__ = [
     "TensorDiff",
     "compare_detections",
     "compare_tensors",
-    "pair_boxes",
 ]
 
 SCORE_FLOOR = 0.05
@@ -36,9 +35,6 @@ QUIET_TOP = 100
 
 _TINY = 1e-6
 """Scores below this are noise: log-odds are taken of scores cut off here."""
-
-_PAIR_IOU = 0.5
-"""Boxes of one class are the same object from this IoU on; whether they agree is judged later."""
 
 Floats = NDArray[np.float64]
 
@@ -210,50 +206,3 @@ def compare_detections(
         box_px=moved.max(axis=1, initial=0.0)[pairs],
         iou=iou[pairs],
     )
-
-
-def pair_boxes(
-    xyxy_a: NDArray[Any],
-    score_a: NDArray[Any],
-    class_a: NDArray[Any],
-    xyxy_b: NDArray[Any],
-    score_b: NDArray[Any],
-    class_b: NDArray[Any],
-) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
-    """Pair boxes of the same class one to one, from an IoU of 0.5 on.
-
-    Greedy: the pair with the largest IoU first and, among pairs within 0.01 of IoU, the closest
-    scores. After NMS, boxes of one side are apart, so this is what an optimal assignment would
-    give; where a head leaves duplicates, the scores tell them apart.
-
-    Args:
-        xyxy_a, xyxy_b: (N, 4) and (M, 4).
-        score_a, score_b: (N,) and (M,).
-        class_a, class_b: (N,) and (M,).
-
-    Returns:
-        Indices into a, indices into b and IoU, (P,) each.
-    """
-    iou = np.asarray(iou_matrix(_thicken(xyxy_a), _thicken(xyxy_b)), np.float64)
-    possible = (iou >= _PAIR_IOU) & (class_a[:, None] == class_b[None])
-    first, second = np.nonzero(possible)
-    overlap = iou[first, second]
-    apart = np.abs(score_a[first].astype(np.float64) - score_b[second])
-    order = np.lexsort((-overlap, apart, -np.round(overlap, 2)))
-    free_a, free_b = np.ones(len(xyxy_a), np.bool_), np.ones(len(xyxy_b), np.bool_)
-    taken = []
-    for edge in order.tolist():
-        if free_a[first[edge]] and free_b[second[edge]]:
-            free_a[first[edge]] = free_b[second[edge]] = False
-            taken.append(edge)
-    return first[taken], second[taken], overlap[taken]
-
-
-def _thicken(xyxy: NDArray[Any]) -> NDArray[np.float32]:
-    """The boxes with every side grown to at least one pixel, about its middle.
-
-    Clipping at the image border leaves slivers whose IoU is undefined or says nothing.
-    """
-    boxes = np.asarray(xyxy, np.float64).reshape(-1, 4)
-    lack = np.clip(1.0 - (boxes[:, 2:] - boxes[:, :2]), 0.0, None) / 2
-    return np.concatenate([boxes[:, :2] - lack, boxes[:, 2:] + lack], axis=1).astype(np.float32)

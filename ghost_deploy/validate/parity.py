@@ -7,7 +7,6 @@ and detections are compared image by image, so that memory does not grow with th
 
 from __future__ import annotations
 
-import copy
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -16,25 +15,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import cv2
-import msgspec
 import numpy as np
 
 from ghost_deploy._version import __version__
 from ghost_deploy.bundle import Bundle
 from ghost_deploy.detector import Detector
-from ghost_deploy.errors import UsageError
 from ghost_deploy.runtimes import RUNTIMES, RuntimeOptions
-from ghost_deploy.spec import HeadSpec, InputSpec, ModelSpec
+from ghost_deploy.spec import InputSpec, ModelSpec
 from ghost_deploy.validate.candidates import candidates
 from ghost_deploy.validate.gate import gate_for
-from ghost_deploy.validate.pictures import demo_pictures, file_pictures
+from ghost_deploy.validate.pictures import Picture, demo_pictures, file_pictures
+from ghost_deploy.validate.reference import open_reference
 from ghost_deploy.validate.result import Evidence, ParityReport, ParityRow
 from ghost_deploy.validate.run import Run
-from ghost_deploy.validate.walk import detect, lowered, walk
+from ghost_deploy.validate.walk import Truth
 
 if TYPE_CHECKING:
     from ghost_deploy.checkpoints.load import Loaded
-    from ghost_deploy.models.graph import DetectionNet
 
 __all__ = ["ParityReport", "Progress", "prove", "run_parity"]
 
@@ -84,7 +81,7 @@ def run_parity(
         runtimes: names from the runtimes table; all that can open an artefact when None.
         precisions: that the models are run in; all that the runtimes know when None.
         options: device and threads; `precision` is set for each run.
-        progress: told before each image.
+        progress: told before each image and at the end.
 
     Returns:
         The report. What this machine cannot run is listed as skipped; a run that fails or
@@ -95,30 +92,21 @@ def run_parity(
         ImageError: an image cannot be read.
         BundleError: an artefact is not the file that was written.
         UnavailableError: a runtime or precision was asked for by name and is not here.
+        BackendError: the checkpoint's own outputs are not finite numbers.
     """
     plan = candidates(bundle, runtimes, precisions)
     sizes = _sizes(bundle.spec.input)
+    found = demo_pictures() if images is None else file_pictures(images)
     pictures = [
-        replace(picture, size_hw=sizes[number % len(sizes)])
-        for number, picture in enumerate(
-            demo_pictures() if images is None else file_pictures(images)
-        )
+        replace(picture, size_hw=sizes[number % len(sizes)]) for number, picture in enumerate(found)
     ]
-    choices = options or RuntimeOptions()
-    conf = bundle.spec.thresholds.conf
     with ExitStack() as stack:
-        reference = stack.enter_context(_reference(loaded, bundle.spec))
-        runs = [stack.enter_context(Run(bundle, candidate, choices)) for candidate in plan]
-        detections = 0
-        for number, picture in enumerate(pictures):
-            if progress:
-                progress(f"comparing {picture.name}", number, len(pictures))
-            image = picture.read()
-            own = walk(reference, image, picture.size_hw)
-            expected = detect(reference, own.outputs, own.letterboxes)
-            detections += int((expected.score > conf).sum())
-            for run in runs:
-                run.compare(picture.name, image, own, expected, reference)
+        reference = stack.enter_context(open_reference(loaded, bundle.spec))
+        runs = [
+            stack.enter_context(Run(bundle, candidate, options or RuntimeOptions()))
+            for candidate in plan
+        ]
+        detections = _compare(reference, runs, pictures, bundle.spec, progress or _silent)
         rows = tuple(run.row(reference, pictures, runs) for run in runs)
         rows += tuple(_unopened(bundle)) if runtimes is None else ()
         info = reference.runtime.info
@@ -136,6 +124,29 @@ def run_parity(
         tools=_tools(rows, info.version),
         warnings=_warnings(loaded, bundle),
     )
+
+
+def _compare(
+    reference: Detector,
+    runs: Sequence[Run],
+    pictures: Sequence[Picture],
+    spec: ModelSpec,
+    progress: Progress,
+) -> int:
+    """Compare every run on every picture; the number of the reference's detections."""
+    detections = 0
+    for number, picture in enumerate(pictures):
+        progress(f"comparing {picture.name}", number, len(pictures))
+        truth = Truth.of(reference, picture.read(), picture.size_hw)
+        detections += int((truth.detections.score > spec.thresholds.conf).sum())
+        for run in runs:
+            run.compare(picture.name, truth)
+    progress("judging", len(pictures), len(pictures))
+    return detections
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    """No progress was asked for."""
 
 
 def _sizes(spec: InputSpec) -> tuple[tuple[int, int], ...]:
@@ -161,59 +172,24 @@ def _unopened(bundle: Bundle) -> Iterator[ParityRow]:
             )
 
 
-def _reference(loaded: Loaded, spec: ModelSpec) -> Detector:
-    """The module as it was loaded, at the bundle's size and thresholds.
-
-    Everything else of the checkpoint's own description stays, so that a bundle which describes
-    its input or output wrongly is seen.
-    """
-    from ghost_deploy.runtimes.eager import EagerRuntime
-
-    net, head = _branch(loaded, spec)
-    geometry = {
-        field: getattr(spec.input, field) for field in ("size_hw", "min_hw", "max_hw", "batch")
-    }
-    input_spec = msgspec.structs.replace(loaded.spec.input, **geometry)
-    own = msgspec.structs.replace(loaded.spec, input=input_spec, head=head)
-    runtime = EagerRuntime(net, own.input, output=own.head.output)
-    return Detector(runtime, own, lowered(spec.thresholds))
-
-
-def _branch(loaded: Loaded, spec: ModelSpec) -> tuple[DetectionNet, HeadSpec]:
-    """The module set to the branch that was exported, and what its output then means."""
-    net, head, branch = loaded.net, loaded.spec.head, spec.head.branch
-    if branch == head.branch:
-        return net, head
-    if not (net.head.has_one2one if branch == "one2one" else net.head.has_one2many):
-        raise UsageError(
-            f"the bundle holds the {branch} branch of a head, {loaded.source.file} has none",
-            fix="Name the checkpoint that the bundle was made from",
-        )
-    # A shallow copy shares all weights; the caller's module keeps its branch.
-    net = copy.copy(net)
-    net.branch = branch
-    decoder = "one2one" if spec.head.end_to_end else "dfl"
-    return net, msgspec.structs.replace(head, branch=branch, decoder=decoder)
-
-
 def _evidence(images: int, detections: int, *, demo: bool) -> Evidence:
+    few = images < MIN_IMAGES or detections < MIN_DETECTIONS
     counted = f"{_count(images, 'image')} with {_count(detections, 'detection')}"
+    sentence = f"Compared on {counted}"
     if demo:
         sentence = (
             f"Weak evidence: compared on {_count(images, 'demo scene')} with "
             f"{_count(detections, 'detection')}, not on pictures that this model was made for. "
             "Name some with --images"
         )
-    elif images < MIN_IMAGES or detections < MIN_DETECTIONS:
+    elif few:
         sentence = (
             f"Weak evidence: compared on {counted}; {MIN_IMAGES} images and "
             f"{MIN_DETECTIONS} detections are the least that resolves the gates"
         )
-    else:
-        sentence = f"Compared on {counted}"
     return Evidence(
         source="demo" if demo else "images",
-        strength="weak" if sentence.startswith("Weak") else "good",
+        strength="weak" if demo or few else "good",
         images=images,
         detections=detections,
         sentence=sentence,

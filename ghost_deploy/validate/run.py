@@ -6,11 +6,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ghost_deploy.bundle import Bundle
-from ghost_deploy.detections import Detections
 from ghost_deploy.detector import Detector
 from ghost_deploy.errors import (
     BackendError,
@@ -26,7 +22,7 @@ from ghost_deploy.validate.gate import failures, gate_for
 from ghost_deploy.validate.pictures import Picture
 from ghost_deploy.validate.result import Attribution, ParityRow
 from ghost_deploy.validate.tally import Tally
-from ghost_deploy.validate.walk import Walk, compare
+from ghost_deploy.validate.walk import Truth, compare
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -78,20 +74,13 @@ class Run:
         if self._detector is not None:
             self._detector.close()
 
-    def compare(
-        self,
-        name: str,
-        image: NDArray[np.uint8],
-        own: Walk,
-        expected: Detections,
-        reference: Detector,
-    ) -> None:
-        """Compare on one image with what the reference made of it; nothing once it broke."""
+    def compare(self, name: str, truth: Truth) -> None:
+        """Compare on one image with what the reference says; nothing once it broke."""
         if self._detector is None or self._broken:
             return
         conf = self._bundle.spec.thresholds.conf
         try:
-            result = compare(own, expected, reference, self._detector, image, self._gate, conf)
+            result = compare(truth, self._detector, self._gate, conf)
         except _BROKEN as error:
             self._broken = f"{name}: {error}"
             return

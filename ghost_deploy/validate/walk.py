@@ -28,6 +28,7 @@ from ghost_deploy.validate.gate import GATES, Gate
 
 __all__ = [
     "Comparison",
+    "Truth",
     "Walk",
     "canonical",
     "compare",
@@ -59,6 +60,36 @@ class Walk:
     tensor: NDArray[np.float32]
     letterboxes: list[Letterbox]
     outputs: dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """What the reference says of one image.
+
+    Attributes:
+        detector: the reference.
+        image: (H, W, 3) uint8 BGR.
+        walk: its tensor and raw outputs.
+        detections: what it makes of them, at a `lowered` threshold.
+    """
+
+    detector: Detector
+    image: NDArray[np.uint8]
+    walk: Walk
+    detections: Detections
+
+    @classmethod
+    def of(
+        cls, detector: Detector, image: NDArray[np.uint8], size_hw: tuple[int, int] | None
+    ) -> Truth:
+        """Ask the reference; arguments and errors are those of `walk`."""
+        own = walk(detector, image, size_hw)
+        return cls(detector, image, own, detect(detector, own.outputs, own.letterboxes))
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """(height, width) of the input, pixels."""
+        return self.walk.letterboxes[0].dst_hw
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,57 +156,44 @@ def detect(
     return found
 
 
-def compare(
-    reference: Walk,
-    expected: Detections,
-    judge: Detector,
-    candidate: Detector,
-    image: NDArray[np.uint8],
-    gate: Gate,
-    conf: float,
-) -> Comparison:
+def compare(truth: Truth, candidate: Detector, gate: Gate, conf: float) -> Comparison:
     """Compare a candidate with the reference on the reference's own input tensor.
 
     Args:
-        reference: what the reference made of `image`.
-        expected: the reference's detections.
-        judge: the reference itself.
-        candidate: runs on the reference's tensor; its letterboxes and post-processing are its own.
-        image: (H, W, 3) uint8 BGR.
+        truth: what the reference says of the image.
+        candidate: its letterboxes and its post-processing are its own.
         gate: whose bars the pairs are counted by.
         conf: score threshold; both detectors work at `lowered` ones.
     """
-    size_hw = reference.letterboxes[0].dst_hw
-    theirs = walk(candidate, image, size_hw, reference.tensor)
-    raw = compare_raw(reference, judge, theirs, candidate)
+    theirs = walk(candidate, truth.image, truth.size_hw, truth.walk.tensor)
+    raw = compare_raw(truth, theirs, candidate)
     found = Detections.empty()
     if raw.usable:
         found = detect(candidate, theirs.outputs, theirs.letterboxes)
     return Comparison(
-        input_max=largest_difference(reference.tensor, theirs.tensor),
+        input_max=largest_difference(truth.walk.tensor, theirs.tensor),
         tensor=raw,
         detections=compare_detections(
-            expected, found, conf=conf, margin=gate.max_score, min_iou=gate.min_iou
+            truth.detections, found, conf=conf, margin=gate.max_score, min_iou=gate.min_iou
         ),
     )
 
 
-def compare_raw(reference: Walk, judge: Detector, theirs: Walk, candidate: Detector) -> TensorDiff:
+def compare_raw(truth: Truth, theirs: Walk, candidate: Detector) -> TensorDiff:
     """Compare raw outputs, in the form that the reference gives them."""
-    ends = judge.spec.head.end_to_end, candidate.spec.head.end_to_end
-    if ends[0] != ends[1]:
-        branches = judge.spec.head.branch, candidate.spec.head.branch
+    own, spec = truth.detector.spec.head, candidate.spec
+    if own.end_to_end != spec.head.end_to_end:
         return TensorDiff(
-            problem=f"the artefact holds the {branches[1]} branch, the reference {branches[0]}"
+            problem=f"the artefact's decoder is {spec.head.decoder!r}, "
+            f"the reference's {own.decoder!r}"
         )
-    output = theirs.outputs.get(candidate.spec.head.output)
-    size_hw = theirs.letterboxes[0].dst_hw
-    expected = output_shape(candidate.spec, size_hw)
+    output = theirs.outputs.get(spec.head.output)
+    expected = output_shape(spec, truth.size_hw)
     if output is None or not _fits(output, expected):
         got = sorted(theirs.outputs) if output is None else f"{output.dtype} {output.shape}"
         return TensorDiff(problem=f"output {got}, described as float32 (B, {expected})")
-    own = reference.outputs[judge.spec.head.output][0]
-    return compare_tensors(own, canonical(output[0], candidate.spec, size_hw), end_to_end=ends[0])
+    decoded = canonical(output[0], spec, truth.size_hw)
+    return compare_tensors(truth.walk.outputs[own.output][0], decoded, end_to_end=own.end_to_end)
 
 
 def _fits(output: NDArray[Any], expected: tuple[int, int]) -> bool:

@@ -57,6 +57,7 @@ class _Writer:
             self.out += b"j" + struct.pack("<I", self.memo[id(value)])
         elif isinstance(value, GlobalRef):
             self.out += f"c{value.module}\n{value.name}\n".encode()
+            self._remember(value)
         elif isinstance(value, PersistentId):
             self.write(value.value)
             self.out += b"Q"

@@ -7,6 +7,8 @@ the bytes that matter were protected by a checksum, it must be the very same net
 from __future__ import annotations
 
 import contextlib
+import functools
+import math
 import pickletools
 import random
 import struct
@@ -87,7 +89,7 @@ def forged_pickle(data: bytes) -> Loaded | None:
     return outcome(archive(data, ghost_storages()))
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(40))
 def test_flipped_bytes_of_the_pickle(seed: int) -> None:
     draw = random.Random(SEED + seed)
     data = bytearray(ghost_pickle())
@@ -106,15 +108,16 @@ def test_truncated_pickles_are_refused(seed: int) -> None:
     assert forged_pickle(data[:size] + b".") is None
 
 
-def opcodes() -> list[bytes]:
+@functools.cache
+def opcodes() -> tuple[bytes, ...]:
     data = ghost_pickle()
     starts = [position for _, _, position in pickletools.genops(data)]
-    return [data[a:b] for a, b in zip(starts, [*starts[1:], len(data)], strict=True)]
+    return tuple(data[a:b] for a, b in zip(starts, [*starts[1:], len(data)], strict=True))
 
 
 def rearranged(draw: random.Random) -> Iterator[bytes]:
     """The pickle with whole opcodes lost, doubled or exchanged: well-formed to a tokenizer."""
-    codes = opcodes()
+    codes = list(opcodes())
     for _ in range(draw.choice([1, 1, 3])):
         one, other = draw.randrange(1, len(codes) - 1), draw.randrange(1, len(codes) - 1)
         match draw.choice(["lose", "double", "exchange", "replace"]):
@@ -129,7 +132,7 @@ def rearranged(draw: random.Random) -> Iterator[bytes]:
     yield from codes
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(40))
 def test_rearranged_pickles(seed: int) -> None:
     loaded = forged_pickle(b"".join(rearranged(random.Random(SEED + seed))))
     if loaded is not None:
@@ -148,13 +151,12 @@ def test_storages_of_other_sizes_are_refused(seed: int) -> None:
     assert loaded is None
 
 
-@pytest.mark.parametrize("value", [1e9, -65504.0, 6e-8, float("nan")])
+@pytest.mark.parametrize("value", [-65504.0, 6e-8, float("nan")])
 def test_storages_of_other_values(value: float) -> None:
     """Weights may be anything finite; the shapes hold."""
     storages = ghost_storages()
-    with contextlib.suppress(OverflowError):
-        storages = {**storages, "0": struct.pack("<e", value) + storages["0"][2:]}
+    storages = {**storages, "0": struct.pack("<e", value) + storages["0"][2:]}
     loaded = outcome(archive(ghost_pickle(), storages))
     if loaded is not None:
         assert_consistent(loaded)
-    assert (loaded is None) == (value != value)
+    assert (loaded is None) == math.isnan(value)

@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from ghost_deploy import api
 from ghost_deploy.bundle import Bundle
+from ghost_deploy.cli.console import Console
 from ghost_deploy.cli.main import main
+from ghost_deploy.cli.parity_table import print_parity
+from ghost_deploy.errors import GateError
 from ghost_deploy.validate.result import ParityReport
 from tests.assets import GHOST, GHOSTNET, needs_assets
 
@@ -131,13 +137,37 @@ def test_parity_of_the_right_checkpoint(bundle: Path, photos: Path, capsys: Capt
 
 
 def test_parity_of_another_checkpoint_fails(bundle: Path, photos: Path, capsys: Capture) -> None:
-    words = ["parity", str(GHOSTNET), str(bundle), "--images", str(photos)]
+    words = ["parity", str(GHOSTNET), str(bundle), "--images", str(photos), "--json"]
     assert main(words) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert document["passed"] is False
+    report = ParityReport.from_document(document)
+    assert not report.passed
+    print_parity(report, Console(sys.stdout, sys.stderr))
     out = capsys.readouterr().out
     assert "Parity failed" in out
     assert "where it comes from: " in out
     assert "warning: the bundle was made from yolov8n-ghost-bccd.pt" in out
-    assert main([*words, "--json"]) == 1
-    document = json.loads(capsys.readouterr().out)
-    assert document["passed"] is False
-    assert not ParityReport.from_document(document).passed
+
+
+def test_a_failed_export_prints_the_verdict_and_ends_with_1(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    out = shutil.copytree(bundle, tmp_path / "out")
+    made = Bundle.read(out)
+    report = ParityReport.from_document(made.document.evidence["parity"])
+    bad = msgspec.structs.replace(report.rows[1], status="failed", reasons=("a bar was missed",))
+    rows = (report.rows[0], bad, *report.rows[2:])
+    document = msgspec.structs.replace(report, rows=rows).to_document()
+    made.with_evidence("parity", document).save()
+
+    def export(*_: object, **__: object) -> None:
+        raise GateError("it was written, but it is not proved", fix="Look at it")
+
+    monkeypatch.setattr(api, "export", export)
+    assert main(["export", "best.pt", "-o", str(out)]) == 1
+    said = capsys.readouterr()
+    assert "a bar was missed" in said.out
+    assert "Parity failed" in said.out
+    assert "ghost-deploy infer" not in said.out
+    assert "error: it was written, but it is not proved" in said.err

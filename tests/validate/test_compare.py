@@ -14,8 +14,8 @@ from ghost_deploy.validate.compare import (
     DetectionDiff,
     compare_detections,
     compare_tensors,
-    pair_boxes,
 )
+from ghost_deploy.validate.pairing import pair_boxes
 from tests.validate.boxes import ANCHORS, SIDE, detections, raw_output, toy_spec
 
 BOX = (10.0, 10.0, 30.0, 30.0)

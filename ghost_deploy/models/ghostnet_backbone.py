@@ -1,0 +1,173 @@
+"""A whole GhostNet as the first layer of a detector, giving one map for each stride.
+
+Forks put it there with a changed `parse_model`: the layer records `backbone` and takes the places
+0 to 4 of the network, so that the maps of strides 4, 8, 16 and 32 are inputs 1 to 4 of later layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ghost_deploy.models.block import Block, expect_each, require
+from ghost_deploy.models.fields import MAX_CHANNELS, MisfitError, integer, one_of
+from ghost_deploy.models.ghostnet_v1 import GhostBottleneckV1, conv_bn, divisible_by_4
+from ghost_deploy.models.ghostnet_v2 import GhostBottleneckV2
+from ghost_deploy.models.ghostnet_v3 import GhostBottleneckV3
+
+__all__ = ["ConvBnAct", "GhostNetBackbone", "GhostNetV1", "GhostNetV2", "GhostNetV3"]
+
+MOST_MAPS = 5
+
+STAGES: Sequence[Sequence[tuple[int, int, int, float, int]]] = (
+    ((3, 16, 16, 0, 1),),
+    ((3, 48, 24, 0, 2),),
+    ((3, 72, 24, 0, 1),),
+    ((5, 72, 40, 0.25, 2),),
+    ((5, 120, 40, 0.25, 1),),
+    ((3, 240, 80, 0, 2),),
+    (
+        (3, 200, 80, 0, 1),
+        (3, 184, 80, 0, 1),
+        (3, 184, 80, 0, 1),
+        (3, 480, 112, 0.25, 1),
+        (3, 672, 112, 0.25, 1),
+    ),
+    ((5, 672, 160, 0.25, 2),),
+    ((5, 960, 160, 0, 1), (5, 960, 160, 0.25, 1), (5, 960, 160, 0, 1), (5, 960, 160, 0.25, 1)),
+)
+"""Kernel, expansion, width, squeeze ratio and stride of every bottleneck, by stage: table 1 of
+arXiv:1911.11907, the same in all three versions, without the last stage of the classifier."""
+
+
+def widths_of(value: object) -> tuple[int, ...]:
+    """The check of the widths that a backbone records for its maps."""
+    if not isinstance(value, list) or not 1 <= len(value) <= MOST_MAPS:
+        raise MisfitError(f"{value!r:.60} is not a list of 1 to {MOST_MAPS} widths")
+    check = integer(1, MAX_CHANNELS)
+    return tuple(check(item) for item in value)
+
+
+class ConvBnAct(Block):
+    """y = act1(bn1(conv(x))), the last stage of a GhostNet before its classifier."""
+
+    origin = "Huawei ConvBnAct"
+    folds = (("conv", "bn1"),)
+    conv: nn.Conv2d
+    bn1: nn.BatchNorm2d | nn.Identity
+    act1: nn.ReLU
+
+    def __init__(self, in_chs: int, out_chs: int, kernel_size: int = 1, stride: int = 1) -> None:
+        super().__init__()
+        self.conv, self.bn1, self.act1 = conv_bn(in_chs, out_chs, kernel_size, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.act1(self.bn1(self.conv(x)))
+        return y
+
+
+class GhostNetBackbone(Block):
+    """act1(bn1(conv_stem(x))), then `blocks`; out come the last maps of the deepest strides.
+
+    How many and how wide they are, the file says in `width_list`; that the last map of each
+    stride has the recorded width is checked. The classifier, where the file kept it, is not run.
+    """
+
+    folds = (("conv_stem", "bn1"),)
+    harmless = frozenset({"cfgs", "dropout"})
+    bottleneck: ClassVar[type[nn.Module]]
+    conv_stem: nn.Conv2d
+    bn1: nn.BatchNorm2d | nn.Identity
+    act1: nn.ReLU
+    blocks: nn.Sequential
+    global_pool: nn.AdaptiveAvgPool2d | None
+    conv_head: nn.Conv2d | None
+    act2: nn.ReLU | None
+    classifier: nn.Linear | None
+    width_list: Annotated[tuple[int, ...], widths_of]
+    backbone: Annotated[Any, one_of(True)]
+
+    def __init__(self, width: float = 1.0) -> None:
+        super().__init__()
+        stem = divisible_by_4(16 * width)
+        self.conv_stem, self.bn1, self.act1 = conv_bn(3, stem, 3, 2)
+        stages, before, position = [], stem, 0
+        for stage in STAGES:
+            members = []
+            for kernel, middle, out, squeeze, stride in stage:
+                wide, after = divisible_by_4(middle * width), divisible_by_4(out * width)
+                members.append(
+                    self.bottleneck(before, wide, after, kernel, stride, squeeze, position)
+                )
+                before, position = after, position + 1
+            stages.append(nn.Sequential(*members))
+        self.blocks = nn.Sequential(*stages)
+        self.global_pool = self.conv_head = self.act2 = self.classifier = None
+        self.width_list = tuple(divisible_by_4(width * each) for each in (24, 40, 112, 160))
+        self.backbone = True
+
+    @property
+    def steps(self) -> list[nn.Module]:
+        """The bottlenecks, and what follows them, in order."""
+        return [step for stage in self.blocks for step in stage]
+
+    @property
+    def last_steps(self) -> list[int]:
+        """Which of the steps end a stride, for each map that is given."""
+        steps = self.steps
+        starts = [index for index, step in enumerate(steps) if getattr(step, "stride", 1) == 2]
+        return [index - 1 for index in (*starts, len(steps))][-len(self.width_list) :]
+
+    def fit(self) -> None:
+        expect_each(self.blocks, nn.Sequential)
+        for stage in self.blocks:
+            expect_each(stage, self.bottleneck, ConvBnAct)
+        ends = self.last_steps
+        found = len(ends) == len(self.width_list) and ends[0] >= 0
+        require(found, f"there are not {len(self.width_list)} strides to give maps of")
+        widths = tuple(_width(self.steps[index]) for index in ends)
+        require(
+            widths == self.width_list,
+            f"the last maps of each stride have the widths {widths}, recorded are "
+            f"{self.width_list}: this backbone gives others",
+        )
+
+    def forward(self, x: Tensor) -> list[Tensor]:  # type: ignore[override]
+        x = self.act1(self.bn1(self.conv_stem(x)))
+        ends, maps = self.last_steps, []
+        for index, step in enumerate(self.steps):
+            x = step(x)
+            if index in ends:
+                maps.append(x)
+        return maps
+
+
+class GhostNetV1(GhostNetBackbone):
+    """The backbone of GhostNet V1 (arXiv:1911.11907)."""
+
+    origin = "Huawei GhostNet"
+    bottleneck: ClassVar[type[nn.Module]] = GhostBottleneckV1
+
+
+class GhostNetV2(GhostNetBackbone):
+    """The backbone of GhostNetV2 (arXiv:2211.12905)."""
+
+    origin = "Huawei GhostNetV2"
+    bottleneck: ClassVar[type[nn.Module]] = GhostBottleneckV2
+
+
+class GhostNetV3(GhostNetBackbone):
+    """The backbone of GhostNetV3 (arXiv:2404.11202)."""
+
+    origin = "Huawei GhostNetV3"
+    bottleneck: ClassVar[type[nn.Module]] = GhostBottleneckV3
+
+
+def _width(step: nn.Module) -> int:
+    if isinstance(step, ConvBnAct):
+        return step.conv.out_channels
+    probe = torch.empty((1, _entry(step), 8, 8), device="meta")
+    return int(step(probe).shape[1])

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ghost_deploy.cli import doctor
+from ghost_deploy.cli.main import main
+
+Capture = pytest.CaptureFixture[str]
+
+# Found by every Python process started with its folder in PYTHONPATH.
+BARE = """\
+import sys
+for name in ("torch", "onnxruntime", "openvino", "cv2", "onnx"):
+    sys.modules[name] = None
+"""
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Stand-ins for the processes that look at a package: name to the code that they run."""
+    code = dict.fromkeys(
+        ("openvino", "ort", "eager", "opencv"),
+        'print(\'{"runtime": "x", "installed": true, "version": "1.2.3"}\')',
+    )
+
+    def start(name: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", code[name]],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    monkeypatch.setattr(doctor, "_start", start)
+    return code
+
+
+def test_this_machine(capsys: Capture) -> None:
+    assert main(["doctor", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["schema"] == 1
+    found = {row["runtime"]: row for row in report["runtimes"]}
+    assert list(found) == ["openvino", "ort", "eager"]
+    for row in found.values():
+        assert row["installed"] == bool(row["version"])
+        if row["installed"] and not row["problem"]:
+            assert "cpu" in [device["name"] for device in row["devices"]]
+    assert report["opencv"]["details"].keys() == {"GStreamer", "FFMPEG", "GUI", "CUDA"}
+    assert report["machine"]["cpus"] >= 1
+
+
+def test_a_machine_without_any_vendor(tmp_path: Path) -> None:
+    """It still answers, and every missing runtime has the command that adds it."""
+    (tmp_path / "sitecustomize.py").write_text(BARE)
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    for words in (["doctor"], ["doctor", "--json"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "ghost_deploy.cli.main", *words],
+            env={**os.environ, "PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        for extra in ("openvino", "onnxruntime", "export", "stream"):
+            assert f"ghost-deploy[{extra}]" in done.stdout
+    report = json.loads(done.stdout)
+    assert not any(row["installed"] for row in (*report["runtimes"], report["opencv"]))
+
+
+def test_the_table(quick: dict[str, str], capsys: Capture) -> None:
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert "Python " in out
+    assert "1.2.3" in out
+
+
+def test_a_package_that_ends_the_process(quick: dict[str, str], capsys: Capture) -> None:
+    quick["ort"] = "import os, signal; os.kill(os.getpid(), signal.SIGILL)"
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert "ends the process (SIGILL)" in out
+    assert 'pip install "ghost-deploy[onnxruntime]"' in out
+
+
+def test_a_package_that_fails(quick: dict[str, str], capsys: Capture) -> None:
+    quick["opencv"] = "raise RuntimeError('libGL.so.1 is missing')"
+    assert main(["doctor"]) == 0
+    assert "libGL.so.1 is missing" in capsys.readouterr().out
+
+
+def test_a_package_that_hangs(
+    quick: dict[str, str], capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "_PROBE_LIMIT_S", 1)
+    quick["eager"] = "import time; time.sleep(600)"
+    assert main(["doctor"]) == 0
+    assert "did not end within 1 s" in capsys.readouterr().out

@@ -1,0 +1,263 @@
+"""The Python interface on pretended and on real models."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+import ghost_deploy as gd
+from ghost_deploy.api import loading
+from ghost_deploy.bundle import Artifact, BundleDocument, Source
+from ghost_deploy.errors import (
+    BundleError,
+    CheckpointError,
+    GateError,
+    ImageError,
+    MissingExtraError,
+    NotYetError,
+    SpecError,
+    UsageError,
+)
+from ghost_deploy.runtimes import Runtime, RuntimeOptions
+from ghost_deploy.runtimes.fake import FakeRuntime
+from ghost_deploy.spec import ModelSpec, Thresholds
+from ghost_deploy.validate.gate import gate_for
+from ghost_deploy.validate.result import Evidence, ParityReport, ParityRow
+from tests.assets import GHOST, needs_assets, val_images
+from tests.processing.specs import make_spec
+
+SPEC = make_spec((64, 64))
+ARTIFACT = Artifact(
+    format="onnx", precision="fp32", path="model.onnx", files={"model.onnx": "a" * 64}, parent=""
+)
+
+
+def report(**changes: Any) -> ParityReport:
+    """A report with one row that failed, unless `changes` of that row say otherwise."""
+    row = ParityRow(
+        artifact="onnx-fp32",
+        sha256="a" * 64,
+        runtime="ort",
+        precision="fp32",
+        status="failed",
+        gate=gate_for("fp32"),
+        reasons=("box difference 3 px > 0.05 px",),
+    )
+    fields: dict[str, Any] = dict.fromkeys(
+        ("model", "checkpoint", "checkpoint_sha256", "reference", "semantics"), "x"
+    )
+    evidence = Evidence(source="images", strength="good", images=1, detections=1, sentence="x")
+    return ParityReport(
+        **fields,
+        sizes_hw=((64, 64),),
+        thresholds=Thresholds(),
+        rows=(msgspec.structs.replace(row, **changes),),
+        evidence=evidence,
+        images=(),
+        tools={},
+    )
+
+
+def bundle(evidence: ParityReport | None = None) -> gd.Bundle:
+    document = BundleDocument(
+        spec=SPEC,
+        source=Source(file="best.pt", sha256="b" * 64),
+        artifacts=(ARTIFACT,),
+        created_with="test",
+        evidence={} if evidence is None else {"parity": evidence.to_document()},
+    )
+    return gd.Bundle(Path("somewhere"), document)
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, RuntimeOptions]]:
+    """Runtimes that need no file; (name, options) of those that were opened."""
+    calls: list[tuple[str, RuntimeOptions]] = []
+
+    def open_artifact(
+        _: gd.Bundle, *, runtime: str, precision: str, options: RuntimeOptions
+    ) -> Runtime:
+        calls.append((runtime, options))
+        return FakeRuntime.for_spec(SPEC, gd.Detections.empty())
+
+    monkeypatch.setattr(loading, "open_artifact", open_artifact)
+    return calls
+
+
+def test_the_signatures_that_scripts_rely_on() -> None:
+    exported = inspect.signature(gd.export).parameters
+    positional = ["checkpoint", "out", "formats", "precisions", "imgsz", "images", "calib"]
+    assert list(exported)[:7] == positional
+    assert exported["formats"].default == ("onnx", "openvino")
+    assert exported["precisions"].default == ("fp32",)
+    assert list(inspect.signature(gd.load).parameters)[:3] == ["model", "runtime", "precision"]
+
+
+def test_no_such_model(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there is no bundle or model"):
+        gd.load(tmp_path / "absent")
+    with pytest.raises(BundleError, match="is not a bundle"):
+        gd.load(tmp_path)
+    with pytest.raises(CheckpointError, match=r"absent\.pt"):
+        gd.inspect(tmp_path / "absent.pt")
+
+
+def test_a_file_that_no_runtime_opens(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(UsageError):
+        gd.load(tmp_path / "notes.txt")
+
+
+def test_thresholds_replace_those_of_the_model(opened: list[Any]) -> None:
+    detector = gd.load(bundle(), conf=0.5, max_det=7)
+    assert detector.thresholds == Thresholds(conf=0.5, iou=0.7, max_det=7)
+    with pytest.raises(SpecError, match="conf"):
+        gd.load(bundle(), conf=1.5)
+
+
+def test_a_failed_parity_is_refused(opened: list[Any]) -> None:
+    with pytest.raises(GateError, match="3 px") as caught:
+        gd.load(bundle(report()), "ort")
+    assert "allow_failed_parity" in caught.value.fix
+    assert opened == []
+    gd.load(bundle(report()), "ort", allow_failed_parity=True)
+    assert len(opened) == 1
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"status": "passed"},
+        {"status": "skipped"},
+        {"runtime": "another"},
+        {"precision": "bf16"},
+        {"artifact": "openvino-fp32"},
+        {"sha256": "c" * 64},
+    ],
+    ids=str,
+)
+def test_other_verdicts_do_not_concern_it(row: dict[str, Any], opened: list[Any]) -> None:
+    gd.load(bundle(report(**row)), "ort")
+    assert len(opened) == 1
+
+
+def test_evidence_from_another_version_is_an_error(opened: list[Any]) -> None:
+    document = msgspec.structs.replace(bundle().document, evidence={"parity": {"schema": 99}})
+    with pytest.raises(SpecError, match="parity evidence"):
+        gd.load(gd.Bundle(Path("x"), document), "ort")
+
+
+def test_the_cache_is_the_users_and_belongs_to_the_processor(
+    opened: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    gd.load(bundle(), "ort")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    gd.load(bundle(), "ort")
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    gd.load(bundle(), "ort")
+    folders = [options.cache_dir for _, options in opened]
+    assert folders[0].parent == tmp_path / "ghost-deploy"
+    assert folders[1].parent == tmp_path / ".cache" / "ghost-deploy"
+    assert folders[0].name == folders[1].name
+    assert folders[2] is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_torch_is_asked_for_where_it_is_needed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    for use in (
+        lambda: gd.inspect(tmp_path / "best.pt"),
+        lambda: gd.inspect("zoo:yolov8n-ghost"),
+        lambda: gd.export(tmp_path / "best.pt", tmp_path / "out"),
+        lambda: gd.parity(tmp_path / "best.pt", bundle()),
+    ):
+        with pytest.raises(MissingExtraError, match=r"ghost-deploy\[export\]"):
+            use()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_export_cannot_do_yet(tmp_path: Path) -> None:
+    with pytest.raises(NotYetError):
+        gd.export("best.pt", tmp_path / "out", calib=tmp_path)
+
+
+@needs_assets
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"formats": ("onyx",)}, UsageError),
+        ({"precisions": ("fp8",)}, UsageError),
+        ({"formats": ("tensorrt",)}, NotYetError),
+        ({"precisions": ("int8",)}, NotYetError),
+        ({"imgsz": 100}, UsageError),
+        ({"images": "absent-folder"}, ImageError),
+    ],
+    ids=str,
+)
+def test_a_wrong_export_leaves_nothing(
+    options: dict[str, Any], error: type[Exception], tmp_path: Path
+) -> None:
+    with pytest.raises(error):
+        gd.export(GHOST, tmp_path / "out", **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+@needs_assets
+def test_export_load_and_detect(tmp_path: Path) -> None:
+    said: list[str] = []
+    images = val_images()[:2]
+    made = gd.export(
+        GHOST,
+        tmp_path / "out",
+        formats=("onnx",),
+        imgsz=(320, 416),
+        images=images,
+        progress=lambda what, done, total: said.append(what),
+    )
+    assert said[:2] == ["loading", "ONNX fp32"]
+    assert made.document.evidence["parity"]["passed"] is True
+    assert made.spec.input.size_hw == (320, 416)
+    with gd.load(made) as proved, gd.load(made.path / "model.fp32.onnx") as bare:
+        assert proved.runtime.info.precision == "fp32"
+        assert proved.spec == bare.spec
+        found = proved(images[0])
+        assert len(found) > 0
+        np.testing.assert_array_equal(found.xyxy, bare(images[0]).xyxy)
+    assert isinstance(gd.inspect(made.path), gd.Bundle)
+
+
+@needs_assets
+def test_a_failed_gate_writes_the_bundle_and_raises(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network whose export is wrong by 2 % of the head's weights."""
+    from ghost_deploy.export import onnx as module
+
+    right = module.onnx_from_net
+
+    def wrong(net: Any, spec: ModelSpec, precision: str) -> Any:
+        damaged = copy.deepcopy(net)
+        for weight in damaged.head.parameters():
+            weight.mul_(1.02)
+        return right(damaged, spec, precision)
+
+    monkeypatch.setattr(module, "onnx_from_net", wrong)
+    images = val_images()[:1]
+    with pytest.raises(GateError, match="not proved") as caught:
+        gd.export(GHOST, tmp_path / "out", formats=("onnx",), imgsz=320, images=images)
+    assert "onnx-fp32 on ort" in str(caught.value.got)
+    written = gd.Bundle.read(tmp_path / "out", verify=True)
+    assert written.document.evidence["parity"]["passed"] is False
+    with pytest.raises(GateError, match="failed its comparison"):
+        gd.load(written)
