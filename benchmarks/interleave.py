@@ -1,29 +1,15 @@
-"""Timing several things side by side, so that a drifting machine cannot favour one of them."""
+"""Timing several things in one process, side by side, so that a drifting machine favours none."""
 
 from __future__ import annotations
 
-import platform
-import random
-import statistics
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from time import perf_counter_ns
 from typing import Any
 
+from ghost_deploy.bench.snapshot import take_snapshot
+from ghost_deploy.bench.stats import Ratio, ratio, shuffled
+
 __all__ = ["Ratio", "interleave", "machine", "ratio"]
-
-
-@dataclass(frozen=True)
-class Ratio:
-    """How many times longer one thing takes than another: median and quartiles of the ratios of
-    neighbouring runs."""
-
-    median: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.median:.3f} ({self.low:.3f} to {self.high:.3f})"
 
 
 def interleave(
@@ -34,40 +20,18 @@ def interleave(
     Returns:
         For each task the milliseconds of every counted round; index i is round i for all.
     """
-    order = list(tasks)
-    shuffle = random.Random(seed).shuffle
-    samples: dict[str, list[float]] = {name: [] for name in order}
-    for count in range(warmup + rounds):
-        shuffle(order)
-        for name in order:
+    names = list(tasks)
+    samples: dict[str, list[float]] = {name: [] for name in names}
+    for count, order in enumerate(shuffled(len(names), warmup + rounds, seed)):
+        for index in order:
             start = perf_counter_ns()
-            tasks[name]()
+            tasks[names[index]]()
             elapsed = (perf_counter_ns() - start) / 1e6
             if count >= warmup:
-                samples[name].append(elapsed)
+                samples[names[index]].append(elapsed)
     return samples
-
-
-def ratio(numerator: list[float], denominator: list[float]) -> Ratio:
-    """The ratio of two tasks, round by round."""
-    low, median, high = statistics.quantiles(
-        [a / b for a, b in zip(numerator, denominator, strict=True)], n=4
-    )
-    return Ratio(median=median, low=low, high=high)
 
 
 def machine() -> str:
     """One line that names the processor and the versions that matter."""
-    import os
-    from importlib import metadata
-
-    name = platform.processor() or platform.machine()
-    try:
-        with open("/proc/cpuinfo") as file:
-            models = [line.split(":")[1].strip() for line in file if line.startswith("model name")]
-        name = models[0] if models else name
-    except OSError:
-        pass  # not Linux: the platform's own word stays
-    packages = ("onnxruntime", "openvino", "opencv-python-headless", "numpy")
-    versions = ", ".join(f"{package} {metadata.version(package)}" for package in packages)
-    return f"{name}, {len(os.sched_getaffinity(0))} cores; {versions}"
+    return take_snapshot().sentence

@@ -1,1 +1,1 @@
-"""What a model runs on, and how fast. The stopwatch comes later; the machine is described."""
+"""What a model runs on, and how fast: the one stopwatch, its figures, and the machine."""

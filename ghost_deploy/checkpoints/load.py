@@ -26,6 +26,7 @@ from ghost_deploy.checkpoints.user_modules import UserModules, load_user_modules
 from ghost_deploy.errors import StructureError, UsageError
 from ghost_deploy.models.build import build
 from ghost_deploy.models.graph import DetectionNet
+from ghost_deploy.models.head import Branch
 from ghost_deploy.spec import HeadSpec, InputSpec, ModelSpec
 
 __all__ = ["Loaded", "load_checkpoint", "load_data"]
@@ -57,6 +58,7 @@ def load_checkpoint(
     *,
     modules: Sequence[Path] = (),
     size_hw: tuple[int, int] | None = None,
+    branch: Branch | None = None,
 ) -> Loaded:
     """Load an Ultralytics `.pt` or our own `.safetensors`; no code of the file is run.
 
@@ -65,12 +67,17 @@ def load_checkpoint(
         modules: Python files with further module definitions. They are run.
         size_hw: input size in pixels; by default what the network was trained at, rounded up to
             a multiple of the stride.
+        branch: which branch of the head to use, where it has two; by default what the file says
+            of itself, which is one2many for an Ultralytics file that has it.
 
     Raises:
         CheckpointError: and the errors below it, see `ghost_deploy.errors`.
-        UsageError: `size_hw` is no multiple of the stride, or a file of `modules` fails.
+        UsageError: `size_hw` is no multiple of the stride, the head has no such `branch`, or a
+            file of `modules` fails.
     """
     loaded = load_data(Path(path).name, read_file(path), load_user_modules(modules))
+    if branch is not None and branch != loaded.net.branch:
+        loaded = _on_branch(loaded, branch)
     return loaded if size_hw is None else _resized(loaded, size_hw)
 
 
@@ -116,6 +123,8 @@ def _load_native(name: str, data: bytes, user: UserModules) -> Loaded:
     native = read_native(name, data)
     net = build(native.tree, native.tensors, extra=user.classes)
     _check_count(len(class_names_of(native.spec.class_names, name)), net, name)
+    if native.spec.head.branch in net.branches:
+        net.branch = native.spec.head.branch
     head = _head_spec(net)
     if head != native.spec.head:
         raise StructureError(
@@ -151,14 +160,36 @@ def _check_count(names: int, net: DetectionNet, where: str) -> None:
 
 def _net_notes(net: DetectionNet) -> tuple[str, ...]:
     """What was found while building, and which branch of a head with two is used."""
-    if not net.head.has_one2one:
-        return net.notes
-    choice = (
-        "the head has two branches: one2many with NMS is used, as Ultralytics does since 8.4.142"
+    return (*net.notes, _branch_note(net)) if net.head.has_one2one else net.notes
+
+
+def _branch_note(net: DetectionNet) -> str:
+    if net.branches == ("one2one",):
+        return "the head has only its one2one branch, which needs no NMS: the file was saved fused"
+    return "the head has two branches: " + (
+        "one2many with NMS is used, as Ultralytics does since 8.4.142"
         if net.branch == "one2many"
-        else "the head has only its one2one branch, which needs no NMS: the file was saved fused"
+        else "one2one without NMS is used, as was asked for"
     )
-    return (*net.notes, choice)
+
+
+def _on_branch(loaded: Loaded, branch: Branch) -> Loaded:
+    """The same checkpoint, on the other branch of its head."""
+    net = loaded.net
+    if branch not in net.branches:
+        raise UsageError(
+            f"the head of {loaded.source.file} has no {branch} branch",
+            got=", ".join(net.branches),
+            fix="Leave the branch out; a one2one branch is there only after training a v10 head",
+        )
+    before = _branch_note(net)
+    net.branch = branch
+    notes = (note for note in loaded.source.warnings if note != before)
+    return Loaded(
+        net=net,
+        spec=msgspec.structs.replace(loaded.spec, head=_head_spec(net)),
+        source=msgspec.structs.replace(loaded.source, warnings=(*notes, _branch_note(net))),
+    )
 
 
 def _head_spec(net: DetectionNet) -> HeadSpec:

@@ -179,6 +179,8 @@ class TreeReader:
             if not empty:
                 raise self._code(where, "would run code with the model")
             return
+        if isinstance(value, GlobalRef):
+            raise self._code(where, f"holds {describe(value)}")
         self._attribute(value, where)
 
     def _check_forward(

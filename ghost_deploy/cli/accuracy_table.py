@@ -90,7 +90,7 @@ def _facts(report: AccuracyReport) -> Iterator[str]:
     if report.reference:
         yield f"points of mAP50-95 (0.01) against: {report.reference.name}"
     if report.recorded:
-        yield report.recorded.sentence
+        yield ("" if report.recorded.agrees else "warning: ") + report.recorded.sentence
     for note in data.notes:
         yield f"note: {note}"
     for warning in report.warnings:

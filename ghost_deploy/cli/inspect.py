@@ -125,6 +125,12 @@ def _print_evidence(bundle: Bundle, console: Console) -> None:
         print_parity(
             ParityReport.from_document(evidence["parity"], where=str(bundle.path)), console
         )
+    if "accuracy" in evidence:
+        from ghost_deploy.cli.accuracy_table import print_accuracy
+        from ghost_deploy.validate.accuracy_report import AccuracyReport
+
+        report = AccuracyReport.from_document(evidence["accuracy"], where=str(bundle.path))
+        print_accuracy(report, console)
     missing = [kind for kind in ("parity", "accuracy", "latency") if kind not in evidence]
     if missing:
         console.result(f"no evidence of: {', '.join(missing)}")

@@ -26,7 +26,7 @@ COMMANDS = {
     "calibrate": "add INT8 to a bundle (not yet)",
     "parity": "compare a bundle with its checkpoint, number by number",
     "validate": "measure the accuracy of a bundle on labelled images",
-    "bench": "measure the latency of bundles (not yet)",
+    "bench": "measure the latency of bundles, side by side",
     "infer": "detect objects in images",
     "report": "render results as a page (not yet)",
     "doctor": "say what this machine can run, and what would add the rest",

@@ -25,8 +25,12 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_run_options(parser: argparse.ArgumentParser) -> None:
-    """The options of every command that runs a model."""
+def add_run_options(parser: argparse.ArgumentParser, *, several_threads: bool = False) -> None:
+    """The options of every command that runs a model.
+
+    Args:
+        several_threads: `--threads` takes a list of counts.
+    """
     group = parser.add_argument_group("running")
     group.add_argument(
         "--device",
@@ -37,7 +41,8 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--threads",
         type=natural,
-        default=0,
+        nargs="+" if several_threads else None,
+        default=[0] if several_threads else 0,
         metavar="N",
         help="CPU threads; 0 lets the runtime choose (default: 0)",
     )

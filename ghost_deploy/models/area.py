@@ -87,6 +87,8 @@ class A2C2f(Block):
     """y = cv2(cat(z, m0(z), m1(m0(z)), ...)) with z = cv1(x); members of `ABlock` or `C3k`."""
 
     origin = "Ultralytics A2C2f"
+    # None in the files that are known; a learned one is a tensor, which no part declares.
+    harmless = frozenset({"gamma"})
     members: ClassVar[tuple[type[nn.Module], ...]] = (nn.Sequential, C3k)
     cv1: Conv
     cv2: Conv

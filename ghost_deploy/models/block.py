@@ -102,8 +102,13 @@ class Block(nn.Module):
 
     @classmethod
     def unknown(cls, node: ModuleNode) -> set[str]:
-        """Names of attributes that the definition does not know."""
-        return set(node.attributes) - set(cls.declaration.attributes) - cls.harmless - BOOKKEEPING
+        """Names of attributes that the definition does not know.
+
+        A module that was set to None is an attribute, not a child.
+        """
+        absent = {name for name in cls.declaration.children if node.get(name, 0) is None}
+        known = set(cls.declaration.attributes) | cls.harmless | BOOKKEEPING | absent
+        return set(node.attributes) - known
 
     def fit(self) -> None:
         """See that the parts belong together, e.g. that channel counts match.

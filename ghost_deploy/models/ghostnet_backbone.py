@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from ghost_deploy.models.block import Block, expect_each, require
@@ -169,5 +168,5 @@ class GhostNetV3(GhostNetBackbone):
 def _width(step: nn.Module) -> int:
     if isinstance(step, ConvBnAct):
         return step.conv.out_channels
-    probe = torch.empty((1, _entry(step), 8, 8), device="meta")
-    return int(step(probe).shape[1])
+    assert isinstance(step, GhostBottleneckV1 | GhostBottleneckV3)
+    return step.ghost2.oup

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ghost_deploy.models.block import Block, expect_each, require
 from ghost_deploy.models.fields import Channels, Count, Flag, one_of
-from ghost_deploy.models.fold import fold_bn
+from ghost_deploy.models.fold import add_norm, add_up, fold_bn, padding_of
 from ghost_deploy.models.ghostnet_v1 import (
     SqueezeExcite,
     SqueezeExciteGated,
@@ -28,7 +28,7 @@ from ghost_deploy.models.ghostnet_v1 import (
     require_ghost,
 )
 from ghost_deploy.models.ghostnet_v2 import FIRST_WITH_ATTENTION, attend, dfc, require_dfc
-from ghost_deploy.models.rep import add_bn, add_up, require_parallel
+from ghost_deploy.models.rep import require_parallel
 
 __all__ = ["GhostBottleneckV3", "GhostModuleV3"]
 
@@ -100,7 +100,9 @@ class GhostModuleV3(Block):
     def fit(self) -> None:
         convs = []
         for part, whole in (("primary", "primary_conv"), ("cheap", "cheap_operation")):
-            skip, many, scale = (getattr(self, f"{part}_rpr_{x}") for x in ("skip", "conv", "scale"))
+            skip, many, scale = (
+                getattr(self, f"{part}_rpr_{x}") for x in ("skip", "conv", "scale")
+            )
             merged = getattr(self, whole)
             require(self.infer_mode == (many is None), f"{part}_rpr_conv goes with training")
             require(self.infer_mode == (merged is not None), f"{whole} goes with inference")
@@ -205,7 +207,9 @@ class GhostBottleneckV3(Block):
             conv = require_branches(self.dw_rpr_conv, self.dw_rpr_scale, self.dw_rpr_skip)
             require_depthwise(conv, "dw_rpr_conv")
         else:
-            require(self.dw_rpr_scale is None and self.dw_rpr_skip is None, "dw_rpr_conv is missing")
+            require(
+                self.dw_rpr_scale is None and self.dw_rpr_skip is None, "dw_rpr_conv is missing"
+            )
         if self.conv_dw is not None:
             require_depthwise(self.conv_dw, "conv_dw")
             normed = isinstance(self.bn_dw, nn.BatchNorm2d)
@@ -257,7 +261,9 @@ def require_branches(
         first = convs[0]
         keeps = first.in_channels == first.out_channels == skip.num_features
         centred = all(k == 2 * p + 1 for k, p in zip(first.kernel_size, first.padding, strict=True))
-        require(keeps and centred and first.stride in (1, (1, 1)), "a skip must keep width and size")
+        require(
+            keeps and centred and first.stride in (1, (1, 1)), "a skip must keep width and size"
+        )
     return convs[0]
 
 
@@ -280,7 +286,7 @@ def merge(
     merged = folded[0]
     for other in folded[1:]:
         merged = add_up(merged, other)
-    return merged if skip is None else add_bn(merged, skip)
+    return merged if skip is None else add_norm(merged, skip)
 
 
 def _folded(branch: nn.Module) -> nn.Conv2d:
@@ -296,11 +302,11 @@ def _folded(branch: nn.Module) -> nn.Conv2d:
 def total(
     x: Tensor, many: nn.ModuleList, scale: nn.Sequential | None, skip: nn.BatchNorm2d | None
 ) -> Tensor:
-    """The sum of the branches."""
-    y: Tensor = sum(branch(x) for branch in many)
-    for other in (scale, skip):
-        if other is not None:
-            y = y + other(x)
+    """The sum of the branches, in the order of the original."""
+    terms = [branch for branch in (scale, skip, *many) if branch is not None]
+    y: Tensor = terms[0](x)
+    for branch in terms[1:]:
+        y = y + branch(x)
     return y
 
 

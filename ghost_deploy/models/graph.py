@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -18,7 +18,11 @@ __all__ = ["DetectionNet", "Route", "WidthCheck", "meta_copy"]
 MAX_FEATURE_ELEMENTS = 1 << 28
 """More than this in one layer's output, at the size of the dry run, is no detector: 1 GiB."""
 
-LayerCall: TypeAlias = Callable[[int, "Tensor | list[Tensor]"], Tensor]
+BACKBONE_PLACES = 5
+"""Places that a whole backbone as first layer takes: forks pad its maps to as many."""
+
+Maps: TypeAlias = "Tensor | list[Tensor]"
+LayerCall: TypeAlias = Callable[[int, Maps], Maps]
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class Route:
     """Where a layer's input comes from.
 
     Attributes:
-        sources: indices of earlier layers; -1 is the image.
+        sources: places of earlier outputs; -1 is the image.
         many: whether the layer takes a list, even of one.
     """
 
@@ -36,6 +40,10 @@ class Route:
 
 class DetectionNet(nn.Module):
     """A detector with the state_dict names of the original (`model.0.conv.weight`).
+
+    A layer's output has the layer's index as its place. Where the first layer is a whole
+    backbone, which gives several maps, its last map has place 4, the map before it place 3 and so
+    on; the layers after it follow from 5.
 
     Attributes:
         model: all layers; the last one is the head.
@@ -57,7 +65,7 @@ class DetectionNet(nn.Module):
             )
         self.model = nn.Sequential(*layers)
         self.routes = tuple(routes)
-        self.branch: Branch = "one2many" if head.has_one2many else "one2one"
+        self.branch: Branch = self.branches[0]
         self.origins: dict[str, str] = {}
         self.notes: tuple[str, ...] = ()
 
@@ -74,6 +82,11 @@ class DetectionNet(nn.Module):
         return head
 
     @property
+    def offset(self) -> int:
+        """The place of a layer's output, less the layer's index."""
+        return BACKBONE_PLACES - 1 if getattr(self.model[0], "backbone", False) is True else 0
+
+    @property
     def nc(self) -> int:
         """Number of classes."""
         return self.head.nc
@@ -82,6 +95,12 @@ class DetectionNet(nn.Module):
     def strides(self) -> tuple[int, ...]:
         """Pixels a cell, for each level of the head."""
         return self.head.strides
+
+    @property
+    def branches(self) -> tuple[Branch, ...]:
+        """Branches that the head has, the default first."""
+        found: list[Branch] = ["one2many"] if self.head.has_one2many else []
+        return (*found, "one2one") if self.head.has_one2one else tuple(found)
 
     def features(self, x: Tensor) -> list[Tensor]:
         """The maps that enter the head, one a level, each (B, C, h, w).
@@ -116,9 +135,10 @@ class DetectionNet(nn.Module):
         dry = meta_copy(self)
         layers = list(dry.model)
 
-        def call(index: int, value: Tensor | list[Tensor]) -> Tensor:
+        def call(index: int, value: Maps) -> Maps:
             what = f"layer {index} ({type(layers[index]).__name__})"
-            return _checked_call(what, layers[index], value)
+            most = BACKBONE_PLACES if index == 0 and self.offset else 1
+            return _checked_call(what, layers[index], value, most)
 
         image = torch.empty((1, 3, *size_hw), device="meta")
         features = dry._walk(image, call)
@@ -133,28 +153,34 @@ class DetectionNet(nn.Module):
                 fix="The checkpoint contradicts itself: export it again from where it was trained",
             )
         what = f"layer {len(layers) - 1} (the head)"
-        for branch in dry._branches():
+        for branch in dry.branches:
             _checked_call(what, lambda maps, branch=branch: dry.head.raw(maps, branch), features)
-
-    def _branches(self) -> list[Branch]:
-        found: list[Branch] = []
-        if self.head.has_one2many:
-            found.append("one2many")
-        if self.head.has_one2one:
-            found.append("one2one")
-        return found
 
     def _walk(self, x: Tensor, call: LayerCall) -> list[Tensor]:
         """Run all layers but the head; an output is kept until its last use."""
         last_use = {s: index for index, route in enumerate(self.routes) for s in route.sources}
         outputs: dict[int, Tensor] = {-1: x}
         for index, route in enumerate(self.routes[:-1]):
-            inputs = [outputs[source] for source in route.sources]
+            inputs = self._inputs(index, outputs)
             for source in set(route.sources):
                 if last_use[source] == index:
                     del outputs[source]
-            outputs[index] = call(index, inputs if route.many else inputs[0])
-        return [outputs[source] for source in self.routes[-1].sources]
+            value = call(index, inputs if route.many else inputs[0])
+            maps = value if isinstance(value, list) else [value]
+            for back, each in enumerate(reversed(maps)):
+                outputs[index + self.offset - back] = each
+        return self._inputs(len(self.routes) - 1, outputs)
+
+    def _inputs(self, index: int, outputs: Mapping[int, Tensor]) -> list[Tensor]:
+        sources = self.routes[index].sources
+        if missing := [source for source in sources if source not in outputs]:
+            raise StructureError(
+                f"layer {index} takes an output that no layer gives",
+                got=f"place {missing[0]}",
+                expected=f"one of {sorted(outputs)}",
+                fix="The checkpoint contradicts itself, or its backbone gives other maps",
+            )
+        return [outputs[source] for source in sources]
 
 
 class WidthCheck(nn.Module):
@@ -187,7 +213,8 @@ def meta_copy(net: DetectionNet) -> DetectionNet:
     return copy.deepcopy(net, memo)
 
 
-def _checked_call(what: str, call: Callable[..., Tensor], value: Tensor | list[Tensor]) -> Tensor:
+def _checked_call(what: str, call: Callable[..., Maps], value: Maps, most: int = 1) -> Maps:
+    """The output, which must be one tensor, or a list of up to `most`."""
     try:
         output = call(value)
     # A layer over shapes that do not fit raises whatever torch raises for that operator.
@@ -198,12 +225,19 @@ def _checked_call(what: str, call: Callable[..., Tensor], value: Tensor | list[T
             got=f"inputs {[tuple(x.shape) for x in inputs]}: {error}",
             fix="The checkpoint contradicts itself, or a module definition is not the original's",
         ) from error
-    if not isinstance(output, Tensor) or output.ndim not in (3, 4):
+    maps = output if isinstance(output, list) and 1 < most else [output]
+    if len(maps) > most or not all(isinstance(x, Tensor) and x.ndim in (3, 4) for x in maps):
         raise StructureError(
-            f"{what} does not return one tensor",
+            f"{what} does not return one tensor" + (f" or a list of {most}" if most > 1 else ""),
             got=type(output).__name__,
-            fix="Only layers with one output are supported",
+            fix="Only layers with one output are supported, and backbones as the first layer",
         )
+    for each in maps:
+        _check_size(what, each)
+    return output
+
+
+def _check_size(what: str, output: Tensor) -> None:
     if output.numel() > MAX_FEATURE_ELEMENTS:
         raise StructureError(
             f"{what} makes an absurdly large map",
@@ -211,7 +245,6 @@ def _checked_call(what: str, call: Callable[..., Tensor], value: Tensor | list[T
             expected=f"at most {MAX_FEATURE_ELEMENTS} elements",
             fix="This file is not a usable detector",
         )
-    return output
 
 
 def _strides(features: Sequence[Tensor], size_hw: tuple[int, int]) -> tuple[int, ...]:

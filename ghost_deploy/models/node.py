@@ -33,7 +33,8 @@ def to_node(net: DetectionNet) -> tuple[ModuleNode, dict[str, Tensor]]:
     layers = {}
     for index, (name, layer) in enumerate(net.model.named_children()):
         node = writer.node(layer, f"model.{name}")
-        place: dict[str, Attribute] = {"i": index, "f": relative_sources(index, net.routes[index])}
+        at = index + net.offset
+        place: dict[str, Attribute] = {"i": at, "f": relative_sources(at, net.routes[index])}
         layers[name] = ModuleNode(
             node.class_path,
             {**node.attributes, **place},

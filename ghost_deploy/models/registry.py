@@ -20,7 +20,13 @@ from ghost_deploy.models import (
     conv,
     csp,
     elan,
+    g_ghost,
     ghost,
+    ghost_hosts,
+    ghostnet_backbone,
+    ghostnet_v1,
+    ghostnet_v2,
+    ghostnet_v3,
     head,
     hgnet,
     older,
@@ -43,6 +49,33 @@ definition, whatever module it lives in."""
 NETWORKS = frozenset({"DetectionModel", "DetectionNet", "YOLOv10DetectionModel"})
 """Class names of a whole network, the root of the tree."""
 
+# The versions of Huawei's blocks are told apart by structure: forks name them as they like.
+_GHOST_MODULES: tuple[type[Block], ...] = (
+    ghostnet_v3.GhostModuleV3,
+    ghostnet_v2.GhostModuleV2,
+    ghostnet_v1.GhostModule,
+)
+_GHOST_MODULE_NAMES = ("GhostModule", "GhostModuleV1", "GhostModuleV2", "GhostModuleV3")
+_GHOST_BOTTLENECKS: tuple[type[Block], ...] = (
+    ghostnet_v3.GhostBottleneckV3,
+    ghostnet_v2.GhostBottleneckV2,
+    ghostnet_v1.GhostBottleneckV1,
+    ghostnet_v2.GhostConvBottleneckV2,
+)
+_GHOST_BOTTLENECK_NAMES = (
+    "GBneck",
+    "G_bneck",
+    "GhostBottleneckV1",
+    "GhostBottleneckV2",
+    "GhostBottleneckV3",
+    "Ghostblockv2",
+)
+_GHOST_NETS: tuple[type[Block], ...] = (
+    ghostnet_backbone.GhostNetV3,
+    ghostnet_backbone.GhostNetV2,
+    ghostnet_backbone.GhostNetV1,
+)
+
 BLOCKS: Mapping[str, tuple[type[Block], ...]] = {
     **FORK_HOSTS,
     "A2C2f": (area.A2C2f,),
@@ -51,7 +84,7 @@ BLOCKS: Mapping[str, tuple[type[Block], ...]] = {
     "AConv": (elan.AConv,),
     "ADown": (elan.ADown,),
     "Attention": (attention.Attention,),
-    "Bottleneck": (csp.Bottleneck, BottleneckHost),
+    "Bottleneck": (csp.Bottleneck, BottleneckHost, g_ghost.RegNetBottleneck),
     "BottleneckCSP": (older.BottleneckCSP,),
     "C1": (older.C1,),
     "C2": (older.C2,),
@@ -59,6 +92,10 @@ BLOCKS: Mapping[str, tuple[type[Block], ...]] = {
     "C2f": (csp.C2f, C2fHost),
     "C2fCIB": (c3k.C2fCIB,),
     "C2fGhost": (ghost.C2fGhost, C2fHost),
+    "C2fGGhost": (ghost_hosts.C2fGGhost, C2fHost),
+    "C2fGhostV1": (ghost_hosts.C2fGhostV1, C2fHost),
+    "C2fGhostV2": (ghost_hosts.C2fGhostV2, C2fHost),
+    "C2fGhostV3": (ghost_hosts.C2fGhostV3, C2fHost),
     "C2fPSA": (attention.C2fPSA,),
     "C3": (csp.C3, C3Host),
     "C3Ghost": (ghost.C3Ghost, C3Host),
@@ -71,14 +108,20 @@ BLOCKS: Mapping[str, tuple[type[Block], ...]] = {
     "Concat": (conv.Concat,),
     "Conv": (conv.Conv,),
     "Conv2": (rep.Conv2,),
+    "ConvBnAct": (ghostnet_backbone.ConvBnAct,),
     "ConvTranspose": (conv.ConvTranspose,),
     "DFL": (head.DFL,),
     "DWConv": (conv.DWConv,),
     "Detect": (head.Detect,),
     "ELAN1": (elan.ELAN1,),
     "Focus": (older.Focus,),
-    "GhostBottleneck": (ghost.GhostBottleneck, BottleneckHost),
+    "GhostBottleneck": (ghost.GhostBottleneck, *_GHOST_BOTTLENECKS, BottleneckHost),
+    **dict.fromkeys(_GHOST_BOTTLENECK_NAMES, _GHOST_BOTTLENECKS),
     "GhostConv": (ghost.GhostConv,),
+    "GhostConvV2": (ghostnet_v2.GhostConvV2,),
+    **dict.fromkeys(_GHOST_MODULE_NAMES, _GHOST_MODULES),
+    "GhostNet": _GHOST_NETS,
+    **{net.__name__: (net, *_GHOST_NETS) for net in _GHOST_NETS},
     "HGBlock": (hgnet.HGBlock,),
     "HGStem": (hgnet.HGStem,),
     "LightConv": (hgnet.LightConv,),
@@ -90,10 +133,16 @@ BLOCKS: Mapping[str, tuple[type[Block], ...]] = {
     "RepNCSPELAN4": (elan.RepNCSPELAN4,),
     "RepVGGDW": (rep.RepVGGDW,),
     "SCDown": (c3k.SCDown,),
+    **dict.fromkeys(
+        ("SqueezeExcite", "SqueezeExcitation", "SE"),
+        (ghostnet_v1.SqueezeExcite, ghostnet_v1.SqueezeExciteGated),
+    ),
     "SPP": (older.SPP,),
     "SPPELAN": (elan.SPPELAN,),
     "SPPF": (csp.SPPF,),
     "SpatialAttention": (cbam.SpatialAttention,),
+    **dict.fromkeys(("GGhostStage", "GhostStage", "Stage"), (g_ghost.GGhostStage,)),
+    "g_ghostBottleneck": (g_ghost.RegNetBottleneck, g_ghost.GGhostStage),
     "v10Detect": (head.Detect,),
 }
 

@@ -3,7 +3,8 @@
 A file holds `scales`, each [depth, width, max_channels], and `layers`: rows
 `[from, repeats, module, arguments]`. `from` is -1 for the layer before, another index or a list.
 For a module that maps channels, the first argument is its output width before scaling; for one
-that hosts members, the number of repeats is scaled by depth and becomes an argument.
+that hosts members, the number of repeats is scaled by depth and becomes an argument. A layer
+that differs between scales is a table of rows, each under the letters of its scales.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import torch
 from torch import nn
 
 from ghost_deploy.errors import MissingExtraError, UsageError
-from ghost_deploy.models.graph import DetectionNet, Route
+from ghost_deploy.models.graph import BACKBONE_PLACES, DetectionNet, Route
 from ghost_deploy.models.registry import BLOCKS
 
 __all__ = ["build_zoo", "parse", "zoo_names"]
@@ -28,7 +29,27 @@ Row: TypeAlias = Sequence[Any]
 _ZOO = files("ghost_deploy.models") / "zoo"
 
 _JOINTS = frozenset({"Concat", "Detect", "Upsample"})
-_HOSTS = frozenset({"C2f", "C2fGhost", "C3", "C3Ghost"})
+_BACKBONES = frozenset({"GhostNetV1", "GhostNetV2", "GhostNetV3"})
+"""Whole backbones, only as the first layer: its maps have the places up to 4."""
+_HOSTS = frozenset(
+    {
+        "A2C2f",
+        "C1",
+        "C2",
+        "C2PSA",
+        "C2f",
+        "C2fCIB",
+        "C2fGGhost",
+        "C2fGhost",
+        "C2fGhostV1",
+        "C2fGhostV2",
+        "C2fGhostV3",
+        "C2fPSA",
+        "C3",
+        "C3Ghost",
+        "C3k2",
+    }
+)
 """Blocks that take the number of their members as their third argument."""
 
 
@@ -62,7 +83,8 @@ def build_zoo(name: str, nc: int = 80, *, device: str = "cpu") -> DetectionNet:
         )
     version, scale, rest = match.groups()
     document = _read(f"{version}{rest or ''}.yaml")
-    net = parse(document["layers"], document["scales"][scale], nc, device=device)
+    rows = [_row(layer, scale) for layer in document["layers"]]
+    net = parse(rows, document["scales"][scale], nc, device=device)
     net.check()
     return net.eval().requires_grad_(False)
 
@@ -81,16 +103,32 @@ def parse(
     layers: list[nn.Module] = []
     routes: list[Route] = []
     widths: dict[int, int] = {-1: 3}
+    offset = BACKBONE_PLACES - 1 if rows[0][2] in _BACKBONES else 0
     with torch.device(device):
-        for index, (source, repeats, module, arguments) in enumerate(rows):
+        for source, repeats, module, arguments in rows:
+            place = len(layers) + offset
             sources = source if isinstance(source, list) else [source]
-            absolute = tuple(item + index if item < 0 else item for item in sources)
+            absolute = tuple(item + place if layers and item < 0 else item for item in sources)
+            routes.append(Route(absolute, isinstance(source, list)))
+            if module in _BACKBONES:
+                backbone: Any = BLOCKS[module][0]
+                layers.append(backbone(*arguments))
+                maps = layers[-1].width_list
+                widths |= {place - back: width for back, width in enumerate(reversed(maps))}
+                continue
             inputs = [widths[item] for item in absolute]
             values = [nc if value == "nc" else value for value in arguments]
-            layer, widths[index] = _layer(module, inputs, repeats, values, scale)
+            layer, widths[place] = _layer(module, inputs, repeats, values, scale)
             layers.append(layer)
-            routes.append(Route(absolute, isinstance(source, list)))
     return DetectionNet(layers, routes)
+
+
+def _row(layer: Row | Mapping[str, Row], scale: str) -> Row:
+    """The row of a layer, of the given scale where there are several."""
+    if not isinstance(layer, Mapping):
+        return layer
+    (row,) = (row for letters, row in layer.items() if scale in letters)
+    return row
 
 
 def _layer(

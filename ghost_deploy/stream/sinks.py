@@ -7,7 +7,7 @@ import os
 import tempfile
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import cv2
 import msgspec
@@ -17,11 +17,20 @@ from numpy.typing import NDArray
 from ghost_deploy.detections import Detections
 from ghost_deploy.errors import InputError, UsageError
 from ghost_deploy.frame import Frame
+from ghost_deploy.stream.record import result_record
+from ghost_deploy.stream.result import Result
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["JSONL_SCHEMA", "JsonlWriter", "PictureWriter"]
+__all__ = [
+    "JSONL_SCHEMA",
+    "JsonlSink",
+    "JsonlWriter",
+    "PictureWriter",
+    "cannot_write",
+    "write_whole",
+]
 
 JSONL_SCHEMA = 1
 """Version of the form of a line that `JsonlWriter` writes."""
@@ -37,30 +46,34 @@ class JsonlWriter:
     boxes in source pixels. Use it as a context manager.
 
     Args:
-        target: a file, replaced if it is there, or an open text stream, left open at the end.
+        target: a file or an open text stream, which is left open at the end.
+        append: add to a file that is there instead of replacing it. A last line that a killed
+            process left unfinished is ended first, so that it stays the only one lost.
 
     Raises:
         InputError: the file cannot be written.
     """
 
-    def __init__(self, target: Path | IO[str]) -> None:
+    def __init__(self, target: Path | IO[str], *, append: bool = False) -> None:
         self._owned = isinstance(target, Path)
         self._name = str(target) if isinstance(target, Path) else "the output stream"
         if isinstance(target, Path):
             try:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 # Closed by `close`: the writer is itself the context manager.
-                self._stream: IO[str] = open(target, "w", encoding="utf-8")  # noqa: SIM115
+                mode = "a" if append else "w"
+                self._stream: IO[str] = open(target, mode, encoding="utf-8")  # noqa: SIM115
+                if append and _ends_within_a_line(target):
+                    self._stream.write("\n")
             except OSError as error:
-                raise _cannot_write(self._name, error) from error
+                raise cannot_write(self._name, error) from error
         else:
             self._stream = target
 
     def write(self, frame: Frame, detections: Detections) -> None:
         """Append the line of one frame."""
-        line = msgspec.json.encode(
+        self.write_record(
             {
-                "schema": JSONL_SCHEMA,
                 # A file name that is not UTF-8 holds surrogates, which JSON cannot.
                 "source": os.fsencode(frame.source).decode("utf-8", "replace"),
                 "index": frame.index,
@@ -68,13 +81,17 @@ class JsonlWriter:
                 "detections": detections.to_dicts(),
             }
         )
+
+    def write_record(self, record: dict[str, Any]) -> None:
+        """Append a line that holds `schema` and `record`."""
+        line = msgspec.json.encode({"schema": JSONL_SCHEMA, **record})
         try:
             self._stream.write(line.decode() + "\n")
             self._stream.flush()
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise _cannot_write(self._name, error) from error
+            raise cannot_write(self._name, error) from error
 
     def close(self) -> None:
         """Close the file, if it is ours."""
@@ -111,7 +128,7 @@ class PictureWriter:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise _cannot_write(str(folder), error) from error
+            raise cannot_write(str(folder), error) from error
 
     def write(self, frame: Frame, picture: NDArray[np.uint8]) -> Path:
         """Write one picture and return its path.
@@ -138,7 +155,7 @@ class PictureWriter:
                 got=f"a picture of {picture.shape[1]} x {picture.shape[0]} pixels",
                 fix=f"Convert the source to another format than {target.suffix}",
             )
-        _write_whole(target, data.tobytes())
+        write_whole(target, data.tobytes())
         return target
 
     def _free_name(self, source: Path) -> str:
@@ -153,7 +170,46 @@ class PictureWriter:
         return name
 
 
-def _write_whole(target: Path, data: bytes) -> None:
+class JsonlSink:
+    """A `JsonlWriter` of live results: adds to a file that is there, so that a restart loses none.
+
+    A line holds, besides what `JsonlWriter` says, `source_id` (short id of the source), `time`
+    (of capture, ISO 8601 in UTC), `age_ms` (from capture to result) and `timings_ms`.
+
+    Args:
+        target: a file, or an open text stream, left open at the end.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+
+    def __init__(self, target: Path | IO[str]) -> None:
+        self._lines = JsonlWriter(target, append=True)
+
+    def write(self, result: Result) -> None:
+        """Append the line of one result."""
+        self._lines.write_record(result_record(result))
+
+    def close(self) -> None:
+        """Close the file, if it is ours."""
+        self._lines.close()
+
+
+def _ends_within_a_line(path: Path) -> bool:
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        if not size:
+            return False
+        file.seek(-1, os.SEEK_END)
+        return file.read() != b"\n"
+
+
+def write_whole(target: Path, data: bytes) -> None:
+    """Write a file that is there whole or not at all.
+
+    Raises:
+        InputError: the disk refuses.
+    """
     try:
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=".part-", suffix=target.suffix)
         try:
@@ -167,12 +223,13 @@ def _write_whole(target: Path, data: bytes) -> None:
                 os.unlink(name)
             raise
     except OSError as error:
-        raise _cannot_write(str(target), error) from error
+        raise cannot_write(str(target), error) from error
 
 
-def _cannot_write(name: str, error: OSError) -> InputError:
+def cannot_write(name: str, error: Exception) -> InputError:
+    """The error of a file or folder that the system refuses."""
     return InputError(
         f"cannot write {name}",
-        got=error.strerror or str(error),
+        got=getattr(error, "strerror", None) or str(error),
         fix="Free some space or choose a place that you may write to",
     )

@@ -30,8 +30,6 @@ from ghost_deploy.validate.candidates import Candidate, candidates, open_candida
 from ghost_deploy.validate.dataset import DataSet
 from ghost_deploy.validate.recorded import (
     METRIC,
-    OTHER_PROTOCOL_POINTS,
-    SAME_PROTOCOL_POINTS,
     Recorded,
     compare_recorded,
     measure_as_trained,
@@ -181,7 +179,7 @@ def _stand_in(bench: _Bench, runs: Sequence[_Run]) -> tuple[Reference, _Figures]
     others = (
         bench.run(replace(candidate, named=False))
         for candidate in candidates(bench.bundle, None, ["fp32"])
-        if candidate not in {run.candidate for run in runs}
+        if candidate.label not in {run.candidate.label for run in runs}
     )
     for run in chain(runs, others):
         if run.figures and run.candidate.precision == "fp32":
@@ -241,9 +239,9 @@ def _recorded(bench: _Bench, loaded: Loaded | None, reference: Reference | None)
         return None
     if loaded and loaded.source.trained_with.startswith("ultralytics"):
         value, how = measure_as_trained(loaded, bench.data, bench.progress, "checkpoint/as-trained")
-        return compare_recorded(metrics, value, how, SAME_PROTOCOL_POINTS)
+        return compare_recorded(metrics, value, how, exact=True)
     accuracy = reference.accuracy
-    return compare_recorded(metrics, accuracy.map50_95, accuracy.protocol, OTHER_PROTOCOL_POINTS)
+    return compare_recorded(metrics, accuracy.map50_95, accuracy.protocol, exact=False)
 
 
 def _tools(rows: Sequence[AccuracyRow]) -> dict[str, str]:

@@ -48,12 +48,15 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     max_quiet_box_px: float | None = None
 
 
+# Where nothing is detected, the bars are four times and more the largest difference measured on
+# two trained Ghost detectors: log-odds 3e-5 in fp32 and 0.048 in fp16 on anchors above the floor,
+# 1.7e-4 and 0.025 with mean boxes 1e-4 and 0.15 px on the best anchors of empty images.
 _FP16 = Gate(
     precision="fp16",
     min_iou=0.95,
     min_matched=0.995,
     max_score=0.01,
-    max_log_odds=0.1,
+    max_log_odds=0.2,
     max_quiet_box_px=1.0,
 )
 

@@ -94,7 +94,6 @@ def test_wrong_use(words: list[str], capsys: Capture) -> None:
 NOT_YET = [
     ["build", "b", "--trt", "--fp16"],
     ["calibrate", "b", "--calib", "d", "--max-drop", "1", "--data", "d.yaml"],
-    ["bench", "a", "b", "--baseline", "c", "--images", "d", "--precision", "fp16", "--json"],
     ["report", "r.json", "-o", "r.html"],
     ["demo", "-o", "d"],
     ["export", "m.pt", "-o", "b", "--trt"],

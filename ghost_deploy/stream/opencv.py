@@ -1,0 +1,194 @@
+"""Sources that OpenCV reads: video files, RTSP through FFmpeg, cameras, GStreamer pipelines."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ghost_deploy.errors import ImageError, UnavailableError
+from ghost_deploy.stream.policy import LivePolicy
+from ghost_deploy.stream.reader import Loader, lost
+from ghost_deploy.stream.uri import Source
+
+__all__ = ["CvReader", "open_camera", "open_pipeline", "open_rtsp", "open_video"]
+
+_FFMPEG_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+_FFMPEG_LOG = "OPENCV_FFMPEG_LOGLEVEL"
+_CSI = (
+    "nvarguscamerasrc sensor-id={} ! video/x-raw(memory:NVMM),width=1920,height=1080,"
+    "framerate=30/1 ! nvvidconv ! video/x-raw,format=BGRx ! videoconvert ! "
+    "video/x-raw,format=BGR ! appsink drop=true max-buffers=1 sync=false"
+)
+_vendor_setup = threading.Lock()
+
+
+def open_video(source: Source) -> CvReader:
+    """A video file, every frame of it.
+
+    Raises:
+        InputError: it holds no video that FFmpeg can read.
+    """
+    return CvReader(source, cv2.CAP_FFMPEG, source.target, [])
+
+
+def open_rtsp(source: Source, policy: LivePolicy) -> CvReader:
+    """An RTSP stream over TCP, with the timeouts of `policy`.
+
+    Raises:
+        InputError: the server cannot be reached, or gives no video.
+    """
+    _reach(source, policy.open_timeout_s)
+    options = [
+        # Frame threads hold frames back: one thread lowers the age by their number.
+        *(cv2.CAP_PROP_N_THREADS, 1),
+        *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(policy.open_timeout_s * 1000)),
+        *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(policy.read_timeout_s * 1000)),
+    ]
+    return CvReader(source, cv2.CAP_FFMPEG, source.target, options)
+
+
+def open_camera(source: Source) -> CvReader:
+    """A camera by its number or device file.
+
+    Raises:
+        InputError: it is not there, or used by somebody else.
+    """
+    number = source.target if source.target.isdecimal() else ""
+    device = f"/dev/video{number}" if number else source.target
+    if sys.platform == "linux" and not Path(device).exists():
+        raise lost(source.label, f"there is no {device}", _HINTS["camera"])
+    backend = cv2.CAP_V4L2 if sys.platform == "linux" else cv2.CAP_ANY
+    return CvReader(source, backend, int(number) if number else device, [])
+
+
+def open_pipeline(source: Source) -> CvReader:
+    """A GStreamer pipeline, or the usual one for a CSI camera.
+
+    Raises:
+        UnavailableError: OpenCV was built without GStreamer.
+        InputError: the pipeline does not start.
+    """
+    _require_gstreamer()
+    is_csi = source.kind == "csi"
+    pipeline = _CSI.format(int(source.target[len("csi://") :])) if is_csi else source.target
+    return CvReader(source, cv2.CAP_GSTREAMER, pipeline, [])
+
+
+class CvReader:
+    """A source that OpenCV reads.
+
+    Args:
+        source: what is read, for messages.
+        backend: OpenCV's `CAP_` constant.
+        target: what to open.
+        options: OpenCV's list of properties and values for opening.
+
+    Raises:
+        InputError: it cannot be opened.
+    """
+
+    def __init__(self, source: Source, backend: int, target: str | int, options: list[int]) -> None:
+        self._source = source
+        _quiet_vendors()
+        try:
+            self._capture: Any = cv2.VideoCapture(target, backend, options)
+        except cv2.error as error:
+            # OpenCV's message repeats the address with its password.
+            raise lost(source.label, "OpenCV refuses it") from error.with_traceback(None)
+        if not self._capture.isOpened():
+            self._capture.release()
+            raise lost(source.label, _why_not_opened(source), _HINTS.get(source.kind, "Check it"))
+
+    def grab(self) -> int | None:
+        if self._capture.grab():
+            return time.monotonic_ns()
+        if self._source.is_live:
+            raise lost(self._source.label, "no more frames came")
+        return None
+
+    def load(self) -> Loader:
+        done, image = self._capture.retrieve()
+        if not done or image is None:
+            return _not_decodable
+        if image.ndim == 2:
+            image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
+        return lambda: image
+
+    def close(self) -> None:
+        self._capture.release()
+
+
+_HINTS = {
+    "rtsp": "Check path, user and password of the camera; it is tried again by itself",
+    "video": "Check the file: ffprobe says what it holds",
+    "camera": "Check that it is connected and used by nobody else; it is tried again by itself",
+    "gstreamer": "Try the pipeline with gst-launch-1.0",
+    "csi": "Check the cable, and: systemctl restart nvargus-daemon",
+}
+
+
+def _not_decodable() -> NDArray[np.uint8]:
+    raise ImageError("a frame of the stream does not decode", fix="It is left out")
+
+
+def _why_not_opened(source: Source) -> str:
+    if source.kind == "rtsp":
+        return "the server is there but gives no video"
+    if source.kind == "camera" and source.target.startswith("/") and not _readable(source.target):
+        return "no permission to read the device"
+    return (
+        "it holds no video that OpenCV can read" if source.kind == "video" else "it does not open"
+    )
+
+
+def _readable(path: str) -> bool:
+    return os.access(path, os.R_OK | os.W_OK)
+
+
+def _reach(source: Source, timeout_s: float) -> None:
+    """Raise with the network's own reason if the server cannot be reached: FFmpeg tells none."""
+    try:
+        parts = urlsplit(source.target)
+        address = (parts.hostname or "", parts.port or (322 if parts.scheme == "rtsps" else 554))
+    except ValueError as error:
+        raise lost(source.label, "no valid address", "Check the address") from error
+    try:
+        with contextlib.closing(socket.create_connection(address, timeout_s)):
+            pass
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or "the server does not answer"
+        raise lost(source.label, str(why)) from error
+
+
+def _require_gstreamer() -> None:
+    if not re.search(r"GStreamer:\s+YES", cv2.getBuildInformation()):
+        raise UnavailableError(
+            "this OpenCV was built without GStreamer",
+            got=f"OpenCV {cv2.__version__} from {Path(cv2.__file__).parent}",
+            fix="Use the system's OpenCV (on a Jetson or Debian: sudo apt install python3-opencv) "
+            "and remove the pip package opencv-python, which hides it",
+        )
+
+
+def _quiet_vendors() -> None:
+    """Settings that OpenCV takes from the environment; what the user set stays.
+
+    OpenCV and FFmpeg print addresses with their passwords, so both are told to be silent.
+    """
+    with _vendor_setup:
+        os.environ.setdefault(_FFMPEG_OPTIONS, "rtsp_transport;tcp")
+        os.environ.setdefault(_FFMPEG_LOG, "-8")  # AV_LOG_QUIET
+        with contextlib.suppress(AttributeError):  # before OpenCV 4.5.2 there is no such function
+            cv2.setLogLevel(0)

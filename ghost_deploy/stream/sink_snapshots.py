@@ -1,0 +1,49 @@
+"""Pictures of the moments in which something was detected."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+
+from ghost_deploy.stream.record import Annotator, DetectionGate, Picture, captured_at, file_stem
+from ghost_deploy.stream.result import Result
+from ghost_deploy.stream.sinks import cannot_write, write_whole
+
+__all__ = ["SnapshotSink"]
+
+
+class SnapshotSink:
+    """JPEG pictures of results with detections, `<source>-<UTC time of capture>.jpg`.
+
+    Args:
+        folder: made if it is not there.
+        picture: gives the annotated picture.
+        every_s: least time between two snapshots of a source, seconds.
+
+    Raises:
+        InputError: the folder or a picture cannot be written.
+    """
+
+    def __init__(
+        self, folder: Path, picture: Picture | None = None, *, every_s: float = 10.0
+    ) -> None:
+        self._folder = folder
+        self._picture = picture or Annotator()
+        self._gate = DetectionGate(every_s)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise cannot_write(str(folder), error) from error
+
+    def write(self, result: Result) -> None:
+        """Keep the picture if it holds detections and is not too soon after the last."""
+        if not self._gate.admits(result):
+            return
+        moment = captured_at(result.frame).strftime("%Y%m%dT%H%M%S.%f")[:-3]
+        target = self._folder / f"{file_stem(result.source)}-{moment}Z.jpg"
+        _, data = cv2.imencode(".jpg", self._picture(result))
+        write_whole(target, data.tobytes())
+
+    def close(self) -> None:
+        """Nothing is held."""

@@ -1,0 +1,114 @@
+"""`ghost-deploy validate` on a real bundle and a few labelled images."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ghost_deploy.bundle import Bundle
+from ghost_deploy.cli.main import main
+from ghost_deploy.validate.accuracy_report import AccuracyReport
+from tests.assets import GHOST, needs_assets, val_images
+
+Capture = pytest.CaptureFixture[str]
+
+pytestmark = needs_assets
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Four images of BCCD val in the YOLO form."""
+    for path in val_images()[:4]:
+        image = tmp_path / "images" / path.name
+        label = tmp_path / "labels" / f"{path.stem}.txt"
+        image.parent.mkdir(exist_ok=True)
+        label.parent.mkdir(exist_ok=True)
+        shutil.copy(path, image)
+        shutil.copy(path.parents[2] / "labels" / "val" / label.name, label)
+    file = tmp_path / "data.yaml"
+    file.write_text("val: images\nnames: [RBC, WBC, Platelets]\n")
+    return file
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["--data", "d.yaml", "--max-drop", "-1"],
+        ["--data", "d.yaml", "--max-drop", "nan"],
+        ["--data", "d.yaml", "--max-drop", "much"],
+    ],
+)
+def test_wrong_use(words: list[str], capsys: Capture) -> None:
+    assert main(["validate", "b", *words]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "usage: ghost-deploy validate" in said.err
+
+
+def test_what_is_not_there(bundle: Path, data: Path, capsys: Capture) -> None:
+    assert main(["validate", "absent", "--data", str(data)]) == 2
+    assert main(["validate", str(bundle), "--data", "absent.yaml"]) == 2
+    assert main(["validate", str(bundle), "--data", str(data), "--split", "test"]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("next: ") == 3
+
+
+def test_broken_labels(bundle: Path, data: Path, capsys: Capture) -> None:
+    label = data.parent / "labels" / f"{val_images()[0].stem}.txt"
+    label.write_text(f"{label.read_text()}7 0.5 0.5 0.1 0.1\n")
+    lines = len(label.read_text().splitlines())
+    words = ["validate", str(bundle), "--data", str(data), "--runtime", "ort"]
+    assert main([*words, "--precision", "fp32", "--json"]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert f"{label}:{lines}: class 7 is out of range" in said.err
+    assert main([*words, "--precision", "fp32", "--skip-broken-labels"]) == 0
+    assert "note: 1 broken label left out" in capsys.readouterr().out
+
+
+def test_a_table_and_the_evidence_in_the_bundle(
+    bundle: Path, data: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    copy = shutil.copytree(bundle, tmp_path / "bundle")
+    words = ["validate", str(copy), "--data", str(data), "--checkpoint", str(GHOST)]
+    assert main([*words, "--runtime", "ort"]) == 0
+    said = capsys.readouterr()
+    assert re.search(r"^checkpoint +eager +fp32 +reference +0\.\d{4}", said.out, re.MULTILINE)
+    assert re.search(r"^onnx-fp32 +ort +fp32 +passed +0\.\d{4} +0\.\d{4} +[+-]0\.0", said.out, re.M)
+    assert re.search(r"^Platelets +\d+ +\d\.\d{4}", said.out, re.MULTILINE)
+    assert "measured on data.yaml (val): 4 images, " in said.out
+    assert "protocol: COCO (pycocotools" in said.out
+    assert "with the training: mAP50-95 recorded 0.565" in said.out
+    assert "Accuracy passed: 2 of 2 runs within their gates." in said.out
+    assert re.search(r"^onnx-fp32/ort 4 images +\d+\.\d s$", said.err, re.MULTILINE)
+    stored = Bundle.read(copy).document.evidence["accuracy"]
+    assert AccuracyReport.from_document(stored).passed
+    assert main(["inspect", str(copy)]) == 0
+    assert "Accuracy passed: 2 of 2 runs within their gates." in capsys.readouterr().out
+
+
+def test_json_is_one_document(bundle: Path, data: Path, tmp_path: Path, capsys: Capture) -> None:
+    copy = shutil.copytree(bundle, tmp_path / "bundle")
+    words = ["validate", str(copy), "--data", str(data), "--runtime", "ort", "--precision", "fp32"]
+    assert main([*words, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["passed"] is True
+    assert document["reference"]["name"] == "onnx-fp32 on ort"
+    assert document == Bundle.read(copy).document.evidence["accuracy"]
+
+
+def test_a_missed_gate_is_exit_code_1(bundle: Path, data: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(bundle, tmp_path / "bundle")
+    kept = Bundle.read(copy)
+    document = json.loads((copy / "bundle.json").read_text())
+    document["artifacts"] = [a for a in document["artifacts"] if a["precision"] == "fp16"]
+    (copy / "bundle.json").write_text(json.dumps(document))
+    assert len(Bundle.read(copy).artifacts) < len(kept.artifacts)
+    assert main(["validate", str(copy), "--data", str(data), "--runtime", "ort"]) == 1
+    assert Bundle.read(copy).document.evidence["accuracy"]["passed"] is False
