@@ -16,7 +16,7 @@ help:
 	@echo 'make test         install, then the test suite (under 12 minutes on two cores)'
 	@echo 'make test-full    everything, slow tests too'
 	@echo 'make check        ruff, mypy --strict, the import table and the size budget'
-	@echo 'make bench MODEL=best.pt IMAGES=folder   the figures of benchmarks/'
+	@echo 'make bench BUNDLE=out/best IMAGES=folder   what pre- and post-processing cost'
 
 $(VENV)/.user: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -53,8 +53,8 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/.dev
-	@test -n '$(MODEL)' -a -n '$(IMAGES)' || { echo 'usage: make bench MODEL=best.pt IMAGES=folder'; exit 2; }
-	$(BIN)/python -m benchmarks.end_to_end '$(MODEL)' '$(IMAGES)'
+	@test -n '$(BUNDLE)' -a -n '$(IMAGES)' || { echo 'usage: make bench BUNDLE=folder IMAGES=folder'; exit 2; }
+	$(BIN)/python -m benchmarks.end_to_end '$(BUNDLE)' '$(IMAGES)'
 
 clean:
 	rm -rf out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

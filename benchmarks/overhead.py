@@ -2,16 +2,17 @@
 
     python -m benchmarks.overhead BUNDLE IMAGES
 
-For each runtime one model is opened. In each round three things take turns in an order drawn
-anew: bench's `run_alone`, bench's walks (file to detections), and a bare loop around the vendor's
-call on the very same session and tensor. Nothing but our layers then differs between the first
-and the last. Within a walk the call finds the caches and threads as decoding and preprocessing
-left them; that is what a deployment pays and no overhead of the stopwatch, so it stands beside.
+For each runtime one model is opened, and bench's `run_alone` and a bare call of the vendor, on
+the very same session and tensor, take turns call by call in an order drawn anew for each pair:
+nothing but our layers differs. Then the same with `run` as a walk (file to detections) has it.
+There the call finds the caches and threads as decoding and preprocessing left them; that is what
+a deployment pays and no overhead of the stopwatch, so it is shown but not judged.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 from collections.abc import Callable
 from functools import partial
@@ -19,13 +20,15 @@ from time import perf_counter_ns
 from typing import Any
 
 import ghost_deploy as gd
-from benchmarks.interleave import machine, ratio
-from ghost_deploy.bench.station import Lane, Station
+from benchmarks.interleave import machine
+from ghost_deploy.bench.station import RUN_ALONE, Lane
 from ghost_deploy.bench.stats import shuffled
 from ghost_deploy.processing import list_images
 
-LIMIT = 1.02
-"""`run_alone` over the bare loop, at most."""
+LIMIT = 0.02
+"""How far `run_alone` may be from the bare call, as a share of it."""
+
+WARMUP = 20
 
 
 def vendor_call(runtime: Any, feeds: dict[str, Any]) -> Callable[[], Any]:
@@ -36,58 +39,74 @@ def vendor_call(runtime: Any, feeds: dict[str, Any]) -> Callable[[], Any]:
     return partial(runtime._request.infer, feeds, share_inputs=True, share_outputs=True)
 
 
-def bare_loop(call: Callable[[], Any], seconds: float) -> list[float]:
-    """Milliseconds of each call in so many seconds, the first of them uncounted."""
-    end = perf_counter_ns() + round(seconds * 1e9)
+def bare(call: Callable[[], Any]) -> int:
+    """Nanoseconds of one call."""
+    start = perf_counter_ns()
     call()
-    times: list[float] = []
-    while not times or perf_counter_ns() < end:
-        start = perf_counter_ns()
-        call()
-        times.append((perf_counter_ns() - start) / 1e6)
-    return times
+    return perf_counter_ns() - start
 
 
-def measure(
-    detector: gd.Detector, images: str, rounds: int, seconds: float
-) -> dict[str, list[float]]:
-    """The median milliseconds of every round, by what was timed."""
+def pairs(ours: Callable[[], int], theirs: Callable[[], int], count: int) -> list[float]:
+    """The ratio ours / theirs of `count` neighbouring measurements, each by its own stopwatch."""
+    tasks = (ours, theirs)
+    ratios = []
+    for order in shuffled(2, WARMUP + count):
+        times = {index: tasks[index]() for index in order}
+        ratios.append(times[0] / times[1])
+    return ratios[WARMUP:]
+
+
+def interval(values: list[float]) -> tuple[float, float]:
+    """Where the median lies with 95 % confidence.
+
+    By order statistics: the number of values below the median is binomial with p = 1/2, whose
+    95 % range is n/2 +- 1.96 * sqrt(n) / 2.
+    """
+    ranked, half = sorted(values), 0.98 * math.sqrt(len(values))
+    middle = len(values) / 2
+    low, high = math.floor(middle - half), math.ceil(middle + half)
+    return ranked[max(low, 0)], ranked[min(high, len(ranked) - 1)]
+
+
+def verdict(low: float, high: float) -> str:
+    """Whether an interval lies within `LIMIT` of 1."""
+    if low >= 1 - LIMIT and high <= 1 + LIMIT:
+        return "within 2 %"
+    if high < 1 - LIMIT or low > 1 + LIMIT:
+        return "NOT within 2 %"
+    return "not decided: too noisy, take more --pairs"
+
+
+def measure(detector: gd.Detector, images: str, count: int) -> None:
+    """Print what was found for one opened model."""
     paths = list_images(images)[:20]
-    feeds, _ = detector.preprocess([paths[0]])
-    call = vendor_call(detector.runtime, {name: array.copy() for name, array in feeds.items()})
-    station = Station([Lane(detector.runtime, detector.spec, paths)])
-    tasks: dict[str, Callable[[], list[float]]] = {
-        "run_alone": lambda: station.turn("run_alone", seconds).samples["run_alone"],
-        "run": lambda: station.turn("walk", seconds).samples["run"],
-        "bare": lambda: bare_loop(call, seconds),
-    }
-    names, medians = list(tasks), {name: list[float]() for name in tasks}
-    for count, order in enumerate(shuffled(len(names), rounds + 1)):
-        for index in order:
-            times = tasks[names[index]]()
-            if count:  # the first round warms up
-                medians[names[index]].append(statistics.median(times))
-    return medians
+    lane = Lane(detector.runtime, detector.spec, paths)
+    call = vendor_call(detector.runtime, lane._feeds)
+    for name, ours in (
+        ("run_alone", lambda: lane.run_alone()[RUN_ALONE]),
+        ("run in a walk", lambda: lane.walk()["run"]),
+    ):
+        ratios = pairs(ours, partial(bare, call), count)
+        low, high = interval(ratios)
+        judged = verdict(low, high) if name == "run_alone" else ""
+        middle = statistics.median(ratios)
+        line = f"{detector.runtime.info.runtime:9} {name:14} {middle:.4f} ({low:.4f} to {high:.4f})"
+        print(f"{line}  {judged}".rstrip())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("bundle")
     parser.add_argument("images")
-    parser.add_argument("--rounds", type=int, default=40)
-    parser.add_argument("--seconds", type=float, default=0.25, help="of each turn")
+    parser.add_argument("--pairs", type=int, default=500)
     parser.add_argument("--runtime", nargs="+", default=["openvino", "ort"])
     parser.add_argument("--threads", type=int, default=0)
     arguments = parser.parse_args()
     print(machine())
-    print("runtime    run_alone / bare           run in a walk / bare       bare ms  within 2 %")
+    print("runtime   figure         over the bare call (95 % interval of the median)")
     for name in arguments.runtime:
         with gd.load(arguments.bundle, runtime=name, threads=arguments.threads) as detector:
-            medians = measure(detector, arguments.images, arguments.rounds, arguments.seconds)
-        alone, within = (ratio(medians[key], medians["bare"]) for key in ("run_alone", "run"))
-        bare = statistics.median(medians["bare"])
-        verdict = "yes" if alone.median <= LIMIT else "no"
-        print(f"{name:9}  {alone!s:25}  {within!s:25}  {bare:7.2f}  {verdict}")
+            measure(detector, arguments.images, arguments.pairs)
 
 
 if __name__ == "__main__":

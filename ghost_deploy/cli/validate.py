@@ -18,9 +18,9 @@ __all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "run"]
 DESCRIPTION = """\
 Measure COCO's mAP of every artefact of a bundle, on every runtime that is installed, on labelled
 images. What an artefact lost is judged by its precision: at most 0.1 point of mAP50-95 in fp32
-and fp16, 1.0 in int8; with less than that the exit code is 0, else 1. With --checkpoint the
-PyTorch module is the reference, and its mAP is compared with the one that the training recorded.
-The report is stored in the bundle.
+and fp16, 1.0 in int8; more than that, or nothing to judge, is exit code 1. With --checkpoint the
+PyTorch module is the reference, and its mAP is compared with the one that the training recorded;
+without, the first fp32 artefact stands in. The report is stored in the bundle.
 """
 EXAMPLES = """\
 examples:
@@ -91,7 +91,6 @@ def run(args: argparse.Namespace, console: Console) -> int:
 def _measure(args: argparse.Namespace, bundle: Bundle, console: Console) -> AccuracyReport:
     from ghost_deploy.api.common import load_checkpoint, require
 
-    require("cv2", "validate")
     require("pycocotools", "validate")
     from ghost_deploy.runtimes import RuntimeOptions
     from ghost_deploy.validate.accuracy_run import run_accuracy

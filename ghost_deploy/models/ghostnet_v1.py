@@ -75,7 +75,10 @@ class GhostModule(Block):
         return torch.cat((y, self.cheap_operation(y)), 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return cut(self.ghosts(x), self.oup)
+        y = self.ghosts(x)
+        # The widths are compared here and not those of `y`, which a trace would not know.
+        made = self.primary_conv[0].out_channels + self.cheap_operation[0].out_channels
+        return y if made == self.oup else y[:, : self.oup]
 
 
 class _Excitation(Block):
@@ -244,11 +247,6 @@ def require_ghost(primary: nn.Conv2d, cheap: nn.Conv2d, oup: int) -> None:
 def require_depthwise(conv: nn.Conv2d, name: str) -> None:
     """Raise `MisfitError` unless each group of a convolution has one input channel."""
     require(conv.groups == conv.in_channels, f"{name} must be depthwise")
-
-
-def cut(x: Tensor, channels: int) -> Tensor:
-    """The first `channels` channels, without an operation where those are all."""
-    return x if x.shape[1] == channels else x[:, :channels]
 
 
 def divisible_by_4(value: float) -> int:

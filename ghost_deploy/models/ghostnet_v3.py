@@ -22,7 +22,6 @@ from ghost_deploy.models.ghostnet_v1 import (
     SqueezeExcite,
     SqueezeExciteGated,
     conv_bn,
-    cut,
     require_conv_bn,
     require_depthwise,
     require_ghost,
@@ -136,7 +135,17 @@ class GhostModuleV3(Block):
         if self.short_conv is None:
             # The original cuts only where it gates.
             return joined
-        return attend(cut(joined, self.oup), x, self.short_conv, self.gate_fn)
+        gated = joined if self.made == self.oup else joined[:, : self.oup]
+        return attend(gated, x, self.short_conv, self.gate_fn)
+
+    @property
+    def made(self) -> int:
+        """Channels before they are cut."""
+        parts = (self.primary_conv, self.cheap_operation)
+        if self.primary_rpr_conv is not None and self.cheap_rpr_conv is not None:
+            parts = (self.primary_rpr_conv[0], self.cheap_rpr_conv[0])
+        convs = [next(part.children()) for part in parts if part is not None]
+        return sum(conv.out_channels for conv in convs if isinstance(conv, nn.Conv2d))
 
     def _primary(self, x: Tensor) -> Tensor:
         if self.primary_rpr_conv is None:

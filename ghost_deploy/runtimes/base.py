@@ -119,6 +119,8 @@ class RuntimeInfo:
             in `f32`.
         threads: CPU threads in use; 0 when the backend does not tell.
         notes: anything a user should know, e.g. an allowed fallback.
+        streams: runs that are computed side by side, each started by a runtime of its own, see
+            `Runtime.fork`.
     """
 
     runtime: str
@@ -128,6 +130,7 @@ class RuntimeInfo:
     compute: str = ""
     threads: int = 0
     notes: tuple[str, ...] = ()
+    streams: int = 1
 
 
 @dataclass(frozen=True)
@@ -195,6 +198,18 @@ class Runtime(ABC):
         self._check_open()
         return self._metadata()
 
+    def fork(self) -> Runtime | None:
+        """Another runtime over the same loaded model, with buffers of its own, for one more thread.
+
+        None where the backend cannot have two. Close it like any other; the model stays loaded
+        until the last of them is closed.
+
+        Raises:
+            BackendError: the backend failed, or the runtime is closed.
+        """
+        self._check_open()
+        return self._fork()
+
     def close(self) -> None:
         """Free what the backend holds. Calling it again does nothing."""
         if not self._closed:
@@ -208,6 +223,10 @@ class Runtime(ABC):
     @abstractmethod
     def _close(self) -> None:
         """Free what the backend holds; called once."""
+
+    def _fork(self) -> Runtime | None:
+        """`fork` of an open runtime."""
+        return None
 
     def _metadata(self) -> dict[str, str]:
         """`metadata` of an open runtime."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import hashlib
 from collections.abc import Mapping
@@ -67,6 +68,7 @@ class OvRuntime(Runtime):
             compute = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
             on_cpu = choice.device == "CPU"
             threads = compiled.get_property("INFERENCE_NUM_THREADS") if on_cpu else 0
+            streams = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
             self._request: Any = compiled.create_infer_request()
             self.inputs = tuple(map(_tensor_spec, compiled.inputs))
             self.outputs = tuple(map(_tensor_spec, compiled.outputs))
@@ -83,6 +85,7 @@ class OvRuntime(Runtime):
             compute=compute,
             threads=threads,
             notes=choice.notes + notes,
+            streams=streams,
         )
 
     def _run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -91,6 +94,12 @@ class OvRuntime(Runtime):
         return {
             spec.name: value for spec, value in zip(self.outputs, result.to_tuple(), strict=True)
         }
+
+    def _fork(self) -> OvRuntime:
+        twin = copy.copy(self)
+        with vendor_errors("OpenVINO cannot make another request", "Close what is not used"):
+            twin._request = self._compiled.create_infer_request()
+        return twin
 
     def _metadata(self) -> dict[str, str]:
         fix = "Put the file back and open the model again"

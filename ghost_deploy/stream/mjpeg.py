@@ -72,9 +72,9 @@ class HttpMjpegReader(_MjpegReader):
             # One timeout serves connecting, the answer and every read after it.
             timeout = min(policy.open_timeout_s, policy.read_timeout_s)
             self._answer: Any = opener.open(address, timeout=timeout)
-        # ValueError: an address that is none. Its message may repeat the address.
+        # ValueError: an address that is none. Not chained: messages may repeat the address.
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise lost(source.label, _reason(error)) from error.with_traceback(None)
+            raise lost(source.label, _reason(error)) from None
         kind = self._answer.headers.get_content_type()
         if not kind.startswith("multipart/"):
             self.close()

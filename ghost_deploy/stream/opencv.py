@@ -104,9 +104,9 @@ class CvReader:
         _quiet_vendors()
         try:
             self._capture: Any = cv2.VideoCapture(target, backend, options)
-        except cv2.error as error:
-            # OpenCV's message repeats the address with its password.
-            raise lost(source.label, "OpenCV refuses it") from error.with_traceback(None)
+        except cv2.error:
+            # Not chained: OpenCV's message repeats the address with its password.
+            raise lost(source.label, "OpenCV refuses it") from None
         if not self._capture.isOpened():
             self._capture.release()
             raise lost(source.label, _why_not_opened(source), _HINTS.get(source.kind, "Check it"))
@@ -162,8 +162,9 @@ def _reach(source: Source, timeout_s: float) -> None:
     try:
         parts = urlsplit(source.target)
         address = (parts.hostname or "", parts.port or (322 if parts.scheme == "rtsps" else 554))
-    except ValueError as error:
-        raise lost(source.label, "no valid address", "Check the address") from error
+    except ValueError:
+        # Not chained: the message may repeat a part of the password.
+        raise lost(source.label, "no valid address", "Check the address") from None
     try:
         with contextlib.closing(socket.create_connection(address, timeout_s)):
             pass
@@ -190,5 +191,4 @@ def _quiet_vendors() -> None:
     with _vendor_setup:
         os.environ.setdefault(_FFMPEG_OPTIONS, "rtsp_transport;tcp")
         os.environ.setdefault(_FFMPEG_LOG, "-8")  # AV_LOG_QUIET
-        with contextlib.suppress(AttributeError):  # before OpenCV 4.5.2 there is no such function
-            cv2.setLogLevel(0)
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)

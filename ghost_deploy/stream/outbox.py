@@ -154,7 +154,13 @@ class Outbox:
         return self._end_at is not None and time.monotonic() >= self._end_at
 
     def _count(
-        self, *, sent: int = 0, dropped: int = 0, waiting: int = 0, retries: int = 0, error: str = ""
+        self,
+        *,
+        sent: int = 0,
+        dropped: int = 0,
+        waiting: int = 0,
+        retries: int = 0,
+        error: str = "",
     ) -> None:
         now = self._stats
         self._stats = DeliveryStats(

@@ -53,9 +53,7 @@ class WebhookSink:
     def write(self, result: Result) -> None:
         """Hand on one result, if it holds detections and is not too soon after the last."""
         if self._gate.admits(result):
-            self._outbox.put(
-                msgspec.json.encode({"schema": JSONL_SCHEMA, **result_record(result)})
-            )
+            self._outbox.put(msgspec.json.encode({"schema": JSONL_SCHEMA, **result_record(result)}))
 
     def stats(self) -> DeliveryStats:
         """What was delivered, is waiting and was dropped."""
@@ -76,7 +74,7 @@ class WebhookSink:
             return Answer("later" if again else "refused", f"HTTP status {error.code}")
         except urllib.error.URLError as error:
             return Answer("later", str(error.reason))
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, UnicodeError, http.client.HTTPException) as error:
             return Answer("later", str(error) or type(error).__name__)
 
 

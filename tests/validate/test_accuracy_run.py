@@ -97,6 +97,17 @@ def test_without_checkpoint_an_fp32_artefact_stands_in(ghost: Proof, few: DataSe
     assert report.passed
 
 
+def test_a_model_is_not_judged_by_itself(ghost: Proof, few: DataSet) -> None:
+    report = run_accuracy(ghost.bundle, few, runtimes=["ort"], precisions=["fp32"])
+    (row,) = report.rows
+    assert (row.status, row.delta, row.interval) == ("reference", None, None)
+    assert row.accuracy is not None
+    assert not report.passed
+    assert report.summary() == "Accuracy failed: nothing to compare with it"
+    with pytest.raises(GateError, match="--checkpoint"):
+        report.check()
+
+
 def only(bundle: Bundle, folder: Path, ids: Sequence[str]) -> Bundle:
     """The same bundle with only those artefacts."""
     copied = Path(shutil.copytree(bundle.path, folder / "copy"))
@@ -160,7 +171,7 @@ def test_a_broken_artefact_fails_and_the_others_are_measured(
         bundle.path, msgspec.structs.replace(bundle.document, artifacts=(first, second))
     )
     found = rows(run_accuracy(bundle, few))
-    assert found["onnx-fp32 ort fp32"].status == "passed"
+    assert found["onnx-fp32 ort fp32"].status == "reference"
     assert found["onnx-fp16 ort fp16"].status == "failed"
     assert found["onnx-fp16 ort fp16"].accuracy is None
 
@@ -170,7 +181,7 @@ def test_what_no_runtime_opens_is_listed(ghost: Proof, few: DataSet, tmp_path: P
     (artifact,) = bundle.artifacts
     foreign = msgspec.structs.replace(artifact, format="stone", precision="int8")
     document = msgspec.structs.replace(bundle.document, artifacts=(artifact, foreign))
-    report = run_accuracy(Bundle(bundle.path, document), few)
+    report = run_accuracy(Bundle(bundle.path, document), few, loaded=ghost.loaded)
     assert rows(report)["stone-int8  int8"].status == "skipped"
     assert report.passed
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from pathlib import Path
 
-import numpy as np
 import pytest
 from torch import nn
 
@@ -110,14 +108,3 @@ def test_the_fork_reaches_what_it_recorded() -> None:
     value, agrees = measured(load_checkpoint(GHOSTNET))
     assert agrees
     assert value == pytest.approx(0.515610, abs=2e-4)
-
-
-@needs_assets
-@pytest.mark.slow
-def test_another_split_does_not_agree(tmp_path: Path) -> None:
-    loaded = load_checkpoint(GHOST)
-    value, how = measure_as_trained(loaded, open_dataset(BCCD / "data.yaml", split="train"))
-    found = compare_recorded(loaded.source.metrics, value, how, exact=True)
-    assert found is not None
-    assert not found.agrees
-    assert np.isfinite(value)

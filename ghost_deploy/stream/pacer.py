@@ -1,0 +1,95 @@
+"""When a worker should take its next frame."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = ["Pacer"]
+
+_WEIGHT = 0.1  # of the newest duration in the running mean
+_MARGIN_S = 0.001
+"""A frame should be ready that much before the runtime is free: thread switches take time."""
+
+
+class Pacer:
+    """Hands out the runtime's slots, and says when to fetch the next frame for one.
+
+    A frame that is fetched while all slots are busy waits and grows old; one that is fetched
+    when a slot is free leaves the runtime idle while it is prepared. So a frame is fetched just
+    so early that it is ready when the slot is expected to become free.
+
+    Args:
+        slots: runs that the runtime computes side by side.
+        eager: fetch at once, for sources whose frames do not grow old.
+    """
+
+    def __init__(self, slots: int, *, eager: bool = False) -> None:
+        self._slots = slots
+        self._eager = eager
+        self._changed = threading.Condition()
+        self._started: dict[int, float] = {}  # start of each run under way, by thread
+        self._preparing = 0
+        self._run_s = 0.0
+        self._prepare_s = 0.0
+        self._closed = False
+
+    def wait_to_fetch(self) -> None:
+        """Return when it is time to fetch a frame; one thread at a time may wait."""
+        with self._changed:
+            while not (self._eager or self._closed):
+                wait = self._seconds_to_wait(time.monotonic())
+                if wait <= 0:
+                    break
+                self._changed.wait(wait)
+            self._preparing += 1
+
+    def dismiss(self) -> None:
+        """The fetched frame will not be run."""
+        with self._changed:
+            self._preparing -= 1
+            self._changed.notify_all()
+
+    @contextmanager
+    def slot(self, prepare_s: float) -> Iterator[None]:
+        """Hold a slot while the block runs the model; a fetch leads here or to `dismiss`.
+
+        Args:
+            prepare_s: how long the frame took from being fetched to this call.
+        """
+        me = threading.get_ident()
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._started) < self._slots)
+            began = self._started[me] = time.monotonic()
+            self._preparing -= 1
+            self._prepare_s = _mean(self._prepare_s, prepare_s)
+            self._changed.notify_all()
+        try:
+            yield
+        finally:
+            with self._changed:
+                del self._started[me]
+                self._run_s = _mean(self._run_s, time.monotonic() - began)
+                self._changed.notify_all()
+
+    def close(self) -> None:
+        """Let everybody through who waits to fetch."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _seconds_to_wait(self, now: float) -> float:
+        """Until the slot that the next frame will get is free, less the time to prepare it."""
+        ahead = self._preparing + len(self._started) - self._slots
+        if ahead < 0:
+            return 0.0
+        ends = sorted(start + self._run_s for start in self._started.values())
+        if ahead >= len(ends):
+            return 1.0  # all that are under way are being prepared: one of them will start
+        return ends[ahead] - now - self._prepare_s - _MARGIN_S
+
+
+def _mean(old: float, new: float) -> float:
+    return old + _WEIGHT * (new - old) if old else new

@@ -1,0 +1,11 @@
+"""The web view of a run: pictures, counts, charts, metrics.
+
+Starlette on uvicorn: maintained, and pure Python, so that nothing is compiled on an edge box.
+"""
+
+from __future__ import annotations
+
+from ghost_deploy.stream.web.document import ModelCard
+from ghost_deploy.stream.web.server import WebView
+
+__all__ = ["ModelCard", "WebView"]

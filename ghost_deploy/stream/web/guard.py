@@ -1,0 +1,115 @@
+"""Who may see the web view: the check in front of every route."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from http.cookies import CookieError, SimpleCookie
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ghost_deploy.stream.web.address import is_expected_host
+from ghost_deploy.stream.web.static import STATIC
+
+__all__ = ["Guard", "Keys"]
+
+# The page needs nothing from anywhere else, and nothing else may embed it.
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self' blob:; connect-src 'self'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+}
+
+
+class Keys:
+    """The token, and the cookie that a browser gets in exchange for it.
+
+    The cookie is another secret, made for this run: the token itself stays out of the browser's
+    storage.
+
+    Args:
+        token: None lets everybody in.
+        port: of the server; browsers share cookies between the ports of a host.
+    """
+
+    def __init__(self, token: str | None, port: int) -> None:
+        self._token = token
+        self._session = secrets.token_urlsafe(32)
+        self._cookie = f"ghost_deploy_{port}"
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether there is a token."""
+        return self._token is not None
+
+    def fits(self, token: str) -> bool:
+        """Whether this is the token; takes the same time wherever the first difference is."""
+        return self._token is not None and _equal(token, self._token)
+
+    def admits(self, headers: Headers) -> bool:
+        """Whether a request carries the token (`Authorization: Bearer`) or the cookie."""
+        if self._token is None:
+            return True
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            return self.fits(token.strip())
+        try:
+            cookie = SimpleCookie(headers.get("cookie", "")).get(self._cookie)
+        except CookieError:
+            return False
+        return cookie is not None and _equal(cookie.value, self._session)
+
+    def remember(self, response: Response) -> None:
+        """Give the browser the cookie."""
+        response.set_cookie(self._cookie, self._session, httponly=True, samesite="strict")
+
+
+class Guard:
+    """Refuses a request with an unexpected `Host`, or without the token where one is needed.
+
+    Args:
+        app: what is guarded.
+        keys: the token.
+        served: host that the server was told to serve at.
+    """
+
+    def __init__(self, app: ASGIApp, *, keys: Keys, served: str) -> None:
+        self._app = app
+        self._keys = keys
+        self._served = served
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or let it through."""
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers[name] = value
+            await send(message)
+
+        answer = self._refusal(scope)
+        await (answer or self._app)(scope, receive, send_with_headers)
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        headers = Headers(scope=scope)
+        if not is_expected_host(headers.get("host", ""), self._served):
+            return PlainTextResponse("This server does not answer to that name.\n", 421)
+        # The way to get in, and what its page looks like, are open.
+        if scope["path"] in {"/login", "/style.css"} or self._keys.admits(headers):
+            return None
+        if scope["path"] == "/" and "text/html" in headers.get("accept", ""):
+            return FileResponse(STATIC / "login.html", 401)
+        return PlainTextResponse(
+            "A token is needed.\n", 401, headers={"WWW-Authenticate": "Bearer"}
+        )
+
+
+def _equal(given: str, known: str) -> bool:
+    return hmac.compare_digest(given.encode("utf-8", "replace"), known.encode("utf-8", "replace"))

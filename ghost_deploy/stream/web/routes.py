@@ -1,0 +1,193 @@
+"""What the web view answers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import NamedTuple
+from urllib.parse import parse_qs
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import (
+    FileResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+    StreamingResponse,
+)
+from starlette.routing import Route
+
+from ghost_deploy.stream.web.board import Board, Figures
+from ghost_deploy.stream.web.document import Status
+from ghost_deploy.stream.web.guard import Guard, Keys
+from ghost_deploy.stream.web.metrics import CONTENT_TYPE, render_metrics
+from ghost_deploy.stream.web.pictures import SIDES, Pictures, Signal
+from ghost_deploy.stream.web.static import STATIC
+
+__all__ = ["State", "make_app"]
+
+_FILES = {
+    "/": "index.html",
+    "/app.js": "app.js",
+    "/chart.js": "chart.js",
+    "/style.css": "style.css",
+}
+_LONGEST_POLL_S = 5.0
+_LEAST_INTERVAL_S = 1 / 15
+_LARGEST_FORM = 4096
+_BOUNDARY = "frame"
+
+
+class State(NamedTuple):
+    """What the routes show.
+
+    Attributes:
+        board: the results.
+        signal: sent after each result.
+        status: gives the state of the run now, from the figures given.
+    """
+
+    board: Board
+    signal: Signal
+    status: Callable[[Mapping[str, Figures]], Status]
+
+
+def make_app(state: State, keys: Keys, served: str) -> Starlette:
+    """The application.
+
+    Args:
+        state: what it shows.
+        keys: who may look.
+        served: host that the server was told to serve at.
+    """
+    routes = _Routes(state, keys)
+    return Starlette(
+        routes=[
+            *(Route(path, _file(name)) for path, name in _FILES.items()),
+            Route("/login", routes.login, methods=["POST"]),
+            Route("/api/status", routes.status),
+            Route("/api/history", routes.history),
+            Route("/api/pictures", routes.pictures),
+            Route("/stream/{source:path}", routes.stream),
+            Route("/metrics", routes.metrics),
+            Route("/healthz", routes.healthz),
+            Route("/livez", routes.livez),
+        ],
+        middleware=[Middleware(Guard, keys=keys, served=served)],
+    )
+
+
+class _Routes:
+    def __init__(self, state: State, keys: Keys) -> None:
+        self._board, self._signal, self._status = state
+        self._keys = keys
+        self._pictures = Pictures()
+
+    async def status(self, _: Request) -> Response:
+        """The `Status` document."""
+        return _json(self._status(self._board.figures()))
+
+    async def history(self, _: Request) -> Response:
+        """The last minutes of every source, second by second."""
+        return _json(self._board.histories())
+
+    async def pictures(self, request: Request) -> Response:
+        """The newest pictures of all sources that have one after `?after=SERIAL`, in one body.
+
+        Waits for one, some seconds at most. Only one answer is under way to a viewer at any time,
+        so that a slow one gets fewer pictures, never older ones. The body is a line of JSON,
+        `{"serial": ..., "pictures": [{"id", "serial", "bytes"}, ...]}`, then the JPEG files.
+        """
+        after, side = _number(request, "after", 0), _number(request, "side", SIDES[1])
+        if after is None or side not in SIDES:
+            return PlainTextResponse("after and side are numbers.\n", 400)
+        with self._signal.listen() as news, contextlib.suppress(asyncio.TimeoutError):
+            while not self._signal.is_closed:
+                news.clear()
+                newer = self._board.newer_than(after)
+                if newer:
+                    jpegs = [await self._pictures.jpeg(latest, side) for latest in newer]
+                    head = {
+                        "serial": newer[-1].serial,
+                        "pictures": [
+                            {"id": x.result.source, "serial": x.serial, "bytes": len(jpeg)}
+                            for x, jpeg in zip(newer, jpegs, strict=True)
+                        ],
+                    }
+                    body = b"".join((json.dumps(head).encode(), b"\n", *jpegs))
+                    return Response(body, media_type="application/octet-stream")
+                await asyncio.wait_for(news.wait(), _LONGEST_POLL_S)
+        return Response(status_code=204)
+
+    async def stream(self, request: Request) -> Response:
+        """Motion JPEG of one source, for other programs."""
+        source = request.path_params["source"].removesuffix(".mjpg")
+        if self._board.newest(source) is None:
+            return PlainTextResponse("No picture of a source of that name.\n", 404)
+        return StreamingResponse(
+            self._parts(source), media_type=f"multipart/x-mixed-replace; boundary={_BOUNDARY}"
+        )
+
+    async def _parts(self, source: str) -> AsyncIterator[bytes]:
+        serial = 0
+        with self._signal.listen() as news:
+            while not self._signal.is_closed:
+                news.clear()
+                latest = self._board.newest(source, serial)
+                if latest is None:
+                    await news.wait()
+                    continue
+                serial = latest.serial
+                jpeg = await self._pictures.jpeg(latest, SIDES[-1])
+                head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}"
+                yield b"".join((head.encode(), b"\r\n\r\n", jpeg, b"\r\n"))
+                await asyncio.sleep(_LEAST_INTERVAL_S)
+
+    async def metrics(self, _: Request) -> Response:
+        """For Prometheus."""
+        figures = self._board.figures()
+        return Response(render_metrics(self._status(figures), figures), media_type=CONTENT_TYPE)
+
+    async def healthz(self, _: Request) -> Response:
+        """200 while every source delivers or has ended, else 503; for whoever must be called."""
+        health = self._status({}).health
+        return PlainTextResponse(f"{health}\n", 200 if health == "ok" else 503)
+
+    async def livez(self, _: Request) -> Response:
+        """200 while the process answers; for whoever would restart it."""
+        return PlainTextResponse("ok\n")
+
+    async def login(self, request: Request) -> Response:
+        """Exchange the token for a cookie."""
+        body = b""
+        async for part in request.stream():
+            body += part
+            if len(body) > _LARGEST_FORM:
+                return PlainTextResponse("Too long.\n", 413)
+        tokens = parse_qs(body.decode("ascii", "replace")).get("token", [""])
+        if not self._keys.fits(tokens[0].strip()):
+            return FileResponse(STATIC / "login.html", 401)
+        response = RedirectResponse("/", 303)
+        self._keys.remember(response)
+        return response
+
+
+def _file(name: str) -> Callable[[Request], Response]:
+    def answer(_: Request) -> Response:
+        return FileResponse(STATIC / name)
+
+    return answer
+
+
+def _json(document: object) -> Response:
+    return Response(msgspec.json.encode(document), media_type="application/json")
+
+
+def _number(request: Request, name: str, default: int) -> int | None:
+    text = request.query_params.get(name, str(default))
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 16 else None
