@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -27,6 +27,7 @@ def load(
     *,
     device: str = "cpu",
     threads: int = 0,
+    hint: Literal["latency", "throughput"] = "latency",
     allow_fallback: bool = False,
     allow_failed_parity: bool = False,
     conf: float | None = None,
@@ -43,6 +44,7 @@ def load(
         precision: `fp32`, `fp16`, `bf16` or `int8`; the most exact there is when None.
         device: `cpu`, `cuda`, `cuda:N`, `gpu`, `npu`.
         threads: CPU threads; 0 lets the runtime choose.
+        hint: `throughput` where several frames are run side by side, see `RuntimeOptions`.
         allow_fallback: accept another device or precision than the one asked for.
         allow_failed_parity: open an artefact although its comparison with the checkpoint failed.
         conf, iou, max_det: thresholds instead of those of the model, see `Thresholds`.
@@ -63,6 +65,7 @@ def load(
         device=device,
         precision=precision or "",
         threads=threads,
+        hint=hint,
         allow_fallback=allow_fallback,
         cache_dir=_cache_dir(),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ghost_deploy.bench.plan import Config
+from ghost_deploy.bench.plan import Config, label_of
 from ghost_deploy.bench.power import Interval, Sampler, power_figures
 from ghost_deploy.bench.result import BenchRow, Figures
 from ghost_deploy.bench.snapshot import Snapshot
@@ -72,7 +72,7 @@ def warnings_of(rows: Sequence[BenchRow], snapshot: Snapshot) -> Iterator[str]:
         )
     for row in rows:
         if row.status != "measured":
-            name = f"{row.subject} {row.artifact} on {row.config.runtime}"
+            name = label_of(row.subject, row.artifact, row.config)
             yield f"{name} was not measured ({row.status}): {row.reason}"
 
 

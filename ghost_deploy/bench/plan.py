@@ -16,7 +16,15 @@ from ghost_deploy.errors import UsageError
 from ghost_deploy.runtimes import RUNTIMES, Row, RuntimeOptions, runtime_row
 from ghost_deploy.spec import ModelSpec
 
-__all__ = ["Candidate", "Config", "Subject", "Wishes", "candidates", "open_subjects"]
+__all__ = [
+    "Candidate",
+    "Config",
+    "Subject",
+    "Wishes",
+    "candidates",
+    "label_of",
+    "open_subjects",
+]
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -120,6 +128,11 @@ class Wishes:
         """The runtimes."""
         names = RUNTIMES if self.runtimes is None else dict.fromkeys(self.runtimes)
         return [runtime_row(name) for name in names]
+
+
+def label_of(subject: str, artifact: str, config: Config) -> str:
+    """A line's name of a candidate, e.g. `best onnx-fp32 on ort`; a bare file is named once."""
+    return f"{' '.join(dict.fromkeys((subject, artifact)))} on {config.runtime}"
 
 
 def open_subjects(models: Sequence[str | os.PathLike[str] | Bundle]) -> list[Subject]:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from ghost_deploy.bench.compare import compared
 from ghost_deploy.bench.figures import figures_of, warnings_of
-from ghost_deploy.bench.plan import Candidate, Subject, Wishes, candidates, open_subjects
+from ghost_deploy.bench.plan import Candidate, Subject, Wishes, candidates, label_of, open_subjects
 from ghost_deploy.bench.power import Interval, Sampler, sampling
 from ghost_deploy.bench.remote import Measurer, Remote
 from ghost_deploy.bench.result import BenchReport, BenchRow, ImagesUsed, Obtained, Settings
@@ -127,8 +127,9 @@ def run_bench(
     snapshot = take_snapshot()
     with ExitStack() as stack:
         for seat in seats:
-            tell(f"loading {_label(seat.candidate)}", 0, 0)
-            _open(seat, _task(seat.candidate, images, wishes, size_hw), stack, open_measurer)
+            each = seat.candidate
+            tell(f"loading {label_of(each.subject, each.artifact, each.config)}", 0, 0)
+            _open(seat, _task(each, images, wishes, size_hw), stack, open_measurer)
         if seats[0].error and not any(seat.phases for seat in seats):
             raise seats[0].error
         sampler = stack.enter_context(sampling())
@@ -226,10 +227,6 @@ def _row(seat: _Seat, sampler: Sampler | None) -> BenchRow:
         obtained=obtained,
         figures=figures,
     )
-
-
-def _label(candidate: Candidate) -> str:
-    return f"{candidate.subject} {candidate.artifact} on {candidate.config.runtime}"
 
 
 def _silent(what: str, done: int, total: int) -> None:

@@ -7,6 +7,7 @@ few kilobytes of lists of the same list would otherwise unfold to more than any 
 from __future__ import annotations
 
 import math
+import re
 import struct
 from typing import Any
 
@@ -18,6 +19,7 @@ from ghost_deploy.models.tree import Attribute
 
 __all__ = ["NotPlainError", "PlainReader", "base_name"]
 
+_DTYPE = re.compile(r"(b?float|u?int|complex|q?u?int|bits)\d+\w*|bool|half|double|long|short")
 _LISTS = ("builtins.set", "builtins.frozenset", "collections.deque", "torch.Size")
 _NUMPY_FORMS = {
     **{f"f{size}": form for size, form in ((2, "<e"), (4, "<f"), (8, "<d"))},
@@ -96,8 +98,8 @@ def _scalar(value: Any) -> Attribute:
         return base_name(value)
     if isinstance(value, float):
         return _finite(value)
-    if isinstance(value, GlobalRef) and value.module == "torch":
-        return value.path  # a dtype
+    if isinstance(value, GlobalRef) and value.module == "torch" and _DTYPE.fullmatch(value.name):
+        return value.path
     raise NotPlainError(describe(value))
 
 

@@ -1,4 +1,4 @@
-"""`ghost-deploy infer`: detect objects in images."""
+"""`ghost-deploy infer`: detect objects in images, videos and live streams."""
 
 from __future__ import annotations
 
@@ -7,26 +7,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ghost_deploy.cli.console import Console
-from ghost_deploy.cli.options import (
-    add_run_options,
-    fraction,
-    positive,
-    refuse_not_yet,
-)
+from ghost_deploy.cli.live_options import add_live_options, refuse_live_options
+from ghost_deploy.cli.model import load_detector, make_wanted, say_what_runs
+from ghost_deploy.cli.options import add_run_options, conf_limit, fraction, positive
 from ghost_deploy.cli.summary import Summary
 from ghost_deploy.errors import ImageError
 
 if TYPE_CHECKING:
     from ghost_deploy.detections import Detections
-    from ghost_deploy.detector import Detector
     from ghost_deploy.frame import Frame
     from ghost_deploy.stream.sinks import JsonlWriter, PictureWriter
 
 __all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "run"]
 
 DESCRIPTION = """\
-Detect objects in images with a bundle. Without -o, --jsonl or --show it prints a summary only.
-An image that cannot be read is named and left out; the others are done, and the exit code is 2.
+Detect objects with a bundle, in images, videos and live streams. Without -o, --jsonl or --show it
+prints a summary only. An image that cannot be read is named and left out; the others are done, and
+the exit code is 2.
+
+SOURCE is an image, a folder, a glob, a video, a camera (0, /dev/video0, csi://0), rtsp://, http://
+(MJPEG), a GStreamer pipeline that ends in appsink, - (MJPEG on standard input), or @list.txt with a
+source a line. Of a live source the newest frame is taken and the ones between are dropped and
+counted; a video is done frame by frame. A lost source is opened again, and stops no other.
 """
 EXAMPLES = """\
 examples:
@@ -34,6 +36,12 @@ examples:
   ghost-deploy infer out/best photos -o annotated --jsonl detections.jsonl
   ghost-deploy infer out/best 'photos/*.png' --runtime ort --precision fp16 --conf 0.4
   ghost-deploy infer out/best photos --jsonl - | jq '.detections | length'
+  ghost-deploy infer out/best drive.mp4 -o annotated --classes person,car
+  ghost-deploy infer out/best rtsp://camera/stream 0 --jsonl out.jsonl --serve 127.0.0.1:8080
+  ghost-deploy infer out/best @cameras.txt --fps 5 --skip-still --max-age 500 --mqtt mqtt://broker
+
+A live run ends when all its sources are over (0, or 2 if one failed), or on SIGINT (130) or SIGTERM
+(143): frames under way are finished, and every file is closed.
 
 compiled models are kept in $XDG_CACHE_HOME/ghost-deploy (~/.cache/ghost-deploy), which may be
 deleted at any time.
@@ -46,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "bundle", metavar="BUNDLE", help="folder that `export` wrote, or a checkpoint"
     )
     parser.add_argument(
-        "sources", nargs="+", metavar="SOURCE", help="image, folder or glob; live video: not yet"
+        "sources", nargs="+", metavar="SOURCE", help="image, folder, glob, video, camera or address"
     )
     parser.add_argument(
         "--runtime",
@@ -58,14 +66,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision", metavar="P", help="fp32, fp16, bf16 or int8 (default: the most exact there)"
     )
-    parser.add_argument("-o", "--out", metavar="DIR", help="write annotated pictures there")
     parser.add_argument(
-        "--jsonl", metavar="FILE", help="write one JSON line an image; - is standard output"
+        "-o",
+        "--out",
+        metavar="DIR",
+        help="write annotated pictures there, or videos of live sources",
+    )
+    parser.add_argument(
+        "--jsonl", metavar="FILE", help="write one JSON line a frame; - is standard output"
     )
     parser.add_argument("--show", action="store_true", help="show each picture until a key press")
-    parser.add_argument("--serve", metavar="ADDR", help="serve a web view at ADDR (not yet)")
     limits = parser.add_argument_group("thresholds (defaults: those of the bundle)")
-    limits.add_argument("--conf", type=fraction, metavar="C", help="least score, 0 to 1")
+    limits.add_argument(
+        "--conf",
+        type=conf_limit,
+        action="append",
+        metavar="[CLASS=]C",
+        help="least score, 0 to 1, of all classes or of one; may be repeated",
+    )
+    limits.add_argument("--classes", metavar="A,B", help="classes to keep, by name or number")
     limits.add_argument("--iou", type=fraction, metavar="I", help="most overlap of a class, 0 to 1")
     limits.add_argument("--max-det", type=positive, metavar="N", help="most detections an image")
     parser.add_argument(
@@ -73,24 +92,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="run an artefact even if it failed its comparison with the checkpoint",
     )
+    add_live_options(parser)
     add_run_options(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Detect, write and summarise."""
-    refuse_not_yet(args, {"--serve": "Write pictures with -o DIR, or lines with --jsonl FILE"})
+    from ghost_deploy.stream.uri import parse_sources
+
+    sources = parse_sources(args.sources)
+    if all(source.kind == "images" for source in sources):
+        refuse_live_options(args)
+        return _run_images(args, [source.target for source in sources], console)
+    from ghost_deploy.cli.live import run_live
+
+    return run_live(args, sources, console)
+
+
+def _run_images(args: argparse.Namespace, sources: list[str], console: Console) -> int:
     from ghost_deploy.stream.sources import find_images, read_frames
 
-    paths = find_images(args.sources)
+    paths = find_images(sources)
     unreadable: list[ImageError] = []
     summary = Summary()
     # Lines that go to a terminal would be torn apart by a bar.
     steps = 0 if args.jsonl == "-" and console.out.isatty() else len(paths)
-    with _load(args) as detector:
-        _say_what_runs(detector, console)
+    with load_detector(args) as loaded:
+        detector, wanted = make_wanted(args, loaded)
+        say_what_runs(detector, console)
         with _Outputs(args, console) as outputs, console.progress("detecting", steps) as progress:
             for frame in read_frames(paths, lambda _, error: unreadable.append(error)):
-                found = detector(frame)
+                found = wanted(detector(frame))
                 summary.add(frame, found)
                 progress.reach(frame.index + 1)
                 if not outputs.write(frame, found):
@@ -153,31 +185,3 @@ class _Outputs:
     def __exit__(self, *_: object) -> None:
         if self._lines:
             self._lines.close()
-
-
-def _load(args: argparse.Namespace) -> Detector:
-    from ghost_deploy import api
-
-    return api.load(
-        args.bundle,
-        args.runtime,
-        args.precision,
-        device=args.device,
-        threads=args.threads,
-        allow_fallback=args.allow_fallback,
-        allow_failed_parity=args.allow_failed_parity,
-        conf=args.conf,
-        iou=args.iou,
-        max_det=args.max_det,
-    )
-
-
-def _say_what_runs(detector: Detector, console: Console) -> None:
-    info = detector.runtime.info
-    threads = f", {info.threads} threads" if info.threads else ""
-    precision = f"in {info.precision} " if info.precision else ""
-    console.note(
-        f"{detector.spec.name} {precision}on {info.runtime} {info.version}, {info.device}{threads}"
-    )
-    for note in info.notes:
-        console.note(f"note: {note}")

@@ -9,6 +9,7 @@ from ghost_deploy.errors import NotYetError, UsageError
 __all__ = [
     "add_json",
     "add_run_options",
+    "conf_limit",
     "fraction",
     "image_size",
     "natural",
@@ -72,6 +73,12 @@ def fraction(text: str) -> float:
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
     return value
+
+
+def conf_limit(text: str) -> tuple[str | None, float]:
+    """`0.4`, or `CLASS=0.4`: the class, None for all, and its limit from 0 to 1."""
+    name, equals, value = text.rpartition("=")
+    return (name if equals else None), fraction(value)
 
 
 def image_size(sides: list[int] | None) -> int | tuple[int, int] | None:

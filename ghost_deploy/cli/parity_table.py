@@ -49,6 +49,8 @@ def _print_reasons(row: ParityRow, console: Console) -> None:
     name = f"{row.artifact} on {row.runtime} in {row.precision}"
     for reason in row.reasons:
         console.result(f"{name} {row.status}: {reason}")
+    if row.coarse:
+        console.result(f"{name} {row.status}: {row.coarse}")
     if row.attribution:
         console.result(f"  where it comes from: {row.attribution.stage}")
         console.result(f"  {row.attribution.sentence} ({row.attribution.image})")

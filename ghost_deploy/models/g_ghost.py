@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ghost_deploy.models.block import Block, expect_each, require
 from ghost_deploy.models.fields import Channels, Count
-from ghost_deploy.models.ghostnet_v1 import conv_bn
+from ghost_deploy.models.ghostnet_v1 import conv_bn, require_pairs
 
 __all__ = ["GGhostStage", "RegNetBottleneck"]
 
@@ -110,8 +110,13 @@ class GGhostStage(Block):
 
     def fit(self) -> None:
         expect_each(self.layers, RegNetBottleneck)
-        expect_each(self.merge, nn.AdaptiveAvgPool2d, nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.SiLU)
-        expect_each(self.cheap, nn.Conv2d, nn.BatchNorm2d)
+        require(len(require_pairs(list(self.cheap), "cheap")) == 1, "cheap must be one pair")
+        parts = list(self.merge)
+        kinds = [type(part).__name__ for part in parts]
+        shaped = len(parts) == 6 and isinstance(parts[3], nn.ReLU | nn.SiLU)
+        pooled = isinstance(parts[0], nn.AdaptiveAvgPool2d) and parts[0].output_size in (1, (1, 1))
+        require(shaped and pooled, f"merge must be a mean, a pair, ReLU and a pair, got {kinds}")
+        require_pairs([*parts[1:3], *parts[4:]], "merge")
         planes = self.base.conv3.out_channels
         require(self.raw_planes < planes, f"raw_planes must be below {planes}")
 

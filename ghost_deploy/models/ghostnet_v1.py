@@ -8,6 +8,7 @@ the same names: ReLU, a cheap operation of 3x3, any ratio, and widths cut to wha
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, Any, TypeAlias
 
 import torch
@@ -234,6 +235,26 @@ def require_conv_bn(part: nn.Sequential, name: str) -> nn.Conv2d:
         require(len(members[-1]) == 0, f"{name} must end in an activation or an empty Sequential")
     assert isinstance(conv, nn.Conv2d)
     return conv
+
+
+def require_pairs(parts: Sequence[nn.Module], name: str) -> list[nn.Conv2d]:
+    """The convolutions of parts that are pairs of Conv2d and BatchNorm2d, and nothing else.
+
+    The place of a batch norm that was folded is taken by an identity.
+
+    Raises:
+        MisfitError: there are other parts.
+    """
+    kinds = [type(part).__name__ for part in parts]
+    convs = [conv for conv in parts[::2] if isinstance(conv, nn.Conv2d)]
+    norms = parts[1::2]
+    fits = len(convs) == len(norms) == len(parts) / 2 and all(
+        isinstance(norm, nn.BatchNorm2d)
+        or (isinstance(norm, nn.Identity) and conv.bias is not None)
+        for conv, norm in zip(convs, norms, strict=True)
+    )
+    require(fits, f"{name} must be pairs of Conv2d, BatchNorm2d, got {kinds}")
+    return convs
 
 
 def require_ghost(primary: nn.Conv2d, cheap: nn.Conv2d, oup: int) -> None:

@@ -16,7 +16,7 @@ from ghost_deploy.models.block import Block, require
 from ghost_deploy.models.conv import Conv, DWConv
 from ghost_deploy.models.fields import one_of
 from ghost_deploy.models.ghost import GhostConv
-from ghost_deploy.models.ghostnet_v1 import GhostBottleneckV1, GhostModule
+from ghost_deploy.models.ghostnet_v1 import GhostBottleneckV1, GhostModule, require_pairs
 
 __all__ = ["GhostBottleneckV2", "GhostConvBottleneckV2", "GhostConvV2", "GhostModuleV2"]
 
@@ -164,12 +164,9 @@ def require_dfc(branch: nn.Sequential | None, wanted: bool, width: int) -> None:
     require((branch is not None) == wanted, "short_conv goes with the mode attn")
     if branch is None:
         return
-    kinds = [type(part).__name__ for part in branch]
-    pairs = ["Conv2d", "BatchNorm2d"] * 3
-    require(kinds == pairs, f"short_conv must be three pairs of Conv2d, BatchNorm2d, got {kinds}")
-    last = branch[4]
-    fits = isinstance(last, nn.Conv2d) and last.out_channels == width
-    require(fits, f"short_conv must give {width} channels")
+    convs = require_pairs(list(branch), "short_conv")
+    require(len(convs) == 3, f"short_conv must have three convolutions, got {len(convs)}")
+    require(convs[-1].out_channels == width, f"short_conv must give {width} channels")
 
 
 def attend(y: Tensor, x: Tensor, branch: nn.Sequential, gate: nn.Module) -> Tensor:

@@ -25,6 +25,7 @@ from ghost_deploy.models.ghostnet_v1 import (
     require_conv_bn,
     require_depthwise,
     require_ghost,
+    require_pairs,
 )
 from ghost_deploy.models.ghostnet_v2 import FIRST_WITH_ATTENTION, attend, dfc, require_dfc
 from ghost_deploy.models.rep import require_parallel
@@ -277,14 +278,10 @@ def require_branches(
 
 
 def _conv_of(branch: nn.Module) -> nn.Conv2d:
-    parts = list(branch.children())
-    kinds = [type(part).__name__ for part in parts]
-    fits = len(parts) == 2 and isinstance(parts[1], nn.BatchNorm2d | nn.Identity)
-    require(fits and kinds[0] == "Conv2d", f"a branch must be Conv2d, BatchNorm2d, got {kinds}")
-    conv = parts[0]
-    assert isinstance(conv, nn.Conv2d)
-    require(conv.padding_mode == "zeros", "a branch must pad with zeros")
-    return conv
+    convs = require_pairs(list(branch.children()), "a branch")
+    require(len(convs) == 1, "a branch must be one pair of Conv2d, BatchNorm2d")
+    require(convs[0].padding_mode == "zeros", "a branch must pad with zeros")
+    return convs[0]
 
 
 def merge(

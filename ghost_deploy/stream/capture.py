@@ -27,6 +27,8 @@ _HEALTHY_S = 5.0
 class Capture:
     """A thread that reads one source and puts its frames into the source's mailbox.
 
+    `error` is set when it ended by a mistake; `rate`, once a video is open, to its frames a second.
+
     A call into a library that does not come back cannot be ended from outside. `watch` sees it,
     leaves its thread behind and starts another; the frame of a thread left behind is ignored.
 
@@ -51,6 +53,7 @@ class Capture:
         self.source = source
         self.book = book
         self.error: Exception | None = None
+        self.rate: float | None = None
         self._number = number
         self._opener = opener
         self._mailboxes = mailboxes
@@ -134,6 +137,7 @@ class Capture:
         """Open the source and take frames in until it ends, or until somebody else reads it."""
         self._enter_library(generation, self._policy.open_timeout_s)
         reader = self._opener()
+        self.rate = reader.rate
         try:
             while self._is_current(generation):
                 self._enter_library(generation, self._policy.read_timeout_s)

@@ -29,6 +29,8 @@ _CHUNK = 1 << 16
 class _MjpegReader(ABC):
     """Pictures of a byte stream. A picture is decoded only when its turn comes."""
 
+    rate: float | None = None
+
     def __init__(self, label: str, timeout_s: float) -> None:
         self._label = label
         self._timeout = timeout_s

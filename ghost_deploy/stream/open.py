@@ -40,6 +40,8 @@ def open_reader(source: Source, policy: LivePolicy) -> Reader:
 class ImagesReader:
     """Image files, one after another; one that cannot be read is a broken frame."""
 
+    rate: float | None = None
+
     def __init__(self, paths: list[Path]) -> None:
         self._paths: Iterator[Path] = iter(paths)
         self._path = Path()

@@ -25,6 +25,9 @@ from ghost_deploy.stream.uri import Source
 __all__ = ["CvReader", "open_camera", "open_pipeline", "open_rtsp", "open_video"]
 
 _FFMPEG_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+# FFmpeg looks at a stream for that many microseconds before it gives the first frame. By default
+# that took 1.4 s of a camera with 20 frames a second; half a second is enough for H.264 and H.265.
+_RTSP_OPTIONS = "rtsp_transport;tcp|analyzeduration;500000"
 _FFMPEG_LOG = "OPENCV_FFMPEG_LOGLEVEL"
 _CSI = (
     "nvarguscamerasrc sensor-id={} ! video/x-raw(memory:NVMM),width=1920,height=1080,"
@@ -56,7 +59,15 @@ def open_rtsp(source: Source, policy: LivePolicy) -> CvReader:
         *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(policy.open_timeout_s * 1000)),
         *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(policy.read_timeout_s * 1000)),
     ]
-    return CvReader(source, cv2.CAP_FFMPEG, source.target, options)
+    with _vendor_setup:
+        os.environ.setdefault(_FFMPEG_OPTIONS, _RTSP_OPTIONS)
+    reader = CvReader(source, cv2.CAP_FFMPEG, source.target, options)
+    try:
+        reader.skip_backlog(policy.read_timeout_s)
+    except BaseException:
+        reader.close()
+        raise
+    return reader
 
 
 def open_camera(source: Source) -> CvReader:
@@ -110,13 +121,41 @@ class CvReader:
         if not self._capture.isOpened():
             self._capture.release()
             raise lost(source.label, _why_not_opened(source), _HINTS.get(source.kind, "Check it"))
+        rate = self._capture.get(cv2.CAP_PROP_FPS)
+        self.rate = None if source.is_live or rate <= 0 else float(rate)
 
     def grab(self) -> int | None:
-        if self._capture.grab():
-            return time.monotonic_ns()
-        if self._source.is_live:
+        return self._grab_or_raise() if self._source.is_live else self._grab()
+
+    def _grab(self) -> int | None:
+        return time.monotonic_ns() if self._capture.grab() else None
+
+    def _grab_or_raise(self) -> int:
+        t_ns = self._grab()
+        if t_ns is None:
             raise lost(self._source.label, "no more frames came")
-        return None
+        return t_ns
+
+    def skip_backlog(self, timeout_s: float) -> None:
+        """Pass over the frames that came while the source was opened: they are old by now.
+
+        They come faster than they were made, by their own time stamps; the first that does not
+        is the newest. A stream without usable time stamps is left as it is.
+
+        Raises:
+            InputError: the source is lost.
+        """
+        end = time.monotonic() + timeout_s
+        before: tuple[float, float] | None = None
+        while time.monotonic() < end:
+            arrival_s = self._grab_or_raise() / 1e9
+            stamp_s = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3
+            # OpenCV gives 0 for the first two frames of a stream.
+            if before is not None and before[1] > 0:
+                step = stamp_s - before[1]
+                if step <= 0 or arrival_s - before[0] >= step / 2:
+                    return
+            before = arrival_s, stamp_s
 
     def load(self) -> Loader:
         done, image = self._capture.retrieve()
@@ -189,6 +228,5 @@ def _quiet_vendors() -> None:
     OpenCV and FFmpeg print addresses with their passwords, so both are told to be silent.
     """
     with _vendor_setup:
-        os.environ.setdefault(_FFMPEG_OPTIONS, "rtsp_transport;tcp")
         os.environ.setdefault(_FFMPEG_LOG, "-8")  # AV_LOG_QUIET
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)

@@ -91,6 +91,10 @@ class Pipeline:
         """The statistics, also after the run."""
         return self._stats
 
+    def rate_of(self, source: str) -> float | None:
+        """Frames a second at which the source of that id plays if it is a video, else None."""
+        return self._captures[int(source)].rate
+
     def stop(self) -> None:
         """End the run soon: frames under way are finished. From any thread or signal handler."""
         self._stop.set()

@@ -19,6 +19,9 @@ Loader = Callable[[], NDArray[np.uint8]]
 class Reader(Protocol):
     """An open source. One thread uses it."""
 
+    rate: float | None
+    """Frames a second at which a video plays; None where frames come in their own time."""
+
     def grab(self) -> int | None:
         """Wait for the next frame: monotonic nanoseconds at its arrival, or None at the end.
 

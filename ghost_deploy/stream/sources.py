@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from ghost_deploy.errors import ImageError, NotYetError
+from ghost_deploy.errors import ImageError
 from ghost_deploy.frame import Frame
 from ghost_deploy.processing.images import list_images, read_image
 
 __all__ = ["find_images", "read_frames"]
-
-_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_VIDEO_SUFFIXES = frozenset(
-    {".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"}
-)
 
 
 def find_images(sources: Sequence[str]) -> list[Path]:
@@ -26,12 +20,10 @@ def find_images(sources: Sequence[str]) -> list[Path]:
         In the order of the sources; a file that two of them name comes once.
 
     Raises:
-        NotYetError: a source is live or a video.
         ImageError: a source names no image.
     """
     found: dict[Path, Path] = {}
     for source in sources:
-        _refuse_live(source)
         for path in list_images(source):
             found.setdefault(path.absolute(), path)
     return list(found.values())
@@ -52,22 +44,3 @@ def read_frames(
             on_error(path, error)
             continue
         yield Frame(image, index=index, t_capture_ns=time.monotonic_ns(), source=str(path))
-
-
-def _refuse_live(source: str) -> None:
-    if Path(source).exists():
-        is_video = Path(source).suffix.lower() in _VIDEO_SUFFIXES
-        kind = "a video file" if is_video else ""
-    elif source == "-":
-        kind = "standard input"
-    elif source.isdecimal() or source.startswith("/dev/video"):
-        kind = "a camera"
-    elif scheme := _URI.match(source):
-        kind = f"a {scheme[0]} address"
-    else:
-        kind = ""
-    if kind:
-        # An address may hold a password: only its scheme is repeated.
-        raise NotYetError(
-            f"{kind} cannot be a source yet", fix="Give image files, a folder or a glob pattern"
-        )

@@ -14,7 +14,7 @@ import msgspec
 from ghost_deploy.errors import UsageError
 from ghost_deploy.validate.figures import DetectionFigures, TensorFigures
 
-__all__ = ["GATES", "Gate", "failures", "gate_for"]
+__all__ = ["GATES", "Gate", "failures", "gate_for", "raw_failures"]
 
 
 class Gate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -100,11 +100,17 @@ def gate_for(precision: str) -> Gate:
 
 def failures(gate: Gate, tensor: TensorFigures, found: DetectionFigures) -> tuple[str, ...]:
     """One sentence for each bar that the figures miss; none means that the gate is passed."""
-    unusable = tuple(_unusable(tensor))
-    if unusable or gate.judged_by != "parity":
-        return unusable
+    raw = raw_failures(gate, tensor)
+    if gate.judged_by != "parity" or tuple(_unusable(tensor)):
+        return raw
     detection_level = _found(gate, found) if found.total else _quiet(gate, tensor)
-    return (*_raw(gate, tensor), *detection_level)
+    return (*raw, *detection_level)
+
+
+def raw_failures(gate: Gate, tensor: TensorFigures) -> tuple[str, ...]:
+    """The same for the raw outputs alone; outputs that cannot be used fail under any gate."""
+    unusable = tuple(_unusable(tensor))
+    return unusable if unusable or gate.judged_by != "parity" else tuple(_raw(gate, tensor))
 
 
 def _unusable(tensor: TensorFigures) -> Iterator[str]:

@@ -23,9 +23,10 @@ from ghost_deploy.detector import Detector
 from ghost_deploy.runtimes import RUNTIMES, RuntimeOptions
 from ghost_deploy.spec import InputSpec, ModelSpec
 from ghost_deploy.validate.candidates import candidates
+from ghost_deploy.validate.exact import SecondLook
 from ghost_deploy.validate.gate import gate_for
 from ghost_deploy.validate.pictures import Picture, demo_pictures, file_pictures
-from ghost_deploy.validate.reference import open_reference
+from ghost_deploy.validate.reference import open_exact, open_reference
 from ghost_deploy.validate.result import Evidence, ParityReport, ParityRow
 from ghost_deploy.validate.run import Run
 from ghost_deploy.validate.walk import Truth
@@ -107,7 +108,13 @@ def run_parity(
             for candidate in plan
         ]
         detections = _compare(reference, runs, pictures, bundle.spec, progress or _silent)
-        rows = tuple(run.row(reference, pictures, runs) for run in runs)
+        second = SecondLook(
+            reference,
+            lambda: stack.enter_context(open_exact(loaded, bundle.spec)),
+            pictures,
+            bundle.spec.thresholds.conf,
+        )
+        rows = tuple(run.row(reference, pictures, runs, second) for run in runs)
         rows += tuple(_unopened(bundle)) if runtimes is None else ()
         info = reference.runtime.info
     return ParityReport(

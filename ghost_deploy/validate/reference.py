@@ -13,10 +13,12 @@ from ghost_deploy.spec import HeadSpec, ModelSpec
 from ghost_deploy.validate.walk import lowered
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from ghost_deploy.checkpoints.load import Loaded
     from ghost_deploy.models.graph import DetectionNet
 
-__all__ = ["open_reference"]
+__all__ = ["open_exact", "open_reference"]
 
 
 def open_reference(loaded: Loaded, spec: ModelSpec) -> Detector:
@@ -32,9 +34,31 @@ def open_reference(loaded: Loaded, spec: ModelSpec) -> Detector:
     Raises:
         UsageError: the bundle was made of a branch that the checkpoint lacks.
     """
-    from ghost_deploy.runtimes.eager import EagerRuntime
+    net, head = _branch(loaded, spec)
+    return _open(loaded, spec, net, head)
+
+
+def open_exact(loaded: Loaded, spec: ModelSpec) -> Detector:
+    """As `open_reference`, computed in float64 on a copy; input and output are float32."""
+    import torch
 
     net, head = _branch(loaded, spec)
+
+    class Exact(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = copy.deepcopy(net).double()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            output: torch.Tensor = self.net(x.double())
+            return output.float()
+
+    return _open(loaded, spec, Exact().eval(), head)
+
+
+def _open(loaded: Loaded, spec: ModelSpec, net: nn.Module, head: HeadSpec) -> Detector:
+    from ghost_deploy.runtimes.eager import EagerRuntime
+
     geometry = {
         field: getattr(spec.input, field) for field in ("size_hw", "min_hw", "max_hw", "batch")
     }

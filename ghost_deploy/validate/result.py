@@ -83,6 +83,8 @@ class ParityRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         status: `skipped` is no verdict: this machine cannot run it.
         reasons: why it failed or was skipped; empty when it passed.
         gate: the bars.
+        coarse: why the bars are wider than the precision's and the figures are against float64,
+            where float32 itself is too coarse for the network; empty elsewhere.
         tensor, detections: the figures; None when it did not run.
         attribution: where the difference comes from; None unless a comparison failed.
         device, version, compute, notes: as the runtime reported them.
@@ -94,6 +96,7 @@ class ParityRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     precision: str
     status: Literal["passed", "failed", "skipped"]
     gate: Gate
+    coarse: str = ""
     reasons: tuple[str, ...] = ()
     tensor: TensorFigures | None = None
     detections: DetectionFigures | None = None

@@ -18,6 +18,7 @@ from ghost_deploy.errors import (
 from ghost_deploy.runtimes import RuntimeInfo, RuntimeOptions
 from ghost_deploy.validate.attribute import Suspect, attribute
 from ghost_deploy.validate.candidates import Candidate, open_candidate
+from ghost_deploy.validate.exact import Acquittal, SecondLook
 from ghost_deploy.validate.gate import failures, gate_for
 from ghost_deploy.validate.pictures import Picture
 from ghost_deploy.validate.result import Attribution, ParityRow
@@ -87,7 +88,11 @@ class Run:
         self._tally.add(name, result.tensor, result.detections, result.input_max)
 
     def row(
-        self, reference: Detector, pictures: Sequence[Picture], others: Sequence[Run]
+        self,
+        reference: Detector,
+        pictures: Sequence[Picture],
+        others: Sequence[Run],
+        second: SecondLook,
     ) -> ParityRow:
         """Judge what was compared; look for the cause if a gate failed.
 
@@ -95,6 +100,7 @@ class Run:
             reference: the eager module's detector.
             pictures: those that were compared, to look at the worst one again.
             others: where a run of the same format and runtime in fp32 may be found.
+            second: for an fp32 run that missed its gate.
         """
         if self._skipped:
             return self._make_row("skipped", (self._skipped,))
@@ -102,8 +108,22 @@ class Run:
             return self._make_row("failed", (self._broken,))
         tensor, found = self._tally.tensor(), self._tally.detections()
         reasons = failures(self._gate, tensor, found)
+        if reasons and (acquittal := self._acquit(second)):
+            return self._make_row("passed", (), acquittal=acquittal)
         blame = self._attribute(reference, pictures, others) if reasons else None
         return self._make_row("failed" if reasons else "passed", reasons, blame)
+
+    def _acquit(self, second: SecondLook) -> Acquittal | None:
+        """The second look, where float32 may be to blame instead of the artefact."""
+        worst = self._tally.detections().worst
+        if self._gate.precision != "fp32" or not self._tally.tensor().compared:
+            return None
+        if worst is None or self._detector is None:
+            return None
+        try:
+            return second.at(self._detector, self._gate, worst.name)
+        except _BROKEN:
+            return None
 
     def _attribute(
         self, reference: Detector, pictures: Sequence[Picture], others: Sequence[Run]
@@ -147,22 +167,27 @@ class Run:
         status: Literal["passed", "failed", "skipped"],
         reasons: tuple[str, ...],
         blame: Attribution | None = None,
+        acquittal: Acquittal | None = None,
     ) -> ParityRow:
         artifact, info = self._candidate.artifact, self._info
         ran = info is not None and not self._broken
         notes = info.notes if info else ()
+        tensor, found = self._tally.tensor(), self._tally.detections()
         if self._gate.judged_by != "parity":
             notes = (*notes, _NO_BARS)
+        if acquittal is not None:
+            tensor, found = acquittal.tensor, acquittal.detections
         return ParityRow(
             artifact=artifact.id,
             sha256=artifact.files.get(artifact.path, ""),
             runtime=self._candidate.runtime,
             precision=self._candidate.precision,
             status=status,
-            gate=self._gate,
+            gate=acquittal.gate if acquittal else self._gate,
+            coarse=acquittal.note if acquittal else "",
             reasons=reasons,
-            tensor=self._tally.tensor() if ran else None,
-            detections=self._tally.detections() if ran else None,
+            tensor=tensor if ran else None,
+            detections=found if ran else None,
             attribution=blame,
             device=info.device if info else "",
             version=info.version if info else "",

@@ -12,7 +12,10 @@ from torch import nn
 
 from ghost_deploy.models.graph import DetectionNet
 
-SIZE_HW = (192, 256)
+SIZE_HW = (128, 192)
+
+# Standard deviations of the logits, and the mean of the class logits.
+BOX_SPREAD, CLASS_SPREAD, CLASS_BIAS = 1.5, 1.0, -3.5
 
 
 def condition(net: DetectionNet, seed: int = 0) -> DetectionNet:
@@ -26,29 +29,32 @@ def condition(net: DetectionNet, seed: int = 0) -> DetectionNet:
     for norm in norms:
         norm.weight.data.uniform_(0.8, 1.2, generator=random)
         norm.bias.data.uniform_(-0.2, 0.2, generator=random)
-        # Without a momentum, the statistics are the plain mean over the images that follow.
+        # Without a momentum, the statistics are those of the images that follow.
         norm.momentum = None
         norm.reset_running_stats()
     net.train()
     with torch.no_grad():
-        for _ in range(2):
-            images = torch.rand((2, 3, *SIZE_HW), generator=random)
-            features = net.features(images)
-            for branch in net.branches:
-                net.head.raw(features, branch)
+        features = net.features(torch.rand((2, 3, *SIZE_HW), generator=random))
+        for branch in net.branches:
+            net.head.raw(features, branch)
     for norm in norms:
         norm.momentum = 0.03
-    _condition_head(net, random)
-    return net.eval().requires_grad_(False)
+    net.eval().requires_grad_(False)
+    _condition_head(net, torch.rand((2, 3, *SIZE_HW), generator=random))
+    return net
 
 
-def _condition_head(net: DetectionNet, random: torch.Generator) -> None:
-    """Sharper box distributions, and class scores around 0.05 with some far above."""
+def _condition_head(net: DetectionNet, images: torch.Tensor) -> None:
+    """Logits that spread as those of a trained head do; a few anchors score above 0.05."""
+    features = net.features(images)
     head = net.head
-    for levels in (head.cv2, head.one2one_cv2):
-        for level in levels or ():
-            level[-1].weight.data.mul_(2)
-    for levels in (head.cv3, head.one2one_cv3):
-        for level in levels or ():
-            level[-1].weight.data.mul_(2)
-            level[-1].bias.data.uniform_(-4, -2, generator=random)
+    for levels, spread, bias in (
+        (head.cv2, BOX_SPREAD, 0.0),
+        (head.one2one_cv2, BOX_SPREAD, 0.0),
+        (head.cv3, CLASS_SPREAD, CLASS_BIAS),
+        (head.one2one_cv3, CLASS_SPREAD, CLASS_BIAS),
+    ):
+        for level, x in zip(levels or (), features, strict=False):
+            level[-1].bias.data.zero_()
+            level[-1].weight.data.mul_(spread / level(x).std())
+            level[-1].bias.data.fill_(bias)

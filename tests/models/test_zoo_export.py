@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ CLASSES = 3
 # repeated by a factor that is no whole number.
 SIZES = ((128, 128), (96, 160))
 GHOSTS = tuple(name for name in zoo_names() if "-" in name)
-FAST = tuple(name for name in GHOSTS if name.partition("-")[0].endswith("n"))
+FAST = tuple(name for name in GHOSTS if re.fullmatch(r"yolov?\d+n-(?!.*-p\d)[\w-]+", name))
 SLOW = tuple(name for name in zoo_names() if name not in FAST)
 
 

@@ -6,6 +6,8 @@ that was invented, mixed or damaged does not read.
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,9 +39,11 @@ def read(picture: NDArray[np.uint8]) -> int | None:
     band = picture[height // 32 : height // 8 - height // 32].mean(axis=(0, 2))
     edges = np.linspace(0, width, CELLS + 1)
     levels = []
-    for left, right in zip(edges[:-1], edges[1:], strict=True):
+    for left, right in itertools.pairwise(edges):
         inset = (right - left) / 4
-        levels.append(band[round(left + inset) : max(round(right - inset), round(left + inset) + 1)])
+        levels.append(
+            band[round(left + inset) : max(round(right - inset), round(left + inset) + 1)]
+        )
     means = np.array([level.mean() for level in levels])
     if ((means > 85) & (means < 170)).any():
         return None

@@ -33,8 +33,7 @@ def picture(number):
     bits = f"1{number % 65536:016b}{check:08b}0"
     edges = [round(WIDTH * i / len(bits)) for i in range(len(bits) + 1)]
     band = b"".join(
-        (b"\xff" if bit == "1" else b"\0") * (edges[i + 1] - edges[i])
-        for i, bit in enumerate(bits)
+        (b"\xff" if bit == "1" else b"\0") * (edges[i + 1] - edges[i]) for i, bit in enumerate(bits)
     )
     ramp = bytes((x + number) % 200 + 28 for x in range(WIDTH))
     rows = HEIGHT // 8

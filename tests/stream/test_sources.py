@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ghost_deploy.errors import ImageError, NotYetError
+from ghost_deploy.errors import ImageError
 from ghost_deploy.stream.sources import find_images, read_frames
 
 
@@ -23,30 +23,6 @@ def test_nothing_is_an_error(tmp_path: Path) -> None:
     for source in (tmp_path, tmp_path / "absent.png", tmp_path / "*.png"):
         with pytest.raises(ImageError, match="no image"):
             find_images([str(source)])
-
-
-@pytest.mark.parametrize(
-    ("source", "kind"),
-    [
-        ("rtsp://user:secret@host/stream", "rtsp:// address"),
-        ("http://host/video", "http:// address"),
-        ("csi://0", "csi:// address"),
-        ("0", "camera"),
-        ("/dev/video7", "camera"),
-        ("-", "standard input"),
-    ],
-)
-def test_live_sources_are_not_there_yet(source: str, kind: str) -> None:
-    with pytest.raises(NotYetError, match=kind) as caught:
-        find_images([source])
-    assert "secret" not in str(caught.value)
-
-
-def test_a_video_file_is_not_there_yet(tmp_path: Path) -> None:
-    video = tmp_path / "Clip.MP4"
-    video.write_bytes(b"x")
-    with pytest.raises(NotYetError, match="video file"):
-        find_images([str(video)])
 
 
 def test_an_image_whose_name_is_a_number_is_an_image(

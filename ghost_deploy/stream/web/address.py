@@ -30,7 +30,7 @@ class Address:
         Raises:
             UsageError: none of these.
         """
-        host, colon, port = text.strip().rpartition(":")
+        host, _, port = text.strip().rpartition(":")
         bracketed = host.startswith("[") and host.endswith("]")
         host = host[1:-1] if bracketed else host
         ok = port.isascii() and port.isdecimal() and int(port) <= _LARGEST_PORT

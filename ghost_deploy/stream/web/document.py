@@ -26,6 +26,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
         device: the device obtained.
         precision: the precision of the run.
         size_hw: (height, width) of the model's input.
+        class_names: names by class id.
     """
 
     name: str
@@ -34,6 +35,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     device: str
     precision: str
     size_hw: tuple[int, int]
+    class_names: tuple[str, ...]
 
     @classmethod
     def of(cls, detector: Detector) -> ModelCard:
@@ -46,6 +48,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
             device=info.device,
             precision=info.precision,
             size_hw=detector.spec.input.size_hw,
+            class_names=tuple(detector.spec.class_names),
         )
 
 

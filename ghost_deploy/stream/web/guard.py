@@ -7,11 +7,11 @@ import secrets
 from http.cookies import CookieError, SimpleCookie
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ghost_deploy.stream.web.address import is_expected_host
-from ghost_deploy.stream.web.static import STATIC
+from ghost_deploy.stream.web.static import answer_with
 
 __all__ = ["Guard", "Keys"]
 
@@ -102,10 +102,10 @@ class Guard:
         if not is_expected_host(headers.get("host", ""), self._served):
             return PlainTextResponse("This server does not answer to that name.\n", 421)
         # The way to get in, and what its page looks like, are open.
-        if scope["path"] in {"/login", "/style.css"} or self._keys.admits(headers):
+        if scope["path"] in {"/login", "/style.css", "/icon.svg"} or self._keys.admits(headers):
             return None
         if scope["path"] == "/" and "text/html" in headers.get("accept", ""):
-            return FileResponse(STATIC / "login.html", 401)
+            return answer_with("login.html", 401)
         return PlainTextResponse(
             "A token is needed.\n", 401, headers={"WWW-Authenticate": "Bearer"}
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import NamedTuple
 from urllib.parse import parse_qs
 
@@ -14,7 +14,6 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import (
-    FileResponse,
     PlainTextResponse,
     RedirectResponse,
     Response,
@@ -27,16 +26,11 @@ from ghost_deploy.stream.web.document import Status
 from ghost_deploy.stream.web.guard import Guard, Keys
 from ghost_deploy.stream.web.metrics import CONTENT_TYPE, render_metrics
 from ghost_deploy.stream.web.pictures import SIDES, Pictures, Signal
-from ghost_deploy.stream.web.static import STATIC
+from ghost_deploy.stream.web.static import answer_with
 
 __all__ = ["State", "make_app"]
 
-_FILES = {
-    "/": "index.html",
-    "/app.js": "app.js",
-    "/chart.js": "chart.js",
-    "/style.css": "style.css",
-}
+_FILES = ("app.js", "chart.js", "icon.svg", "style.css")
 _LONGEST_POLL_S = 5.0
 _LEAST_INTERVAL_S = 1 / 15
 _LARGEST_FORM = 4096
@@ -68,7 +62,8 @@ def make_app(state: State, keys: Keys, served: str) -> Starlette:
     routes = _Routes(state, keys)
     return Starlette(
         routes=[
-            *(Route(path, _file(name)) for path, name in _FILES.items()),
+            Route("/", _file("index.html")),
+            *(Route(f"/{name}", _file(name)) for name in _FILES),
             Route("/login", routes.login, methods=["POST"]),
             Route("/api/status", routes.status),
             Route("/api/history", routes.history),
@@ -171,15 +166,16 @@ class _Routes:
                 return PlainTextResponse("Too long.\n", 413)
         tokens = parse_qs(body.decode("ascii", "replace")).get("token", [""])
         if not self._keys.fits(tokens[0].strip()):
-            return FileResponse(STATIC / "login.html", 401)
+            return RedirectResponse("/#wrong", 303)
         response = RedirectResponse("/", 303)
         self._keys.remember(response)
         return response
 
 
-def _file(name: str) -> Callable[[Request], Response]:
-    def answer(_: Request) -> Response:
-        return FileResponse(STATIC / name)
+def _file(name: str) -> Callable[[Request], Awaitable[Response]]:
+    # A coroutine, because Starlette would start a thread for a plain function.
+    async def answer(_: Request) -> Response:
+        return answer_with(name)
 
     return answer
 

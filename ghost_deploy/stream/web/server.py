@@ -111,7 +111,7 @@ class WebView:
                 ws="none",
                 lifespan="off",
                 log_config=None,
-                log_level="critical",
+                log_level="error",
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,

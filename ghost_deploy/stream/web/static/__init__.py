@@ -1,8 +1,22 @@
 """The files of the page."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
-__all__ = ["STATIC"]
+from starlette.responses import Response
 
-STATIC = Path(__file__).parent
-"""Folder of the page's files."""
+__all__ = ["answer_with"]
+
+_TYPES = {
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".css": "text/css",
+    ".svg": "image/svg+xml",
+}
+
+
+def answer_with(name: str, status: int = 200) -> Response:
+    """A response that holds the file of that name in this folder."""
+    path = Path(__file__).parent / name
+    return Response(path.read_bytes(), status, media_type=_TYPES[path.suffix])

@@ -1,0 +1,150 @@
+"""`ghost-deploy infer` on cameras, streams and videos."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from ghost_deploy.cli.console import Console
+from ghost_deploy.cli.live_options import TOKEN_VARIABLE, make_policy
+from ghost_deploy.cli.live_report import LiveReport
+from ghost_deploy.cli.model import load_detector, make_wanted, say_what_runs
+from ghost_deploy.stream.pipeline import Pipeline
+
+if TYPE_CHECKING:
+    from ghost_deploy.detector import Detector
+    from ghost_deploy.stream.result import Sink
+    from ghost_deploy.stream.uri import Source
+
+__all__ = ["run_live"]
+
+
+def run_live(args: argparse.Namespace, sources: Sequence[Source], console: Console) -> int:
+    """Run until all sources are over, or until SIGINT or SIGTERM.
+
+    Returns:
+        0 when every source came to its end, 2 when one failed for good, and 128 + the number of
+        the signal that ended the run: 130 for SIGINT, 143 for SIGTERM.
+    """
+    policy = make_policy(args)
+    is_live = any(source.is_live for source in sources)
+    # Files are in no hurry: runs side by side are worth more than the latency of each.
+    hint = "latency" if is_live else "throughput"
+    with load_detector(args, hint=hint) as loaded, contextlib.ExitStack() as stack:
+        detector, wanted = make_wanted(args, loaded)
+        say_what_runs(detector, console)
+        pipeline = Pipeline(detector, sources, policy, wanted=wanted)
+        sinks = _open_sinks(args, console, pipeline, detector)
+        report = LiveReport(console, pipeline.stats)
+        caught = stack.enter_context(_signals(pipeline))
+        try:
+            pipeline.run([report, *sinks], report.tick)
+        finally:
+            report.clear()
+    report.print(console.err if args.jsonl == "-" else console.out)
+    _say_where(args, console)
+    if caught:
+        console.note(f"stopped by {signal.Signals(caught[0]).name}")
+        return 128 + caught[0]
+    return 2 if any(each.state == "failed" for each in pipeline.stats.snapshot()) else 0
+
+
+@contextlib.contextmanager
+def _signals(pipeline: Pipeline) -> Iterator[list[int]]:
+    """End the run on the first SIGINT or SIGTERM, the process on the second; what was caught."""
+    caught: list[int] = []
+
+    def on_signal(number: int, _: FrameType | None) -> None:
+        caught.append(number)
+        pipeline.stop()
+        restore()
+
+    before = {number: signal.signal(number, on_signal) for number in _SIGNALS}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    try:
+        yield caught
+    finally:
+        restore()
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def _open_sinks(
+    args: argparse.Namespace, console: Console, pipeline: Pipeline, detector: Detector
+) -> list[Sink]:
+    """The sinks that `args` name; if one cannot be opened, those before it are closed."""
+    from ghost_deploy.stream.record import Annotator
+
+    annotate = Annotator()  # one drawing for all sinks that need it
+    with contextlib.ExitStack() as stack:
+        sinks: list[Sink] = []
+
+        def add(sink: Sink) -> None:
+            sinks.append(sink)
+            stack.callback(sink.close)
+
+        if args.jsonl:
+            from ghost_deploy.stream.sinks import JsonlSink
+
+            add(JsonlSink(console.out if args.jsonl == "-" else Path(args.jsonl)))
+        if args.out:
+            from ghost_deploy.stream.sink_video import VideoSink
+
+            add(VideoSink(Path(args.out), annotate, rate_of=pipeline.rate_of))
+        if args.snapshots:
+            from ghost_deploy.stream.sink_snapshots import SnapshotSink
+
+            add(SnapshotSink(Path(args.snapshots), annotate))
+        if args.show:
+            from ghost_deploy.stream.window import WindowSink
+
+            add(WindowSink(annotate, pipeline.stop))
+        for sink in _network_sinks(args, console, pipeline, detector):
+            add(sink)
+        stack.pop_all()
+    return sinks
+
+
+def _network_sinks(
+    args: argparse.Namespace, console: Console, pipeline: Pipeline, detector: Detector
+) -> Iterator[Sink]:
+    deliveries = {}
+    if args.webhook:
+        from ghost_deploy.stream.sink_webhook import WebhookSink
+
+        webhook = WebhookSink(args.webhook)
+        deliveries["webhook"] = webhook.stats
+        yield webhook
+    if args.mqtt:
+        from ghost_deploy.stream.sink_mqtt import MqttSink
+
+        mqtt = MqttSink(args.mqtt)
+        deliveries["mqtt"] = mqtt.stats
+        yield mqtt
+    if args.serve:
+        from ghost_deploy.stream.web.document import ModelCard
+        from ghost_deploy.stream.web.server import WebView
+
+        token = os.environ.get(TOKEN_VARIABLE) or None
+        view = WebView(args.serve, ModelCard.of(detector), token=token, deliveries=deliveries)
+        view.watch(pipeline.stats)
+        console.note(f"web view: {view.url}")
+        yield view
+
+
+def _say_where(args: argparse.Namespace, console: Console) -> None:
+    places = {"videos": args.out, "snapshots": args.snapshots, "lines": args.jsonl}
+    for what, place in places.items():
+        if place and place != "-":
+            console.note(f"{what}: {place}")

@@ -1,0 +1,120 @@
+"""What a live run tells the person who watches: events, a status line, the final table."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections import Counter
+from typing import IO
+
+from ghost_deploy.cli.console import Column, Console
+from ghost_deploy.cli.format import by, plural
+from ghost_deploy.stream.result import Result, SourceStats, StatsView
+
+__all__ = ["LiveReport"]
+
+_EVERY_S = 1.0
+_NUMBER = True
+
+
+class LiveReport:
+    """A sink that counts what was found, and the voice of a run.
+
+    Args:
+        console: events and the status line go to its `err`.
+        stats: of the run.
+    """
+
+    def __init__(self, console: Console, stats: StatsView) -> None:
+        self._console = console
+        self._stats = stats
+        self._is_terminal = console.err.isatty()
+        self._began = time.monotonic()
+        self._next = 0.0
+        self._width = 0
+        self._states: dict[str, tuple[str, int]] = {}
+        self._found: Counter[str] = Counter()
+
+    def write(self, result: Result) -> None:
+        """Count the detections of one result."""
+        self._found.update(result.detections.names)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def tick(self) -> None:
+        """Tell what has changed; call it often."""
+        sources = self._stats.snapshot()
+        for each in sources:
+            before = self._states.get(each.id, ("connecting", 0))
+            if (each.state, each.reconnects) != before:
+                self._states[each.id] = (each.state, each.reconnects)
+                self.clear()
+                self._console.note(_event(each))
+        if self._is_terminal and time.monotonic() >= self._next:
+            self._next = time.monotonic() + _EVERY_S
+            self._draw("   ".join(map(_status, sources)))
+
+    def clear(self) -> None:
+        """Take the status line away."""
+        if self._width:
+            self._draw("")
+
+    def print(self, to: IO[str]) -> None:
+        """The final table, and the sums."""
+        seconds = time.monotonic() - self._began
+        sources = self._stats.snapshot()
+        columns = [Column("source"), Column("state")]
+        titles = ("size", "captured", "processed", "dropped", "reconnects", "fps", "age p50", "p99")
+        columns += [Column(title, _NUMBER) for title in titles]
+        self._console.table(columns, [_row(each, seconds) for each in sources], to=to)
+        dropped: Counter[str] = Counter()
+        for each in sources:
+            dropped.update(each.dropped)
+        if dropped:
+            causes = ", ".join(f"{count} {cause}" for cause, count in dropped.most_common())
+            print(f"dropped: {causes}", file=to)
+        frames = plural(sum(each.processed for each in sources), "frame")
+        found = ", ".join(f"{count} {name}" for name, count in self._found.most_common())
+        total = plural(self._found.total(), "detection")
+        print(f"{frames}, {total}{': ' if found else ''}{found}", file=to)
+
+    def _draw(self, text: str) -> None:
+        text = text[: shutil.get_terminal_size().columns - 1]
+        print(
+            f"\r{text:<{self._width}}", end="" if text else "\r", file=self._console.err, flush=True
+        )
+        self._width = len(text)
+
+
+def _event(stats: SourceStats) -> str:
+    name = f"source {stats.id} ({stats.label})"
+    if stats.state == "live":
+        return f"{name} is {'back' if stats.reconnects else 'live'}"
+    if stats.state == "lost":
+        return f"{name} is lost: {stats.last_error}; it is tried again"
+    if stats.state == "failed":
+        return f"{name} has failed: {stats.last_error}"
+    return f"{name} has ended"
+
+
+def _status(stats: SourceStats) -> str:
+    if stats.state != "live":
+        return f"{stats.id} {stats.state}"
+    age = "" if stats.age_p50_ms is None else f" {stats.age_p50_ms:.0f} ms"
+    drops = sum(stats.dropped.values())
+    return f"{stats.id} {stats.fps:.1f} fps{age}{f' -{drops}' if drops else ''}"
+
+
+def _row(stats: SourceStats, seconds: float) -> list[str]:
+    return [
+        f"{stats.id} {stats.label}",
+        stats.state,
+        by(stats.size_hw) if stats.size_hw else "",
+        str(stats.captured),
+        str(stats.processed),
+        str(sum(stats.dropped.values())),
+        str(stats.reconnects),
+        f"{stats.processed / seconds:.1f}",
+        *("" if age is None else f"{age:.0f} ms" for age in (stats.age_p50_ms, stats.age_p99_ms)),
+    ]

@@ -1,0 +1,70 @@
+"""Open the model that `infer` was asked to run, and say what it is."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from ghost_deploy.cli.console import Console
+from ghost_deploy.errors import UsageError
+
+if TYPE_CHECKING:
+    from ghost_deploy.detector import Detector
+    from ghost_deploy.stream.wanted import Wanted
+
+__all__ = ["load_detector", "make_wanted", "say_what_runs"]
+
+
+def load_detector(args: argparse.Namespace, **options: Any) -> Detector:
+    """Open what `args` of `infer` name; `options` are further ones of `api.load`."""
+    from ghost_deploy import api
+
+    plain = [limit for name, limit in args.conf or () if name is None]
+    return api.load(
+        args.bundle,
+        args.runtime,
+        args.precision,
+        device=args.device,
+        threads=args.threads,
+        allow_fallback=args.allow_fallback,
+        allow_failed_parity=args.allow_failed_parity,
+        conf=plain[-1] if plain else None,
+        iou=args.iou,
+        max_det=args.max_det,
+        **options,
+    )
+
+
+def make_wanted(args: argparse.Namespace, detector: Detector) -> tuple[Detector, Wanted]:
+    """What `--classes` and `--conf CLASS=C` keep, and the detector that finds all of that.
+
+    Raises:
+        UsageError: the model has no such class.
+    """
+    import msgspec
+
+    from ghost_deploy.detector import Detector
+    from ghost_deploy.stream.wanted import Wanted
+
+    spec, thresholds = detector.spec, detector.thresholds
+    limits = {name: limit for name, limit in args.conf or () if name is not None}
+    classes = [name.strip() for name in (args.classes or "").split(",") if name.strip()]
+    if args.classes is not None and not classes:
+        raise UsageError("--classes names no class", fix="Give names or numbers, e.g. 0,2")
+    wanted = Wanted(spec.class_names, thresholds.conf, classes, limits)
+    if wanted.least < thresholds.conf:
+        lower = msgspec.structs.replace(thresholds, conf=wanted.least)
+        detector = Detector(detector.runtime, spec, lower)
+    return detector, wanted
+
+
+def say_what_runs(detector: Detector, console: Console) -> None:
+    """The model, its backend and device, and the notes of the backend."""
+    info = detector.runtime.info
+    threads = f", {info.threads} threads" if info.threads else ""
+    precision = f"in {info.precision} " if info.precision else ""
+    console.note(
+        f"{detector.spec.name} {precision}on {info.runtime} {info.version}, {info.device}{threads}"
+    )
+    for note in info.notes:
+        console.note(f"note: {note}")

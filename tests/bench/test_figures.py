@@ -1,0 +1,61 @@
+"""Warnings; the figures themselves are those of test_run."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from ghost_deploy.bench.figures import warnings_of
+from ghost_deploy.bench.plan import Config
+from ghost_deploy.bench.result import BenchRow, Figures
+from ghost_deploy.bench.snapshot import Snapshot, take_snapshot
+
+
+def row(spread: float) -> BenchRow:
+    figures = Figures(
+        stages={},
+        throughput=None,
+        run_throughput=1.0,
+        spread=spread,
+        cpu_cores=1.0,
+        load_ms=1.0,
+        first_run_ms=1.0,
+        start_bytes=0,
+        peak_bytes=0,
+    )
+    return BenchRow(
+        subject="b",
+        baseline=False,
+        artifact="onnx-fp32",
+        sha256="0",
+        bytes=1,
+        model="m",
+        family="f",
+        config=Config(runtime="ort"),
+        status="measured",
+        figures=figures,
+    )
+
+
+def machine(load: float | None, cpus: int = 4) -> Snapshot:
+    found = take_snapshot()
+    return msgspec.structs.replace(
+        found, load_before=load, machine=msgspec.structs.replace(found.machine, cpus=cpus)
+    )
+
+
+@pytest.mark.parametrize("load", [None, 0.0, 1.0])
+def test_a_quiet_machine(load: float | None) -> None:
+    assert list(warnings_of([row(0.02)], machine(load))) == []
+    assert list(warnings_of([], machine(load))) == []
+
+
+def test_a_busy_machine() -> None:
+    (warning,) = warnings_of([row(0.02)], machine(1.1))
+    assert "load 1.1 on 4 CPUs" in warning
+
+
+def test_a_noisy_machine() -> None:
+    (warning,) = warnings_of([row(0.02), row(0.4)], machine(0.0))
+    assert "noisy" in warning
+    assert "40%" in warning

@@ -1,0 +1,162 @@
+"""`ghost-deploy bench` from words to tables, on small models in real worker processes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from ghost_deploy.bench.result import BenchReport
+from ghost_deploy.bench.station import STAGES
+from ghost_deploy.bundle import Bundle
+from ghost_deploy.cli.latency_table import labels
+from ghost_deploy.cli.main import main
+from tests.assets import needs_assets
+from tests.bench.models import write_bundle, write_onnx
+
+Capture = pytest.CaptureFixture[str]
+QUICK = ["--duration", "0.1", "--rounds", "2", "--threads", "1"]
+
+pytest.importorskip("onnxruntime")
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_bundle(tmp_path_factory.mktemp("s") / "small", ("fp32", "fp16"), batch=(1, 1)).path
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("p") / "one.png"
+    assert cv2.imwrite(str(path), np.zeros((40, 60, 3), np.uint8))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["b", "--duration", "0"],
+        ["b", "--duration", "long"],
+        ["b", "--rounds", "0"],
+        ["b", "--batch", "0"],
+        ["b", "--streams", "0"],
+        ["b", "--threads", "-1"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_use(words: list[str], capsys: Capture) -> None:
+    assert main(["bench", *words]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "usage: ghost-deploy bench" in said.err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--runtime", "ncnn"], 2, "no runtime 'ncnn'"),
+        (["--runtime", "trt"], 3, "not in this version yet"),
+        (["--precision", "fp8"], 2, "no precision 'fp8'"),
+        (["--precision", "int8"], 2, "nothing of small can be measured"),
+        (["--batch", "2"], 2, "takes no batch of 2"),
+        (["--rounds", "1"], 2, "number of rounds"),
+        (["--images", "absent"], 2, "no image at absent"),
+        (["--baseline", "absent"], 2, "no bundle or model absent"),
+        (["--device", "toaster"], 2, "no such device"),
+        (["--device", "npu"], 3, "no such device"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input(words: list[str], code: int, said: str, small: Path, capsys: Capture) -> None:
+    assert main(["bench", str(small), *words]) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert said in captured.err
+    assert "next: " in captured.err
+
+
+def test_no_bundle(tmp_path: Path, capsys: Capture) -> None:
+    assert main(["bench", str(tmp_path)]) == 2
+    assert "is not a bundle" in capsys.readouterr().err
+
+
+def test_json_on_demo_scenes(small: Path, capsys: Capture) -> None:
+    words = ["bench", str(small), "--precision", "fp32", "--streams", "1", "2", "--json", *QUICK]
+    assert main(words) == 0
+    said = capsys.readouterr()
+    report = BenchReport.from_document(json.loads(said.out))
+    assert report.images.source == "demo scenes"
+    assert (report.settings.duration_s, report.settings.rounds) == (0.1, 2)
+    assert [row.config.streams for row in report.rows] == [1, 2]
+    for row in report.rows:
+        assert row.figures is not None
+        assert set(row.figures.samples) == {*STAGES, "run_alone"}
+        assert row.obtained is not None
+        assert row.obtained.threads == 1
+    assert "loading small onnx-fp32 on ort" in said.err
+    assert "measuring 2 rounds" in said.err
+    assert "latency" not in Bundle.read(small).document.evidence
+
+
+def test_tables_and_a_bare_baseline(
+    small: Path, picture: str, tmp_path: Path, capsys: Capture
+) -> None:
+    theirs = write_onnx(tmp_path / "theirs.onnx")
+    words = ["bench", str(small), "--baseline", str(theirs), "--images", picture, "--save", *QUICK]
+    assert main(words) == 0
+    said = capsys.readouterr()
+    for text in (
+        "small onnx-fp32 ort",
+        "theirs.onnx ort",
+        "end to end",
+        "times as fast",
+        "measured on 1 image (one.png), 0.1 s a candidate in 2 rounds",
+        "isolation: ",
+    ):
+        assert text in said.out, text
+    assert "theirs.onnx is no bundle" in said.err
+    stored = Bundle.read(small).document.evidence["latency"]
+    kept = BenchReport.from_document(stored)
+    assert [row.artifact for row in kept.rows] == ["onnx-fp32", "onnx-fp16"]
+    assert all(row.figures and not row.figures.samples for row in kept.rows)
+
+
+def test_a_damaged_artefact_fails_alone(tmp_path: Path, picture: str, capsys: Capture) -> None:
+    import hashlib
+
+    bundle = write_bundle(tmp_path / "half", ("fp32", "fp16"))
+    damaged = b"not a model"
+    (bundle.path / "model.fp16.onnx").write_bytes(damaged)
+    file = bundle.path / "bundle.json"
+    document: Any = json.loads(file.read_text())
+    document["artifacts"][1]["files"]["model.fp16.onnx"] = hashlib.sha256(damaged).hexdigest()
+    file.write_text(json.dumps(document))
+    assert main(["bench", str(bundle.path), "--images", picture, *QUICK]) == 2
+    out = capsys.readouterr().out
+    assert "half onnx-fp16 on ort was not measured (failed): ONNX Runtime cannot load" in out
+    assert "onnx-fp32 ort" in out
+
+
+def test_labels(small: Path, picture: str, capsys: Capture) -> None:
+    words = [str(small), "--precision", "fp32", "--threads", "1", "2", "--images", picture]
+    assert main(["bench", *words, "--json", *QUICK[:4]]) == 0
+    rows = BenchReport.from_document(json.loads(capsys.readouterr().out)).rows
+    assert labels(rows) == ["onnx-fp32 ort 1 thread", "onnx-fp32 ort 2 threads"]
+
+
+@needs_assets
+def test_a_real_bundle(bundle: Path, photos: Path, capsys: Capture) -> None:
+    words = ["bench", str(bundle), "--precision", "fp32", "--images", str(photos), "--json"]
+    assert main([*words, *QUICK]) == 0
+    rows = BenchReport.from_document(json.loads(capsys.readouterr().out)).rows
+    assert {row.config.runtime for row in rows} == {"ort", "openvino"}
+    for row in rows:
+        assert row.status == "measured"
+        assert row.figures is not None
+        assert row.figures.peak_bytes > row.figures.start_bytes > 0
+    assert rows[1].comparison is not None

@@ -1,0 +1,313 @@
+"""The pipeline on scripted sources: order, counters, failures, and the end of a run."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ghost_deploy.detections import Detections
+from ghost_deploy.errors import BackendError, InputError, UnavailableError, UsageError
+from ghost_deploy.stream import capture as capture_module
+from ghost_deploy.stream.pipeline import Pipeline
+from ghost_deploy.stream.policy import Roi
+from ghost_deploy.stream.result import Result
+from ghost_deploy.stream.wanted import Wanted
+from tests.stream.rig import (
+    FAST,
+    Collect,
+    Running,
+    Script,
+    assert_exact,
+    make_detector,
+    run_all,
+    scripted,
+)
+from tests.stream.servers import wait_until
+
+LOST = InputError("cannot read it", got="gone", fix="Wait")
+
+
+def test_no_source() -> None:
+    with pytest.raises(UsageError, match="no source"):
+        Pipeline(make_detector(), [])
+
+
+def test_a_file_gives_every_frame_in_order() -> None:
+    pipeline = scripted(Script(range(50), is_live=False))
+    seen = run_all(pipeline)
+    assert seen.numbers() == list(range(50))
+    assert [result.frame.index for result in seen.results] == list(range(50))
+    assert seen.closed == 1
+    assert seen.threads == {threading.get_ident()}
+    (stats,) = pipeline.stats.snapshot()
+    assert (stats.state, stats.captured, stats.processed) == ("ended", 50, 50)
+    assert stats.size_hw == (240, 320)
+    assert not stats.dropped
+
+
+def test_a_slow_sink_holds_a_file_back_and_loses_nothing() -> None:
+    class Slow(Collect):
+        def write(self, result: Result) -> None:
+            time.sleep(0.005)
+            super().write(result)
+
+    slow = Slow()
+    scripted(Script(range(30), is_live=False)).run([slow])
+    assert slow.numbers() == list(range(30))
+
+
+def test_a_live_source_is_overtaken_and_every_frame_is_accounted_for() -> None:
+    gate = threading.Event()
+    pipeline = scripted(
+        Script([*range(100), gate.set, None]), detector=make_detector(lambda: gate.wait(10))
+    )
+    seen = run_all(pipeline)
+    (stats,) = pipeline.stats.snapshot()
+    assert stats.captured == 100
+    # One or two were taken before the model was held up; of the others only the newest is left.
+    assert 2 <= stats.processed <= 4
+    assert stats.dropped == {"newer": 100 - stats.processed}
+    assert seen.numbers()[-1] == 99
+
+
+def test_a_stream_that_floods_does_not_starve_another() -> None:
+    flood = Script(itertools.count())
+    calm = Script([step for i in range(10) for step in (lambda: time.sleep(0.02), i)])
+    with Running(
+        scripted(flood, calm, detector=make_detector(lambda: time.sleep(0.004)))
+    ) as running:
+        assert wait_until(lambda: running.stats(1).state == "ended")
+    assert running.seen.numbers(1) == list(range(10))
+    assert_exact(running.pipeline.stats.snapshot())
+
+
+def test_frames_that_are_too_old_are_dropped_and_counted() -> None:
+    # The first frame occupies the model while the second grows old.
+    hold = threading.Event()
+    script = Script([0, 1, lambda: hold.wait(10), lambda: time.sleep(0.05), None])
+    policy = dataclasses.replace(FAST, max_age_ms=20)
+    runs = itertools.count()
+
+    def before() -> None:
+        if next(runs) == 0:
+            time.sleep(0.1)
+            hold.set()
+
+    pipeline = scripted(script, detector=make_detector(before), policy=policy)
+    run_all(pipeline)
+    (stats,) = pipeline.stats.snapshot()
+    assert_exact([stats])
+    assert stats.processed + stats.dropped.get("newer", 0) + stats.dropped.get("old", 0) == 2
+    assert stats.dropped
+
+
+def test_age_is_no_matter_for_a_file() -> None:
+    policy = dataclasses.replace(FAST, max_age_ms=0.001)
+    pipeline = scripted(Script(range(5), is_live=False), policy=policy)
+    assert run_all(pipeline).numbers() == list(range(5))
+
+
+def test_frames_left_out_by_rate_and_by_motion() -> None:
+    policy = dataclasses.replace(FAST, every=2)
+    pipeline = scripted(Script(range(10), is_live=False), policy=policy)
+    assert run_all(pipeline).numbers() == [0, 2, 4, 6, 8]
+    assert pipeline.stats.snapshot()[0].dropped == {"skipped": 5}
+    policy = dataclasses.replace(FAST, skip_still=True)
+    pipeline = scripted(Script([7, 7, 7, 9, 9], is_live=False), policy=policy)
+    assert run_all(pipeline).numbers() == [7, 9]
+    assert pipeline.stats.snapshot()[0].dropped == {"still": 3}
+
+
+def test_a_lost_source_is_opened_again_and_no_frame_is_invented() -> None:
+    script = Script([LOST], [0, 1, LOST], [LOST], [LOST], [2, None])
+    pipeline = scripted(script)
+    seen = run_all(pipeline)
+    assert None not in seen.numbers()
+    (stats,) = pipeline.stats.snapshot()
+    assert (stats.captured, stats.reconnects, stats.state) == (3, 1, "ended")
+    assert stats.last_error == "gone"
+    assert script.opened == 5
+    assert script.closed == 2
+    assert_exact([stats])
+
+
+def test_a_file_that_cannot_be_read_has_failed_and_others_go_on() -> None:
+    pipeline = scripted(Script([LOST], is_live=False), Script(range(5), is_live=False))
+    seen = run_all(pipeline)
+    assert seen.numbers(1) == list(range(5))
+    assert [each.state for each in pipeline.stats.snapshot()] == ["failed", "ended"]
+
+
+def test_what_this_machine_cannot_read_is_not_tried_again() -> None:
+    script = Script([UnavailableError("no GStreamer", fix="Install it")])
+    pipeline = scripted(script)
+    run_all(pipeline)
+    assert script.opened == 1
+    assert pipeline.stats.snapshot()[0].state == "failed"
+
+
+def test_a_source_that_never_comes_fails_when_it_is_given_up() -> None:
+    policy = dataclasses.replace(FAST, give_up_s=0.1)
+    pipeline = scripted(Script(*([LOST] for _ in range(1000))), policy=policy)
+    run_all(pipeline)
+    (stats,) = pipeline.stats.snapshot()
+    assert (stats.state, stats.captured, stats.last_error) == ("failed", 0, "gone")
+
+
+def test_all_sources_may_be_required() -> None:
+    policy = dataclasses.replace(FAST, require_all=True)
+    there, absent = Script(itertools.count()), Script(*([LOST] for _ in range(1000)))
+    seen = Collect()
+    with pytest.raises(InputError, match="required"):
+        scripted(there, absent, policy=policy).run([seen])
+    assert seen.closed == 1
+    assert len(run_all(scripted(Script([0, None]), policy=policy)).results) == 1
+
+
+def test_a_read_that_hangs_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capture_module, "_GRACE_S", 0.0)
+    release = threading.Event()
+    policy = dataclasses.replace(FAST, read_timeout_s=0.2)
+    script = Script([0, lambda: release.wait(20), 1, 2], [3, lambda: time.sleep(0.05), None])
+    pipeline = scripted(script, policy=policy)
+    with Running(pipeline) as running:
+        assert wait_until(lambda: running.stats().reconnects == 1)
+        running.wait()
+        release.set()
+    stats = running.stats()
+    assert running.seen.numbers() == [0, 3]  # 1 and 2 came from the thread that was left behind
+    assert (stats.captured, stats.state) == (2, "ended")
+    assert "hangs" in stats.last_error
+    assert wait_until(lambda: script.closed == 2)
+
+
+def test_stop_finishes_what_is_under_way() -> None:
+    started, release = threading.Event(), threading.Event()
+
+    def before() -> None:
+        started.set()
+        release.wait(10)
+
+    with Running(scripted(Script(itertools.count()), detector=make_detector(before))) as running:
+        assert started.wait(10)
+        running.pipeline.stop()
+        release.set()
+        running.wait()
+    assert running.seen.closed == 1
+    assert running.stats().processed >= 1
+    assert_exact(running.pipeline.stats.snapshot())
+
+
+def fail(error: Exception) -> Callable[[], Any]:
+    def raise_it() -> None:
+        raise error
+
+    return raise_it
+
+
+def test_a_model_that_fails_ends_the_run_and_closes_the_sinks() -> None:
+    pipeline = scripted(
+        Script(range(100), is_live=False), detector=make_detector(fail(RuntimeError("driver")))
+    )
+    seen = Collect()
+    with pytest.raises(BackendError):
+        pipeline.run([seen])
+    assert (seen.closed, seen.results) == (1, [])
+    assert_exact(pipeline.stats.snapshot())
+
+
+@pytest.mark.parametrize("method", ["write", "close"])
+def test_a_sink_that_fails_does_not_keep_the_others_open(method: str) -> None:
+    bad, good = Collect(), Collect()
+    setattr(bad, method, lambda *_: fail(InputError("disk full", fix="Free some space"))())
+    pipeline = scripted(Script(range(10), is_live=False))
+    with pytest.raises(InputError, match="disk full"):
+        pipeline.run([good, bad])
+    assert good.closed == 1
+    assert_exact(pipeline.stats.snapshot())
+
+
+def test_a_mistake_while_reading_is_raised_at_the_end() -> None:
+    pipeline = scripted(
+        Script([0, fail(KeyError("bug"))], is_live=False), Script(range(5), is_live=False)
+    )
+    seen = Collect()
+    with pytest.raises(KeyError):
+        pipeline.run([seen])
+    assert seen.numbers(1) == list(range(5))
+
+
+FOUND = Detections([[8, 8, 40, 24], [30, 30, 60, 60]], [0.9, 0.6], [0, 2])
+
+
+def test_boxes_of_a_region_are_in_pixels_of_the_picture() -> None:
+    detector = make_detector(found=FOUND)
+    whole = run_all(scripted(Script([0], is_live=False), detector=detector)).results[0]
+    policy = dataclasses.replace(FAST, roi=Roi.parse("160,120,224,184"))
+    part = run_all(scripted(Script([0], is_live=False), detector=detector, policy=policy))
+    # The region has the size of the tensor, so that boxes are moved and not scaled.
+    np.testing.assert_allclose(
+        part.results[0].detections.xyxy, FOUND.xyxy + [160, 120, 160, 120], atol=1e-3
+    )
+    assert part.results[0].frame.size_hw == (240, 320) == whole.frame.size_hw
+
+
+def test_a_region_outside_one_source_fails_that_source_only() -> None:
+    policy = dataclasses.replace(FAST, roi=Roi.parse("1000,1000,1100,1100"))
+    pipeline = scripted(Script([0, 1], is_live=False), policy=policy)
+    assert run_all(pipeline).results == []
+    (stats,) = pipeline.stats.snapshot()
+    assert stats.state == "failed"
+    assert_exact([stats])
+
+
+def test_wanted_classes_and_limits() -> None:
+    names = ("RBC", "WBC", "Platelets")
+    for wanted, expected in (
+        (Wanted(names, 0.25), ["RBC", "Platelets"]),
+        (Wanted(names, 0.25, ["Platelets", "1"]), ["Platelets"]),
+        (Wanted(names, 0.25, (), {"Platelets": 0.7}), ["RBC"]),
+        (Wanted(names, 0.95, (), {"2": 0.5}), ["Platelets"]),
+    ):
+        found = dataclasses.replace(FOUND, class_names=names)
+        assert wanted(found).names == expected
+    assert Wanted(names, 0.25, (), {"WBC": 0.125}).least == 0.125
+    with pytest.raises(UsageError, match="no class 'Cell'"):
+        Wanted(names, 0.25, ["Cell"])
+
+
+def test_a_result_tells_its_age_and_times() -> None:
+    result = run_all(scripted(Script([0], is_live=False))).results[0]
+    assert set(result.timings_ms) == {"pre", "run", "post"}
+    assert all(value >= 0 for value in result.timings_ms.values())
+    assert result.age_ms >= sum(result.timings_ms.values()) * 0.5
+    assert result.source == "0"
+
+
+def test_preparing_goes_on_while_the_model_runs() -> None:
+    """With a model that takes as long as preparing, both overlap: a frame is loaded in a run."""
+    running, overlaps = threading.Event(), []
+
+    def before() -> None:
+        running.set()
+        time.sleep(0.02)
+        running.clear()
+
+    script = Script(range(10), is_live=False)
+    pipeline = scripted(script, detector=make_detector(before))
+    worker_preprocess = pipeline._workers[0]._detector.preprocess
+
+    def preprocess(images: Any) -> Any:
+        overlaps.append(running.is_set())
+        return worker_preprocess(images)
+
+    pipeline._workers[0]._detector.preprocess = preprocess  # type: ignore[method-assign]
+    run_all(pipeline)
+    assert any(overlaps)
