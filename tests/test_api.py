@@ -261,3 +261,10 @@ def test_a_failed_gate_writes_the_bundle_and_raises(
     assert written.document.evidence["parity"]["passed"] is False
     with pytest.raises(GateError, match="failed its comparison"):
         gd.load(written)
+
+
+@needs_assets
+def test_one2one_of_a_head_without_such_a_branch_writes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no one2one branch"):
+        gd.export(GHOST, tmp_path / "out", one2one=True)
+    assert list(tmp_path.iterdir()) == []

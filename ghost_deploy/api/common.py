@@ -30,12 +30,24 @@ Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with what is being done, how many steps of it are done, and how many there are."""
 
 
-def load_checkpoint(checkpoint: AnyPath, modules: Sequence[AnyPath]) -> Loaded:
-    """The checkpoint, ready for use, or an error that says what torch is needed for."""
+def load_checkpoint(
+    checkpoint: AnyPath, modules: Sequence[AnyPath], *, one2one: bool = False
+) -> Loaded:
+    """The checkpoint, ready for use, or an error that says what torch is needed for.
+
+    Args:
+        checkpoint, modules: as in `export`.
+        one2one: use the branch that needs no NMS; else the one that the file says, by default
+            one2many where it has both.
+    """
     require("torch", "export")
     from ghost_deploy.checkpoints.load import load_checkpoint
 
-    return load_checkpoint(checkpoint, modules=[Path(module) for module in modules])
+    return load_checkpoint(
+        checkpoint,
+        modules=[Path(module) for module in modules],
+        branch="one2one" if one2one else None,
+    )
 
 
 def find_images(images: Images) -> list[Path] | None:

@@ -27,6 +27,7 @@ def export(
     calib: AnyPath | None = None,
     *,
     dynamic: bool = False,
+    one2one: bool = False,
     modules: Sequence[AnyPath] = (),
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -44,6 +45,8 @@ def export(
             are used, which is weak evidence and recorded as such.
         calib: images for INT8; not built yet.
         dynamic: accept batches of 1 to 16, and half to twice the size.
+        one2one: of a head with two branches, as YOLOv10's, export the one that needs no NMS; by
+            default the other, which is more accurate and what Ultralytics uses since 8.4.142.
         modules: Python files with classes that the checkpoint names. They are run.
         overwrite: replace a bundle that is there.
         progress: told what is being done.
@@ -55,6 +58,7 @@ def export(
         GateError: an artefact is further from the checkpoint than its precision allows. The
             bundle is there nevertheless, with that verdict, and `load` refuses the artefact.
         CheckpointError, ImageError: an input cannot be used. Nothing is written.
+        UsageError: an option does not fit the checkpoint. Nothing is written.
         ExportError: a step failed. Nothing is written.
         UnavailableError: a package is missing, or a combination is not built yet.
     """
@@ -64,7 +68,7 @@ def export(
     tell = progress or _silent
     with BundleWriter(out, overwrite=overwrite) as writer:
         tell("loading", 0, 0)
-        loaded = load_checkpoint(checkpoint, modules)
+        loaded = load_checkpoint(checkpoint, modules, one2one=one2one)
         from ghost_deploy.export.plan import Dynamic
         from ghost_deploy.export.run import export_artifacts
         from ghost_deploy.validate.parity import prove

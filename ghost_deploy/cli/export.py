@@ -65,6 +65,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shape.add_argument(
         "--dynamic", action="store_true", help="accept batches of 1 to 16, half to twice the size"
     )
+    shape.add_argument(
+        "--one2one",
+        action="store_true",
+        help="of a head with two branches (YOLOv10) the one that needs no NMS",
+    )
     shape.add_argument("--nms", action="store_true", help="NMS inside the graph (not yet)")
     shape.add_argument(
         "--embed-preprocess", action="store_true", help="preprocessing in the graph (not yet)"
@@ -104,6 +109,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
                 image_size(args.imgsz),
                 args.images,
                 dynamic=args.dynamic,
+                one2one=args.one2one,
                 modules=args.modules,
                 overwrite=args.overwrite,
                 progress=progress,

@@ -65,6 +65,8 @@ def _trace(graph: ExportGraph, spec: ModelSpec) -> ModelProto:
         # The TorchScript exporter is used on purpose: it writes opset 17 itself. It announces its
         # own end, and warns of functions that torch itself calls.
         warnings.simplefilter("ignore", DeprecationWarning)
+        # It cannot fold a strided Slice (YOLO's HGStem has one); onnxsim can, and is checked.
+        warnings.filterwarnings("ignore", "Constant folding", UserWarning)
         # A tracer warning means that a value of this one run would be frozen into the graph.
         warnings.simplefilter("error", TracerWarning)
         try:

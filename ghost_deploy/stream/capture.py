@@ -98,11 +98,13 @@ class Capture:
         """Read no more; a thread that waits for its next attempt ends at once."""
         self._stop.set()
 
-    def join(self, deadline: float) -> bool:
-        """Wait until `deadline` on the monotonic clock; whether all threads have ended."""
-        for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
-        return not any(thread.is_alive() for thread in self._threads)
+    def join(self, deadline: float) -> None:
+        """Wait for the thread that reads until `deadline` on the monotonic clock.
+
+        Threads that were left behind are not waited for: they hang.
+        """
+        if self._threads:
+            self._threads[-1].join(max(0.0, deadline - time.monotonic()))
 
     def fail(self, error: GhostDeployError) -> None:
         """The source cannot be used: read no more of it."""

@@ -1,0 +1,237 @@
+"""`infer` on videos and live streams, with a pretended model."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+
+from ghost_deploy import api
+from ghost_deploy.cli.main import main
+from ghost_deploy.detections import Detections
+from ghost_deploy.detector import Detector
+from ghost_deploy.runtimes.fake import FakeRuntime
+from tests.processing.specs import make_spec
+from tests.stream import barcode
+from tests.stream.servers import MjpegCamera, jpeg, wait_until
+
+Capture = pytest.CaptureFixture[str]
+SPEC = make_spec((64, 64))
+FOUND = Detections([[8, 8, 40, 24], [30, 30, 60, 60]], [0.9, 0.6], [0, 2])
+ROOT = Path(__file__).resolve().parents[2]
+CHILD = """
+import sys
+from ghost_deploy import api
+from ghost_deploy.cli.main import main
+from ghost_deploy.detector import Detector
+from ghost_deploy.runtimes.fake import FakeRuntime
+from tests.cli.test_live import FOUND, SPEC
+api.load = lambda *args, **options: Detector(FakeRuntime.for_spec(SPEC, FOUND), SPEC)
+sys.exit(main(["infer", "b", *sys.argv[1:]]))
+"""
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """A model that finds two things in every image; the options that `load` was given."""
+    calls: list[dict[str, Any]] = []
+
+    def load(*_: Any, **options: Any) -> Detector:
+        calls.append(options)
+        return Detector(FakeRuntime.for_spec(SPEC, FOUND), SPEC)
+
+    monkeypatch.setattr(api, "load", load)
+    return calls
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("videos") / "clip.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (320, 240))
+    assert writer.isOpened()
+    for number in range(12):
+        writer.write(barcode.frame(number))
+    writer.release()
+    return path
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def start(*words: str, **options: Any) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", CHILD, *words],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def test_a_video_frame_by_frame(asked: list[Any], video: Path, capsys: Capture) -> None:
+    assert main(["infer", "b", str(video), "--jsonl", "-"]) == 0
+    said = capsys.readouterr()
+    rows = lines(said.out)
+    assert [row["index"] for row in rows] == list(range(12))
+    assert {row["source"] for row in rows} == {str(video)}
+    assert {row["source_id"] for row in rows} == {"0"}
+    assert all(row["age_ms"] > 0 and row["time"] for row in rows)
+    assert "12 frames, 24 detections: 12 RBC, 12 Platelets" in said.err
+    assert "source 0" in said.err
+    assert asked[0]["hint"] == "throughput"
+
+
+def test_the_final_table_is_a_result(asked: list[Any], video: Path, capsys: Capture) -> None:
+    assert main(["infer", "b", str(video), "--every", "3"]) == 0
+    out = capsys.readouterr().out
+    row = next(line for line in out.splitlines() if str(video) in line).split()
+    assert row[-8:-4] == ["12", "4", "8", "0"]
+    assert "dropped: 8 skipped" in out
+
+
+def test_two_videos_and_images_in_one_run(
+    asked: list[Any], video: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    for number in range(3):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), barcode.frame(number))
+    (tmp_path / "bad.png").write_bytes(b"broken")
+    words = [str(video), str(tmp_path), "--jsonl", "-", "--classes", "RBC"]
+    assert main(["infer", "b", *words]) == 0
+    said = capsys.readouterr()
+    rows = lines(said.out)
+    assert len(rows) == 12 + 3
+    assert {each["class_name"] for row in rows for each in row["detections"]} == {"RBC"}
+    assert "1 broken" in said.err
+
+
+def test_annotated_video(asked: list[Any], video: Path, tmp_path: Path, capsys: Capture) -> None:
+    pytest.importorskip("av")
+    assert main(["infer", "b", str(video), "-o", str(tmp_path / "out")]) == 0
+    capture = cv2.VideoCapture(str(tmp_path / "out" / "0.mp4"))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 12
+    assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(10, abs=0.5)
+    capture.release()
+
+
+def test_a_video_that_is_none(asked: list[Any], tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    assert main(["infer", "b", str(tmp_path / "bad.mp4")]) == 2
+    assert "source 0" in (err := capsys.readouterr().err)
+    assert "has failed" in err
+
+
+def test_limits_by_class(asked: list[Any], video: Path, capsys: Capture) -> None:
+    words = ["--conf", "0.8", "--conf", "Platelets=0.5", "--jsonl", "-"]
+    assert main(["infer", "b", str(video), *words]) == 0
+    assert asked[0]["conf"] == 0.8
+    assert len(lines(capsys.readouterr().out)[0]["detections"]) == 2
+    assert main(["infer", "b", str(video), "--conf", "RBC=0.95", "--jsonl", "-"]) == 0
+    assert len(lines(capsys.readouterr().out)[0]["detections"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--roi", "1,2"], "no region"),
+        (["--classes", "cow"], "no class 'cow'"),
+        (["--classes", ""], "names no class"),
+        (["--conf", "cow=0.5"], "no class 'cow'"),
+    ],
+)
+def test_wrong_options(
+    words: list[str], message: str, asked: list[Any], video: Path, capsys: Capture
+) -> None:
+    assert main(["infer", "b", str(video), *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("word", ["--fps=0", "--every=0", "--max-age=x", "--conf=a=2"])
+def test_options_that_do_not_parse(word: str, video: Path, capsys: Capture) -> None:
+    assert main(["infer", "b", str(video), word]) == 2
+    assert word.split("=")[0] in capsys.readouterr().err
+
+
+def test_live_options_say_nothing_about_images(
+    asked: list[Any], tmp_path: Path, capsys: Capture
+) -> None:
+    assert main(["infer", "b", str(tmp_path), "--fps", "5"]) == 2
+    assert "--fps is for cameras" in capsys.readouterr().err
+
+
+def test_gstreamer_that_is_not_there(asked: list[Any], capsys: Capture) -> None:
+    if "GStreamer:                   YES" in cv2.getBuildInformation():
+        pytest.skip("this OpenCV has GStreamer")
+    assert main(["infer", "b", "csi://0"]) == 2
+    err = capsys.readouterr().err
+    assert "built without GStreamer" in err
+
+
+def test_a_source_that_is_required(asked: list[Any], capsys: Capture) -> None:
+    with MjpegCamera() as gone:
+        pass
+    assert main(["infer", "b", gone.address, "--require-all"]) == 2
+    err = capsys.readouterr().err
+    assert "--require-all" in err
+    assert "refused" in err
+    assert "secret" not in err
+
+
+def test_pictures_on_standard_input(video: Path) -> None:
+    child = start("-", "--jsonl", "-", stdin=subprocess.PIPE)
+    assert child.stdin is not None
+    child.stdin.close()
+    child.stdin = None
+    pipe = start("-", stdin=subprocess.PIPE)
+    assert pipe.stdin is not None
+    os.write(pipe.stdin.fileno(), b"".join(jpeg(number) for number in range(5)))
+    out, err = pipe.communicate(timeout=60)
+    assert pipe.returncode == 0, err
+    row = next(line for line in out.splitlines() if "standard input" in line).split()
+    assert row[-8] == "5"
+    out, err = child.communicate(timeout=60)
+    assert (child.returncode, out) == (0, ""), err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_finishes_the_frame_and_says_why(
+    number: signal.Signals, code: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "lines.jsonl"
+    with MjpegCamera() as camera:
+        child = start(camera.address, "--jsonl", str(path))
+        assert wait_until(lambda: path.exists() and path.read_bytes().count(b"\n") > 3, 60)
+        child.send_signal(number)
+        out, err = child.communicate(timeout=60)
+    assert child.returncode == code, err
+    assert f"stopped by {number.name}" in err
+    rows = lines(path.read_text())
+    assert rows
+    frames = next(line for line in out.splitlines() if "detections" in line)
+    assert frames.startswith(f"{len(rows)} frames")
+    assert "secret" not in out + err + path.read_text()
+    assert "hidden" not in out + err + path.read_text()
+
+
+def test_lines_survive_sigkill_and_the_next_run_adds_to_them(tmp_path: Path) -> None:
+    path = tmp_path / "lines.jsonl"
+    with MjpegCamera() as camera:
+        for more in (3, 6):
+            child = start(camera.address, "--jsonl", str(path))
+            wanted = path.read_bytes().count(b"\n") + more if path.exists() else more
+            assert wait_until(
+                lambda: path.exists() and path.read_bytes().count(b"\n") >= wanted,  # noqa: B023
+                60,
+            )
+            child.kill()
+            child.communicate(timeout=60)
+    whole = [line for line in path.read_text().splitlines() if line.endswith("}")]
+    assert len(lines("\n".join(whole))) >= 9
