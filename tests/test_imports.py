@@ -42,7 +42,10 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     ),
     "demo": (LAYER_0, BASE | {"cv2"}),
     "bench": (LAYER_0 | {"processing", "runtimes", "detector"}, BASE | {"psutil"}),
-    "stream": (LAYER_0 | {"processing", "runtimes", "detector"}, BASE | {"cv2", "rich"}),
+    "stream": (
+        LAYER_0 | {"processing", "runtimes", "detector"},
+        BASE | {"cv2", "rich", "av", "paho", "starlette", "uvicorn"},
+    ),
     "report": (LAYER_0 | {"validate", "bench"}, BASE | {"jinja2"}),
 }
 ABOVE = {"api", "cli", "__init__"}  # may import every room

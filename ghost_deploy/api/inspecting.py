@@ -47,8 +47,8 @@ def inspect(path: AnyPath, *, modules: Sequence[AnyPath] = ()) -> Inspection | B
 
 
 def _inspect_zoo(name: str) -> Inspection:
-    from ghost_deploy.checkpoints.cost import gflops_of
     from ghost_deploy.checkpoints.inspect import Inspection
+    from ghost_deploy.models.flops import gflops
     from ghost_deploy.models.yaml import build_zoo
 
     net = build_zoo(name, device="meta")
@@ -66,6 +66,6 @@ def _inspect_zoo(name: str) -> Inspection:
         strides=net.strides,
         decoder="dfl" if net.branch == "one2many" else "one2one",
         parameters=sum(weights.numel() for weights in net.parameters()),
-        gflops=gflops_of(net, (side, side)),
+        gflops=gflops(net, (side, side)),
         problems=("an untrained network: it has no weights to export",),
     )

@@ -31,10 +31,13 @@ MAX_DEPTH = 64
 """Nesting of values and of modules."""
 
 MAX_VALUES = 100_000
-"""Plain values of one checkpoint after shared parts were expanded."""
+"""Plain values of one checkpoint after shared parts were expanded; a text counts by its length."""
 
 MAX_MODULES = 20_000
 """Modules of one network after shared parts were expanded."""
+
+MAX_ENTRIES = 1_000_000
+"""Attributes, weights and children of all modules, counted as often as they are gone through."""
 
 MAX_DIMENSIONS = 8
 """Dimensions of a tensor."""

@@ -12,7 +12,6 @@ import msgspec
 
 from ghost_deploy.bundle import Source
 from ghost_deploy.checkpoints.archive import Archive, open_archive
-from ghost_deploy.checkpoints.cost import gflops_of
 from ghost_deploy.checkpoints.facts import Facts, class_names_of, structure_notes
 from ghost_deploy.checkpoints.files import ZIP_MAGIC, is_safetensors, read_file, reject_foreign
 from ghost_deploy.checkpoints.module_tree import TreeReader
@@ -25,6 +24,7 @@ from ghost_deploy.checkpoints.ultralytics import check_task, find_network, read_
 from ghost_deploy.checkpoints.user_modules import UserModules, load_user_modules
 from ghost_deploy.errors import StructureError, UsageError
 from ghost_deploy.models.build import build
+from ghost_deploy.models.flops import gflops
 from ghost_deploy.models.graph import DetectionNet
 from ghost_deploy.models.head import Branch
 from ghost_deploy.spec import HeadSpec, InputSpec, ModelSpec
@@ -144,7 +144,7 @@ def _load_native(name: str, data: bytes, user: UserModules) -> Loaded:
         warnings=(*old.warnings, origin),
     )
     spec = msgspec.structs.replace(
-        native.spec, source_sha256=digest, gflops=gflops_of(net, native.spec.input.size_hw)
+        native.spec, source_sha256=digest, gflops=gflops(net, native.spec.input.size_hw)
     )
     return Loaded(net, spec, source)
 
@@ -213,7 +213,7 @@ def _spec(net: DetectionNet, facts: Facts, archive: Archive) -> ModelSpec:
         input=InputSpec(size_hw=(height, width), stride=stride),
         head=head,
         parameters=sum(weights.numel() for weights in net.parameters()),
-        gflops=gflops_of(net, (height, width)),
+        gflops=gflops(net, (height, width)),
         trained_with=facts.trained_with,
         source_sha256=archive.sha256,
     )
@@ -231,6 +231,6 @@ def _resized(loaded: Loaded, size_hw: tuple[int, int]) -> Loaded:
     spec = msgspec.structs.replace(
         loaded.spec,
         input=InputSpec(size_hw=size_hw, stride=stride),
-        gflops=gflops_of(loaded.net, size_hw),
+        gflops=gflops(loaded.net, size_hw),
     )
     return replace(loaded, spec=spec)

@@ -13,6 +13,7 @@ from typing import Any
 from ghost_deploy.checkpoints.limits import (
     MAX_ATTRIBUTE_TENSOR,
     MAX_DEPTH,
+    MAX_ENTRIES,
     MAX_MODULES,
     MAX_NAME,
 )
@@ -63,6 +64,7 @@ class TreeReader:
         self._where = where
         self._tensors = tensors
         self._plain = plain
+        self._entries = MAX_ENTRIES
         self._open: set[int] = set()
         # By identity of the record: modules may be shared, as Ultralytics does with activations.
         self._done: dict[int, tuple[ModuleNode, int]] = {}
@@ -125,6 +127,7 @@ class TreeReader:
     def _part(self, record: Call, part: str, name: str) -> list[tuple[str, Any]]:
         """Names and values of one of a module's three dictionaries."""
         pairs = pairs_of(state_of(record)[part])
+        self._spend(len(pairs or ()))
         if pairs is None or not all(_is_name(key) and "." not in key for key, _ in pairs):
             raise StructureError(
                 f"{self._where}: {part} of {name or 'the network'} is unusable",
@@ -137,6 +140,7 @@ class TreeReader:
     def _attributes(
         self, record: Call, name: str, children: dict[str, ModuleNode]
     ) -> dict[str, Attribute]:
+        self._spend(len(state_of(record)))
         attributes: dict[str, Attribute] = {}
         taken = {key for part in _PARTS for key, _ in self._part(record, part, name)}
         for key, value in state_of(record).items():
@@ -196,6 +200,12 @@ class TreeReader:
         )
         if not is_fused or "bn" in children:
             raise self._code(where, "replaces the computation of its class")
+
+    def _spend(self, entries: int) -> None:
+        """Pay for entries that are gone through: modules may share a dictionary of many."""
+        self._entries -= entries
+        if self._entries < 0:
+            raise absurd(self._where, "more attributes", f"at most {MAX_ENTRIES}")
 
     def _code(self, where: str, what: str) -> UnsafeCheckpointError:
         return UnsafeCheckpointError(

@@ -1,7 +1,9 @@
 """Records that are plain data after all: sizes, sets, ordered dicts, name spaces, numbers.
 
 Everything is bounded: depth, and the number of values after shared parts were expanded, since a
-few kilobytes of lists of the same list would otherwise unfold to more than any memory holds.
+few kilobytes of lists of the same list would otherwise unfold to more than any memory holds. A
+container is paid for before it is copied, and a text by its length: one long text may be named
+as often as a short one.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 import struct
+from collections.abc import Iterable
 from typing import Any
 
 from ghost_deploy.checkpoints.limits import MAX_DEPTH, MAX_VALUES
@@ -20,6 +23,7 @@ from ghost_deploy.models.tree import Attribute
 __all__ = ["NotPlainError", "PlainReader", "base_name"]
 
 _DTYPE = re.compile(r"(b?float|u?int|complex|q?u?int|bits)\d+\w*|bool|half|double|long|short")
+_TEXT_OF_A_VALUE = 64  # characters of a text that are paid for as one value
 _LISTS = ("builtins.set", "builtins.frozenset", "collections.deque", "torch.Size")
 _NUMPY_FORMS = {
     **{f"f{size}": form for size, form in ((2, "<e"), (4, "<f"), (8, "<d"))},
@@ -51,18 +55,22 @@ class PlainReader:
             NotPlainError: it is none.
             UnsafeCheckpointError: it is too deep, too large or contains itself.
         """
-        self._left -= 1
         if depth > MAX_DEPTH:
             raise absurd(self._where, "deeper nesting", f"at most {MAX_DEPTH} levels")
-        if self._left < 0:
-            raise absurd(self._where, "more values", f"at most {MAX_VALUES}")
+        self._spend(_size(value))
         if isinstance(value, (list, tuple)):
             return [self.read(item, depth + 1) for item in value]
         if isinstance(value, dict):
-            return self._dict(list(value.items()), depth)
+            return self._dict(value.items(), depth)
         if isinstance(value, Call):
+            self._spend(len(value.items) + len(value.pairs) + sum(map(_size, value.args)))
             return self._call(value, depth)
         return _scalar(value)
+
+    def _spend(self, values: int) -> None:
+        self._left -= values
+        if self._left < 0:
+            raise absurd(self._where, "more values", f"at most {MAX_VALUES}")
 
     def _call(self, call: Call, depth: int) -> Attribute:
         path = call.target.path
@@ -81,7 +89,7 @@ class PlainReader:
             return _numpy_number(call)
         raise NotPlainError(describe(call))
 
-    def _dict(self, pairs: list[tuple[Any, Any]], depth: int) -> Attribute:
+    def _dict(self, pairs: Iterable[tuple[Any, Any]], depth: int) -> Attribute:
         return {str(key): self.read(value, depth + 1) for key, value in pairs}
 
 
@@ -109,6 +117,13 @@ def _finite(value: float) -> float:
     return value
 
 
+def _size(value: Any) -> int:
+    """What is paid for a value before anything is made of it: its parts, in plain values."""
+    if isinstance(value, str):
+        return len(value) // _TEXT_OF_A_VALUE
+    return len(value) if isinstance(value, (list, tuple, dict)) else 0
+
+
 def _sequence(value: Any) -> list[Any]:
     if not isinstance(value, (list, tuple)):
         raise NotPlainError(describe(value))
@@ -119,9 +134,10 @@ def _numpy_number(call: Call) -> Attribute:
     """A numpy scalar: a dtype record and the raw bytes, which protocol 2 writes as latin-1 text."""
     try:
         dtype, raw = call.args
-        kind = dtype.args[0].lstrip("<|")
+        # Cut, so that a long text costs nothing: no number has more than 8 bytes.
+        kind = dtype.args[0][:8].lstrip("<|")
         if isinstance(raw, Call) and raw.target.path == "_codecs.encode":
-            raw = raw.args[0].encode("latin-1")
+            raw = raw.args[0][:16].encode("latin-1")
         (value,) = struct.unpack(_NUMPY_FORMS[kind], raw)
     # Whatever of the record is not as numpy writes it ends in one of these.
     except (AttributeError, IndexError, KeyError, TypeError, ValueError, struct.error) as error:

@@ -132,10 +132,15 @@ def module_classes(found: Found) -> Counter[str]:
     counts: Counter[str] = Counter()
     queue: list[Any] = [found.record]
     for value in queue:
-        if is_module(value) and id(value) not in seen:
-            seen.add(id(value))
-            counts[value.target.path] += 1
-            queue.extend(child for _, child in pairs_of(value.state["_modules"]) or ())
+        if not is_module(value) or id(value) in seen:
+            continue
+        seen.add(id(value))
+        counts[value.target.path] += 1
+        children = value.state["_modules"]
+        # A hostile file may give one dictionary to all its modules: it is gone through once.
+        if id(children) not in seen:
+            seen.add(id(children))
+            queue.extend(child for _, child in pairs_of(children) or ())
     return counts
 
 

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
@@ -15,6 +16,7 @@ from ghost_deploy.cli.console import Console
 from ghost_deploy.cli.live_options import TOKEN_VARIABLE, make_policy
 from ghost_deploy.cli.live_report import LiveReport
 from ghost_deploy.cli.model import load_detector, make_wanted, say_what_runs
+from ghost_deploy.stream.open import check_readable
 from ghost_deploy.stream.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from ghost_deploy.stream.uri import Source
 
 __all__ = ["run_live"]
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SAME_SIGNAL_S = 1.0
 
 
 def run_live(args: argparse.Namespace, sources: Sequence[Source], console: Console) -> int:
@@ -33,6 +38,7 @@ def run_live(args: argparse.Namespace, sources: Sequence[Source], console: Conso
         the signal that ended the run: 130 for SIGINT, 143 for SIGTERM.
     """
     policy = make_policy(args)
+    check_readable(sources)
     is_live = any(source.is_live for source in sources)
     # Files are in no hurry: runs side by side are worth more than the latency of each.
     hint = "latency" if is_live else "throughput"
@@ -46,6 +52,7 @@ def run_live(args: argparse.Namespace, sources: Sequence[Source], console: Conso
         try:
             pipeline.run([report, *sinks], report.tick)
         finally:
+            report.tick()
             report.clear()
     report.print(console.err if args.jsonl == "-" else console.out)
     _say_where(args, console)
@@ -57,13 +64,23 @@ def run_live(args: argparse.Namespace, sources: Sequence[Source], console: Conso
 
 @contextlib.contextmanager
 def _signals(pipeline: Pipeline) -> Iterator[list[int]]:
-    """End the run on the first SIGINT or SIGTERM, the process on the second; what was caught."""
+    """End the run on the first SIGINT or SIGTERM, the process on the next; what was caught.
+
+    A second signal within a second is the same one: `timeout` and some shells send it twice, to
+    the process and to its group.
+    """
     caught: list[int] = []
+    first_s = 0.0
 
     def on_signal(number: int, _: FrameType | None) -> None:
-        caught.append(number)
-        pipeline.stop()
-        restore()
+        nonlocal first_s
+        if not caught:
+            caught.append(number)
+            first_s = time.monotonic()
+            pipeline.stop()
+        elif time.monotonic() - first_s > _SAME_SIGNAL_S:
+            restore()
+            signal.raise_signal(number)
 
     before = {number: signal.signal(number, on_signal) for number in _SIGNALS}
 
@@ -75,9 +92,6 @@ def _signals(pipeline: Pipeline) -> Iterator[list[int]]:
         yield caught
     finally:
         restore()
-
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def _open_sinks(
@@ -113,6 +127,10 @@ def _open_sinks(
         for sink in _network_sinks(args, console, pipeline, detector):
             add(sink)
         stack.pop_all()
+    if args.track:
+        from ghost_deploy.stream.sink_track import TrackingSink
+
+        return [TrackingSink(sinks, rate_of=pipeline.rate_of)]
     return sinks
 
 

@@ -30,6 +30,7 @@ def add_live_options(parser: argparse.ArgumentParser) -> None:
         metavar="X1,Y1,X2,Y2",
         help="infer that part only: source pixels, or fractions of width and height",
     )
+    add("--track", action="store_true", help="give each object an id that it keeps over frames")
     add("--require-all", action="store_true", help="fail if a source is not there at the start")
     add(
         "--give-up",
@@ -90,6 +91,7 @@ def refuse_live_options(args: argparse.Namespace) -> None:
         "--every": args.every > 1,
         "--skip-still": args.skip_still,
         "--roi": args.roi,
+        "--track": args.track,
         "--require-all": args.require_all,
         "--give-up": args.give_up,
         "--serve": args.serve,

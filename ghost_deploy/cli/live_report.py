@@ -65,9 +65,12 @@ class LiveReport:
         seconds = time.monotonic() - self._began
         sources = self._stats.snapshot()
         columns = [Column("source"), Column("state")]
-        titles = ("size", "captured", "processed", "dropped", "reconnects", "fps", "age p50", "p99")
+        titles = ("captured", "processed", "dropped", "reconnects", "fps", "age p50", "p99")
         columns += [Column(title, _NUMBER) for title in titles]
         self._console.table(columns, [_row(each, seconds) for each in sources], to=to)
+        for each in sources:
+            size = f", {by(each.size_hw)} pixels" if each.size_hw else ""
+            print(f"source {each.id}: {each.label}{size}", file=to)
         dropped: Counter[str] = Counter()
         for each in sources:
             dropped.update(each.dropped)
@@ -108,9 +111,8 @@ def _status(stats: SourceStats) -> str:
 
 def _row(stats: SourceStats, seconds: float) -> list[str]:
     return [
-        f"{stats.id} {stats.label}",
+        stats.id,
         stats.state,
-        by(stats.size_hw) if stats.size_hw else "",
         str(stats.captured),
         str(stats.processed),
         str(sum(stats.dropped.values())),

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ghost_deploy.models.block import Block, expect_each, require
 from ghost_deploy.models.fields import Channels, Count
-from ghost_deploy.models.ghostnet_v1 import conv_bn, require_pairs
+from ghost_deploy.models.ghostnet_v1 import raw_pair, require_pairs
 
 __all__ = ["GGhostStage", "RegNetBottleneck"]
 
@@ -39,19 +39,19 @@ class RegNetBottleneck(Block):
         super().__init__()
         groups = planes // min(planes, group_width)
         self.stride = stride
-        self.conv1, self.bn1, _ = conv_bn(inplanes, planes, 1)
-        self.conv2, self.bn2, _ = conv_bn(planes, planes, 3, stride, groups=groups)
-        self.conv3, self.bn3, _ = conv_bn(planes, planes, 1)
+        self.conv1, self.bn1 = raw_pair(inplanes, planes, 1)
+        self.conv2, self.bn2 = raw_pair(planes, planes, 3, stride, groups=groups)
+        self.conv3, self.bn3 = raw_pair(planes, planes, 1)
         self.relu = nn.ReLU(inplace=True)
         self.downsample = None
         if stride > 1 or inplanes != planes:
-            self.downsample = nn.Sequential(*conv_bn(inplanes, planes, 1, stride)[:2])
+            self.downsample = nn.Sequential(*raw_pair(inplanes, planes, 1, stride))
 
     def fit(self) -> None:
         for conv, bn in ((self.conv1, self.bn1), (self.conv2, self.bn2), (self.conv3, self.bn3)):
             normed = isinstance(bn, nn.BatchNorm2d)
             require(normed or conv.bias is not None, "a convolution has no batch norm")
-        require(set(_both(self.conv2.stride)) == {self.stride}, "conv2 must carry the stride")
+        require(set(self.conv2.stride) == {self.stride}, "conv2 must carry the stride")
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.relu(self.bn1(self.conv1(x)))
@@ -102,10 +102,11 @@ class GGhostStage(Block):
         )
         self.merge = nn.Sequential(
             nn.AdaptiveAvgPool2d(1),
-            *conv_bn(planes + raw * members, cheap, 1),
-            *conv_bn(cheap, cheap, 1)[:2],
+            *raw_pair(planes + raw * members, cheap, 1),
+            nn.ReLU(inplace=True),
+            *raw_pair(cheap, cheap, 1),
         )
-        self.cheap = nn.Sequential(*conv_bn(cheap, cheap, 1)[:2])
+        self.cheap = nn.Sequential(*raw_pair(cheap, cheap, 1))
         self.cheap_relu = nn.ReLU(inplace=True)
 
     def fit(self) -> None:
@@ -130,7 +131,3 @@ class GGhostStage(Block):
         mixed = self.merge(torch.cat(outputs, 1))
         derived = self.cheap_relu(self.cheap(cheap) + mixed)
         return self.end(torch.cat((dear, derived), 1))
-
-
-def _both(value: int | tuple[int, ...]) -> tuple[int, ...]:
-    return (value,) if isinstance(value, int) else value

@@ -1,7 +1,7 @@
 """A whole GhostNet as the first layer of a detector, giving one map for each stride.
 
-Forks put it there with a changed `parse_model`: the layer records `backbone` and takes the places
-0 to 4 of the network, so that the maps of strides 4, 8, 16 and 32 are inputs 1 to 4 of later layers.
+Forks put it there with a changed `parse_model`: the layer records `backbone` and takes the
+places 0 to 4 of the network; the maps of strides 4, 8, 16 and 32 have the places 1 to 4.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ghost_deploy.models.block import Block, expect_each, require
 from ghost_deploy.models.fields import MAX_CHANNELS, MisfitError, integer, one_of
-from ghost_deploy.models.ghostnet_v1 import GhostBottleneckV1, conv_bn, divisible_by_4
+from ghost_deploy.models.ghostnet_v1 import GhostBottleneckV1, divisible_by_4, raw_pair
 from ghost_deploy.models.ghostnet_v2 import GhostBottleneckV2
 from ghost_deploy.models.ghostnet_v3 import GhostBottleneckV3
 
@@ -61,7 +61,8 @@ class ConvBnAct(Block):
 
     def __init__(self, in_chs: int, out_chs: int, kernel_size: int = 1, stride: int = 1) -> None:
         super().__init__()
-        self.conv, self.bn1, self.act1 = conv_bn(in_chs, out_chs, kernel_size, stride)
+        self.conv, self.bn1 = raw_pair(in_chs, out_chs, kernel_size, stride)
+        self.act1 = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.act1(self.bn1(self.conv(x)))
@@ -92,7 +93,8 @@ class GhostNetBackbone(Block):
     def __init__(self, width: float = 1.0) -> None:
         super().__init__()
         stem = divisible_by_4(16 * width)
-        self.conv_stem, self.bn1, self.act1 = conv_bn(3, stem, 3, 2)
+        self.conv_stem, self.bn1 = raw_pair(3, stem, 3, 2)
+        self.act1 = nn.ReLU(inplace=True)
         stages, before, position = [], stem, 0
         for stage in STAGES:
             members = []
@@ -111,7 +113,7 @@ class GhostNetBackbone(Block):
     @property
     def steps(self) -> list[nn.Module]:
         """The bottlenecks, and what follows them, in order."""
-        return [step for stage in self.blocks for step in stage]
+        return [step for stage in self.blocks.children() for step in stage.children()]
 
     @property
     def last_steps(self) -> list[int]:
@@ -134,7 +136,7 @@ class GhostNetBackbone(Block):
             f"{self.width_list}: this backbone gives others",
         )
 
-    def forward(self, x: Tensor) -> list[Tensor]:  # type: ignore[override]
+    def forward(self, x: Tensor) -> list[Tensor]:
         x = self.act1(self.bn1(self.conv_stem(x)))
         ends, maps = self.last_steps, []
         for index, step in enumerate(self.steps):

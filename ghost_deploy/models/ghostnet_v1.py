@@ -78,7 +78,12 @@ class GhostModule(Block):
     def forward(self, x: Tensor) -> Tensor:
         y = self.ghosts(x)
         # The widths are compared here and not those of `y`, which a trace would not know.
-        made = self.primary_conv[0].out_channels + self.cheap_operation[0].out_channels
+        made = sum(
+            each.out_channels
+            for part in (self.primary_conv, self.cheap_operation)
+            for each in part
+            if isinstance(each, nn.Conv2d)
+        )
         return y if made == self.oup else y[:, : self.oup]
 
 
@@ -167,19 +172,9 @@ class GhostBottleneckV1(Block):
         self.ghost1, self.ghost2 = self.ghosts(in_chs, mid_chs, out_chs, layer_id)
         self.conv_dw = self.bn_dw = None
         if stride > 1:
-            self.conv_dw = nn.Conv2d(
-                mid_chs, mid_chs, k, stride, k // 2, groups=mid_chs, bias=False
-            )
-            self.bn_dw = nn.BatchNorm2d(mid_chs)
+            self.conv_dw, self.bn_dw = raw_pair(mid_chs, mid_chs, k, stride, groups=mid_chs)
         self.se = SqueezeExcite(mid_chs, se_ratio) if se_ratio else None
-        self.shortcut = nn.Sequential()
-        if stride > 1 or in_chs != out_chs:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(in_chs, in_chs, k, stride, k // 2, groups=in_chs, bias=False),
-                nn.BatchNorm2d(in_chs),
-                nn.Conv2d(in_chs, out_chs, 1, bias=False),
-                nn.BatchNorm2d(out_chs),
-            )
+        self.shortcut = shortcut(in_chs, out_chs, k, stride)
 
     def ghosts(
         self, in_chs: int, mid_chs: int, out_chs: int, layer_id: int
@@ -207,15 +202,33 @@ class GhostBottleneckV1(Block):
         return total
 
 
+def shortcut(in_chs: int, out_chs: int, kernel: int, stride: int) -> nn.Sequential:
+    """The second path of a new bottleneck; empty where width and size are kept."""
+    if stride == 1 and in_chs == out_chs:
+        return nn.Sequential()
+    return nn.Sequential(
+        *raw_pair(in_chs, in_chs, kernel, stride, groups=in_chs), *raw_pair(in_chs, out_chs, 1)
+    )
+
+
+def raw_conv(inp: int, oup: int, kernel: int, stride: int = 1, *, groups: int = 1) -> nn.Conv2d:
+    """A convolution without bias that keeps the size but for its stride."""
+    return nn.Conv2d(inp, oup, kernel, stride, kernel // 2, groups=groups, bias=False)
+
+
+def raw_pair(
+    inp: int, oup: int, kernel: int, stride: int = 1, *, groups: int = 1
+) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
+    """A convolution and its batch norm, of torch's eps."""
+    return raw_conv(inp, oup, kernel, stride, groups=groups), nn.BatchNorm2d(oup)
+
+
 def conv_bn(
     inp: int, oup: int, kernel: int, stride: int = 1, *, groups: int = 1, relu: bool = True
 ) -> nn.Sequential:
     """Convolution, batch norm and ReLU or nothing."""
-    return nn.Sequential(
-        nn.Conv2d(inp, oup, kernel, stride, kernel // 2, groups=groups, bias=False),
-        nn.BatchNorm2d(oup),
-        nn.ReLU(inplace=True) if relu else nn.Sequential(),
-    )
+    last = nn.ReLU(inplace=True) if relu else nn.Sequential()
+    return nn.Sequential(*raw_pair(inp, oup, kernel, stride, groups=groups), last)
 
 
 def require_conv_bn(part: nn.Sequential, name: str) -> nn.Conv2d:

@@ -15,25 +15,22 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from ghost_deploy.models.block import Block, expect_each, require
+from ghost_deploy.models.block import Block, require
+from ghost_deploy.models.branches import branches, merge, pair, require_branches, run, total
 from ghost_deploy.models.fields import Channels, Count, Flag, one_of
-from ghost_deploy.models.fold import add_norm, add_up, fold_bn, padding_of
 from ghost_deploy.models.ghostnet_v1 import (
     SqueezeExcite,
     SqueezeExciteGated,
-    conv_bn,
     require_conv_bn,
     require_depthwise,
     require_ghost,
-    require_pairs,
+    shortcut,
 )
 from ghost_deploy.models.ghostnet_v2 import FIRST_WITH_ATTENTION, attend, dfc, require_dfc
-from ghost_deploy.models.rep import require_parallel
 
 __all__ = ["GhostBottleneckV3", "GhostModuleV3"]
 
 ATTENTION = "ori_shortcut_mul_conv15"
-BRANCHES = 3
 
 # What the original writes beside its branches, and what it keeps after it replaced them.
 _WRITTEN = frozenset({"in_channels", "groups", "kernel_size", "id_tensor", "num_conv_branches"})
@@ -117,7 +114,8 @@ class GhostModuleV3(Block):
     def fold(self) -> None:
         if self.infer_mode:
             return
-        assert self.primary_rpr_conv is not None and self.cheap_rpr_conv is not None
+        assert self.primary_rpr_conv is not None
+        assert self.cheap_rpr_conv is not None
         self.primary_conv = nn.Sequential(
             merge(self.primary_rpr_conv, self.primary_rpr_scale, self.primary_rpr_skip),
             self.primary_activation or nn.Identity(),
@@ -142,10 +140,11 @@ class GhostModuleV3(Block):
     @property
     def made(self) -> int:
         """Channels before they are cut."""
-        parts = (self.primary_conv, self.cheap_operation)
         if self.primary_rpr_conv is not None and self.cheap_rpr_conv is not None:
-            parts = (self.primary_rpr_conv[0], self.cheap_rpr_conv[0])
-        convs = [next(part.children()) for part in parts if part is not None]
+            parts = [self.primary_rpr_conv[0], self.cheap_rpr_conv[0]]
+        else:
+            parts = [part for part in (self.primary_conv, self.cheap_operation) if part is not None]
+        convs = [next(part.children()) for part in parts]
         return sum(conv.out_channels for conv in convs if isinstance(conv, nn.Conv2d))
 
     def _primary(self, x: Tensor) -> Tensor:
@@ -204,10 +203,7 @@ class GhostBottleneckV3(Block):
             self.dw_rpr_conv = branches(mid_chs, mid_chs, k, stride, groups=mid_chs)
             self.dw_rpr_scale = pair(mid_chs, mid_chs, 1, stride, groups=mid_chs)
         self.se = SqueezeExcite(mid_chs, se_ratio) if se_ratio else None
-        self.shortcut = nn.Sequential()
-        if stride > 1 or in_chs != out_chs:
-            dw = conv_bn(in_chs, in_chs, k, stride, groups=in_chs, relu=False)
-            self.shortcut = nn.Sequential(*dw[:2], *conv_bn(in_chs, out_chs, 1, relu=False)[:2])
+        self.shortcut = shortcut(in_chs, out_chs, k, stride)
 
     def fit(self) -> None:
         require(self.stride in (1, 2), f"stride must be 1 or 2, got {self.stride}")
@@ -242,80 +238,3 @@ class GhostBottleneckV3(Block):
             y = self.se(y)
         result: Tensor = self.ghost2(y) + self.shortcut(x)
         return result
-
-
-def pair(inp: int, oup: int, kernel: int, stride: int = 1, *, groups: int = 1) -> nn.Sequential:
-    """One branch: convolution and batch norm, under the names `conv` and `bn`."""
-    branch = nn.Sequential()
-    conv, bn, _ = conv_bn(inp, oup, kernel, stride, groups=groups)
-    branch.add_module("conv", conv)
-    branch.add_module("bn", bn)
-    return branch
-
-
-def branches(inp: int, oup: int, kernel: int, stride: int = 1, *, groups: int = 1) -> nn.ModuleList:
-    """The equal branches of a new block."""
-    return nn.ModuleList(pair(inp, oup, kernel, stride, groups=groups) for _ in range(BRANCHES))
-
-
-def require_branches(
-    many: nn.ModuleList, scale: nn.Sequential | None, skip: nn.BatchNorm2d | None
-) -> nn.Conv2d:
-    """The convolution of the first branch; `MisfitError` unless all add up to one."""
-    require(len(many) > 0, "there must be at least one branch")
-    expect_each(many, nn.Sequential)
-    convs = [_conv_of(branch) for branch in [*many, *([] if scale is None else [scale])]]
-    for other in convs[1:]:
-        require_parallel(convs[0], other)
-    if skip is not None:
-        first = convs[0]
-        keeps = first.in_channels == first.out_channels == skip.num_features
-        centred = all(k == 2 * p + 1 for k, p in zip(first.kernel_size, first.padding, strict=True))
-        require(
-            keeps and centred and first.stride in (1, (1, 1)), "a skip must keep width and size"
-        )
-    return convs[0]
-
-
-def _conv_of(branch: nn.Module) -> nn.Conv2d:
-    convs = require_pairs(list(branch.children()), "a branch")
-    require(len(convs) == 1, "a branch must be one pair of Conv2d, BatchNorm2d")
-    require(convs[0].padding_mode == "zeros", "a branch must pad with zeros")
-    return convs[0]
-
-
-def merge(
-    many: nn.ModuleList, scale: nn.Sequential | None, skip: nn.BatchNorm2d | None
-) -> nn.Conv2d:
-    """One convolution that computes the sum of the branches."""
-    folded = [_folded(branch) for branch in [*many, *([] if scale is None else [scale])]]
-    merged = folded[0]
-    for other in folded[1:]:
-        merged = add_up(merged, other)
-    return merged if skip is None else add_norm(merged, skip)
-
-
-def _folded(branch: nn.Module) -> nn.Conv2d:
-    conv, bn = branch.children()
-    assert isinstance(conv, nn.Conv2d)
-    if not isinstance(bn, nn.BatchNorm2d):
-        return conv
-    folded = fold_bn(conv, bn)
-    assert isinstance(folded, nn.Conv2d)
-    return folded
-
-
-def total(
-    x: Tensor, many: nn.ModuleList, scale: nn.Sequential | None, skip: nn.BatchNorm2d | None
-) -> Tensor:
-    """The sum of the branches, in the order of the original."""
-    terms = [branch for branch in (scale, skip, *many) if branch is not None]
-    y: Tensor = terms[0](x)
-    for branch in terms[1:]:
-        y = y + branch(x)
-    return y
-
-
-def run(module: nn.Module | None, x: Tensor) -> Tensor:
-    """`module(x)`, or `x` where there is none."""
-    return x if module is None else module(x)

@@ -225,7 +225,7 @@ def _checked_call(what: str, call: Callable[..., Maps], value: Maps, most: int =
             got=f"inputs {[tuple(x.shape) for x in inputs]}: {error}",
             fix="The checkpoint contradicts itself, or a module definition is not the original's",
         ) from error
-    maps = output if isinstance(output, list) and 1 < most else [output]
+    maps = list(output) if isinstance(output, list) and most > 1 else [output]
     if len(maps) > most or not all(isinstance(x, Tensor) and x.ndim in (3, 4) for x in maps):
         raise StructureError(
             f"{what} does not return one tensor" + (f" or a list of {most}" if most > 1 else ""),
@@ -233,7 +233,8 @@ def _checked_call(what: str, call: Callable[..., Maps], value: Maps, most: int =
             fix="Only layers with one output are supported, and backbones as the first layer",
         )
     for each in maps:
-        _check_size(what, each)
+        if isinstance(each, Tensor):
+            _check_size(what, each)
     return output
 
 

@@ -111,9 +111,9 @@ def parse(
             absolute = tuple(item + place if layers and item < 0 else item for item in sources)
             routes.append(Route(absolute, isinstance(source, list)))
             if module in _BACKBONES:
-                backbone: Any = BLOCKS[module][0]
-                layers.append(backbone(*arguments))
-                maps = layers[-1].width_list
+                backbone: Any = BLOCKS[module][0](*arguments)
+                layers.append(backbone)
+                maps = backbone.width_list
                 widths |= {place - back: width for back, width in enumerate(reversed(maps))}
                 continue
             inputs = [widths[item] for item in absolute]

@@ -126,7 +126,7 @@ class Capture:
         try:
             self._read(generation)
         except UnavailableError as error:
-            self._end("failed", _told(error))
+            self._end("failed", error.what)
         except InputError as error:
             if not self._leave_library(generation) or self._stop.is_set():
                 return True

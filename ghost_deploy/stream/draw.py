@@ -56,12 +56,17 @@ def class_color(class_id: int) -> Color:
     return round(blue * 255), round(green * 255), round(red * 255)
 
 
-def draw(image: NDArray[np.uint8], detections: Detections) -> NDArray[np.uint8]:
+def draw(
+    image: NDArray[np.uint8],
+    detections: Detections,
+    track_ids: NDArray[np.int32] | None = None,
+) -> NDArray[np.uint8]:
     """A copy of `image` with boxes and labels; the better a detection, the further in front.
 
     Args:
         image: (H, W, 3) uint8 BGR; not changed.
         detections: boxes in pixels of `image`.
+        track_ids: (N,) ids from 1 that are written before the names; 0 is not written.
     """
     canvas: NDArray[np.uint8] = image.copy()
     size_hw = (canvas.shape[0], canvas.shape[1])
@@ -69,6 +74,9 @@ def draw(image: NDArray[np.uint8], detections: Detections) -> NDArray[np.uint8]:
     boxes = [_on_canvas(box, size_hw) for box in detections.xyxy]
     colors = [class_color(class_id) for class_id in detections.class_id.tolist()]
     labels = _labels(detections, boxes, size_hw[1], pen)
+    if track_ids is not None:
+        pairs = zip(labels, track_ids.tolist(), strict=True)
+        labels = [f"#{number} {label}" if number else label for label, number in pairs]
     places = _place_labels(labels, boxes, size_hw, pen)
     worst_first = range(len(detections) - 1, -1, -1)
     for i in worst_first:

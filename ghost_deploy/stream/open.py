@@ -4,17 +4,33 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from ghost_deploy.processing.images import list_images, read_image
 from ghost_deploy.stream.mjpeg import HttpMjpegReader, PipeMjpegReader
-from ghost_deploy.stream.opencv import open_camera, open_pipeline, open_rtsp, open_video
+from ghost_deploy.stream.opencv import (
+    open_camera,
+    open_pipeline,
+    open_rtsp,
+    open_video,
+    require_gstreamer,
+)
 from ghost_deploy.stream.policy import LivePolicy
 from ghost_deploy.stream.reader import Loader, Reader
 from ghost_deploy.stream.uri import Kind, Source
 
-__all__ = ["ImagesReader", "open_reader"]
+__all__ = ["ImagesReader", "check_readable", "open_reader"]
+
+
+def check_readable(sources: Iterable[Source]) -> None:
+    """Raise if there is a source that the software of this machine cannot read at all.
+
+    Raises:
+        UnavailableError: there is one.
+    """
+    if any(source.kind in {"csi", "gstreamer"} for source in sources):
+        require_gstreamer()
 
 
 def open_reader(source: Source, policy: LivePolicy) -> Reader:

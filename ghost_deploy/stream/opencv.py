@@ -18,11 +18,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghost_deploy.errors import ImageError, UnavailableError
+from ghost_deploy.stream.clock import StampClock
 from ghost_deploy.stream.policy import LivePolicy
 from ghost_deploy.stream.reader import Loader, lost
 from ghost_deploy.stream.uri import Source
 
-__all__ = ["CvReader", "open_camera", "open_pipeline", "open_rtsp", "open_video"]
+__all__ = [
+    "CvReader",
+    "open_camera",
+    "open_pipeline",
+    "open_rtsp",
+    "open_video",
+    "require_gstreamer",
+]
 
 _FFMPEG_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 # FFmpeg looks at a stream for that many microseconds before it gives the first frame. By default
@@ -91,7 +99,7 @@ def open_pipeline(source: Source) -> CvReader:
         UnavailableError: OpenCV was built without GStreamer.
         InputError: the pipeline does not start.
     """
-    _require_gstreamer()
+    require_gstreamer()
     is_csi = source.kind == "csi"
     pipeline = _CSI.format(int(source.target[len("csi://") :])) if is_csi else source.target
     return CvReader(source, cv2.CAP_GSTREAMER, pipeline, [])
@@ -121,11 +129,18 @@ class CvReader:
         if not self._capture.isOpened():
             self._capture.release()
             raise lost(source.label, _why_not_opened(source), _HINTS.get(source.kind, "Check it"))
+        self._clock = StampClock() if source.kind == "rtsp" else None
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         self.rate = None if source.is_live or rate <= 0 else float(rate)
 
     def grab(self) -> int | None:
-        return self._grab_or_raise() if self._source.is_live else self._grab()
+        if not self._source.is_live:
+            return self._grab()
+        arrival_ns = self._grab_or_raise()
+        if self._clock is None:
+            return arrival_ns
+        stamp_ns = round(self._capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
+        return self._clock.captured_ns(arrival_ns, stamp_ns)
 
     def _grab(self) -> int | None:
         return time.monotonic_ns() if self._capture.grab() else None
@@ -212,7 +227,12 @@ def _reach(source: Source, timeout_s: float) -> None:
         raise lost(source.label, str(why)) from error
 
 
-def _require_gstreamer() -> None:
+def require_gstreamer() -> None:
+    """Raise if OpenCV cannot run GStreamer pipelines.
+
+    Raises:
+        UnavailableError: it was built without.
+    """
     if not re.search(r"GStreamer:\s+YES", cv2.getBuildInformation()):
         raise UnavailableError(
             "this OpenCV was built without GStreamer",

@@ -23,7 +23,7 @@ class Reader(Protocol):
     """Frames a second at which a video plays; None where frames come in their own time."""
 
     def grab(self) -> int | None:
-        """Wait for the next frame: monotonic nanoseconds at its arrival, or None at the end.
+        """Wait for the next frame: monotonic nanoseconds at its capture, or None at the end.
 
         Raises:
             InputError: the source is lost.

@@ -33,7 +33,14 @@ def captured_at(frame: Frame) -> datetime:
 
 
 def result_record(result: Result) -> dict[str, Any]:
-    """The facts of a result, JSON-ready; boxes in source pixels, times in milliseconds."""
+    """The facts of a result, JSON-ready; boxes in source pixels, times in milliseconds.
+
+    Where objects are tracked, a detection has a `track_id`, null while it is not certain.
+    """
+    rows = result.detections.to_dicts()
+    if result.track_ids is not None:
+        for row, track_id in zip(rows, result.track_ids.tolist(), strict=True):
+            row["track_id"] = track_id or None
     return {
         # A file name that is not UTF-8 holds surrogates, which JSON cannot.
         "source": os.fsencode(result.label).decode("utf-8", "replace"),
@@ -43,7 +50,7 @@ def result_record(result: Result) -> dict[str, Any]:
         "age_ms": result.age_ms,
         "timings_ms": dict(result.timings_ms),
         "size_hw": result.frame.size_hw,
-        "detections": result.detections.to_dicts(),
+        "detections": rows,
     }
 
 
@@ -63,7 +70,7 @@ class Annotator:
         """The annotated picture of `result`."""
         with self._lock:
             if self._last is None or self._last[0] is not result:
-                self._last = result, draw(as_bgr(result.frame), result.detections)
+                self._last = result, draw(as_bgr(result.frame), result.detections, result.track_ids)
             return self._last[1]
 
 

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ghost_deploy.detections import Detections
 from ghost_deploy.frame import Frame
 
@@ -31,6 +34,8 @@ class Result:
         detections: boxes in pixels of `frame`.
         age_ms: from capture to this result, milliseconds.
         timings_ms: `pre`, `run` and `post`, milliseconds.
+        track_ids: (N,) int32, the id from 1 of the object that each detection is, within its
+            source, and 0 where it has none; None when objects are not tracked.
     """
 
     source: str
@@ -39,6 +44,7 @@ class Result:
     detections: Detections
     age_ms: float
     timings_ms: Mapping[str, float]
+    track_ids: NDArray[np.int32] | None = None
 
 
 @dataclass(frozen=True)

@@ -159,7 +159,7 @@ def _checked(url: str) -> SplitResult:
         ok = parts.scheme in _PORTS and bool(parts.hostname) and parts.port != 0
     except ValueError:
         ok = False
-    if not ok or _WILDCARD.search(unquote(parts.path)) or parts.query or parts.fragment:
+    if not ok or "#" in url or parts.query or _WILDCARD.search(unquote(parts.path)):
         # The URL may hold a password: it is not repeated.
         raise UsageError(
             "the address of the MQTT broker cannot be used",

@@ -115,7 +115,8 @@ def _address(word: str, scheme: str) -> Source:
         raise UsageError(
             "a CSI camera is named by its number", expected="csi://0", fix="Name it like that"
         )
-    return Source(kind, word, mask(word))
+    # The word is one address: a blank in it is a part of it, which `mask` cannot know.
+    return Source(kind, word, mask(re.sub(r"://.*@", "://***@", word, flags=re.DOTALL)))
 
 
 def _pipeline(word: str) -> Source:

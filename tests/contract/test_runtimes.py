@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -252,3 +253,38 @@ def test_an_allowed_fallback_is_noted(row: str, tmp_path: Path) -> None:
         assert len(runtime.info.notes) == 1
         assert absent in runtime.info.notes[0]
         close_enough(runtime.run({"images": random_images()})["output0"], random_images())
+
+
+# Forks
+
+
+def test_forks_run_at_the_same_time_with_outputs_of_their_own(rig: Rig, tmp_path: Path) -> None:
+    runtime = rig.open(tmp_path, False, ONE_THREAD)
+    fork = runtime.fork()
+    if fork is None:
+        assert runtime.info.streams == 1
+        runtime.close()
+        return
+    pictures = [random_images(seed=seed) for seed in (1, 2)]
+    wrong: list[str] = []
+
+    def work(one: Runtime, images: NDArray[Any]) -> None:
+        for _ in range(50):
+            output = one.run({"images": images})["output0"]
+            if not np.allclose(output, expected(images), rtol=1e-5, atol=1e-5):
+                wrong.append("another thread's numbers")
+
+    threads = [
+        threading.Thread(target=work, args=pair)
+        for pair in zip((runtime, fork), pictures, strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert wrong == []
+    runtime.close()
+    close_enough(fork.run({"images": pictures[0]})["output0"], pictures[0])
+    fork.close()
+    with pytest.raises(BackendError, match="closed"):
+        runtime.fork()

@@ -15,7 +15,7 @@ from ghost_deploy.models.graph import DetectionNet
 SIZE_HW = (128, 192)
 
 # Standard deviations of the logits, and the mean of the class logits.
-BOX_SPREAD, CLASS_SPREAD, CLASS_BIAS = 1.5, 1.0, -3.5
+BOX_SPREAD, CLASS_SPREAD, CLASS_BIAS = 1.5, 1.0, -3.0
 
 
 def condition(net: DetectionNet, seed: int = 0) -> DetectionNet:

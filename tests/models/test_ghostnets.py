@@ -33,7 +33,10 @@ from ghost_deploy.models.ghostnet_v2 import (
     GhostModuleV2,
 )
 from ghost_deploy.models.ghostnet_v3 import ATTENTION, GhostBottleneckV3, GhostModuleV3
+from ghost_deploy.models.leaves import LEAVES
 from ghost_deploy.models.node import Writer
+from ghost_deploy.models.tree import ModuleNode
+from ghost_deploy.models.user import UserClass
 
 from .test_blocks import c2f, conv, ghost_conv
 from .trees import randomize
@@ -60,7 +63,8 @@ def chain(parts: Any, x: Tensor) -> Tensor:
         elif isinstance(part, nn.ReLU):
             x = x.clamp(min=0)
         else:
-            assert isinstance(part, nn.Sequential) and not len(part)
+            assert isinstance(part, nn.Sequential)
+            assert not len(part)
     return x
 
 
@@ -246,7 +250,8 @@ def test_a_ghost_module_is_as_wide_as_it_was_asked_to_be() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "wanted"), [(0.1, 4), (4, 4), (5.9, 8), (6, 8), (18, 20), (17.9, 20), (672 * 0.25, 168)]
+    ("value", "wanted"),
+    [(0.1, 4), (4, 4), (5.9, 8), (6, 8), (18, 20), (17.9, 20), (672 * 0.25, 168)],
 )
 def test_widths_are_multiples_of_4(value: float, wanted: int) -> None:
     assert divisible_by_4(value) == wanted
@@ -291,3 +296,30 @@ def test_a_named_gate_is_never_imported_but_known(path: str) -> None:
     node = replace(node, attributes={"gate_fn": {"function": path}})
     again = SqueezeExcite.assemble(node, dict(block.named_children()))
     assert Writer().node(again, "se").attributes == node.attributes
+
+
+class FreeGate(nn.Module):
+    """A user's class that has nothing of the name that the file has."""
+
+
+class SetGate(nn.Module):
+    gate_fn = staticmethod(functional.hardsigmoid)
+
+
+def test_a_users_class_must_bring_the_function_that_the_file_only_names() -> None:
+    node = ModuleNode("fork.Gate", {"gate_fn": {"function": "fork.hard_sigmoid"}, "width": 4})
+    module = UserClass(SetGate).assemble(node, {})
+    assert module.gate_fn is functional.hardsigmoid
+    assert module.width == 4
+    with pytest.raises(MisfitError, match="gate_fn = staticmethod"):
+        UserClass(FreeGate).assemble(node, {})
+
+
+def test_branches_may_have_names_but_not_every_name() -> None:
+    leaf = LEAVES["Sequential"]
+    node = ModuleNode("torch.nn.modules.container.Sequential")
+    parts: dict[str, nn.Module] = {"conv": nn.Conv2d(3, 3, 1), "bn": nn.BatchNorm2d(3)}
+    assert [name for name, _ in leaf.assemble(node, parts).named_children()] == ["conv", "bn"]
+    for names in (("0", "bn"), ("1", "0"), ("conv", "forward")):
+        with pytest.raises(MisfitError):
+            leaf.assemble(node, dict(zip(names, parts.values(), strict=True)))

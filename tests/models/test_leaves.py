@@ -140,7 +140,9 @@ def test_a_hostile_attribute_is_refused(node: ModuleNode, attribute: str, value:
         replace(CONV, children={"inner": POOL}),
         replace(NORM, buffers={}),
         ModuleNode("torch.nn.Sequential", children={"1": POOL}),
-        ModuleNode("torch.nn.Sequential", children={"a": POOL}),
+        ModuleNode("torch.nn.Sequential", children={"a": POOL, "1": POOL}),
+        ModuleNode("torch.nn.Sequential", children={"forward": POOL}),
+        ModuleNode("torch.nn.ModuleList", children={"a": POOL}),
         ModuleNode("torch.nn.ModuleList", parameters=infos(weight=(1,))),
     ],
 )

@@ -15,6 +15,7 @@ from ghost_deploy.models.fuse import fuse
 from ghost_deploy.models.graph import DetectionNet
 from ghost_deploy.models.yaml import build_zoo, parse, zoo_names
 
+from .test_zoo import SIZES
 from .trees import randomize
 
 # Published by Ultralytics for 80 classes at 640: parameters, GFLOPs, strides. The P2 figures of
@@ -71,7 +72,7 @@ STRIDES = {"-p2": (4, 8, 16, 32), "-p6": (8, 16, 32, 64), "ost": (8, 16, 32)}
 
 
 def test_every_network_of_the_zoo_is_in_the_table() -> None:
-    assert set(zoo_names()) == {*PUBLISHED, *STOCK}
+    assert set(zoo_names()) == {*PUBLISHED, *STOCK, *SIZES}
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

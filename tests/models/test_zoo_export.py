@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -30,8 +29,15 @@ CLASSES = 3
 # Square, and as wide as no map of the deepest stride is even: a gate of GhostNetV2 is then
 # repeated by a factor that is no whole number.
 SIZES = ((128, 128), (96, 160))
-GHOSTS = tuple(name for name in zoo_names() if "-" in name)
-FAST = tuple(name for name in GHOSTS if re.fullmatch(r"yolov?\d+n-(?!.*-p\d)[\w-]+", name))
+FAST = (
+    "yolo11n-ghostnetv1",
+    "yolo11n-ghostnetv2",
+    "yolo11n-ghostnetv3",
+    "yolov10n-ghost",
+    "yolov8n-c2f-gghost",
+    "yolov8n-c2f-ghostbottleneckv2",
+    "yolov8n-ghostnet",
+)
 SLOW = tuple(name for name in zoo_names() if name not in FAST)
 
 
@@ -121,7 +127,7 @@ def test_a_small_network_of_the_zoo_is_exported_exactly(
 @pytest.mark.slow
 @pytest.mark.parametrize("which", [0, 1], ids=["square", "oblong"])
 @pytest.mark.parametrize("name", SLOW)
-def test_a_larger_network_of_the_zoo_is_exported_exactly(
+def test_another_network_of_the_zoo_is_exported_exactly(
     name: str, which: int, tmp_path: Path
 ) -> None:
     check(name, sizes_of(net_of(name))[which], tmp_path)

@@ -41,15 +41,12 @@ def picture(number):
 
 
 def feed(source):
-    last = -1
-    while True:
-        number = int((time.monotonic() - EPOCH) * FPS)
-        if number == last:
-            time.sleep(0.2 / FPS)
-            continue
-        last = number
-        if source.emit("push-buffer", Gst.Buffer.new_wrapped(picture(number))) != Gst.FlowReturn.OK:
-            return
+    flow = Gst.FlowReturn.OK
+    while flow == Gst.FlowReturn.OK:
+        number = int((time.monotonic() - EPOCH) * FPS) + 1
+        data = picture(number)
+        time.sleep(max(0.0, EPOCH + number / FPS - time.monotonic()))
+        flow = source.emit("push-buffer", Gst.Buffer.new_wrapped(data))
 
 
 def configure(_, media):

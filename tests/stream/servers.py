@@ -79,6 +79,55 @@ class RtspCamera:
         self.kill()
 
 
+class Link:
+    """A network between us and a server: what the server sends may be held up.
+
+    Attributes:
+        held: while set, nothing comes through; then all of it comes at once.
+    """
+
+    def __init__(self, server_port: int) -> None:
+        self.held = threading.Event()
+        self._server_port = server_port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._sockets = [self._listener]
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(("127.0.0.1", self._server_port))
+                self._sockets += [client, server]
+                for source, target, may_hold in ((client, server, False), (server, client, True)):
+                    thread = threading.Thread(
+                        target=self._carry, args=(source, target, may_hold), daemon=True
+                    )
+                    self._threads.append(thread)
+                    thread.start()
+
+    def _carry(self, source: socket.socket, target: socket.socket, may_hold: bool) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                while may_hold and self.held.is_set():
+                    time.sleep(0.005)
+                target.sendall(data)
+
+    def __enter__(self) -> Link:
+        self._threads[0].start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.held.clear()
+        for each in self._sockets:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+        for thread in self._threads:
+            thread.join(10)
+
+
 class MjpegCamera:
     """An MJPEG camera over HTTP, of which a test holds the strings.
 

@@ -11,7 +11,7 @@ import pytest
 from ghost_deploy.stream.pipeline import Pipeline
 from ghost_deploy.stream.uri import parse_source
 from tests.stream.rig import FAST, Running, assert_exact, make_detector
-from tests.stream.servers import RtspCamera, needs_rtsp_server, wait_until
+from tests.stream.servers import Link, RtspCamera, needs_rtsp_server, wait_until
 
 POLICY = dataclasses.replace(FAST, open_timeout_s=10.0, read_timeout_s=5.0)
 
@@ -69,3 +69,24 @@ def test_a_slow_model_stays_at_the_newest_frame() -> None:
     # It keeps pace with the camera: five results a second of twenty frames.
     steps = [b - a for a, b in itertools.pairwise(numbers)]
     assert sorted(steps)[len(steps) // 2] >= 3
+
+
+def test_packets_held_up_make_old_frames_and_no_others() -> None:
+    with RtspCamera() as camera, Link(camera.port) as link:
+        address = camera.address.replace(str(camera.port), str(link.port))
+        pipeline = Pipeline(make_detector(), [parse_source(address)], POLICY)
+        with Running(pipeline) as running:
+            assert wait_until(lambda: running.stats().processed >= 20)
+            link.held.set()
+            time.sleep(1.5)
+            target = running.stats().captured + 40
+            link.held.clear()
+            assert wait_until(lambda: running.stats().captured >= target)
+    stats = running.stats()
+    assert (stats.reconnects, stats.state) == (0, "live")
+    assert_exact([stats])
+    numbers = [number for number in running.seen.numbers() if number is not None]
+    assert len(numbers) == len(running.seen.results)
+    assert numbers == sorted(set(numbers))
+    # By their arrival the frames that were held up would all be new.
+    assert max(result.age_ms for result in running.seen.results) > 500

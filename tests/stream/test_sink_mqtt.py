@@ -16,10 +16,10 @@ from tests.stream.made import NOTHING, make_result, wait_until
 
 pytest.importorskip("paho.mqtt.client")
 
-from paho.mqtt.client import Client, MQTTMessage  # noqa: E402
-from paho.mqtt.enums import CallbackAPIVersion  # noqa: E402
+from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion
 
-from ghost_deploy.stream.sink_mqtt import MqttSink  # noqa: E402
+from ghost_deploy.stream.sink_mqtt import MqttSink
 
 # Debian keeps it out of the path of ordinary users.
 MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")

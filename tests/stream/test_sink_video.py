@@ -145,10 +145,14 @@ def files_of_at_most(size: int) -> Iterator[None]:
 def test_a_full_disk(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (8, 240, 320, 3), np.uint8)
     sink = VideoSink(tmp_path, picture=lambda result: noise[result.frame.index % 8])
+
+    def fill() -> None:
+        for i in range(500):
+            sink.write(make_result(index=i, at_ms=100 * i, size_hw=(240, 320)))
+
     with files_of_at_most(200_000):
         with pytest.raises(InputError, match=r"cannot write .*cam1\.mp4"):
-            for i in range(500):
-                sink.write(make_result(index=i, at_ms=100 * i, size_hw=(240, 320)))
+            fill()
         with pytest.raises(InputError, match="cannot write"):
             sink.close()
     sink.close()  # nothing is open any more

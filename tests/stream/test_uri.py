@@ -88,6 +88,7 @@ def test_lists_that_cannot_be_used(tmp_path: Path) -> None:
         ("rtsp://admin:sec@ret@host/1", "rtsp://***@host/1"),
         ("rtsp://admin:sec/ret@host/1", "rtsp://***@host/1"),
         ("rtsp://secret@host/1", "rtsp://***@host/1"),
+        ("rtsp://secret@***@host/1", "rtsp://***@host/1"),
         ("http://h/v?user=secret&pwd=secret&x=1", "http://h/v?user=***&pwd=***&x=1"),
         ("http://h/v?access_token=secret", "http://h/v?access_token=***"),
         ("http://h/v?API-Key=secret#top", "http://h/v?API-Key=***#top"),
@@ -108,3 +109,8 @@ def test_credentials_are_hidden(text: str, shown: str) -> None:
         assert source.label == shown
         assert "secret" not in repr(source)
         assert source.target == text
+
+
+@pytest.mark.parametrize("password", ["se cret", 'se"cret', "se\ncret", "'secret", "s:e?cr#et"])
+def test_odd_passwords_are_hidden_in_an_address(password: str) -> None:
+    assert parse_source(f"rtsp://user:{password}@host/1").label == "rtsp://***@host/1"

@@ -91,5 +91,6 @@ def encode(result: Result, side: int) -> bytes:
         found = Detections(
             found.xyxy * np.float32(scale), found.score, found.class_id, found.class_names
         )
-    _, data = cv2.imencode(".jpg", draw(image, found), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    picture = draw(image, found, result.track_ids)
+    _, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
     return data.tobytes()

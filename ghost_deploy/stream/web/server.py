@@ -61,16 +61,16 @@ class WebView:
         self._started_s = time.monotonic()
         self._board = Board()
         self._signal = Signal()
-        listener = listen(where)
+        self._listener = listen(where)
         try:
-            check_token(listener, token)
-            self.address = Address(where.host, listener.getsockname()[1])
+            check_token(self._listener, token)
+            self.address = Address(where.host, self._listener.getsockname()[1])
             self._server = self._make_server(token)
         except BaseException:
-            listener.close()
+            self._listener.close()
             raise
         self._thread = threading.Thread(
-            target=self._server.run, args=([listener],), name="web view", daemon=True
+            target=self._server.run, args=([self._listener],), name="web view", daemon=True
         )
         self._thread.start()
 
@@ -94,6 +94,8 @@ class WebView:
         self._signal.close()
         self._server.should_exit = True
         self._thread.join()
+        # The server leaves it open when it is told to stop before it has begun.
+        self._listener.close()
 
     def _make_server(self, token: str | None) -> uvicorn.Server:
         import uvicorn

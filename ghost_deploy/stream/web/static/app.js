@@ -48,7 +48,7 @@ class Card {
     this.image = root.querySelector("img");
     this.urls = [];
     root.dataset.source = id;
-    setText(root.querySelector("h2"), id);
+    setText(root.querySelector("h2"), /^\d+$/.test(id) ? `source ${id}` : id);
     this.age = new Chart("Frame age", [
       { key: "age_mean", name: "mean", color: "var(--series-1)", fill: 0.12 },
       { key: "age_max", name: "max", color: "var(--series-2)" },

@@ -19,6 +19,8 @@ function milliseconds(value) {
   return `${value >= 100 ? Math.round(value) : value.toFixed(1)} ms`;
 }
 
+const tick = (value) => (value >= 1000 ? `${value / 1000} s` : `${value} ms`);
+
 // The next of 1, 2, 5, 10, 20, ... that is not below the value.
 function roundUp(value) {
   const power = 10 ** Math.floor(Math.log10(Math.max(value, 1e-3)));
@@ -114,8 +116,8 @@ class Chart {
       shapes.push(svgElement("line", { class: "cursor", x1: x(shown), x2: x(shown), y1: 0, y2: HEIGHT }));
     }
     this.svg.replaceChildren(...shapes);
-    this.top.textContent = `${top} ms`;
-    this.middle.textContent = `${top / 2} ms`;
+    this.top.textContent = tick(top);
+    this.middle.textContent = tick(top / 2);
     this.series.forEach(({ key }, s) => {
       this.values[s].textContent = shown < 0 ? "–" : milliseconds(this.columns[key][shown]);
     });
