@@ -48,5 +48,5 @@ MAX_ATTRIBUTE_TENSOR = 1024
 MAX_CLASS_NAME = 128
 """Characters of the name of a detected class."""
 
-MAX_JSON_BYTES = 64 << 20
+MAX_JSON_BYTES = 16 << 20
 """Size of the header of our own safetensors form."""

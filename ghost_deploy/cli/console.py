@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
-from ghost_deploy.cli.format import plural
+from ghost_deploy.cli.format import plural, printable
 from ghost_deploy.errors import GhostDeployError
 
 __all__ = ["Column", "Console", "Progress", "Steps", "separated_output"]
@@ -52,11 +52,11 @@ class Console:
 
     def result(self, text: str) -> None:
         """A line of the result."""
-        print(text, file=self.out)
+        print(printable(text), file=self.out)
 
     def note(self, text: str) -> None:
         """A line for the person who watches."""
-        print(text, file=self.err, flush=True)
+        print(printable(text), file=self.err, flush=True)
 
     def document(self, value: Any) -> None:
         """`value` as one JSON document: the whole result."""
@@ -99,6 +99,7 @@ class Console:
     ) -> None:
         """A table on `to`, the result by default: ruled on a terminal, plain in a pipe."""
         stream = self.out if to is None else to
+        rows = [[printable(cell) for cell in row] for row in rows]
         if stream.isatty():
             _rich_table(stream, columns, rows)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from typing import TYPE_CHECKING
 
 from ghost_deploy.cli.console import Column, Console
@@ -119,8 +120,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     _print(bundle, console)
     if failed:
         raise failed
-    images = args.images or "SOURCE"
-    console.result(f"next: ghost-deploy infer {args.out} {images} -o annotated")
+    images = shlex.quote(args.images) if args.images else "SOURCE"
+    console.result(f"next: ghost-deploy infer {shlex.quote(args.out)} {images} -o annotated")
     return 0
 
 

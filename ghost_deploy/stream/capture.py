@@ -137,7 +137,9 @@ class Capture:
 
     def _read(self, generation: int) -> None:
         """Open the source and take frames in until it ends, or until somebody else reads it."""
-        self._enter_library(generation, self._policy.open_timeout_s)
+        # To open a stream is to wait for its first frame too.
+        limit = self._policy.open_timeout_s + self._policy.read_timeout_s
+        self._enter_library(generation, limit)
         reader = self._opener()
         self.rate = reader.rate
         try:

@@ -60,11 +60,13 @@ def open_rtsp(source: Source, policy: LivePolicy) -> CvReader:
     Raises:
         InputError: the server cannot be reached, or gives no video.
     """
+    deadline = time.monotonic() + policy.open_timeout_s
     _reach(source, policy.open_timeout_s)
+    left_s = max(0.1, deadline - time.monotonic())
     options = [
         # Frame threads hold frames back: one thread lowers the age by their number.
         *(cv2.CAP_PROP_N_THREADS, 1),
-        *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(policy.open_timeout_s * 1000)),
+        *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(left_s * 1000)),
         *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(policy.read_timeout_s * 1000)),
     ]
     with _vendor_setup:

@@ -191,7 +191,7 @@ class Pipeline:
 
     def _join_captures(self) -> None:
         """Wait for reads that are under way, no longer than their own timeouts allow."""
-        limit = max(self._policy.open_timeout_s, self._policy.read_timeout_s)
+        limit = self._policy.open_timeout_s + self._policy.read_timeout_s
         deadline = time.monotonic() + limit + 1.0
         for capture in self._captures:
             capture.join(deadline)

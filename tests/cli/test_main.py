@@ -103,9 +103,6 @@ NOT_YET = [
     ["export", "m.pt", "-o", "b", "--embed-preprocess"],
     ["export", "m.pt", "-o", "b", "--triton", "d"],
     ["export", "m.pt", "-o", "b", "--deepstream", "d"],
-    ["infer", "b", "x", "--serve", ":8000"],
-    ["infer", "b", "rtsp://camera/1"],
-    ["infer", "b", "0"],
 ]
 
 

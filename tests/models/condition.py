@@ -12,7 +12,8 @@ from torch import nn
 
 from ghost_deploy.models.graph import DetectionNet
 
-SIZE_HW = (128, 192)
+CELLS = (6, 8)
+"""Rows and columns of the deepest map, over which its batch norms take their statistics."""
 
 # Standard deviations of the logits, and the mean of the class logits.
 BOX_SPREAD, CLASS_SPREAD, CLASS_BIAS = 1.5, 1.0, -3.0
@@ -34,14 +35,20 @@ def condition(net: DetectionNet, seed: int = 0) -> DetectionNet:
         norm.reset_running_stats()
     net.train()
     with torch.no_grad():
-        features = net.features(torch.rand((2, 3, *SIZE_HW), generator=random))
+        features = net.features(noise(net, random))
         for branch in net.branches:
             net.head.raw(features, branch)
     for norm in norms:
         norm.momentum = 0.03
     net.eval().requires_grad_(False)
-    _condition_head(net, torch.rand((2, 3, *SIZE_HW), generator=random))
+    _condition_head(net, noise(net, random))
     return net
+
+
+def noise(net: DetectionNet, random: torch.Generator) -> torch.Tensor:
+    """Two images, as the tests feed them."""
+    size_hw = [max(net.strides) * cells for cells in CELLS]
+    return torch.rand((2, 3, *size_hw), generator=random)
 
 
 def _condition_head(net: DetectionNet, images: torch.Tensor) -> None:

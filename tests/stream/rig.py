@@ -18,6 +18,7 @@ from ghost_deploy.stream.result import Result, SourceStats
 from ghost_deploy.stream.uri import Source
 from tests.processing.specs import make_spec
 from tests.stream import barcode
+from tests.stream.servers import wait_until
 
 SPEC = make_spec((64, 64))
 FAST = LivePolicy(open_timeout_s=2.0, read_timeout_s=1.0, retry_s=(0.02, 0.1))
@@ -72,6 +73,10 @@ class Running:
 
     def stats(self, source: int = 0) -> SourceStats:
         return self.pipeline.stats.snapshot()[source]
+
+    def until(self, condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
+        """Wait until `condition` is true; if it is not in time, tell where the run stands."""
+        assert wait_until(condition, timeout_s), self.pipeline.stats.snapshot()
 
     def wait(self, timeout_s: float = 60.0) -> None:
         """Wait for the end of the run."""

@@ -41,12 +41,14 @@ def picture(number):
 
 
 def feed(source):
-    flow = Gst.FlowReturn.OK
-    while flow == Gst.FlowReturn.OK:
+    # Until the pipeline plays, and after its last client has gone, a source refuses buffers.
+    refused = 0
+    while refused < 5 * FPS:
         number = int((time.monotonic() - EPOCH) * FPS) + 1
         data = picture(number)
         time.sleep(max(0.0, EPOCH + number / FPS - time.monotonic()))
         flow = source.emit("push-buffer", Gst.Buffer.new_wrapped(data))
+        refused = 0 if flow == Gst.FlowReturn.OK else refused + 1
 
 
 def configure(_, media):

@@ -23,7 +23,7 @@ def test_every_frame_is_one_that_was_sent_and_the_counters_are_exact() -> None:
     with MjpegCamera() as camera:
         camera.last = 40
         with run(camera) as running:
-            assert wait_until(lambda: running.stats().captured == 41)
+            running.until(lambda: running.stats().captured == 41)
     numbers = running.seen.numbers()
     assert numbers == sorted(set(numbers))  # type: ignore[type-var]
     assert running.stats().captured == len(camera.sent) == 41
@@ -36,7 +36,7 @@ def test_a_slow_model_gets_the_newest_frame() -> None:
         MjpegCamera(fps=100) as camera,
         run(camera, detector=make_detector(lambda: time.sleep(0.1))) as running,
     ):
-        assert wait_until(lambda: running.stats().processed >= 8)
+        running.until(lambda: running.stats().processed >= 8)
     assert_exact(running.pipeline.stats.snapshot())
     stats = running.stats()
     assert stats.dropped["newer"] > 2 * stats.processed
@@ -50,14 +50,14 @@ def test_a_camera_killed_and_restarted_five_times() -> None:
     with MjpegCamera() as camera, run(camera) as running:
         for restart in range(5):
             target = running.stats().processed + 5
-            assert wait_until(lambda: running.stats().processed >= target)  # noqa: B023
+            running.until(lambda: running.stats().processed >= target)  # noqa: B023
             camera.stop()
-            assert wait_until(lambda: running.stats().state == "lost")
+            running.until(lambda: running.stats().state == "lost")
             camera.size_hw = (96 + 32 * restart, 320 + 40 * restart)
             camera.start()
-        assert wait_until(lambda: running.stats().reconnects == 5)
+        running.until(lambda: running.stats().reconnects == 5)
         target = running.stats().processed + 5
-        assert wait_until(lambda: running.stats().processed >= target)
+        running.until(lambda: running.stats().processed >= target)
     numbers = running.seen.numbers()
     assert None not in numbers
     assert numbers == sorted(set(numbers))  # type: ignore[type-var]
@@ -70,12 +70,12 @@ def test_a_camera_killed_and_restarted_five_times() -> None:
 
 def test_a_stalled_camera_is_lost_and_comes_back() -> None:
     with MjpegCamera() as camera, run(camera) as running:
-        assert wait_until(lambda: running.stats().processed >= 3)
+        running.until(lambda: running.stats().processed >= 3)
         camera.paused.set()
-        assert wait_until(lambda: running.stats().state == "lost")
+        running.until(lambda: running.stats().state == "lost")
         assert "answer" in running.stats().last_error
         camera.paused.clear()
-        assert wait_until(lambda: running.stats().reconnects == 1)
+        running.until(lambda: running.stats().reconnects == 1)
     assert None not in running.seen.numbers()
     assert_exact(running.pipeline.stats.snapshot())
 
@@ -99,7 +99,7 @@ def test_damage_makes_no_frame(data: bytes, broken: int, reconnects: int) -> Non
         if reconnects:
             camera.cut.add(5)
         with run(camera) as running:
-            assert wait_until(lambda: 20 in running.seen.numbers())
+            running.until(lambda: 20 in running.seen.numbers())
     assert None not in running.seen.numbers()
     assert 5 not in running.seen.numbers()
     stats = running.stats()
@@ -117,11 +117,11 @@ def test_four_cameras_of_which_one_flaps_and_one_is_dead_from_the_start() -> Non
     with steady, other, flapping, run(steady, other, flapping, dead) as running:
         for _ in range(3):
             target = running.stats(2).processed + 2
-            assert wait_until(lambda: running.stats(2).processed >= target)  # noqa: B023
+            running.until(lambda: running.stats(2).processed >= target)  # noqa: B023
             flapping.stop()
-            assert wait_until(lambda: running.stats(2).state == "lost")
+            running.until(lambda: running.stats(2).state == "lost")
             flapping.start()
-        assert wait_until(lambda: running.stats(2).reconnects == 3)
+        running.until(lambda: running.stats(2).reconnects == 3)
     steady_stats, other_stats, flapping_stats, dead_stats = running.pipeline.stats.snapshot()
     assert_exact(running.pipeline.stats.snapshot())
     for i in range(3):
@@ -137,7 +137,7 @@ def test_a_password_is_sent_and_never_shown() -> None:
     with MjpegCamera() as camera:
         camera.password = "secret"
         with run(camera) as running:
-            assert wait_until(lambda: running.stats().processed >= 2)
+            running.until(lambda: running.stats().processed >= 2)
     assert camera.connections == 1
     everything = f"{running.pipeline.stats.snapshot()} {running.seen.results[0]}"
     assert "secret" not in everything
@@ -155,7 +155,7 @@ def test_a_refusal_is_named(password: str, content_type: str, why: str) -> None:
     with MjpegCamera() as camera:
         camera.password, camera.content_type = password, content_type
         with run(camera) as running:
-            assert wait_until(lambda: running.stats().state == "lost")
+            running.until(lambda: running.stats().state == "lost")
             assert why in running.stats().last_error
     assert running.stats().captured == 0
 
@@ -163,7 +163,7 @@ def test_a_refusal_is_named(password: str, content_type: str, why: str) -> None:
 def test_a_source_lost_for_too_long_has_failed_and_the_run_ends() -> None:
     policy = dataclasses.replace(FAST, give_up_s=0.3)
     with MjpegCamera() as camera, run(camera, policy=policy) as running:
-        assert wait_until(lambda: running.stats().processed >= 2)
+        running.until(lambda: running.stats().processed >= 2)
         camera.stop()
         running.wait()
     assert running.stats().state == "failed"
@@ -174,5 +174,5 @@ def test_a_source_lost_for_too_long_has_failed_and_the_run_ends() -> None:
 def test_no_threads_are_left() -> None:
     before = threading.active_count()
     with MjpegCamera() as camera, run(camera) as running:
-        assert wait_until(lambda: running.stats().processed >= 2)
+        running.until(lambda: running.stats().processed >= 2)
     assert wait_until(lambda: threading.active_count() <= before)

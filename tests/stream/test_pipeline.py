@@ -83,7 +83,7 @@ def test_a_stream_that_floods_does_not_starve_another() -> None:
     with Running(
         scripted(flood, calm, detector=make_detector(lambda: time.sleep(0.004)))
     ) as running:
-        assert wait_until(lambda: running.stats(1).state == "ended")
+        running.until(lambda: running.stats(1).state == "ended")
     assert running.stats(1).processed >= 4
     assert_exact(running.pipeline.stats.snapshot())
 
@@ -178,7 +178,7 @@ def test_a_read_that_hangs_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> No
     script = Script([0, lambda: release.wait(20), 1, 2], [3, lambda: time.sleep(0.05), None])
     pipeline = scripted(script, policy=policy)
     with Running(pipeline) as running:
-        assert wait_until(lambda: running.stats().reconnects == 1)
+        running.until(lambda: running.stats().reconnects == 1)
         running.wait()
         release.set()
     stats = running.stats()

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -279,6 +281,23 @@ def test_many_ask_while_results_come() -> None:
         for index in range(200):
             view.write(make_result(f"cam{index % 3}", index=index))
         assert {answer.result()[0] for answer in asked} == {200}
+
+
+def test_a_viewer_who_stops_reading(capfd: pytest.CaptureFixture[str]) -> None:
+    """He gets no more than the buffers hold, keeps no one else waiting, and is cut off."""
+    noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
+    with served() as view:
+        view.write(make_result())
+        with socket.create_connection((view.address.host, view.address.port)) as stuck:
+            stuck.sendall(b"GET /stream/cam1.mjpg HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert stuck.recv(12) == b"HTTP/1.1 200"
+            for index in range(40):
+                result = make_result(index=index, size_hw=(480, 640))
+                view.write(replace(result, frame=replace(result.frame, image=noise)))
+                assert ask(view, "/api/pictures")[0] == 200
+            view.close()
+    captured = capfd.readouterr()
+    assert captured.out + captured.err == ""
 
 
 def test_a_view_that_is_closed_at_once() -> None:

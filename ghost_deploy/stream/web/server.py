@@ -17,12 +17,9 @@ from ghost_deploy.stream.web.document import ModelCard, Status, describe, health
 from ghost_deploy.stream.web.pictures import Signal
 
 if TYPE_CHECKING:
-    import uvicorn
+    from ghost_deploy.stream.web.serving import Server
 
 __all__ = ["WebView"]
-
-_MOST_CONNECTIONS = 64
-_GRACE_S = 2
 
 
 class WebView:
@@ -97,30 +94,13 @@ class WebView:
         # The server leaves it open when it is told to stop before it has begun.
         self._listener.close()
 
-    def _make_server(self, token: str | None) -> uvicorn.Server:
-        import uvicorn
-
+    def _make_server(self, token: str | None) -> Server:
         from ghost_deploy.stream.web.guard import Keys
         from ghost_deploy.stream.web.routes import State, make_app
+        from ghost_deploy.stream.web.serving import make_server
 
         state = State(self._board, self._signal, self._status)
-        app = make_app(state, Keys(token, self.address.port), self.address.host)
-        return uvicorn.Server(
-            uvicorn.Config(
-                app,
-                http="h11",
-                loop="asyncio",
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                log_level="error",
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,
-                limit_concurrency=_MOST_CONNECTIONS,
-                timeout_graceful_shutdown=_GRACE_S,
-            )
-        )
+        return make_server(make_app(state, Keys(token, self.address.port), self.address.host))
 
     def _status(self, figures: Mapping[str, Figures]) -> Status:
         sources = self._stats.snapshot() if self._stats else ()
