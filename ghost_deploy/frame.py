@@ -25,7 +25,8 @@ class Frame:
         source: where it came from, without credentials.
 
     Raises:
-        ImageError: `image` is not (H, W, 3) uint8 with at least one pixel.
+        ImageError: `image` is not (H, W, 3) uint8 with at least one pixel, or the order of its
+            channels has no such name.
     """
 
     image: NDArray[np.uint8]
@@ -54,6 +55,13 @@ class Frame:
                 got=got,
                 expected="a uint8 array of shape (height, width, 3)",
                 fix="Read it as cv2.imread does, or pass a path",
+            )
+        if self.color not in ("bgr", "rgb"):
+            raise ImageError(
+                f"image {self.source or self.index} cannot be used",
+                got=f"color={self.color!r}",
+                expected="'bgr' or 'rgb'",
+                fix="Name the channel order of the array; cv2.imread gives bgr",
             )
 
     @property

@@ -14,6 +14,7 @@ import msgspec
 from ghost_deploy.errors import SpecError
 
 __all__ = [
+    "MAX_SIDE",
     "SCHEMA",
     "HeadSpec",
     "InputSpec",
@@ -26,7 +27,9 @@ __all__ = [
 SCHEMA = 1
 """Version of the JSON form of `ModelSpec`; a reader refuses any other."""
 
-_MAX_SIDE = 8192
+MAX_SIDE = 8192
+"""Largest side of an input, pixels."""
+
 _MAX_CLASSES = 100_000
 
 T = TypeVar("T")
@@ -45,7 +48,8 @@ def decode_json(data: bytes | str, kind: type[T], *, where: str) -> T:
     """
     try:
         return msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    # RecursionError: nested beyond all measure.
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SpecError(
             f"{where} is not a valid {kind.__name__}",
             got=str(error),
@@ -108,8 +112,8 @@ class InputSpec(_Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 msgspec.structs.force_setattr(self, field, self.size_hw)
         self._require(1 <= self.stride <= 1024, "stride must be 1 to 1024", self.stride)
         for side in (*self.size_hw, *self.min_hw, *self.max_hw):
-            ok = 0 < side <= _MAX_SIDE and side % self.stride == 0
-            self._require(ok, f"a side must be a multiple of {self.stride} up to {_MAX_SIDE}", side)
+            ok = 0 < side <= MAX_SIDE and side % self.stride == 0
+            self._require(ok, f"a side must be a multiple of {self.stride} up to {MAX_SIDE}", side)
         ordered = all(
             low <= opt <= high
             for low, opt, high in zip(self.min_hw, self.size_hw, self.max_hw, strict=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
-from ghost_deploy.bundle import Bundle, BundleWriter, Source, sha256_of
+from ghost_deploy.bundle import DOCUMENT, Bundle, BundleWriter, Source, file_name, sha256_of
 from ghost_deploy.errors import BundleError, ExportError, UsageError
 from ghost_deploy.spec import HeadSpec, InputSpec, ModelSpec
 
@@ -183,3 +184,71 @@ def test_sha256(tmp_path: Path) -> None:
     file = tmp_path / "f"
     file.write_bytes(b"abc")
     assert sha256_of(file).startswith("ba7816bf")
+
+
+def test_a_model_file_without_a_hash_is_refused(tmp_path: Path) -> None:
+    bundle = write(tmp_path / "out")
+    document = json.loads((bundle.path / DOCUMENT).read_text())
+    document["artifacts"][0]["files"] = {}
+    (bundle.path / DOCUMENT).write_text(json.dumps(document))
+    with pytest.raises(BundleError, match="not among the files that have a hash"):
+        Bundle.read(bundle.path)
+
+
+@pytest.mark.parametrize("evidence", ["passed", [1], None, 3])
+def test_evidence_that_is_no_document_is_refused(tmp_path: Path, evidence: object) -> None:
+    bundle = write(tmp_path / "out")
+    document = json.loads((bundle.path / DOCUMENT).read_text())
+    document["evidence"] = {"parity": evidence}
+    (bundle.path / DOCUMENT).write_text(json.dumps(document))
+    with pytest.raises(BundleError, match="cannot be used"):
+        Bundle.read(bundle.path)
+
+
+def test_a_bundle_that_came_in_between_is_not_replaced(tmp_path: Path) -> None:
+    """Two exports to one place at once: the second to finish says so."""
+    with BundleWriter(tmp_path / "out") as late:
+        write(tmp_path / "out", content=b"first")
+        late.draft(SPEC, SOURCE, "ghost-deploy test")
+        with pytest.raises(UsageError, match="exists already"):
+            late.finish()
+    kept = Bundle.read(tmp_path / "out", verify=True)
+    assert kept.verified_path(kept.artifacts[0]).read_bytes() == b"first"
+    assert leftovers(tmp_path) == []
+
+
+def test_folders_made_for_a_bundle_that_failed_are_taken_away(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ExportError),
+        BundleWriter(tmp_path / "new" / "newer" / "out"),
+    ):
+        raise OSError(28, "No space left on device")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_replacing_a_bundle_behind_a_link_leaves_nothing(tmp_path: Path) -> None:
+    write(tmp_path / "real")
+    (tmp_path / "link").symlink_to("real", target_is_directory=True)
+    write(tmp_path / "link", overwrite=True, content=b"new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "real"]
+
+
+def test_a_folder_that_no_backend_can_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no name that every backend can open"):
+        BundleWriter(tmp_path / os.fsdecode(b"out\xff"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_name_is_text_that_json_can_hold() -> None:
+    assert file_name(os.fsdecode(b"/somewhere/b\xff.pt")) == "b\N{REPLACEMENT CHARACTER}.pt"
+    assert file_name("Zell\u00e4.pt") == "Zell\u00e4.pt"
+
+
+def test_a_document_nested_beyond_measure_is_refused(tmp_path: Path) -> None:
+    bundle = write(tmp_path / "out")
+    file = bundle.path / DOCUMENT
+    nested = '{"x": ' + "[" * 100_000 + "]" * 100_000 + "}"
+    text = json.dumps({**json.loads(file.read_text()), "evidence": {"parity": 0}})
+    file.write_text(text.replace('"parity": 0', f'"parity": {nested}'))
+    with pytest.raises(BundleError, match="cannot be used"):
+        Bundle.read(bundle.path)

@@ -38,3 +38,8 @@ def test_fields():
     assert (frame.color, frame.index, frame.t_capture_ns, frame.source) == ("bgr", 0, 0, "")
     with pytest.raises(dataclasses.FrozenInstanceError):
         frame.index = 1
+
+
+def test_an_unknown_channel_order_is_refused():
+    with pytest.raises(ImageError, match=r"color=0.*'bgr' or 'rgb'"):
+        Frame(np.zeros((4, 4, 3), np.uint8), 0)

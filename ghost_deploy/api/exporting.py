@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ghost_deploy._version import __version__
 from ghost_deploy.api.common import AnyPath, Images, Progress, find_images, load_checkpoint
 from ghost_deploy.bundle import Bundle, BundleWriter
-from ghost_deploy.errors import GateError, NotYetError
+from ghost_deploy.errors import GateError, NotYetError, UsageError
 from ghost_deploy.runtimes import RuntimeOptions
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def export(
             writer,
             formats=formats,
             precisions=precisions,
-            size_hw=(imgsz, imgsz) if isinstance(imgsz, int) else imgsz,
+            size_hw=_size_hw(imgsz),
             dynamic=Dynamic() if dynamic else None,
             progress=lambda line: tell(line, 0, 0),
         )
@@ -123,6 +123,20 @@ def parity(
 
     options = RuntimeOptions(device=device, threads=threads, allow_fallback=allow_fallback)
     return run_parity(loaded, opened, pictures, options=options, progress=progress)
+
+
+def _size_hw(imgsz: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    sides = (imgsz, imgsz) if isinstance(imgsz, int) else imgsz
+    if sides is None:
+        return None
+    if not isinstance(sides, tuple | list) or [type(side) for side in sides] != [int, int]:
+        raise UsageError(
+            "imgsz is no image size",
+            got=repr(imgsz),
+            expected="a side or (height, width), whole pixels",
+            fix="Give one of those",
+        )
+    return sides[0], sides[1]
 
 
 def _check_gate(report: ParityReport, bundle: Bundle) -> None:

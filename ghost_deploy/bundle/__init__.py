@@ -10,7 +10,14 @@ Writing is atomic: `BundleWriter` fills a hidden folder beside the target and re
 
 from __future__ import annotations
 
-from ghost_deploy.bundle.document import DOCUMENT, Artifact, BundleDocument, Source, sha256_of
+from ghost_deploy.bundle.document import (
+    DOCUMENT,
+    Artifact,
+    BundleDocument,
+    Source,
+    file_name,
+    sha256_of,
+)
 from ghost_deploy.bundle.folder import Bundle
 from ghost_deploy.bundle.writer import BundleWriter
 
@@ -21,5 +28,6 @@ __all__ = [
     "BundleDocument",
     "BundleWriter",
     "Source",
+    "file_name",
     "sha256_of",
 ]

@@ -11,7 +11,15 @@ import msgspec
 
 from ghost_deploy.spec import ModelSpec
 
-__all__ = ["DOCUMENT", "SCHEMA", "Artifact", "BundleDocument", "Source", "sha256_of"]
+__all__ = [
+    "DOCUMENT",
+    "SCHEMA",
+    "Artifact",
+    "BundleDocument",
+    "Source",
+    "file_name",
+    "sha256_of",
+]
 
 DOCUMENT = "bundle.json"
 """Name of the document within the bundle's folder."""
@@ -84,7 +92,7 @@ class BundleDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     source: Source
     artifacts: tuple[Artifact, ...]
     created_with: str
-    evidence: dict[str, Any] = {}
+    evidence: dict[str, dict[str, Any]] = {}
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
@@ -97,6 +105,16 @@ class BundleDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             for name in (artifact.path, *artifact.files):
                 if not _is_inside(name):
                     raise ValueError(f"an artefact path must stay inside the bundle, got {name!r}")
+            if artifact.path not in artifact.files:
+                raise ValueError(f"{artifact.path!r} is not among the files that have a hash")
+
+
+def file_name(path: str | os.PathLike[str]) -> str:
+    """The name without its folder, as text: bytes that are not UTF-8 are replaced.
+
+    Python keeps such bytes as surrogates, which neither JSON nor a model's metadata can hold.
+    """
+    return os.fsencode(Path(path).name).decode("utf-8", "replace")
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:

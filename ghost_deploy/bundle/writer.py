@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -29,12 +30,17 @@ class BundleWriter:
 
     def __init__(self, target: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         self.target = Path(target)
+        self._overwrite = overwrite
         self._artifacts: list[Artifact] = []
-        self._check_target(overwrite)
+        self._check_name()
+        self._check_target()
+        parent = self.target.parent
+        self._made = [folder for folder in (parent, *parent.parents) if not folder.exists()]
         try:
-            self.target.parent.mkdir(parents=True, exist_ok=True)
-            name = tempfile.mkdtemp(dir=self.target.parent, prefix=f".{self.target.name}-")
+            parent.mkdir(parents=True, exist_ok=True)
+            name = tempfile.mkdtemp(dir=parent, prefix=f".{self.target.name}-")
         except OSError as error:
+            self._remove_made()
             raise _disk(self.target, error) from error
         self.folder = Path(name)
 
@@ -83,7 +89,9 @@ class BundleWriter:
 
         Raises:
             ExportError: the disk refuses; an older bundle at the target is still there.
+            UsageError: somebody else has put something there in the meantime.
         """
+        self._check_target()
         old: Path | None = None
         try:
             os.chmod(self.folder, 0o755)
@@ -95,7 +103,9 @@ class BundleWriter:
             if old is not None and old.exists() and not self.target.exists():
                 os.replace(old, self.target)
             raise _disk(self.target, error) from error
-        if old is not None:
+        if old is not None and old.is_symlink():
+            old.unlink()
+        elif old is not None:
             shutil.rmtree(old, ignore_errors=True)
         return Bundle.read(self.target)
 
@@ -109,18 +119,35 @@ class BundleWriter:
         trace: TracebackType | None,
     ) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
+        self._remove_made()
         if isinstance(error, OSError):
             raise _disk(self.target, error) from error
 
     def _relative(self, file: Path) -> str:
         return file.resolve().relative_to(self.folder.resolve()).as_posix()
 
-    def _check_target(self, overwrite: bool) -> None:
+    def _remove_made(self) -> None:
+        """Take away the folders above the target that were made for it and are empty."""
+        for folder in self._made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+    def _check_name(self) -> None:
+        try:
+            os.fsencode(self.target.absolute()).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise UsageError(
+                f"{self.target} is no name that every backend can open",
+                got="bytes that are not UTF-8",
+                fix="Choose a folder with another name",
+            ) from error
+
+    def _check_target(self) -> None:
         if not self.target.exists():
             return
         is_bundle = (self.target / DOCUMENT).is_file()
         is_empty_folder = self.target.is_dir() and not any(self.target.iterdir())
-        if is_empty_folder or (is_bundle and overwrite):
+        if is_empty_folder or (is_bundle and self._overwrite):
             return
         raise UsageError(
             f"{self.target} exists already" + ("" if is_bundle else " and is not a bundle"),

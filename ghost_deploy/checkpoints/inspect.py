@@ -16,6 +16,7 @@ from typing import Literal, TypeVar
 
 import msgspec
 
+from ghost_deploy.bundle import file_name
 from ghost_deploy.checkpoints.archive import Archive, open_archive
 from ghost_deploy.checkpoints.facts import Facts
 from ghost_deploy.checkpoints.files import ZIP_MAGIC, read_file, reject_foreign
@@ -114,7 +115,7 @@ def inspect_checkpoint(path: str | os.PathLike[str], *, modules: Sequence[Path] 
         UsageError: a file of `modules` fails.
     """
     user = load_user_modules(modules)
-    name, data = Path(path).name, read_file(path)
+    name, data = file_name(path), read_file(path)
     if data.startswith(ZIP_MAGIC):
         archive = open_archive(name, data)
         seen = _describe_records(archive, read_pickle(archive.pickle, name), len(data), user)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from ghost_deploy.bundle import Source
+from ghost_deploy.bundle import Source, file_name
 from ghost_deploy.checkpoints.archive import Archive, open_archive
 from ghost_deploy.checkpoints.facts import Facts, class_names_of, structure_notes
 from ghost_deploy.checkpoints.files import ZIP_MAGIC, is_safetensors, read_file, reject_foreign
@@ -27,12 +27,11 @@ from ghost_deploy.models.build import build
 from ghost_deploy.models.flops import gflops
 from ghost_deploy.models.graph import DetectionNet
 from ghost_deploy.models.head import Branch
-from ghost_deploy.spec import HeadSpec, InputSpec, ModelSpec
+from ghost_deploy.spec import MAX_SIDE, HeadSpec, InputSpec, ModelSpec
 
 __all__ = ["Loaded", "load_checkpoint", "load_data"]
 
 _DEFAULT_SIDE = 640
-_LARGEST_SIDE = 8192
 # Networks may halve the image more often than their head's strides say; Ultralytics, too, makes
 # every input a multiple of at least this.
 _SMALLEST_STRIDE = 32
@@ -75,7 +74,7 @@ def load_checkpoint(
         UsageError: `size_hw` is no multiple of the stride, the head has no such `branch`, or a
             file of `modules` fails.
     """
-    loaded = load_data(Path(path).name, read_file(path), load_user_modules(modules))
+    loaded = load_data(file_name(path), read_file(path), load_user_modules(modules))
     if branch is not None and branch != loaded.net.branch:
         loaded = _on_branch(loaded, branch)
     return loaded if size_hw is None else _resized(loaded, size_hw)
@@ -205,7 +204,7 @@ def _spec(net: DetectionNet, facts: Facts, archive: Archive) -> ModelSpec:
     head = _head_spec(net)
     stride = max(_SMALLEST_STRIDE, *head.strides)
     wanted = facts.image_size_hw or (_DEFAULT_SIDE, _DEFAULT_SIDE)
-    height, width = (min(-(-side // stride) * stride, _LARGEST_SIDE) for side in wanted)
+    height, width = (min(-(-side // stride) * stride, MAX_SIDE) for side in wanted)
     return ModelSpec(
         name=Path(archive.name).stem,
         family=facts.family,
@@ -221,11 +220,11 @@ def _spec(net: DetectionNet, facts: Facts, archive: Archive) -> ModelSpec:
 
 def _resized(loaded: Loaded, size_hw: tuple[int, int]) -> Loaded:
     stride = loaded.spec.input.stride
-    if any(not 0 < side <= _LARGEST_SIDE or side % stride for side in size_hw):
+    if any(not 0 < side <= MAX_SIDE or side % stride for side in size_hw):
         raise UsageError(
             "the input size does not fit the network",
             got=f"{size_hw[0]} x {size_hw[1]}",
-            expected=f"multiples of {stride} up to {_LARGEST_SIDE}",
+            expected=f"multiples of {stride} up to {MAX_SIDE}",
             fix="Choose another --imgsz",
         )
     spec = msgspec.structs.replace(

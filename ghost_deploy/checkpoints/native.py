@@ -34,6 +34,10 @@ _SCHEMA = 1
 _AGAIN = "Copy the file again, or convert the original checkpoint again"
 
 
+# What msgspec raises: its own errors, and for text that is not UTF-8 or nested beyond all measure.
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+
 class _Node(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """A `ModuleNode` as JSON; tensors by their key, shape and type being in the file anyway."""
 
@@ -68,7 +72,7 @@ class Native(msgspec.Struct, frozen=True):
 
 def is_native(data: bytes) -> bool:
     """Whether a safetensors file is one of ours."""
-    with contextlib.suppress(msgspec.DecodeError, RecursionError):
+    with contextlib.suppress(*_UNREADABLE):
         return _KEY in _metadata(data)
     return False
 
@@ -137,8 +141,7 @@ def read_native(name: str, data: bytes) -> Native:
         document = msgspec.json.decode(metadata[_KEY], type=_Document)
         tensors = load(data)
         tree = _Reader(name, tensors).tree(document.tree)
-    # RecursionError: JSON that is nested beyond all measure. The rest is what the readers document.
-    except (msgspec.MsgspecError, SafetensorError, KeyError, RecursionError) as error:
+    except (*_UNREADABLE, SafetensorError, KeyError) as error:
         raise CorruptCheckpointError(
             f"{name} is damaged, or from another version", got=f"{error!s:.200}", fix=_AGAIN
         ) from error

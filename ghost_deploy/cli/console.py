@@ -9,12 +9,15 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from ghost_deploy.cli.format import plural, printable
 from ghost_deploy.errors import GhostDeployError
 
 __all__ = ["Column", "Console", "Progress", "Steps", "separated_output"]
+
+
+_LEAST_WIDTH = 40  # of a table; a narrower terminal breaks its lines
 
 
 @dataclass(frozen=True)
@@ -165,6 +168,10 @@ def separated_output() -> Iterator[IO[str]]:
 
     Vendor libraries print from C++ too, so the file descriptor is moved, not only `sys.stdout`.
     """
+    if sys.stdout is None:  # closed by the caller, `>&-`: there is nobody to tell results to
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(sys.stderr):
+            yield nowhere
+        return
     stdout = sys.stdout
     stdout.flush()
     with contextlib.redirect_stdout(sys.stderr):
@@ -209,9 +216,13 @@ def _rich_table(stream: IO[str], columns: Sequence[Column], rows: Sequence[Seque
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD)
+    # Two blanks between columns and none outside, as in the plain form: 80 characters suffice.
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for column in columns:
-        table.add_column(column.title, justify="right" if column.right else "left")
+        # Folded, not cut: `openvino-fp16` and `openvino-fp32` must stay apart.
+        justify: Literal["left", "right"] = "right" if column.right else "left"
+        table.add_column(column.title, justify=justify, overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))  # Text: a name may hold [brackets]
-    RichConsole(file=stream).print(table)
+    console = RichConsole(file=stream)
+    console.print(table, width=max(console.width, _LEAST_WIDTH))

@@ -6,6 +6,7 @@ import argparse
 
 from ghost_deploy.cli.console import Console
 from ghost_deploy.cli.options import add_json, add_run_options
+from ghost_deploy.errors import GateError, UnavailableError
 
 __all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "run"]
 
@@ -13,7 +14,7 @@ DESCRIPTION = """\
 Compare every artefact of a bundle with the PyTorch module on identical tensors: raw outputs and
 detections, on every runtime that is installed. The tolerance belongs to the precision. When one
 is missed, stages are swapped one at a time to say where the difference comes from, and the exit
-code is 1. The bundle is not changed.
+code is 1; it is 3 when nothing could be run here. The bundle is not changed.
 """
 EXAMPLES = """\
 examples:
@@ -62,4 +63,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         console.document(report.to_document())
     else:
         print_parity(report, console)
-    return 0 if report.passed else 1
+    if report.passed:
+        return 0
+    ran = any(row.status != "skipped" for row in report.rows)
+    return GateError.exit_code if ran else UnavailableError.exit_code

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import msgspec
 
 from ghost_deploy.errors import MissingExtraError, NotYetError, UsageError
-from ghost_deploy.spec import HeadSpec, InputSpec, ModelSpec
+from ghost_deploy.spec import MAX_SIDE, HeadSpec, InputSpec, ModelSpec
 
 __all__ = ["TARGETS", "Dynamic", "Target", "plan", "plan_spec", "require_tools"]
 
@@ -173,17 +173,25 @@ def _scaled(hw: tuple[int, int], factor: float, stride: int) -> tuple[int, int]:
 
 
 def _check_size(hw: tuple[int, int], stride: int) -> None:
-    if all(side > 0 and side % stride == 0 for side in hw):
+    if all(0 < side <= MAX_SIDE and side % stride == 0 for side in hw):
         return
-    height, width = (max(1, -(-side // stride)) * stride for side in hw)
+    most = MAX_SIDE // stride * stride
+    height, width = (min(max(1, -(-side // stride)) * stride, most) for side in hw)
     raise UsageError(
-        f"the image size must be a multiple of the model's stride {stride}",
+        f"the image size must be a multiple of the model's stride {stride}, up to {most}",
         got=f"{hw[0]}x{hw[1]}",
         fix=f"The next size that fits is {height}x{width}",
     )
 
 
 def _check_known(what: str, names: Sequence[str], known: set[str]) -> None:
+    if isinstance(names, str):  # which is a sequence, too: of its letters
+        raise UsageError(
+            f"the {what}s are one text",
+            got=repr(names),
+            expected="a tuple or a list of names",
+            fix=f"Write ({names!r},)",
+        )
     for name in names:
         if name not in known:
             raise UsageError(

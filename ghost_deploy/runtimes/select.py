@@ -18,7 +18,7 @@ from ghost_deploy.runtimes import RUNTIMES, Row, open_file, runtime_row
 from ghost_deploy.runtimes.base import Runtime, RuntimeOptions
 from ghost_deploy.spec import ModelSpec
 
-__all__ = ["Choice", "choose", "open_artifact", "open_path"]
+__all__ = ["Choice", "check_description", "choose", "open_artifact", "open_path"]
 
 _PREFERENCE = ("fp32", "fp16", "int8")
 
@@ -98,12 +98,36 @@ def open_artifact(
     Raises:
         UsageError, DeviceError, MissingExtraError: as `choose`.
         BundleError: as `choose`, or a file of the artefact is missing or was changed.
+        SpecError: the bundle describes another model than the file itself.
         BackendError: the backend refused the file.
     """
     options = options or RuntimeOptions()
     choice = choose(bundle, runtime=runtime, precision=precision, options=options)
     path = bundle.verified_path(choice.artifact)
-    return open_file(choice.row.name, path, replace(options, precision=choice.precision))
+    opened = open_file(choice.row.name, path, replace(options, precision=choice.precision))
+    try:
+        check_description(opened, bundle.spec, choice.artifact.path)
+    except BaseException:
+        opened.close()
+        raise
+    return opened
+
+
+def check_description(runtime: Runtime, spec: ModelSpec, where: str) -> None:
+    """See that the description inside a model file, if there is one, is `spec`.
+
+    The hashes of a bundle cover its model files, and `bundle.json` itself is covered by this: an
+    edited pad value or class order would give wrong detections without a word.
+
+    Raises:
+        SpecError: they differ.
+    """
+    inside = runtime.metadata().get(ModelSpec.Json)
+    if inside is not None and ModelSpec.from_json(inside, where=where) != spec:
+        raise SpecError(
+            f"the description inside {where} is not that of the bundle",
+            fix="They were edited or mixed up: export the model again",
+        )
 
 
 def open_path(

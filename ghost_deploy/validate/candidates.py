@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 from ghost_deploy.bundle import Artifact, Bundle
 from ghost_deploy.detector import Detector
-from ghost_deploy.errors import DeviceError, SpecError, UsageError
+from ghost_deploy.errors import DeviceError, UsageError
 from ghost_deploy.runtimes import RUNTIMES, Runtime, RuntimeOptions, open_file, runtime_row
+from ghost_deploy.runtimes.select import check_description
 from ghost_deploy.spec import ModelSpec
 from ghost_deploy.validate.gate import gate_for
 from ghost_deploy.validate.walk import lowered
@@ -102,9 +103,4 @@ def _check(runtime: Runtime, candidate: Candidate, spec: ModelSpec) -> None:
             expected=candidate.precision,
             fix="Compare it in the precision that this machine has",
         )
-    inside = runtime.metadata().get(ModelSpec.Json)
-    if inside is not None and ModelSpec.from_json(inside, where=candidate.artifact.path) != spec:
-        raise SpecError(
-            f"the description inside {candidate.artifact.path} is not that of the bundle",
-            fix="They were edited or mixed up: export the model again",
-        )
+    check_description(runtime, spec, candidate.artifact.path)

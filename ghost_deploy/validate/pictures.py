@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ghost_deploy.bundle import sha256_of
+from ghost_deploy.bundle import file_name, sha256_of
 from ghost_deploy.demo.scenes import make_scene
 from ghost_deploy.errors import UsageError
 from ghost_deploy.processing import read_image
@@ -56,11 +56,10 @@ def file_pictures(paths: Sequence[Path]) -> list[Picture]:
     seen: Counter[str] = Counter()
     pictures = []
     for path in map(Path, paths):
-        seen[path.name] += 1
-        again = f" ({seen[path.name]})" if seen[path.name] > 1 else ""
-        pictures.append(
-            Picture(path.name + again, partial(read_image, path), partial(sha256_of, path))
-        )
+        name = file_name(path)
+        seen[name] += 1
+        again = f" ({seen[name]})" if seen[name] > 1 else ""
+        pictures.append(Picture(name + again, partial(read_image, path), partial(sha256_of, path)))
     return pictures
 
 

@@ -16,6 +16,7 @@ from ghost_deploy.errors import (
     UnavailableError,
 )
 from ghost_deploy.runtimes import RuntimeInfo, RuntimeOptions
+from ghost_deploy.spec import ModelSpec
 from ghost_deploy.validate.attribute import Suspect, attribute
 from ghost_deploy.validate.candidates import Candidate, open_candidate
 from ghost_deploy.validate.exact import Acquittal, SecondLook
@@ -107,10 +108,12 @@ class Run:
         if self._broken or self._detector is None:
             return self._make_row("failed", (self._broken,))
         tensor, found = self._tally.tensor(), self._tally.detections()
-        reasons = failures(self._gate, tensor, found)
-        if reasons and (acquittal := self._acquit(second)):
+        misnamed = _misnamed(reference.spec, self._bundle.spec)
+        missed = failures(self._gate, tensor, found)
+        if missed and not misnamed and (acquittal := self._acquit(second)):
             return self._make_row("passed", (), acquittal=acquittal)
-        blame = self._attribute(reference, pictures, others) if reasons else None
+        blame = self._attribute(reference, pictures, others) if missed else None
+        reasons = (*misnamed, *missed)
         return self._make_row("failed" if reasons else "passed", reasons, blame)
 
     def _acquit(self, second: SecondLook) -> Acquittal | None:
@@ -194,3 +197,12 @@ class Run:
             compute=info.compute if info else "",
             notes=notes,
         )
+
+
+def _misnamed(own: ModelSpec, told: ModelSpec) -> tuple[str, ...]:
+    """Why the bundle's class names are not the checkpoint's; numbers alone would not show it."""
+    pairs = zip(own.class_names, told.class_names, strict=False)
+    for number, (right, wrong) in enumerate(pairs):
+        if right != wrong:
+            return (f"class {number} is {right!r} in the checkpoint and {wrong!r} in the bundle",)
+    return ()

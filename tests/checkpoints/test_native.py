@@ -155,6 +155,11 @@ REFUSED: dict[str, tuple[Callable[[bytes], bytes], type[CheckpointError], str]] 
     "deep": (with_document(deep), CorruptCheckpointError, "deeply"),
     "deeper than any stack": (deeper_than_any_stack, CorruptCheckpointError, "damaged"),
     "weights alone": (lambda _: save({"a": torch.zeros(2)}), CorruptCheckpointError, "weights but"),
+    "no UTF-8": (
+        lambda data: data.replace(b"RBC", b"R\xffC", 1),
+        CorruptCheckpointError,
+        "weights but|damaged",
+    ),
     "no JSON": (not_json, CorruptCheckpointError, "damaged"),
     "truncated": (lambda data: data[: len(data) // 2], CorruptCheckpointError, "damaged"),
     "a header of nothing": (lambda data: data[:9], CorruptCheckpointError, "not a checkpoint"),

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from ghost_deploy.cli.console import Column, Console
+from ghost_deploy.errors import GhostDeployError
 
 COLUMNS = (Column("name"), Column("count", right=True))
 
@@ -90,3 +91,42 @@ def test_the_last_step_is_named_when_it_fails() -> None:
         step("loading", 0, 0)
         raise RuntimeError
     assert err.getvalue().startswith("loading")
+
+
+HOSTILE = "a\x1b[2J\u202eb\udcff"
+SHOWN = "a\\x1b[2J\\u202eb\\udcff"
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_names_from_a_strangers_file_do_not_steer_the_terminal(terminal: bool) -> None:
+    speaker, out, err = console(terminal=terminal)
+    speaker.result(HOSTILE)
+    speaker.facts([("name", HOSTILE)])
+    speaker.table((Column("name"),), [[HOSTILE]])
+    speaker.note(HOSTILE)
+    speaker.error(GhostDeployError(HOSTILE, got=HOSTILE, fix="x"))
+    assert out.getvalue().count(SHOWN) == 3
+    assert err.getvalue().count(SHOWN) == 3
+
+
+def test_what_is_no_threat_is_shown_as_it_is() -> None:
+    speaker, out, _ = console()
+    speaker.result("Zell\u00e4 \u7d30\u80de\u3000\n\u00e9\u00a0")
+    assert out.getvalue() == "Zell\u00e4 \u7d30\u80de\u3000\n\u00e9\u00a0\n"
+
+
+def test_a_table_in_80_columns_cuts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    speaker, out, _ = console(terminal=True)
+    row = ["openvino-fp32", "openvino", "fp32", "passed", "45 of 45", "7.7e-07", "9.2e-05 px"]
+    speaker.table([Column(f"column {n}") for n in range(7)], [row])
+    assert all(cell in out.getvalue() for cell in row)
+
+
+@pytest.mark.parametrize("columns", ["5", "40"])
+def test_a_narrow_table_is_folded_not_cut(columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    speaker, out, _ = console(terminal=True)
+    speaker.table((Column("a"), Column("b")), [["openvino-fp32" * 3, "x"]])
+    assert "\N{HORIZONTAL ELLIPSIS}" not in out.getvalue()
+    assert "".join(out.getvalue().split()).count("openvino-fp32") >= 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -189,6 +190,12 @@ def test_a_full_standard_output_is_an_error() -> None:
     assert done.returncode == 2
     assert "No space left" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_standard_output_that_is_closed() -> None:
+    command = f"{shlex.quote(sys.executable)} -m ghost_deploy.cli.main completion bash >&-"
+    done = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_reader_that_leaves_early() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -171,3 +173,37 @@ def test_a_failed_export_prints_the_verdict_and_ends_with_1(
     assert "Parity failed" in said.out
     assert "ghost-deploy infer" not in said.out
     assert "error: it was written, but it is not proved" in said.err
+
+
+def test_parity_on_a_device_that_is_not_here_ends_with_3(
+    bundle: Path, photos: Path, capsys: Capture
+) -> None:
+    assert (
+        main(["parity", str(GHOST), str(bundle), "--images", str(photos), "--device", "npu"]) == 3
+    )
+    assert "nothing could be run on this machine" in capsys.readouterr().out
+
+
+def test_names_that_are_not_utf8(photos: Path, tmp_path: Path, capsys: Capture) -> None:
+    odd = Path(shutil.copy(GHOST, tmp_path / os.fsdecode(b"b\xff.pt")))
+    assert main(["inspect", str(odd), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["file"] == "b\N{REPLACEMENT CHARACTER}.pt"
+    words = ["export", str(odd), "-o", str(tmp_path / "out"), "--onnx", "--fp32", "--imgsz", "64"]
+    assert main([*words, "--images", str(photos)]) == 0
+    assert Bundle.read(tmp_path / "out").spec.name == "b\N{REPLACEMENT CHARACTER}"
+
+
+def test_the_next_command_can_be_pasted(photos: Path, tmp_path: Path, capsys: Capture) -> None:
+    there = Path(shutil.copytree(photos, tmp_path / "my photos"))
+    out = tmp_path / "my bundle"
+    words = ["export", str(GHOST), "-o", str(out), "--onnx", "--fp32", "--imgsz", "64"]
+    assert main([*words, "--images", str(there)]) == 0
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert shlex.split(line)[1:] == [
+        "ghost-deploy",
+        "infer",
+        str(out),
+        str(there),
+        "-o",
+        "annotated",
+    ]

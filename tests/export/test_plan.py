@@ -89,7 +89,14 @@ def test_the_size_of_the_checkpoint_is_the_default() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size_hw", "suggestion"), [((417, 640), "448x640"), ((0, 32), "32x32"), ((32, -5), "32x32")]
+    ("size_hw", "suggestion"),
+    [
+        ((417, 640), "448x640"),
+        ((0, 32), "32x32"),
+        ((32, -5), "32x32"),
+        ((32, 8224), "up to 8192.*32x8192"),
+        ((10**12, 32), "8192x32"),
+    ],
 )
 def test_a_size_off_the_stride_names_the_next(size_hw: tuple[int, int], suggestion: str) -> None:
     with pytest.raises(UsageError, match=suggestion):
@@ -116,3 +123,8 @@ def test_decoders() -> None:
     assert (end_to_end.decoder, end_to_end.branch) == ("one2one", "one2one")
     with pytest.raises(UsageError, match="dfl, one2one"):
         plan_spec(spec(), decoder="dfl-raw")
+
+
+def test_one_text_is_not_a_list_of_names() -> None:
+    with pytest.raises(UsageError, match=r"formats are one text.*\('onnx',\)"):
+        plan("onnx", ["fp32"])

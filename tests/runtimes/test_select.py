@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -37,7 +39,7 @@ ALL = ("onnx-fp32", "onnx-fp16", "openvino-fp32", "openvino-fp16")
 def bundle_of(*ids: str) -> Bundle:
     """A bundle that only exists in memory."""
     artifacts = tuple(
-        Artifact(format=f, precision=p, path=f"{f}.{p}", files={}, parent="")
+        Artifact(format=f, precision=p, path=f"{f}.{p}", files={f"{f}.{p}": ""}, parent="")
         for f, p in (name.split("-") for name in ids)
     )
     document = BundleDocument(spec=SPEC, source=SOURCE, artifacts=artifacts, created_with="test")
@@ -190,6 +192,33 @@ def test_a_changed_artefact_is_not_opened(on_disk: Bundle, runtime: str, file: s
     path.write_bytes(path.read_bytes() + b"x")
     with pytest.raises(BundleError, match="was changed"):
         open_artifact(on_disk, runtime=runtime)
+
+
+@pytest.mark.parametrize("runtime", ["ort", "openvino"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"class_names": ("b", "a", "c")},
+        {"input": InputSpec(size_hw=(8, 16), stride=8, pad_value=0)},
+    ],
+)
+def test_an_edited_description_is_refused(
+    tmp_path: Path, runtime: str, change: dict[str, Any]
+) -> None:
+    """The hashes cover the model files; what `bundle.json` says is inside them as well."""
+    rig_or_skip(runtime)
+    inside = {ModelSpec.Json: SPEC.to_json().decode()}
+    with BundleWriter(tmp_path / "bundle") as writer:
+        name, write = {"ort": ("m.onnx", write_onnx), "openvino": ("m.xml", write_ir)}[runtime]
+        path = write(writer.folder / name, metadata=inside)
+        form = {"ort": "onnx", "openvino": "openvino"}[runtime]
+        writer.add(format=form, precision="fp32", path=path, parent="0" * 64, tools={})
+        writer.draft(SPEC, SOURCE, "test")
+        bundle = writer.finish()
+    open_artifact(bundle, runtime=runtime).close()
+    edited = msgspec.structs.replace(bundle.document, spec=msgspec.structs.replace(SPEC, **change))
+    with pytest.raises(SpecError, match="is not that of the bundle"):
+        open_artifact(Bundle(bundle.path, edited), runtime=runtime)
 
 
 # Single files

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -559,3 +560,26 @@ def test_a_dynamic_bundle_is_compared_over_its_range(ghost: Proof, tmp_path: Pat
     report = run_parity(ghost.loaded, bundle, val_images()[:3])
     assert report.passed, report.rows[0].reasons
     assert report.sizes_hw == ((416, 416), (320, 320), (448, 448))
+
+
+def test_a_bundle_that_names_the_classes_otherwise_fails(
+    tmp_path: Path, images: list[Path], backends: dict[str, Any]
+) -> None:
+    """The numbers are the same; only the names tell that the order is another one."""
+    spec = toy_spec(class_names=tuple(reversed(SPEC.class_names)))
+    backends["spec"] = spec
+    backends["openvino-bf16"] = NO_BF16
+    report = run_parity(LOADED, make_bundle(tmp_path / "b", spec), images)
+    assert not report.passed
+    right, wrong = SPEC.class_names[0], spec.class_names[0]
+    assert row(report, "onnx-fp32").reasons == (
+        f"class 0 is {right!r} in the checkpoint and {wrong!r} in the bundle",
+    )
+
+
+def test_an_image_whose_name_is_not_utf8_can_be_reported(
+    tmp_path: Path, images: list[Path], backends: dict[str, Any]
+) -> None:
+    odd = images[0].rename(images[0].with_name(os.fsdecode(b"b\xff.png")))
+    report = run_parity(LOADED, make_bundle(tmp_path / "b"), [odd])
+    assert b"b\\ufffd" in json.dumps(report.to_document()).encode()
