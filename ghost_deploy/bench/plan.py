@@ -230,7 +230,8 @@ def _artifacts(subject: Subject, wishes: Wishes) -> Iterator[_Model]:
 
 def _runs(artifact: Artifact, wishes: Wishes) -> Iterator[tuple[str, str]]:
     for row in wishes.rows:
-        if row.format == artifact.format:
+        # An int8 graph made for another runtime is slow here, and that says nothing about it.
+        if row.format == artifact.format and artifact.form in ("", *row.forms):
             for precision in row.precisions.get(artifact.precision, ()):
                 if wishes.precisions is None or precision in wishes.precisions:
                     yield row.name, precision

@@ -65,6 +65,8 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         parent: sha256 of what it was made from.
         tools: versions of what made it.
         options: what the export was asked for, as far as it changed the graph.
+        form: of an int8 graph, which runtime its Q/DQ placement was made for, e.g. `ort-x86`;
+            empty in every other precision. No single int8 file serves all runtimes.
     """
 
     format: str
@@ -74,11 +76,13 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     parent: str
     tools: dict[str, str] = {}
     options: dict[str, str] = {}
+    form: str = ""
 
     @property
     def id(self) -> str:
-        """Short name within the bundle, e.g. `onnx-fp16`."""
-        return f"{self.format}-{self.precision}"
+        """Short name within the bundle, e.g. `onnx-fp16` or `onnx-int8-ort-x86`."""
+        tail = f"-{self.form}" if self.form not in ("", self.format) else ""
+        return f"{self.format}-{self.precision}{tail}"
 
 
 class BundleDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -100,7 +104,7 @@ class BundleDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             raise ValueError(f"this version reads bundle schema {SCHEMA}, got {self.schema}")
         ids = [artifact.id for artifact in self.artifacts]
         if len(set(ids)) != len(ids):
-            raise ValueError(f"artefacts must differ in format or precision, got {ids}")
+            raise ValueError(f"artefacts must differ in format, precision or form, got {ids}")
         for artifact in self.artifacts:
             for name in (artifact.path, *artifact.files):
                 if not _is_inside(name):

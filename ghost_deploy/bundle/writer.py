@@ -54,11 +54,12 @@ class BundleWriter:
         tools: dict[str, str],
         options: dict[str, str] | None = None,
         extra_files: tuple[Path, ...] = (),
+        form: str = "",
     ) -> Artifact:
         """Record an artefact whose files lie below `folder`.
 
         Args:
-            format, precision, parent, tools, options: as in `Artifact`.
+            format, precision, parent, tools, options, form: as in `Artifact`.
             path: what a runtime opens.
             extra_files: files that belong to it besides `path`.
         """
@@ -71,6 +72,7 @@ class BundleWriter:
             parent=parent,
             tools=tools,
             options=options or {},
+            form=form,
         )
         self._artifacts.append(artifact)
         return artifact

@@ -22,6 +22,7 @@ from ghost_deploy.runtimes.base import (
     RuntimeOptions,
     TensorSpec,
 )
+from ghost_deploy.runtimes.forms import ort_form
 
 __all__ = [
     "RUNTIMES",
@@ -54,6 +55,7 @@ class Row:
         suffixes: file name endings of that format.
         precisions: for each artefact precision, the precisions it can be run in, default first.
         devices: kinds of device that it may have, as in `RuntimeOptions.device`.
+        forms: int8 forms (`Artifact.form`) that it runs as they are meant.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Row:
     suffixes: tuple[str, ...]
     precisions: dict[str, tuple[str, ...]]
     devices: tuple[str, ...]
+    forms: tuple[str, ...] = ()
 
     @property
     def installed(self) -> bool:
@@ -83,6 +86,7 @@ RUNTIMES: dict[str, Row] = {
             suffixes=(".xml",),
             precisions={"fp32": ("fp32", "bf16"), "fp16": ("fp16",), "int8": ("int8",)},
             devices=("cpu", "gpu", "npu"),
+            forms=("openvino",),
         ),
         Row(
             name="ort",
@@ -93,6 +97,7 @@ RUNTIMES: dict[str, Row] = {
             suffixes=(".onnx",),
             precisions={"fp32": ("fp32",), "fp16": ("fp16",), "int8": ("int8",)},
             devices=("cpu", "cuda", "gpu"),
+            forms=(ort_form(),),
         ),
         Row(
             name="eager",

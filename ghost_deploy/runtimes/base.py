@@ -58,6 +58,8 @@ class RuntimeOptions:
             streams that share the cores.
         allow_fallback: accept another device or precision than the one asked for.
         cache_dir: where compiled models may be kept between runs; None keeps none.
+        any_form: run an int8 graph that was made for another runtime, to judge its accuracy;
+            its speed here says nothing.
 
     Raises:
         UsageError: a device, precision, hint or thread count that does not exist.
@@ -69,6 +71,7 @@ class RuntimeOptions:
     hint: Literal["latency", "throughput"] = "latency"
     allow_fallback: bool = False
     cache_dir: Path | None = None
+    any_form: bool = False
 
     def __post_init__(self) -> None:
         checks = (

@@ -19,6 +19,7 @@ from ghost_deploy.runtimes.base import (
     RuntimeOptions,
     TensorSpec,
 )
+from ghost_deploy.runtimes.forms import FORM_KEY, ort_form, require_form
 from ghost_deploy.runtimes.host import available_cores
 from ghost_deploy.runtimes.vendor import existing_file, fallback, vendor_errors, vendor_import
 
@@ -67,6 +68,9 @@ class OrtRuntime(Runtime):
                 providers=_provider_list(asked, options.device_index),
             )
             session.disable_fallback()
+        if not options.any_form:
+            form = session.get_modelmeta().custom_metadata_map.get(FORM_KEY, "")
+            require_form("ort", form, (ort_form(),), where=str(path))
         got = session.get_providers()[0]
         if got != asked:
             notes += (fallback(options, f"ONNX Runtime could only open {got}", _cuda_fix()),)

@@ -58,7 +58,7 @@ def choose(
     options = options or RuntimeOptions()
     precision = precision or options.precision
     rows = tuple(RUNTIMES.values()) if runtime == "auto" else (runtime_row(runtime),)
-    found = [choice for row in rows for choice in _choices(bundle, row, precision)]
+    found = [choice for row in rows for choice in _choices(bundle, row, precision, options)]
     if not found:
         wish = " ".join(filter(None, (precision, "" if runtime == "auto" else runtime)))
         raise BundleError(
@@ -172,12 +172,14 @@ def open_path(
         raise
 
 
-def _choices(bundle: Bundle, row: Row, precision: str) -> list[Choice]:
+def _choices(bundle: Bundle, row: Row, precision: str, options: RuntimeOptions) -> list[Choice]:
     """What `row` can run of `bundle`; without a precision, each artefact in its default one."""
     found = []
     for artifact in bundle.artifacts:
-        # The place to refuse an int8 graph in another runtime's form, once artefacts record it.
-        runs = row.precisions.get(artifact.precision, ()) if artifact.format == row.format else ()
+        fits = artifact.format == row.format and (
+            artifact.form in ("", *row.forms) or options.any_form
+        )
+        runs = row.precisions.get(artifact.precision, ()) if fits else ()
         wanted = [run for run in runs if run == precision] if precision else runs[:1]
         found += [Choice(row, artifact, run) for run in wanted]
     return found

@@ -22,18 +22,21 @@ class Candidate:
     """An artefact, the runtime that opens it and the precision that it is run in.
 
     `named` says that the user asked for this precision, or for this runtime and it is the
-    artefact's own precision: what was asked for by name is never skipped.
+    artefact's own precision: what was asked for by name is never skipped. `foreign` says that it
+    is an int8 graph made for another runtime: its accuracy here is judged, its speed is not.
     """
 
     artifact: Artifact
     runtime: str
     precision: str
     named: bool
+    foreign: bool = False
 
     @property
     def label(self) -> str:
         """Short name, e.g. `openvino-fp32 on openvino in bf16`."""
         tail = "" if self.precision == self.artifact.precision else f" in {self.precision}"
+        tail += " (accuracy only)" if self.foreign else ""
         return f"{self.artifact.id} on {self.runtime}{tail}"
 
 
@@ -61,7 +64,8 @@ def candidates(
                 if wanted is None or precision in wanted:
                     own = runtimes is not None and precision == artifact.precision
                     named = wanted is not None or own
-                    found.append(Candidate(artifact, row.name, precision, named))
+                    foreign = artifact.form not in ("", *row.forms)
+                    found.append(Candidate(artifact, row.name, precision, named, foreign))
     if not found:
         raise UsageError(
             f"nothing in {bundle.path} can be compared",
@@ -85,7 +89,9 @@ def open_candidate(bundle: Bundle, candidate: Candidate, options: RuntimeOptions
     """
     path = bundle.verified_path(candidate.artifact)
     # Several models take turns on the same cores; with `latency` each would spin for them all.
-    asked = replace(options, precision=candidate.precision, hint="throughput")
+    asked = replace(
+        options, precision=candidate.precision, hint="throughput", any_form=candidate.foreign
+    )
     runtime = open_file(candidate.runtime, path, asked)
     try:
         _check(runtime, candidate, bundle.spec)

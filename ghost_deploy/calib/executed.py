@@ -1,0 +1,212 @@
+"""How much of a network really ran in int8: read from what the runtime executed, never assumed.
+
+A file with Q/DQ nodes only asks for int8. Whether a kernel took it up depends on the placement, the
+processor and the runtime's version, so every int8 claim carries this share.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from ghost_deploy.errors import BackendError, UsageError
+
+__all__ = ["Executed", "executed"]
+
+# Position of the weights among the inputs, by operator.
+_CONVOLUTIONS = {"Conv": 1, "FusedConv": 1, "NhwcFusedConv": 1, "QLinearConv": 3, "ConvInteger": 1}
+_PRODUCTS = {"MatMul": 1, "FusedMatMul": 1, "Gemm": 1, "QLinearMatMul": 3, "MatMulInteger": 1}
+_INTEGER = frozenset({"int8", "uint8"})
+_OV_CONVOLUTIONS = frozenset({"Convolution", "Deconvolution"})
+_OV_PRODUCTS = frozenset({"MatMul", "FullyConnected"})
+_OV_INTEGER = frozenset({"i8", "u8"})
+
+_Kernel = tuple[str, bool, int]
+"""Name of the kernel, whether it computes in int8, its multiply-adds."""
+
+
+class Executed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Multiply-adds of one run of batch 1, by the arithmetic that did them.
+
+    Attributes:
+        runtime: `ort` or `openvino`.
+        version: of the runtime.
+        macs: multiply-adds of all convolutions and matrix products, as the kernels do them:
+            ONNX Runtime's float kernels pad the channels to a multiple of 16.
+        int8_macs: those done by int8 kernels.
+        kernels: multiply-adds by kernel, e.g. `Conv float` or `brgconv_avx512_i8`.
+    """
+
+    runtime: str
+    version: str
+    macs: int
+    int8_macs: int
+    kernels: dict[str, int] = {}
+
+    @property
+    def share(self) -> float:
+        """Share of the multiply-adds done in int8, 0 to 1."""
+        return self.int8_macs / self.macs if self.macs else 0.0
+
+
+def executed(path: str | Path, size_hw: tuple[int, int]) -> Executed:
+    """What the runtime that opens such a file does with it on this machine's CPU.
+
+    An ONNX file is run once under ONNX Runtime's profiler, which names every kernel after all
+    fusions with the shapes and types of its inputs. An OpenVINO IR is compiled for the CPU, and
+    the graph that would be executed is read back.
+
+    Args:
+        path: `.onnx` for ONNX Runtime, `.xml` for OpenVINO.
+        size_hw: (height, width) of the input in pixels, for dynamic graphs.
+
+    Raises:
+        UsageError: it is another kind of file.
+        BackendError: the runtime refuses the file, or it holds nothing to count.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix == ".onnx":
+        return _in_onnxruntime(path, size_hw)
+    if suffix == ".xml":
+        return _in_openvino(path, size_hw)
+    raise UsageError(
+        f"nothing tells what was executed of {path}",
+        got=suffix or "no suffix",
+        expected=".onnx, .xml",
+        fix="Give an ONNX file or an OpenVINO IR",
+    )
+
+
+def _in_onnxruntime(path: str | Path, size_hw: tuple[int, int]) -> Executed:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.enable_profiling = True
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    # A kernel that keeps its weights packed has no shape of them in the profile.
+    options.add_session_config_entry("session.disable_prepacking", "1")
+    with tempfile.TemporaryDirectory() as folder:
+        options.profile_file_prefix = str(Path(folder) / "profile")
+        try:
+            session = onnxruntime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
+            inputs = session.get_inputs()
+            session.run(None, {each.name: _blank(each, size_hw) for each in inputs})
+            profile = Path(session.end_profiling()).read_text()
+        # ONNX Runtime's exceptions have no common base class.
+        except Exception as error:
+            raise _refused("ONNX Runtime", path, error) from error
+    return _sum("ort", onnxruntime.__version__, _ort_kernels(json.loads(profile)), path)
+
+
+def _in_openvino(path: str | Path, size_hw: tuple[int, int]) -> Executed:
+    import openvino
+
+    try:
+        core = openvino.Core()
+        model = core.read_model(str(path))
+        model.reshape({port.any_name: _ov_shape(port, size_hw) for port in model.inputs})
+        compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        kernels = list(_ov_kernels(compiled.get_runtime_model().get_ordered_ops()))
+    except RuntimeError as error:
+        raise _refused("OpenVINO", path, error) from error
+    return _sum("openvino", openvino.__version__.split("-")[0], kernels, path)
+
+
+def _ort_kernels(events: Sequence[Mapping[str, Any]]) -> Iterator[_Kernel]:
+    """Every convolution and matrix product among the events of a profile."""
+    for event in events:
+        if event.get("cat") != "Node" or not event["name"].endswith("kernel_time"):
+            continue
+        facts = event["args"]
+        kernel = facts["op_name"]
+        inputs = [next(iter(each.items()), ("", [])) for each in facts["input_type_shape"]]
+        output = next(iter(facts["output_type_shape"][0].values()))
+        if kernel in _CONVOLUTIONS:
+            dtype, weight = inputs[_CONVOLUTIONS[kernel]]
+            macs = _convolution_macs(weight, weight[0], output)
+        elif kernel in _PRODUCTS:
+            dtype = inputs[_PRODUCTS[kernel]][0]
+            macs = math.prod(output) * int(inputs[0][1][-1])
+        else:
+            continue
+        yield f"{kernel} {dtype}", dtype in _INTEGER, macs
+
+
+def _ov_kernels(operations: Iterable[Any]) -> Iterator[_Kernel]:
+    """Every convolution and matrix product of a runtime model, whose rt_info says what it is."""
+    for operation in operations:
+        info = operation.get_rt_info()
+        layer = str(info["layerType"].astype(str))
+        output = operation.output(0).get_shape()
+        if layer in _OV_CONVOLUTIONS:
+            macs = _convolution_macs(operation.input(1).get_shape(), output[1], output)
+        elif layer in _OV_PRODUCTS:
+            macs = math.prod(output) * operation.input(0).get_shape()[-1]
+        else:
+            continue
+        precision = str(info["runtimePrecision"].astype(str))
+        yield str(info["primitiveType"].astype(str)), precision in _OV_INTEGER, macs
+
+
+def _convolution_macs(weight: Sequence[int], channels: int, output: Sequence[int]) -> int:
+    """Multiply-adds: each output element takes the weights of one output channel once."""
+    return math.prod(weight) // int(channels) * math.prod(output)
+
+
+def _sum(runtime: str, version: str, kernels: Iterable[_Kernel], path: str | Path) -> Executed:
+    total = int8 = 0
+    by_kernel: dict[str, int] = {}
+    for kernel, is_int8, macs in kernels:
+        total += macs
+        int8 += macs if is_int8 else 0
+        by_kernel[kernel] = by_kernel.get(kernel, 0) + macs
+    if not total:
+        raise BackendError(
+            f"{runtime} executed no convolution of {path}",
+            fix="Give the model of a detector",
+        )
+    return Executed(
+        runtime=runtime,
+        version=version,
+        macs=total,
+        int8_macs=int8,
+        kernels=dict(sorted(by_kernel.items(), key=lambda item: -item[1])),
+    )
+
+
+def _blank(value: Any, size_hw: tuple[int, int]) -> Any:
+    """Zeros for `value`, an onnxruntime NodeArg."""
+    shape = [side if isinstance(side, int) else -1 for side in value.shape]
+    dtype = np.uint8 if value.type == "tensor(uint8)" else np.float32
+    return np.zeros(_concrete(shape, size_hw), dtype)
+
+
+def _ov_shape(port: Any, size_hw: tuple[int, int]) -> list[int]:
+    sides = port.get_partial_shape()
+    return _concrete([side.get_length() if side.is_static else -1 for side in sides], size_hw)
+
+
+def _concrete(shape: Sequence[int], size_hw: tuple[int, int]) -> list[int]:
+    """`shape` with batch 1 and `size_hw` in place of -1; channels are last where that side is 3."""
+    height, width = size_hw
+    wanted = (1, height, width, 3) if shape[-1] == 3 else (1, 3, height, width)
+    return [want if side < 0 else side for side, want in zip(shape, wanted, strict=True)]
+
+
+def _refused(runtime: str, path: str | Path, error: Exception) -> BackendError:
+    lines = str(error).strip().splitlines()
+    return BackendError(
+        f"{runtime} cannot run {path}",
+        got=lines[0] if lines else type(error).__name__,
+        fix="Make the file again",
+    )
