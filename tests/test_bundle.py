@@ -252,3 +252,36 @@ def test_a_document_nested_beyond_measure_is_refused(tmp_path: Path) -> None:
     file.write_text(text.replace('"parity": 0', f'"parity": {nested}'))
     with pytest.raises(BundleError, match="cannot be used"):
         Bundle.read(bundle.path)
+
+
+def test_an_artefact_is_put_beside_those_of_a_bundle(tmp_path: Path) -> None:
+    old = write(tmp_path / "b").with_evidence("parity", {"schema": 1})
+    with BundleWriter(old.path, overwrite=True) as writer:
+        writer.adopt(old)
+        file = writer.folder / "model.int8.onnx"
+        file.write_bytes(b"int8")
+        writer.add(format="onnx", precision="int8", path=file, parent="0", tools={}, form="ort-x86")
+        writer.draft(SPEC, SOURCE, "test", evidence=old.document.evidence)
+        new = writer.finish()
+    assert [artifact.id for artifact in new.artifacts] == ["onnx-fp32", "onnx-int8-ort-x86"]
+    assert [new.verified_path(each).read_bytes() for each in new.artifacts] == [b"weights", b"int8"]
+    assert new.document.evidence == {"parity": {"schema": 1}}
+    assert leftovers(tmp_path) == []
+
+
+def test_an_artefact_made_anew_is_not_adopted(tmp_path: Path) -> None:
+    old = write(tmp_path / "b")
+    with BundleWriter(old.path, overwrite=True) as writer:
+        writer.adopt(old, without=["onnx-fp32"])
+        assert list(writer.folder.iterdir()) == []
+    assert Bundle.read(old.path, verify=True).artifacts == old.artifacts
+
+
+def test_a_changed_file_is_not_adopted(tmp_path: Path) -> None:
+    old = write(tmp_path / "b")
+    (old.path / "model.fp32.onnx").write_bytes(b"other")
+    with (
+        BundleWriter(old.path, overwrite=True) as writer,
+        pytest.raises(BundleError, match="changed"),
+    ):
+        writer.adopt(old)

@@ -39,6 +39,8 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         trained_with: framework and version that wrote it, e.g. `ultralytics 8.4.190`.
         trained_at: date recorded in the checkpoint, or an empty string.
         metrics: metrics recorded in the checkpoint, e.g. `mAP50-95`.
+        training: how it was trained, in words by topic, e.g. `command`, `data`, `seed`; our own
+            trainer records it.
         class_paths: the `module.Class` paths found, and which of our definitions stands for each.
         modules: user-given definition files (`--modules`) by name, with their sha256.
         warnings: what the loader found worth saying.
@@ -49,6 +51,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     trained_with: str = ""
     trained_at: str = ""
     metrics: dict[str, float] = {}
+    training: dict[str, str] = {}
     class_paths: dict[str, str] = {}
     modules: dict[str, str] = {}
     warnings: tuple[str, ...] = ()

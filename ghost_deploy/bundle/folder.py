@@ -118,6 +118,13 @@ class Bundle:
         evidence = {**self.document.evidence, kind: document}
         return Bundle(self.path, msgspec.structs.replace(self.document, evidence=evidence))
 
+    def with_artifact(self, artifact: Artifact) -> Bundle:
+        """The same bundle with `artifact` added, or in the place of the one with its id; not yet
+        saved. Its files must lie in the folder."""
+        others = [known for known in self.artifacts if known.id != artifact.id]
+        document = msgspec.structs.replace(self.document, artifacts=(*others, artifact))
+        return Bundle(self.path, document)
+
     def save(self) -> None:
         """Write `bundle.json` atomically.
 

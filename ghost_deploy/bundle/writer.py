@@ -6,8 +6,10 @@ import contextlib
 import os
 import shutil
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from ghost_deploy.bundle.document import DOCUMENT, Artifact, BundleDocument, Source, sha256_of
 from ghost_deploy.bundle.folder import Bundle
@@ -77,10 +79,47 @@ class BundleWriter:
         self._artifacts.append(artifact)
         return artifact
 
-    def draft(self, spec: ModelSpec, source: Source, created_with: str) -> Bundle:
+    def adopt(self, bundle: Bundle, *, without: Collection[str] = ()) -> None:
+        """Take over the artefacts of a bundle, to put more of them beside these.
+
+        Files are linked, or copied where the file system has no links: the bundle stays whole
+        until `finish` replaces it.
+
+        Args:
+            bundle: usually the one at the target.
+            without: ids of artefacts that are made anew, see `Artifact.id`.
+
+        Raises:
+            BundleError: a file is missing or is not the one that was written.
+            OSError: the disk refuses; leaving the block makes an ExportError of it.
+        """
+        for artifact in bundle.artifacts:
+            if artifact.id in without:
+                continue
+            bundle.verified_path(artifact)
+            for name in artifact.files:
+                place = self.folder / name
+                place.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    os.link(bundle.path / name, place)
+                except OSError:
+                    shutil.copy2(bundle.path / name, place)
+            self._artifacts.append(artifact)
+
+    def draft(
+        self,
+        spec: ModelSpec,
+        source: Source,
+        created_with: str,
+        evidence: dict[str, dict[str, Any]] | None = None,
+    ) -> Bundle:
         """Write `bundle.json` into the hidden folder and return that bundle, to be proved."""
         document = BundleDocument(
-            spec=spec, source=source, artifacts=tuple(self._artifacts), created_with=created_with
+            spec=spec,
+            source=source,
+            artifacts=tuple(self._artifacts),
+            created_with=created_with,
+            evidence=evidence or {},
         )
         bundle = Bundle(self.folder, document)
         bundle.save()
