@@ -1,27 +1,36 @@
 """What the live pipeline adds to the model: frames a second and frame age.
 
-    python -m benchmarks.stream live BUNDLE rtsp://127.0.0.1:8554/cam [--seconds 20]
-    python -m benchmarks.stream files BUNDLE IMAGES [--seconds 20]
+    python -m benchmarks.stream live BUNDLE [rtsp://...] [--size 1080 1920] [--camera-fps 30]
+    python -m benchmarks.stream files BUNDLE IMAGES
 
 `live` runs the same camera in turn through the pipeline and through the plain loop
-`capture.read(); detector(frame)`, several times. The age of the loop's frames is not known to the
-loop; that of the pipeline is measured from the arrival, corrected by the stream's own time stamps.
-A camera that sends a number in each frame, as `tests/stream/rtsp_server.py` does, gives the true
-age of both with `--epoch`: the moment on the monotonic clock from which the numbers count.
+`capture.read(); detector(frame)`, several times. Without an address it starts one, an RTSP server
+of H.264 on loopback (tests/stream/rtsp_server.py), whose frames carry their number, so that the
+true age of the frames of both is known. Of another camera only the age that the pipeline itself
+measures is: from the arrival, corrected by the stream's own time stamps.
 
-`files` runs decoded pictures through the whole pipeline, and the bare model with as many requests
-side by side, in turn; the ratio is what pre- and post-processing and the pipeline leave over.
+`files` runs decoded pictures through the whole pipeline, OpenVINO's own `benchmark_app -hint
+throughput` on the same file in the same precision, and our runtime alone with as many requests
+side by side, in turn; the ratios are what pre- and post-processing and the pipeline leave over.
+
+Each ends with a table in markdown: the median over the rounds, and the range in brackets.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
+import re
+import shutil
 import statistics
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -29,12 +38,14 @@ from numpy.typing import NDArray
 
 import ghost_deploy as gd
 from benchmarks.interleave import machine
+from ghost_deploy.bundle import Bundle
 from ghost_deploy.processing.images import list_images, read_image
 from ghost_deploy.stream.pipeline import Pipeline
 from ghost_deploy.stream.policy import LivePolicy
 from ghost_deploy.stream.result import Result
 from ghost_deploy.stream.uri import Source, parse_source
 from tests.stream import barcode
+from tests.stream.servers import RtspCamera
 
 _WARMUP_S = 2.0
 
@@ -55,13 +66,16 @@ class Run:
     ages_ms: list[float] = field(default_factory=list)
     run_s: float = 0.0
 
-    def __str__(self) -> str:
-        ages = ""
-        if self.ages_ms:
-            p50, p99 = np.percentile(self.ages_ms, (50, 99))
-            ages = f"  age p50 {p50:6.1f} ms  p99 {p99:6.1f} ms"
-        busy = f"  model busy {self.run_s / self.seconds:5.1%}" if self.run_s else ""
-        return f"{self.results / self.seconds:7.1f} fps{ages}{busy}"
+    @property
+    def fps(self) -> float:
+        return self.results / self.seconds
+
+    @property
+    def busy(self) -> float | None:
+        return self.run_s / self.seconds if self.run_s else None
+
+    def age(self, percent: float) -> float | None:
+        return float(np.percentile(self.ages_ms, percent)) if self.ages_ms else None
 
 
 class Recorder:
@@ -131,6 +145,7 @@ def run_pipeline(
     pipeline = Pipeline(detector, [source], LivePolicy())
     recorder.stop = pipeline.stop
     pipeline.run([recorder])
+    recorder.run.run_s /= detector.runtime.info.streams
     return recorder.run
 
 
@@ -194,44 +209,102 @@ def run_bare(detector: gd.Detector, images: Sequence[NDArray[np.uint8]], seconds
     return Run(results=sum(counts), seconds=seconds)
 
 
+def run_benchmark_app(xml: Path, precision: str, seconds: float) -> Run:
+    """OpenVINO's own tool: its asynchronous queue, filled from memory."""
+    beside = Path(sys.executable).with_name("benchmark_app")
+    tool = str(beside) if beside.exists() else shutil.which("benchmark_app")
+    assert tool, "benchmark_app comes with the package openvino"
+    compute = {"fp16": "f32", "int8": "f32", "fp32": "f32"}.get(precision, precision)
+    words = [tool, "-m", str(xml), "-d", "CPU", "-hint", "throughput", "-api", "async"]
+    words += ["-infer_precision", compute, "-t", str(round(seconds))]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    found = re.search(r"Throughput:\s+([\d.]+) FPS", done.stdout)
+    assert found, done.stdout[-2000:]
+    return Run(results=round(float(found[1]) * seconds), seconds=seconds)
+
+
+def table(rounds: dict[str, list[Run]]) -> str:
+    """Markdown: a row a road, and the ratio of the first to each other by round."""
+
+    def cell(values: Sequence[float | None], form: str) -> str:
+        known = [value for value in values if value is not None]
+        if not known:
+            return ""
+        middle, low, high = statistics.median(known), min(known), max(known)
+        return f"{middle:{form}} ({low:{form}} to {high:{form}})"
+
+    lines = ["| road | frames/s | age p50, ms | age p99, ms | model busy | pipeline / road |"]
+    lines.append("|---|---|---|---|---|---|")
+    first = next(iter(rounds.values()))
+    for name, runs in rounds.items():
+        ratios = [mine.fps / run.fps for mine, run in zip(first, runs, strict=True)]
+        cells = [
+            cell([run.fps for run in runs], ".1f"),
+            cell([run.age(50) for run in runs], ".0f"),
+            cell([run.age(99) for run in runs], ".0f"),
+            cell([run.busy for run in runs], ".1%"),
+            cell(ratios, ".3f") if runs is not first else "",
+        ]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def live_roads(
+    args: argparse.Namespace, detector: gd.Detector, stack: contextlib.ExitStack
+) -> dict[str, Callable[[], Run]]:
+    if args.source is None:
+        camera = stack.enter_context(RtspCamera(tuple(args.size), args.camera_fps))
+        args.source, args.epoch = camera.address, camera.epoch
+    source = parse_source(args.source)
+    return {
+        "pipeline": lambda: run_pipeline(detector, source, args.seconds, args),
+        "plain loop": lambda: run_loop(detector, source, args.seconds, args),
+    }
+
+
+def files_roads(args: argparse.Namespace, detector: gd.Detector) -> dict[str, Callable[[], Run]]:
+    images = [read_image(path) for path in list_images(args.source)[:50]]
+    roads = {"pipeline": lambda: run_files(detector, images, args.seconds)}
+    if args.runtime == "openvino":
+        bundle = Bundle.read(args.bundle)
+        xml = bundle.verified_path(bundle.artifact("openvino", args.stored or args.precision))
+        roads["benchmark_app"] = lambda: run_benchmark_app(xml, args.precision, args.seconds)
+    roads["our runtime alone"] = lambda: run_bare(detector, images, args.seconds)
+    return roads
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("kind", choices=["live", "files"])
     parser.add_argument("bundle")
-    parser.add_argument("source")
+    parser.add_argument("source", nargs="?")
     parser.add_argument("--seconds", type=float, default=20.0)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--runtime", default="openvino")
     parser.add_argument("--precision", default="fp32")
-    parser.add_argument("--epoch", type=float, help="see above")
-    parser.add_argument("--camera-fps", type=float, default=30.0)
+    parser.add_argument("--stored", help="precision of the file, where another runs: fp32 for bf16")
+    parser.add_argument("--size", type=int, nargs=2, default=[1080, 1920], metavar=("H", "W"))
+    parser.add_argument("--camera-fps", type=int, default=30)
     args = parser.parse_args()
+    args.epoch = None
+    assert args.source or args.kind == "live", "name a folder of images"
     print(machine())
     hint = "latency" if args.kind == "live" else "throughput"
-    with gd.load(
-        args.bundle, runtime=args.runtime, precision=args.precision, hint=hint
-    ) as detector:
-        roads: dict[str, Callable[[], Run]]
-        if args.kind == "live":
-            source = parse_source(args.source)
-            roads = {
-                "pipeline": lambda: run_pipeline(detector, source, args.seconds, args),
-                "plain loop": lambda: run_loop(detector, source, args.seconds, args),
-            }
-        else:
-            images = [read_image(path) for path in list_images(args.source)[:50]]
-            roads = {
-                "pipeline": lambda: run_files(detector, images, args.seconds),
-                "bare model": lambda: run_bare(detector, images, args.seconds),
-            }
-        rates: dict[str, list[float]] = {name: [] for name in roads}
-        for _ in range(args.rounds):
-            for name, road in roads.items():
-                run = road()
-                rates[name].append(run.results / run.seconds)
-                print(f"{name:12}{run}", flush=True)
-    first, second = (statistics.median(values) for values in rates.values())
-    print(f"{' / '.join(rates)}: {first / second:.3f}")
+    with contextlib.ExitStack() as stack:
+        detector = stack.enter_context(
+            gd.load(args.bundle, runtime=args.runtime, precision=args.precision, hint=hint)
+        )
+        print(detector.runtime.info)
+        is_live = args.kind == "live"
+        roads = live_roads(args, detector, stack) if is_live else files_roads(args, detector)
+        rounds: dict[str, list[Run]] = {name: [] for name in roads}
+        for number in range(args.rounds):
+            # Turn about: what the machine does besides must not always meet the same one.
+            for name in roads if number % 2 == 0 else reversed(roads):
+                rounds[name].append(roads[name]())
+                assert rounds[name][-1].results > 1, "too few frames: give more --seconds"
+                print(f"{name:18}{rounds[name][-1].fps:7.1f} fps", file=sys.stderr, flush=True)
+    print(table(rounds))
 
 
 if __name__ == "__main__":

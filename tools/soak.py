@@ -1,13 +1,18 @@
 """Run live for minutes or hours, and see whether anything grows.
 
-    python tools/soak.py [--minutes 10] [--cameras 2] [--flap 60] [--bundle BUNDLE]
+    python tools/soak.py [--minutes 10] [--cameras 2] [--flap 60] [--bundle BUNDLE] [--rtsp-by B]
 
 It starts RTSP cameras on loopback (tests/stream/rtsp_server.py; see there for what must be
-installed) and kills and restarts the first of them every `--flap` seconds. Without a bundle the
-model is pretended and takes `--infer-ms`. At the end it prints the slope of the resident memory
-with its standard error, threads, file descriptors and frame ages, and exits with 1 if a frame was
-invented or repeated, a counter does not add up, threads or descriptors have grown, or the memory
-grows by more than `--most-mib-per-hour` beyond what noise explains.
+installed), kills and restarts the first of them every `--flap` seconds, and names one more that is
+dead from the start. Results go to lines, videos and snapshots under a small budget, and to a web
+view that is looked at. Without a bundle the model is pretended and takes `--infer-ms`.
+
+At the end it prints a table in markdown: the slope of the resident memory with its standard error,
+threads, file descriptors, children and frame ages. It exits with 1 if a frame was invented,
+repeated or out of order, a counter is not exact, anything was kept beyond the budget, threads,
+descriptors or children have grown, frames were older than a frame interval and the time to infer
+them, or the memory grows by more than `--most-mib-per-hour` beyond what noise explains, or is too
+noisy to say.
 """
 
 from __future__ import annotations
@@ -16,8 +21,10 @@ import argparse
 import contextlib
 import os
 import sys
+import tempfile
 import threading
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,16 +35,24 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import ghost_deploy as gd
+from ghost_deploy.detections import Detections
 from ghost_deploy.stream.pipeline import Pipeline
 from ghost_deploy.stream.policy import LivePolicy
-from ghost_deploy.stream.result import Result, SourceStats
+from ghost_deploy.stream.record import Annotator
+from ghost_deploy.stream.result import Result, Sink, SourceStats
+from ghost_deploy.stream.sink_lines import JsonlSink
+from ghost_deploy.stream.sink_snapshots import SnapshotSink
+from ghost_deploy.stream.sink_video import VideoSink
 from ghost_deploy.stream.uri import parse_source
+from ghost_deploy.stream.web.document import ModelCard
+from ghost_deploy.stream.web.server import WebView
 from tests.stream import barcode
 from tests.stream.rig import make_detector
 from tests.stream.servers import RtspCamera
 
 _SAMPLE_S = 1.0
-_WARMUP = 0.2  # of the run: caches fill, every camera has been lost once
+_KEEP_MIB = 8
+_WARMUP = 0.35  # of the run: caches and the three minutes of the web view's history fill
 
 
 @dataclass(frozen=True)
@@ -48,6 +63,7 @@ class Sample:
     rss_mib: float
     threads: int
     descriptors: int
+    children: int
 
 
 class Histogram:
@@ -99,13 +115,19 @@ class Check:
 
 
 def take_sample(began: float) -> Sample:
-    """From /proc: Linux only."""
+    """From /proc: Linux only. Children are those of the main thread and of all others."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
+    tasks = list(Path("/proc/self/task").iterdir())
+    children = 0
+    for task in tasks:
+        with contextlib.suppress(OSError):  # a thread that has ended
+            children += len((task / "children").read_text().split())
     return Sample(
         at_s=time.monotonic() - began,
         rss_mib=pages * os.sysconf("SC_PAGE_SIZE") / 2**20,
-        threads=threading.active_count(),
+        threads=len(tasks),
         descriptors=len(os.listdir("/proc/self/fd")),
+        children=children,
     )
 
 
@@ -146,58 +168,166 @@ def flapping(camera: RtspCamera, every_s: float) -> Iterator[list[int]]:
         thread.join()
 
 
-def judge(
-    args: argparse.Namespace, check: Check, samples: list[Sample], stats: Sequence[SourceStats]
-) -> list[str]:
-    """What is wrong with the run."""
-    wrong = [f"{count} frames {what}" for what, count in check.wrong.items()]
-    for each in stats:
-        if each.captured != each.processed + sum(each.dropped.values()):
-            wrong.append(f"the counters of source {each.id} do not add up: {each}")
-        if each.processed == 0:
-            wrong.append(f"source {each.id} gave nothing: {each.last_error}")
-    settled = samples[int(len(samples) * _WARMUP) :]
-    half = len(settled) // 2
-    for name in ("threads", "descriptors"):
-        first, second = (
-            max(getattr(s, name) for s in part) for part in (settled[:half], settled[half:])
-        )
-        print(f"{name}: at most {first}, then {second}")
-        if second > first:
-            wrong.append(f"{name} have grown from {first} to {second}")
-    rate, error = slope(settled)
-    print(f"resident memory: {settled[-1].rss_mib:.1f} MiB, {rate:+.2f} ± {error:.2f} MiB/h")
-    if rate - 2 * error > args.most_mib_per_hour:
-        wrong.append("the resident memory grows")
-    return wrong
+@contextlib.contextmanager
+def looked_at(view: WebView) -> Iterator[list[int]]:
+    """Look at a web view now and then while the block runs: status, metrics and pictures."""
+    over = threading.Event()
+    count = [0]
+
+    def look() -> None:
+        while not over.wait(0.5):
+            for path in ("api/status", "api/history", "metrics", "api/pictures?after=0"):
+                with (
+                    contextlib.suppress(OSError),
+                    urllib.request.urlopen(view.url + path, timeout=10) as answer,
+                ):
+                    count[0] += len(answer.read()) > 0
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield count
+    finally:
+        over.set()
+        thread.join()
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--cameras", type=int, default=2)
-    parser.add_argument("--fps", type=int, default=20)
-    parser.add_argument("--size", type=int, nargs=2, default=(480, 640), metavar=("H", "W"))
-    parser.add_argument("--flap", type=float, default=60.0, metavar="S")
-    parser.add_argument("--bundle")
-    parser.add_argument("--infer-ms", type=float, default=60.0)
-    parser.add_argument("--most-mib-per-hour", type=float, default=6.0)
-    args = parser.parse_args()
+@dataclass
+class Soak:
+    """What a run gave.
+
+    Attributes:
+        limits: what the command line allows.
+        check: of every frame.
+        samples: of the process, in order.
+        stats: of the sources at the end; the last was dead from the start.
+        restarts: of the first camera.
+        looks: answers of the web view.
+        kept_mib: in the folder of the sinks at the end.
+    """
+
+    limits: argparse.Namespace
+    check: Check
+    samples: list[Sample]
+    stats: Sequence[SourceStats]
+    restarts: int
+    looks: int
+    kept_mib: float
+
+    @property
+    def settled(self) -> list[Sample]:
+        return self.samples[int(len(self.samples) * _WARMUP) :]
+
+    def most(self, name: str) -> tuple[int, int]:
+        """The most of a count in each half."""
+        settled = self.settled
+        half = len(settled) // 2
+        first, second = (max(getattr(s, name) for s in h) for h in (settled[:half], settled[half:]))
+        return first, second
+
+    @property
+    def age_limit_ms(self) -> float:
+        return 1000 / self.limits.fps + self.check.times.percentile(99)
+
+    def wrong(self) -> list[str]:
+        """What is wrong with the run."""
+        wrong = [f"{count} frames {what}" for what, count in self.check.wrong.items()]
+        *cameras, dead = self.stats
+        for each in self.stats:
+            if each.captured != each.processed + sum(each.dropped.values()):
+                wrong.append(f"the counters of source {each.id} do not add up: {each}")
+        wrong += [f"source {x.id} gave nothing: {x.last_error}" for x in cameras if not x.processed]
+        if dead.captured or dead.state != "lost":
+            wrong.append(f"the dead source is {dead.state}")
+        # The last restart may have been in the last moment.
+        if not self.restarts - 1 <= cameras[0].reconnects <= self.restarts:
+            wrong.append(f"{cameras[0].reconnects} reconnects in {self.restarts} restarts")
+        wrong += [f"source {x.id} was lost" for x in cameras[1:] if x.reconnects]
+        for name in ("threads", "descriptors", "children"):
+            first, second = self.most(name)
+            if second > first:
+                wrong.append(f"{name} have grown from {first} to {second}")
+        age = self.check.ages.percentile(99)
+        if age > self.age_limit_ms:
+            wrong.append(f"frames are up to {age:.0f} ms old, over {self.age_limit_ms:.0f} ms")
+        if not self.looks:
+            wrong.append("the web view did not answer")
+        if self.kept_mib > 3 * _KEEP_MIB * 1.3:
+            wrong.append(f"{self.kept_mib:.0f} MiB were kept")
+        return wrong + self._wrong_memory()
+
+    def _wrong_memory(self) -> list[str]:
+        rate, error = slope(self.settled)
+        most = self.limits.most_mib_per_hour
+        if rate - 2 * error > most:
+            return [f"the resident memory grows by {rate:.1f} ± {error:.1f} MiB/h"]
+        if 2 * error > most:
+            return [f"the memory is too noisy to say: ± {error:.1f} MiB/h; run it for longer"]
+        return []
+
+    def table(self) -> str:
+        """The figures, in markdown."""
+        limits, cameras = self.limits, self.stats[:-1]
+        rate, error = slope(self.settled)
+        dropped: Counter[str] = Counter()
+        for each in cameras:
+            dropped.update(each.dropped)
+        ages, times = self.check.ages, self.check.times
+        rows = {
+            "run": f"{limits.minutes:g} min, {len(cameras)} cameras of {limits.size[1]}x"
+            f"{limits.size[0]} at {limits.fps} frames/s (RTSP by {limits.rtsp_by}), one more dead",
+            "restarts of a camera, reconnects counted": f"{self.restarts}, {cameras[0].reconnects}",
+            "frames captured": str(sum(each.captured for each in cameras)),
+            "frames inferred": str(sum(each.processed for each in cameras)),
+            "frames dropped": ", ".join(f"{n} {cause}" for cause, n in dropped.items()) or "0",
+            "frames invented, repeated or out of order": str(sum(self.check.wrong.values())),
+            "resident memory at the end": f"{self.samples[-1].rss_mib:.1f} MiB",
+            "its slope": f"{rate:+.2f} ± {error:.2f} MiB/h",
+            **{
+                f"{name}, most in each half": "{}, {}".format(*self.most(name))
+                for name in ("threads", "descriptors", "children")
+            },
+            "frame age p50, p99": f"{ages.percentile(50):.1f}, {ages.percentile(99):.1f} ms",
+            "pre + run + post p50, p99": f"{times.percentile(50):.1f}, "
+            f"{times.percentile(99):.1f} ms",
+            "frame interval + inference p99": f"{self.age_limit_ms:.1f} ms",
+            "kept by three sinks": f"{self.kept_mib:.0f} MiB of {3 * _KEEP_MIB}",
+            "answers of the web view": str(self.looks),
+        }
+        lines = [f"| {name} | {value} |" for name, value in rows.items()]
+        return "\n".join(["| what | figure |", "|---|---|", *lines])
+
+
+def run(args: argparse.Namespace) -> Soak:
     samples: list[Sample] = []
     check = Check()
     with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-")))
         cameras = [
             stack.enter_context(RtspCamera(tuple(args.size), args.fps)) for _ in range(args.cameras)
         ]
+        found = Detections([[8, 8, 40, 24]], [0.9], [0])
         detector = (
             gd.load(args.bundle)
             if args.bundle
-            else make_detector(lambda: time.sleep(args.infer_ms / 1e3))
+            else make_detector(lambda: time.sleep(args.infer_ms / 1e3), found)
         )
         stack.enter_context(detector)
         sources = [parse_source(camera.address) for camera in cameras]
-        pipeline = Pipeline(detector, sources, LivePolicy())
+        sources.append(parse_source("rtsp://127.0.0.1:9/dead"))
+        pipeline = Pipeline(detector, sources, LivePolicy(rtsp_by=args.rtsp_by))
+        view = WebView("127.0.0.1:0", ModelCard.of(detector))
+        view.watch(pipeline.stats)
+        annotate, most_bytes = Annotator(), _KEEP_MIB << 20
+        sinks: list[Sink] = [
+            check,
+            JsonlSink(folder / "lines.jsonl", most_bytes=most_bytes),
+            VideoSink(folder, annotate, most_bytes=most_bytes),
+            SnapshotSink(folder, annotate, every_s=0.5, most_bytes=most_bytes),
+            view,
+        ]
         flaps = stack.enter_context(flapping(cameras[0], args.flap))
+        looks = stack.enter_context(looked_at(view))
         began = time.monotonic()
 
         def tick() -> None:
@@ -207,14 +337,29 @@ def main() -> int:
             if now > args.minutes * 60:
                 pipeline.stop()
 
-        pipeline.run([check], tick)
-    stats = pipeline.stats.snapshot()
-    for each in stats:
-        print(each)
-    print(f"{flaps[0]} restarts, {len(check.ages)} results in {args.minutes:g} minutes")
-    for name, values in (("age", check.ages), ("pre + run + post", check.times)):
-        print(f"{name}: p50 {values.percentile(50):.1f}, p99 {values.percentile(99):.1f} ms")
-    wrong = judge(args, check, samples, stats)
+        pipeline.run(sinks, tick)
+        kept = sum(path.stat().st_size for path in folder.iterdir()) / 2**20
+        return Soak(args, check, samples, pipeline.stats.snapshot(), flaps[0], looks[0], kept)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--cameras", type=int, default=2)
+    parser.add_argument("--fps", type=int, default=20)
+    parser.add_argument("--size", type=int, nargs=2, default=(480, 640), metavar=("H", "W"))
+    parser.add_argument("--flap", type=float, default=60.0, metavar="S")
+    parser.add_argument("--bundle")
+    parser.add_argument("--infer-ms", type=float, default=60.0)
+    parser.add_argument("--rtsp-by", choices=["auto", "ffmpeg", "gstreamer"], default="auto")
+    parser.add_argument("--most-mib-per-hour", type=float, default=6.0)
+    return parser
+
+
+def main() -> int:
+    soak = run(make_parser().parse_args())
+    print(soak.table())
+    wrong = soak.wrong()
     for each in wrong:
         print(f"WRONG: {each}")
     return 1 if wrong else 0

@@ -26,9 +26,10 @@ prints a summary only. An image that cannot be read is named and left out; the o
 the exit code is 2.
 
 SOURCE is an image, a folder, a glob, a video, a camera (0, /dev/video0, csi://0), rtsp://, http://
-(MJPEG), a GStreamer pipeline that ends in appsink, - (MJPEG on standard input), or @list.txt with a
-source a line. Of a live source the newest frame is taken and the ones between are dropped and
-counted; a video is done frame by frame. A lost source is opened again, and stops no other.
+(MJPEG), a GStreamer pipeline that ends in appsink, - (MJPEG on standard input), raw:WxH (BGR
+pictures there), or @list.txt with a source a line. Of a live source the newest frame is taken and
+the ones between are dropped and counted; a video is done frame by frame. A lost source is opened
+again, and stops no other.
 """
 EXAMPLES = """\
 examples:
@@ -40,8 +41,9 @@ examples:
   ghost-deploy infer out/best rtsp://camera/stream 0 --jsonl out.jsonl --serve 127.0.0.1:8080
   ghost-deploy infer out/best @cameras.txt --fps 5 --skip-still --max-age 500 --mqtt mqtt://broker
 
-A live run ends when all its sources are over (0, or 2 if one failed), or on SIGINT (130) or SIGTERM
-(143): frames under way are finished, and every file is closed.
+A live run ends when all its sources are over (0, or 2 if one failed or results were lost), or on
+SIGINT (130) or SIGTERM (143): frames under way are finished, and every file is closed. A full disk
+stops a sink, not the run; --keep limits what is kept. docs/streams.md has all of it.
 
 compiled models are kept in $XDG_CACHE_HOME/ghost-deploy (~/.cache/ghost-deploy), which may be
 deleted at any time.
@@ -60,8 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--runtime",
         default="auto",
         metavar="R",
-        help="auto, eager, ort, openvino or trt (not yet); default: auto, the first of openvino "
-        "and ort that is installed",
+        help="auto, openvino, trt, ort or eager; default: auto, the first of them that is "
+        "installed, knows the device and has an artefact",
     )
     parser.add_argument(
         "--precision", metavar="P", help="fp32, fp16, bf16 or int8 (default: the most exact there)"

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 
 from ghost_deploy.cli.console import Console
 from ghost_deploy.cli.live_options import TOKEN_VARIABLE, make_policy
-from ghost_deploy.cli.live_report import LiveReport
+from ghost_deploy.cli.live_report import Deliveries, LiveReport
 from ghost_deploy.cli.model import load_detector, make_wanted, say_what_runs
 from ghost_deploy.stream.open import check_readable
 from ghost_deploy.stream.pipeline import Pipeline
 
 if TYPE_CHECKING:
     from ghost_deploy.detector import Detector
+    from ghost_deploy.stream.record import Annotator
     from ghost_deploy.stream.result import Sink
     from ghost_deploy.stream.uri import Source
 
@@ -34,11 +35,11 @@ def run_live(args: argparse.Namespace, sources: Sequence[Source], console: Conso
     """Run until all sources are over, or until SIGINT or SIGTERM.
 
     Returns:
-        0 when every source came to its end, 2 when one failed for good, and 128 + the number of
-        the signal that ended the run: 130 for SIGINT, 143 for SIGTERM.
+        0 when every source came to its end, 2 when one failed for good or a sink lost results,
+        and 128 + the number of the signal that ended the run: 130 for SIGINT, 143 for SIGTERM.
     """
     policy = make_policy(args)
-    check_readable(sources)
+    check_readable(sources, policy)
     is_live = any(source.is_live for source in sources)
     # Files are in no hurry: runs side by side are worth more than the latency of each.
     hint = "latency" if is_live else "throughput"
@@ -46,9 +47,9 @@ def run_live(args: argparse.Namespace, sources: Sequence[Source], console: Conso
         detector, wanted = make_wanted(args, loaded)
         say_what_runs(detector, console)
         pipeline = Pipeline(detector, sources, policy, wanted=wanted)
-        sinks = _open_sinks(args, console, pipeline, detector)
-        report = LiveReport(console, pipeline.stats)
         caught = stack.enter_context(_signals(pipeline))
+        sinks, deliveries = _open_sinks(args, console, pipeline, detector)
+        report = LiveReport(console, pipeline.stats, deliveries)
         try:
             pipeline.run([report, *sinks], report.tick)
         finally:
@@ -59,7 +60,8 @@ def run_live(args: argparse.Namespace, sources: Sequence[Source], console: Conso
     if caught:
         console.note(f"stopped by {signal.Signals(caught[0]).name}")
         return 128 + caught[0]
-    return 2 if any(each.state == "failed" for each in pipeline.stats.snapshot()) else 0
+    failed = any(each.state == "failed" for each in pipeline.stats.snapshot())
+    return 2 if failed or any(stats().dropped for stats in deliveries.values()) else 0
 
 
 @contextlib.contextmanager
@@ -96,48 +98,66 @@ def _signals(pipeline: Pipeline) -> Iterator[list[int]]:
 
 def _open_sinks(
     args: argparse.Namespace, console: Console, pipeline: Pipeline, detector: Detector
-) -> list[Sink]:
-    """The sinks that `args` name; if one cannot be opened, those before it are closed."""
+) -> tuple[list[Sink], Deliveries]:
+    """The sinks that `args` name, and the counters of those that may lose something; if one
+    cannot be opened, those before it are closed."""
     from ghost_deploy.stream.record import Annotator
 
     annotate = Annotator()  # one drawing for all sinks that need it
+    deliveries: Deliveries = {}
     with contextlib.ExitStack() as stack:
         sinks: list[Sink] = []
-
-        def add(sink: Sink) -> None:
-            sinks.append(sink)
-            stack.callback(sink.close)
-
-        if args.jsonl:
-            from ghost_deploy.stream.sinks import JsonlSink
-
-            add(JsonlSink(console.out if args.jsonl == "-" else Path(args.jsonl)))
-        if args.out:
-            from ghost_deploy.stream.sink_video import VideoSink
-
-            add(VideoSink(Path(args.out), annotate, rate_of=pipeline.rate_of))
-        if args.snapshots:
-            from ghost_deploy.stream.sink_snapshots import SnapshotSink
-
-            add(SnapshotSink(Path(args.snapshots), annotate))
-        if args.show:
-            from ghost_deploy.stream.window import WindowSink
-
-            add(WindowSink(annotate, pipeline.stop))
-        for sink in _network_sinks(args, console, pipeline, detector):
-            add(sink)
+        for opener in (
+            _file_sinks(args, console, annotate, pipeline, deliveries),
+            _network_sinks(args, deliveries),
+            _views(args, console, annotate, pipeline, detector, deliveries),
+        ):
+            for sink in opener:
+                sinks.append(sink)
+                stack.callback(sink.close)
         stack.pop_all()
     if args.track:
         from ghost_deploy.stream.sink_track import TrackingSink
 
-        return [TrackingSink(sinks, rate_of=pipeline.rate_of)]
-    return sinks
+        return [TrackingSink(sinks, rate_of=pipeline.rate_of)], deliveries
+    return sinks, deliveries
 
 
-def _network_sinks(
-    args: argparse.Namespace, console: Console, pipeline: Pipeline, detector: Detector
+def _file_sinks(
+    args: argparse.Namespace,
+    console: Console,
+    annotate: Annotator,
+    pipeline: Pipeline,
+    deliveries: Deliveries,
 ) -> Iterator[Sink]:
-    deliveries = {}
+    """Sinks that a full disk may stop."""
+    from ghost_deploy.stream.sink_guard import GuardedSink
+
+    def guarded(name: str, sink: Sink) -> Sink:
+        guard = GuardedSink(sink)
+        deliveries[name] = guard.stats
+        return guard
+
+    if args.jsonl:
+        from ghost_deploy.stream.sink_lines import JsonlSink
+
+        target = console.out if args.jsonl == "-" else Path(args.jsonl)
+        lines = JsonlSink(target, most_bytes=args.keep)
+        yield lines if args.jsonl == "-" else guarded("lines", lines)
+    if args.out:
+        from ghost_deploy.stream.sink_video import VideoSink
+
+        folder, rate_of = Path(args.out), pipeline.rate_of
+        videos = VideoSink(folder, annotate, rate_of=rate_of, most_bytes=args.keep)
+        yield guarded("videos", videos)
+    if args.snapshots:
+        from ghost_deploy.stream.sink_snapshots import SnapshotSink
+
+        snapshots = SnapshotSink(Path(args.snapshots), annotate, most_bytes=args.keep)
+        yield guarded("snapshots", snapshots)
+
+
+def _network_sinks(args: argparse.Namespace, deliveries: Deliveries) -> Iterator[Sink]:
     if args.webhook:
         from ghost_deploy.stream.sink_webhook import WebhookSink
 
@@ -150,6 +170,20 @@ def _network_sinks(
         mqtt = MqttSink(args.mqtt)
         deliveries["mqtt"] = mqtt.stats
         yield mqtt
+
+
+def _views(
+    args: argparse.Namespace,
+    console: Console,
+    annotate: Annotator,
+    pipeline: Pipeline,
+    detector: Detector,
+    deliveries: Deliveries,
+) -> Iterator[Sink]:
+    if args.show:
+        from ghost_deploy.stream.window import WindowSink
+
+        yield WindowSink(annotate, pipeline.stop)
     if args.serve:
         from ghost_deploy.stream.web.document import ModelCard
         from ghost_deploy.stream.web.server import WebView

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from typing import TYPE_CHECKING
 
 from ghost_deploy.cli.options import positive
@@ -19,7 +20,13 @@ TOKEN_VARIABLE = "GHOST_DEPLOY_TOKEN"
 
 def add_live_options(parser: argparse.ArgumentParser) -> None:
     """Declare them."""
-    group = parser.add_argument_group("live sources and videos")
+    _add_frame_options(parser)
+    _add_source_options(parser)
+    _add_sink_options(parser)
+
+
+def _add_frame_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("live sources and videos: which frames")
     add = group.add_argument
     add("--max-age", type=_above_zero, metavar="MS", help="drop a live frame that waited longer")
     add("--fps", type=_above_zero, metavar="F", help="infer at most F frames a second of a source")
@@ -31,6 +38,25 @@ def add_live_options(parser: argparse.ArgumentParser) -> None:
         help="infer that part only: source pixels, or fractions of width and height",
     )
     add("--track", action="store_true", help="give each object an id that it keeps over frames")
+    add(
+        "--batch",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="infer the frames of up to N sources at once; the model must accept that "
+        "(`export --dynamic`)",
+    )
+    add(
+        "--batch-wait",
+        type=_above_zero,
+        default=10.0,
+        metavar="MS",
+        help="how long a frame waits for others to make a batch (default: 10)",
+    )
+
+
+def _add_source_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("live sources").add_argument
     add("--require-all", action="store_true", help="fail if a source is not there at the start")
     add(
         "--give-up",
@@ -39,12 +65,22 @@ def add_live_options(parser: argparse.ArgumentParser) -> None:
         help="a source lost for S seconds has failed (default: it is tried for ever)",
     )
     add(
+        "--rtsp-by",
+        choices=["auto", "ffmpeg", "gstreamer"],
+        default="auto",
+        help="what reads RTSP (default: auto, GStreamer where it has a Jetson's decoder, else "
+        "FFmpeg)",
+    )
+    add(
         "--timeout",
         type=_above_zero,
         default=5.0,
         metavar="S",
         help="a source that is silent for S seconds is lost (default: 5)",
     )
+
+
+def _add_sink_options(parser: argparse.ArgumentParser) -> None:
     sinks = parser.add_argument_group("where live results go, besides -o and --jsonl")
     add = sinks.add_argument
     add(
@@ -54,6 +90,13 @@ def add_live_options(parser: argparse.ArgumentParser) -> None:
         f"${TOKEN_VARIABLE}",
     )
     add("--snapshots", metavar="DIR", help="a picture there when something is detected")
+    add(
+        "--keep",
+        type=_size,
+        metavar="SIZE",
+        help="keep at most SIZE (as 500M, 20G) of videos, of snapshots and of lines each: the "
+        "oldest are removed (default: all is kept, until the disk is nearly full)",
+    )
     add("--webhook", metavar="URL", help="POST results with detections there, as JSON")
     add("--mqtt", metavar="URL", help="publish results with detections, mqtt://host/topic")
 
@@ -74,6 +117,9 @@ def make_policy(args: argparse.Namespace) -> LivePolicy:
         roi=Roi.parse(args.roi) if args.roi is not None else None,
         require_all=args.require_all,
         give_up_s=args.give_up,
+        rtsp_by=args.rtsp_by,
+        batch=args.batch,
+        batch_wait_ms=args.batch_wait,
         open_timeout_s=2 * args.timeout,
         read_timeout_s=args.timeout,
     )
@@ -94,8 +140,10 @@ def refuse_live_options(args: argparse.Namespace) -> None:
         "--track": args.track,
         "--require-all": args.require_all,
         "--give-up": args.give_up,
+        "--batch": args.batch > 1,
         "--serve": args.serve,
         "--snapshots": args.snapshots,
+        "--keep": args.keep,
         "--webhook": args.webhook,
         "--mqtt": args.mqtt,
     }
@@ -106,6 +154,13 @@ def refuse_live_options(args: argparse.Namespace) -> None:
                 got="images only",
                 fix=f"Leave {flag} away, or add such a source",
             )
+
+
+def _size(text: str) -> int:
+    match = re.fullmatch(r"(\d{1,6})([MGT])i?B?", text, re.IGNORECASE)
+    if not match or not int(match[1]):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 500M, 20G or 1T")
+    return int(match[1]) << {"M": 20, "G": 30, "T": 40}[match[2].upper()]
 
 
 def _above_zero(text: str) -> float:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import shutil
 import time
 from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import IO
 
 from ghost_deploy.cli.console import Column, Console
 from ghost_deploy.cli.format import by, plural
+from ghost_deploy.stream.outbox import DeliveryStats
 from ghost_deploy.stream.result import Result, SourceStats, StatsView
 
-__all__ = ["LiveReport"]
+__all__ = ["Deliveries", "LiveReport"]
+
+Deliveries = dict[str, Callable[[], DeliveryStats]]
+"""The counters of the sinks that may lose results, by name."""
 
 _EVERY_S = 1.0
 _NUMBER = True
@@ -23,11 +28,20 @@ class LiveReport:
     Args:
         console: events and the status line go to its `err`.
         stats: of the run.
+        deliveries: of its sinks.
     """
 
-    def __init__(self, console: Console, stats: StatsView) -> None:
+    def __init__(
+        self,
+        console: Console,
+        stats: StatsView,
+        deliveries: Mapping[str, Callable[[], DeliveryStats]] | None = None,
+    ) -> None:
         self._console = console
         self._stats = stats
+        self._deliveries = dict(deliveries or {})
+        self._sent: dict[str, DeliveryStats] = {}
+        self._losing: set[str] = set()
         self._is_terminal = console.err.isatty()
         self._began = time.monotonic()
         self._next = 0.0
@@ -51,9 +65,23 @@ class LiveReport:
                 self._states[each.id] = (each.state, each.reconnects)
                 self.clear()
                 self._console.note(_event(each))
+        for name, stats in self._deliveries.items():
+            self._tell_delivery(name, stats())
         if self._is_terminal and time.monotonic() >= self._next:
             self._next = time.monotonic() + _EVERY_S
             self._draw("   ".join(map(_status, sources)))
+
+    def _tell_delivery(self, name: str, now: DeliveryStats) -> None:
+        before = self._sent.get(name, DeliveryStats())
+        self._sent[name] = now
+        if now.dropped > before.dropped and name not in self._losing:
+            self._losing.add(name)
+            self.clear()
+            self._console.note(f"{name}: results are being lost: {now.last_error or 'the end'}")
+        elif now.sent > before.sent and now.dropped == before.dropped and name in self._losing:
+            self._losing.remove(name)
+            self.clear()
+            self._console.note(f"{name}: works again, {now.dropped} lost so far")
 
     def clear(self) -> None:
         """Take the status line away."""
@@ -77,6 +105,8 @@ class LiveReport:
         if dropped:
             causes = ", ".join(f"{count} {cause}" for cause, count in dropped.most_common())
             print(f"dropped: {causes}", file=to)
+        for name, delivery in self._deliveries.items():
+            print(_delivered(name, delivery()), file=to)
         frames = plural(sum(each.processed for each in sources), "frame")
         found = ", ".join(f"{count} {name}" for name, count in self._found.most_common())
         total = plural(self._found.total(), "detection")
@@ -88,6 +118,12 @@ class LiveReport:
             f"\r{text:<{self._width}}", end="" if text else "\r", file=self._console.err, flush=True
         )
         self._width = len(text)
+
+
+def _delivered(name: str, stats: DeliveryStats) -> str:
+    lost = f", {stats.dropped} lost" if stats.dropped else ""
+    error = f"; last error: {stats.last_error}" if stats.last_error else ""
+    return f"{name}: {stats.sent} results taken{lost}{error}"
 
 
 def _event(stats: SourceStats) -> str:

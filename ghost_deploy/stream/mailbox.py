@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,23 +67,27 @@ class Mailboxes:
             self._filled.notify()
             return True
 
-    def take(self, timeout: float) -> tuple[int, Pending] | None:
+    def take(self, timeout: float, without: Collection[int] = ()) -> tuple[int, Pending] | None:
         """The frame of the next source in turn that has one, or None after `timeout` seconds.
 
         Sources are served round robin: a fast one cannot starve a slow one.
+
+        Args:
+            timeout: longest wait, seconds.
+            without: sources that are passed over.
         """
         with self._filled:
-            self._filled.wait_for(lambda: self._exhausted() or any(self._places), timeout)
-            count = len(self._places)
-            for step in range(count):
-                source = (self._next + step) % count
-                item = self._places[source]
-                if item is not None:
-                    self._places[source] = None
-                    self._next = (source + 1) % count
-                    self._freed.notify_all()
-                    return source, item
-            return None
+            self._filled.wait_for(
+                lambda: self._exhausted() or self._in_turn(without) is not None, timeout
+            )
+            source = self._in_turn(without)
+            if source is None:
+                return None
+            item, self._places[source] = self._places[source], None
+            assert item
+            self._next = (source + 1) % len(self._places)
+            self._freed.notify_all()
+            return source, item
 
     def finish(self, source: int) -> None:
         """The source will put nothing more."""
@@ -106,6 +110,12 @@ class Mailboxes:
         """Whether nothing waits and nothing will come."""
         with self._filled:
             return self._exhausted() and not any(self._places)
+
+    def _in_turn(self, without: Collection[int]) -> int | None:
+        """The next source that has a frame."""
+        count = len(self._places)
+        turns = ((self._next + step) % count for step in range(count))
+        return next((n for n in turns if self._places[n] and n not in without), None)
 
     def _exhausted(self) -> bool:
         return self._closed or not self._open

@@ -1,10 +1,9 @@
-"""Sources that OpenCV reads: video files, RTSP through FFmpeg, cameras, GStreamer pipelines."""
+"""Sources that OpenCV reads: video files, RTSP through FFmpeg, cameras."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
 import socket
 import sys
 import threading
@@ -17,31 +16,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ghost_deploy.errors import ImageError, UnavailableError
+from ghost_deploy.errors import ImageError
 from ghost_deploy.stream.clock import StampClock
 from ghost_deploy.stream.policy import LivePolicy
 from ghost_deploy.stream.reader import Loader, lost
 from ghost_deploy.stream.uri import Source
 
-__all__ = [
-    "CvReader",
-    "open_camera",
-    "open_pipeline",
-    "open_rtsp",
-    "open_video",
-    "require_gstreamer",
-]
+__all__ = ["CvReader", "open_camera", "open_rtsp", "open_video"]
 
 _FFMPEG_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 # FFmpeg looks at a stream for that many microseconds before it gives the first frame. By default
 # that took 1.4 s of a camera with 20 frames a second; half a second is enough for H.264 and H.265.
 _RTSP_OPTIONS = "rtsp_transport;tcp|analyzeduration;500000"
 _FFMPEG_LOG = "OPENCV_FFMPEG_LOGLEVEL"
-_CSI = (
-    "nvarguscamerasrc sensor-id={} ! video/x-raw(memory:NVMM),width=1920,height=1080,"
-    "framerate=30/1 ! nvvidconv ! video/x-raw,format=BGRx ! videoconvert ! "
-    "video/x-raw,format=BGR ! appsink drop=true max-buffers=1 sync=false"
-)
 _vendor_setup = threading.Lock()
 
 
@@ -92,19 +79,6 @@ def open_camera(source: Source) -> CvReader:
         raise lost(source.label, f"there is no {device}", _HINTS["camera"])
     backend = cv2.CAP_V4L2 if sys.platform == "linux" else cv2.CAP_ANY
     return CvReader(source, backend, int(number) if number else device, [])
-
-
-def open_pipeline(source: Source) -> CvReader:
-    """A GStreamer pipeline, or the usual one for a CSI camera.
-
-    Raises:
-        UnavailableError: OpenCV was built without GStreamer.
-        InputError: the pipeline does not start.
-    """
-    require_gstreamer()
-    is_csi = source.kind == "csi"
-    pipeline = _CSI.format(int(source.target[len("csi://") :])) if is_csi else source.target
-    return CvReader(source, cv2.CAP_GSTREAMER, pipeline, [])
 
 
 class CvReader:
@@ -190,8 +164,6 @@ _HINTS = {
     "rtsp": "Check path, user and password of the camera; it is tried again by itself",
     "video": "Check the file: ffprobe says what it holds",
     "camera": "Check that it is connected and used by nobody else; it is tried again by itself",
-    "gstreamer": "Try the pipeline with gst-launch-1.0",
-    "csi": "Check the cable, and: systemctl restart nvargus-daemon",
 }
 
 
@@ -227,21 +199,6 @@ def _reach(source: Source, timeout_s: float) -> None:
     except (OSError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or "the server does not answer"
         raise lost(source.label, str(why)) from error
-
-
-def require_gstreamer() -> None:
-    """Raise if OpenCV cannot run GStreamer pipelines.
-
-    Raises:
-        UnavailableError: it was built without.
-    """
-    if not re.search(r"GStreamer:\s+YES", cv2.getBuildInformation()):
-        raise UnavailableError(
-            "this OpenCV was built without GStreamer",
-            got=f"OpenCV {cv2.__version__} from {Path(cv2.__file__).parent}",
-            fix="Use the system's OpenCV (on a Jetson or Debian: sudo apt install python3-opencv) "
-            "and remove the pip package opencv-python, which hides it",
-        )
 
 
 def _quiet_vendors() -> None:

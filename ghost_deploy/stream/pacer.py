@@ -9,7 +9,8 @@ from contextlib import contextmanager
 
 __all__ = ["Pacer"]
 
-_WEIGHT = 0.1  # of the newest duration in the running mean
+_WEIGHT = 0.1  # of the newest duration in the running means
+_DEVIATIONS = 2.0
 _MARGIN_S = 0.001
 """A frame should be ready that much before the runtime is free: thread switches take time."""
 
@@ -19,7 +20,8 @@ class Pacer:
 
     A frame that is fetched while all slots are busy waits and grows old; one that is fetched
     when a slot is free leaves the runtime idle while it is prepared. So a frame is fetched just
-    so early that it is ready when the slot is expected to become free.
+    so early that it is ready when the slot is expected to become free, or a little earlier where
+    times vary: an idle runtime costs more than a frame that is some milliseconds older.
 
     Args:
         slots: runs that the runtime computes side by side.
@@ -32,8 +34,8 @@ class Pacer:
         self._changed = threading.Condition()
         self._started: dict[int, float] = {}  # start of each run under way, by thread
         self._preparing = 0
-        self._run_s = 0.0
-        self._prepare_s = 0.0
+        self._run = _Duration()
+        self._prepare = _Duration()
         self._closed = False
 
     def wait_to_fetch(self) -> None:
@@ -64,14 +66,14 @@ class Pacer:
             self._changed.wait_for(lambda: len(self._started) < self._slots)
             began = self._started[me] = time.monotonic()
             self._preparing -= 1
-            self._prepare_s = _mean(self._prepare_s, prepare_s)
+            self._prepare.add(prepare_s)
             self._changed.notify_all()
         try:
             yield
         finally:
             with self._changed:
                 del self._started[me]
-                self._run_s = _mean(self._run_s, time.monotonic() - began)
+                self._run.add(time.monotonic() - began)
                 self._changed.notify_all()
 
     def close(self) -> None:
@@ -85,11 +87,35 @@ class Pacer:
         ahead = self._preparing + len(self._started) - self._slots
         if ahead < 0:
             return 0.0
-        ends = sorted(start + self._run_s for start in self._started.values())
+        ends = sorted(start + self._run.least for start in self._started.values())
         if ahead >= len(ends):
             return 1.0  # all that are under way are being prepared: one of them will start
-        return ends[ahead] - now - self._prepare_s - _MARGIN_S
+        return ends[ahead] - now - self._prepare.most - _MARGIN_S
 
 
-def _mean(old: float, new: float) -> float:
-    return old + _WEIGHT * (new - old) if old else new
+class _Duration:
+    """How long something takes: its running mean and mean deviation, seconds.
+
+    As round-trip times are estimated (V. Jacobson, Congestion Avoidance and Control, 1988).
+    """
+
+    def __init__(self) -> None:
+        self._mean = 0.0
+        self._deviation = 0.0
+
+    def add(self, seconds: float) -> None:
+        if not self._mean:
+            self._mean = seconds
+        error = seconds - self._mean
+        self._mean += _WEIGHT * error
+        self._deviation += _WEIGHT * (abs(error) - self._deviation)
+
+    @property
+    def least(self) -> float:
+        """Shorter than it usually is."""
+        return max(0.0, self._mean - _DEVIATIONS * self._deviation)
+
+    @property
+    def most(self) -> float:
+        """Longer than it usually is."""
+        return self._mean + _DEVIATIONS * self._deviation

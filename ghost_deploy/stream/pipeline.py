@@ -37,6 +37,7 @@ Opener = Callable[[Source, LivePolicy], Reader]
 _POLL_S = 0.1
 _WORKER_END_S = 60.0
 """A worker ends after the frame that it holds; a run of the slowest model takes less than that."""
+_CAPTURE_END_S = 3.0
 
 
 class Pipeline:
@@ -50,7 +51,7 @@ class Pipeline:
         opener: opens a source; for tests.
 
     Raises:
-        UsageError: no source.
+        UsageError: no source, or a model that does not accept the batch of `policy`.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Pipeline:
         if not sources:
             raise UsageError("there is no source", fix="Name at least one")
         policy = policy or LivePolicy()
+        _check_batch(detector, policy)
         books = [SourceBook(str(i), source.label) for i, source in enumerate(sources)]
         self._stats = StatsBook(books)
         self._policy = policy
@@ -72,7 +74,7 @@ class Pipeline:
         slots = detector.runtime.info.streams
         self._pacer = Pacer(slots, eager=not any(source.is_live for source in sources))
         # A worker that has finished ahead of another may put its result and go on with the next.
-        self._results: Ordered[Result] = Ordered(room=2 * (slots + 1))
+        self._results: Ordered[Result] = Ordered(room=2 * (slots + 1) * policy.batch)
         self._captures = [
             Capture(i, source, _bound(opener, source, policy), self._mailboxes, books[i], policy)
             for i, source in enumerate(sources)
@@ -190,9 +192,12 @@ class Pipeline:
                 sibling.close()
 
     def _join_captures(self) -> None:
-        """Wait for reads that are under way, no longer than their own timeouts allow."""
-        limit = self._policy.open_timeout_s + self._policy.read_timeout_s
-        deadline = time.monotonic() + limit + 1.0
+        """Wait for reads that are under way; one of a silent source is left to end by itself.
+
+        All sinks are closed by now, and who asked for the end may kill the process ten seconds
+        later.
+        """
+        deadline = time.monotonic() + _CAPTURE_END_S
         for capture in self._captures:
             capture.join(deadline)
 
@@ -208,6 +213,16 @@ class Pipeline:
 
     def _book(self, result: Result) -> SourceBook:
         return self._captures[int(result.source)].book
+
+
+def _check_batch(detector: Detector, policy: LivePolicy) -> None:
+    most = detector.spec.input.batch[1]
+    if policy.batch > most:
+        raise UsageError(
+            f"the model cannot infer {policy.batch} images at once",
+            expected=f"a batch of at most {most}",
+            fix="Leave --batch away, or export the model with --dynamic",
+        )
 
 
 def _siblings(detector: Detector, count: int) -> list[Detector]:

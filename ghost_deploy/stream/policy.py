@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -160,6 +161,10 @@ class LivePolicy:
         roi: infer that part of the picture only.
         require_all: a source that is not there at the start is an error.
         give_up_s: a live source lost for so long has failed; None tries for ever.
+        rtsp_by: what reads RTSP: `auto` is GStreamer where it has the decoder of a Jetson, else
+            FFmpeg.
+        batch: most frames inferred at once, of live sources one of each.
+        batch_wait_ms: how long the first frame of a batch waits for others of live sources.
         open_timeout_s, read_timeout_s: a source silent for so long is lost, seconds.
         retry_s: first and longest delay before a lost source is opened again, seconds.
     """
@@ -171,6 +176,9 @@ class LivePolicy:
     roi: Roi | None = None
     require_all: bool = False
     give_up_s: float | None = None
+    rtsp_by: Literal["auto", "ffmpeg", "gstreamer"] = "auto"
+    batch: int = 1
+    batch_wait_ms: float = 10.0
     open_timeout_s: float = 10.0
     read_timeout_s: float = 5.0
     retry_s: tuple[float, float] = (0.1, 10.0)

@@ -33,7 +33,7 @@ class Result:
         frame: `Frame.index` counts the frames captured of that source, from 0, over reconnects.
         detections: boxes in pixels of `frame`.
         age_ms: from capture to this result, milliseconds.
-        timings_ms: `pre`, `run` and `post`, milliseconds.
+        timings_ms: `pre`, `run` and `post`, milliseconds, of the batch that the frame was in.
         track_ids: (N,) int32, the id from 1 of the object that each detection is, within its
             source, and 0 where it has none; None when objects are not tracked.
     """

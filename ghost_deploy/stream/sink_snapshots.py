@@ -8,9 +8,12 @@ import cv2
 
 from ghost_deploy.stream.record import Annotator, DetectionGate, Picture, captured_at, file_stem
 from ghost_deploy.stream.result import Result
+from ghost_deploy.stream.retention import Store, dated_path
 from ghost_deploy.stream.sinks import cannot_write, write_whole
 
 __all__ = ["SnapshotSink"]
+
+_SUFFIX = ".jpg"
 
 
 class SnapshotSink:
@@ -20,19 +23,26 @@ class SnapshotSink:
         folder: made if it is not there.
         picture: gives the annotated picture.
         every_s: least time between two snapshots of a source, seconds.
+        most_bytes: kept at most; the oldest are removed.
 
     Raises:
         InputError: the folder or a picture cannot be written.
     """
 
     def __init__(
-        self, folder: Path, picture: Picture | None = None, *, every_s: float = 10.0
+        self,
+        folder: Path,
+        picture: Picture | None = None,
+        *,
+        every_s: float = 10.0,
+        most_bytes: int | None = None,
     ) -> None:
         self._folder = folder
         self._picture = picture or Annotator()
         self._gate = DetectionGate(every_s)
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            self._store = Store(folder, _SUFFIX, most_bytes)
         except OSError as error:
             raise cannot_write(str(folder), error) from error
 
@@ -40,10 +50,13 @@ class SnapshotSink:
         """Keep the picture if it holds detections and is not too soon after the last."""
         if not self._gate.admits(result):
             return
-        moment = captured_at(result.frame).strftime("%Y%m%dT%H%M%S.%f")[:-3]
-        target = self._folder / f"{file_stem(result.source)}-{moment}Z.jpg"
-        _, data = cv2.imencode(".jpg", self._picture(result))
+        self._store.check_free()
+        stem, moment = file_stem(result.source), captured_at(result.frame)
+        target = dated_path(self._folder, stem, moment, _SUFFIX)
+        _, data = cv2.imencode(_SUFFIX, self._picture(result))
         write_whole(target, data.tobytes())
+        self._store.add(target)
+        self._store.trim()
 
     def close(self) -> None:
         """Nothing is held."""

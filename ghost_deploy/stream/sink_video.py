@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable
 from fractions import Fraction
@@ -14,8 +15,9 @@ from numpy.typing import NDArray
 
 from ghost_deploy.errors import InputError, MissingExtraError
 from ghost_deploy.frame import Frame
-from ghost_deploy.stream.record import Annotator, Picture, file_stem
+from ghost_deploy.stream.record import Annotator, Picture, captured_at, file_stem
 from ghost_deploy.stream.result import Result
+from ghost_deploy.stream.retention import Store, dated_path
 from ghost_deploy.stream.sinks import cannot_write
 
 if TYPE_CHECKING:
@@ -28,6 +30,9 @@ __all__ = ["VideoSink"]
 # would grow over weeks.
 _MOVFLAGS = "frag_keyframe+empty_moov+default_base_moof+skip_trailer"
 _KEY_FRAME_EVERY_S = 1
+_SUFFIX = ".mp4"
+_LONGEST_FILE_S = 600
+_OPEN_SHARE = 0.25  # of what is kept: the files that are being written
 # The usual clock of MPEG streams: a whole number of ticks for 24, 25, 30, 50 and 60 frames/s.
 _TICKS = 90_000
 # Code points of ITU-T H.273: the matrix of BT.601 in limited range, which OpenCV converts to,
@@ -39,13 +44,16 @@ class VideoSink:
     """One MP4 (H.264) a source, `<source>.mp4`, in real time: a pause stays a pause.
 
     A change of resolution starts the next file, `<source>-2.mp4`, as does a file that is there
-    already: none is ever replaced. After SIGKILL all but the last second can be played.
+    already: none is ever replaced. After SIGKILL all but the last second can be played. With
+    `most_bytes` a file ends after ten minutes, or at its share of a quarter of that, and is named
+    `<source>-<time of its first frame>.mp4`.
 
     Args:
         folder: made if it is not there.
         picture: gives the annotated picture.
         rate_of: frames per second of a source that is a file, by its id: its frames then stand
             at `index` / rate. None for a live source: they stand at their time of capture.
+        most_bytes: kept at most in the folder; the oldest files are removed.
 
     Raises:
         MissingExtraError: PyAV is not installed.
@@ -58,6 +66,7 @@ class VideoSink:
         picture: Picture | None = None,
         *,
         rate_of: Callable[[str], float | None] = lambda _: None,
+        most_bytes: int | None = None,
     ) -> None:
         try:
             import av  # noqa: F401
@@ -69,20 +78,55 @@ class VideoSink:
         self._open: dict[str, _Recording] = {}
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            self._store = Store(folder, _SUFFIX, most_bytes)
         except OSError as error:
             raise cannot_write(str(folder), error) from error
 
     def write(self, result: Result) -> None:
-        """Append the annotated picture of one result to the video of its source."""
-        size_hw = result.frame.size_hw
+        """Append the annotated picture of one result to the video of its source.
+
+        Raises:
+            InputError: the disk refuses; the next result then begins another file.
+        """
+        self._store.check_free()
         recording = self._open.get(result.source)
-        if recording is None or recording.size_hw != size_hw:
-            if recording is not None:
-                recording.close()
+        if recording is not None and self._is_full(recording, result.frame):
+            self._end(result.source)
+            recording = None
+        if recording is None:
             rate = self._rate_of(result.source)
-            recording = _Recording(_free_path(self._folder, result.source), size_hw, rate)
+            recording = _Recording(self._path_for(result), result.frame, rate)
             self._open[result.source] = recording
-        recording.add(result.frame, self._picture(result))
+        try:
+            recording.add(result.frame, self._picture(result))
+        except InputError:
+            del self._open[result.source]
+            recording.abandon()
+            raise
+
+    def _is_full(self, recording: _Recording, frame: Frame) -> bool:
+        most = self._store.most_bytes
+        if recording.size_hw != frame.size_hw:
+            return True
+        if most is None:
+            return False
+        share = most * _OPEN_SHARE / len(self._open)
+        seconds = (frame.t_capture_ns - recording.began_ns) / 1e9
+        return seconds >= _LONGEST_FILE_S or recording.size() >= share
+
+    def _end(self, source: str) -> None:
+        recording = self._open.pop(source)
+        try:
+            recording.close()
+        finally:
+            self._store.add(recording.path)
+            self._store.trim(round((self._store.most_bytes or 0) * _OPEN_SHARE))
+
+    def _path_for(self, result: Result) -> Path:
+        stem = file_stem(result.source)
+        if self._store.most_bytes is None:
+            return _free_path(self._folder, stem)
+        return dated_path(self._folder, stem, captured_at(result.frame), _SUFFIX)
 
     def close(self) -> None:
         """End every file; the others are ended even if one fails.
@@ -91,33 +135,34 @@ class VideoSink:
             InputError: a file could not be ended, the first of them.
         """
         failures = []
-        for recording in self._open.values():
+        for source in list(self._open):
             try:
-                recording.close()
+                self._end(source)
             except InputError as error:
                 failures.append(error)
-        self._open.clear()
         if failures:
             raise failures[0]
 
 
 class _Recording:
-    """One file of one resolution."""
+    """One file of one resolution, from its first frame on."""
 
-    def __init__(self, path: Path, size_hw: tuple[int, int], rate: float | None) -> None:
+    def __init__(self, path: Path, first: Frame, rate: float | None) -> None:
         import av
 
-        self.size_hw = size_hw
-        self._path = path
+        self.path = path
+        self.size_hw = first.size_hw
+        self.began_ns = first.t_capture_ns
+        self._first_index = first.index
         self._rate = rate
-        self._first: Frame | None = None
         self._last_tick = -1
         self._next_key_tick = 0
+        self._size = 0
         try:
             self._container = av.open(
                 str(path), "w", format="mp4", options={"movflags": _MOVFLAGS, "flush_packets": "1"}
             )
-            self._stream = _add_h264(self._container, size_hw)
+            self._stream = _add_h264(self._container, self.size_hw)
         except av.FFmpegError as error:
             raise cannot_write(str(path), error) from error
 
@@ -133,6 +178,8 @@ class _Recording:
         if tick >= self._next_key_tick:
             video_frame.pict_type = av.video.frame.PictureType.I
             self._next_key_tick = tick + _KEY_FRAME_EVERY_S * _TICKS
+            if self._last_tick >= 0:  # the file is made with the first frame
+                self._size = self._size_on_disk()
         self._last_tick = tick
         self._mux(video_frame)
 
@@ -146,13 +193,30 @@ class _Recording:
             try:
                 self._container.close()
             except av.FFmpegError as error:
-                raise cannot_write(str(self._path), error) from error
+                raise cannot_write(str(self.path), error) from error
+
+    def size(self) -> int:
+        """Bytes in the file, looked up with each key frame."""
+        return self._size
+
+    def _size_on_disk(self) -> int:
+        try:
+            return self.path.stat().st_size
+        except OSError as error:  # somebody has taken the file away: another must be begun
+            raise cannot_write(str(self.path), error) from error
+
+    def abandon(self) -> None:
+        """Close the file after a failure, and remove it if nothing in it can be played."""
+        with contextlib.suppress(InputError):
+            self.close()
+        with contextlib.suppress(OSError):
+            if self._last_tick <= 0:
+                self.path.unlink()
 
     def _tick(self, frame: Frame) -> int:
-        first = self._first = self._first or frame
         if self._rate:
-            return round((frame.index - first.index) * _TICKS / self._rate)
-        return (frame.t_capture_ns - first.t_capture_ns) * _TICKS // 1_000_000_000
+            return round((frame.index - self._first_index) * _TICKS / self._rate)
+        return (frame.t_capture_ns - self.began_ns) * _TICKS // 1_000_000_000
 
     def _mux(self, video_frame: av.VideoFrame | None) -> None:
         import av
@@ -160,7 +224,7 @@ class _Recording:
         try:
             self._container.mux(self._stream.encode(video_frame))
         except av.FFmpegError as error:
-            raise cannot_write(str(self._path), error) from error
+            raise cannot_write(str(self.path), error) from error
 
 
 def _add_h264(container: av.container.OutputContainer, size_hw: tuple[int, int]) -> av.VideoStream:
@@ -191,7 +255,7 @@ def _even(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return padded
 
 
-def _free_path(folder: Path, source: str) -> Path:
-    stem = file_stem(source)
-    names = itertools.chain([f"{stem}.mp4"], (f"{stem}-{n}.mp4" for n in itertools.count(2)))
+def _free_path(folder: Path, stem: str) -> Path:
+    others = (f"{stem}-{n}{_SUFFIX}" for n in itertools.count(2))
+    names = itertools.chain([f"{stem}{_SUFFIX}"], others)
     return next(path for path in map(folder.joinpath, names) if not path.exists())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
@@ -17,15 +18,12 @@ from numpy.typing import NDArray
 from ghost_deploy.detections import Detections
 from ghost_deploy.errors import InputError, UsageError
 from ghost_deploy.frame import Frame
-from ghost_deploy.stream.record import result_record
-from ghost_deploy.stream.result import Result
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = [
     "JSONL_SCHEMA",
-    "JsonlSink",
     "JsonlWriter",
     "PictureWriter",
     "cannot_write",
@@ -43,7 +41,7 @@ class JsonlWriter:
 
     A line is `{"schema": 1, "source": ..., "index": ..., "size_hw": [h, w],
     "detections": [{"xyxy": [...], "score": ..., "class_id": ..., "class_name": ...}, ...]}`,
-    boxes in source pixels. Use it as a context manager.
+    boxes in source pixels. `size` is the length of the file, bytes. Use it as a context manager.
 
     Args:
         target: a file or an open text stream, which is left open at the end.
@@ -55,20 +53,22 @@ class JsonlWriter:
     """
 
     def __init__(self, target: Path | IO[str], *, append: bool = False) -> None:
-        self._owned = isinstance(target, Path)
         self._name = str(target) if isinstance(target, Path) else "the output stream"
-        if isinstance(target, Path):
-            try:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                # Closed by `close`: the writer is itself the context manager.
-                mode = "a" if append else "w"
-                self._stream: IO[str] = open(target, mode, encoding="utf-8")  # noqa: SIM115
-                if append and _ends_within_a_line(target):
-                    self._stream.write("\n")
-            except OSError as error:
-                raise cannot_write(self._name, error) from error
-        else:
+        self._file: FileIO | None = None
+        self._stream: IO[str] | None = None
+        self.size = 0
+        if not isinstance(target, Path):
             self._stream = target
+            return
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self._file = FileIO(target, "a" if append else "w")
+            if append and _ends_within_a_line(target):
+                self._put(b"\n")
+            self.size = target.stat().st_size if target.is_file() else 0
+        except OSError as error:
+            self.close()
+            raise cannot_write(self._name, error) from error
 
     def write(self, frame: Frame, detections: Detections) -> None:
         """Append the line of one frame."""
@@ -84,10 +84,9 @@ class JsonlWriter:
 
     def write_record(self, record: dict[str, Any]) -> None:
         """Append a line that holds `schema` and `record`."""
-        line = msgspec.json.encode({"schema": JSONL_SCHEMA, **record})
+        line = msgspec.json.encode({"schema": JSONL_SCHEMA, **record}) + b"\n"
         try:
-            self._stream.write(line.decode() + "\n")
-            self._stream.flush()
+            self._put(line)
         except BrokenPipeError:
             raise
         except OSError as error:
@@ -95,10 +94,27 @@ class JsonlWriter:
 
     def close(self) -> None:
         """Close the file, if it is ours."""
-        if self._owned:
-            # What was written has been flushed; after a full disk, close would raise again.
+        if self._file is not None:
             with contextlib.suppress(OSError):
-                self._stream.close()
+                self._file.close()
+
+    def _put(self, line: bytes) -> None:
+        """Write a line whole or, as far as the system lets, not at all."""
+        if self._file is None:
+            assert self._stream is not None
+            self._stream.write(line.decode())
+            self._stream.flush()
+            return
+        rest = memoryview(line)
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) or 0 :]
+        except OSError:
+            if len(rest) < len(line):
+                with contextlib.suppress(OSError):  # a pipe cannot take back
+                    self._file.truncate(self.size)
+            raise
+        self.size += len(line)
 
     def __enter__(self) -> Self:
         return self
@@ -168,31 +184,6 @@ class PictureWriter:
             name = f"{stem}-{count}{suffix}"
         self._taken.add(name.casefold())
         return name
-
-
-class JsonlSink:
-    """A `JsonlWriter` of live results: adds to a file that is there, so that a restart loses none.
-
-    A line holds, besides what `JsonlWriter` says, `source_id` (short id of the source), `time`
-    (of capture, ISO 8601 in UTC), `age_ms` (from capture to result) and `timings_ms`.
-
-    Args:
-        target: a file, or an open text stream, left open at the end.
-
-    Raises:
-        InputError: the file cannot be written.
-    """
-
-    def __init__(self, target: Path | IO[str]) -> None:
-        self._lines = JsonlWriter(target, append=True)
-
-    def write(self, result: Result) -> None:
-        """Append the line of one result."""
-        self._lines.write_record(result_record(result))
-
-    def close(self) -> None:
-        """Close the file, if it is ours."""
-        self._lines.close()
 
 
 def _ends_within_a_line(path: Path) -> bool:

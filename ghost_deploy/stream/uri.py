@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from urllib.parse import unquote
 
 from ghost_deploy.errors import UsageError
 
-__all__ = ["Kind", "Source", "mask", "parse_source", "parse_sources"]
+__all__ = ["Kind", "Source", "mask", "parse_source", "parse_sources", "without_secrets"]
 
-Kind = Literal["images", "video", "camera", "rtsp", "mjpeg", "csi", "gstreamer", "stdin"]
+Kind = Literal["images", "video", "camera", "rtsp", "mjpeg", "csi", "gstreamer", "stdin", "raw"]
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _SCHEMES: dict[str, Kind] = {
@@ -28,7 +29,7 @@ _VIDEO_SUFFIXES = frozenset(
 _LIST_SUFFIXES = frozenset({".streams", ".txt"})
 _FORMS = (
     "an image, folder, glob, video, camera number, /dev/videoN, rtsp://, http:// (MJPEG), "
-    "csi://N, a GStreamer pipeline, - or @list.txt"
+    "csi://N, a GStreamer pipeline, - (MJPEG), raw:WxH or @list.txt"
 )
 
 # A password may hold an unescaped `@` or `/`: all up to the last `@` of the word is hidden.
@@ -40,6 +41,10 @@ _SECRET = re.compile(
     r"(?:\"[^\"]*\"|'[^']*'|[^\s&;/?\"'#]*)",
     re.IGNORECASE,
 )
+
+
+_LEAST_SECRET = 4
+_RAW = re.compile(r"raw:(\d{1,5})x(\d{1,5})")
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,13 @@ class Source:
         return f"Source({self.kind}, {self.label!r})"
 
     @property
+    def raw_hw(self) -> tuple[int, int]:
+        """Height and width of the pictures of a source of the kind `raw`, pixels."""
+        match = _RAW.fullmatch(self.target)
+        assert match, self
+        return int(match[2]), int(match[1])
+
+    @property
     def is_live(self) -> bool:
         """Whether frames come at their own pace, so that the newest one counts."""
         return self.kind not in {"images", "video"}
@@ -70,13 +82,34 @@ def mask(text: str) -> str:
     return _SECRET.sub(r"\1***", _USER_INFO.sub(r"\1***@", text))
 
 
+def without_secrets(text: str, target: str) -> str:
+    """`mask` of a text by others about `target`, in which they may repeat a password of it alone.
+
+    A secret of less than four letters is left to `mask`: it could be a part of any word.
+    """
+    found = [match[0][len(match[1]) :].strip("\"'") for match in _SECRET.finditer(target)]
+    for match in re.finditer(r"://([^\s\"']*)@", target):
+        found += [match[1], *match[1].split(":", 1)]
+    text = mask(text)
+    for secret in sorted(found, key=len, reverse=True):
+        if len(secret) >= _LEAST_SECRET:
+            text = text.replace(secret, "***").replace(unquote(secret), "***")
+    return text
+
+
 def parse_sources(words: Iterable[str]) -> list[Source]:
     """What each word means, in order; a list file stands for the sources in it.
 
     Raises:
         UsageError: there is no such source, or a list that is empty or cannot be read.
     """
-    return [source for word in words for source in _expanded(word)]
+    sources = [source for word in words for source in _expanded(word)]
+    if sum(source.kind in {"stdin", "raw"} for source in sources) > 1:
+        raise UsageError(
+            "standard input is named as a source more than once",
+            fix="Name it once: two readers would tear its pictures apart",
+        )
+    return sources
 
 
 def parse_source(word: str) -> Source:
@@ -85,6 +118,8 @@ def parse_source(word: str) -> Source:
     Raises:
         UsageError: no such form, or a video file that is not there.
     """
+    if not word.strip():
+        raise UsageError("a source is empty", expected=_FORMS, fix="Name a source")
     if _exists(word):
         is_video = Path(word).suffix.lower() in _VIDEO_SUFFIXES
         kind: Kind = "video" if is_video else "images"
@@ -93,8 +128,8 @@ def parse_source(word: str) -> Source:
         return _pipeline(word)
     if scheme := _SCHEME.match(word):
         return _address(word, scheme[1].lower())
-    if word == "-":
-        return Source("stdin", word, "standard input")
+    if word == "-" or word.startswith("raw:"):
+        return _standard_input(word)
     if _is_device(word) or (word.isascii() and word.isdecimal()):
         return Source("camera", word, word)
     if Path(word).suffix.lower() in _VIDEO_SUFFIXES and not any(c in word for c in "*?["):
@@ -119,13 +154,27 @@ def _address(word: str, scheme: str) -> Source:
     return Source(kind, word, mask(re.sub(r"://.*@", "://***@", word, flags=re.DOTALL)))
 
 
+def _standard_input(word: str) -> Source:
+    if word == "-":
+        return Source("stdin", word, "standard input")
+    match = _RAW.fullmatch(word)
+    if not match or not int(match[1]) * int(match[2]):
+        raise UsageError(
+            f"{word} says no size",
+            expected="raw:WxH, e.g. raw:1920x1080: BGR pictures on standard input, one after "
+            "another",
+            fix="Name width and height in pixels",
+        )
+    return Source("raw", word, f"standard input ({word})")
+
+
 def _pipeline(word: str) -> Source:
     if not re.search(r"!\s*appsink\b[^!]*$", word):
         raise UsageError(
             "a GStreamer pipeline must end in an appsink",
             fix="End it with: video/x-raw,format=BGR ! appsink drop=true max-buffers=1 sync=false",
         )
-    return Source("gstreamer", word, mask(word))
+    return Source("gstreamer", word, without_secrets(word, word))
 
 
 def _expanded(word: str) -> Iterator[Source]:

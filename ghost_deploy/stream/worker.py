@@ -1,13 +1,14 @@
-"""From a waiting frame to its result: what one worker thread of the pipeline does."""
+"""From waiting frames to their results: what one worker thread of the pipeline does."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ghost_deploy.detections import Detections
 from ghost_deploy.detector import Detector
@@ -25,18 +26,25 @@ __all__ = ["Filter", "Queue", "Worker"]
 Filter = Callable[[Detections], Detections]
 
 _POLL_S = 0.25
-_STOPPED: Cause = "stopped"
-_BROKEN: Cause = "broken"
 
 
 @dataclass(frozen=True)
 class _Fetched:
-    """A frame whose turn it is: the how manyth of the run, of which source, since when."""
+    """A frame whose turn it is: the how manyth of the run, and of which source."""
 
     number: int
     source: int
     item: Pending
-    since: float
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """The picture of a fetched frame, and the part of it to infer: left, top, right, bottom."""
+
+    number: int
+    capture: Capture
+    frame: Frame
+    region: tuple[int, int, int, int]
 
 
 class Queue:
@@ -52,22 +60,43 @@ class Queue:
         self._turn = threading.Lock()
         self._count = 0
 
-    def fetch(self, max_age_ms: float | None) -> _Fetched | None:
-        """The next frame to infer, waiting for one; None when there will be none."""
+    def fetch(self, policy: LivePolicy) -> list[_Fetched]:
+        """The next frames to infer together, waiting for one; none when there will be none."""
         with self._turn:
             self.pacer.wait_to_fetch()
-            while not self.mailboxes.exhausted:
-                taken = self.mailboxes.take(_POLL_S)
-                if taken is None:
-                    continue
-                source, item = taken
-                if self._is_old(source, item, max_age_ms):
-                    self.captures[source].book.dropped("old")
-                    continue
-                self._count += 1
-                return _Fetched(self._count - 1, source, item, time.monotonic())
-            self.pacer.dismiss()
+            batch: list[_Fetched] = []
+            while not batch and not self.mailboxes.exhausted:
+                batch += self._take(_POLL_S, (), policy) or ()
+            if not batch:
+                self.pacer.dismiss()
+            deadline = time.monotonic() + policy.batch_wait_ms / 1e3
+            while 0 < len(batch) < policy.batch:
+                # One frame of a live source: by the end of the wait the next would be newer.
+                seen = {each.source for each in batch if self.captures[each.source].source.is_live}
+                left_s = deadline - time.monotonic() if self._more_may_come(seen) else 0.0
+                more = self._take(max(0.0, left_s), seen, policy)
+                if more is None:
+                    break
+                batch += more
+            return batch
+
+    def _take(
+        self, timeout: float, without: Collection[int], policy: LivePolicy
+    ) -> list[_Fetched] | None:
+        """The next frame, nothing if it is too old, or None if none came in time."""
+        taken = self.mailboxes.take(timeout, without)
+        if taken is None:
             return None
+        source, item = taken
+        if self._is_old(source, item, policy.max_age_ms):
+            self.captures[source].book.dropped("old")
+            return []
+        self._count += 1
+        return [_Fetched(self._count - 1, source, item)]
+
+    def _more_may_come(self, without: Collection[int]) -> bool:
+        states = enumerate(capture.book.state for capture in self.captures)
+        return any(state == "live" for source, state in states if source not in without)
 
     def _is_old(self, source: int, item: Pending, max_age_ms: float | None) -> bool:
         if max_age_ms is None or not self.captures[source].source.is_live:
@@ -78,7 +107,7 @@ class Queue:
 class Worker:
     """Fetches, prepares, infers and hands on frames until there are none.
 
-    While one worker waits for the model, another prepares its next frame.
+    While one worker waits for the model, another prepares its next frames.
 
     Args:
         detector: used by this worker alone, except for a runtime that is `shared`.
@@ -101,63 +130,92 @@ class Worker:
     def run(self) -> None:
         """Work; what goes wrong is kept in `error` and ends the worker."""
         try:
-            while (fetched := self._queue.fetch(self._policy.max_age_ms)) is not None:
-                self._work(fetched)
+            while batch := self._queue.fetch(self._policy):
+                self._work(batch)
         # Whatever a vendor or a sink's mistake raises must reach the one who waits for results.
         except Exception as error:
             self.error = error
 
-    def _work(self, fetched: _Fetched) -> None:
-        """Make the result of one frame, and account for the frame whatever happens."""
-        capture = self._queue.captures[fetched.source]
-        result, cause = None, _STOPPED
+    def _work(self, batch: list[_Fetched]) -> None:
+        """Make the results of a batch, and account for each frame whatever happens."""
+        broken: set[int] = set()
+        results: dict[int, Result] = {}
         try:
-            result = self._result(fetched, capture)
-        except ImageError:
-            cause = _BROKEN
-        except UsageError as error:  # the region is outside this source's picture
-            cause = _BROKEN
-            capture.fail(error)
+            results = self._results(batch, broken)
         finally:
-            handed_on = self._queue.results.put(fetched.number, result)
-            if result is None or not handed_on:
-                capture.book.dropped(cause)
+            for each in batch:
+                result = results.get(each.number)
+                handed_on = self._queue.results.put(each.number, result)
+                if result is None or not handed_on:
+                    cause: Cause = "broken" if each.number in broken else "stopped"
+                    self._queue.captures[each.source].book.dropped(cause)
 
-    def _result(self, fetched: _Fetched, capture: Capture) -> Result:
-        item, label = fetched.item, capture.source.label
+    def _results(self, batch: list[_Fetched], broken: set[int]) -> dict[int, Result]:
+        """The result of each frame of the batch by its number, but of the broken ones."""
+        since = time.monotonic()
         try:
-            image = item.load()
-            frame = Frame(image, index=item.index, t_capture_ns=item.t_capture_ns, source=label)
-            left, top, right, bottom = self._region(frame.size_hw)
-            feeds, letterboxes = self._detector.preprocess([image[top:bottom, left:right]])
+            loaded = list(filter(None, (self._load(each, broken) for each in batch)))
+            if not loaded:
+                self._queue.pacer.dismiss()
+                return {}
+            crops = [_crop(each) for each in loaded]
+            feeds, letterboxes = self._detector.preprocess(crops)
         except BaseException:
             self._queue.pacer.dismiss()
             raise
         prepared = time.monotonic()
-        with self._queue.pacer.slot(prepared - fetched.since):
+        with self._queue.pacer.slot(prepared - since):
             began = time.monotonic()
             outputs = self._detector.runtime.run(feeds)
             if self._shared:
                 outputs = {name: array.copy() for name, array in outputs.items()}
             ran = time.monotonic()
-        found = self._detector.postprocess(outputs, letterboxes)[0]
+        found = self._detector.postprocess(outputs, letterboxes)
+        timings_ms = {
+            "pre": (prepared - since) * 1e3,
+            "run": (ran - began) * 1e3,
+            "post": (time.monotonic() - ran) * 1e3,
+        }
+        return {
+            each.number: self._result(each, own, timings_ms)
+            for each, own in zip(loaded, found, strict=True)
+        }
+
+    def _load(self, fetched: _Fetched, broken: set[int]) -> _Loaded | None:
+        item, capture = fetched.item, self._queue.captures[fetched.source]
+        label = capture.source.label
+        try:
+            image = item.load()
+            frame = Frame(image, index=item.index, t_capture_ns=item.t_capture_ns, source=label)
+            return _Loaded(fetched.number, capture, frame, self._region(frame.size_hw))
+        except ImageError:
+            broken.add(fetched.number)
+        except UsageError as error:  # the region is outside this source's picture
+            broken.add(fetched.number)
+            capture.fail(error)
+        return None
+
+    def _result(
+        self, loaded: _Loaded, found: Detections, timings_ms: Mapping[str, float]
+    ) -> Result:
+        left, top = loaded.region[:2]
         if left or top:
             shift = np.array([left, top, left, top], np.float32)
             found = Detections(found.xyxy + shift, found.score, found.class_id, found.class_names)
-        done = time.monotonic()
         return Result(
-            source=capture.book.id,
-            label=label,
-            frame=frame,
+            source=loaded.capture.book.id,
+            label=loaded.capture.source.label,
+            frame=loaded.frame,
             detections=self._wanted(found),
-            age_ms=(time.monotonic_ns() - item.t_capture_ns) / 1e6,
-            timings_ms={
-                "pre": (prepared - fetched.since) * 1e3,
-                "run": (ran - began) * 1e3,
-                "post": (done - ran) * 1e3,
-            },
+            age_ms=(time.monotonic_ns() - loaded.frame.t_capture_ns) / 1e6,
+            timings_ms=timings_ms,
         )
 
     def _region(self, size_hw: tuple[int, int]) -> tuple[int, int, int, int]:
         roi = self._policy.roi
         return roi.pixels(size_hw) if roi else (0, 0, size_hw[1], size_hw[0])
+
+
+def _crop(loaded: _Loaded) -> NDArray[np.uint8]:
+    left, top, right, bottom = loaded.region
+    return loaded.frame.image[top:bottom, left:right]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from ghost_deploy.detections import Detections
 from ghost_deploy.detector import Detector
 from ghost_deploy.errors import UnavailableError
 from ghost_deploy.runtimes.fake import FakeRuntime
+from ghost_deploy.stream.gstreamer import GStreamer
 from tests.processing.specs import make_spec
 from tests.stream import barcode
 from tests.stream.servers import MjpegCamera, jpeg, wait_until
@@ -157,7 +159,32 @@ def test_wrong_options(
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("word", ["--fps=0", "--every=0", "--max-age=x", "--conf=a=2"])
+def test_a_sink_that_loses_results_makes_the_run_a_failure(
+    asked: list[Any], video: Path, capsys: Capture
+) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no device that is always full")
+    assert main(["infer", "b", str(video), "--jsonl", "/dev/full"]) == 2
+    said = capsys.readouterr()
+    assert "lines: 0 results taken, 12 lost; last error: cannot write /dev/full" in said.out
+    assert "lines: results are being lost" in said.err
+
+
+def test_what_is_kept_may_be_limited(
+    asked: list[Any], video: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    pytest.importorskip("av")
+    words = ["-o", str(tmp_path), "--snapshots", str(tmp_path), "--keep", "1M"]
+    assert main(["infer", "b", str(video), *words]) == 0
+    out = capsys.readouterr().out
+    assert "videos: 12 results taken\n" in out
+    assert {path.suffix for path in tmp_path.iterdir()} == {".mp4", ".jpg"}
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["--keep=5", "--keep=0M", "--keep=x", "--fps=0", "--every=0", "--max-age=x", "--conf=a=2"],
+)
 def test_options_that_do_not_parse(word: str, video: Path, capsys: Capture) -> None:
     assert main(["infer", "b", str(video), word]) == 2
     assert word.split("=", maxsplit=1)[0] in capsys.readouterr().err
@@ -170,12 +197,31 @@ def test_live_options_say_nothing_about_images(
     assert "--fps is for cameras" in capsys.readouterr().err
 
 
-def test_gstreamer_that_is_not_there(asked: list[Any], capsys: Capture) -> None:
-    if "GStreamer:                   YES" in cv2.getBuildInformation():
-        pytest.skip("this OpenCV has GStreamer")
-    assert main(["infer", "b", "csi://0"]) == UnavailableError.exit_code
-    assert "built without GStreamer" in capsys.readouterr().err
+def test_gstreamer_that_is_not_there(
+    asked: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    absent = GStreamer(problem="libgstreamer-1.0.so.0: cannot open shared object file")
+    monkeypatch.setattr("ghost_deploy.stream.gstreamer.probe_gstreamer", lambda: absent)
+    for word in ("csi://0", "videotestsrc ! appsink"):
+        assert main(["infer", "b", word]) == UnavailableError.exit_code
+        err = capsys.readouterr().err
+        assert "needs GStreamer" in err
+        assert "apt install" in err
     assert not asked
+
+
+@pytest.mark.parametrize("words", [[""], [" "], ["photo.jpg", ""]])
+def test_an_empty_source(words: list[str], asked: list[Any], capsys: Capture) -> None:
+    assert main(["infer", "b", *words]) == 2
+    err = capsys.readouterr().err
+    assert "a source is empty" in err
+    assert "an image, folder, glob" in err
+    assert not asked
+
+
+def test_standard_input_once(asked: list[Any], capsys: Capture) -> None:
+    assert main(["infer", "b", "-", "raw:64x48"]) == 2
+    assert "more than once" in capsys.readouterr().err
 
 
 def test_a_source_that_is_required(asked: list[Any], capsys: Capture) -> None:
@@ -199,6 +245,36 @@ def test_pictures_on_standard_input(video: Path) -> None:
     assert row[1:3] == ["ended", "5"]
     out, err = empty.communicate(timeout=60)
     assert (empty.returncode, out) == (0, ""), err
+
+
+def test_raw_pictures_on_standard_input() -> None:
+    pipe = start("raw:320x240", "--jsonl", "-", stdin=subprocess.PIPE)
+    assert pipe.stdin is not None
+    # One at a time: of a live source only the newest is kept.
+    data = b"".join(barcode.frame(number).tobytes() for number in range(5))
+    with open(os.dup(pipe.stdin.fileno()), "wb") as stream:
+        stream.write(data)
+    out, err = pipe.communicate(timeout=60)
+    assert pipe.returncode == 0, err
+    assert lines(out)[-1]["index"] == 4
+    assert lines(out)[-1]["size_hw"] == [240, 320]
+
+
+def test_a_signal_while_a_source_hangs() -> None:
+    """The server takes connections and says nothing: the run ends before the read does."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host = f"user:secret@127.0.0.1:{silent.getsockname()[1]}"
+        with MjpegCamera() as camera:
+            child = start(f"rtsp://{host}/1", f"http://{host}/1", camera.address, "--timeout", "60")
+            assert child.stderr is not None
+            said = ""
+            while "is live" not in said:
+                said += child.stderr.readline()
+            child.terminate()
+            out, err = child.communicate(timeout=60)
+    assert child.returncode == 143, err
+    assert "stopped by SIGTERM" in err
+    assert "secret" not in out + said + err
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

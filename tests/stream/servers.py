@@ -34,6 +34,14 @@ def needs_rtsp_server() -> None:
         )
 
 
+def needs_gstreamer() -> None:
+    """Skip the test where GStreamer is not installed."""
+    from ghost_deploy.stream.gstreamer import probe_gstreamer
+
+    if "rtspsrc" not in probe_gstreamer().elements:
+        pytest.skip("no GStreamer: apt install gstreamer1.0-plugins-{base,good}")
+
+
 class RtspCamera:
     """An RTSP server in a process of its own. Frame numbers count from `epoch` over restarts."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import time
+from typing import Literal
 
 import pytest
 
@@ -12,7 +13,7 @@ from ghost_deploy.stream.opencv import open_rtsp
 from ghost_deploy.stream.pipeline import Pipeline
 from ghost_deploy.stream.uri import parse_source
 from tests.stream.rig import FAST, Running, assert_exact, make_detector
-from tests.stream.servers import Link, RtspCamera, needs_rtsp_server
+from tests.stream.servers import Link, RtspCamera, needs_gstreamer, needs_rtsp_server
 
 POLICY = dataclasses.replace(FAST, open_timeout_s=10.0, read_timeout_s=5.0)
 
@@ -22,10 +23,22 @@ def server() -> None:
     needs_rtsp_server()
 
 
-def restart_and_check(restarts: int) -> None:
+By = Literal["ffmpeg", "gstreamer"]
+
+
+@pytest.fixture(params=["ffmpeg", "gstreamer"])
+def by(request: pytest.FixtureRequest) -> By:
+    if request.param == "gstreamer":
+        needs_gstreamer()
+    chosen: By = request.param
+    return chosen
+
+
+def restart_and_check(restarts: int, by: By) -> None:
     """Kill and restart the camera, each time with another size; no frame may be invented."""
+    policy = dataclasses.replace(POLICY, rtsp_by=by)
     with RtspCamera() as camera:
-        pipeline = Pipeline(make_detector(), [parse_source(camera.address)], POLICY)
+        pipeline = Pipeline(make_detector(), [parse_source(camera.address)], policy)
         with Running(pipeline) as running:
             for restart in range(restarts):
                 target = running.stats().processed + 8
@@ -46,13 +59,13 @@ def restart_and_check(restarts: int) -> None:
         assert "secret" not in shown
 
 
-def test_a_camera_killed_and_restarted_with_another_size() -> None:
-    restart_and_check(1)
+def test_a_camera_killed_and_restarted_with_another_size(by: By) -> None:
+    restart_and_check(1, by)
 
 
 @pytest.mark.slow
-def test_a_camera_killed_and_restarted_five_times() -> None:
-    restart_and_check(5)
+def test_a_camera_killed_and_restarted_five_times(by: By) -> None:
+    restart_and_check(5, by)
 
 
 def test_a_slow_model_stays_at_the_newest_frame() -> None:
@@ -72,10 +85,11 @@ def test_a_slow_model_stays_at_the_newest_frame() -> None:
     assert sorted(steps)[len(steps) // 2] >= 3
 
 
-def test_packets_held_up_make_no_other_frames() -> None:
+def test_packets_held_up_make_no_other_frames(by: By) -> None:
+    policy = dataclasses.replace(POLICY, rtsp_by=by)
     with RtspCamera() as camera, Link(camera.port) as link:
         address = camera.address.replace(str(camera.port), str(link.port))
-        pipeline = Pipeline(make_detector(), [parse_source(address)], POLICY)
+        pipeline = Pipeline(make_detector(), [parse_source(address)], policy)
         with Running(pipeline) as running:
             running.until(lambda: running.stats().processed >= 20)
             link.held.set()

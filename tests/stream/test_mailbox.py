@@ -116,3 +116,15 @@ def test_who_is_too_far_ahead_waits() -> None:
     assert ordered.close() == [3]
     late.join(5)
     assert put[-1] is False
+
+
+def test_sources_that_are_passed_over() -> None:
+    boxes = Mailboxes(3)
+    for source in range(3):
+        boxes.put_latest(source, item(source))
+    assert boxes.take(0, {0, 1}) is not None
+    assert boxes.take(0, {0, 1}) is None
+    taken = boxes.take(0, {1})
+    assert taken is not None
+    assert taken[0] == 0
+    assert not boxes.exhausted

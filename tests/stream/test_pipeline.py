@@ -6,19 +6,24 @@ import dataclasses
 import itertools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from ghost_deploy.detections import Detections
-from ghost_deploy.errors import BackendError, InputError, UnavailableError, UsageError
+from ghost_deploy.detector import Detector
+from ghost_deploy.errors import BackendError, ImageError, InputError, UnavailableError, UsageError
+from ghost_deploy.runtimes.fake import FakeRuntime
 from ghost_deploy.stream import capture as capture_module
+from ghost_deploy.stream.mailbox import Pending
 from ghost_deploy.stream.pipeline import Pipeline
 from ghost_deploy.stream.policy import Roi
 from ghost_deploy.stream.result import Result
 from ghost_deploy.stream.wanted import Wanted
+from tests.processing.specs import make_spec
 from tests.stream.rig import (
     FAST,
     Collect,
@@ -311,3 +316,88 @@ def test_preparing_goes_on_while_the_model_runs() -> None:
     pipeline._workers[0]._detector.preprocess = preprocess  # type: ignore[method-assign]
     run_all(pipeline)
     assert any(overlaps)
+
+
+def counting_detector(sizes: list[int], most: int = 8) -> Detector:
+    """A detector of batches whose one box tells the mean of its own picture."""
+    spec = make_spec((64, 64), batch=(1, most))
+
+    def function(feeds: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+        images = feeds["images"]
+        sizes.append(len(images))
+        output = np.zeros((len(images), 7, spec.head.anchors((64, 64))), np.float32)
+        output[:, :4, 0] = 32
+        output[:, 4, 0] = images.mean(axis=(1, 2, 3))
+        return {"output0": output}
+
+    return Detector(FakeRuntime.for_spec(spec, function), spec)
+
+
+def test_a_batch_holds_a_frame_of_each_camera_and_changes_no_result() -> None:
+    alone: dict[str, list[float]] = {}
+    for batch in (1, 4):
+        sizes: list[int] = []
+        barrier = threading.Barrier(3)
+        scripts = [
+            Script([step for i in range(5) for step in (barrier.wait, 100 * n + i)])
+            for n in range(3)
+        ]
+        policy = dataclasses.replace(FAST, batch=batch, batch_wait_ms=2000)
+        pipeline = scripted(*scripts, detector=counting_detector(sizes), policy=policy)
+        seen = run_all(pipeline)
+        assert_exact(pipeline.stats.snapshot())
+        assert max(sizes) <= min(batch, 3)
+        for n in range(3):
+            numbers = seen.numbers(n)
+            assert numbers == sorted(numbers)  # type: ignore[type-var]
+            for number, result in zip(numbers, seen.of(n), strict=True):
+                score = result.detections.score.tolist()
+                assert alone.setdefault(str(number), score) == score
+    assert max(sizes) >= 2
+
+
+def test_a_batch_does_not_wait_for_a_camera_that_is_lost() -> None:
+    policy = dataclasses.replace(FAST, batch=4, batch_wait_ms=60_000)
+    dead = Script(*([LOST] for _ in range(100_000)))
+    with Running(
+        scripted(Script(itertools.count()), dead, detector=counting_detector([]), policy=policy)
+    ) as running:
+        running.until(lambda: running.stats().processed >= 10)
+    assert_exact(running.pipeline.stats.snapshot())
+
+
+def test_a_broken_frame_leaves_its_batch() -> None:
+    sizes: list[int] = []
+    policy = dataclasses.replace(FAST, batch=4, batch_wait_ms=1000)
+    pipeline = scripted(
+        Script(range(12), is_live=False), detector=counting_detector(sizes), policy=policy
+    )
+    read = pipeline._captures[0]._mailboxes.put_in_turn
+
+    def put(source: int, item: Pending) -> bool:
+        broken = item.index % 3 == 1
+        load = fail(ImageError("cut off", fix="None")) if broken else item.load
+        return read(source, dataclasses.replace(item, load=load))
+
+    pipeline._captures[0]._mailboxes.put_in_turn = put  # type: ignore[method-assign]
+    seen = run_all(pipeline)
+    assert seen.numbers() == [n for n in range(12) if n % 3 != 1]
+    assert pipeline.stats.snapshot()[0].dropped == {"broken": 4}
+    assert max(sizes) >= 2
+
+
+def test_a_model_that_fails_loses_no_frame_of_its_batch_unseen() -> None:
+    policy = dataclasses.replace(FAST, batch=4, batch_wait_ms=1000)
+    spec = make_spec((64, 64), batch=(1, 4))
+    runtime = FakeRuntime.for_spec(spec, lambda _: fail(RuntimeError("driver"))())
+    pipeline = scripted(
+        Script(range(9), is_live=False), detector=Detector(runtime, spec), policy=policy
+    )
+    with pytest.raises(BackendError):
+        pipeline.run([])
+    assert_exact(pipeline.stats.snapshot())
+
+
+def test_a_model_of_one_image_takes_no_batch() -> None:
+    with pytest.raises(UsageError, match="2 images at once"):
+        scripted(Script([0]), policy=dataclasses.replace(FAST, batch=2))

@@ -14,7 +14,8 @@ from ghost_deploy.stream.record import (
     file_stem,
     result_record,
 )
-from ghost_deploy.stream.sinks import JSONL_SCHEMA, JsonlSink
+from ghost_deploy.stream.sink_lines import JsonlSink
+from ghost_deploy.stream.sinks import JSONL_SCHEMA
 from tests.stream.made import NOTHING, make_result
 
 

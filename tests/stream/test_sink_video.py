@@ -150,9 +150,63 @@ def test_a_full_disk(tmp_path: Path) -> None:
         for i in range(500):
             sink.write(make_result(index=i, at_ms=100 * i, size_hw=(240, 320)))
 
-    with files_of_at_most(200_000):
-        with pytest.raises(InputError, match=r"cannot write .*cam1\.mp4"):
-            fill()
-        with pytest.raises(InputError, match="cannot write"):
-            sink.close()
-    sink.close()  # nothing is open any more
+    with files_of_at_most(200_000), pytest.raises(InputError, match=r"cannot write .*cam1\.mp4"):
+        fill()
+    # There is room again: the next result begins another file, and the first can be played.
+    sink.write(make_result(index=0, at_ms=0, size_hw=(240, 320)))
+    sink.close()
+    assert len(frames_of(tmp_path / "cam1.mp4")) >= 1
+    assert len(frames_of(tmp_path / "cam1-2.mp4")) == 1
+
+
+def test_a_disk_that_takes_nothing_is_not_littered(tmp_path: Path) -> None:
+    sink = VideoSink(tmp_path)
+
+    def fill() -> None:
+        for i in range(40):
+            sink.write(make_result(index=i))
+
+    with files_of_at_most(10):
+        for _ in range(3):
+            with pytest.raises(InputError, match="cannot write"):
+                fill()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_somebody_takes_away_is_begun_anew(tmp_path: Path) -> None:
+    sink = VideoSink(tmp_path)
+    sink.write(make_result(index=0, at_ms=0))
+    (tmp_path / "cam1.mp4").unlink()
+    with pytest.raises(InputError, match="cannot write"):
+        sink.write(make_result(index=1, at_ms=2000))
+    sink.write(make_result(index=2, at_ms=3000))
+    sink.close()
+    assert len(frames_of(tmp_path / "cam1.mp4")) == 1
+
+
+def test_no_more_than_the_budget_is_kept(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
+    for name in ("mine.mp4", "cam1.mp4", "cam1-20261122.mp4"):
+        (tmp_path / name).write_bytes(b"x" * 600_000)
+    before = set(tmp_path.iterdir())
+    budget = 1_000_000
+    for run in range(2):  # what an earlier run left counts too
+        sink = VideoSink(tmp_path, picture=lambda _: noise, most_bytes=budget)
+        for i in range(60):
+            at_ms = 1_000_000 * run + 600 * i
+            sink.write(make_result(index=i, at_ms=at_ms, size_hw=(240, 320)))
+            ours = [path for path in tmp_path.iterdir() if path not in before]
+            assert sum(path.stat().st_size for path in ours) <= 1.3 * budget
+        sink.close()
+    ours = sorted(set(tmp_path.iterdir()) - before)
+    assert len(ours) >= 2
+    assert all(frames_of(path) for path in ours)
+    assert before <= set(tmp_path.iterdir())
+
+
+def test_a_file_of_a_budget_ends_after_ten_minutes(tmp_path: Path) -> None:
+    sink = VideoSink(tmp_path, most_bytes=1 << 30)
+    for at_s in (0, 300, 599, 600, 700):
+        sink.write(make_result(at_ms=1000 * at_s))
+    sink.close()
+    assert [len(frames_of(path)) for path in sorted(tmp_path.iterdir())] == [3, 2]

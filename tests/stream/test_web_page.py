@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ import pytest
 
 from ghost_deploy.stream.result import SourceStats
 from ghost_deploy.stream.web import WebView
+from tests.browser import needs_browser, opened, screen
 from tests.stream.made import FakeStats, make_result
 from tests.stream.test_web_parts import CARD
 
@@ -22,17 +22,9 @@ from selenium import webdriver  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.support.wait import WebDriverWait  # noqa: E402
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-DRIVER = shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER), reason="chromium and chromedriver are not installed"
-)
+pytestmark = needs_browser
 
 TOKEN = "correct-horse-battery"
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
-    "--disable-background-networking --disable-component-update --disable-sync"
-)
 # The mean grey of the middle of the picture, as the browser shows it; -1 before the first.
 SHADE = """
 const image = document.querySelector("[data-source=cam1] img");
@@ -47,14 +39,8 @@ return context.getImageData(0, 0, 1, 1).data[0];
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for flag in (*FLAGS.split(), f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    driver = webdriver.Chrome(options, webdriver.ChromeService(str(DRIVER)))
-    driver.set_page_load_timeout(60)
-    yield driver
-    driver.quit()
+    with opened(tmp_path_factory.mktemp("profile")) as driver:
+        yield driver
 
 
 class Run:
@@ -158,16 +144,11 @@ def test_what_is_lost_is_shown_as_lost(browser: webdriver.Chrome) -> None:
 
 @pytest.mark.parametrize("width", [320, 1400])
 def test_it_fits_the_screen(browser: webdriver.Chrome, width: int) -> None:
-    phone = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
-    with running() as run:
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
-        try:
-            browser.get(run.view.url)
-            until(browser, lambda b: b.find_elements(By.CSS_SELECTOR, ".chart path.line"))
-            # Wider than the screen would be scrolled sideways.
-            assert browser.execute_script("return document.documentElement.scrollWidth") <= width
-        finally:
-            browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    with running() as run, screen(browser, width):
+        browser.get(run.view.url)
+        until(browser, lambda b: b.find_elements(By.CSS_SELECTOR, ".chart path.line"))
+        # Wider than the screen would be scrolled sideways.
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= width
 
 
 def test_the_token_opens_the_view(browser: webdriver.Chrome) -> None:

@@ -88,7 +88,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         health: `ok`; `starting`, while no source has failed and some have not begun;
             `degraded`, when a source is lost or failed; `down`, when no source is left.
         uptime_s: since the view was opened, seconds.
-        deliveries: counters of the sinks that send over a network, by name.
+        deliveries: counters of the sinks that may lose results, by name.
     """
 
     schema: int = 1

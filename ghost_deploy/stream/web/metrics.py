@@ -103,10 +103,10 @@ def _seen(figures: Mapping[str, Figures]) -> Iterator[str]:
 def _sent(status: Status) -> Iterator[str]:
     named = [({"sink": sink}, x) for sink, x in status.deliveries.items()]
     yield from _family(
-        "messages_sent_total", "counter", "Taken by the server.", [(n, x.sent) for n, x in named]
+        "messages_sent_total", "counter", "Taken by the sink.", [(n, x.sent) for n, x in named]
     )
     yield from _family(
-        "messages_dropped_total", "counter", "Given up.", [(n, x.dropped) for n, x in named]
+        "messages_dropped_total", "counter", "Lost.", [(n, x.dropped) for n, x in named]
     )
     yield from _family(
         "messages_waiting", "gauge", "In the spool.", [(n, x.waiting) for n, x in named]

@@ -34,7 +34,7 @@ class WebView:
         token: that a request must carry; needed where other machines can reach the address. What
             is served is not encrypted: on a network that is not trusted, put a proxy with TLS in
             front.
-        deliveries: counters of the sinks that send over a network, by name.
+        deliveries: counters of the sinks that may lose results, by name.
 
     Raises:
         MissingExtraError: Starlette or uvicorn is not installed.

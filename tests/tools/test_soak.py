@@ -1,0 +1,96 @@
+"""Each judgement of the soak run can fail."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from ghost_deploy.stream.result import SourceStats
+
+PATH = Path(__file__).resolve().parents[2] / "tools" / "soak.py"
+
+
+@pytest.fixture(scope="module")
+def soak() -> ModuleType:
+    pytest.importorskip("av")
+    pytest.importorskip("starlette")
+    spec = importlib.util.spec_from_file_location("soak", PATH)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["soak"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+CAMERA = SourceStats("0", "a", "live", 10, 8, {"newer": 2}, reconnects=3)
+STEADY = SourceStats("1", "b", "live", 5, 5)
+DEAD = SourceStats("2", "c", "lost")
+
+
+def made(soak: ModuleType, **changes: Any) -> Any:
+    """A run without fault, but for `changes`."""
+    check = soak.Check()
+    for _ in range(100):
+        check.ages.add(60.0)
+        check.times.add(30.0)
+    check.wrong.update(changes.pop("frames", {}))
+    leak = changes.pop("leak", 0.0)
+    growth = changes.pop("growth", {})
+    samples = []
+    for i in range(600):
+        counts = {"threads": 9, "descriptors": 20, "children": 2}
+        counts.update({name: counts[name] + n for name, n in growth.items() if i > 500})
+        rss = 200 + leak * i / 3600 + 0.01 * (i % 7)
+        samples.append(soak.Sample(at_s=float(i), rss_mib=rss, **counts))
+    if "age" in changes:
+        for _ in range(100):
+            check.ages.add(changes["age"])
+        del changes["age"]
+    facts = {
+        "limits": argparse.Namespace(
+            **vars(soak.make_parser().parse_args([])) | changes.pop("limits", {})
+        ),
+        "check": check,
+        "samples": samples,
+        "stats": (CAMERA, STEADY, DEAD),
+        "restarts": 3,
+        "looks": 100,
+        "kept_mib": 20.0,
+    }
+    return soak.Soak(**(facts | changes))
+
+
+def test_a_run_without_fault(soak: ModuleType) -> None:
+    run = made(soak)
+    assert run.wrong() == []
+    assert "| restarts of a camera, reconnects counted | 3, 3 |" in run.table()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"frames": {"invented": 1}}, "1 frames invented"),
+        ({"leak": 30.0}, "the resident memory grows"),
+        ({"limits": {"most_mib_per_hour": 0.001}}, "too noisy to say"),
+        ({"growth": {"threads": 1}}, "threads have grown from 9 to 10"),
+        ({"growth": {"descriptors": 2}}, "descriptors have grown"),
+        ({"growth": {"children": 1}}, "children have grown"),
+        ({"age": 200.0}, "frames are up to"),
+        ({"looks": 0}, "web view"),
+        ({"kept_mib": 40.0}, "40 MiB were kept"),
+        ({"restarts": 5}, "3 reconnects in 5 restarts"),
+        ({"stats": (SourceStats("0", "a", "live", 9, 8, reconnects=3), DEAD)}, "do not add up"),
+        ({"stats": (SourceStats("0", "a", "lost", reconnects=3), DEAD)}, "gave nothing"),
+        ({"stats": (CAMERA, SourceStats("1", "b", "live", 5, 5, reconnects=1), DEAD)}, "was lost"),
+        ({"stats": (CAMERA, SourceStats("2", "c", "live", 1, 1))}, "the dead source is live"),
+    ],
+)
+def test_every_fault_is_seen(soak: ModuleType, changes: dict[str, Any], message: str) -> None:
+    assert any(message in each for each in made(soak, **changes).wrong())
