@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from ghost_deploy.errors import NotYetError, UsageError
+from ghost_deploy.errors import UsageError
 from ghost_deploy.runtimes.base import (
     Device,
     Probe,
@@ -89,6 +89,17 @@ RUNTIMES: dict[str, Row] = {
             forms=("openvino",),
         ),
         Row(
+            name="trt",
+            module="ghost_deploy.runtimes.trt",
+            package="tensorrt",
+            extra="tensorrt",
+            format="tensorrt",
+            suffixes=(".plan", ".engine"),
+            precisions={"fp32": ("fp32",), "fp16": ("fp16",), "int8": ("int8",)},
+            devices=("cuda", "gpu", "dla"),
+            forms=("tensorrt",),
+        ),
+        Row(
             name="ort",
             module="ghost_deploy.runtimes.ort",
             package="onnxruntime",
@@ -114,21 +125,16 @@ RUNTIMES: dict[str, Row] = {
 """All backends that open files. Order is preference: `auto` takes the first that is installed,
 knows the device and has a file. `FakeRuntime` opens none, so it has no row."""
 
-_ANNOUNCED = ("trt",)
-
 
 def runtime_row(name: str) -> Row:
     """The row of that name.
 
     Raises:
         UsageError: there is none; the message lists those that there are.
-        NotYetError: it is announced but not built yet.
     """
     if name in RUNTIMES:
         return RUNTIMES[name]
     known = ", ".join(RUNTIMES)
-    if name in _ANNOUNCED:
-        raise NotYetError(f"the runtime {name!r} is not in this version yet", fix=f"Use {known}")
     raise UsageError(f"there is no runtime {name!r}", expected=known, fix="Name one of those")
 
 

@@ -13,7 +13,7 @@ from ghost_deploy.detections import Detections
 from ghost_deploy.errors import UsageError
 from ghost_deploy.runtimes.base import Runtime, RuntimeInfo, TensorSpec
 from ghost_deploy.runtimes.vendor import vendor_errors
-from ghost_deploy.spec import InputSpec, ModelSpec
+from ghost_deploy.spec import ModelSpec
 
 __all__ = ["FakeRuntime", "Function"]
 
@@ -67,7 +67,7 @@ class FakeRuntime(Runtime):
             UsageError: boxes for a decoder that has no canned form.
 
         Example:
-            >>> from ghost_deploy.spec import HeadSpec
+            >>> from ghost_deploy.spec import HeadSpec, InputSpec
             >>> head = HeadSpec(decoder="dfl", strides=(8, 16, 32))
             >>> size = InputSpec(size_hw=(64, 64))
             >>> spec = ModelSpec(name="toy", family="", class_names=("cat",), input=size, head=head)
@@ -78,7 +78,7 @@ class FakeRuntime(Runtime):
         """
         function = _canned(spec, found) if isinstance(found, Detections) else found
         return cls(
-            inputs=[TensorSpec(spec.input.name, _input_shape(spec.input), spec.input.dtype)],
+            inputs=[TensorSpec(spec.input.name, spec.input.graph_shape(), spec.input.dtype)],
             outputs=[TensorSpec(spec.head.output, _output_shape(spec), "float32")],
             function=function,
             metadata={ModelSpec.Json: spec.to_json().decode()},
@@ -96,14 +96,9 @@ class FakeRuntime(Runtime):
         self._extra = {}
 
 
-def _input_shape(spec: InputSpec) -> tuple[int, ...]:
-    batch = spec.batch[0] if spec.batch[0] == spec.batch[1] else -1
-    sides = (low if low == high else -1 for low, high in zip(spec.min_hw, spec.max_hw, strict=True))
-    return (batch, 3, *sides)
-
-
 def _output_shape(spec: ModelSpec) -> tuple[int, ...]:
-    batch, _, *size = _input_shape(spec.input)
+    shape = spec.input.graph_shape()
+    batch, size = shape[0], spec.input.image_size(shape)
     if spec.head.end_to_end:
         return (batch, spec.thresholds.max_det, 6)
     anchors = -1 if -1 in size else spec.head.anchors(spec.input.size_hw)
@@ -121,7 +116,8 @@ def _canned(spec: ModelSpec, found: Detections) -> Function:
         )
 
     def function(feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        batch, _, height, width = feeds[spec.input.name].shape
+        shape = feeds[spec.input.name].shape
+        batch, (height, width) = shape[0], spec.input.image_size(shape)
         if spec.head.end_to_end:
             one = np.zeros((spec.thresholds.max_det, 6), np.float32)
             rows = np.column_stack((found.xyxy, found.score, found.class_id))

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ghost_deploy.bundle import Artifact, Bundle
+from ghost_deploy.bundle import NMS_FORM, Artifact, Bundle
 from ghost_deploy.errors import (
     BundleError,
     DeviceError,
@@ -177,7 +177,7 @@ def _choices(bundle: Bundle, row: Row, precision: str, options: RuntimeOptions) 
     found = []
     for artifact in bundle.artifacts:
         fits = artifact.format == row.format and (
-            artifact.form in ("", *row.forms) or options.any_form
+            artifact.form in ("", *row.forms) or (options.any_form and artifact.form != NMS_FORM)
         )
         runs = row.precisions.get(artifact.precision, ()) if fits else ()
         wanted = [run for run in runs if run == precision] if precision else runs[:1]

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ from numpy.typing import NDArray
 from ghost_deploy.runtimes import RUNTIMES, Runtime, RuntimeOptions, TensorSpec, open_file
 from ghost_deploy.runtimes.fake import FakeRuntime
 from ghost_deploy.spec import InputSpec
+from tests.runtimes.fake_cuda import COMPILER, fake_machine
+from tests.trt.fake_tensorrt import Tensor, make_plan
 
 STATIC, DYNAMIC = (1, 3, 8, 16), (-1, 3, -1, -1)
 TEXT = "what the file says of itself"
@@ -114,6 +118,22 @@ def _open_fake(folder: Path, dynamic: bool, options: RuntimeOptions) -> Runtime:
     )
 
 
+_PROFILE = ((1, 3, 8, 8), (1, 3, 8, 16), (4, 3, 16, 24))
+
+
+def _open_trt(folder: Path, dynamic: bool, options: RuntimeOptions) -> Runtime:
+    """An engine of the fake TensorRT; `fake_machine` is this rig's environment."""
+    shapes = (DYNAMIC, (-1, 7, -1)) if dynamic else (STATIC, (1, 7, STATIC[2] * STATIC[3]))
+    tensors = [Tensor("images", True, shapes[0]), Tensor("output0", False, shapes[1])]
+    control = sys.modules["tensorrt"].__fake__
+    control.output_shape = lambda s: (s["images"][0], 7, s["images"][2] * s["images"][3])
+    path = folder / "model.plan"
+    path.write_bytes(make_plan("10.3", tensors, [{"images": _PROFILE}] if dynamic else None))
+    if options.device == "cpu":  # which the suite's options say where it does not matter
+        options = replace(options, device="cuda")
+    return open_file("trt", path, options)
+
+
 @dataclass(frozen=True)
 class Rig:
     """How one runtime joins the suite.
@@ -123,12 +143,20 @@ class Rig:
         open: (empty folder, dynamic, options) to the model in that runtime.
         absent_device: a device that no machine offers to it.
         always_dynamic: it takes every size, so its specs have no static form.
+        device: what it obtains in this suite.
+        takes_threads: the number of threads has a meaning to it.
+        carries_text: its file holds metadata of any kind.
+        environment: what must be in place while it is used.
     """
 
     id: str
     open: Callable[[Path, bool, RuntimeOptions], Runtime]
     absent_device: str = ""
     always_dynamic: bool = False
+    device: str = "cpu"
+    takes_threads: bool = True
+    carries_text: bool = True
+    environment: Callable[[], AbstractContextManager[Any]] = nullcontext
 
     @property
     def opens_files(self) -> bool:
@@ -138,6 +166,8 @@ class Rig:
     def installed(self) -> bool:
         needed = {"openvino": ("onnx",), "ort": ("onnx",)}.get(self.id, ())
         there = all(importlib.util.find_spec(package) for package in needed)
+        if self.id == "trt":
+            return COMPILER is not None
         return there and (not self.opens_files or RUNTIMES[self.id].installed)
 
 
@@ -146,6 +176,15 @@ RIGS = {
     for rig in (
         Rig("openvino", _open_ir, absent_device="cuda:63"),
         Rig("ort", _open_onnx, absent_device="npu"),
+        Rig(
+            "trt",
+            _open_trt,
+            absent_device="cuda:63",
+            device="cuda:0",
+            takes_threads=False,
+            carries_text=False,
+            environment=lambda: fake_machine("10.3", expected, reset=False),
+        ),
         Rig("eager", _open_eager, absent_device="cuda:63", always_dynamic=True),
         Rig("fake", _open_fake),
     )

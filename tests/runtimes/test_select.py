@@ -16,7 +16,6 @@ from ghost_deploy.errors import (
     DeviceError,
     GhostDeployError,
     MissingExtraError,
-    NotYetError,
     SpecError,
     UsageError,
 )
@@ -112,6 +111,13 @@ def test_auto_takes_what_is_installed(installed: set[str]) -> None:
     assert choose(bundle_of("onnx-fp16", "openvino-fp32")).artifact.id == "onnx-fp16"
 
 
+def test_auto_takes_an_engine_before_the_graph_that_it_was_built_from(installed: set[str]) -> None:
+    bundle, options = bundle_of("onnx-fp16", "tensorrt-fp16"), RuntimeOptions("cuda")
+    assert choose(bundle, options=options).row.name == "ort"
+    installed.add("tensorrt")
+    assert choose(bundle, options=options).row.name == "trt"
+
+
 def test_auto_takes_any_device_when_a_fallback_is_allowed(installed: set[str]) -> None:
     options = RuntimeOptions("dla:0", allow_fallback=True)
     assert choose(bundle_of(*ALL), options=options).row.name == "openvino"
@@ -123,9 +129,9 @@ REFUSED: list[tuple[tuple[str, ...], str, str | None, str, type[GhostDeployError
     (ALL, "ort", "bf16", "cpu", BundleError, "nothing to run as bf16 ort"),
     (ALL, "eager", None, "cpu", BundleError, "nothing to run as eager"),
     (("onnx-fp32",), "openvino", None, "cpu", BundleError, "got onnx-fp32"),
-    (("tensorrt-fp16",), "auto", None, "cpu", BundleError, "got tensorrt-fp16"),
+    (("tensorrt-fp16",), "auto", None, "cpu", DeviceError, "expected cuda, dla, gpu"),
     (ALL, "onnxruntime", None, "cpu", UsageError, "no runtime 'onnxruntime'"),
-    (ALL, "trt", None, "cpu", NotYetError, "not in this version"),
+    (ALL, "trt", None, "cuda", BundleError, "nothing to run as trt"),
     (ALL, "auto", None, "dla:0", DeviceError, "knows 'dla:0'"),
     (("onnx-fp32",), "auto", None, "npu", DeviceError, "expected cpu, cuda, gpu"),
 ]
@@ -248,7 +254,7 @@ def test_a_file_that_does_not(tmp_path: Path, metadata: dict[str, str], told: st
 @pytest.mark.parametrize(
     ("name", "runtime", "told"),
     [
-        ("m.engine", "auto", r"got \.engine, expected \.xml, \.onnx"),
+        ("m.tflite", "auto", r"got \.tflite, expected \.xml, \.plan, \.engine, \.onnx"),
         ("m", "auto", "no suffix"),
         ("m.onnx", "openvino", r"expected \.xml"),
         ("m.onnx", "nothing", "no runtime 'nothing'"),

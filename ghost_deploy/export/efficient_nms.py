@@ -1,0 +1,115 @@
+"""NMS at the end of a graph, by TensorRT's EfficientNMS plugin; only TensorRT runs the result.
+
+The plugin takes every class of an anchor for a candidate of its own, while a detector of ours
+takes the best one, so all other scores are set to 0 before. Its four outputs are joined into one
+tensor of the form that a one2one head gives. Fields that TensorRT 8.5 lacks are not used.
+"""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from ghost_deploy.errors import UsageError
+from ghost_deploy.export.metadata import onnx_properties
+from ghost_deploy.spec import EFFICIENT_NMS_SCORE, ModelSpec
+
+__all__ = ["DOMAIN", "OPERATOR", "append_nms", "with_nms"]
+
+OPERATOR = "EfficientNMS_TRT"
+DOMAIN = "TRT"
+"""The parser finds the plugin by the operator's name; the domain keeps other tools away from it."""
+
+_RAW = "raw"
+
+
+def with_nms(spec: ModelSpec) -> ModelSpec:
+    """The description of the model with the plugin.
+
+    Raises:
+        UsageError: the model needs no NMS, or takes several sizes, which the plugin cannot.
+    """
+    if spec.head.decoder != "dfl":
+        raise UsageError(
+            f"NMS cannot be added behind the decoder {spec.head.decoder!r}",
+            expected="dfl",
+            fix="Leave out --nms",
+        )
+    if spec.input.min_hw != spec.input.max_hw:
+        raise UsageError(
+            "NMS inside an engine needs one input size",
+            got=f"sizes {spec.input.min_hw} to {spec.input.max_hw}",
+            fix="Leave out --nms or --dynamic",
+        )
+    return msgspec.structs.replace(
+        spec, head=msgspec.structs.replace(spec.head, decoder="efficient-nms")
+    )
+
+
+def append_nms(model: ModelProto, spec: ModelSpec) -> ModelProto:
+    """A copy of a graph of the decoder `dfl` that ends in the plugin.
+
+    Args:
+        model: output (B, 4 + classes, A) float32.
+        spec: of `with_nms`.
+    """
+    result = ModelProto()
+    result.CopyFrom(model)
+    graph, name = result.graph, spec.head.output
+    for node in graph.node:
+        for index, output in enumerate(node.output):
+            if output == name:
+                node.output[index] = _RAW
+    graph.node.extend(_nodes(spec))
+    sizes = np.array([4, spec.num_classes], np.int64)
+    for constant, value in (("nms/sizes", sizes), ("nms/axis", np.array([2], np.int64)),
+                            ("nms/zero", np.float32(0))):  # fmt: skip
+        graph.initializer.append(numpy_helper.from_array(np.asarray(value), constant))
+    batch = graph.output[0].type.tensor_type.shape.dim[0]
+    rows = batch.dim_param or batch.dim_value
+    shape = [rows, spec.thresholds.max_det, 6]
+    graph.output[0].CopyFrom(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+    result.opset_import.append(helper.make_opsetid(DOMAIN, 1))
+    del result.metadata_props[:]
+    helper.set_model_props(result, onnx_properties(spec))
+    return result
+
+
+def _nodes(spec: ModelSpec) -> list[NodeProto]:
+    make = helper.make_node
+    limits = spec.thresholds
+    # The plugin drops at an equal overlap, we at a greater one: the next float32 makes it one.
+    overlap = float(np.nextafter(np.float32(limits.iou), np.float32(2)))
+    return [
+        make("Split", [_RAW, "nms/sizes"], ["nms/b", "nms/s"], name="nms/Split", axis=1),
+        make("Transpose", ["nms/b"], ["nms/boxes"], name="nms/Boxes", perm=[0, 2, 1]),
+        make("Transpose", ["nms/s"], ["nms/all"], name="nms/Scores", perm=[0, 2, 1]),
+        make("ReduceMax", ["nms/all"], ["nms/max"], name="nms/Best", axes=[2], keepdims=1),
+        make("Equal", ["nms/all", "nms/max"], ["nms/is_best"], name="nms/Equal"),
+        make("Where", ["nms/is_best", "nms/all", "nms/zero"], ["nms/scores"], name="nms/Where"),
+        make(
+            OPERATOR,
+            ["nms/boxes", "nms/scores"],
+            ["nms/count", "nms/xyxy", "nms/score", "nms/class"],
+            name="nms/EfficientNMS",
+            domain=DOMAIN,
+            plugin_version="1",
+            background_class=-1,
+            box_coding=1,
+            score_activation=0,
+            max_output_boxes=limits.max_det,
+            score_threshold=EFFICIENT_NMS_SCORE,
+            iou_threshold=overlap,
+        ),
+        make("Unsqueeze", ["nms/score", "nms/axis"], ["nms/score_column"], name="nms/Score"),
+        make("Cast", ["nms/class"], ["nms/label"], name="nms/Cast", to=TensorProto.FLOAT),
+        make("Unsqueeze", ["nms/label", "nms/axis"], ["nms/label_column"], name="nms/Label"),
+        make(
+            "Concat",
+            ["nms/xyxy", "nms/score_column", "nms/label_column"],
+            [spec.head.output],
+            name="nms/Concat",
+            axis=2,
+        ),
+    ]

@@ -1,0 +1,46 @@
+"""`export(nms=True)`: by the head, by TensorRT's plugin, or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+
+from ghost_deploy.api.embedded_nms import needs_plugin, put_nms
+from ghost_deploy.bundle import NMS_FORM, BundleWriter
+from ghost_deploy.errors import BundleError, UsageError
+from ghost_deploy.export.efficient_nms import OPERATOR
+from ghost_deploy.export.run import export_artifacts
+from ghost_deploy.runtimes import RuntimeOptions
+from ghost_deploy.runtimes.select import choose
+from tests.export.nets import tiny_loaded
+
+
+def test_a_head_that_needs_no_nms_takes_no_plugin() -> None:
+    loaded: Any = tiny_loaded(one2one=True)
+    assert not needs_plugin(loaded, ("onnx", "openvino"))
+
+
+@pytest.mark.parametrize("formats", [(), ("onnx",), ("openvino", "tensorrt")])
+def test_other_runtimes_have_no_plugin(formats: tuple[str, ...]) -> None:
+    loaded: Any = tiny_loaded()
+    with pytest.raises(UsageError, match=r"EfficientNMS.*--trt alone"):
+        needs_plugin(loaded, formats)
+    assert needs_plugin(loaded, ("tensorrt",))
+
+
+def test_the_graphs_of_a_draft_end_in_the_plugin(tmp_path: Path) -> None:
+    loaded: Any = tiny_loaded()
+    with BundleWriter(tmp_path / "bundle") as writer:
+        spec, _ = export_artifacts(loaded, writer, formats=("onnx",), precisions=("fp32",))
+        put_nms(writer, writer.draft(spec, loaded.source, "test")).save()
+        bundle = writer.finish()
+    (artifact,) = bundle.artifacts
+    assert (artifact.form, bundle.spec.head.decoder) == (NMS_FORM, "efficient-nms")
+    model = onnx.load(bundle.verified_path(artifact))
+    assert OPERATOR in {node.op_type for node in model.graph.node}
+    assert sorted(path.name for path in bundle.path.iterdir()) == ["bundle.json", artifact.path]
+    with pytest.raises(BundleError, match="nothing to run"):
+        choose(bundle, runtime="ort", options=RuntimeOptions(any_form=True))

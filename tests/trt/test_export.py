@@ -1,0 +1,71 @@
+"""`export --trt`: engines of graphs that were just made, on a workstation with a GPU."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+import ghost_deploy as gd
+from ghost_deploy.api import exporting
+from ghost_deploy.cli.main import main
+from ghost_deploy.errors import GateError, MissingExtraError
+from ghost_deploy.runtimes import RUNTIMES, _cudart
+from ghost_deploy.validate.result import ParityReport
+from tests.export.nets import tiny_loaded, tiny_spec
+from tests.trt import stand_in
+from tests.trt.fake_tensorrt import Tensor
+from tests.trt.rig import ORIN, install
+
+
+@pytest.fixture
+def workstation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with TensorRT and a GPU, and a small checkpoint."""
+    _, control = install("10.13", monkeypatch)
+    spec = tiny_spec()
+    anchors = spec.head.anchors(spec.input.size_hw)
+    control.tensors = [
+        Tensor("images", True, spec.input.graph_shape()),
+        Tensor("output0", False, (1, 4 + spec.num_classes, anchors)),
+    ]
+    monkeypatch.setattr(_cudart, "describe_gpu", lambda index=0: ORIN)
+    monkeypatch.setattr(stand_in, "spoil", 0.0)
+    row = dataclasses.replace(RUNTIMES["trt"], module="tests.trt.stand_in")
+    monkeypatch.setitem(RUNTIMES, "trt", row)
+    monkeypatch.setattr(exporting, "load_checkpoint", lambda *_, **__: tiny_loaded())
+
+
+def test_without_tensorrt_nothing_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "tensorrt" else real(name)
+    )
+    with pytest.raises(MissingExtraError, match="ghost-deploy build BUNDLE --trt"):
+        gd.export("absent.pt", tmp_path / "out", ("tensorrt",))
+    assert main(["export", "absent.pt", "-o", str(tmp_path / "out"), "--trt"]) == 3
+    assert "carry the bundle to the device" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_engine_beside_its_graph(workstation: None, tmp_path: Path) -> None:
+    bundle = gd.export("tiny.pt", tmp_path / "out", ("tensorrt",), ("fp16",))
+    assert [artifact.id for artifact in bundle.artifacts] == ["onnx-fp16", "tensorrt-fp16"]
+    onnx = bundle.artifact("onnx", "fp16")
+    assert bundle.artifact("tensorrt", "fp16").parent == onnx.files[onnx.path]
+    report = ParityReport.from_document(bundle.document.evidence["parity"])
+    assert {row.artifact for row in report.rows} == {"onnx-fp16", "tensorrt-fp16"}
+    assert {path.name for path in tmp_path.iterdir()} > {"out"}, "the timing cache lies beside"
+    assert all(path.name.startswith("out") for path in tmp_path.iterdir())
+
+
+def test_an_engine_that_fails_its_check(
+    workstation: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stand_in, "spoil", 0.3)
+    with pytest.raises(GateError, match="tensorrt-fp32 on trt"):
+        gd.export("tiny.pt", tmp_path / "out", ("tensorrt",), ("fp32",))
+    assert (tmp_path / "out" / "model.fp32.plan").is_file()
