@@ -1,0 +1,149 @@
+"""What a tensor's values looked like: exact extremes, and a histogram that merges without error.
+
+A bin is as wide as a power of two and the grid is aligned at zero, so that two bins of one width
+are exactly one bin of the next. The width follows from the extremes alone. Statistics of many
+parts, put together in any order, are therefore equal to those of all values at once, bit by bit.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["BINS", "TensorStatistics", "merge"]
+
+BINS = 8192
+"""Most bins of a histogram; between half of them and all are in use, at least 16 a level of int8.
+
+TensorRT's entropy calibrator has 2048 for the magnitudes alone (GTC 2017, "8-bit inference with
+TensorRT"); four times that leaves steps to choose from when most of a long range is cut off.
+"""
+
+_SMALLEST_EXPONENT = -100
+"""Values below 2**-100 share the two bins beside zero: no int8 scale is that small."""
+
+_CHUNK = 1 << 16
+"""Values at a time, so that the intermediate arrays stay in the processor's cache."""
+
+
+@dataclass(frozen=True, eq=False)
+class TensorStatistics:
+    """The distribution of a tensor's values. Make one with `TensorStatistics.of` or `merge`.
+
+    Attributes:
+        count: number of values, at least 1.
+        minimum, maximum: the extremes, exact and finite.
+        exponent: a bin is 2**exponent wide.
+        first: number of the first bin, counted from zero on the number line.
+        counts: int64 (n,), n <= BINS; bin i holds the values from (first + i) * 2**exponent, up
+            to but without (first + i + 1) * 2**exponent. The bins reach over both extremes and
+            zero.
+    """
+
+    count: int
+    minimum: float
+    maximum: float
+    exponent: int
+    first: int
+    counts: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, values: NDArray[np.float32]) -> TensorStatistics:
+        """The statistics of an array of any shape.
+
+        Raises:
+            ValueError: no value, a value that is not finite, or not float32.
+        """
+        if values.dtype != np.float32 or values.size == 0:
+            raise ValueError(f"not one float32 value: {values.dtype} {values.shape}")
+        minimum, maximum = float(values.min()), float(values.max())
+        if not (math.isfinite(minimum) and math.isfinite(maximum)):
+            raise ValueError("a value is not finite")
+        exponent = _exponent(minimum, maximum)
+        first, last = _span(minimum, maximum, exponent)
+        counts = _count(values.reshape(-1), exponent, first, last - first + 1)
+        return cls(values.size, minimum, maximum, exponent, first, counts)
+
+    @property
+    def width(self) -> float:
+        """Width of a bin."""
+        return math.ldexp(1.0, self.exponent)
+
+    @property
+    def edges(self) -> NDArray[np.float64]:
+        """The borders of the bins, (n + 1,), ascending."""
+        numbers = np.arange(self.first, self.first + len(self.counts) + 1, dtype=np.float64)
+        return np.ldexp(numbers, self.exponent)
+
+    @property
+    def centers(self) -> NDArray[np.float64]:
+        """The middles of the bins, (n,), ascending."""
+        return self.edges[:-1] + self.width / 2
+
+    def same_as(self, other: TensorStatistics) -> bool:
+        """Whether both say exactly the same."""
+        mine, theirs = ((s.count, s.minimum, s.maximum, s.exponent, s.first) for s in (self, other))
+        return mine == theirs and np.array_equal(self.counts, other.counts)
+
+
+def merge(*parts: TensorStatistics) -> TensorStatistics:
+    """The statistics of the values of all parts together, exact, whatever their order.
+
+    Raises:
+        ValueError: no part.
+    """
+    if not parts:
+        raise ValueError("nothing to merge")
+    return reduce(_merge, parts)
+
+
+def _merge(a: TensorStatistics, b: TensorStatistics) -> TensorStatistics:
+    minimum, maximum = min(a.minimum, b.minimum), max(a.maximum, b.maximum)
+    exponent = _exponent(minimum, maximum)
+    first, last = _span(minimum, maximum, exponent)
+    counts = np.zeros(last - first + 1, np.int64)
+    for part in (a, b):
+        # A bin's number has 14 bits: shifting by more than 62 changes nothing more.
+        bins = (part.first + np.arange(len(part.counts))) >> min(exponent - part.exponent, 62)
+        starts = np.flatnonzero(np.diff(bins, prepend=bins[0] - 1))
+        counts[bins[starts] - first] += np.add.reduceat(part.counts, starts)
+    return TensorStatistics(a.count + b.count, minimum, maximum, exponent, first, counts)
+
+
+def _exponent(minimum: float, maximum: float) -> int:
+    """The smallest one with which at most BINS bins reach over both extremes and zero."""
+    spread = max(maximum, 0.0) - min(minimum, 0.0)
+    # frexp: spread < 2**e. With 2**(e - 1) <= spread, half the width cannot be enough.
+    exponent = max(math.frexp(spread)[1] - BINS.bit_length(), _SMALLEST_EXPONENT)
+    while True:
+        first, last = _span(minimum, maximum, exponent)
+        if last - first < BINS:
+            return exponent
+        exponent += 1
+
+
+def _span(minimum: float, maximum: float, exponent: int) -> tuple[int, int]:
+    """The numbers of the first and the last bin."""
+    low, high = (math.floor(math.ldexp(v, -exponent)) for v in (minimum, maximum))
+    return min(low, 0), max(high, 0)
+
+
+def _count(values: NDArray[np.float32], exponent: int, first: int, bins: int) -> NDArray[np.int64]:
+    counts = np.zeros(bins, np.int64)
+    scale = math.ldexp(1.0, -exponent)
+    # float64: in float32 the product of a tiny negative value could underflow to zero.
+    scaled = np.empty(min(_CHUNK, values.size), np.float64)
+    numbers = np.empty(len(scaled), np.intp)
+    for start in range(0, values.size, _CHUNK):
+        chunk = values[start : start + _CHUNK]
+        place, number = scaled[: chunk.size], numbers[: chunk.size]
+        np.multiply(chunk, scale, out=place, dtype=np.float64)
+        np.floor(place, out=place)
+        np.subtract(place, first, out=place)
+        np.copyto(number, place, casting="unsafe")
+        counts += np.bincount(number, minlength=bins)
+    return counts

@@ -1,0 +1,94 @@
+"""The options of int8, which `export` and `calibrate` share."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import TYPE_CHECKING
+
+from ghost_deploy.cli.options import natural, points, positive
+
+if TYPE_CHECKING:
+    from ghost_deploy.api import Calibration
+
+__all__ = ["add_calibration_options", "calibration_of"]
+
+
+def add_calibration_options(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    """Where the pictures come from, and what may be lost.
+
+    Args:
+        required: whether `--calib` must be given.
+    """
+    group = parser.add_argument_group("int8")
+    group.add_argument(
+        "--calib",
+        metavar="PICTURES",
+        nargs="+",
+        required=required,
+        help="pictures like those the camera will see, no labels needed: folder, glob, text list, "
+        "video or data.yaml",
+    )
+    group.add_argument(
+        "--calib-count",
+        type=positive,
+        default=300,
+        metavar="N",
+        help="pictures to use at most (default: 300)",
+    )
+    group.add_argument(
+        "--calib-seed", type=natural, default=0, metavar="N", help="of the choice (default: 0)"
+    )
+    group.add_argument(
+        "--calib-diverse",
+        action="store_true",
+        help="choose pictures that differ from each other, instead of at random",
+    )
+    group.add_argument(
+        "--allow-small-calibration", action="store_true", help="accept fewer than 64 pictures"
+    )
+    group.add_argument(
+        "--data",
+        metavar="D",
+        help="labelled images to judge on: data.yaml or COCO JSON (default: agreement with the "
+        "float model on the calibration pictures)",
+    )
+    group.add_argument(
+        "--split", metavar="NAME", default="val", help="part of a data.yaml (default: val)"
+    )
+    group.add_argument(
+        "--max-drop",
+        type=points,
+        metavar="POINTS",
+        help="mAP50-95 that int8 may lose; layers are returned to float until that holds "
+        "(default: judged by 0.5, none is returned)",
+    )
+    group.add_argument(
+        "--no-repair",
+        action="store_true",
+        help="do not correct biases, even where int8 loses much without",
+    )
+    group.add_argument(
+        "--no-speed", action="store_true", help="do not time int8 beside float on this machine"
+    )
+
+
+def calibration_of(args: argparse.Namespace) -> Calibration | None:
+    """What the options say; None without `--calib`."""
+    if args.calib is None:
+        return None
+    from ghost_deploy.api import Calibration
+
+    return Calibration(
+        source=tuple(args.calib),
+        count=args.calib_count,
+        seed=args.calib_seed,
+        diverse=args.calib_diverse,
+        allow_small=args.allow_small_calibration,
+        data=args.data,
+        split=args.split,
+        max_drop=args.max_drop,
+        repair=not args.no_repair,
+        workers=getattr(args, "threads", 0) or os.cpu_count() or 1,
+        speed=not args.no_speed,
+    )

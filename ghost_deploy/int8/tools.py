@@ -1,0 +1,20 @@
+"""Versions of what makes int8 files."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from importlib.util import find_spec
+
+from ghost_deploy._version import __version__
+
+__all__ = ["versions"]
+
+_PACKAGES = ("onnx", "onnxruntime", "openvino", "nncf")
+
+
+def versions() -> dict[str, str]:
+    """Of this package and of those that made the files; what is not installed is left out."""
+    found = {
+        name: importlib.metadata.version(name) for name in _PACKAGES if find_spec(name) is not None
+    }
+    return {"ghost-deploy": __version__, **found}

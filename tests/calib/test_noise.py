@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from ghost_deploy.calib.graph import Graph
+from ghost_deploy.calib.noise import OutputNoise, head_tensors
+from ghost_deploy.calib.parameters import bias_of, set_parameters
+from ghost_deploy.calib.structure import find_structure
+from ghost_deploy.errors import InputError
+from tests.calib.exported import exported
+from tests.calib.small import ghost_net, images, run
+
+
+@pytest.mark.parametrize(("tensors", "count"), [((), 1), (("last:out",), 0)])
+def test_nothing_to_compare(tensors: tuple[str, ...], count: int) -> None:
+    with pytest.raises(InputError, match="nothing to compare"):
+        OutputNoise(ghost_net(), tensors, images(count))
+
+
+def test_the_float_model_has_no_noise(tmp_path: Path) -> None:
+    onnx.save(ghost_net(), tmp_path / "float.onnx")
+    assert OutputNoise(ghost_net(), ("last:out",), images(2))(tmp_path / "float.onnx") == 0
+
+
+def test_the_largest_ratio_counts_in_per_cent(tmp_path: Path) -> None:
+    model, feeds = ghost_net(), images(2)
+    moved = set_parameters(model, {}, {"last": bias_of(model, "last") + np.float32(0.5)})
+    onnx.save(moved, tmp_path / "moved.onnx")
+    judge = OutputNoise(model, ("dense:out", "last:out"), feeds)
+    power = np.mean([np.square(run(model, x, ["last:out"])[0]).mean() for x in feeds])
+    expected = 100 * 0.25 / float(power)
+    assert judge(tmp_path / "moved.onnx") == pytest.approx(expected, rel=1e-3)
+    assert judge.ratios(moved)["dense:out"] == 0
+    assert pickle.loads(pickle.dumps(judge))(tmp_path / "moved.onnx") == pytest.approx(expected)
+
+
+def test_the_tensors_of_a_head_are_its_logits() -> None:
+    structure = find_structure(Graph(exported("yolov8n-ghost")))
+    assert len(head_tensors(structure)) == 6

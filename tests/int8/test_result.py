@@ -1,0 +1,27 @@
+"""The calibration document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ghost_deploy.errors import SpecError
+from ghost_deploy.int8.result import Int8Report
+from tests.int8.reports import report, row, speed
+
+
+def test_a_report_survives_its_document() -> None:
+    found = report(row("a", 0.1), times=(speed("onnx-fp32", "ort", 1.0),))
+    assert Int8Report.from_document(found.document(), where="test") == found
+
+
+@pytest.mark.parametrize("change", [{"schema": 2}, {"surprise": 1}, {"rows": "none"}])
+def test_a_foreign_document_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(SpecError):
+        Int8Report.from_document(report().document() | change, where="test")
+
+
+@pytest.mark.parametrize(("drops", "passed"), [((), False), ((0.5,), True), ((0.1, 0.6), False)])
+def test_it_passes_only_with_rows_that_all_do(drops: tuple[float, ...], passed: bool) -> None:
+    assert report(*(row(str(index), drop) for index, drop in enumerate(drops))).passed is passed

@@ -1,0 +1,66 @@
+"""Files of one float model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from ghost_deploy.calib.forms import FORM_KEY
+from ghost_deploy.errors import ExportError, MissingExtraError
+from ghost_deploy.int8 import workshop
+from ghost_deploy.int8.recipes import Recipe
+from tests.calib.small import ghost_net, images, run
+from tests.int8.fakes import small_shop
+
+
+def test_without_nncf_its_recipe_says_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ghost_deploy.calib.openvino.find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match="nncf"):
+        small_shop(tmp_path).make(Recipe("nncf", "openvino", via="nncf"))
+
+
+def test_a_file_that_tensorrt_would_refuse_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(model: object) -> None:
+        raise ExportError("TensorRT would refuse the int8 graph", fix="Report this")
+
+    shop = small_shop(tmp_path)
+    monkeypatch.setattr(workshop, "require_clean", refuse)
+    with pytest.raises(ExportError):
+        shop.make(Recipe("minmax", "tensorrt"))
+    assert [path.name for path in tmp_path.iterdir()] == ["float.onnx"]
+
+
+@pytest.mark.parametrize("form", ["tensorrt", "ort-x86", "ort-arm"])
+def test_a_file_names_its_form_and_lies_in_a_folder_of_its_own(tmp_path: Path, form: str) -> None:
+    shop = small_shop(tmp_path)
+    recipe = Recipe("minmax", form)  # type: ignore[arg-type]
+    first, second = shop.make(recipe), shop.make(recipe)
+    assert first.path != second.path
+    assert first.path.read_bytes() == second.path.read_bytes()
+    described = {each.key: each.value for each in onnx.load(first.path).metadata_props}
+    assert described[FORM_KEY] == form
+    assert first.planned_share is not None
+    assert 0 < first.planned_share < 1
+
+
+@pytest.mark.parametrize("form", ["tensorrt", "ort-x86"])
+def test_corrected_biases_bring_the_means_back(tmp_path: Path, form: str) -> None:
+    shop = small_shop(tmp_path)
+    plain = Recipe("minmax", form, correct_bias=False)  # type: ignore[arg-type]
+    errors = []
+    for recipe in (plain, replace(plain, correct_bias=True)):
+        model = shop.quantized(recipe).model
+        differences = [
+            run(model, image, ["last:out"])[0] - run(ghost_net(), image, ["last:out"])[0]
+            for image in images()
+        ]
+        errors.append(np.abs(np.mean(differences, axis=(0, 1, 3, 4))).max())
+    assert errors[1] < errors[0] / 2
