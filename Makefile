@@ -11,6 +11,8 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadsco
 .PHONY: help demo test test-full check format bench clean
 
 help:
+	@echo 'make demo [OUT=out/demo]'
+	@echo '                  install, then the whole road on the built-in detector, with a report'
 	@echo 'make demo MODEL=best.pt IMAGES=folder [OUT=out/demo]'
 	@echo '                  install, then inspect, export, prove and run that checkpoint'
 	@echo 'make test         install, then the test suite (under 12 minutes on two cores)'
@@ -20,7 +22,7 @@ help:
 
 $(VENV)/.user: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install -q -c constraints.txt -e '.[export,onnxruntime,openvino,stream]'
+	$(PIP) install -q -c constraints.txt -e '.[demo,stream]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt
@@ -30,11 +32,15 @@ $(VENV)/.dev: pyproject.toml constraints.txt
 
 OUT ?= out/demo
 demo: $(VENV)/.user
+ifeq ($(MODEL)$(IMAGES),)
+	$(BIN)/ghost-deploy demo -o '$(OUT)'
+else
 	@test -n '$(MODEL)' -a -n '$(IMAGES)' || { \
-	  echo 'usage: make demo MODEL=best.pt IMAGES=folder-of-pictures [OUT=out/demo]'; exit 2; }
+	  echo 'usage: make demo [MODEL=best.pt IMAGES=folder-of-pictures] [OUT=out/demo]'; exit 2; }
 	$(BIN)/ghost-deploy inspect '$(MODEL)'
 	$(BIN)/ghost-deploy export '$(MODEL)' -o '$(OUT)/bundle' --images '$(IMAGES)' --overwrite
 	$(BIN)/ghost-deploy infer '$(OUT)/bundle' '$(IMAGES)' -o '$(OUT)/pictures' --jsonl '$(OUT)/detections.jsonl'
+endif
 
 test: $(VENV)/.dev
 	$(PYTEST) -m 'not slow'

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from ghost_deploy._version import __version__
 
 if TYPE_CHECKING:
-    from ghost_deploy.api import export, inspect, load, parity
+    from ghost_deploy.api import Calibration, build, calibrate, export, inspect, load, parity
     from ghost_deploy.bundle import Bundle
     from ghost_deploy.detections import Detections
     from ghost_deploy.detector import Detector
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 _HOME = {
+    "Calibration": "api",
     "Bundle": "bundle",
     "Detections": "detections",
     "Detector": "detector",
@@ -45,6 +46,8 @@ _HOME = {
     "ModelSpec": "spec",
     "Runtime": "runtimes",
     "Thresholds": "spec",
+    "build": "api",
+    "calibrate": "api",
     "export": "api",
     "inspect": "api",
     "load": "api",
@@ -53,6 +56,7 @@ _HOME = {
 
 __all__ = [
     "Bundle",
+    "Calibration",
     "Detections",
     "Detector",
     "Frame",
@@ -63,6 +67,8 @@ __all__ = [
     "Runtime",
     "Thresholds",
     "__version__",
+    "build",
+    "calibrate",
     "export",
     "inspect",
     "load",

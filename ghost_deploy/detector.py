@@ -119,9 +119,7 @@ class Detector:
 
 def _check_input(inputs: Sequence[TensorSpec], spec: ModelSpec) -> None:
     """A fixed side of the graph must be the only one that the spec allows."""
-    lows = (spec.input.batch[0], 3, *spec.input.min_hw)
-    highs = (spec.input.batch[1], 3, *spec.input.max_hw)
-    want = tuple(low if low == high else -1 for low, high in zip(lows, highs, strict=True))
+    want = spec.input.graph_shape()
     tensor = inputs[0] if len(inputs) == 1 else None
     fits = (
         tensor is not None

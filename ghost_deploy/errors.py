@@ -15,10 +15,9 @@
     ├── ExportError                  an export step failed; nothing was written
     ├── BackendError                 a backend failed while it loaded or ran a model
     ├── GateError                    a measured figure is outside its gate; exit code 1
-    └── UnavailableError             not on this machine or not in this version; exit code 3
+    └── UnavailableError             not on this machine; exit code 3
         ├── MissingExtraError        a Python package is not installed
-        ├── DeviceError              the device or precision obtained is not the one asked for
-        └── NotYetError              announced in the command surface, not built yet
+        └── DeviceError              the device or precision obtained is not the one asked for
 
 An error says what happened, what it got, what it expected and what to do next. The next step
 is a required argument, so that no error can be written without one.
@@ -40,7 +39,6 @@ __all__ = [
     "ImageError",
     "InputError",
     "MissingExtraError",
-    "NotYetError",
     "ShapeError",
     "SpecError",
     "StructureError",
@@ -154,7 +152,7 @@ class GateError(GhostDeployError):
 
 
 class UnavailableError(GhostDeployError):
-    """Something asked for is not on this machine or not in this version."""
+    """Something asked for is not on this machine."""
 
     exit_code = 3
 
@@ -173,7 +171,3 @@ class MissingExtraError(UnavailableError):
 
 class DeviceError(UnavailableError):
     """The device, provider or precision obtained is not the one asked for."""
-
-
-class NotYetError(UnavailableError):
-    """A command or option that is announced but not built yet."""

@@ -14,6 +14,7 @@ import msgspec
 from ghost_deploy.errors import SpecError
 
 __all__ = [
+    "EFFICIENT_NMS_SCORE",
     "MAX_SIDE",
     "SCHEMA",
     "HeadSpec",
@@ -29,6 +30,9 @@ SCHEMA = 1
 
 MAX_SIDE = 8192
 """Largest side of an input, pixels."""
+
+EFFICIENT_NMS_SCORE = 0.01
+"""Lowest score that an embedded EfficientNMS lets through; the plugin is slow below 0.007."""
 
 _MAX_CLASSES = 100_000
 
@@ -73,7 +77,8 @@ class _Frozen(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class InputSpec(_Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How an image becomes the model's input tensor.
 
-    tensor = (pixel / divisor - mean) / std, after `resize` to `size_hw`, in `color` order.
+    tensor = (pixel / divisor - mean) / std, after `resize` to `size_hw`, in `color` order. With
+    the dtype `uint8` the graph itself computes this: its input is the letterboxed image, BGR.
 
     Attributes:
         name: tensor name in the graph.
@@ -84,8 +89,8 @@ class InputSpec(_Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True):
         mean, std: per channel in `color` order, in units of the divided pixel.
         pad_value: uint8 grey level of the letterbox border.
         resize: how the aspect ratio is kept; only the letterbox is known.
-        layout: axis order of the tensor.
-        dtype: element type of the tensor.
+        layout: axis order of the tensor: `nhwc` for uint8 and `nchw` for float32.
+        dtype: element type of the tensor; `uint8` where the graph contains the preprocessing.
         batch: (smallest, largest) batch that the graph accepts.
         min_hw, max_hw: the range of sizes that the graph accepts; equal to `size_hw` when static.
     """
@@ -99,8 +104,8 @@ class InputSpec(_Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True):
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     pad_value: int = 114
     resize: Literal["letterbox"] = "letterbox"
-    layout: Literal["nchw"] = "nchw"
-    dtype: Literal["float32"] = "float32"
+    layout: Literal["nchw", "nhwc"] = "nchw"
+    dtype: Literal["float32", "uint8"] = "float32"
     batch: tuple[int, int] = (1, 1)
     min_hw: tuple[int, int] = (0, 0)
     max_hw: tuple[int, int] = (0, 0)
@@ -128,11 +133,35 @@ class InputSpec(_Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True):
             all(math.isfinite(v) and v > 0 for v in scales), "divisor and std must be > 0", scales
         )
         self._require(all(map(math.isfinite, self.mean)), "mean must be finite", self.mean)
+        pair = (self.layout, self.dtype)
+        known = (("nchw", "float32"), ("nhwc", "uint8"))
+        self._require(pair in known, "layout and dtype are nchw float32 or nhwc uint8", pair)
 
     @property
     def dynamic(self) -> bool:
         """Whether the graph accepts more than one batch or size."""
         return self.batch[0] != self.batch[1] or self.min_hw != self.max_hw
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the graph contains the preprocessing after the letterbox."""
+        return self.dtype == "uint8"
+
+    def shape(self, batch: int, size_hw: tuple[int, int]) -> tuple[int, int, int, int]:
+        """Shape of a tensor of `batch` images of (height, width) pixels, in `layout` order."""
+        height, width = size_hw
+        return (batch, height, width, 3) if self.embedded else (batch, 3, height, width)
+
+    def image_size(self, shape: tuple[int, ...]) -> tuple[int, int]:
+        """(height, width) in pixels of a tensor of that shape."""
+        return (shape[1], shape[2]) if self.embedded else (shape[2], shape[3])
+
+    def graph_shape(self) -> tuple[int, int, int, int]:
+        """Shape of the graph's input; -1 where it accepts a range."""
+        lows = self.shape(self.batch[0], self.min_hw)
+        highs = self.shape(self.batch[1], self.max_hw)
+        batch, *sides = (a if a == b else -1 for a, b in zip(lows, highs, strict=True))
+        return batch, sides[0], sides[1], sides[2]
 
 
 class HeadSpec(_Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -146,6 +175,9 @@ class HeadSpec(_Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True):
             candidates. Needs NMS.
         one2one: `output` is (B, K, 6): x1, y1, x2, y2 in letterboxed pixels, score, class.
             Sorted by score, no NMS.
+        efficient-nms: `output` is (B, `max_det`, 6), as of one2one: TensorRT's EfficientNMS plugin
+            has done the NMS, with `EFFICIENT_NMS_SCORE` and the IoU of `ModelSpec.thresholds`.
+            Rows beyond what was found are zero.
 
     Attributes:
         strides: pixels a cell, one for each level, in output order.
@@ -154,7 +186,7 @@ class HeadSpec(_Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True):
         branch: which head of the checkpoint was exported, where it has two.
     """
 
-    decoder: Literal["dfl", "dfl-raw", "one2one"]
+    decoder: Literal["dfl", "dfl-raw", "one2one", "efficient-nms"]
     strides: tuple[int, ...]
     reg_max: int = 16
     output: str = "output0"
@@ -170,7 +202,7 @@ class HeadSpec(_Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True):
     @property
     def end_to_end(self) -> bool:
         """Whether the graph's output is final, without NMS."""
-        return self.decoder == "one2one"
+        return self.decoder in ("one2one", "efficient-nms")
 
     def anchors(self, size_hw: tuple[int, int]) -> int:
         """Number of anchor points for an input of `size_hw` pixels."""

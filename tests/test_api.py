@@ -21,7 +21,6 @@ from ghost_deploy.errors import (
     GateError,
     ImageError,
     MissingExtraError,
-    NotYetError,
     SpecError,
     UsageError,
 )
@@ -187,9 +186,10 @@ def test_torch_is_asked_for_where_it_is_needed(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_export_cannot_do_yet(tmp_path: Path) -> None:
-    with pytest.raises(NotYetError):
-        gd.export("best.pt", tmp_path / "out", calib=tmp_path)
+@pytest.mark.parametrize("options", [{"calib": "pictures"}, {"precisions": ("int8",)}], ids=str)
+def test_int8_and_its_pictures_belong_together(options: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="belong together"):
+        gd.export("best.pt", tmp_path / "out", **options)
 
 
 @needs_assets
@@ -198,8 +198,9 @@ def test_what_export_cannot_do_yet(tmp_path: Path) -> None:
     [
         ({"formats": ("onyx",)}, UsageError),
         ({"precisions": ("fp8",)}, UsageError),
-        ({"formats": ("tensorrt",)}, NotYetError),
-        ({"precisions": ("int8",)}, NotYetError),
+        ({"formats": ("tensorrt",)}, MissingExtraError),
+        ({"precisions": ("int8",)}, UsageError),
+        ({"precisions": ("int8",), "calib": "absent-folder"}, ImageError),
         ({"imgsz": 100}, UsageError),
         ({"imgsz": (64, 64, 64)}, UsageError),
         ({"imgsz": 64.0}, UsageError),

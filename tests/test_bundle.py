@@ -285,3 +285,26 @@ def test_a_changed_file_is_not_adopted(tmp_path: Path) -> None:
         pytest.raises(BundleError, match="changed"),
     ):
         writer.adopt(old)
+
+
+def test_a_file_of_the_evidence_comes_along(tmp_path: Path) -> None:
+    bundle = write(tmp_path / "out")
+    (bundle.path / "reference.npz").write_bytes(b"pictures")
+    note = {"file": "reference.npz", "sha256": sha256_of(bundle.path / "reference.npz")}
+    bundle.with_evidence("reference", note).save()
+    bundle = Bundle.read(bundle.path)
+    assert bundle.evidence_files() == ("reference.npz",)
+    with BundleWriter(bundle.path, overwrite=True) as writer:
+        writer.adopt(bundle)
+        writer.draft(bundle.spec, bundle.document.source, "t", bundle.document.evidence)
+        after = writer.finish()
+    assert (after.path / "reference.npz").read_bytes() == b"pictures"
+
+
+@pytest.mark.parametrize("name", ["absent.npz", "../secret", "model.fp32.onnx"])
+def test_a_file_that_the_evidence_names_wrongly(name: str, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"x")
+    note = {"file": name, "sha256": "0" * 64}
+    bundle = write(tmp_path / "out").with_evidence("reference", note)
+    with pytest.raises(BundleError, match="not the file"):
+        bundle.evidence_files()

@@ -23,15 +23,19 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "detections": ({"errors"}, BASE | {"supervision"}),
     "bundle": ({"errors", "spec"}, BASE),
     "processing": (LAYER_0, BASE | {"cv2"}),
+    "processing.data_yaml": (LAYER_0, BASE | {"yaml"}),
     "runtimes": (LAYER_0, BASE),
     "runtimes.ort": (LAYER_0 | {"runtimes"}, BASE | {"onnxruntime"}),
     "runtimes.ov": (LAYER_0 | {"runtimes"}, BASE | {"openvino"}),
     "runtimes.eager": (LAYER_0 | {"runtimes", "models", "checkpoints"}, BASE | {"torch"}),
-    "runtimes.trt": (LAYER_0 | {"runtimes"}, BASE | {"tensorrt"}),
+    "runtimes.trt": (LAYER_0 | {"runtimes", "trt"}, BASE | {"tensorrt"}),
+    "runtimes._cudart": (LAYER_0 | {"runtimes", "trt"}, BASE),
+    "trt": (LAYER_0, BASE | {"tensorrt"}),
     "models": (LAYER_0, BASE | {"torch", "yaml"}),
     "checkpoints": (LAYER_0 | {"models"}, BASE | {"torch", "safetensors"}),
     "detector": (LAYER_0 | {"processing", "runtimes"}, BASE),
-    "calib": (LAYER_0 | {"processing"}, BASE | {"onnxruntime", "nncf", "openvino", "onnx"}),
+    "calib": (LAYER_0 | {"processing"}, BASE | {"cv2", "onnxruntime", "nncf", "openvino", "onnx"}),
+    "calib.openvino": (LAYER_0 | {"processing"}, BASE | {"nncf", "openvino", "rich"}),
     "export": (
         LAYER_0 | {"models", "checkpoints"},
         BASE | {"torch", "onnx", "onnxsim", "openvino", "tensorrt", "onnxruntime"},
@@ -46,6 +50,11 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
         LAYER_0 | {"processing", "runtimes", "detector"},
         BASE | {"cv2", "rich", "av", "paho", "starlette", "uvicorn"},
     ),
+    "int8": (
+        LAYER_0 | {"processing", "runtimes", "detector", "calib", "export", "validate", "bench"},
+        BASE | {"cv2", "onnx"},
+    ),
+    "handover": (LAYER_0, BASE),
     "report": (LAYER_0 | {"validate", "bench"}, BASE | {"jinja2"}),
 }
 ABOVE = {"api", "cli", "__init__"}  # may import every room

@@ -152,3 +152,30 @@ def test_num_classes_and_end_to_end():
     assert SPEC.num_classes == 3
     assert not HEAD.end_to_end
     assert HeadSpec(decoder="one2one", branch="one2one", strides=(8,)).end_to_end
+    nms = HeadSpec(decoder="efficient-nms", strides=(8,))
+    assert nms.end_to_end
+    assert nms.branch == "one2many"
+
+
+def test_an_input_of_pixels():
+    pixels = InputSpec(size_hw=(64, 96), batch=(1, 4), layout="nhwc", dtype="uint8")
+    assert pixels.embedded
+    assert pixels.shape(2, (32, 64)) == (2, 32, 64, 3)
+    assert pixels.image_size((2, 32, 64, 3)) == (32, 64)
+    assert pixels.graph_shape() == (-1, 64, 96, 3)
+    numbers = InputSpec(size_hw=(64, 96), max_hw=(64, 128))
+    assert not numbers.embedded
+    assert numbers.graph_shape() == (1, 3, 64, -1)
+    assert numbers.image_size((1, 3, 64, 96)) == (64, 96)
+
+
+@pytest.mark.parametrize("changes", [{"layout": "nhwc"}, {"dtype": "uint8"}])
+def test_layout_and_type_belong_together(changes):
+    with pytest.raises(SpecError, match="nchw float32 or nhwc uint8"):
+        InputSpec(size_hw=(64, 64), **changes)
+
+
+def test_a_description_from_before_pixels_is_read():
+    old = json.loads(SPEC.to_json())
+    del old["input"]["layout"], old["input"]["dtype"]
+    assert ModelSpec.from_json(json.dumps(old)) == SPEC

@@ -1,12 +1,14 @@
-"""The Python interface: `inspect`, `export`, `parity`, `load`.
+"""The Python interface: `inspect`, `export`, `calibrate`, `build`, `parity`, `load`.
 
 Each imports what it needs when it is called, so that a device with one runtime needs no torch.
 """
 
 from __future__ import annotations
 
+from ghost_deploy.api.building import build
+from ghost_deploy.api.calibrating import Calibration, calibrate
 from ghost_deploy.api.exporting import export, parity
 from ghost_deploy.api.inspecting import inspect
 from ghost_deploy.api.loading import load
 
-__all__ = ["export", "inspect", "load", "parity"]
+__all__ = ["Calibration", "build", "calibrate", "export", "inspect", "load", "parity"]

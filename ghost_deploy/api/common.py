@@ -18,6 +18,7 @@ __all__ = [
     "AnyPath",
     "Images",
     "Progress",
+    "cache_dir",
     "find_images",
     "is_bundle",
     "load_checkpoint",
@@ -69,3 +70,17 @@ def require(package: str, extra: str) -> None:
     """Raise MissingExtraError unless `package` is installed; it is not imported to know."""
     if importlib.util.find_spec(package) is None:
         raise MissingExtraError.for_extra(package, extra)
+
+
+def cache_dir() -> Path | None:
+    """Where compiled models are kept: `$XDG_CACHE_HOME/ghost-deploy`, else `~/.cache/ghost-deploy`.
+
+    Not in the bundle: compiled code is covered by none of its hashes and must not travel with it.
+    Below it a folder for each kind of processor, because home folders are shared by machines.
+    """
+    from ghost_deploy.bench.machine import read_machine
+
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    if not os.path.isabs(home):  # the account has no home folder, as in some containers
+        return None
+    return Path(home) / "ghost-deploy" / read_machine().cpu_key

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ghost_deploy._version import __version__
+from ghost_deploy.api.calibrating import Calibration
 from ghost_deploy.api.common import AnyPath, Images, Progress, find_images, load_checkpoint
+from ghost_deploy.api.embedded_nms import needs_plugin, put_nms
+from ghost_deploy.api.engines import add_engines, engine_precisions, without_engines
+from ghost_deploy.api.quantised import Quantised
 from ghost_deploy.bundle import Bundle, BundleWriter
-from ghost_deploy.errors import GateError, NotYetError, UsageError
+from ghost_deploy.errors import GateError, UsageError
 from ghost_deploy.runtimes import RuntimeOptions
 
 if TYPE_CHECKING:
@@ -24,10 +29,12 @@ def export(
     precisions: Sequence[str] = ("fp32",),
     imgsz: int | tuple[int, int] | None = None,
     images: Images = None,
-    calib: AnyPath | None = None,
+    calib: AnyPath | Calibration | None = None,
     *,
     dynamic: bool = False,
     one2one: bool = False,
+    nms: bool = False,
+    embed_preprocess: bool = False,
     modules: Sequence[AnyPath] = (),
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -37,16 +44,22 @@ def export(
     Args:
         checkpoint: an Ultralytics `.pt`, or our `.safetensors`; none of its code is run.
         out: folder of the bundle.
-        formats: `onnx`, `openvino`.
-        precisions: `fp32`, `fp16`.
+        formats: `onnx`, `openvino`, `tensorrt`. TensorRT engines are built on this machine's GPU
+            from the ONNX graphs, which are then part of the bundle too.
+        precisions: `fp32`, `fp16`, `int8`. With `int8` there are fp32 artefacts too: it is made
+            from them, and judged beside them.
         imgsz: input side, or (height, width), in pixels, multiples of the model's stride; by
             default what the checkpoint was trained at, 640 if it does not say.
         images: what to compare on: a folder, file or glob, or several; without any, demo scenes
             are used, which is weak evidence and recorded as such.
-        calib: images for INT8; not built yet.
+        calib: images for int8, no labels needed; a `Calibration` says more.
         dynamic: accept batches of 1 to 16, and half to twice the size.
         one2one: of a head with two branches, as YOLOv10's, export the one that needs no NMS; by
             default the other, which is more accurate and what Ultralytics uses since 8.4.142.
+        nms: final detections out of the graph: by a one2one branch where the head has one, else
+            by TensorRT's plugin, for `tensorrt` alone.
+        embed_preprocess: the graph takes the letterboxed image as uint8 pixels, (B, H, W, 3)
+            BGR, and turns it into numbers itself: a quarter of the bytes to move.
         modules: Python files with classes that the checkpoint names. They are run.
         overwrite: replace a bundle that is there.
         progress: told what is being done.
@@ -60,33 +73,47 @@ def export(
         CheckpointError, ImageError: an input cannot be used. Nothing is written.
         UsageError: an option does not fit the checkpoint. Nothing is written.
         ExportError: a step failed. Nothing is written.
-        UnavailableError: a package is missing, or a combination is not built yet.
+        UnavailableError: a package is missing; for an engine also a GPU.
     """
-    if calib is not None:
-        raise NotYetError("calib is not in this version yet", fix='Use precisions=("fp16",)')
+    quantised = Quantised.planned(formats, precisions, calib, progress)
     pictures = find_images(images)
     tell = progress or _silent
+    engines = engine_precisions(formats, precisions)
     with BundleWriter(out, overwrite=overwrite) as writer:
         tell("loading", 0, 0)
         loaded = load_checkpoint(checkpoint, modules, one2one=one2one)
+        if nms and loaded.net.head.has_one2one:
+            loaded = load_checkpoint(checkpoint, modules, one2one=True)
+        plugin = nms and needs_plugin(loaded, formats)
+        quantised.check_model(loaded.spec, plugin=plugin)
         from ghost_deploy.export.plan import Dynamic
         from ghost_deploy.export.run import export_artifacts
         from ghost_deploy.validate.parity import prove
+        from ghost_deploy.validate.store import store_reference
 
         spec, _ = export_artifacts(
             loaded,
             writer,
-            formats=formats,
-            precisions=precisions,
+            formats=quantised.float_formats(without_engines(formats)),
+            precisions=quantised.float_precisions(precisions),
             size_hw=_size_hw(imgsz),
             dynamic=Dynamic() if dynamic else None,
+            embed_preprocess=embed_preprocess,
             progress=lambda line: tell(line, 0, 0),
         )
         draft = writer.draft(spec, loaded.source, f"ghost-deploy {__version__}")
         proved, report = prove(loaded, draft, pictures, progress=progress)
+        coarse = any(row.coarse for row in report.rows)
+        proved = store_reference(loaded, proved, pictures, exact=coarse)
+        proved = quantised.add_to(writer, proved, progress)
+        if plugin:
+            proved = put_nms(writer, proved)
+        if engines:
+            proved, report = add_engines(writer, proved, engines, beside=Path(out), tell=tell)
         proved.save()
         bundle = writer.finish()
     _check_gate(report, bundle)
+    quantised.check(bundle)
     return bundle
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from ghost_deploy.api.common import AnyPath, is_bundle
+from ghost_deploy.api.common import AnyPath, cache_dir, is_bundle
 from ghost_deploy.bundle import Bundle
 from ghost_deploy.errors import GateError, UsageError
 from ghost_deploy.runtimes import RuntimeOptions
@@ -67,7 +66,7 @@ def load(
         threads=threads,
         hint=hint,
         allow_fallback=allow_fallback,
-        cache_dir=_cache_dir(),
+        cache_dir=cache_dir(),
     )
     if isinstance(model, Bundle) or is_bundle(Path(model)):
         bundle = model if isinstance(model, Bundle) else Bundle.read(model)
@@ -93,6 +92,7 @@ def load(
 
 def _refuse_failed(bundle: Bundle, choice: Choice) -> None:
     """Raise if the bundle's own evidence says that this artefact is not the trained model."""
+    _refuse_lossy(bundle, choice)
     document = bundle.document.evidence.get("parity")
     if document is None:
         return
@@ -113,15 +113,21 @@ def _refuse_failed(bundle: Bundle, choice: Choice) -> None:
             )
 
 
-def _cache_dir() -> Path | None:
-    """Where compiled models are kept: `$XDG_CACHE_HOME/ghost-deploy`, else `~/.cache/ghost-deploy`.
+def _refuse_lossy(bundle: Bundle, choice: Choice) -> None:
+    """Raise if calibration found that this int8 artefact loses too much."""
+    document = bundle.document.evidence.get("int8")
+    if document is None or choice.artifact.precision != "int8":
+        return
+    from ghost_deploy.int8.result import Int8Report
 
-    Not in the bundle: compiled code is covered by none of its hashes and must not travel with it.
-    Below it a folder for each kind of processor, because home folders are shared by machines.
-    """
-    from ghost_deploy.bench.machine import read_machine
-
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    if not os.path.isabs(home):  # the account has no home folder, as in some containers
-        return None
-    return Path(home) / "ghost-deploy" / read_machine().cpu_key
+    report = Int8Report.from_document(document, where=f"the int8 evidence of {bundle.path}")
+    artifact = choice.artifact
+    for row in report.rows:
+        same = (row.artifact, row.sha256) == (artifact.id, artifact.files[artifact.path])
+        if same and row.status == "failed":
+            raise GateError(
+                f"{artifact.id} loses too much",
+                got=f"{row.drop:.2f} points, at most {row.max_drop:g} allowed",
+                fix="Use another precision, calibrate again with --max-drop, or pass "
+                "--allow-failed-parity (allow_failed_parity=True in Python)",
+            )

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from ghost_deploy.bundle.document import (
     DOCUMENT,
+    NMS_FORM,
     Artifact,
     BundleDocument,
     Source,
@@ -23,6 +24,7 @@ from ghost_deploy.bundle.writer import BundleWriter
 
 __all__ = [
     "DOCUMENT",
+    "NMS_FORM",
     "Artifact",
     "Bundle",
     "BundleDocument",

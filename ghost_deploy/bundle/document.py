@@ -13,6 +13,7 @@ from ghost_deploy.spec import ModelSpec
 
 __all__ = [
     "DOCUMENT",
+    "NMS_FORM",
     "SCHEMA",
     "Artifact",
     "BundleDocument",
@@ -26,6 +27,10 @@ DOCUMENT = "bundle.json"
 
 SCHEMA = 1
 """Version of the document's form; a reader refuses any other."""
+
+NMS_FORM = "efficient-nms"
+"""The form of an ONNX graph with TensorRT's plugin inside: no runtime opens it, engines are built
+from it."""
 
 _CHUNK = 1 << 20
 
@@ -68,8 +73,9 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         parent: sha256 of what it was made from.
         tools: versions of what made it.
         options: what the export was asked for, as far as it changed the graph.
-        form: of an int8 graph, which runtime its Q/DQ placement was made for, e.g. `ort-x86`;
-            empty in every other precision. No single int8 file serves all runtimes.
+        form: of an int8 graph, which runtime its Q/DQ placement was made for, e.g. `ort-x86`: no
+            single int8 file serves all runtimes. `NMS_FORM` of a graph with TensorRT's plugin.
+            Else empty.
     """
 
     format: str

@@ -80,14 +80,14 @@ class Bundle:
                 bundle.verified_path(artifact)
         return bundle
 
-    def artifact(self, format: str, precision: str) -> Artifact:
-        """The artefact of that format and precision.
+    def artifact(self, format: str, precision: str, form: str = "") -> Artifact:
+        """The artefact of that format, precision and form, see `Artifact`.
 
         Raises:
             BundleError: the bundle has none; the message lists those that it has.
         """
         for artifact in self.artifacts:
-            if (artifact.format, artifact.precision) == (format, precision):
+            if (artifact.format, artifact.precision, artifact.form) == (format, precision, form):
                 return artifact
         raise BundleError(
             f"{self.path} has no {format} artefact in {precision}",
@@ -113,17 +113,37 @@ class Bundle:
                 )
         return (self.path / artifact.path).resolve()
 
+    def evidence_files(self) -> tuple[str, ...]:
+        """Names of the files that the evidence rests on, after their hashes were checked.
+
+        A piece of evidence names one by `file`, a plain name, and `sha256`.
+
+        Raises:
+            BundleError: one is missing or is not the one that was written.
+        """
+        found = []
+        for document in self.document.evidence.values():
+            name, wanted = document.get("file"), document.get("sha256")
+            if not isinstance(name, str) or not isinstance(wanted, str):
+                continue
+            plain = Path(name).name == name
+            if (
+                not plain
+                or not (self.path / name).is_file()
+                or sha256_of(self.path / name) != wanted
+            ):
+                raise BundleError(
+                    f"{self.path / name} is not the file that was written",
+                    expected=f"sha256 {wanted[:12]}",
+                    fix="Copy the bundle again, or export the model again",
+                )
+            found.append(name)
+        return tuple(found)
+
     def with_evidence(self, kind: str, document: Any) -> Bundle:
         """The same bundle with `document` as its evidence of that kind, not yet saved."""
         evidence = {**self.document.evidence, kind: document}
         return Bundle(self.path, msgspec.structs.replace(self.document, evidence=evidence))
-
-    def with_artifact(self, artifact: Artifact) -> Bundle:
-        """The same bundle with `artifact` added, or in the place of the one with its id; not yet
-        saved. Its files must lie in the folder."""
-        others = [known for known in self.artifacts if known.id != artifact.id]
-        document = msgspec.structs.replace(self.document, artifacts=(*others, artifact))
-        return Bundle(self.path, document)
 
     def save(self) -> None:
         """Write `bundle.json` atomically.

@@ -79,8 +79,14 @@ class BundleWriter:
         self._artifacts.append(artifact)
         return artifact
 
+    def forget(self) -> None:
+        """Record no artefact any more, to record their successors; files stay."""
+        self._artifacts.clear()
+
     def adopt(self, bundle: Bundle, *, without: Collection[str] = ()) -> None:
         """Take over the artefacts of a bundle, to put more of them beside these.
+
+        A file that a piece of evidence names, by `file` and `sha256`, comes along.
 
         Files are linked, or copied where the file system has no links: the bundle stays whole
         until `finish` replaces it.
@@ -98,13 +104,18 @@ class BundleWriter:
                 continue
             bundle.verified_path(artifact)
             for name in artifact.files:
-                place = self.folder / name
-                place.parent.mkdir(parents=True, exist_ok=True)
-                try:
-                    os.link(bundle.path / name, place)
-                except OSError:
-                    shutil.copy2(bundle.path / name, place)
+                self._link(bundle.path / name, name)
             self._artifacts.append(artifact)
+        for name in bundle.evidence_files():
+            self._link(bundle.path / name, name)
+
+    def _link(self, file: Path, name: str) -> None:
+        place = self.folder / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(file, place)
+        except OSError:
+            shutil.copy2(file, place)
 
     def draft(
         self,

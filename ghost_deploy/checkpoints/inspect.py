@@ -72,7 +72,7 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
         strides: of the head's levels, pixels a cell.
         decoder: what the output tensor means, see `HeadSpec`.
         parameters: number of weights. gflops: 1e9 operations at `size_hw`.
-        trained_with, trained_at, metrics: as recorded in the file.
+        trained_with, trained_at, metrics, training: as recorded in the file.
         classes: the module classes, by path.
         names: every importable name in the file, whether it is used or not.
         warnings: what a user should know.
@@ -96,6 +96,7 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
     trained_with: str = ""
     trained_at: str = ""
     metrics: dict[str, float] = {}
+    training: dict[str, str] = {}
     classes: tuple[ClassUse, ...] = ()
     names: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -236,6 +237,7 @@ def _with_network(seen: Inspection, loaded: Loaded) -> Inspection:
         trained_with=source.trained_with,
         trained_at=source.trained_at,
         metrics=source.metrics,
+        training=source.training,
         classes=tuple(
             msgspec.structs.replace(use, definition=origins.get(use.path, use.definition))
             for use in seen.classes

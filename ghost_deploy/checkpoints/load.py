@@ -134,13 +134,14 @@ def _load_native(name: str, data: bytes, user: UserModules) -> Loaded:
         )
     digest = hashlib.sha256(data).hexdigest()
     old = native.source
-    origin = f"converted from {old.file}, sha256 {old.sha256[:16]}..."
+    # A file that our own trainer wrote has no ancestor.
+    converted = (f"converted from {old.file}, sha256 {old.sha256[:16]}...",) if old.sha256 else ()
     source = msgspec.structs.replace(
         old,
         file=name,
         sha256=digest,
         modules={**old.modules, **user.files},
-        warnings=(*old.warnings, origin),
+        warnings=(*old.warnings, *converted),
     )
     spec = msgspec.structs.replace(
         native.spec, source_sha256=digest, gflops=gflops(net, native.spec.input.size_hw)

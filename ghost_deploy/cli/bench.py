@@ -15,7 +15,7 @@ from ghost_deploy.cli.options import add_json, add_run_options, positive
 if TYPE_CHECKING:
     from ghost_deploy.bench.result import BenchReport
 
-__all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "run"]
+__all__ = ["DESCRIPTION", "EXAMPLES", "Rounds", "add_arguments", "run"]
 
 DESCRIPTION = """\
 Measure latency and throughput, host to host: the model alone, and each stage from image file to
@@ -105,7 +105,7 @@ def _measure(args: argparse.Namespace, console: Console) -> BenchReport:
     )
     given = {"duration_s": args.duration, "rounds": args.rounds}
     settings = Settings(**{name: value for name, value in given.items() if value is not None})
-    with _images(args.images) as (images, source), _Told(console) as progress:
+    with _images(args.images) as (images, source), Rounds(console) as progress:
         return run_bench(
             args.bundles,
             images,
@@ -137,12 +137,12 @@ def _images(source: str | None) -> Iterator[tuple[list[Path], str]]:
         yield paths, "demo scenes"
 
 
-class _Told(contextlib.AbstractContextManager["_Told"]):
+class Rounds(contextlib.AbstractContextManager["Rounds"]):
     """A line for each step before the measuring, then a bar of rounds."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, steps: Steps | None = None) -> None:
         self._console = console
-        self._steps = Steps(console)
+        self._steps = steps or Steps(console)
         self._stack = contextlib.ExitStack()
         self._bar: Progress | None = None
 

@@ -123,9 +123,13 @@ class Console:
             yield Progress(bar, bar.add_task(label, total=total))
 
     @contextlib.contextmanager
-    def steps(self) -> Iterator[Steps]:
-        """Tell on standard error what is done while the block runs, and how long it took."""
-        steps = Steps(self)
+    def steps(self, noun: str = "image") -> Iterator[Steps]:
+        """Tell on standard error what is done while the block runs, and how long it took.
+
+        Args:
+            noun: what counted steps are made of.
+        """
+        steps = Steps(self, noun)
         try:
             yield steps
         finally:
@@ -135,16 +139,22 @@ class Console:
 class Steps:
     """A progress callback for long work: a line for each step, a bar for counted ones."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, noun: str = "image") -> None:
         self._console = console
+        self._noun = noun
         self._name = ""
         self._start = 0.0
         self._bar = Progress()
         self._stack = contextlib.ExitStack()
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        """So much of a step is done; `total` is 0 where its length is not known."""
-        name = f"{what.partition(' ')[0]} {plural(total, 'image')}" if total else what
+        """So much of a step is done; `total` is 0 where its length is not known.
+
+        `what: noun` says what its counted steps are made of.
+        """
+        verb, _, noun = what.partition(": ")
+        counted = f"{verb.partition(' ')[0]} {plural(total, noun or self._noun)}"
+        name = counted if total else what
         if name != self._name:
             self.finish()
             self._name, self._start = name, time.perf_counter()

@@ -32,20 +32,28 @@ examples:
 
 SCHEMA = 1
 _OPENCV = "opencv"
+_SOURCES = "sources"
 _PROBE_LIMIT_S = 120
 # Packages that no runtime reports: what loads, exports and (later) builds.
 _PACKAGES = ("numpy", "msgspec", "torch", "safetensors", "onnx", "onnxsim", "tensorrt")
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """The document of `doctor --json`; `packages` maps a name to a version or to nothing."""
+    """The document of `doctor --json`.
+
+    `packages` maps a name to a version or to nothing; the details of `sources` map the forms of a
+    source of `infer` to what reads it here. `tensorrt_known` is what is known against the TensorRT
+    that is installed, for whatever use.
+    """
 
     ghost_deploy: str
     python: str
     machine: Machine
     runtimes: tuple[Probe, ...]
     opencv: Probe
+    sources: Probe
     packages: dict[str, str]
+    tensorrt_known: tuple[str, ...] = ()
     schema: int = SCHEMA
 
 
@@ -65,9 +73,11 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 
 def tell(name: str) -> None:
-    """Print the probe of a runtime, or of `opencv`, as JSON; run in a process of its own."""
+    """Print the probe of a runtime, of `opencv` or of `sources`, as JSON; run in a process of its
+    own."""
+    others = {_OPENCV: _probe_opencv, _SOURCES: _probe_sources}
     with separated_output() as out:
-        found = _probe_opencv() if name == _OPENCV else probe(name)
+        found = others[name]() if name in others else probe(name)
         out.write(msgspec.json.encode(found).decode())
         out.flush()
 
@@ -75,15 +85,18 @@ def tell(name: str) -> None:
 def _examine() -> Report:
     names = [name for name in RUNTIMES if name != "fake"]
     # Started together, then collected: the slowest import decides, not the sum.
-    children = {name: _start(name) for name in (*names, _OPENCV)}
+    children = {name: _start(name) for name in (*names, _OPENCV, _SOURCES)}
     probes = {name: _collect(name, child) for name, child in children.items()}
+    packages = {name: _version(name) for name in _PACKAGES}
     return Report(
         ghost_deploy=__version__,
         python=f"{platform.python_version()} ({platform.python_implementation()})",
         machine=read_machine(),
         runtimes=tuple(probes[name] for name in names),
         opencv=probes[_OPENCV],
-        packages={name: _version(name) for name in _PACKAGES},
+        sources=probes[_SOURCES],
+        packages=packages,
+        tensorrt_known=_known(probes["trt"].version or packages["tensorrt"]),
     )
 
 
@@ -113,7 +126,7 @@ def _collect(name: str, child: subprocess.Popen[str]) -> Probe:
 
 
 def _broken(name: str, problem: str) -> Probe:
-    brings = _OPENCV_FIX if name == _OPENCV else _install(RUNTIMES[name].extra)
+    brings = _install(RUNTIMES[name].extra) if name in RUNTIMES else _OPENCV_FIX
     fix = f"Its package does not fit this machine; reinstall it: {brings}"
     return Probe(runtime=name, installed=True, problem=problem, fix=fix)
 
@@ -144,6 +157,16 @@ def _probe_opencv() -> Probe:
     return Probe(runtime=_OPENCV, installed=True, version=cv2.__version__, details=details)
 
 
+def _probe_sources() -> Probe:
+    try:
+        from ghost_deploy.stream.backends import source_backends
+    except ImportError as error:
+        return Probe(
+            runtime=_SOURCES, installed=False, problem=str(error), fix=f"Run: {_OPENCV_FIX}"
+        )
+    return Probe(runtime=_SOURCES, installed=True, details=source_backends())
+
+
 def _built_with(built: str, key: str) -> str:
     """The value of a line `key: value` of OpenCV's build information, `NO` without one."""
     for line in built.splitlines():
@@ -151,6 +174,15 @@ def _built_with(built: str, key: str) -> str:
         if colon and name.strip().removeprefix("NVIDIA ") == key:
             return value.strip() or "YES"
     return "NO"
+
+
+def _known(version: str) -> tuple[str, ...]:
+    """What is known against a version of TensorRT; nothing for none."""
+    if not version:
+        return ()
+    from ghost_deploy.trt.releases import known_problems, release_of
+
+    return tuple(f"{entry.what}. {entry.fix}" for entry in known_problems(release_of(version)))
 
 
 def _version(package: str) -> str:
@@ -190,7 +222,12 @@ def _print(report: Report, console: Console) -> None:
             for key, value in found.details.items()
         ]
     )
-    for found in (*report.runtimes, report.opencv):
+    console.result("")
+    rows = [list(item) for item in report.sources.details.items()]
+    console.table([Column("source of infer"), Column("read by")], rows)
+    for known in report.tensorrt_known:
+        console.result(f"\nknown: {known}")
+    for found in (*report.runtimes, report.opencv, report.sources):
         if found.problem:
             console.result(f"\n{found.runtime}: {found.problem}\n  {found.fix}")
 

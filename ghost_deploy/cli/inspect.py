@@ -72,6 +72,7 @@ def _print_checkpoint(found: Inspection, console: Console) -> None:
         ("GFLOPs", f"{found.gflops:.2f}" if found.gflops else ""),
         ("trained", " on ".join(filter(None, (found.trained_with, found.trained_at[:10])))),
         ("metrics", ", ".join(f"{name} {value:.4g}" for name, value in found.metrics.items())),
+        *((f"training {topic}", text) for topic, text in found.training.items()),
         ("exportable", _targets() if found.exportable else "no"),
     ]
     console.facts([(name, value) for name, value in rows if value])

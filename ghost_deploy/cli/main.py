@@ -22,15 +22,15 @@ __all__ = ["COMMANDS", "build_parser", "main"]
 COMMANDS = {
     "inspect": "say what a checkpoint or a bundle holds, without running it",
     "export": "make a bundle of a checkpoint, and prove it",
-    "build": "make a TensorRT engine on the device (not yet)",
-    "calibrate": "add INT8 to a bundle (not yet)",
+    "build": "make TensorRT engines of a bundle, on the device",
+    "calibrate": "add int8 artefacts to a bundle",
     "parity": "compare a bundle with its checkpoint, number by number",
     "validate": "measure the accuracy of a bundle on labelled images",
     "bench": "measure the latency of bundles, side by side",
     "infer": "detect objects in images",
-    "report": "render results as a page (not yet)",
+    "report": "render results as one page, with a verdict",
     "doctor": "say what this machine can run, and what would add the rest",
-    "demo": "run the built-in example (not yet)",
+    "demo": "run the whole road on the built-in detector",
     "completion": "print a completion script for a shell",
 }
 """Command name to its one line of help. `ghost_deploy.cli.NAME` is its module."""
@@ -40,7 +40,7 @@ exit codes:
   0    done
   1    a gate failed: parity or accuracy is outside its tolerance
   2    wrong use, bad input, output that could not be written, or an unexpected failure
-  3    something asked for is not on this machine, or not in this version
+  3    something asked for is not on this machine
   130  interrupted
 
 Results go to standard output, progress and messages to standard error.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import math
 
-from ghost_deploy.errors import NotYetError, UsageError
+from ghost_deploy.errors import UsageError
 
 __all__ = [
     "add_json",
@@ -13,9 +14,8 @@ __all__ = [
     "fraction",
     "image_size",
     "natural",
-    "not_yet",
+    "points",
     "positive",
-    "refuse_not_yet",
 ]
 
 
@@ -98,20 +98,15 @@ def image_size(sides: list[int] | None) -> int | tuple[int, int] | None:
     return sides[0] if len(sides) == 1 else (sides[0], sides[1])
 
 
-def not_yet(what: str, instead: str) -> NotYetError:
-    """The answer to a command or option that is announced but not built."""
-    return NotYetError(f"{what} is not in this version yet", fix=instead)
-
-
-def refuse_not_yet(args: argparse.Namespace, options: dict[str, str]) -> None:
-    """Raise for the first of `options` (flag to what is there instead) that was given.
-
-    Raises:
-        NotYetError: one was given.
-    """
-    for flag, instead in options.items():
-        if getattr(args, flag.lstrip("-").replace("-", "_")):
-            raise not_yet(flag, instead)
+def points(text: str) -> float:
+    """A number of points of mAP, zero or more."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of points from 0")
+    return value
 
 
 def _whole(text: str, least: int) -> int:

@@ -1,27 +1,51 @@
-"""`ghost-deploy report`: results as a page. Not there yet."""
+"""`ghost-deploy report`: results as a page."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from ghost_deploy.cli.console import Console
-from ghost_deploy.cli.options import not_yet
 
 __all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "run"]
 
-DESCRIPTION = "Render the JSON results of other commands as one HTML page. Not there yet."
+DESCRIPTION = """\
+Render results as one HTML page that needs nothing else: no network, no scripts. RESULTS are the
+documents that `validate`, `bench` and `parity` print with --json, bundles with the evidence
+they keep, and reports of this command itself; each is recognised by what it holds. The page begins
+with a plain verdict, and every number on it names its place in the JSON document of the report
+(--json).
+"""
 EXAMPLES = """\
 examples:
-  ghost-deploy report results.json -o report.html
+  ghost-deploy validate out/best --data data.yaml --checkpoint best.pt --json > accuracy.json
+  ghost-deploy bench out/best --baseline out/plain --json > latency.json
+  ghost-deploy report accuracy.json latency.json out/best -o report.html --json report.json
+  ghost-deploy report report.json -o report.html --markdown report.md
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("results", metavar="RESULTS.json", help="what a command's --json printed")
+    parser.add_argument(
+        "results", nargs="+", metavar="RESULTS", help="what a command's --json printed, or a bundle"
+    )
     parser.add_argument("-o", "--out", metavar="FILE", required=True, help="page to write")
+    parser.add_argument("--markdown", metavar="FILE", help="write the same as Markdown")
+    parser.add_argument("--json", metavar="FILE", help="write the document that pages are made of")
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
-    """Answer that it is not there yet."""
-    raise not_yet("report", "Read the evidence of a bundle: ghost-deploy inspect BUNDLE --json")
+    """Read, judge, write, and say the verdict."""
+    from ghost_deploy.report.assemble import assemble
+    from ghost_deploy.report.sources import read_sources
+    from ghost_deploy.report.write import write_report
+
+    report = assemble(read_sources(args.results))
+    paths = {"html": args.out, "markdown": args.markdown, "json": args.json}
+    write_report(report, {form: Path(path) for form, path in paths.items() if path})
+    console.result(report.verdict.headline)
+    for reason in report.verdict.reasons:
+        console.result(f"  {reason}")
+    console.note(f"wrote {', '.join(str(path) for path in paths.values() if path)}")
+    return 0

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import math
 from typing import TYPE_CHECKING
 
 from ghost_deploy.cli.console import Console
-from ghost_deploy.cli.options import add_json, add_run_options
+from ghost_deploy.cli.options import add_json, add_run_options, points
 
 if TYPE_CHECKING:
     from ghost_deploy.bundle import Bundle
@@ -20,7 +19,8 @@ Measure COCO's mAP of every artefact of a bundle, on every runtime that is insta
 images. What an artefact lost is judged by its precision: at most 0.1 point of mAP50-95 in fp32
 and fp16, 1.0 in int8; more than that, or nothing to judge, is exit code 1. With --checkpoint the
 PyTorch module is the reference, and its mAP is compared with the one that the training recorded;
-without, the first fp32 artefact stands in. The report is stored in the bundle.
+without, the first fp32 artefact stands in. The report is stored in the bundle,
+without its curves and pictures; --json has them too, for `ghost-deploy report`.
 """
 EXAMPLES = """\
 examples:
@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", nargs="+", metavar="P", help="precisions (default: all)")
     parser.add_argument(
         "--max-drop",
-        type=_points,
+        type=points,
         metavar="POINTS",
         help="largest loss of mAP50-95 that passes, in points (default: by precision)",
     )
@@ -121,18 +121,7 @@ def _store(bundle: Bundle, report: AccuracyReport, console: Console) -> None:
     from ghost_deploy.errors import BundleError
 
     try:
-        bundle.with_evidence("accuracy", report.to_document()).save()
+        bundle.with_evidence("accuracy", report.thin().to_document()).save()
     except BundleError as error:
         # A bundle on a read-only disk can be measured too.
         console.note(f"the report was not stored in the bundle: {error}")
-
-
-def _points(text: str) -> float:
-    """A number of points, zero or more."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of points from 0")
-    return value

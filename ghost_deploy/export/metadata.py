@@ -19,6 +19,7 @@ __all__ = ["model_info", "onnx_properties", "ultralytics_metadata", "ultralytics
 
 def ultralytics_metadata(spec: ModelSpec) -> dict[str, Any]:
     """What Ultralytics' loader needs to run the file with the right names and shapes."""
+    nms = spec.head.decoder == "efficient-nms"
     return {
         "description": f"{spec.name} ({spec.family})",
         "author": "ghost-deploy",
@@ -30,7 +31,7 @@ def ultralytics_metadata(spec: ModelSpec) -> dict[str, Any]:
         "imgsz": list(spec.input.size_hw),
         "names": dict(enumerate(spec.class_names)),
         "channels": 3,
-        "args": {"batch": spec.input.batch[1], "dynamic": spec.input.dynamic, "nms": False},
+        "args": {"batch": spec.input.batch[1], "dynamic": spec.input.dynamic, "nms": nms},
         "end2end": spec.head.end_to_end,
     }
 
@@ -50,6 +51,8 @@ def model_info(spec: ModelSpec) -> dict[str, str]:
     """The `model_info` section for OpenVINO's Model API, one2many models only."""
     if spec.head.decoder != "dfl":
         return {}
+    # Model API would flip and scale once more what an embedded graph does itself.
+    flipped = spec.input.color == "rgb" and not spec.input.embedded
     labels = " ".join("_".join(name.split()) or "_" for name in spec.class_names)
     return {
         "model_type": "YOLOv8",
@@ -58,6 +61,6 @@ def model_info(spec: ModelSpec) -> dict[str, str]:
         "iou_threshold": f"{spec.thresholds.iou:g}",
         "pad_value": str(spec.input.pad_value),
         "resize_type": "fit_to_window_letterbox",
-        "reverse_input_channels": "YES" if spec.input.color == "rgb" else "NO",
-        "scale_values": f"{spec.input.divisor:g}",
+        "reverse_input_channels": "YES" if flipped else "NO",
+        "scale_values": "1" if spec.input.embedded else f"{spec.input.divisor:g}",
     }

@@ -33,7 +33,8 @@ IR_VERSION = 8
 def onnx_from_net(net: DetectionNet, spec: ModelSpec, precision: str) -> ModelProto:
     """The graph of `spec` in `precision` (`fp32` or `fp16`); `net` stays as it is.
 
-    Input and output are float32 in every precision. Equal networks give equal bytes.
+    The output is float32 in every precision, and so is the input unless it is uint8 pixels. Equal
+    networks give equal bytes.
 
     Raises:
         UsageError: the head lacks the branch that the spec names.
@@ -59,7 +60,8 @@ def onnx_from_net(net: DetectionNet, spec: ModelSpec, precision: str) -> ModelPr
 
 def _trace(graph: ExportGraph, spec: ModelSpec) -> ModelProto:
     size = spec.input
-    image = torch.zeros(size.batch[0], 3, *size.size_hw)
+    dtype = torch.uint8 if size.embedded else torch.float32
+    image = torch.zeros(size.shape(size.batch[0], size.size_hw), dtype=dtype)
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         # The TorchScript exporter is used on purpose: it writes opset 17 itself. It announces its
@@ -105,10 +107,12 @@ def _describe(model: ModelProto, spec: ModelSpec) -> None:
     del model.metadata_props[:]
     helper.set_model_props(model, onnx_properties(spec))
     input_shape, output_shape = _shapes(spec)
-    for value, shape in zip(
-        (model.graph.input[0], model.graph.output[0]), (input_shape, output_shape), strict=True
+    taken = TensorProto.UINT8 if spec.input.embedded else TensorProto.FLOAT
+    for value, kind, shape in (
+        (model.graph.input[0], taken, input_shape),
+        (model.graph.output[0], TensorProto.FLOAT, output_shape),
     ):
-        value.CopyFrom(helper.make_tensor_value_info(value.name, TensorProto.FLOAT, shape))
+        value.CopyFrom(helper.make_tensor_value_info(value.name, kind, shape))
 
 
 def _axes(spec: ModelSpec) -> tuple[int | str, int | str, int | str, int | str]:
@@ -131,6 +135,7 @@ def _dynamic_axes(spec: ModelSpec) -> dict[str, dict[int, str]]:
 
 def _shapes(spec: ModelSpec) -> tuple[list[int | str], list[int | str]]:
     batch, height, width, anchors = _axes(spec)
+    image = [batch, height, width, 3] if spec.input.embedded else [batch, 3, height, width]
     if not spec.head.end_to_end:
-        return [batch, 3, height, width], [batch, 4 + spec.num_classes, anchors]
-    return [batch, 3, height, width], [batch, detections(spec), 6]
+        return image, [batch, 4 + spec.num_classes, anchors]
+    return image, [batch, detections(spec), 6]

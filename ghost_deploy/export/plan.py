@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from ghost_deploy.errors import MissingExtraError, NotYetError, UsageError
+from ghost_deploy.errors import MissingExtraError, UsageError
 from ghost_deploy.spec import MAX_SIDE, HeadSpec, InputSpec, ModelSpec
 
 __all__ = ["TARGETS", "Dynamic", "Target", "plan", "plan_spec", "require_tools"]
@@ -21,13 +21,13 @@ class Target:
     Attributes:
         format: what a runtime opens: `onnx`, `openvino`, `tensorrt`.
         precision: of the graph: `fp32`, `fp16`, `int8`.
-        packages: Python packages that make it; empty when it is announced but not built yet.
+        packages: Python packages that make it.
         default: whether it is made when no format and no precision is named.
     """
 
     format: str
     precision: str
-    packages: tuple[str, ...] = ()
+    packages: tuple[str, ...]
     default: bool = False
 
     @property
@@ -38,17 +38,18 @@ class Target:
 
 _ONNX = ("torch", "onnx", "onnxsim", "onnxruntime")
 _OPENVINO = (*_ONNX, "openvino")
+_TENSORRT = ("tensorrt", *_ONNX)
 
 TARGETS = (
     Target("onnx", "fp32", _ONNX, default=True),
     Target("onnx", "fp16", _ONNX, default=True),
-    Target("onnx", "int8"),
+    Target("onnx", "int8", _ONNX),
     Target("openvino", "fp32", _OPENVINO, default=True),
     Target("openvino", "fp16", _OPENVINO, default=True),
-    Target("openvino", "int8"),
-    Target("tensorrt", "fp32"),
-    Target("tensorrt", "fp16"),
-    Target("tensorrt", "int8"),
+    Target("openvino", "int8", _OPENVINO),
+    Target("tensorrt", "fp32", _TENSORRT),
+    Target("tensorrt", "fp16", _TENSORRT),
+    Target("tensorrt", "int8", _TENSORRT),
 )
 """All combinations, in the order in which they are made."""
 
@@ -73,21 +74,12 @@ def plan(formats: Sequence[str] = (), precisions: Sequence[str] = ()) -> tuple[T
 
     Raises:
         UsageError: a format or precision is not known; the message lists those that are.
-        NotYetError: a named combination is announced but not built yet.
     """
     _check_known("format", formats, {target.format for target in TARGETS})
     _check_known("precision", precisions, {target.precision for target in TARGETS})
     chosen_formats = set(formats) or {target.format for target in TARGETS if target.default}
     chosen = set(precisions) or {target.precision for target in TARGETS if target.default}
-    targets = tuple(t for t in TARGETS if t.format in chosen_formats and t.precision in chosen)
-    for target in targets:
-        if not target.packages:
-            raise NotYetError(
-                f"the export of {target.id} is not built yet",
-                expected=", ".join(t.id for t in TARGETS if t.packages),
-                fix="Leave it out, or wait for a later version",
-            )
-    return targets
+    return tuple(t for t in TARGETS if t.format in chosen_formats and t.precision in chosen)
 
 
 def require_tools(targets: Sequence[Target]) -> None:
@@ -97,8 +89,15 @@ def require_tools(targets: Sequence[Target]) -> None:
         MissingExtraError: one is not; the message has the command that brings it.
     """
     for package in dict.fromkeys(name for target in targets for name in target.packages):
-        if importlib.util.find_spec(package) is None:
-            raise MissingExtraError.for_extra(package, "export")
+        if importlib.util.find_spec(package) is not None:
+            continue
+        if package == "tensorrt":
+            raise MissingExtraError(
+                "the Python package 'tensorrt' is not installed here",
+                fix="An engine runs only where it is built: export without --trt, carry the bundle "
+                "to the device and run there: ghost-deploy build BUNDLE --trt",
+            )
+        raise MissingExtraError.for_extra(package, "export")
 
 
 def plan_spec(
@@ -107,6 +106,7 @@ def plan_spec(
     size_hw: tuple[int, int] | None = None,
     dynamic: Dynamic | None = None,
     decoder: str | None = None,
+    embedded: bool = False,
 ) -> ModelSpec:
     """The description of an export; `gflops` is still that of the checkpoint's size.
 
@@ -116,6 +116,7 @@ def plan_spec(
         dynamic: the range of a dynamic graph; None makes a static one of batch 1.
         decoder: `dfl` (boxes and scores of all anchors) or `one2one` (final detections); the
             checkpoint's own when None.
+        embedded: the graph takes uint8 pixels and contains the preprocessing.
 
     Raises:
         UsageError: a size is not a positive multiple of the stride, the ranges are not in
@@ -135,10 +136,11 @@ def plan_spec(
             got=f"sizes {low} to {high} around {(height, width)}, batch {dynamic.batch}",
             fix="Give smallest first, largest last, and an export size between them",
         )
+    own_input = _input(spec.input, (height, width), low, high, dynamic.batch)
+    if embedded:
+        own_input = msgspec.structs.replace(own_input, layout="nhwc", dtype="uint8")
     return msgspec.structs.replace(
-        spec,
-        input=_input(spec.input, (height, width), low, high, dynamic.batch),
-        head=_head(spec.head, decoder or spec.head.decoder),
+        spec, input=own_input, head=_head(spec.head, decoder or spec.head.decoder)
     )
 
 

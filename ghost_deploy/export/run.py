@@ -13,6 +13,7 @@ import msgspec
 
 from ghost_deploy._version import __version__
 from ghost_deploy.bundle import Artifact, BundleWriter, sha256_of
+from ghost_deploy.errors import UsageError
 from ghost_deploy.export.plan import Dynamic, Target, plan, plan_spec, require_tools
 from ghost_deploy.spec import ModelSpec
 
@@ -31,6 +32,7 @@ def export_artifacts(
     size_hw: tuple[int, int] | None = None,
     dynamic: Dynamic | None = None,
     decoder: str | None = None,
+    embed_preprocess: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> tuple[ModelSpec, list[Artifact]]:
     """Write the artefacts into the writer's folder and record them there.
@@ -43,6 +45,7 @@ def export_artifacts(
         size_hw: (height, width) of the input in pixels; the checkpoint's when None.
         dynamic: the ranges of a dynamic graph; None makes a static one of batch 1.
         decoder: `dfl` or `one2one`; the checkpoint's own when None.
+        embed_preprocess: the graphs take uint8 pixels, (B, H, W, 3) BGR, letterboxed.
         progress: told what is being made, one line each.
 
     Returns:
@@ -50,14 +53,20 @@ def export_artifacts(
 
     Raises:
         UsageError: an unknown name, a size that does not fit, a branch that is not there.
-        NotYetError: a combination that is announced but not built yet.
         MissingExtraError: a package that an export needs is not installed.
         ExportError: a step failed.
         OSError: the disk refuses; leaving the writer's block makes an ExportError of it.
     """
     targets = plan(formats, precisions)
     require_tools(targets)
-    spec = plan_spec(loaded.spec, size_hw=size_hw, dynamic=dynamic, decoder=decoder)
+    _refuse_later_steps(targets)
+    spec = plan_spec(
+        loaded.spec,
+        size_hw=size_hw,
+        dynamic=dynamic,
+        decoder=decoder,
+        embedded=embed_preprocess,
+    )
     if spec.input.size_hw != loaded.spec.input.size_hw:
         from ghost_deploy.models.flops import gflops
 
@@ -93,6 +102,8 @@ class _Job:
         """What shaped the graph, for the bundle."""
         size = self.spec.input
         options = {"decoder": self.spec.head.decoder, "size": _by(size.size_hw)}
+        if size.embedded:
+            options["input"] = "uint8 pixels"
         if size.dynamic:
             options["batch"] = f"{size.batch[0]} to {size.batch[1]}"
             options["sizes"] = f"{_by(size.min_hw)} to {_by(size.max_hw)}"
@@ -134,6 +145,23 @@ _MAKERS: dict[str, Callable[[_Job, Target], Artifact]] = {
     "onnx": _make_onnx,
     "openvino": _make_openvino,
 }
+
+
+def _refuse_later_steps(targets: Sequence[Target]) -> None:
+    if any(target.precision == "int8" for target in targets):
+        raise UsageError(
+            "int8 is made of float artefacts that are finished",
+            got=", ".join(target.id for target in targets),
+            expected="fp32, fp16",
+            fix="Use ghost_deploy.export, or afterwards: ghost-deploy calibrate BUNDLE --calib DIR",
+        )
+    if any(target.format not in _MAKERS for target in targets):
+        raise UsageError(
+            "an engine is built from artefacts that are finished",
+            got=", ".join(target.id for target in targets),
+            expected=", ".join(_MAKERS),
+            fix="Use ghost_deploy.export, or build it afterwards: ghost-deploy build BUNDLE --trt",
+        )
 
 
 def _versions(target: Target) -> dict[str, str]:

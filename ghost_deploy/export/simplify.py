@@ -50,7 +50,11 @@ def require_same_results(
     Raises:
         ExportError: they differ by more than the rounding of the precision, or are not finite.
     """
-    image = np.random.default_rng(0).random((1, 3, *spec.input.size_hw), dtype=np.float32)
+    random = np.random.default_rng(0)
+    shape = spec.input.shape(1, spec.input.size_hw)
+    image: NDArray[Any] = random.random(shape, dtype=np.float32)
+    if spec.input.embedded:
+        image = random.integers(0, 256, shape, dtype=np.uint8)
     image = np.repeat(image, spec.input.batch[0], axis=0)
     first, second = _run(before, image), _run(after, image)
     if first.shape != second.shape:
@@ -66,7 +70,7 @@ def require_same_results(
         raise _failed(f"the outputs differ by {worst:.2g} of their range")
 
 
-def _run(model: ModelProto, image: NDArray[np.float32]) -> NDArray[Any]:
+def _run(model: ModelProto, image: NDArray[Any]) -> NDArray[Any]:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     try:

@@ -139,6 +139,7 @@ DECODERS: Mapping[str, Decoder] = {
     "dfl": decode_dfl,
     "dfl-raw": decode_dfl_raw,
     "one2one": decode_one2one,
+    "efficient-nms": decode_one2one,
 }
 """The decoder of each `HeadSpec.decoder`."""
 

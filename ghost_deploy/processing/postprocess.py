@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghost_deploy.detections import Detections
-from ghost_deploy.errors import ShapeError
+from ghost_deploy.errors import ShapeError, UsageError
 from ghost_deploy.processing.decode import DECODERS
 from ghost_deploy.processing.letterbox import Letterbox
 from ghost_deploy.processing.nms import nms
@@ -54,9 +54,11 @@ class Postprocessor:
                 best class of each anchor.
 
         Raises:
+            UsageError: another overlap limit than that of an NMS inside the graph.
             ShapeError: the output is absent or does not fit the spec.
             BackendError: the output holds numbers that are not finite.
         """
+        self._check_overlap(thresholds)
         output = self._output(outputs, letterboxes)
         return [
             self._detections(row, box, thresholds, multi_label)
@@ -73,6 +75,16 @@ class Postprocessor:
             kept = nms(xyxy, score, class_id, limits.iou, limits.max_det)
         names = self._spec.class_names
         return Detections(box.invert(xyxy[kept]), score[kept], class_id[kept], names)
+
+    def _check_overlap(self, thresholds: Thresholds) -> None:
+        own = self._spec.thresholds.iou
+        if self._spec.head.decoder == "efficient-nms" and thresholds.iou != own:
+            raise UsageError(
+                "the NMS is part of this model, its overlap limit cannot be changed",
+                got=thresholds.iou,
+                expected=own,
+                fix="Leave the limit as it is, or export the model without --nms",
+            )
 
     def _output(
         self, outputs: Mapping[str, NDArray[Any]], letterboxes: Sequence[Letterbox]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,7 +14,7 @@ from ghost_deploy.processing.images import as_bgr
 from ghost_deploy.processing.letterbox import Letterbox
 from ghost_deploy.spec import InputSpec
 
-__all__ = ["Preprocessor", "pixel_table"]
+__all__ = ["Preprocessor", "pixel_table", "recast"]
 
 
 def pixel_table(spec: InputSpec) -> NDArray[np.float32]:
@@ -27,8 +28,29 @@ def pixel_table(spec: InputSpec) -> NDArray[np.float32]:
     return table
 
 
+def recast(tensor: NDArray[Any], have: InputSpec, want: InputSpec) -> NDArray[Any]:
+    """The same pictures as another graph's input; `tensor` itself where the forms are equal.
+
+    Exact both ways: no two pixel values share a tensor value.
+
+    Args:
+        tensor: (B, 3, H, W) float32 or (B, H, W, 3) uint8, as `have` says.
+        have, want: the descriptions, alike but for `layout` and `dtype`.
+    """
+    if have.dtype == want.dtype:
+        return tensor
+    planes = _planes(have)
+    if want.embedded:
+        mean, std = (np.array(v, np.float32)[:, None, None] for v in (have.mean, have.std))
+        pixels = np.rint((tensor * std + mean) * np.float32(have.divisor))
+        return np.ascontiguousarray(pixels[:, planes].transpose(0, 2, 3, 1)).astype(np.uint8)
+    table = pixel_table(want)
+    channels = [table[i][tensor[..., plane]] for i, plane in enumerate(_planes(want))]
+    return np.stack(channels, axis=1)
+
+
 class Preprocessor:
-    """Letterboxes images into one float32 tensor, exactly as an `InputSpec` says.
+    """Letterboxes images into one tensor, exactly as an `InputSpec` says.
 
     Ownership: the tensor belongs to the preprocessor and is valid until its next call; copy what
     you keep. Images stay the caller's and are not changed. One thread at a time.
@@ -38,15 +60,16 @@ class Preprocessor:
         self._spec = spec
         # A table is exact for any mean and std, and was measured faster than arithmetic.
         self._table = pixel_table(spec)
-        self._border = self._table[:, spec.pad_value, None, None]
-        self._planes = (2, 1, 0) if spec.color == "rgb" else (0, 1, 2)
-        self._tensor = np.empty((0, 3, 0, 0), np.float32)
+        self._border: Any = self._table[:, spec.pad_value, None, None]
+        if spec.embedded:
+            self._border = np.uint8(spec.pad_value)
+        self._tensor = np.empty((0, 0, 0, 0), spec.dtype)
         self._placed: list[tuple[slice, slice] | None] = []
         self._scratch = np.empty((2, 0), np.uint8)
 
     def __call__(
         self, images: Sequence[object], size_hw: tuple[int, int] | None = None
-    ) -> tuple[NDArray[np.float32], list[Letterbox]]:
+    ) -> tuple[NDArray[Any], list[Letterbox]]:
         """Preprocess one batch.
 
         Args:
@@ -54,8 +77,9 @@ class Preprocessor:
             size_hw: (height, width) of the tensor; `spec.size_hw` when not given.
 
         Returns:
-            The tensor (B, 3, H, W) and the letterbox of each image. B is the number of images,
-            or `spec.batch[0]` if that is more; rows without an image hold the pad value.
+            The tensor, (B, 3, H, W) float32 or (B, H, W, 3) uint8, and the letterbox of each
+            image. B is the number of images, or `spec.batch[0]` if that is more; rows without
+            an image hold the pad value.
 
         Raises:
             ImageError: an image cannot be read or used.
@@ -94,9 +118,9 @@ class Preprocessor:
             )
 
     def _reserve(self, rows: int, size_hw: tuple[int, int]) -> None:
-        shape = (rows, 3, *size_hw)
+        shape = self._spec.shape(rows, size_hw)
         if self._tensor.shape != shape:
-            self._tensor = np.empty(shape, np.float32)
+            self._tensor = np.empty(shape, self._spec.dtype)
             self._tensor[:] = self._border
             self._placed = [None] * rows
             self._scratch = np.empty((2, 3 * size_hw[0] * size_hw[1]), np.uint8)
@@ -108,13 +132,24 @@ class Preprocessor:
             self._placed[row] = inside
 
     def _fill(self, row: int, image: NDArray[np.uint8], box: Letterbox) -> None:
+        self._place(row, box.inside)
+        rows, columns = box.inside
+        if self._spec.embedded:
+            target = self._tensor[row, rows, columns]
+            scaled = box.scale(image, target)
+            if scaled is not target:
+                np.copyto(target, scaled)
+            return
         height, width = box.new_hw
         pixels = 3 * height * width
         scaled = box.scale(image, self._scratch[0, :pixels].reshape(height, width, 3))
         planes = self._scratch[1, :pixels].reshape(3, height, width)
         cv2.split(scaled, list(planes))
-        self._place(row, box.inside)
-        rows, columns = box.inside
         target = self._tensor[row, :, rows, columns]
-        for channel, plane in enumerate(self._planes):
+        for channel, plane in enumerate(_planes(self._spec)):
             cv2.LUT(planes[plane], self._table[channel], dst=target[channel])
+
+
+def _planes(spec: InputSpec) -> tuple[int, int, int]:
+    """Which plane of a BGR image each channel of the tensor is."""
+    return (2, 1, 0) if spec.color == "rgb" else (0, 1, 2)

@@ -12,7 +12,6 @@ from importlib.metadata import version
 from itertools import islice
 from typing import TypeAlias
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,6 +20,7 @@ from ghost_deploy.detector import Detector
 from ghost_deploy.errors import InputError
 from ghost_deploy.processing import Postprocessor, read_image
 from ghost_deploy.spec import ModelSpec, Thresholds
+from ghost_deploy.validate.accuracy_figures import Accuracy, ClassAccuracy
 from ghost_deploy.validate.average_precision import ClassTable, class_tables
 from ghost_deploy.validate.dataset import DataSet
 from ghost_deploy.validate.matches import Curves, Matches, accumulate, match
@@ -31,6 +31,7 @@ __all__ = [
     "ClassAccuracy",
     "Measured",
     "Progress",
+    "Watch",
     "evaluate",
     "limits",
     "measure",
@@ -43,46 +44,10 @@ THRESHOLDS = Thresholds(conf=0.001, iou=0.7, max_det=300)
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with what is being done, how many images are done, and how many there are."""
 
+Watch: TypeAlias = Callable[[tuple[int, int], Detections], None]
+"""Called for each image with its (height, width) in pixels and what was found in it."""
+
 _AT_50, _AT_75 = 0, 5  # places among the IoU thresholds 0.5, 0.55, ... 0.95
-
-
-class ClassAccuracy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One class; all figures 0 to 1, None where the data set has no object of it.
-
-    Attributes:
-        name: of the class.
-        boxes: objects that count.
-        ap50_95: average precision, mean over the ten IoU thresholds.
-        ap50: at IoU 0.5.
-        recall: the largest recall, mean over the ten IoU thresholds.
-    """
-
-    name: str
-    boxes: int
-    ap50_95: float | None
-    ap50: float | None
-    recall: float | None
-
-
-class Accuracy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How well a detector finds what is labelled; all figures 0 to 1.
-
-    Attributes:
-        protocol: how it was measured, in words.
-        images, boxes: what it was measured on.
-        map50_95, map50, map75: COCO's mean average precision over classes with objects.
-        recall: COCO's average recall, at most 300 detections an image.
-        classes: in the order of the class ids.
-    """
-
-    protocol: str
-    images: int
-    boxes: int
-    map50_95: float
-    map50: float
-    map75: float
-    recall: float
-    classes: tuple[ClassAccuracy, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,9 +76,19 @@ def evaluate(detector: Detector, dataset: DataSet, progress: Progress | None = N
 
 
 def measure(
-    detector: Detector, dataset: DataSet, progress: Progress | None = None, label: str = ""
+    detector: Detector,
+    dataset: DataSet,
+    progress: Progress | None = None,
+    label: str = "",
+    watch: Watch | None = None,
 ) -> Measured:
-    """As `evaluate`, with the matches; `label` says to `progress` what is being measured."""
+    """As `evaluate`, with the matches.
+
+    Args:
+        detector, dataset, progress: as in `evaluate`.
+        label: says to `progress` what is being measured.
+        watch: told of each image.
+    """
     spec = detector.spec
     postprocess = Postprocessor(spec)
 
@@ -125,7 +100,8 @@ def measure(
     # A graph of one fixed batch is fed whole batches; memory stays that of one batch.
     step = spec.input.batch[0]
     own = dataset.for_model(spec.class_names)
-    return measure_with(detect, own, _protocol(spec), step=step, progress=progress, label=label)
+    how = _protocol(spec)
+    return measure_with(detect, own, how, step=step, progress=progress, label=label, watch=watch)
 
 
 def measure_with(
@@ -136,6 +112,7 @@ def measure_with(
     step: int = 1,
     progress: Progress | None = None,
     label: str = "",
+    watch: Watch | None = None,
 ) -> Measured:
     """Measure anything that detects.
 
@@ -144,7 +121,7 @@ def measure_with(
         dataset: with the class ids that `detect` gives.
         how: the protocol, in words.
         step: images at a time.
-        progress, label: as in `measure`.
+        progress, label, watch: as in `measure`.
 
     Raises:
         InputError: no object is labelled.
@@ -164,8 +141,11 @@ def measure_with(
             progress(label, len(matches), total)
         arrays = [read_image(image.path) for image in batch]
         for image, array, found in zip(batch, arrays, detect(arrays), strict=True):
-            boxes = image.boxes_px((array.shape[0], array.shape[1]))
+            size_hw = array.shape[0], array.shape[1]
+            boxes = image.boxes_px(size_hw)
             matches.append(match(boxes, image.labels, found, len(dataset.class_names)))
+            if watch:
+                watch(size_hw, found)
     return _summary(matches, dataset.class_names, how)
 
 
@@ -210,4 +190,5 @@ def _class(name: str, boxes: int, curves: Curves, k: int) -> ClassAccuracy:
         ap50_95=float(curves.precision[:, :, k].mean()),
         ap50=float(curves.precision[_AT_50, :, k].mean()),
         recall=float(curves.recall[:, k].mean()),
+        curve=tuple(np.round(curves.precision[_AT_50, :, k], 4).tolist()),
     )

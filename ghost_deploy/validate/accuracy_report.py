@@ -8,12 +8,19 @@ import msgspec
 
 from ghost_deploy.errors import GateError, UsageError
 from ghost_deploy.spec import decode_json
-from ghost_deploy.validate.accuracy import Accuracy
+from ghost_deploy.validate.accuracy_figures import Accuracy, HardImage, Recorded
 from ghost_deploy.validate.bootstrap import Interval
 from ghost_deploy.validate.dataset import DataSetFacts
-from ghost_deploy.validate.recorded import Recorded
 
-__all__ = ["MAX_DROP", "SCHEMA", "AccuracyReport", "AccuracyRow", "Reference", "max_drop_for"]
+__all__ = [
+    "MAX_DROP",
+    "SCHEMA",
+    "AccuracyReport",
+    "AccuracyRow",
+    "ClassDelta",
+    "Reference",
+    "max_drop_for",
+]
 
 SCHEMA = 1
 """Version of the JSON form of `AccuracyReport`; a reader refuses any other."""
@@ -57,6 +64,18 @@ class Reference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     accuracy: Accuracy
 
 
+class ClassDelta(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a model gained or lost in one class; None where there is nothing to compare.
+
+    Attributes:
+        delta: AP50-95 less the reference's, points.
+        interval: where `delta` lies when images are drawn again.
+    """
+
+    delta: float | None
+    interval: Interval | None
+
+
 class AccuracyRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One artefact on one runtime in one precision.
 
@@ -71,6 +90,7 @@ class AccuracyRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         accuracy: the figures; None when it did not run.
         delta: mAP50-95 less the reference's, points; None where there is no reference.
         interval: where `delta` lies when images are drawn again; None as `delta`.
+        classes: the same of each class, in the order of the class ids; empty as `delta` is None.
         device, version, compute, notes: as the runtime reported them.
     """
 
@@ -84,6 +104,7 @@ class AccuracyRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     accuracy: Accuracy | None = None
     delta: float | None = None
     interval: Interval | None = None
+    classes: tuple[ClassDelta, ...] = ()
     device: str = ""
     version: str = ""
     compute: str = ""
@@ -103,6 +124,8 @@ class AccuracyReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         recorded: the training's own mAP beside that of this data set; None if none is recorded
             or nothing could be held against it.
         tools: versions of what took part.
+        conf: score from which on a detection is shown in `hard_images`.
+        hard_images: where a model departs most from the reference, or both are most wrong.
         warnings: anything else that a reader should know.
     """
 
@@ -116,6 +139,8 @@ class AccuracyReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     confidence: float
     recorded: Recorded | None
     tools: dict[str, str]
+    conf: float = 0.0
+    hard_images: tuple[HardImage, ...] = ()
     warnings: tuple[str, ...] = ()
     schema: int = SCHEMA
 
@@ -164,8 +189,19 @@ class AccuracyReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             else "Name what the bundle was made from: --checkpoint FILE",
         )
 
+    def thin(self) -> AccuracyReport:
+        """The same without curves and pictures: what a bundle keeps."""
+        reference = self.reference and msgspec.structs.replace(
+            self.reference, accuracy=_without_curves(self.reference.accuracy)
+        )
+        rows = tuple(
+            msgspec.structs.replace(row, accuracy=row.accuracy and _without_curves(row.accuracy))
+            for row in self.rows
+        )
+        return msgspec.structs.replace(self, reference=reference, rows=rows, hard_images=())
+
     def to_document(self) -> dict[str, Any]:
-        """The JSON form as plain values, with the verdict, for `Bundle.with_evidence`."""
+        """The JSON form as plain values, with the verdict; of `thin()` for a bundle."""
         document: dict[str, Any] = msgspec.to_builtins(self)
         return {"passed": self.passed, **document}
 
@@ -180,3 +216,8 @@ class AccuracyReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         """
         plain = {key: value for key, value in document.items() if key != "passed"}
         return decode_json(msgspec.json.encode(plain), cls, where=where)
+
+
+def _without_curves(accuracy: Accuracy) -> Accuracy:
+    classes = tuple(msgspec.structs.replace(each, curve=()) for each in accuracy.classes)
+    return msgspec.structs.replace(accuracy, classes=classes)

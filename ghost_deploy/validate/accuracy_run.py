@@ -7,30 +7,32 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from itertools import chain
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from ghost_deploy._version import __version__
 from ghost_deploy.bundle import Bundle
+from ghost_deploy.detections import Detections
 from ghost_deploy.detector import Detector
 from ghost_deploy.errors import BackendError, ShapeError, SpecError, UnavailableError
-from ghost_deploy.runtimes import RUNTIMES, RuntimeInfo, RuntimeOptions
-from ghost_deploy.validate.accuracy import Accuracy, Progress, measure
+from ghost_deploy.runtimes import RuntimeOptions
+from ghost_deploy.validate.accuracy import Progress, measure
+from ghost_deploy.validate.accuracy_figures import HardImage, Recorded
 from ghost_deploy.validate.accuracy_report import (
     AccuracyReport,
     AccuracyRow,
     Reference,
     max_drop_for,
 )
+from ghost_deploy.validate.accuracy_row import Figures, Run, row_of, unopened_rows
 from ghost_deploy.validate.bootstrap import CONFIDENCE, RESAMPLES, Resampler
 from ghost_deploy.validate.candidates import Candidate, candidates, open_candidate
 from ghost_deploy.validate.dataset import DataSet
+from ghost_deploy.validate.hard_images import Sight, hard_images
 from ghost_deploy.validate.recorded import (
     METRIC,
-    Recorded,
     compare_recorded,
     measure_as_trained,
 )
@@ -44,27 +46,6 @@ __all__ = ["run_accuracy"]
 _BROKEN = (BackendError, ShapeError, SpecError)
 """What a damaged or wrong artefact raises when it is opened, run or decoded."""
 
-_ROUNDING = 1e-9
-
-
-@dataclass(frozen=True)
-class _Figures:
-    """What was measured of one model: its accuracy, and its mAP on each resample."""
-
-    accuracy: Accuracy
-    maps: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class _Run:
-    """A candidate that was measured, or why it was not."""
-
-    candidate: Candidate
-    figures: _Figures | None = None
-    info: RuntimeInfo | None = None
-    skipped: str = ""
-    broken: str = ""
-
 
 @dataclass(frozen=True)
 class _Bench:
@@ -76,21 +57,27 @@ class _Bench:
     sampler: Resampler
     progress: Progress | None
 
-    def figures(self, detector: Detector, label: str) -> _Figures:
-        measured = measure(detector, self.data, self.progress, label)
-        return _Figures(measured.accuracy, self.sampler.maps(measured.tables))
+    def figures(self, detector: Detector, label: str) -> Figures:
+        conf = self.bundle.spec.thresholds.conf
+        sights: list[Sight] = []
 
-    def run(self, candidate: Candidate) -> _Run:
+        def watch(size_hw: tuple[int, int], found: Detections) -> None:
+            sights.append(Sight(size_hw, found[found.score > conf]))
+
+        measured = measure(detector, self.data, self.progress, label, watch)
+        return Figures(measured.accuracy, self.sampler.classes(measured.tables), sights)
+
+    def run(self, candidate: Candidate) -> Run:
         try:
             with open_candidate(self.bundle, candidate, self.options) as detector:
                 info = detector.runtime.info
-                return _Run(candidate, self.figures(detector, _one_word(candidate)), info)
+                return Run(candidate, self.figures(detector, _one_word(candidate)), info)
         except UnavailableError as error:
             if candidate.named:
                 raise
-            return _Run(candidate, skipped=str(error))
+            return Run(candidate, skipped=str(error))
         except _BROKEN as error:
-            return _Run(candidate, broken=str(error))
+            return Run(candidate, broken=str(error))
 
 
 def run_accuracy(
@@ -140,7 +127,7 @@ def run_accuracy(
     runs = [bench.run(candidate) for candidate in plan]
     found = _eager(bench, loaded) if loaded else _stand_in(bench, runs)
     reference, figures = found if found else (None, None)
-    rows = [_row(run, figures, bar) for run, bar in zip(runs, bars, strict=True)]
+    rows = [row_of(run, figures, bar) for run, bar in zip(runs, bars, strict=True)]
     source = bundle.document.source
     return AccuracyReport(
         model=bundle.spec.name,
@@ -148,16 +135,18 @@ def run_accuracy(
         checkpoint_sha256=source.sha256,
         data=data.facts(),
         reference=reference,
-        rows=(*rows, *_unopened(bundle, max_drop)),
+        rows=(*rows, *unopened_rows(bundle, max_drop)),
         resamples=resamples,
         confidence=CONFIDENCE,
         recorded=_recorded(bench, loaded, reference),
         tools=_tools(rows),
+        conf=bundle.spec.thresholds.conf,
+        hard_images=_hard_images(data, runs, figures),
         warnings=tuple(_warnings(bundle, loaded, reference)),
     )
 
 
-def _eager(bench: _Bench, loaded: Loaded) -> tuple[Reference, _Figures]:
+def _eager(bench: _Bench, loaded: Loaded) -> tuple[Reference, Figures]:
     """The PyTorch module itself."""
     with open_reference(loaded, bench.bundle.spec) as detector:
         name = f"eager (PyTorch {detector.runtime.info.version}) in fp32"
@@ -172,7 +161,7 @@ def _one_word(candidate: Candidate) -> str:
     return "/".join(filter(None, words))
 
 
-def _stand_in(bench: _Bench, runs: Sequence[_Run]) -> tuple[Reference, _Figures] | None:
+def _stand_in(bench: _Bench, runs: Sequence[Run]) -> tuple[Reference, Figures] | None:
     """The first fp32 artefact that runs here, also one that was not asked for."""
     if all(artifact.precision != "fp32" for artifact in bench.bundle.artifacts):
         return None
@@ -188,62 +177,17 @@ def _stand_in(bench: _Bench, runs: Sequence[_Run]) -> tuple[Reference, _Figures]
     return None
 
 
-def _row(run: _Run, reference: _Figures | None, bar: float) -> AccuracyRow:
-    artifact, info, figures = run.candidate.artifact, run.info, run.figures
-    reasons: tuple[str, ...] = tuple(filter(None, (run.skipped, run.broken)))
-    delta, interval = None, None
-    if figures and reference and figures is not reference:
-        delta = 100 * (figures.accuracy.map50_95 - reference.accuracy.map50_95)
-        interval = Resampler.interval(reference.maps, figures.maps)
-        if delta < -bar - _ROUNDING:
-            reasons = (f"lost {-delta:.2f} points of mAP50-95, at most {bar:g} allowed",)
-    elif figures and not reference:
-        reasons = ("there is nothing to compare with: no checkpoint and no fp32 artefact",)
-    return AccuracyRow(
-        artifact=artifact.id,
-        sha256=artifact.files.get(artifact.path, ""),
-        runtime=run.candidate.runtime,
-        precision=run.candidate.precision,
-        status=_status(
-            run, bool(reasons), is_reference=reference is not None and figures is reference
-        ),
-        max_drop=bar,
-        reasons=reasons,
-        accuracy=figures.accuracy if figures else None,
-        delta=delta,
-        interval=interval,
-        device=info.device if info else "",
-        version=info.version if info else "",
-        compute=info.compute if info else "",
-        notes=info.notes if info else (),
-    )
-
-
-def _status(
-    run: _Run, blamed: bool, *, is_reference: bool
-) -> Literal["passed", "failed", "skipped", "reference"]:
-    if run.skipped:
-        return "skipped"
-    if blamed:
-        return "failed"
-    # A model held against itself passes any gate: that is no verdict.
-    return "reference" if is_reference else "passed"
-
-
-def _unopened(bundle: Bundle, max_drop: float | None) -> Iterator[AccuracyRow]:
-    """Artefacts that no runtime of this version opens, so that nobody takes them for judged."""
-    formats = {row.format for row in RUNTIMES.values()}
-    for artifact in bundle.artifacts:
-        if artifact.format not in formats:
-            yield AccuracyRow(
-                artifact=artifact.id,
-                sha256=artifact.files.get(artifact.path, ""),
-                runtime="",
-                precision=artifact.precision,
-                status="skipped",
-                max_drop=max_drop_for(artifact.precision) if max_drop is None else max_drop,
-                reasons=(f"no runtime of this version opens {artifact.format}",),
-            )
+def _hard_images(
+    data: DataSet, runs: Sequence[Run], reference: Figures | None
+) -> tuple[HardImage, ...]:
+    if reference is None:
+        return ()
+    others = {
+        row: run.figures.sights
+        for row, run in enumerate(runs)
+        if run.figures and run.figures is not reference
+    }
+    return hard_images(data, reference.sights, others)
 
 
 def _recorded(bench: _Bench, loaded: Loaded | None, reference: Reference | None) -> Recorded | None:

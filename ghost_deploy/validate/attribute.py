@@ -25,7 +25,7 @@ from ghost_deploy.validate.walk import (
     canonical,
     compare_raw,
     detect,
-    largest_difference,
+    input_difference,
     walk,
 )
 
@@ -61,7 +61,7 @@ def attribute(reference: Detector, suspect: Suspect, picture: Picture, conf: flo
         conf: score threshold; the detectors work at `lowered` ones.
     """
     truth = Truth.of(reference, picture.read(), picture.size_hw)
-    theirs = walk(suspect.detector, truth.image, truth.size_hw, truth.walk.tensor)
+    theirs = walk(suspect.detector, truth.image, truth.size_hw, truth.walk)
     findings = [
         _preprocess(truth.walk, theirs),
         *_network(truth, suspect, theirs, conf),
@@ -77,7 +77,7 @@ def attribute(reference: Detector, suspect: Suspect, picture: Picture, conf: flo
 
 
 def _preprocess(own: Walk, theirs: Walk) -> StageFinding:
-    apart = largest_difference(own.tensor, theirs.tensor)
+    apart = input_difference(own, theirs)
     sentence = f"input tensors differ by {apart:.3g}" if apart else "input tensors are equal"
     return StageFinding(stage="preprocess", ok=not apart, sentence=sentence)
 
@@ -96,7 +96,7 @@ def _network(truth: Truth, suspect: Suspect, theirs: Walk, conf: float) -> Itera
         sentence = f"raw outputs in {precision}: {reasons}; there is no fp32 run to tell which"
         yield StageFinding(stage="graph or precision", ok=False, sentence=sentence)
     else:
-        plain = walk(suspect.plain, truth.image, truth.size_hw, truth.walk.tensor)
+        plain = walk(suspect.plain, truth.image, truth.size_hw, truth.walk)
         faults = _raw_failures(truth, suspect.plain, plain, _EXACT, conf)
         sentence = f"in fp32 too: {faults}" if faults else "the same graph agrees in fp32"
         yield StageFinding(stage="graph", ok=not faults, sentence=sentence)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ghost_deploy.validate.matches import ImageMatches, Matches
 
-__all__ = ["ClassTable", "class_tables", "coco_ap", "coco_map", "ultralytics_map"]
+__all__ = ["ClassTable", "class_tables", "coco_ap", "coco_classes", "coco_map", "ultralytics_map"]
 
 _RECALLS: NDArray[np.float64] = np.linspace(0.0, 1.0, 101)
 _THRESHOLDS = 10
@@ -62,26 +62,30 @@ def _table(column: Sequence[ImageMatches | None]) -> ClassTable:
     )
 
 
-def coco_map(tables: Sequence[ClassTable], weights: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Mean over thresholds and classes of COCO's average precision, of weighted images.
+def coco_classes(tables: Sequence[ClassTable], weights: NDArray[np.int64]) -> NDArray[np.float64]:
+    """COCO's average precision of K classes, mean over thresholds, of weighted images.
 
     Args:
         tables: one a class.
         weights: (B, I) how many times each image occurs in each of B samples.
 
     Returns:
-        (B,) mAP50-95, 0 to 1; NaN for a sample without any object.
+        (B, K) AP50-95, 0 to 1; NaN where a sample has no object of the class.
     """
     step = max(1, _NUMBERS_AT_ONCE // max([1, *(len(table.image) for table in tables)]))
     parts = []
     for start in range(0, len(weights), step):
         part = weights[start : start + step]
-        each = np.stack([coco_ap(table, part).mean(axis=1) for table in tables])
-        counted = ~np.isnan(each)
-        total = np.where(counted, each, 0.0).sum(axis=0)
-        number = counted.sum(axis=0)
-        parts.append(np.where(number, total / np.maximum(number, 1), np.nan))
+        parts.append(np.stack([coco_ap(table, part).mean(axis=1) for table in tables], axis=1))
     return np.concatenate(parts)
+
+
+def coco_map(classes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """COCO's mAP from what `coco_classes` gives: (B,), NaN for a sample without any object."""
+    counted = ~np.isnan(classes)
+    total, number = np.where(counted, classes, 0.0).sum(axis=1), counted.sum(axis=1)
+    result: NDArray[np.float64] = np.where(number, total / np.maximum(number, 1), np.nan)
+    return result
 
 
 def coco_ap(table: ClassTable, weights: NDArray[np.int64]) -> NDArray[np.float64]:

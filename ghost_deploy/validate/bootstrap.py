@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ghost_deploy.validate.average_precision import ClassTable, coco_map
+from ghost_deploy.validate.average_precision import ClassTable, coco_classes
 
 __all__ = ["CONFIDENCE", "RESAMPLES", "Interval", "Resampler"]
 
@@ -44,13 +44,13 @@ class Resampler:
         shares = np.full(images, 1.0 / images)
         self._weights = rng.multinomial(images, shares, size=resamples)
 
-    def maps(self, tables: Sequence[ClassTable]) -> NDArray[np.float64]:
-        """mAP50-95 of a model on each resample, 0 to 1; NaN where one drew no object."""
-        return coco_map(tables, self._weights)
+    def classes(self, tables: Sequence[ClassTable]) -> NDArray[np.float64]:
+        """(B, K) AP50-95 of each class on each resample, 0 to 1; NaN where it drew no object."""
+        return coco_classes(tables, self._weights)
 
     @staticmethod
     def interval(reference: NDArray[np.float64], candidate: NDArray[np.float64]) -> Interval:
-        """Where the difference candidate - reference lies; both from `maps`."""
+        """Where the difference candidate - reference lies; (B,) each, 0 to 1."""
         tail = (1 - CONFIDENCE) / 2
         low, high = np.nanquantile(100 * (candidate - reference), (tail, 1 - tail))
         return Interval(low=float(low), high=float(high))

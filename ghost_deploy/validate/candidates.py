@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ghost_deploy.bundle import Artifact, Bundle
+from ghost_deploy.bundle import NMS_FORM, Artifact, Bundle
 from ghost_deploy.detector import Detector
 from ghost_deploy.errors import DeviceError, UsageError
 from ghost_deploy.runtimes import RUNTIMES, Runtime, RuntimeOptions, open_file, runtime_row
@@ -58,7 +58,7 @@ def candidates(
     found = []
     for artifact in bundle.artifacts:
         for row in rows:
-            if artifact.format != row.format:
+            if artifact.format != row.format or artifact.form == NMS_FORM:
                 continue
             for precision in row.precisions.get(artifact.precision, ()):
                 if wanted is None or precision in wanted:

@@ -10,7 +10,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,6 +23,7 @@ from ghost_deploy.validate.accuracy import (
     limits,
     measure_with,
 )
+from ghost_deploy.validate.accuracy_figures import Recorded
 from ghost_deploy.validate.average_precision import ultralytics_map
 from ghost_deploy.validate.dataset import DataSet
 
@@ -62,25 +62,6 @@ because boxes are cut at the edge of the image or not. At another size there is 
 
 _RECT_PAD = 0.5  # strides of border that Ultralytics' validator adds to the rectangle
 _LEAST_STRIDE = 32
-
-
-class Recorded(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The mAP50-95 that a checkpoint records, beside that of this data set.
-
-    Attributes:
-        recorded, measured: 0 to 1.
-        protocol: how it was measured.
-        tolerance: largest difference that agrees, in points (0.01).
-        agrees: whether it does.
-        sentence: the same for a person.
-    """
-
-    recorded: float
-    measured: float
-    protocol: str
-    tolerance: float
-    agrees: bool
-    sentence: str
 
 
 def compare_recorded(

@@ -20,7 +20,7 @@ from ghost_deploy.spec import ModelSpec
 from ghost_deploy.validate.attribute import Suspect, attribute
 from ghost_deploy.validate.candidates import Candidate, open_candidate
 from ghost_deploy.validate.exact import Acquittal, SecondLook
-from ghost_deploy.validate.gate import failures, gate_for
+from ghost_deploy.validate.gate import Gate, failures, gate_for
 from ghost_deploy.validate.pictures import Picture
 from ghost_deploy.validate.result import Attribution, ParityRow
 from ghost_deploy.validate.tally import Tally
@@ -42,14 +42,24 @@ _NO_BARS = (
 class Run:
     """A candidate that is opened, compared on each image and judged at the end.
 
+    Args:
+        bundle, candidate, options: what is run, and on what.
+        gate: the bars, where they are not those of the precision.
+
     Raises:
         UnavailableError: the user named what this machine cannot run; unnamed, it is skipped.
         BundleError: the artefact is not the file that was written.
     """
 
-    def __init__(self, bundle: Bundle, candidate: Candidate, options: RuntimeOptions) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        candidate: Candidate,
+        options: RuntimeOptions,
+        gate: Gate | None = None,
+    ) -> None:
         self._bundle, self._candidate, self._options = bundle, candidate, options
-        self._gate = gate_for(candidate.precision)
+        self._gate = gate or gate_for(candidate.precision)
         self._tally = Tally()
         self._skipped = self._broken = ""
         self._detector: Detector | None = None
@@ -93,7 +103,7 @@ class Run:
         reference: Detector,
         pictures: Sequence[Picture],
         others: Sequence[Run],
-        second: SecondLook,
+        second: SecondLook | None,
     ) -> ParityRow:
         """Judge what was compared; look for the cause if a gate failed.
 
@@ -101,7 +111,7 @@ class Run:
             reference: the eager module's detector.
             pictures: those that were compared, to look at the worst one again.
             others: where a run of the same format and runtime in fp32 may be found.
-            second: for an fp32 run that missed its gate.
+            second: for an fp32 run that missed its gate; None where there is no network to ask.
         """
         if self._skipped:
             return self._make_row("skipped", (self._skipped,))
@@ -116,12 +126,12 @@ class Run:
         reasons = (*misnamed, *missed)
         return self._make_row("failed" if reasons else "passed", reasons, blame)
 
-    def _acquit(self, second: SecondLook) -> Acquittal | None:
+    def _acquit(self, second: SecondLook | None) -> Acquittal | None:
         """The second look, where float32 may be to blame instead of the artefact."""
         worst = self._tally.detections().worst
         if self._gate.precision != "fp32" or not self._tally.tensor().compared:
             return None
-        if worst is None or self._detector is None:
+        if second is None or worst is None or self._detector is None:
             return None
         try:
             return second.at(self._detector, self._gate, worst.name)

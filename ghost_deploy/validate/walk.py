@@ -15,9 +15,11 @@ from ghost_deploy.detector import Detector
 from ghost_deploy.errors import BackendError, ShapeError
 from ghost_deploy.processing.boxes import xyxy_to_xywh
 from ghost_deploy.processing.decode import decode_dfl_raw
+from ghost_deploy.processing.efficient_nms import efficient_nms
 from ghost_deploy.processing.letterbox import Letterbox
 from ghost_deploy.processing.postprocess import output_shape
-from ghost_deploy.spec import ModelSpec, Thresholds
+from ghost_deploy.processing.tensor import recast
+from ghost_deploy.spec import InputSpec, ModelSpec, Thresholds
 from ghost_deploy.validate.compare import (
     DetectionDiff,
     TensorDiff,
@@ -34,6 +36,7 @@ __all__ = [
     "compare",
     "compare_raw",
     "detect",
+    "input_difference",
     "largest_difference",
     "lowered",
     "walk",
@@ -52,12 +55,14 @@ class Walk:
     """What the stages before the post-processing made of one image. The arrays are copies.
 
     Attributes:
-        tensor: (B, 3, H, W) input that the detector made, the image in every row.
+        tensor: input that the detector made, the image in every row.
+        input: what that tensor means.
         letterboxes: one.
         outputs: of the runtime for the last row, by name; the batch axis is kept.
     """
 
-    tensor: NDArray[np.float32]
+    tensor: NDArray[Any]
+    input: InputSpec
     letterboxes: list[Letterbox]
     outputs: dict[str, NDArray[Any]]
 
@@ -105,7 +110,7 @@ def walk(
     detector: Detector,
     image: NDArray[np.uint8],
     size_hw: tuple[int, int] | None = None,
-    tensor: NDArray[np.float32] | None = None,
+    fed: Walk | None = None,
 ) -> Walk:
     """Take one image through the preprocessing and the runtime of `detector`.
 
@@ -116,7 +121,8 @@ def walk(
         detector: whose stages are used.
         image: (H, W, 3) uint8 BGR.
         size_hw: (height, width) of the input, pixels; the description's when None.
-        tensor: what the runtime is fed instead of the tensor that `detector` makes.
+        fed: whose tensor the runtime gets instead of the one that `detector` makes, in the form
+            that its graph takes.
 
     Raises:
         ShapeError: the graph does not accept the size, or gives another batch than it is fed.
@@ -126,14 +132,21 @@ def walk(
     count = max(low, min(2, high))
     feeds, letterboxes = detector.preprocess([image] * count, size_hw)
     (own,) = (array.copy() for array in feeds.values())
-    fed = (own if tensor is None else tensor).copy()
-    outputs = detector.runtime.run(dict.fromkeys(feeds, fed))
-    if not np.array_equal(fed, own if tensor is None else tensor):
+    form = detector.spec.input
+    tensor = own if fed is None else recast(fed.tensor, fed.input, form)
+    given = tensor.copy()
+    outputs = detector.runtime.run(dict.fromkeys(feeds, given))
+    if not np.array_equal(given, tensor):
         raise BackendError(
             f"the {detector.runtime.info.runtime} runtime changed its input tensor",
             fix="Report this: runtimes must leave their inputs alone",
         )
-    return Walk(own, letterboxes[:1], _last_row(outputs, count))
+    return Walk(own, form, letterboxes[:1], _last_row(outputs, count))
+
+
+def input_difference(own: Walk, theirs: Walk) -> float:
+    """Largest absolute difference of two walks' input tensors, in the form of the first."""
+    return largest_difference(own.tensor, recast(theirs.tensor, theirs.input, own.input))
 
 
 def _last_row(outputs: Mapping[str, NDArray[Any]], count: int) -> dict[str, NDArray[Any]]:
@@ -165,13 +178,13 @@ def compare(truth: Truth, candidate: Detector, gate: Gate, conf: float) -> Compa
         gate: whose bars the pairs are counted by.
         conf: score threshold; both detectors work at `lowered` ones.
     """
-    theirs = walk(candidate, truth.image, truth.size_hw, truth.walk.tensor)
+    theirs = walk(candidate, truth.image, truth.size_hw, truth.walk)
     raw = compare_raw(truth, theirs, candidate)
     found = Detections.empty()
     if raw.usable:
         found = detect(candidate, theirs.outputs, theirs.letterboxes)
     return Comparison(
-        input_max=largest_difference(truth.walk.tensor, theirs.tensor),
+        input_max=input_difference(truth.walk, theirs),
         tensor=raw,
         detections=compare_detections(
             truth.detections, found, conf=conf, margin=gate.max_score, min_iou=gate.min_iou
@@ -182,7 +195,9 @@ def compare(truth: Truth, candidate: Detector, gate: Gate, conf: float) -> Compa
 def compare_raw(truth: Truth, theirs: Walk, candidate: Detector) -> TensorDiff:
     """Compare raw outputs, in the form that the reference gives them."""
     own, spec = truth.detector.spec.head, candidate.spec
-    if own.end_to_end != spec.head.end_to_end:
+    reference = truth.walk.outputs[own.output][0]
+    embedded = spec.head.decoder == "efficient-nms" and own.decoder == "dfl"
+    if own.end_to_end != spec.head.end_to_end and not embedded:
         return TensorDiff(
             problem=f"the artefact's decoder is {spec.head.decoder!r}, "
             f"the reference's {own.decoder!r}"
@@ -192,8 +207,11 @@ def compare_raw(truth: Truth, theirs: Walk, candidate: Detector) -> TensorDiff:
     if output is None or not _fits(output, expected):
         got = sorted(theirs.outputs) if output is None else f"{output.dtype} {output.shape}"
         return TensorDiff(problem=f"output {got}, described as float32 (B, {expected})")
+    if embedded:
+        rows = efficient_nms(reference, spec, truth.size_hw)
+        return compare_tensors(rows, output[0], end_to_end=True)
     decoded = canonical(output[0], spec, truth.size_hw)
-    return compare_tensors(truth.walk.outputs[own.output][0], decoded, end_to_end=own.end_to_end)
+    return compare_tensors(reference, decoded, end_to_end=own.end_to_end)
 
 
 def _fits(output: NDArray[Any], expected: tuple[int, int]) -> bool:
@@ -207,13 +225,16 @@ def _fits(output: NDArray[Any], expected: tuple[int, int]) -> bool:
 def canonical(
     output: NDArray[np.float32], spec: ModelSpec, size_hw: tuple[int, int]
 ) -> NDArray[np.float32]:
-    """One image's raw output in the form of the eager module: `dfl-raw` becomes `dfl`.
+    """One image's raw output in the form of the eager module: `dfl-raw` becomes `dfl`, and so do
+    the rows of `efficient-nms`: one anchor each, the other anchors empty.
 
     Args:
         output: of the decoder that `spec` names, without the batch axis.
         spec: what `output` means.
         size_hw: (height, width) of the input, pixels.
     """
+    if spec.head.decoder == "efficient-nms":
+        return _anchors_of(output, spec, size_hw)
     if spec.head.decoder != "dfl-raw" or not np.isfinite(output).all():
         return output
     # The decoder leaves out scores of 0, which float32 gives for logits below -88.
@@ -222,6 +243,17 @@ def canonical(
     boxes = decode_dfl_raw(np.concatenate((output[:bins], logits)), spec, size_hw, 0.0, False)
     scores = np.float32(1) / (np.float32(1) + np.exp(-logits))
     return np.concatenate((xyxy_to_xywh(boxes.xyxy).T, scores))
+
+
+def _anchors_of(
+    rows: NDArray[np.float32], spec: ModelSpec, size_hw: tuple[int, int]
+) -> NDArray[np.float32]:
+    raw = np.zeros((4 + spec.num_classes, spec.head.anchors(size_hw)), np.float32)
+    found = rows[rows[:, 4] > 0][: raw.shape[1]]
+    columns = np.arange(len(found))
+    raw[:4, columns] = xyxy_to_xywh(found[:, :4]).T
+    raw[4 + found[:, 5].astype(np.int64), columns] = found[:, 4]
+    return raw
 
 
 def largest_difference(a: NDArray[Any], b: NDArray[Any]) -> float:

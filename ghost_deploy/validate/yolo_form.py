@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ghost_deploy.errors import InputError, MissingExtraError
+from ghost_deploy.errors import InputError
+from ghost_deploy.processing.data_yaml import read_description, split_images
 from ghost_deploy.processing.images import IMAGE_SUFFIXES
 from ghost_deploy.validate.dataset import DataSet, LabelledImage
 from ghost_deploy.validate.labels import (
@@ -32,7 +33,6 @@ from ghost_deploy.validate.labels import (
 __all__ = ["read_yolo"]
 
 _COLUMNS = 5
-_NOT_SPLITS = frozenset({"path", "names", "nc", "channels", "download", "yaml_file"})
 
 
 @dataclass
@@ -64,10 +64,11 @@ def read_yolo(file: Path, *, split: str = "val", skip_broken: bool = False) -> D
         MissingExtraError: PyYAML is not installed.
         InputError: the description cannot be used, images are missing, or labels are broken.
     """
-    description = _description(file)
+    description = read_description(file)
     names, count = _classes(description, file)
     tally = _Tally()
-    paths = _images(file, description, split, tally.problems)
+    paths, absent = split_images(file, description, split)
+    tally.problems += [LabelProblem(where, what) for where, what in absent]
     images = []
     for path in paths:
         labels = _read_labels(_label_file(path), count, tally)
@@ -82,25 +83,6 @@ def read_yolo(file: Path, *, split: str = "val", skip_broken: bool = False) -> D
     broken = check_problems(tally.problems, f"{file} ({split})", skip=skip_broken)
     notes = (*broken, *_notes(tally), *_orphans(paths))
     return DataSet(file.name, "yolo", split, names, tuple(images), notes)
-
-
-def _description(file: Path) -> Mapping[str, Any]:
-    try:
-        import yaml
-    except ImportError as error:
-        raise MissingExtraError.for_extra("PyYAML", "validate") from error
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(
-            f"the data set description {file} cannot be read",
-            got=" ".join(str(error).split()),
-            expected="a data.yaml of the YOLO form, or a COCO JSON",
-            fix="Check the path and the file",
-        ) from error
-    if not isinstance(content, dict):
-        raise _unusable(file, type(content).__name__, "keys such as `path`, `val` and `names`")
-    return content
 
 
 def _unusable(file: Path, got: object, expected: str) -> InputError:
@@ -128,73 +110,6 @@ def _classes(description: Mapping[str, Any], file: Path) -> tuple[tuple[str, ...
     if count is not None and count != len(names):
         raise _unusable(file, f"nc {count!r} and {len(names)} names", "as many names as `nc` says")
     return tuple(str(name).strip() for name in names), len(names)
-
-
-def _images(
-    file: Path, description: Mapping[str, Any], split: str, problems: list[LabelProblem]
-) -> list[Path]:
-    entries = description.get(split)
-    if not entries:
-        there = ", ".join(key for key in description if key not in _NOT_SPLITS)
-        raise InputError(
-            f"{file} has no split {split!r}",
-            got=there or "no split at all",
-            fix="Name one of those: --split NAME",
-        )
-    root = file.parent / str(description.get("path") or ".")
-    found: list[Path] = []
-    for entry in entries if isinstance(entries, list) else [entries]:
-        place = _place(root, str(entry), file)
-        if place.is_dir():
-            files = (p for p in place.rglob("*") if p.is_file() and not p.name.startswith("."))
-            found += [p for p in files if p.suffix.lower() in IMAGE_SUFFIXES]
-        else:
-            found += _listed_images(place, root, problems)
-    if not found:
-        raise InputError(
-            f"the split {split!r} of {file} has no images",
-            got=f"{entries!r} in {root}",
-            expected=f"files named {' '.join(sorted(IMAGE_SUFFIXES))}",
-            fix="Check the paths in the file",
-        )
-    return sorted(set(found))
-
-
-def _place(root: Path, entry: str, file: Path) -> Path:
-    # Exports of Roboflow write ../valid/images for a folder beside the data.yaml.
-    candidates = [root / entry, *([root / entry[3:]] if entry.startswith("../") else [])]
-    for candidate in candidates:
-        if candidate.exists():
-            return candidate
-    raise InputError(
-        f"{file} names images that are not there",
-        got=str(candidates[0]),
-        fix="Correct `path` or the split; a relative `path` starts at the folder of the file",
-    )
-
-
-def _listed_images(file: Path, root: Path, problems: list[LabelProblem]) -> list[Path]:
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"the list of images {file} cannot be read",
-            got=str(error),
-            expected="a folder, or a text file with one image path a line",
-            fix="Check the path in the data.yaml",
-        ) from error
-    found = []
-    for index, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        bases = [file.parent] if line.startswith("./") else [file.parent, root]
-        places = [base / line.strip() for base in bases]
-        there = next((place for place in places if place.is_file()), None)
-        if there is None:
-            problems.append(LabelProblem(f"{file}:{index}", f"no image at {places[0]}"))
-        else:
-            found.append(there)
-    return found
 
 
 def _label_file(image: Path) -> Path:

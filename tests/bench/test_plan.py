@@ -7,7 +7,7 @@ import pytest
 
 from ghost_deploy.bench.plan import Config, Wishes, candidates, label_of, open_subjects
 from ghost_deploy.bundle import Bundle
-from ghost_deploy.errors import BundleError, NotYetError, UsageError
+from ghost_deploy.errors import BundleError, UsageError
 from tests.bench.models import write_bundle, write_onnx
 
 
@@ -63,8 +63,6 @@ def test_wishes_that_make_no_sense(wishes: dict[str, Any]) -> None:
 def test_unknown_runtimes(bundle: Bundle) -> None:
     with pytest.raises(UsageError, match="no runtime 'ncnn'"):
         candidates(only(bundle), Wishes(runtimes=["ncnn"]))
-    with pytest.raises(NotYetError):
-        candidates(only(bundle), Wishes(runtimes=["trt"]))
 
 
 @pytest.mark.parametrize(

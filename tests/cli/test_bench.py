@@ -60,7 +60,7 @@ def test_wrong_use(words: list[str], capsys: Capture) -> None:
     ("words", "code", "said"),
     [
         (["--runtime", "ncnn"], 2, "no runtime 'ncnn'"),
-        (["--runtime", "trt"], 3, "not in this version yet"),
+        (["--runtime", "trt"], 2, "nothing of small can be measured"),
         (["--precision", "fp8"], 2, "no precision 'fp8'"),
         (["--precision", "int8"], 2, "nothing of small can be measured"),
         (["--batch", "2"], 2, "takes no batch of 2"),

@@ -10,6 +10,7 @@ import pytest
 
 from ghost_deploy.cli import doctor
 from ghost_deploy.cli.main import main
+from ghost_deploy.runtimes import RUNTIMES
 
 Capture = pytest.CaptureFixture[str]
 
@@ -25,7 +26,7 @@ for name in ("torch", "onnxruntime", "openvino", "cv2", "onnx"):
 def quick(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Stand-ins for the processes that look at a package: name to the code that they run."""
     code = dict.fromkeys(
-        ("openvino", "ort", "eager", "opencv"),
+        (*RUNTIMES, "opencv", "sources"),
         'print(\'{"runtime": "x", "installed": true, "version": "1.2.3"}\')',
     )
 
@@ -46,13 +47,16 @@ def test_this_machine(capsys: Capture) -> None:
     report = json.loads(capsys.readouterr().out)
     assert report["schema"] == 1
     found = {row["runtime"]: row for row in report["runtimes"]}
-    assert list(found) == ["openvino", "ort", "eager"]
+    assert list(found) == [name for name in RUNTIMES if name != "fake"]
     for row in found.values():
         assert row["installed"] == bool(row["version"])
         if row["installed"] and not row["problem"]:
             assert "cpu" in [device["name"] for device in row["devices"]]
     assert report["opencv"]["details"].keys() == {"GStreamer", "FFMPEG", "GUI", "CUDA"}
     assert report["machine"]["cpus"] >= 1
+    sources = report["sources"]["details"]
+    assert "OpenCV" in sources["rtsp://"]
+    assert all(sources.values())
 
 
 def test_a_machine_without_any_vendor(tmp_path: Path) -> None:
@@ -79,6 +83,8 @@ def test_the_table(quick: dict[str, str], capsys: Capture) -> None:
     out = capsys.readouterr().out
     assert "Python " in out
     assert "1.2.3" in out
+    assert "source of infer" in out
+    assert "known: TensorRT before 8.5 lacks named tensors" in out
 
 
 def test_a_package_that_ends_the_process(quick: dict[str, str], capsys: Capture) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from ghost_deploy.cli.console import Console
 from ghost_deploy.cli.live_report import LiveReport
+from ghost_deploy.stream.outbox import DeliveryStats
 from ghost_deploy.stream.result import SourceStats
 
 
@@ -66,3 +67,25 @@ def test_the_end_of_a_run_without_a_frame() -> None:
     report.print(out)
     assert "0 frames, 0 detections" in out.getvalue()
     assert "source 0: rtsp://***@host/1" in out.getvalue()
+
+
+def test_a_sink_that_loses_results_is_told_once_and_when_it_works_again() -> None:
+    err, out = io.StringIO(), io.StringIO()
+    now = [DeliveryStats()]
+    report = LiveReport(Console(out, err), Stats(), {"lines": lambda: now[0]})
+    report.tick()
+    for now[0] in (
+        DeliveryStats(sent=3),
+        DeliveryStats(sent=3, dropped=1, last_error="disk full"),
+        DeliveryStats(sent=3, dropped=4, last_error="disk full"),
+        DeliveryStats(sent=3, dropped=4, last_error="disk full"),
+        DeliveryStats(sent=5, dropped=4, last_error="disk full"),
+        DeliveryStats(sent=6, dropped=4, last_error="disk full"),
+    ):
+        report.tick()
+    assert err.getvalue().splitlines() == [
+        "lines: results are being lost: disk full",
+        "lines: works again, 4 lost so far",
+    ]
+    report.print(out)
+    assert "lines: 6 results taken, 4 lost; last error: disk full" in out.getvalue()

@@ -77,7 +77,6 @@ def test_version(capsys: Capture) -> None:
         ["--fly"],
         ["infer"],
         ["infer", "b"],
-        ["export", "best.pt"],
         ["export", "best.pt", "-o", "x", "--imgsz", "big"],
         ["infer", "b", "x", "--conf", "7"],
         ["infer", "b", "x", "--threads", "-1"],
@@ -92,28 +91,11 @@ def test_wrong_use(words: list[str], capsys: Capture) -> None:
     assert "usage: ghost-deploy" in said.err
 
 
-NOT_YET = [
-    ["build", "b", "--trt", "--fp16"],
-    ["calibrate", "b", "--calib", "d", "--max-drop", "1", "--data", "d.yaml"],
-    ["report", "r.json", "-o", "r.html"],
-    ["demo", "-o", "d"],
-    ["export", "m.pt", "-o", "b", "--trt"],
-    ["export", "m.pt", "-o", "b", "--int8", "--calib", "d"],
-    ["export", "m.pt", "-o", "b", "--calib", "d"],
-    ["export", "m.pt", "-o", "b", "--nms"],
-    ["export", "m.pt", "-o", "b", "--embed-preprocess"],
-    ["export", "m.pt", "-o", "b", "--triton", "d"],
-    ["export", "m.pt", "-o", "b", "--deepstream", "d"],
-]
-
-
-@pytest.mark.parametrize("words", NOT_YET, ids=" ".join)
-def test_what_is_announced_answers_not_yet(words: list[str], capsys: Capture) -> None:
-    assert main(words) == 3
+def test_an_export_without_a_folder_says_what_is_missing(capsys: Capture) -> None:
+    assert main(["export", "best.pt"]) == 2
     said = capsys.readouterr()
     assert said.out == ""
-    assert " yet" in said.err
-    assert "next: " in said.err
+    assert "next: Add -o BUNDLE" in said.err
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ghost_deploy.errors import MissingExtraError, NotYetError, UsageError
+from ghost_deploy.errors import MissingExtraError, UsageError
 from ghost_deploy.export.plan import TARGETS, Dynamic, plan, plan_spec, require_tools
 from ghost_deploy.spec import HeadSpec, InputSpec, ModelSpec
 
@@ -36,16 +36,6 @@ def test_an_unknown_name_lists_the_known(
         plan(formats, precisions)
 
 
-@pytest.mark.parametrize(
-    ("formats", "precisions"),
-    [(["tensorrt"], []), (["tensorrt", "onnx"], ["fp32"]), (["onnx"], ["int8"]), ([], ["int8"])],
-)
-def test_an_announced_target_is_not_there_yet(formats: list[str], precisions: list[str]) -> None:
-    with pytest.raises(NotYetError) as caught:
-        plan(formats, precisions)
-    assert caught.value.exit_code == 3
-
-
 def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     real = importlib.util.find_spec
     monkeypatch.setattr(
@@ -54,6 +44,16 @@ def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> N
     require_tools(plan(["onnx"]))
     with pytest.raises(MissingExtraError, match=r"ghost-deploy\[export\]"):
         require_tools(plan(["openvino"]))
+
+
+def test_without_tensorrt_the_device_builds(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "tensorrt" else real(name)
+    )
+    with pytest.raises(MissingExtraError, match="ghost-deploy build BUNDLE --trt") as caught:
+        require_tools(plan(["tensorrt"], ["fp16"]))
+    assert caught.value.exit_code == 3
 
 
 def test_targets_are_unique() -> None:

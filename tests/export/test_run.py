@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import onnx
@@ -7,7 +8,7 @@ import openvino
 import pytest
 
 from ghost_deploy.bundle import Bundle, BundleWriter, sha256_of
-from ghost_deploy.errors import ExportError, NotYetError, UsageError
+from ghost_deploy.errors import ExportError, UsageError
 from ghost_deploy.export.plan import Dynamic
 from ghost_deploy.export.run import export_artifacts
 from ghost_deploy.models.flops import gflops
@@ -115,10 +116,20 @@ def test_wrong_use_writes_nothing(tmp_path: Path) -> None:
             export_artifacts(tiny_loaded(), writer, size_hw=(100, 128))
         with pytest.raises(UsageError, match="no one2one branch"):
             export_artifacts(tiny_loaded(), writer, decoder="one2one")
-        with pytest.raises(NotYetError):
-            export_artifacts(tiny_loaded(), writer, formats=["tensorrt"])
+        with pytest.raises(UsageError, match="calibrate"):
+            export_artifacts(tiny_loaded(), writer, precisions=["int8"])
         assert files_in(writer.folder) == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_engines_are_built_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = sys.modules["ghost_deploy.export.run"]
+    monkeypatch.setattr(module, "require_tools", lambda targets: None)
+    with (
+        BundleWriter(tmp_path / "out") as writer,
+        pytest.raises(UsageError, match="ghost-deploy build"),
+    ):
+        export_artifacts(tiny_loaded(), writer, formats=["tensorrt"])
 
 
 @pytest.mark.parametrize("format", ["onnx", "openvino"])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 
 from ghost_deploy.errors import ImageError, ShapeError
 from ghost_deploy.processing.letterbox import Letterbox
-from ghost_deploy.processing.tensor import Preprocessor, pixel_table
+from ghost_deploy.processing.tensor import Preprocessor, pixel_table, recast
 from ghost_deploy.spec import InputSpec
 from tests.assets import BCCD, GHOST, MODELS, needs_assets
 
@@ -154,3 +155,40 @@ def test_the_tensor_equals_the_recorded_reference_input():
         tensor, _ = preprocess([BCCD / "images" / "val" / name])
         exact = recorded[key].astype(np.float32) / np.float32(255)
         np.testing.assert_array_equal(tensor, exact)
+
+
+# Uint8 pixels, for a graph that contains the preprocessing
+
+EMBEDDED = msgspec.structs.replace(DYNAMIC, layout="nhwc", dtype="uint8")
+
+
+def test_pixels_are_the_letterboxed_image():
+    pixels = Preprocessor(EMBEDDED)
+    for height, width in ((64, 96), (40, 30), (200, 333), (64, 64), (64, 96)):
+        image = noise(height, width)
+        tensor, (box,) = pixels([image])
+        assert (tensor.dtype, tensor.shape) == (np.uint8, (1, 64, 64, 3))
+        np.testing.assert_array_equal(tensor[0], box.apply(image))
+
+
+def test_pixels_without_an_image_are_grey():
+    spec = InputSpec(size_hw=(32, 32), batch=(3, 3), layout="nhwc", dtype="uint8", pad_value=7)
+    tensor, _ = Preprocessor(spec)([noise(32, 32)])
+    assert tensor.shape == (3, 32, 32, 3)
+    assert (tensor[1:] == 7).all()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"color": "bgr"}, {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}],
+    ids=str,
+)
+def test_pixels_and_numbers_are_exactly_the_same_picture(changes):
+    have = msgspec.structs.replace(DYNAMIC, **changes)
+    want = msgspec.structs.replace(EMBEDDED, **changes)
+    images = [noise(50, 70), noise(64, 96)]
+    numbers, _ = Preprocessor(have)(images)
+    pixels, _ = Preprocessor(want)(images)
+    np.testing.assert_array_equal(recast(pixels, want, have), numbers)
+    np.testing.assert_array_equal(recast(numbers, have, want), pixels)
+    assert recast(numbers, have, have) is numbers

@@ -73,6 +73,47 @@ def test_all_artefacts_against_the_checkpoint(with_checkpoint: AccuracyReport) -
     assert {"ort", "openvino", "pycocotools"} <= with_checkpoint.tools.keys()
 
 
+def test_each_class_has_its_difference_and_its_curve(with_checkpoint: AccuracyReport) -> None:
+    reference = with_checkpoint.reference
+    assert reference is not None
+    for row in (row for row in with_checkpoint.rows if row.accuracy):
+        assert row.accuracy is not None
+        assert len(row.classes) == 3
+        pairs = zip(row.classes, row.accuracy.classes, reference.accuracy.classes, strict=True)
+        for found, own, theirs in pairs:
+            assert own.ap50_95 is not None
+            assert theirs.ap50_95 is not None
+            assert found.delta == pytest.approx(100 * (own.ap50_95 - theirs.ap50_95))
+            assert found.interval is not None
+            assert found.interval.low - 1e-9 <= found.delta <= found.interval.high + 1e-9
+            assert len(own.curve) == 101
+            assert sum(own.curve) / 101 == pytest.approx(own.ap50, abs=1e-4)
+            assert list(own.curve) == sorted(own.curve, reverse=True)
+
+
+def test_pictures_of_what_is_wrong(with_checkpoint: AccuracyReport) -> None:
+    assert with_checkpoint.conf == 0.25
+    assert 1 <= len(with_checkpoint.hard_images) <= 6
+    for image in with_checkpoint.hard_images:
+        assert image.jpeg.startswith(b"\xff\xd8\xff")
+        assert with_checkpoint.rows[image.row].accuracy is not None
+        for boxes, wrong in (
+            (image.reference, image.reference_wrong),
+            (image.candidate, image.candidate_wrong),
+        ):
+            assert wrong == sum(box.state in ("false", "missed") for box in boxes)
+            assert all(box.score is None or box.score > 0.25 for box in boxes)
+            assert all(0 <= x <= image.size_hw[1] for b in boxes for x in b.xyxy[::2])
+
+
+def test_what_a_bundle_keeps_has_no_curves_and_pictures(with_checkpoint: AccuracyReport) -> None:
+    kept = with_checkpoint.thin()
+    assert len(msgspec.json.encode(kept)) < 10_000 + 2_000 * len(kept.rows)
+    assert kept.hard_images == ()
+    assert {row.delta for row in kept.rows} == {row.delta for row in with_checkpoint.rows}
+    assert kept.thin() == kept
+
+
 def test_the_report_survives_json(with_checkpoint: AccuracyReport) -> None:
     document = with_checkpoint.to_document()
     assert document["passed"] is True

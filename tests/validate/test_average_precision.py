@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from ghost_deploy.detections import Detections
 from ghost_deploy.validate.average_precision import (
     ClassTable,
     class_tables,
     coco_ap,
+    coco_classes,
     coco_map,
     ultralytics_map,
 )
@@ -53,7 +55,7 @@ def test_our_average_precision_is_pycocotools(seed: int, crowd: bool) -> None:
     tables = class_tables(matched(case), case.classes)
     for k, table in enumerate(tables):
         np.testing.assert_allclose(coco_ap(table, once(case))[0], expected[:, k], atol=1e-12)
-    assert coco_map(tables, once(case))[0] == pytest.approx(expected.mean(), abs=1e-12)
+    assert map_of(tables, once(case))[0] == pytest.approx(expected.mean(), abs=1e-12)
 
 
 @pytest.mark.parametrize("crowd", [False, True])
@@ -67,7 +69,7 @@ def test_a_weighted_image_counts_as_often_as_it_weighs(crowd: bool) -> None:
     case = Case(case.objects, found, case.classes)
     tables = class_tables(matched(case), case.classes)
     weights = np.random.default_rng(1).integers(0, 4, (6, len(case.objects)))
-    values = coco_map(tables, weights)
+    values = map_of(tables, weights)
     for row, value in zip(weights, values, strict=True):
         assert value == pytest.approx(mean_precision(evaluate(repeated(case, row))), abs=1e-9)
 
@@ -75,7 +77,7 @@ def test_a_weighted_image_counts_as_often_as_it_weighs(crowd: bool) -> None:
 def test_no_object_at_all_has_no_average_precision() -> None:
     case = Case([Labels.of([], [])], [Detections([[0, 0, 5, 5]], [0.9], [0])], 2)
     tables = class_tables(matched(case), 2)
-    assert np.isnan(coco_map(tables, once(case))).all()
+    assert np.isnan(map_of(tables, once(case))).all()
     assert np.isnan(ultralytics_map(tables)).all()
     assert (accumulate(matched(case), 2).precision == -1).all()
 
@@ -83,7 +85,7 @@ def test_no_object_at_all_has_no_average_precision() -> None:
 def test_nothing_found_is_zero_not_unknown() -> None:
     case = Case([Labels.of([[0, 0, 5, 5]], [0])], [Detections.empty()], 2)
     tables = class_tables(matched(case), 2)
-    assert coco_map(tables, once(case))[0] == 0
+    assert map_of(tables, once(case))[0] == 0
     assert (ultralytics_map(tables) == 0).all()
 
 
@@ -91,13 +93,21 @@ def test_a_perfect_detector_has_one() -> None:
     labels = Labels.of([[0, 0, 5, 5], [10, 10, 30, 20]], [0, 1])
     case = Case([labels], [Detections(labels.xyxy, [0.9, 0.8], labels.class_id)], 2)
     tables = class_tables(matched(case), 2)
-    assert coco_map(tables, once(case))[0] == pytest.approx(1.0)
+    assert map_of(tables, once(case))[0] == pytest.approx(1.0)
     np.testing.assert_allclose(ultralytics_map(tables), 0.995)  # its last point is always 0
 
 
 def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
     accumulate(matched(random_case(0)), 3)
     assert capfd.readouterr() == ("", "")
+
+
+def map_of(tables: list[ClassTable], weights: NDArray[np.int64]) -> NDArray[np.float64]:
+    return coco_map(coco_classes(tables, weights))
+
+
+def maps_of(sampler: Resampler, tables: list[ClassTable]) -> NDArray[np.float64]:
+    return coco_map(sampler.classes(tables))
 
 
 def table(hits: list[int], objects: int) -> ClassTable:
@@ -109,7 +119,7 @@ def table(hits: list[int], objects: int) -> ClassTable:
 def test_ultralytics_interpolates_where_coco_takes_the_best_of_the_rest() -> None:
     # Recall 1/2 at precision 1, then recall 1 at precision 2/3, by hand:
     # COCO holds 1 for the 51 recalls up to 0.5 and 2/3 for the 50 above.
-    (coco,) = coco_map([table([1, 0, 1], 2)], np.ones((1, 1), np.int64))
+    (coco,) = map_of([table([1, 0, 1], 2)], np.ones((1, 1), np.int64))
     assert coco == pytest.approx((51 + 50 * 2 / 3) / 101)
     # Ultralytics' curve drops to 2/3 at recall 0.5 and to 0 at recall 1.
     (ultralytics, *_) = ultralytics_map([table([1, 0, 1], 2)])
@@ -119,7 +129,7 @@ def test_ultralytics_interpolates_where_coco_takes_the_best_of_the_rest() -> Non
 
 def test_the_interval_of_a_model_with_itself_is_nothing() -> None:
     tables = class_tables(matched(random_case(3)), 3)
-    maps = Resampler(12, 200).maps(tables)
+    maps = maps_of(Resampler(12, 200), tables)
     interval = Resampler.interval(maps, maps)
     assert (interval.low, interval.high) == (0, 0)
 
@@ -128,13 +138,13 @@ def test_the_interval_is_paired_seeded_and_holds_the_difference() -> None:
     case = random_case(3, images=40)
     worse = Case(case.objects, [f[f.score > 0.3] for f in case.found], case.classes)
     good, bad = (class_tables(matched(c), 3) for c in (case, worse))
-    point = 100 * float(coco_map(bad, once(case))[0] - coco_map(good, once(case))[0])
+    point = 100 * float(map_of(bad, once(case))[0] - map_of(good, once(case))[0])
     sampler = Resampler(40, 300, seed=5)
-    interval = Resampler.interval(sampler.maps(good), sampler.maps(bad))
+    interval = Resampler.interval(maps_of(sampler, good), maps_of(sampler, bad))
     assert interval.low < point < interval.high < 0
     again = Resampler(40, 300, seed=5)
-    assert Resampler.interval(again.maps(good), again.maps(bad)) == interval
+    assert Resampler.interval(maps_of(again, good), maps_of(again, bad)) == interval
     # Unpaired draws would add the spread between data sets to that between models.
     other = Resampler(40, 300, seed=6)
-    unpaired = Resampler.interval(sampler.maps(good), other.maps(bad))
+    unpaired = Resampler.interval(maps_of(sampler, good), maps_of(other, bad))
     assert unpaired.high - unpaired.low > 1.5 * (interval.high - interval.low)

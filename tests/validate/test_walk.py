@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ghost_deploy.detector import Detector
 from ghost_deploy.errors import BackendError, ShapeError
+from ghost_deploy.processing.efficient_nms import efficient_nms
 from ghost_deploy.runtimes.fake import FakeRuntime
 from ghost_deploy.spec import HeadSpec, InputSpec, ModelSpec, Thresholds
 from ghost_deploy.validate.gate import GATES, gate_for
@@ -83,10 +84,11 @@ def test_the_given_tensor_is_fed_and_the_own_one_is_told() -> None:
         seen.append(feeds["images"].copy())
         return {"output0": raw_output(ROWS)[None]}
 
-    given = np.full((1, 3, SIDE, SIDE), 0.5, np.float32)
-    found = walk(detector(toy_spec(), remember), IMAGE, tensor=given)
-    assert np.array_equal(seen[0], given)
-    assert not np.array_equal(found.tensor, given)
+    own = detector(toy_spec(), remember)
+    other = walk(own, np.full_like(IMAGE, 7))
+    found = walk(own, IMAGE, fed=other)
+    assert np.array_equal(seen[-1], other.tensor)
+    assert not np.array_equal(found.tensor, other.tensor)
 
 
 def test_buffers_that_a_runtime_reuses_are_copied() -> None:
@@ -196,3 +198,48 @@ def test_the_input_made_by_another_description_is_noticed() -> None:
     truth = Truth.of(detector(spec, repeat(raw_output(ROWS))), IMAGE, None)
     found = compare(truth, detector(other, repeat(raw_output(ROWS))), gate_for("fp32"), 0.25)
     assert found.input_max == pytest.approx(1 / 255)
+
+
+# Graphs that contain the preprocessing or the NMS
+
+
+def test_a_graph_of_pixels_is_fed_the_reference_s_picture() -> None:
+    seen = []
+
+    def remember(feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        seen.append(feeds["images"].copy())
+        return {"output0": raw_output(ROWS)[None]}
+
+    pixels = toy_spec(input=InputSpec(size_hw=(SIDE, SIDE), layout="nhwc", dtype="uint8"))
+    truth = Truth.of(detector(toy_spec(), repeat(raw_output(ROWS))), IMAGE, None)
+    found = compare(truth, detector(pixels, remember), gate_for("fp32"), 0.25)
+    assert seen[0].dtype == np.uint8
+    np.testing.assert_array_equal(seen[0][0, 8:56], IMAGE)
+    assert found.input_max == 0.0
+    assert found.detections.matched == len(ROWS)
+
+
+NMS = HeadSpec(decoder="efficient-nms", strides=STRIDES)
+OVERLAPPING = [*ROWS, (5, 13, 34, 42, 0.8, 0), (40, 20, 60, 51, 0.5, 1)]
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_nms_inside_the_graph_is_compared_after_it(lost: bool) -> None:
+    spec = toy_spec(head=NMS)
+    rows = efficient_nms(raw_output(OVERLAPPING), spec, (SIDE, SIDE))
+    assert (rows[:, 4] > 0).sum() == 2
+    if lost:
+        rows[1] = 0
+    truth = Truth.of(detector(toy_spec(), repeat(raw_output(OVERLAPPING))), IMAGE, None)
+    found = compare(truth, detector(spec, repeat(rows)), gate_for("fp32"), 0.25)
+    assert found.tensor.problem == ""
+    assert found.detections.matched == (1 if lost else 2)
+    assert found.detections.missing == (1 if lost else 0)
+    assert float(found.tensor.score.max()) == pytest.approx(0.6 if lost else 0.0)
+
+
+def test_rows_of_an_nms_in_the_form_of_the_module() -> None:
+    spec = toy_spec(head=NMS)
+    rows = efficient_nms(raw_output(ROWS), spec, (SIDE, SIDE))
+    raw = canonical(rows, spec, (SIDE, SIDE))
+    np.testing.assert_allclose(raw, raw_output(ROWS), atol=1e-5)

@@ -1,0 +1,144 @@
+"""Which images a data.yaml of the YOLO form names; labels are not looked at here.
+
+The rules are those of Ultralytics 8.4.190 (data/utils.py, data/base.py). Not imported by
+`ghost_deploy.processing` itself: PyYAML is no requirement of a machine that runs a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ghost_deploy.errors import InputError, MissingExtraError
+from ghost_deploy.processing.images import IMAGE_SUFFIXES
+
+__all__ = ["listed_images", "read_description", "split_images", "splits"]
+
+_NOT_SPLITS = frozenset({"path", "names", "nc", "channels", "download", "yaml_file"})
+
+Absent = tuple[str, str]
+"""Where an image was named, as file and line, and what is wrong with it."""
+
+
+def read_description(file: Path) -> Mapping[str, Any]:
+    """The content of a data.yaml.
+
+    Raises:
+        MissingExtraError: PyYAML is not installed.
+        InputError: the file cannot be read, or does not hold keys and values.
+    """
+    try:
+        import yaml
+    except ImportError as error:
+        raise MissingExtraError.for_extra("PyYAML", "validate") from error
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(
+            f"the data set description {file} cannot be read",
+            got=" ".join(str(error).split()),
+            expected="a data.yaml of the YOLO form, or a COCO JSON",
+            fix="Check the path and the file",
+        ) from error
+    if not isinstance(content, dict):
+        raise InputError(
+            f"{file} does not describe a data set of the YOLO form",
+            got=type(content).__name__,
+            expected="keys such as `path`, `val` and `names`",
+            fix="Correct the file; see the data.yaml that the model was trained with",
+        )
+    return content
+
+
+def splits(description: Mapping[str, Any]) -> list[str]:
+    """The keys of a description that name images."""
+    return [key for key, value in description.items() if key not in _NOT_SPLITS and value]
+
+
+def split_images(
+    file: Path, description: Mapping[str, Any], split: str
+) -> tuple[list[Path], list[Absent]]:
+    """The images of one split, sorted, and those that it names but that are not there.
+
+    `path` is taken relative to the folder of the data.yaml; a split is a folder (searched
+    deeply), a text file that lists images, or a list of these.
+
+    Raises:
+        InputError: no such split, a folder or list that is not there, or no image in them.
+    """
+    entries = description.get(split)
+    if not entries:
+        known = ", ".join(key for key in description if key not in _NOT_SPLITS)
+        raise InputError(
+            f"{file} has no split {split!r}",
+            got=known or "no split at all",
+            fix="Name one of those: --split NAME",
+        )
+    root = file.parent / str(description.get("path") or ".")
+    found: list[Path] = []
+    absent: list[Absent] = []
+    for entry in entries if isinstance(entries, list) else [entries]:
+        place = _place(root, str(entry), file)
+        if place.is_dir():
+            files = (p for p in place.rglob("*") if p.is_file() and not p.name.startswith("."))
+            found += [p for p in files if p.suffix.lower() in IMAGE_SUFFIXES]
+        else:
+            there, missing = listed_images(place, root)
+            found += there
+            absent += missing
+    if not found:
+        raise InputError(
+            f"the split {split!r} of {file} has no images",
+            got=f"{entries!r} in {root}",
+            expected=f"files named {' '.join(sorted(IMAGE_SUFFIXES))}",
+            fix="Check the paths in the file",
+        )
+    return sorted(set(found)), absent
+
+
+def listed_images(file: Path, root: Path) -> tuple[list[Path], list[Absent]]:
+    """The images of a text file with one path a line, in its order, and those not there.
+
+    Args:
+        file: the list; a path that starts with `./` belongs to its folder.
+        root: where other relative paths start that are not below the folder of the list.
+
+    Raises:
+        InputError: the list cannot be read.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"the list of images {file} cannot be read",
+            got=str(error),
+            expected="a folder, or a text file with one image path a line",
+            fix="Check the path in the data.yaml",
+        ) from error
+    found: list[Path] = []
+    absent: list[Absent] = []
+    for index, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        bases = [file.parent] if line.startswith("./") else [file.parent, root]
+        places = [base / line.strip() for base in bases]
+        there = next((place for place in places if place.is_file()), None)
+        if there is None:
+            absent.append((f"{file}:{index}", f"no image at {places[0]}"))
+        else:
+            found.append(there)
+    return found, absent
+
+
+def _place(root: Path, entry: str, file: Path) -> Path:
+    # Exports of Roboflow write ../valid/images for a folder beside the data.yaml.
+    candidates = [root / entry, *([root / entry[3:]] if entry.startswith("../") else [])]
+    for candidate in candidates:
+        if candidate.exists():
+            return candidate
+    raise InputError(
+        f"{file} names images that are not there",
+        got=str(candidates[0]),
+        fix="Correct `path` or the split; a relative `path` starts at the folder of the file",
+    )

@@ -1,0 +1,2 @@
+"""Charts as inline SVG that take their colours from the page, each mark with its place in the
+document. No library draws them: none would let a mark say where its value stands."""

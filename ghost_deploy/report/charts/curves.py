@@ -1,0 +1,73 @@
+"""Precision against recall, a small chart for each class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ghost_deploy.report.cells import Cell
+from ghost_deploy.report.charts.scale import Scale, tick_text
+from ghost_deploy.report.charts.svg import Element, add, add_cell, element, markup, picture
+
+__all__ = ["ClassCurves", "Curve", "curves"]
+
+_WIDTH, _HEIGHT = 260.0, 190.0
+_X = Scale(0, 1, 30, 250, 0.5)
+_Y = Scale(0, 1, 164, 10, 0.5)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Precision at recall 0, 0.01, ... 1, and where it stands; `style` and `dash` of its line."""
+
+    precision: Sequence[float]
+    at: str
+    style: str
+    dash: str = ""
+
+
+@dataclass(frozen=True)
+class ClassCurves:
+    """All curves of one class, and what is written above them."""
+
+    name: Cell
+    facts: Sequence[tuple[str, Cell]]
+    lines: Sequence[Curve]
+
+
+def curves(classes: Sequence[ClassCurves]) -> str:
+    """The charts side by side."""
+    root = element("div", class_="multiples")
+    for each in classes:
+        figure = add(root, "figure", class_="multiple")
+        caption = add(figure, "figcaption")
+        add_cell(caption, "b", each.name)
+        for number, (words, cell) in enumerate(each.facts):
+            caption[-1].tail = f" · {words} " if number else f"{words} "
+            add_cell(caption, "data", cell)
+        svg = picture(_WIDTH, _HEIGHT, "Precision against recall", class_="chart")
+        figure.append(svg)
+        _axes(svg)
+        for line in each.lines:
+            points = " ".join(
+                f"{_X(i / (len(line.precision) - 1)):.1f},{_Y(value):.1f}"
+                for i, value in enumerate(line.precision)
+            )
+            add(svg, "polyline", class_=f"line {line.style}", points=points, data_y=line.at,
+                stroke_dasharray=line.dash or "none")  # fmt: skip
+    return markup(root)
+
+
+def _axes(svg: Element) -> None:
+    for value in _Y.ticks:
+        add(svg, "line", class_="grid", x1=_X.start, x2=_X.end, y1=_Y(value), y2=_Y(value))
+        text = tick_text(value)
+        add(svg, "text", text, class_="tick", x=_X.start - 5, y=_Y(value) + 4, text_anchor="end",
+            data_axis="y", data_tick=text, data_place=f"{_Y(value):.4f}")  # fmt: skip
+    for value in _X.ticks:
+        text = tick_text(value)
+        add(svg, "text", text, class_="tick", x=_X(value), y=_Y.start + 15, text_anchor="middle",
+            data_axis="x", data_tick=text, data_place=f"{_X(value):.4f}")  # fmt: skip
+    add(svg, "text", "recall", class_="axis-name", x=_X(0.75), y=_Y.start + 15,
+        text_anchor="middle")  # fmt: skip
+    add(svg, "text", "precision", class_="axis-name", x=_X.start + 5, y=_Y(0) - 6)

@@ -1,0 +1,201 @@
+"""Accuracy against latency: a point for each row that has both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ghost_deploy.report.cells import Cell
+from ghost_deploy.report.charts.look import Style, mark
+from ghost_deploy.report.charts.scale import Scale, tick_text
+from ghost_deploy.report.charts.svg import Element, add, add_cell, markup, picture
+
+__all__ = ["Gate", "Point", "scatter"]
+
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58.0, 18.0, 30.0, 44.0
+_LETTER, _LINE = 6.9, 16.0
+"""Width and height that a label's letter takes, in the picture's units."""
+
+_LEAST_SPAN = 0.01
+"""Of the accuracy axis: one point of mAP, so that no noise is made to look large."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A row in the plane.
+
+    Attributes:
+        label: its name.
+        x, y: milliseconds an image, and mAP50-95.
+        x_at, y_at: where those stand in the document; the first is of a batch of `batch`.
+        x_high: the 90th percentile, milliseconds an image.
+        y_range: where the mAP lies when images are drawn again; None where that is not known.
+        style: colour and shape.
+        hollow: it does not pass, or nothing vouches for it.
+        best: it is recommended.
+    """
+
+    label: Cell
+    x: float
+    y: float
+    x_at: str
+    y_at: str
+    x_high: float
+    y_range: tuple[float, float] | None
+    style: Style
+    batch: int = 1
+    hollow: bool = False
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A level of the accuracy axis: the reference's, or the lowest that passes."""
+
+    y: float
+    words: str
+    kind: str
+    cell: Cell | None = None
+
+
+@dataclass
+class _Room:
+    """Rectangles that labels must not cover: x1, y1, x2, y2."""
+
+    width: float
+    height: float
+    taken: list[tuple[float, float, float, float]] = field(default_factory=list)
+
+    def fits(self, box: tuple[float, float, float, float]) -> bool:
+        x1, y1, x2, y2 = box
+        if x1 < _LEFT or x2 > self.width - 2 or y1 < 2 or y2 > self.height - _BOTTOM:
+            return False
+        return not any(x1 < c and a < x2 and y1 < d and b < y2 for a, b, c, d in self.taken)
+
+
+def scatter(points: Sequence[Point], gates: Sequence[Gate], width: float, height: float) -> str:
+    """The chart as an SVG of that size.
+
+    Args:
+        points: at least one.
+        gates: levels to be drawn.
+        width, height: of the picture; letters are 12 units high.
+    """
+    svg = picture(width, height, "Accuracy against latency", class_="chart")
+    x = Scale.over(
+        [value for p in points for value in (p.x, p.x_high)],
+        _LEFT,
+        width - _RIGHT,
+        ticks=max(3, int(width / 110)),
+        zero=True,
+    )
+    levels = [value for p in points for value in (p.y, *(p.y_range or ()))]
+    levels += [gate.y for gate in gates]
+    y = Scale.over(levels, height - _BOTTOM, _TOP, ticks=5, least=_LEAST_SPAN)
+    _axes(svg, x, y, width, height)
+    room = _Room(width, height)
+    for gate in gates:
+        _gate(svg, gate, x, y, room)
+    for point in points:
+        _whiskers(svg, point, x, y)
+        at = x(point.x), y(point.y)
+        room.taken.append((at[0] - 9, at[1] - 9, at[0] + 9, at[1] + 9))
+        room.taken.append((at[0], at[1] - 2, x(point.x_high), at[1] + 2))
+        if point.y_range:
+            room.taken.append((at[0] - 2, y(point.y_range[1]), at[0] + 2, y(point.y_range[0])))
+    for point in sorted(points, key=lambda p: p.best):
+        _point(svg, point, x, y)
+    for point in points:
+        _label(svg, point, x(point.x), y(point.y), room)
+    return markup(svg)
+
+
+def _axes(svg: Element, x: Scale, y: Scale, width: float, height: float) -> None:
+    bottom = height - _BOTTOM
+    for value in y.ticks:
+        add(svg, "line", class_="grid", x1=_LEFT, x2=width - _RIGHT, y1=y(value), y2=y(value))
+        place = {"x": _LEFT - 8, "y": y(value) + 4, "text_anchor": "end"}
+        _tick(svg, "y", value, y(value), place)
+    for value in x.ticks:
+        add(svg, "line", class_="grid", x1=x(value), x2=x(value), y1=bottom, y2=bottom + 4)
+        _tick(svg, "x", value, x(value), {"x": x(value), "y": bottom + 18, "text_anchor": "middle"})
+    add(svg, "text", "mAP50-95", class_="axis-name", x=4, y=12)
+    add(svg, "text", "ms an image, median", class_="axis-name", x=width - _RIGHT, y=height - 6,
+        text_anchor="end")  # fmt: skip
+
+
+def _tick(svg: Element, axis: str, value: float, place: float, where: dict[str, object]) -> None:
+    text = tick_text(value)
+    add(svg, "text", text, class_="tick", data_axis=axis, data_tick=text,
+        data_place=f"{place:.4f}", **where)  # fmt: skip
+
+
+def _gate(svg: Element, gate: Gate, x: Scale, y: Scale, room: _Room) -> None:
+    at = y(gate.y)
+    add(svg, "line", class_=f"level {gate.kind}", x1=x.start, x2=x.end, y1=at, y2=at)
+    below = gate.kind == "gate"
+    top = at + 3 if below else at - _LINE - 1
+    name = add(svg, "text", gate.words, class_=f"level-name {gate.kind}", x=x.start + 6,
+               y=top + 12)  # fmt: skip
+    letters = len(gate.words)
+    if gate.cell:
+        name.text = f"{gate.words} "
+        add_cell(name, "tspan", gate.cell)
+        letters += 1 + len(gate.cell.text)
+    room.taken.append((x.start, top, x.start + 8 + _LETTER * letters, top + _LINE))
+    room.taken.append((x.start, at - 1, x.end, at + 1))
+
+
+def _whiskers(svg: Element, point: Point, x: Scale, y: Scale) -> None:
+    colour = f"whisker {point.style.colour}"
+    at_x, at_y = x(point.x), y(point.y)
+    add(svg, "line", class_=colour, x1=at_x, x2=x(point.x_high), y1=at_y, y2=at_y)
+    if point.y_range:
+        low, high = map(y, point.y_range)
+        add(svg, "line", class_=colour, x1=at_x, x2=at_x, y1=low, y2=high)
+
+
+def _point(svg: Element, point: Point, x: Scale, y: Scale) -> None:
+    group = add(svg, "g", class_="point")
+    at = x(point.x), y(point.y)
+    if point.best:
+        add(group, "circle", class_="halo", cx=at[0], cy=at[1], r=12)
+    classes = f"mark {point.style.colour}{' hollow' if point.hollow else ''}"
+    mark(
+        group,
+        point.style.shape,
+        *at,
+        6,
+        class_=classes,
+        data_x=point.x_at,
+        data_y=point.y_at,
+        data_batch=point.batch,
+    )
+    add_cell(group[-1], "title", point.label)
+
+
+def _label(svg: Element, point: Point, x: float, y: float, room: _Room) -> None:
+    """The label beside its point where there is room, else further off with a line to it."""
+    width = _LETTER * len(point.label.text)
+    places = [
+        (x + 13 if right else x - 13 - width, y + step * _LINE)
+        for step in (0, -1, 1, -2, 2, -3, 3, -4, 4, -5, 5, -6, 6)
+        for right in (True, False)
+    ]
+    boxes = [(left, at - 8, left + width, at + 8) for left, at in places]
+    number = next((i for i, box in enumerate(boxes) if room.fits(box)), None)
+    if number is None:
+        # Nowhere is room: inside the picture at least.
+        left = min(max(x + 13, _LEFT), room.width - width - 2)
+        boxes.append((left, y - 8, left + width, y + 8))
+        number = -1
+    box = boxes[number]
+    room.taken.append(box)
+    right = box[0] > x
+    middle = (box[1] + box[3]) / 2
+    if abs(middle - y) > 4:
+        end = box[0] - 2 if right else box[2] + 2
+        add(svg, "line", class_="leader", x1=x, y1=y, x2=end, y2=middle)
+    anchor, at = ("start", box[0]) if right else ("end", box[2])
+    weight = "name best" if point.best else "name"
+    add_cell(svg, "text", point.label, class_=weight, x=at, y=middle + 4, text_anchor=anchor)

@@ -1,0 +1,87 @@
+"""How a value of the document is written for a person. One form, one function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["ABSENT", "FORMS", "points", "runtime_title", "visible", "write"]
+
+ABSENT = "-"
+"""What stands where there is no value."""
+
+
+def visible(text: str) -> str:
+    """`text` with every character that cannot be seen replaced.
+
+    Names come from files that a stranger made; control and direction marks would let them look
+    like something else.
+    """
+    return "".join(c if c.isprintable() or c == " " else "\ufffd" for c in text)
+
+
+def points(value: float) -> str:
+    """A difference in points, with its sign; what rounds to nothing has none."""
+    text = f"{value:+.2f}"
+    return text.lstrip("+-") if float(text) == 0 else text
+
+
+_RUNTIMES = {"eager": "PyTorch", "openvino": "OpenVINO", "ort": "ONNX Runtime", "trt": "TensorRT"}
+
+
+def runtime_title(name: str) -> str:
+    """How a runtime is written for a person, e.g. `ONNX Runtime` for `ort`."""
+    return _RUNTIMES.get(name, visible(name))
+
+
+def _list(values: Any) -> str:
+    return visible(", ".join(map(str, values))) or ABSENT
+
+
+def _any(value: Any) -> str:
+    """A value whose meaning is not known."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.6g}" if isinstance(value, float) else visible(str(value)) or ABSENT
+
+
+FORMS: dict[str, Callable[[Any], str]] = {
+    "text": lambda value: visible(str(value)) or ABSENT,
+    "any": _any,
+    "list": _list,
+    "runtime": runtime_title,
+    "upper": lambda value: visible(str(value)).upper(),
+    "hash": lambda value: visible(str(value))[:12] or ABSENT,
+    "date": lambda value: visible(str(value))[:16].replace("T", " "),
+    "count": lambda value: f"{value:,}",
+    "plain": lambda value: f"{value:g}",
+    "small": lambda value: f"{value:.2g}",
+    "px": lambda value: f"{value:.2g} px",
+    "ms": lambda value: f"{value:.2f}",
+    "ms0": lambda value: f"{value:.0f}",
+    "seconds": lambda value: f"{value:g} s",
+    "map": lambda value: f"{value:.4f}",
+    "score": lambda value: f"{value:.2f}",
+    "points": points,
+    "ratio": lambda value: f"{value:.2f}",
+    "rate2": lambda value: f"{value:.2f}",
+    "giga": lambda value: f"{value / 1e9:.3f} G",
+    "rate": lambda value: f"{value:.1f}",
+    "share": lambda value: f"{value:.1%}".replace("%", " %"),
+    "percent": lambda value: f"{value:.0%}".replace("%", " %"),
+    "mib": lambda value: f"{value / 2**20:.1f} MiB",
+    "gib": lambda value: f"{value / 2**30:.1f} GiB",
+    "watts": lambda value: f"{value:.2f} W",
+    "millijoules": lambda value: f"{1000 * value:.1f} mJ",
+    "celsius": lambda value: f"{value:.1f} °C",
+    "load": lambda value: f"{value:.0f} %",
+    "side": lambda value: f"{value:g}",
+}
+"""Name of a form to its function. Values that are None are written as `ABSENT`."""
+
+
+def write(value: Any, form: str) -> str:
+    """The value in that form."""
+    return ABSENT if value is None else FORMS[form](value)

@@ -1,0 +1,45 @@
+"""The report as one HTML file that needs nothing else: no network, no script."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ghost_deploy.errors import MissingExtraError
+from ghost_deploy.report.cells import Drawing, Facts, Notes, Page, Table, Tree, plain
+from ghost_deploy.report.document import Report
+from ghost_deploy.report.page import make_page
+
+__all__ = ["render_html"]
+
+_HERE = Path(__file__).parent / "templates"
+_BLOCKS = {Table: "table", Facts: "facts", Tree: "tree", Notes: "notes", Drawing: "drawing"}
+
+
+def render_html(report: Report) -> str:
+    """The page.
+
+    Whatever comes from the document is escaped by the template; drawings are made of elements
+    that escape what they are given. The page forbids itself scripts and every address.
+
+    Raises:
+        MissingExtraError: jinja2 is not installed.
+    """
+    try:
+        import jinja2
+    except ModuleNotFoundError as error:
+        raise MissingExtraError.for_extra("jinja2", "report") from error
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page: Page = make_page(report)
+    return environment.get_template("report.html.j2").render(
+        page=page,
+        style=(_HERE / "style.css").read_text(encoding="utf-8"),
+        kind=lambda block: _BLOCKS[type(block)],
+        plain=plain,
+    )

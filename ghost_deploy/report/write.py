@@ -1,0 +1,47 @@
+"""A report as files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from ghost_deploy.errors import UsageError
+from ghost_deploy.report.document import Report
+from ghost_deploy.report.html import render_html
+from ghost_deploy.report.markdown import render_markdown
+
+__all__ = ["write_report"]
+
+_FORMS: dict[str, Callable[[Report], bytes]] = {
+    "html": lambda report: render_html(report).encode(),
+    "markdown": lambda report: render_markdown(report).encode(),
+    "json": lambda report: msgspec.json.format(msgspec.json.encode(report), indent=1),
+}
+
+
+def write_report(report: Report, paths: Mapping[str, Path]) -> None:
+    """Write the forms that are asked for, all of them made before the first is written.
+
+    Args:
+        report: the document.
+        paths: `html`, `markdown` and `json` to the file of each.
+
+    Raises:
+        MissingExtraError: HTML is asked for and jinja2 is not installed.
+        UsageError: a file cannot be written, or two are the same.
+    """
+    if len({path.resolve() for path in paths.values()}) < len(paths):
+        raise UsageError("two outputs have the same name", fix="Give each a file of its own")
+    made = {path: _FORMS[form](report) for form, path in paths.items()}
+    for path, data in made.items():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        except OSError as error:
+            raise UsageError(
+                f"cannot write {path}",
+                got=error.strerror,
+                fix="Free some space or name a file that you may write to",
+            ) from error

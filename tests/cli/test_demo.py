@@ -1,0 +1,190 @@
+"""`ghost-deploy demo`, small: an untrained network of the demo's classes, a few scenes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ghost_deploy.api import demonstrating
+from ghost_deploy.api.demonstrating import Extent, demonstrate
+from ghost_deploy.bundle import Bundle, Source
+from ghost_deploy.cli.main import main
+from ghost_deploy.demo.scenes import CLASS_NAMES
+from ghost_deploy.errors import MissingExtraError, UsageError
+from ghost_deploy.spec import HeadSpec, InputSpec, ModelSpec
+from tests.report.tracing import faults
+
+pytest.importorskip("torch")
+
+Capture = pytest.CaptureFixture[str]
+
+SMALL = Extent(scenes=3, compared=2, pictures=2, seconds=0.2, rounds=2)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Untrained, with every score near one half, so that something is found."""
+    import torch
+
+    from ghost_deploy.checkpoints.native import save_native
+    from ghost_deploy.models.yaml import build_zoo
+
+    torch.manual_seed(0)
+    net = build_zoo("yolov8n-ghost", len(CLASS_NAMES))
+    spec = ModelSpec(
+        name="untrained",
+        family="yolov8-ghost",
+        class_names=CLASS_NAMES,
+        input=InputSpec(size_hw=(96, 96)),
+        head=HeadSpec(decoder="dfl", strides=net.strides, reg_max=net.head.reg_max),
+        parameters=sum(weights.numel() for weights in net.parameters()),
+    )
+    path = tmp_path_factory.mktemp("model") / "model.safetensors"
+    save_native(path, net, spec, Source(file="untrained", sha256=""))
+    return path
+
+
+@pytest.fixture
+def small(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ghost_deploy.demo.embedded.MODEL_FILE", checkpoint)
+    monkeypatch.setattr(demonstrating, "Extent", lambda: SMALL)
+
+
+@pytest.fixture(scope="module")
+def done(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    return demonstrate(tmp_path_factory.mktemp("demo"), checkpoint=checkpoint, extent=SMALL)
+
+
+def test_everything_is_in_the_folder(done: Any) -> None:
+    names = {path.name for path in done.folder.iterdir()}
+    assert {"bundle", "scenes", "report.html", "report.json", "report.md"} <= names
+    assert {"parity.json", "accuracy.json", "latency.json"} <= names
+    document = json.loads((done.folder / "report.json").read_bytes())
+    assert faults((done.folder / "report.html").read_text(), document) == []
+    assert len(list((done.folder / "scenes" / "images").iterdir())) == SMALL.scenes
+    bundle = Bundle.read(done.folder / "bundle", verify=True)
+    assert {"parity", "accuracy", "latency"} <= bundle.document.evidence.keys()
+    assert {artifact.precision for artifact in bundle.artifacts} == {"fp32", "fp16"}
+
+
+def test_the_report_command_makes_the_same_page(done: Any, tmp_path: Path) -> None:
+    documents = [str(done.folder / f"{kind}.json") for kind in ("parity", "accuracy", "latency")]
+    made = tmp_path / "r.json"
+    words = ["-o", str(tmp_path / "r.html"), "--json", str(made)]
+    assert main(["report", *documents, str(done.folder / "bundle"), *words]) == 0
+    own, again = (json.loads(path.read_bytes()) for path in (done.folder / "report.json", made))
+    for document in (own, again):
+        del document["created_at"]
+    assert own == again
+
+
+def test_the_command_says_what_it_does_and_what_came_of_it(
+    small: None, tmp_path: Path, capsys: Capture
+) -> None:
+    code = main(["demo", "-o", str(tmp_path / "demo")])
+    said = capsys.readouterr()
+    assert code in (0, 1)
+    assert re.search(r"^the built-in detector: yolov8-ghost, 1,\d+,\d+ weights", said.err, re.M)
+    for step in ("drawing 3 images", "loading", "comparing 2 images", "measuring 2 rounds", "all"):
+        assert re.search(rf"^{step}.* \d+\.\d s$", said.err, re.MULTILINE), step
+    assert re.search(r"^run +artefact +verdict", said.out, re.MULTILINE)
+    assert str((tmp_path / "demo").resolve()) in said.out
+    assert "next: open" in said.out
+
+
+def test_a_folder_with_something_else_is_left_alone(
+    small: None, tmp_path: Path, capsys: Capture
+) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    assert main(["demo", "-o", str(tmp_path)]) == 2
+    assert "holds something else" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_old_results_do_not_pass_for_new(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "scenes").mkdir()
+    (tmp_path / "scenes" / "annotations.json").write_text("{}")
+    (tmp_path / "report.html").write_text("old")
+    monkeypatch.setattr(demonstrating, "_export", _interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        demonstrate(tmp_path, checkpoint=checkpoint, extent=SMALL)
+    assert not (tmp_path / "report.html").exists()
+
+
+def _interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_what_is_absent_is_left_out_with_the_command_that_brings_it(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import importlib.util
+
+    found = importlib.util.find_spec
+    absent = {"openvino", "pycocotools", "jinja2"}
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *more: None if name in absent else found(name, *more),
+    )
+    done = demonstrate(tmp_path, checkpoint=checkpoint, extent=SMALL)
+    assert done.left_out.keys() >= {"openvino", "accuracy", "the HTML page"}
+    assert all("pip install" in str(done.left_out[what]) for what in ("openvino", "accuracy"))
+    assert done.report is not None
+    assert {row.runtime for row in done.report.rows} == {"ort"}
+    assert not done.report.accuracy
+    assert done.files["report"].name == "report.md"
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_without_torch_there_is_nothing_to_show(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *_: None)
+    with pytest.raises(MissingExtraError, match=r"ghost-deploy\[export\]"):
+        demonstrate(tmp_path / "out", checkpoint=checkpoint, extent=SMALL)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_is_no_folder(checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="something else"):
+        demonstrate(tmp_path / "file", checkpoint=checkpoint, extent=SMALL)
+
+
+PROGRAM = """
+import sys
+import ghost_deploy.demo.embedded as embedded
+from pathlib import Path
+embedded.MODEL_FILE = Path({checkpoint!r})
+from ghost_deploy.cli.main import main
+sys.exit(main(["demo", "-o", {out!r}]))
+"""
+
+
+def test_an_interrupt_leaves_no_half_bundle(checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "demo"
+    code = PROGRAM.format(checkpoint=str(checkpoint), out=str(out))
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert child.stderr is not None
+    for line in child.stderr:
+        if line.startswith("ONNX fp32"):  # one artefact is written, the bundle is not
+            child.send_signal(signal.SIGINT)
+            break
+    _, rest = child.communicate(timeout=120)
+    assert child.returncode == 130
+    assert "interrupted" in rest
+    assert sorted(path.name for path in out.iterdir()) == ["scenes"]

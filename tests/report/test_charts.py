@@ -1,0 +1,72 @@
+"""Scales and the labels of points."""
+
+from __future__ import annotations
+
+import pytest
+
+from ghost_deploy.report.cells import Cell
+from ghost_deploy.report.charts.look import Style
+from ghost_deploy.report.charts.scale import Scale, tick_text
+from ghost_deploy.report.charts.scatter import Gate, Point, scatter
+from tests.report.tracing import parse
+
+
+@pytest.mark.parametrize(
+    ("values", "zero", "ticks"),
+    [
+        ([3.0, 17.0], True, ["0", "5", "10", "15", "20"]),
+        ([0.612, 0.613], False, None),
+        ([0.0], True, None),
+        ([5.0, 5.0, 5.0], False, None),
+        ([-3.0], True, None),
+        ([1e9, 2e9], False, None),
+    ],
+)
+def test_scales_hold_their_values(values: list[float], zero: bool, ticks: list[str] | None) -> None:
+    scale = Scale.over(values, 100, 0, zero=zero)
+    if ticks and zero:
+        assert [tick_text(value) for value in scale.ticks] == ticks
+    for value in values:
+        if not zero or value >= 0:
+            assert scale.low <= value <= scale.high
+            assert 0 <= scale(value) <= 100
+    assert scale(scale.low) == 100
+    assert scale(scale.high) == 0
+    assert 2 <= len(scale.ticks) <= 12
+
+
+def test_a_scale_is_not_narrower_than_asked() -> None:
+    scale = Scale.over([0.61], 0, 1, least=0.01)
+    assert scale.high - scale.low >= 0.01
+
+
+def point(k: int) -> Point:
+    return Point(
+        label=Cell(f"a run with a name {k}", f"/rows/{k}/label", "text"),
+        x=10.0 + 0.01 * k,
+        y=0.61,
+        x_at="",
+        y_at="",
+        x_high=11.0,
+        y_range=(0.609, 0.611),
+        style=Style("c1", "circle", ""),
+        best=k == 0,
+    )
+
+
+@pytest.mark.parametrize("width", [400.0, 860.0])
+def test_labels_of_near_points_do_not_cover_each_other(width: float) -> None:
+    page = scatter([point(k) for k in range(6)], [Gate(0.61, "reference", "reference")], width, 380)
+    names = [n for n in parse(page).walk() if "name" in n.classes]
+    boxes = []
+    for name in names:
+        x, y = float(name.attributes["x"]), float(name.attributes["y"])
+        wide = 6.9 * len(name.text())
+        left = x if name.attributes["text-anchor"] == "start" else x - wide
+        assert left >= 0
+        assert left + wide <= width
+        boxes.append((left, y, left + wide, y + 15))
+    assert len(boxes) == 6
+    for i, (a, b, c, d) in enumerate(boxes):
+        for e, f, g, h in boxes[:i]:
+            assert not (a < g and e < c and b < h and f < d)

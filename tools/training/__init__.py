@@ -1,0 +1,1 @@
+"""Training of the zoo's detectors: `python -m tools.training --help`."""

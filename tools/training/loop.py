@@ -1,0 +1,121 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ghost_deploy.errors import UsageError
+from ghost_deploy.models.graph import DetectionNet
+from tools.training.augment import Augmentation
+from tools.training.batches import epoch_batches
+from tools.training.ema import MovingAverage
+from tools.training.loss import network_loss
+from tools.training.network import start_network
+from tools.training.optimise import MAX_NORM, input_side, learning_rate, make_optimiser
+from tools.training.options import Options
+from tools.training.samples import Data
+from tools.training.state import load_state, save_state
+
+__all__ = ["train"]
+
+
+def train(
+    options: Options,
+    data: Data,
+    state: Path,
+    *,
+    say: Callable[[str], None] = print,
+    after_epoch: Callable[[int, DetectionNet], None] | None = None,
+) -> DetectionNet:
+    """Train, from the start or from where `state` was left.
+
+    Args:
+        options: of the run, checked.
+        data: to learn from.
+        state: file that is written after each epoch; when it is there, the run goes on from it.
+        say: told one line each epoch.
+        after_epoch: called with the number of epochs done and the moving average.
+
+    Returns:
+        The moving average of the weights.
+
+    Raises:
+        UsageError: fewer pictures than a batch, a loss that is not finite, or a state of other
+            options.
+    """
+    if len(data.pictures) < options.batch:
+        raise UsageError(
+            "there are fewer pictures than a batch has",
+            got=f"{len(data.pictures)} pictures, --batch {options.batch}",
+            fix="Choose a smaller --batch",
+        )
+    net = start_network(options, len(data.class_names))
+    mean = MovingAverage(net)
+    optimiser = make_optimiser(net, options.rate)
+    done = load_state(state, options, net, mean, optimiser) if state.is_file() else 0
+    for epoch in range(done, options.epochs):
+        say(_epoch(options, data, epoch, net, mean, optimiser))
+        save_state(state, options, epoch + 1, net, mean, optimiser)
+        if after_epoch is not None:
+            after_epoch(epoch + 1, mean.net)
+    return mean.net
+
+
+def _epoch(
+    options: Options,
+    data: Data,
+    epoch: int,
+    net: DetectionNet,
+    mean: MovingAverage,
+    optimiser: torch.optim.Optimizer,
+) -> str:
+    """Learn from every picture once; returns a line about it."""
+    begin = time.monotonic()
+    side = input_side(epoch, options.epochs, options.first_size, options.size)
+    per_epoch = len(data.pictures) // options.batch
+    batches = epoch_batches(
+        data.pictures,
+        options.size,
+        side,
+        options.batch,
+        seed=options.seed,
+        epoch=epoch,
+        how=Augmentation(zoom=options.zoom, any_way_up=options.any_way_up),
+        mosaic=epoch < options.epochs - options.plain,
+    )
+    sums = torch.zeros(3)
+    rate = 0.0
+    for index, (images, truth) in enumerate(batches):
+        step = epoch * per_epoch + index
+        rate = learning_rate(step, options.epochs * per_epoch, options.rate)
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        losses = network_loss(net, images, truth)
+        _require_finite(losses.total, step)
+        optimiser.zero_grad(set_to_none=True)
+        torch.autograd.backward(losses.total)
+        nn.utils.clip_grad_norm_(net.parameters(), MAX_NORM)
+        optimiser.step()
+        mean.update(net)
+        sums += torch.stack([losses.box, losses.score, losses.distribution]).detach()
+    box, score, distribution = (sums / per_epoch).tolist()
+    seconds = time.monotonic() - begin
+    return (
+        f"epoch {epoch + 1}/{options.epochs}: box {box:.4f}, score {score:.4f}, "
+        f"distribution {distribution:.4f}, rate {rate:.2e}, side {side}, {seconds:.0f} s, "
+        f"{per_epoch * options.batch / seconds:.1f} images/s"
+    )
+
+
+def _require_finite(loss: torch.Tensor, step: int) -> None:
+    if not bool(torch.isfinite(loss)):
+        raise UsageError(
+            f"the loss is not finite at step {step}",
+            got=float(loss.detach()),
+            fix="Choose a smaller --rate",
+        )

@@ -1,0 +1,84 @@
+"""A training that can be taken up again: everything that the next epoch depends on."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+
+from ghost_deploy.errors import CorruptCheckpointError, UsageError
+from ghost_deploy.models.graph import DetectionNet
+from tools.training.ema import MovingAverage
+from tools.training.options import Options
+
+__all__ = ["load_state", "save_state"]
+
+
+def save_state(
+    file: Path,
+    options: Options,
+    epoch: int,
+    net: DetectionNet,
+    mean: MovingAverage,
+    optimiser: torch.optim.Optimizer,
+) -> None:
+    """Write the state after `epoch` epochs, whole or not at all."""
+    part = file.with_suffix(".part")
+    content = {
+        "options": msgspec.to_builtins(options),
+        "epoch": epoch,
+        "net": net.state_dict(),
+        "mean": mean.net.state_dict(),
+        "updates": mean.updates,
+        "optimiser": optimiser.state_dict(),
+    }
+    torch.save(content, part)
+    os.replace(part, file)
+
+
+def load_state(
+    file: Path,
+    options: Options,
+    net: DetectionNet,
+    mean: MovingAverage,
+    optimiser: torch.optim.Optimizer,
+) -> int:
+    """Restore a state in place.
+
+    Returns:
+        How many epochs are done.
+
+    Raises:
+        UsageError: the run was started with other options.
+        CorruptCheckpointError: the file is damaged.
+    """
+    content = _read(file)
+    if content["options"] != msgspec.to_builtins(options):
+        old = {k: v for k, v in content["options"].items() if v != getattr(options, k)}
+        raise UsageError(
+            f"{file} belongs to a run with other options",
+            got=", ".join(f"{name} {getattr(options, name)!r}" for name in old),
+            expected=", ".join(f"{name} {value!r}" for name, value in old.items()),
+            fix="Resume with the options of that run, or choose another --out",
+        )
+    net.load_state_dict(content["net"])
+    mean.net.load_state_dict(content["mean"])
+    mean.updates = int(content["updates"])
+    optimiser.load_state_dict(content["optimiser"])
+    return int(content["epoch"])
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = torch.load(file, weights_only=True)
+    # torch raises whatever its unpickler and its archive reader raise.
+    except Exception as error:
+        raise CorruptCheckpointError(
+            f"{file} cannot be read",
+            got=f"{type(error).__name__}: {error!s:.200}",
+            fix="Delete it and start again",
+        ) from error
+    return content
