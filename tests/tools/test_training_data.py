@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from ghost_deploy.demo.scenes import make_scene
+from ghost_deploy.demo import dataset
+from ghost_deploy.demo.embedded import TRAIN_FROM
+from ghost_deploy.demo.scenes import Scene, make_scene
 from ghost_deploy.errors import InputError, UsageError
 from tests.tools.scraps import SIDE, scene_pictures, write_yolo
 from tools.training import scenes
@@ -64,20 +66,21 @@ def test_scenes_are_drawn_once_and_held_out_ones_never_learned(
 ) -> None:
     seeds: list[int] = []
 
-    def drawn(seed: int) -> scenes.Scene:
+    def drawn(seed: int) -> Scene:
         seeds.append(seed)
         return make_scene(seed, (48, 64))
 
     monkeypatch.setattr(scenes, "make_scene", drawn)
+    monkeypatch.setattr(dataset, "make_scene", drawn)
     monkeypatch.setattr(scenes, "_SHARD", 3)
     first = scenes.read_scenes(4, 2, 32, tmp_path)
-    assert seeds == [0, 1, *range(scenes.TRAIN_FROM, scenes.TRAIN_FROM + 6)]
+    assert seeds == [0, 1, *range(TRAIN_FROM, TRAIN_FROM + 6)]
     again = scenes.read_scenes(4, 2, 32, tmp_path)
     assert len(seeds) == 8
     for one, two in zip(first.pictures, again.pictures, strict=True):
         assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
     assert first.held_out.facts() == again.held_out.facts()
-    whole, scaled = make_scene(scenes.TRAIN_FROM, (48, 64)), first.pictures[0]
+    whole, scaled = make_scene(TRAIN_FROM, (48, 64)), first.pictures[0]
     np.testing.assert_allclose(scaled.boxes * 2, whole.boxes)
     labels = first.held_out.images[1].labels
     np.testing.assert_allclose(labels.xyxy, make_scene(1, (48, 64)).boxes)

@@ -9,12 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import cv2
-import msgspec
 import numpy as np
 
+from ghost_deploy.demo.dataset import LABELS, write_scenes
 from ghost_deploy.demo.embedded import TRAIN_FROM
 from ghost_deploy.demo.scenes import CLASS_NAMES, make_scene
 from ghost_deploy.errors import UsageError
@@ -71,38 +69,12 @@ def training_scenes(count: int, side: int, cache: Path) -> list[Picture]:
 
 
 def held_out_scenes(count: int, cache: Path) -> DataSet:
-    """The scenes of the seeds below `count`, as image files with labels of the COCO form."""
-    file, folder = cache / f"held-out-{count}.json", cache / "images"
-    if not file.is_file():
-        folder.mkdir(exist_ok=True)
-        content = _draw_held_out(count, folder)
-        _write(file, lambda part: part.write_bytes(msgspec.json.encode(content)))
-    return open_dataset(file, images=folder)
-
-
-def _draw_held_out(count: int, folder: Path) -> dict[str, list[dict[str, Any]]]:
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    for seed in range(count):
-        scene = make_scene(seed)
-        height, width = scene.image.shape[:2]
-        name = f"scene-{seed}.png"
-        cv2.imwrite(str(folder / name), scene.image)
-        images.append({"id": seed, "file_name": name, "width": width, "height": height})
-        for box, class_id in zip(scene.boxes.tolist(), scene.class_ids.tolist(), strict=True):
-            x1, y1, x2, y2 = box
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": seed,
-                    "category_id": class_id + 1,
-                    "bbox": [x1, y1, x2 - x1, y2 - y1],
-                    "area": (x2 - x1) * (y2 - y1),
-                    "iscrowd": 0,
-                }
-            )
-    categories = [{"id": i, "name": name} for i, name in enumerate(CLASS_NAMES, 1)]
-    return {"images": images, "annotations": annotations, "categories": categories}
+    """The scenes of the seeds below `count`, as the demo writes them."""
+    folder = cache / f"held-out-{count}"
+    # The labels are written last.
+    if not (folder / LABELS).is_file():
+        write_scenes(folder, range(count))
+    return open_dataset(folder / LABELS, images=folder / "images")
 
 
 def _draw_shard(file: Path, seeds: range, side: int) -> None:
