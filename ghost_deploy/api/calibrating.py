@@ -39,7 +39,7 @@ class Calibration:
             the float model is measured on the calibration pictures.
         split: the part of `data`.
         max_drop: points of mAP50-95 that may be lost; layers are returned to float until that
-            holds. None judges by the default and returns none.
+            holds. None allows 0.5, without labels 3 points of agreement, and returns none.
         repair: try corrections of our own graphs where they lose much.
         workers: processes that measure side by side while layers are ranked for `max_drop`. More
             than one needs a main module that may be imported: `if __name__ == "__main__"`.
@@ -197,7 +197,8 @@ def check_int8(report: Int8Report, bundle: Bundle) -> None:
         raise GateError(
             f"{bundle.path} was written, but {failed[0].artifact} loses too much",
             got=f"{failed[0].drop:.2f} points, at most {failed[0].max_drop:g} allowed",
-            fix="Return layers to float with --max-drop, give more pictures, or use fp16",
+            fix="Return layers to float with --max-drop, allow it more, give more pictures, or use "
+            "fp16",
         )
 
 

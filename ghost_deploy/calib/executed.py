@@ -129,7 +129,9 @@ def _ort_kernels(events: Sequence[Mapping[str, Any]]) -> Iterator[_Kernel]:
             continue
         facts = event["args"]
         kernel = facts["op_name"]
-        inputs = [next(iter(each.items()), ("", [])) for each in facts["input_type_shape"]]
+        inputs: list[tuple[str, list[int]]] = [
+            next(iter(each.items()), ("", [])) for each in facts["input_type_shape"]
+        ]
         output = next(iter(facts["output_type_shape"][0].values()))
         if kernel in _CONVOLUTIONS:
             dtype, weight = inputs[_CONVOLUTIONS[kernel]]
@@ -147,13 +149,13 @@ def _ov_kernels(operations: Iterable[Any]) -> Iterator[_Kernel]:
     for operation in operations:
         info = operation.get_rt_info()
         layer = str(info["layerType"].astype(str))
+        if layer not in _OV_CONVOLUTIONS | _OV_PRODUCTS:
+            continue  # some have no output at all
         output = operation.output(0).get_shape()
         if layer in _OV_CONVOLUTIONS:
             macs = _convolution_macs(operation.input(1).get_shape(), output[1], output)
-        elif layer in _OV_PRODUCTS:
-            macs = math.prod(output) * operation.input(0).get_shape()[-1]
         else:
-            continue
+            macs = math.prod(output) * operation.input(0).get_shape()[-1]
         precision = str(info["runtimePrecision"].astype(str))
         yield str(info["primitiveType"].astype(str)), precision in _OV_INTEGER, macs
 

@@ -96,6 +96,9 @@ class _Typing:
             for index, name in enumerate(node.input):
                 copy.input[index] = self._tail_input(name) if in_tail else self._input(node, index)
             outputs = self.half_tensors.intersection(node.output)
+            if node.op_type == "Cast" and outputs:
+                copy.ClearField("attribute")
+                copy.attribute.append(helper.make_attribute("to", TensorProto.FLOAT16))
             for index, name in enumerate(node.output):
                 if name in outputs & self.graph.outputs:
                     copy.output[index] = _half(name)

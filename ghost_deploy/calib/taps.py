@@ -116,19 +116,20 @@ def _part(model: ModelProto, wanted: Sequence[str], known: frozenset[str]) -> Mo
             fix="Give a float model and the quantised model that was made from it",
         )
     read = {name for node in nodes for name in node.input}
-    inputs = dict.fromkeys([*sorted(known & read), *(value.name for value in graph.input)])
+    own = {value.name: value.type.tensor_type.elem_type for value in graph.input}
+    inputs = dict.fromkeys([*sorted(known & read), *own])
     part = helper.make_graph(
         nodes,
         "part",
-        [_float(name) for name in inputs if name in read],
-        [_float(name) for name in wanted],
+        [_value(name, own.get(name, TensorProto.FLOAT)) for name in inputs if name in read],
+        [_value(name, TensorProto.FLOAT) for name in wanted],
         [tensor for tensor in graph.initializer if tensor.name in read],
     )
     return helper.make_model(part, opset_imports=model.opset_import, ir_version=model.ir_version)
 
 
-def _float(name: str) -> ValueInfoProto:
-    return helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
+def _value(name: str, dtype: int) -> ValueInfoProto:
+    return helper.make_tensor_value_info(name, dtype, None)
 
 
 def _refused(verb: str, error: Exception) -> BackendError:

@@ -61,7 +61,7 @@ def add_calibration_options(parser: argparse.ArgumentParser, *, required: bool) 
         type=points,
         metavar="POINTS",
         help="mAP50-95 that int8 may lose; layers are returned to float until that holds "
-        "(default: judged by 0.5, none is returned)",
+        "(default: 0.5, without labels 3 of agreement, and none is returned)",
     )
     group.add_argument(
         "--no-repair",

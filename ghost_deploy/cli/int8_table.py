@@ -139,6 +139,8 @@ def _facts(report: Int8Report) -> Iterator[str]:
     for row in report.rows:
         if row.kept_float:
             yield f"{row.artifact} keeps {plural(len(row.kept_float), 'convolution')} in float."
+        for note in row.notes:
+            yield f"{row.artifact}: {note}."
     for form, found in report.sensitivity.items():
         if found.problem:
             yield f"For {form} returning layers to float does not help: {found.problem}."

@@ -120,7 +120,7 @@ def model_config(spec: ModelSpec, artifact: Artifact, name: str) -> Message:
         config["dynamic_batching"] = {"max_queue_delay_microseconds": _QUEUE_DELAY_US}
     config["model_warmup"] = {
         "name": "zeros",
-        "batch_size": 1 if batched else 0,
+        "batch_size": 1,
         "inputs": {
             "key": size.name,
             "value": {

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 from onnx import ModelProto
 
 from ghost_deploy.bundle import Artifact, BundleWriter
@@ -16,6 +17,7 @@ from ghost_deploy.calib.forms import FORM_KEY, Form
 from ghost_deploy.calib.fp16_rest import to_strong_fp16
 from ghost_deploy.calib.methods import activation_range
 from ghost_deploy.calib.trt_cache import write_trt_cache
+from ghost_deploy.errors import ExportError
 from ghost_deploy.export.qdq_lint import require_clean
 from ghost_deploy.int8.judge import Judge
 from ghost_deploy.int8.recipes import JUDGES, Recipe
@@ -68,20 +70,20 @@ class Deposit:
     max_drop: float
 
     def write(self, form: Form, kept: Kept) -> list[Int8Row]:
-        """Write a file of `form` and what else is made of it; a row for each artefact.
-
-        Raises:
-            ExportError: TensorRT's parser would refuse its file.
-        """
+        """Write a file of `form` and what else is made of it; a row for each artefact."""
         if form == "openvino":
             return [self._openvino(kept)]
         path = self.writer.folder / f"model.int8.{form}.onnx"
         shutil.move(kept.made.path, path)
         others = (self._cache(kept.recipe),) if form == "tensorrt" else ()
-        rows = [self._row(self._add("onnx", form, path, others), kept)]
-        if form == "tensorrt":
-            rows.append(self._strong(kept))
-        return rows
+        row = self._row(self._add("onnx", form, path, others), kept)
+        if form != "tensorrt":
+            return [row]
+        try:
+            return [row, self._strong(kept)]
+        except ExportError as error:
+            note = f"there is no strongly typed form: {error.what}: {error.got}"
+            return [msgspec.structs.replace(row, notes=(*row.notes, note))]
 
     def _openvino(self, kept: Kept) -> Int8Row:
         folder = self.writer.folder / "model.int8_openvino_model"

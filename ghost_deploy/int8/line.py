@@ -136,11 +136,13 @@ class Line:
         return [self._try(each) for each in recipes], found.sensitivity
 
     def _time(self, variants: Sequence[Sequence[Kept]], kept: Sequence[Kept]) -> list[Kept]:
-        """The same with times of the most accurate of each variant, where the form runs here.
+        """The same with times of those among which speed decides, where the form runs here.
 
-        Within a variant the graphs differ in numbers only.
+        That is the most accurate of each variant, if it loses little enough: within a variant the
+        graphs differ in numbers only.
         """
         leaders = [min(variant, key=self._lost) for variant in variants if variant]
+        leaders = [each for each in leaders if self._holds(each)]
         if len(leaders) < 2 or not leaders[0].recipe.runs_here:
             return list(kept)
         judge = self.deposit.judge

@@ -58,7 +58,7 @@ class Recipe:
         """As the report shows it."""
         returned = len(self.options.float_nodes) if self.options else 0
         tails = [", biases corrected"] * self.correct_bias
-        tails += [f", {returned} convolutions float"] * bool(returned)
+        tails += [f", {returned} convolution{'s' * (returned > 1)} float"] * bool(returned)
         return "".join((self.base, *tails))
 
     @property

@@ -37,7 +37,8 @@ def file_times_ms(
         progress: told of each step.
     """
     wishes = Wishes(options=options, threads=(options.threads,))
-    report = run_bench(files, images, wishes=wishes, settings=_SHORT, progress=progress)
+    tell = _rounds(progress)
+    report = run_bench(files, images, wishes=wishes, settings=_SHORT, progress=tell)
     rows = {path: row for path, row in zip(files, report.rows, strict=True) if row.figures}
     if files[0] not in rows:
         return {}
@@ -63,8 +64,22 @@ def speed_rows(
         progress: told of each step.
     """
     wishes = Wishes(options=options, threads=(options.threads,))
-    report = run_bench([bundle], images, wishes=wishes, settings=_SHORT, progress=progress)
+    tell = _rounds(progress)
+    report = run_bench([bundle], images, wishes=wishes, settings=_SHORT, progress=tell)
     return _rows(report)
+
+
+def _rounds(progress: Progress | None) -> Progress | None:
+    """Of a benchmark's steps the rounds, by a name of ours."""
+    if progress is None:
+        return None
+    progress("loading what is timed", 0, 0)
+
+    def tell(what: str, done: int, total: int) -> None:
+        if total:
+            progress("timing: round", done, total)
+
+    return tell
 
 
 def _rows(report: BenchReport) -> tuple[SpeedRow, ...]:

@@ -38,6 +38,13 @@ def _sentences(report: Int8Report) -> Iterator[str]:
             f"Use {best.artifact} on {best.runtime} here: {1 / best.over_fastest_float:.2f} times "
             f"as fast as the fastest float ({_fastest_float(report)}), {_lost(row, report)}."
         )
+    elif best.low < 1.0:
+        yield (
+            f"Whether INT8 is faster here could not be told: half of the rounds of {best.artifact} "
+            f"on {best.runtime} took {best.low:.2f} to {best.high:.2f} times as long as "
+            f"{_fastest_float(report)}. Measure again when the machine is quiet: ghost-deploy "
+            "bench BUNDLE."
+        )
     else:
         yield (
             f"Do not use INT8 here: the best of it, {best.artifact} on {best.runtime}, takes "

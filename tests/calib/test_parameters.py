@@ -62,7 +62,7 @@ def test_weights_on_the_grid_are_what_q_and_dq_give() -> None:
         [numpy_helper.from_array(scales, "s"), zeros],
     )
     pair = onnx.reference.ReferenceEvaluator(
-        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)])
     )
     clipped = np.clip(weight, -127 * scales[:, None, None, None], 127 * scales[:, None, None, None])
     np.testing.assert_array_equal(on_grid(weight, scales), pair.run(None, {"w": clipped})[0])

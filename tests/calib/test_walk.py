@@ -33,8 +33,9 @@ def test_the_walk_is_the_quantised_model_layer_by_layer(form: Form) -> None:
         for name in names:
             (expected,) = run(quantized.model, feeds[1], [f"{name}:out"])
             (truth,) = run(model, feeds[1], [f"{name}:out"])
-            # Another order of summation moves a value that lies between two levels by a level.
-            assert np.abs(outputs[name][1] - expected).mean() < 1e-3
+            # Another order of summation moves what lies between two levels by a whole level.
+            quantisation = np.abs(truth - expected).mean()
+            assert np.abs(outputs[name][1] - expected).mean() < 0.2 * quantisation + 1e-4
             np.testing.assert_allclose(seen[name].outputs[1], truth, atol=1e-5)
         walk.settle(stage, outputs)
 

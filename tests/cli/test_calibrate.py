@@ -11,9 +11,14 @@ from typing import Any
 
 import pytest
 
+from ghost_deploy import api
+from ghost_deploy.api import Calibration
+from ghost_deploy.api.quantised import Quantised
 from ghost_deploy.bundle import Bundle
 from ghost_deploy.cli.main import main
+from ghost_deploy.errors import UsageError
 from ghost_deploy.int8.result import Int8Report
+from ghost_deploy.int8.run import DEFAULT_DROPS
 from tests.assets import BCCD, GHOST, needs_assets
 
 pytestmark = needs_assets
@@ -111,6 +116,32 @@ def test_export_wants_int8_and_pictures_together(
     assert "--int8 and --calib" in capsys.readouterr().err
 
 
+def test_export_checks_the_labels_before_it_works(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text(f"path: {BCCD}\nval: images/val\nnames: [cat, dog, cow]\n")
+    call = ["export", str(GHOST), "-o", str(tmp_path / "b"), "--int8", "--calib", str(pictures)]
+    assert main([*call, "--allow-small-calibration", "--data", str(other)]) == 2
+    said = capsys.readouterr().err
+    assert "classes" in said
+    assert "ONNX fp32" not in said
+    assert not (tmp_path / "b").exists()
+
+
+def test_an_int8_graph_does_not_end_in_the_plugin(fresh: Path) -> None:
+    asked = Quantised(("onnx",), Calibration(source="photos"))
+    asked.check_model(Bundle.read(fresh).spec, plugin=False)
+    with pytest.raises(UsageError, match="plugin"):
+        asked.check_model(Bundle.read(fresh).spec, plugin=True)
+
+
+@pytest.mark.parametrize("formats", ["onnx", ["tensorrt"], ["onnx", "coreml"]])
+def test_an_unknown_format_is_refused(fresh: Path, formats: Any) -> None:
+    with pytest.raises(UsageError, match="format"):
+        api.calibrate(fresh, "nowhere", formats=formats)
+
+
 def interrupt(*given: Any, **named: Any) -> None:
     raise KeyboardInterrupt
 
@@ -138,7 +169,7 @@ def calibrated(
     shutil.copytree(fresh, folder)
     with pytest.MonkeyPatch.context() as patch:
         # At 160 pixels and six pictures the loss is what it is; here it is judged, not bounded.
-        patch.setattr("ghost_deploy.int8.run.DEFAULT_DROP", 100.0)
+        patch.setitem(DEFAULT_DROPS, "agreement", 100.0)
         patch.setenv("XDG_CACHE_HOME", str(folder.parent / "cache"))
         out, err = folder.parent / "out", folder.parent / "err"
         with out.open("w") as o, err.open("w") as e:
@@ -188,7 +219,7 @@ def test_a_second_calibration_replaces_the_first(
     folder = tmp_path / "b"
     shutil.copytree(calibrated[0], folder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ghost_deploy.int8.run.DEFAULT_DROP", -1.0)
+        patch.setitem(DEFAULT_DROPS, "agreement", -1.0)
         patch.setattr("ghost_deploy.int8.line.recipes_for", _first_only)
         assert calibrate(folder, pictures) == 1
     said = capsys.readouterr()

@@ -61,6 +61,7 @@ def test_a_static_graph_keeps_its_whole_shape(tmp_path: Path) -> None:
     for config in configs(tmp_path / "models").values():
         assert config.max_batch_size == 0
         assert not config.HasField("dynamic_batching")
+        assert config.model_warmup[0].batch_size == 1  # the schema wants 1 without batching
         assert [*config.input[0].dims] == [1, 3, 64, 96]
         assert [*config.output[0].dims] == [1, 7, SPEC.head.anchors((64, 96))]
 

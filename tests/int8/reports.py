@@ -35,14 +35,14 @@ def row(artifact: str, drop: float, *, max_drop: float = 0.5) -> Int8Row:
     )
 
 
-def speed(artifact: str, runtime: str, over: float) -> SpeedRow:
+def speed(artifact: str, runtime: str, over: float, *, low: float | None = None) -> SpeedRow:
     return SpeedRow(
         artifact=artifact,
         runtime=runtime,
         precision=artifact.split("-")[1],
         p50_ms=10 * over,
         over_fastest_float=over,
-        low=over,
+        low=over if low is None else low,
         high=over,
     )
 

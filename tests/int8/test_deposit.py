@@ -58,6 +58,19 @@ def test_tensorrt_gets_two_files_and_a_cache_each_judged_and_linted(tmp_path: Pa
         assert other.form == STRONG_FORM
 
 
+def test_without_a_strong_form_the_row_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(model: object) -> None:
+        raise ExportError("no float16 rest", got="a constant of 1e9", fix="Use the other form")
+
+    monkeypatch.setattr("ghost_deploy.int8.deposit.to_strong_fp16", fail)
+    with BundleWriter(tmp_path / "b") as writer:
+        deposit = deposit_in(writer)
+        (row,) = deposit.write("tensorrt", kept(deposit, "tensorrt"))
+        assert row.notes[-1].endswith("no float16 rest: a constant of 1e9")
+
+
 def test_the_form_of_onnx_runtime_is_one_file(tmp_path: Path) -> None:
     with BundleWriter(tmp_path / "b") as writer:
         deposit = deposit_in(writer)

@@ -110,6 +110,13 @@ def test_the_fastest_variant_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert rig.written[0].ran == RAN
 
 
+def test_what_loses_too_much_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "file_times_ms", None)
+    rig = Rig(lambda name: 50.0 if "depthwise" in name else 56.8)
+    product = Line(rig.deposit).make("ort-x86")
+    assert [each.recipe for each in product.trials if each.chosen] == ["minmax"]
+
+
 SENSITIVITY = Sensitivity(recipe="minmax", layers=())
 
 
@@ -118,7 +125,7 @@ SENSITIVITY = Sensitivity(recipe="minmax", layers=())
     [
         (None, True, "minmax"),
         (Search(0.5), False, "minmax"),
-        (Search(0.5), True, "minmax, 1 convolutions float"),
+        (Search(0.5), True, "minmax, 1 convolution float"),
     ],
 )
 def test_layers_are_returned_only_where_that_was_asked_for_and_helps(

@@ -44,7 +44,7 @@ def test_the_layer_that_is_to_blame_becomes_float_and_no_other(tmp_path: Path) -
     assert found.recipe is not None
     assert found.recipe.options is not None
     assert found.recipe.options.float_nodes == {BLAMED}
-    assert found.recipe.name == "minmax, 1 convolutions float"
+    assert found.recipe.name == "minmax, 1 convolution float"
     worst, *others = found.sensitivity.layers
     assert (worst.nodes, worst.returned) == ((BLAMED,), True)
     assert worst.harm == pytest.approx(2.9)

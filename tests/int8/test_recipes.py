@@ -47,3 +47,14 @@ def test_a_recipe_returns_nodes_to_float() -> None:
     recipe = recipes_for("tensorrt")[0][0].without(frozenset({"Conv_3"}))
     assert recipe.options is not None
     assert recipe.options.float_nodes == {"Conv_3"}
+    again = recipe.without(frozenset({"Conv_5"}))
+    assert again.name == "minmax, 2 convolutions float"
+    assert again.label == "tensorrt/minmax/2-convolutions-float"
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_corrections_of_ours_can_be_left_out(form: Form) -> None:
+    names = {recipe.name for variant in recipes_for(form, repair=False) for recipe in variant}
+    more = {recipe.name for variant in recipes_for(form) for recipe in variant}
+    assert names < more
+    assert all("biases corrected" in name for name in more - names)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -25,3 +27,14 @@ def test_a_foreign_document_is_refused(change: dict[str, Any]) -> None:
 @pytest.mark.parametrize(("drops", "passed"), [((), False), ((0.5,), True), ((0.1, 0.6), False)])
 def test_it_passes_only_with_rows_that_all_do(drops: tuple[float, ...], passed: bool) -> None:
     assert report(*(row(str(index), drop) for index, drop in enumerate(drops))).passed is passed
+
+
+def test_a_device_reads_the_verdict_without_what_made_it() -> None:
+    probe = (
+        "import sys, ghost_deploy.int8.result\n"
+        "print([m for m in ('onnx', 'onnxruntime', 'cv2', 'openvino') if m in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", probe], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"

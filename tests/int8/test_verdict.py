@@ -33,6 +33,13 @@ CASES = [
     ),
     (
         report(
+            row("openvino-int8", 0.1),
+            times=(*FLOATS, speed("openvino-int8", "openvino", 1.17, low=0.63)),
+        ),
+        ("could not be told", "0.63 to 1.17 times", "quiet"),
+    ),
+    (
+        report(
             row("onnx-int8-ort-x86", 0.1),
             row("openvino-int8", -0.2),
             times=(
