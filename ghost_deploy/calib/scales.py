@@ -59,6 +59,7 @@ def activation_scales(
     statistics: Mapping[str, TensorStatistics],
     *,
     method: Method,
+    percentile: float = 99.99,
     ranges: Mapping[str, Range] | None = None,
 ) -> dict[str, Quantisation]:
     """The quantisation of every tensor that `placement` rounds, in its order.
@@ -70,7 +71,7 @@ def activation_scales(
     Args:
         structure, placement: of the graph.
         statistics: of all those tensors and the members of their groups.
-        method: of choosing a range.
+        method, percentile: of choosing a range, as in `activation_range`.
         ranges: by tensor, used as they are.
 
     Raises:
@@ -90,7 +91,9 @@ def activation_scales(
         elif name not in statistics:
             raise _missing(name)
         else:
-            span = activation_range(statistics[name], method, symmetric=how.symmetric)
+            span = activation_range(
+                statistics[name], method, symmetric=how.symmetric, percentile=percentile
+            )
             if name in gated and how.rounds == "outputs":
                 span = _before_gate(statistics[name], span)
         low, high = spans.get(placement.groups[name], (0.0, 0.0))
