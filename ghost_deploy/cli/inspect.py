@@ -148,7 +148,7 @@ def _input(bundle: Bundle) -> str:
 def _targets() -> str:
     from ghost_deploy.export.plan import TARGETS
 
-    return "yes, as " + ", ".join(target.id for target in TARGETS if target.packages)
+    return "yes, as " + ", ".join(target.id for target in TARGETS)
 
 
 def _names(class_names: tuple[str, ...]) -> str:

@@ -54,7 +54,7 @@ def test_inspect_a_checkpoint(capsys: Capture) -> None:
         r"GFLOPs +\d",
         r"metrics +.*mAP50-95 0\.565",
         r"ultralytics\.nn\.modules\.conv\.GhostConv +26 ",
-        r"exportable +yes, as onnx-fp32, onnx-fp16, openvino-fp32, openvino-fp16",
+        r"exportable +yes, as onnx-fp32, onnx-fp16, onnx-int8, openvino-fp32, .*tensorrt-int8",
     ):
         assert re.search(line, out), line
 
