@@ -49,4 +49,7 @@ def open_model(path: Path, options: RuntimeOptions) -> Runtime:
     opened.append(options)
     source = json.loads(read_plan(path).data[len(MAGIC) :])["source"]
     onnx = next(file for file in path.parent.glob("*.onnx") if sha256_of(file) == source)
-    return StandIn(ort.open_model(onnx, RuntimeOptions(precision=onnx.suffixes[0][1:])), options)
+    precision = onnx.name.split(".")[1]
+    return StandIn(
+        ort.open_model(onnx, RuntimeOptions(precision=precision, any_form=True)), options
+    )

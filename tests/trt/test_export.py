@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.util
 from pathlib import Path
@@ -9,11 +10,13 @@ from pathlib import Path
 import pytest
 
 import ghost_deploy as gd
-from ghost_deploy.api import exporting
+from ghost_deploy.api import common, exporting
+from ghost_deploy.bundle import Bundle
 from ghost_deploy.cli.main import main
 from ghost_deploy.errors import GateError, MissingExtraError
 from ghost_deploy.runtimes import RUNTIMES, _cudart
 from ghost_deploy.validate.result import ParityReport
+from tests.assets import BCCD, GHOST, needs_assets
 from tests.export.nets import tiny_loaded, tiny_spec
 from tests.trt import stand_in
 from tests.trt.fake_tensorrt import Tensor
@@ -69,3 +72,29 @@ def test_an_engine_that_fails_its_check(
     with pytest.raises(GateError, match="tensorrt-fp32 on trt"):
         gd.export("tiny.pt", tmp_path / "out", ("tensorrt",), ("fp32",))
     assert (tmp_path / "out" / "model.fp32.plan").is_file()
+
+
+@needs_assets
+@pytest.mark.slow
+def test_an_int8_engine_of_a_graph_that_was_just_calibrated(
+    workstation: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporting, "load_checkpoint", common.load_checkpoint)
+    _, control = install("10.13", monkeypatch)
+    control.tensors = [
+        Tensor("images", True, (1, 3, 96, 96)),
+        Tensor("output0", False, (1, 7, 189)),
+    ]
+    control.layers[1] = dataclasses.replace(control.layers[1], type="QUANTIZE")
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for path in sorted((BCCD / "images" / "train").iterdir())[:6]:
+        (pictures / path.name).symlink_to(path)
+    calib = gd.Calibration(source=pictures, allow_small=True, max_drop=None, speed=False)
+    with contextlib.suppress(GateError):  # six pictures of 96 pixels may lose too much
+        gd.export(GHOST, tmp_path / "out", ("tensorrt",), ("int8",), 96, calib=calib)
+    bundle = Bundle.read(tmp_path / "out", verify=True)
+    engine = bundle.artifact("tensorrt", "int8")
+    graph = bundle.artifact("onnx", "int8", "tensorrt")
+    assert engine.parent == graph.files[graph.path]
+    assert engine.options["route"] == "int8-qdq-weak"
