@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from ghost_deploy.bundle.document import (
     DOCUMENT,
+    FORM_KEY,
     NMS_FORM,
     Artifact,
     BundleDocument,
@@ -24,6 +25,7 @@ from ghost_deploy.bundle.writer import BundleWriter
 
 __all__ = [
     "DOCUMENT",
+    "FORM_KEY",
     "NMS_FORM",
     "Artifact",
     "Bundle",

@@ -13,6 +13,7 @@ from ghost_deploy.spec import ModelSpec
 
 __all__ = [
     "DOCUMENT",
+    "FORM_KEY",
     "NMS_FORM",
     "SCHEMA",
     "Artifact",
@@ -27,6 +28,9 @@ DOCUMENT = "bundle.json"
 
 SCHEMA = 1
 """Version of the document's form; a reader refuses any other."""
+
+FORM_KEY = "ghost_deploy.int8_form"
+"""Key of the metadata inside an int8 file that holds its form."""
 
 NMS_FORM = "efficient-nms"
 """The form of an ONNX graph with TensorRT's plugin inside: no runtime opens it, engines are built

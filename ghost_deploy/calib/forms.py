@@ -13,14 +13,11 @@ from typing import Literal, TypeAlias, get_args
 
 from ghost_deploy.errors import UsageError
 
-__all__ = ["FORMS", "FORM_KEY", "Convention", "Form", "convention"]
+__all__ = ["FORMS", "Convention", "Form", "convention"]
 
 Form: TypeAlias = Literal["tensorrt", "openvino", "ort-x86", "ort-arm"]
 
 FORMS: tuple[Form, ...] = get_args(Form)
-
-FORM_KEY = "ghost_deploy.int8_form"
-"""Key of an int8 file's metadata that holds its form; runtimes refuse another's."""
 
 
 @dataclass(frozen=True)

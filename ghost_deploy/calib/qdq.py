@@ -10,7 +10,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from ghost_deploy.calib.forms import FORM_KEY, Convention, Form, convention
+from ghost_deploy.bundle import FORM_KEY
+from ghost_deploy.calib.forms import Convention, Form, convention
 from ghost_deploy.calib.graph import Graph
 from ghost_deploy.calib.histogram import TensorStatistics
 from ghost_deploy.calib.methods import Method

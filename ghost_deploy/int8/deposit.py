@@ -11,9 +11,9 @@ from typing import Literal
 import msgspec
 from onnx import ModelProto
 
-from ghost_deploy.bundle import Artifact, BundleWriter
+from ghost_deploy.bundle import FORM_KEY, Artifact, BundleWriter
 from ghost_deploy.calib.executed import Executed
-from ghost_deploy.calib.forms import FORM_KEY, Form
+from ghost_deploy.calib.forms import Form
 from ghost_deploy.calib.fp16_rest import to_strong_fp16
 from ghost_deploy.calib.methods import activation_range
 from ghost_deploy.calib.trt_cache import write_trt_cache

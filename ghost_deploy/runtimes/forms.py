@@ -11,10 +11,7 @@ import platform
 
 from ghost_deploy.errors import BackendError
 
-__all__ = ["FORM_KEY", "ort_form", "require_form"]
-
-FORM_KEY = "ghost_deploy.int8_form"
-"""Key of the metadata of an int8 file that holds its form."""
+__all__ = ["ort_form", "require_form"]
 
 _ARM = ("aarch64", "arm64")
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from ghost_deploy.bundle import FORM_KEY
 from ghost_deploy.errors import GhostDeployError
 from ghost_deploy.runtimes.base import (
     Device,
@@ -19,7 +20,7 @@ from ghost_deploy.runtimes.base import (
     RuntimeOptions,
     TensorSpec,
 )
-from ghost_deploy.runtimes.forms import FORM_KEY, ort_form, require_form
+from ghost_deploy.runtimes.forms import ort_form, require_form
 from ghost_deploy.runtimes.host import available_cores
 from ghost_deploy.runtimes.vendor import existing_file, fallback, vendor_errors, vendor_import
 

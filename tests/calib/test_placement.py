@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from ghost_deploy.calib.forms import FORM_KEY, FORMS, Form, convention
+from ghost_deploy.calib.forms import FORMS, Form, convention
 from ghost_deploy.calib.graph import Graph
 from ghost_deploy.calib.placement import (
     NAIVE,
@@ -15,7 +15,6 @@ from ghost_deploy.calib.placement import (
 )
 from ghost_deploy.calib.structure import Structure, find_structure
 from ghost_deploy.errors import UsageError
-from ghost_deploy.runtimes.forms import FORM_KEY as RUNTIME_KEY
 from tests.calib.exported import exported
 from tests.calib.small import Net, ghost_net
 
@@ -29,10 +28,6 @@ def small() -> Structure:
 
 def changed(placement: Placement) -> set[str]:
     return {name for names in placement.reads.values() for name in names}
-
-
-def test_the_runtimes_look_for_the_same_key() -> None:
-    assert FORM_KEY == RUNTIME_KEY
 
 
 def test_an_unknown_form_is_refused(small: Structure) -> None:

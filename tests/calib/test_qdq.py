@@ -11,7 +11,8 @@ import onnxruntime
 import pytest
 from onnx import ModelProto, numpy_helper
 
-from ghost_deploy.calib.forms import FORM_KEY, FORMS, Form
+from ghost_deploy.bundle import FORM_KEY
+from ghost_deploy.calib.forms import FORMS, Form
 from ghost_deploy.calib.histogram import TensorStatistics
 from ghost_deploy.calib.placement import NAIVE, PlacementOptions
 from ghost_deploy.calib.qdq import quantize

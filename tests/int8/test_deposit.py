@@ -7,8 +7,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from ghost_deploy.bundle import BundleWriter
-from ghost_deploy.calib.forms import FORM_KEY
+from ghost_deploy.bundle import FORM_KEY, BundleWriter
 from ghost_deploy.calib.trt_cache import read_trt_cache
 from ghost_deploy.errors import ExportError
 from ghost_deploy.export.qdq_lint import lint

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
-from ghost_deploy.calib.forms import FORM_KEY
+from ghost_deploy.bundle import FORM_KEY
 from ghost_deploy.errors import ExportError, MissingExtraError
 from ghost_deploy.int8 import workshop
 from ghost_deploy.int8.recipes import Recipe

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from ghost_deploy.bundle import Artifact, Bundle, BundleDocument
+from ghost_deploy.bundle import FORM_KEY, Artifact, Bundle, BundleDocument
 from ghost_deploy.errors import BackendError, BundleError
 from ghost_deploy.runtimes import RUNTIMES, RuntimeOptions
-from ghost_deploy.runtimes.forms import FORM_KEY, ort_form, require_form
+from ghost_deploy.runtimes.forms import ort_form, require_form
 from ghost_deploy.runtimes.ort import open_model
 from ghost_deploy.runtimes.select import choose
 from tests.contract.rigs import write_onnx
