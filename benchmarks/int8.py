@@ -24,6 +24,7 @@ from onnx import ModelProto
 
 from benchmarks.graphs import openvino_task, ort_task
 from benchmarks.interleave import interleave, machine, ratio
+from ghost_deploy.calib.channels_last import to_channels_last
 from ghost_deploy.calib.executed import executed
 from ghost_deploy.calib.forms import Form
 from ghost_deploy.calib.images import collect_images
@@ -71,9 +72,13 @@ def methods() -> Iterator[Row]:
 
 def placements() -> Iterator[Row]:
     """One choice of the defaults changed at a time."""
-    changes: Mapping[str, dict[str, str]] = {
+    changes: Mapping[str, dict[str, str | int]] = {
+        "entry int8": {"entry": 0},
+        "entry to stride 4 float": {"entry": 4},
+        "entry to stride 16 float": {"entry": 16},
         "depthwise float": {"depthwise": "float"},
         "depthwise int8": {"depthwise": "int8"},
+        "depthwise int8 in small maps": {"depthwise": "deep"},
         "first float": {"first_conv": "float"},
         "first int8": {"first_conv": "int8"},
         "ghost apart": {"ghost_concat": "apart"},
@@ -122,7 +127,8 @@ def show(bench: Bench, rows: list[Row], tensors: Mapping[str, object]) -> dict[s
     for row in rows:
         made = quantize(bench.model, tensors, row.form, row.options, method=row.method)  # type: ignore[arg-type]
         name = f"{row.form} {row.label}"
-        path = bench.file(name, made.model)
+        model = to_channels_last(made.model) if row.form == "ort-x86" else made.model
+        path = bench.file(name, model)
         lost = bench.points(path) - full
         more = f"planned {made.macs_planned:.1%}, requantised {made.placement.requantised}"
         if row.form == "openvino":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from math import prod
 from typing import Any
 
@@ -15,7 +15,7 @@ from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, num
 from ghost_deploy.errors import InputError
 from ghost_deploy.spec import ModelSpec
 
-__all__ = ["Graph"]
+__all__ = ["Graph", "live"]
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
@@ -152,6 +152,17 @@ class Graph:
                     seen.add(node.name)
                     yield node
                     queue.extend(node.output)
+
+
+def live(nodes: Iterable[NodeProto], outputs: Collection[str]) -> list[NodeProto]:
+    """Those of `nodes`, which are in execution order, that `outputs` depend on."""
+    needed = set(outputs)
+    kept = []
+    for node in reversed(list(nodes)):
+        if needed.intersection(node.output):
+            kept.append(node)
+            needed.update(filter(None, node.input))
+    return kept[::-1]
 
 
 def _spec(model: ModelProto) -> ModelSpec | None:

@@ -24,6 +24,7 @@ from ghost_deploy.errors import UsageError
 __all__ = ["NAIVE", "Placement", "PlacementOptions", "default_options", "place"]
 
 Choice: TypeAlias = Literal["int8", "float"]
+Depthwise: TypeAlias = Literal["int8", "float", "deep"]
 Scales: TypeAlias = Literal["shared", "apart"]
 
 
@@ -33,10 +34,13 @@ class PlacementOptions:
 
     Attributes:
         first_conv: the convolution that reads the image.
-        depthwise: convolutions with one input channel a group.
+        entry: stride, in pixels of the input; the convolutions before the first one beyond it stay
+            float. 0 is for none.
+        depthwise: convolutions with one input channel a group; `deep` is int8 at a stride of
+            `roles.DEEP` and beyond.
         head: the last convolutions and what follows them, except the graph's outputs.
         attention, gates: as `Structure` finds them.
-        silu: self-gated activations behind int8 convolutions; only of forms that round outputs,
+        silu: self-gated activations between int8 nodes; only of forms that round outputs,
             the others compute them in float inside the convolution's kernel.
         ghost_concat: whether the primary half of a Ghost module has the scale of the
             concatenation or, where a convolution reads it, its own.
@@ -46,7 +50,8 @@ class PlacementOptions:
     """
 
     first_conv: Choice = "int8"
-    depthwise: Choice = "int8"
+    entry: int = 0
+    depthwise: Depthwise = "int8"
     head: Choice = "float"
     attention: Choice = "float"
     gates: Choice = "float"
@@ -70,13 +75,18 @@ NAIVE = PlacementOptions(
 _DEFAULTS: dict[Form, PlacementOptions] = {
     "tensorrt": PlacementOptions(first_conv="float", depthwise="float"),
     "openvino": PlacementOptions(),
-    "ort-x86": PlacementOptions(first_conv="float", depthwise="float"),
+    "ort-x86": PlacementOptions(first_conv="float", entry=8, depthwise="deep"),
     "ort-arm": PlacementOptions(first_conv="float", depthwise="float"),
 }
 """What measured best on two trained Ghost networks (yolov8n-ghost, yolov8n-ghostnet).
 
-ort-x86: of 46 ms that int8 convolutions took at 640 on one thread with AVX512-VNNI, 30 were the
-first convolution and the depthwise ones, which take 2 and 3 ms in float (ONNX Runtime 1.32).
+ort-x86 (ONNX Runtime 1.32, AVX512-VNNI, yolov8n-ghost at 640, two threads): the large maps of few
+channels at the entry take as long in int8 as in float, and their way back from float costs 1 ms of
+19; a depthwise convolution takes four times as long in int8, but in small maps its way into float
+and back takes longer. Of the fp32 time were needed, by the stride until which all is float and the
+depthwise ones that are: 8 and all 0.70, 8 and the large 0.68, 4 and the large 0.70, 16 and all but
+the smallest 0.70, 8 and none 0.69; with the first convolution and the depthwise ones alone float
+0.80.
 tensorrt: float depthwise and first convolutions lose 0.1 and 0.4 points of mAP50-95 at 416, int8
 ones 0.2 and 0.6; TensorRT's speed was not measured. openvino: its depthwise int8 kernels are
 fast and lose nothing. ort-arm: as ort-x86, not measured.

@@ -12,7 +12,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from ghost_deploy.bundle import FORM_KEY
 from ghost_deploy.calib.forms import Convention, Form, convention
-from ghost_deploy.calib.graph import Graph
+from ghost_deploy.calib.graph import Graph, live
 from ghost_deploy.calib.histogram import TensorStatistics
 from ghost_deploy.calib.methods import Method
 from ghost_deploy.calib.placement import Placement, PlacementOptions, default_options, place
@@ -168,7 +168,7 @@ class _Writer:
         result = ModelProto()
         result.CopyFrom(self.graph.model)
         del result.graph.node[:]
-        result.graph.node.extend(self._nodes())
+        result.graph.node.extend(live(self._nodes(), self.graph.outputs))
         used = {name for node in result.graph.node for name in node.input}
         kept = [tensor for tensor in result.graph.initializer if tensor.name in used]
         del result.graph.initializer[:]

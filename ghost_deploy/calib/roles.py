@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from onnx import NodeProto
 
-from ghost_deploy.calib.structure import Structure
+from ghost_deploy.calib.structure import ConvInfo, Structure
 
 if TYPE_CHECKING:
     from ghost_deploy.calib.placement import PlacementOptions
 
 __all__ = [
+    "DEEP",
     "int8_nodes",
     "kept_float",
     "reads_at_inputs",
@@ -20,6 +21,9 @@ __all__ = [
     "reads_at_sources",
     "why_float",
 ]
+
+DEEP = 16
+"""Stride from which on depthwise convolutions are `deep`."""
 
 _COMPUTING = frozenset({"Add", "AveragePool", "GlobalAveragePool", "MatMul", "Mul", "Sigmoid"})
 """Operators besides convolutions that runtimes compute in int8."""
@@ -43,12 +47,21 @@ def kept_float(structure: Structure, options: PlacementOptions) -> Iterator[tupl
         wanted.update((name, "attention block") for name in structure.attention)
     if options.gates == "float":
         wanted.update((name, "gate of a product") for name in structure.gates)
+    entry = structure.entry(options.entry) if options.entry else frozenset()
     for conv in structure.convs.values():
         if conv.kind == "first" and options.first_conv == "float":
             wanted.setdefault(conv.name, "first convolution")
-        if conv.kind == "depthwise" and options.depthwise == "float":
+        if conv.name in entry:
+            wanted.setdefault(conv.name, f"before stride {2 * options.entry}")
+        if conv.kind == "depthwise" and _stays_float(conv, options):
             wanted.setdefault(conv.name, "depthwise convolution")
     yield from wanted.items()
+
+
+def _stays_float(depthwise: ConvInfo, options: PlacementOptions) -> bool:
+    if options.depthwise == "deep":
+        return depthwise.stride < DEEP
+    return options.depthwise == "float"
 
 
 def int8_nodes(
@@ -107,12 +120,13 @@ def _moves_or_computes(structure: Structure, node: NodeProto) -> bool:
 def _rounded_activations(
     structure: Structure, options: PlacementOptions, int8: Collection[str]
 ) -> set[str]:
-    """Activations that work on what int8 nodes have rounded."""
+    """Activations between int8 nodes, on what those have rounded."""
     graph = structure.graph
     found: set[str] = set()
     for sigmoid, (source, mul) in structure.silus.items():
         made_by = graph.producer.get(source)
-        if options.silu == "int8" and made_by and made_by.name in int8:
+        wanted = any(reader.name in int8 for reader in graph.readers(graph.node[mul].output[0]))
+        if options.silu == "int8" and wanted and made_by and made_by.name in int8:
             found |= {sigmoid, mul}
     for conv in structure.convs.values():
         if conv.activation in _FOLDED and conv.name in int8:

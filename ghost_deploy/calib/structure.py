@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from onnx import NodeProto
@@ -43,6 +43,8 @@ class ConvInfo:
         activated: the output of the activation; `output` itself where there is none.
         activation_nodes: names, in execution order.
         macs: multiply-adds of one run.
+        stride: rows of the first convolution's input for one of its output; 0 where that is not
+            known.
     """
 
     name: str
@@ -53,6 +55,7 @@ class ConvInfo:
     activated: str
     activation_nodes: tuple[str, ...]
     macs: int
+    stride: int = 0
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,14 @@ class Structure:
     attention: frozenset[str]
     gates: frozenset[str]
 
+    def entry(self, stride: int) -> frozenset[str]:
+        """Names of the convolutions that the first one beyond `stride` depends on."""
+        deeper = next((conv for conv in self.convs.values() if conv.stride > stride), None)
+        if deeper is None:
+            return frozenset()
+        before = {node.name for node in self.graph.upstream(deeper.input)}
+        return frozenset(before & self.convs.keys())
+
     def passes(self, node: NodeProto) -> bool:
         """Whether the outputs of `node` keep the scale of its first input."""
         return passes(self.graph, node)
@@ -117,7 +128,11 @@ def find_structure(graph: Graph) -> Structure:
     attention = frozenset(find_attention(graph, head))
     gates = frozenset(find_gates(graph, silus, head | attention))
     apart = head | attention | gates
-    convs = {node.name: _conv(graph, node, silus) for node in graph.nodes if node.op_type == "Conv"}
+    found = [_conv(graph, node, silus) for node in graph.nodes if node.op_type == "Conv"]
+    rows = next((_rows(graph, conv.input) for conv in found if conv.kind == "first"), 0)
+    convs = {
+        conv.name: replace(conv, stride=rows // max(_rows(graph, conv.output), 1)) for conv in found
+    }
     by_output = {conv.activated: conv for conv in convs.values()}
     trunk = [node for node in graph.nodes if node.name not in apart]
     return Structure(
@@ -151,6 +166,12 @@ def _conv(graph: Graph, node: NodeProto, silus: Mapping[str, tuple[str, str]]) -
         activation_nodes=nodes,
         macs=graph.macs(node),
     )
+
+
+def _rows(graph: Graph, name: str) -> int:
+    """Height of a feature map; 0 where it is not known."""
+    shape = graph.shapes.get(name, ())
+    return shape[2] if len(shape) == 4 else 0
 
 
 def _kind(graph: Graph, node: NodeProto) -> ConvKind:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from ghost_deploy.calib.forms import Form
 from ghost_deploy.calib.methods import Method
@@ -27,6 +27,12 @@ arithmetic of a TensorRT file exactly as it is written, only slowly."""
 _METHODS: tuple[Method, ...] = (DEFAULT_METHOD, "mse", "percentile")
 """In the order of what they lost on two trained Ghost detectors. `entropy` is not among them: it
 clips what boxes are made of, up to 86 pixels in the symmetric form."""
+
+_VARIANTS: dict[Form, dict[str, dict[str, Any]]] = {
+    "ort-x86": {"depthwise float": {"depthwise": "float"}, "entry int8": {"entry": 0}},
+    "ort-arm": {"depthwise int8": {"depthwise": "int8"}},
+}
+"""What may be faster than the default options on another processor or with wider layers."""
 
 _SAME_SPEED = 1.03
 """Times that differ by less count as equal: two runs of the benchmark differ by as much."""
@@ -94,10 +100,8 @@ def recipes_for(form: Form, *, repair: bool = True) -> list[list[Recipe]]:
     """
     plain = default_options(form)
     found = [list(_by_method(form, "", plain, repair))]
-    if form.startswith("ort"):
-        other: Literal["int8", "float"] = "int8" if plain.depthwise == "float" else "float"
-        options = replace(plain, depthwise=other)
-        found.append(list(_by_method(form, f", depthwise {other}", options, repair)))
+    for tail, change in _VARIANTS.get(form, {}).items():
+        found.append(list(_by_method(form, f", {tail}", replace(plain, **change), repair)))
     if form == "openvino":
         found.insert(0, [Recipe("nncf", form, via="nncf")])
     return found

@@ -11,6 +11,7 @@ from typing import Any
 from onnx import ModelProto
 
 from ghost_deploy.calib.bias import correct_bias
+from ghost_deploy.calib.channels_last import to_channels_last
 from ghost_deploy.calib.graph import Graph
 from ghost_deploy.calib.histogram import TensorStatistics
 from ghost_deploy.calib.images import CalibrationSet
@@ -107,11 +108,16 @@ class Workshop:
         )
 
     def save(self, made: Quantized) -> Made:
-        """Write a Q/DQ graph as the file that its runtime opens."""
+        """Write a Q/DQ graph as the file that its runtime opens.
+
+        Raises:
+            ExportError: TensorRT would refuse the graph, or it is not valid ONNX.
+        """
         form = made.placement.form
         if form == "tensorrt":
             require_clean(made.model)
-        path = write_model(made.model, self.place() / "model.onnx")
+        model = to_channels_last(made.model) if form == "ort-x86" else made.model
+        path = write_model(model, self.place() / "model.onnx")
         if form != "openvino":
             return Made(path, (), made.macs_planned, made)
         from ghost_deploy.export.openvino import write_openvino

@@ -100,7 +100,7 @@ def test_a_range_holds_zero_and_no_more_than_was_seen(
     lo, hi = activation_range(stats, method, symmetric=symmetric)
     assert lo <= 0 <= hi
     assert lo < hi
-    if not array.any():
+    if np.abs(array).max() < 2.0**-90:  # as good as zeros
         return
     if symmetric:
         assert lo == -hi

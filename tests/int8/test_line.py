@@ -102,17 +102,22 @@ def test_without_repairs_none_is_tried() -> None:
 
 def test_the_fastest_variant_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        room, "file_times_ms", lambda files, *rest: dict(zip(files, (10.0, 7.0), strict=True))
+        room, "file_times_ms", lambda files, *rest: dict(zip(files, (10.0, 7.0, 9.0), strict=True))
     )
     rig = Rig(lambda name: 56.7 if "depthwise" in name else 56.8)
     product = Line(rig.deposit).make("ort-x86")
-    assert [(each.time, each.chosen) for each in product.trials] == [(1.0, False), (0.7, True)]
+    times = [(each.recipe, each.time, each.chosen) for each in product.trials]
+    assert times == [
+        ("minmax", 1.0, False),
+        ("minmax, depthwise float", 0.7, True),
+        ("minmax, entry int8", 0.9, False),
+    ]
     assert rig.written[0].ran == RAN
 
 
 def test_what_loses_too_much_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "file_times_ms", None)
-    rig = Rig(lambda name: 50.0 if "depthwise" in name else 56.8)
+    rig = Rig(lambda name: 56.8 if name == "minmax" else 50.0)
     product = Line(rig.deposit).make("ort-x86")
     assert [each.recipe for each in product.trials if each.chosen] == ["minmax"]
 
