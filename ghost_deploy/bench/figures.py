@@ -74,6 +74,12 @@ def warnings_of(rows: Sequence[BenchRow], snapshot: Snapshot) -> Iterator[str]:
         if row.status != "measured":
             name = label_of(row.subject, row.artifact, row.config)
             yield f"{name} was not measured ({row.status}): {row.reason}"
+    against = (
+        f"{label_of(row.subject, row.artifact, row.config)} {sentence}"
+        for row in rows
+        for sentence in row.against
+    )
+    yield from dict.fromkeys(against)
 
 
 def _rate(turns: Sequence[Turn]) -> float:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from ghost_deploy.bench.against import failed_verdicts
 from ghost_deploy.bundle import DOCUMENT, Artifact, Bundle, sha256_of
 from ghost_deploy.errors import UsageError
 from ghost_deploy.runtimes import RUNTIMES, Row, RuntimeOptions, runtime_row
@@ -73,6 +74,7 @@ class Candidate:
         bytes: of all files that belong to it.
         spec: its description; None for a file, which may carry its own.
         named: it was asked for by name, so that it must not be left out.
+        against: what the bundle's own evidence has against it.
     """
 
     subject: str
@@ -84,6 +86,7 @@ class Candidate:
     config: Config
     named: bool
     baseline: bool
+    against: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -195,6 +198,7 @@ def candidates(subject: Subject, wishes: Wishes, *, baseline: bool = False) -> l
             named=wishes.precisions is not None
             or (wishes.runtimes is not None and model.precision == model.own_precision),
             baseline=baseline,
+            against=model.against,
         )
         for model in models
         for batch, threads, streams in counts
@@ -212,6 +216,7 @@ class _Model:
     runtime: str
     precision: str
     own_precision: str
+    against: tuple[str, ...] = ()
 
 
 def _artifacts(subject: Subject, wishes: Wishes) -> Iterator[_Model]:
@@ -225,7 +230,9 @@ def _artifacts(subject: Subject, wishes: Wishes) -> Iterator[_Model]:
         size = sum((bundle.path / name).stat().st_size for name in artifact.files)
         for runtime, precision in runs:
             digest = artifact.files[artifact.path]
-            yield _Model(artifact.id, path, digest, size, runtime, precision, artifact.precision)
+            against = failed_verdicts(bundle, artifact, runtime, precision)
+            own = artifact.precision
+            yield _Model(artifact.id, path, digest, size, runtime, precision, own, against)
 
 
 def _runs(artifact: Artifact, wishes: Wishes) -> Iterator[tuple[str, str]]:

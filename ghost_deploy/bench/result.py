@@ -149,6 +149,7 @@ class BenchRow(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
         model, family: as the bundle describes it; empty for a bare file.
         status: `skipped` where this machine cannot run it, `failed` where it broke.
         reason: why, in that case.
+        against: verdicts of the bundle's own evidence that it failed, in sentences.
     """
 
     subject: str
@@ -164,6 +165,7 @@ class BenchRow(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
     obtained: Obtained | None = None
     figures: Figures | None = None
     comparison: Comparison | None = None
+    against: tuple[str, ...] = ()
 
 
 class BenchReport(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):

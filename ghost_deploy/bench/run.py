@@ -226,6 +226,7 @@ def _row(seat: _Seat, sampler: Sampler | None) -> BenchRow:
         reason=str(seat.error) if seat.error else "",
         obtained=obtained,
         figures=figures,
+        against=candidate.against,
     )
 
 

@@ -48,11 +48,13 @@ class Returned(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     Attributes:
         group: the layers.
         harm: points lost when it alone is int8; None where that was not measured.
+        gain: points that are lost more when it is int8 and the other returned groups stay float.
         cost_ms: what it adds to the time of a run, milliseconds; None where not measured.
     """
 
     group: Group
     harm: float | None
+    gain: float
     cost_ms: float | None = None
 
 
@@ -77,6 +79,11 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def float_nodes(self) -> frozenset[str]:
         """Names of the nodes that stay float."""
         return frozenset(name for each in self.returned for name in each.group.nodes)
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """`returned` of the point of the curve that was chosen."""
+        return tuple(each.group.name for each in self.returned)
 
 
 def fit_budget(
@@ -184,18 +191,27 @@ class _Search:
     def prune(self, choice: tuple[Group, ...]) -> tuple[Group, ...]:
         """`choice` without the groups that can be int8 after all."""
         for group in sorted(choice[:-1], key=lambda group: -group.share):
-            fewer = tuple(each for each in choice if each != group)
+            fewer = _without(choice, group)
             if self.holds(fewer):
                 choice = fewer
         return choice
 
     def result(self, choice: tuple[Group, ...]) -> Budget:
+        without = {group: _without(choice, group) for group in choice}
+        self.measure([fewer for fewer in without.values() if fewer not in self._points])
         point = self._points[choice]
         return Budget(
             max_drop=self._max_drop,
             loss=point.loss,
             int8_share=point.int8_share,
-            returned=tuple(Returned(group=group, harm=self._harm[group]) for group in choice),
+            returned=tuple(
+                Returned(
+                    group=group,
+                    harm=self._harm[group],
+                    gain=self._points[fewer].loss - point.loss,
+                )
+                for group, fewer in without.items()
+            ),
             curve=tuple(sorted(self._points.values(), key=lambda each: -each.int8_share)),
         )
 
@@ -203,3 +219,7 @@ class _Search:
         """Key of the order: measured harm by cost, then the unmeasured as they were ranked."""
         harm = self._harm[group]
         return harm is None, -(harm or 0.0) / (group.share + _ISLAND)
+
+
+def _without(choice: tuple[Group, ...], group: Group) -> tuple[Group, ...]:
+    return tuple(each for each in choice if each != group)

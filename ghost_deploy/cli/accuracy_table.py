@@ -93,5 +93,11 @@ def _facts(report: AccuracyReport) -> Iterator[str]:
         yield ("" if report.recorded.agrees else "warning: ") + report.recorded.sentence
     for note in data.notes:
         yield f"note: {note}"
+    notes: dict[str, dict[str, None]] = {}
+    for row in report.rows:
+        for note in row.notes:
+            notes.setdefault(note, {})[row.artifact] = None
+    for note, artifacts in notes.items():
+        yield f"note: {', '.join(artifacts)}: {note}"
     for warning in report.warnings:
         yield f"warning: {warning}"

@@ -16,6 +16,7 @@ from ghost_deploy.bench.machine import Machine, read_machine
 from ghost_deploy.cli.console import Column, Console, separated_output
 from ghost_deploy.cli.options import add_json
 from ghost_deploy.runtimes import RUNTIMES, Probe, probe
+from ghost_deploy.runtimes.cpu import read_dot_product
 
 __all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "run", "tell"]
 
@@ -42,7 +43,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """The document of `doctor --json`.
 
     `packages` maps a name to a version or to nothing; the details of `sources` map the forms of a
-    source of `infer` to what reads it here. `tensorrt_known` is what is known against the TensorRT
+    source of `infer` to what reads it here. `int8_dot_product` says whether this CPU adds 8-bit
+    products without losing any. `tensorrt_known` is what is known against the TensorRT
     that is installed, for whatever use.
     """
 
@@ -53,6 +55,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     opencv: Probe
     sources: Probe
     packages: dict[str, str]
+    int8_dot_product: str
     tensorrt_known: tuple[str, ...] = ()
     schema: int = SCHEMA
 
@@ -96,6 +99,7 @@ def _examine() -> Report:
         opencv=probes[_OPENCV],
         sources=probes[_SOURCES],
         packages=packages,
+        int8_dot_product=read_dot_product().sentence,
         tensorrt_known=_known(probes["trt"].version or packages["tensorrt"]),
     )
 
@@ -203,6 +207,7 @@ def _print(report: Report, console: Console) -> None:
         ("board", " · ".join(filter(None, (machine.board, machine.jetson)))),
         ("CPU", f"{machine.cpu} · {machine.architecture} · {machine.cpus} usable"),
         ("CPU has", " ".join(machine.cpu_flags)),
+        ("int8 dot product", report.int8_dot_product),
         ("memory", _memory(machine)),
         ("NVIDIA GPU", ", ".join(machine.nvidia_gpus)),
         ("NVIDIA driver", machine.nvidia_driver),

@@ -9,7 +9,14 @@ from ghost_deploy.cli.console import Column, Console
 from ghost_deploy.cli.format import plural
 
 if TYPE_CHECKING:
-    from ghost_deploy.int8.result import Int8Report, Int8Row, SpeedRow, Trial
+    from ghost_deploy.int8.result import (
+        CurvePoint,
+        Int8Report,
+        Int8Row,
+        Sensitivity,
+        SpeedRow,
+        Trial,
+    )
 
 __all__ = ["print_int8"]
 
@@ -34,9 +41,18 @@ _LAYERS = (
     Column("form"),
     Column("harm", right=True),
     Column("multiply-adds", right=True),
-    Column("float costs", right=True),
     Column("now"),
+    Column("gains", right=True),
+    Column("costs ms", right=True),
 )
+_CURVE = (
+    Column("in int8", right=True),
+    Column("form"),
+    Column("lost", right=True),
+    Column("float groups", right=True),
+)
+_WIDTH = 32
+"""Characters of the line that a point of the curve stands on."""
 _NAMED = 5
 """Of pictures that could not be used, and of harmful layers of each form, so many are named."""
 
@@ -59,6 +75,8 @@ def print_int8(report: Int8Report, console: Console) -> None:
     if report.sensitivity:
         console.table(_LAYERS, list(_harms(report)))
         console.result("")
+        for form, found in report.sensitivity.items():
+            _print_curve(report, form, found, console)
     if report.speed:
         console.table(_SPEED, [_speed(row) for row in report.speed])
         console.result("")
@@ -114,9 +132,46 @@ def _harms(report: Int8Report) -> Iterator[list[str]]:
                     form,
                     "-" if layer.harm is None else f"{layer.harm:+.2f}",
                     f"{layer.share:.1%}",
-                    "-" if layer.cost_ms is None else f"{layer.cost_ms:.2f} ms",
                     "float" if layer.returned else "int8",
+                    "-" if layer.gain is None else f"{layer.gain:+.2f}",
+                    "-" if layer.cost_ms is None else f"{layer.cost_ms:+.2f}",
                 ]
+
+
+def _print_curve(report: Int8Report, form: str, found: Sensitivity, console: Console) -> None:
+    """The choices that no other beats in both figures, each as a point on a line."""
+    from ghost_deploy.report.charts.trail import best_so_far
+
+    best = best_so_far([(point.int8_share, point.lost) for point in found.curve])
+    points = [p for i, p in enumerate(found.curve) if i in best or p.chosen]
+    if not points:
+        return
+    bar = next((row.max_drop for row in report.rows if row.form == form), None)
+    most = max(0.1, *(point.lost for point in points), bar or 0.0)
+    allowed = "" if bar is None else f", | {bar:g} allowed"
+    console.table(
+        (*_CURVE, Column(f"0 to {most:.2f} points lost{allowed}")),
+        [_point(point, form, most, bar) for point in points],
+    )
+    console.result("")
+
+
+def _point(point: CurvePoint, form: str, most: float, bar: float | None) -> list[str]:
+    line = [" "] * _WIDTH
+    if bar is not None:
+        line[_place(bar, most)] = "|"
+    line[_place(point.lost, most)] = "*" if point.chosen else "o"
+    return [
+        f"{point.int8_share:.1%}",
+        form,
+        f"{point.lost:+.2f}",
+        str(point.returned),
+        "".join(line).rstrip() + ("  chosen" if point.chosen else ""),
+    ]
+
+
+def _place(points: float, most: float) -> int:
+    return round(min(max(points / most, 0.0), 1.0) * (_WIDTH - 1))
 
 
 def _facts(report: Int8Report) -> Iterator[str]:

@@ -20,7 +20,10 @@ _STAGES = ("decode", "pre", "run", "post")
 
 def print_latency(report: BenchReport, console: Console) -> None:
     """Times, stages, comparisons, then what they rest on."""
-    names = labels(report.rows)
+    names = [
+        f"{name} (failed)" if row.against else name
+        for name, row in zip(labels(report.rows), report.rows, strict=True)
+    ]
     measured = [(name, row.figures) for name, row in zip(names, report.rows, strict=True)]
     found = [(name, figures) for name, figures in measured if figures]
     _table(console, ("candidate", "timed"), _NUMBERS, _times(found))

@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ghost_deploy.bundle import sha256_of
-from ghost_deploy.calib.budget import Budget, fit_budget, measure_speed
+from ghost_deploy.calib.budget import Budget, Returned, fit_budget, measure_speed
 from ghost_deploy.calib.graph import Graph
 from ghost_deploy.calib.journal import Journal
 from ghost_deploy.calib.measuring import Build, FloatNodes, Measure
 from ghost_deploy.calib.measuring import Judge as Loss
 from ghost_deploy.calib.noise import OutputNoise, head_tensors
 from ghost_deploy.calib.sensitivity import Ranking, group_layers, rank
+from ghost_deploy.calib.sensitivity import Sensitivity as Ranked
 from ghost_deploy.calib.structure import Structure, find_structure
 from ghost_deploy.errors import GateError
 from ghost_deploy.int8.judge import Judge, Progress
@@ -191,25 +192,36 @@ def _with_costs(budget: Budget, build: Build, judge: Judge) -> Budget:
 def _sensitivity(
     recipe: Recipe, ranking: Ranking, budget: Budget | None, problem: str = ""
 ) -> Sensitivity:
-    costs = {each.group: each.cost_ms for each in budget.returned} if budget else {}
+    returned = {each.group: each for each in budget.returned} if budget else {}
     return Sensitivity(
         recipe=recipe.name,
-        layers=tuple(
-            LayerHarm(
-                nodes=row.group.nodes,
-                share=row.group.share,
-                noise=row.proxy,
-                harm=row.harm,
-                returned=row.group in costs,
-                cost_ms=costs.get(row.group),
-            )
-            for row in ranking.rows
-        ),
-        curve=tuple(
-            CurvePoint(int8_share=p.int8_share, lost=p.loss, returned=len(p.returned))
-            for p in (budget.curve if budget else ())
-        ),
+        layers=tuple(_layer(row, returned.get(row.group)) for row in ranking.rows),
+        curve=_curve(budget) if budget else (),
         problem=problem,
+    )
+
+
+def _layer(row: Ranked, returned: Returned | None) -> LayerHarm:
+    return LayerHarm(
+        nodes=row.group.nodes,
+        share=row.group.share,
+        noise=row.proxy,
+        harm=row.harm,
+        returned=returned is not None,
+        gain=returned.gain if returned else None,
+        cost_ms=returned.cost_ms if returned else None,
+    )
+
+
+def _curve(budget: Budget) -> tuple[CurvePoint, ...]:
+    return tuple(
+        CurvePoint(
+            int8_share=point.int8_share,
+            lost=point.loss,
+            returned=len(point.returned),
+            chosen=point.returned == budget.chosen,
+        )
+        for point in budget.curve
     )
 
 

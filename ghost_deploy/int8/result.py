@@ -161,6 +161,8 @@ class LayerHarm(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
         noise: noise power on the head's outputs when they alone are int8, in per cent.
         harm: points lost when they alone are int8; None where the noise is smaller than elsewhere.
         returned: whether they were returned to float.
+        gain: points that their return gains: lost more when they are int8 and the others that were
+            returned stay float; None where they were not returned.
         cost_ms: what that adds to the time of a run; None where it was not measured.
     """
 
@@ -169,6 +171,7 @@ class LayerHarm(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
     noise: float | None
     harm: float | None
     returned: bool = False
+    gain: float | None = None
     cost_ms: float | None = None
 
 
@@ -179,11 +182,13 @@ class CurvePoint(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True)
         int8_share: of the multiply-adds, as planned, 0 to 1.
         lost: points.
         returned: how many groups of layers are float.
+        chosen: whether the layers of this point were taken.
     """
 
     int8_share: float
     lost: float
     returned: int
+    chosen: bool = False
 
 
 class Sensitivity(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -23,11 +23,12 @@ from ghost_deploy.int8.workshop import Workshop
 from ghost_deploy.runtimes import RuntimeOptions
 from ghost_deploy.runtimes.forms import ort_form
 from ghost_deploy.spec import ModelSpec
+from ghost_deploy.validate.accuracy_report import MAX_DROP
 from ghost_deploy.validate.dataset import DataSet
 
 __all__ = ["DEFAULT_DROPS", "Request", "add_int8"]
 
-DEFAULT_DROPS = {"labels": 0.5, "agreement": 3.0}
+DEFAULT_DROPS = {"labels": MAX_DROP["int8"], "agreement": 3.0}
 """Points that an int8 artefact may lose unless the user says otherwise, by what it is judged by.
 
 Agreement falls faster than accuracy: of two trained Ghost detectors at 416, files that lost about

@@ -38,6 +38,12 @@ def _list(values: Any) -> str:
     return visible(", ".join(map(str, values))) or ABSENT
 
 
+def _hundredths(value: float) -> str:
+    """Two places after the point; what rounds to nothing has no sign."""
+    text = f"{value:.2f}"
+    return text.lstrip("-") if float(text) == 0 else text
+
+
 def _any(value: Any) -> str:
     """A value whose meaning is not known."""
     if isinstance(value, bool):
@@ -59,14 +65,14 @@ FORMS: dict[str, Callable[[Any], str]] = {
     "plain": lambda value: f"{value:g}",
     "small": lambda value: f"{value:.2g}",
     "px": lambda value: f"{value:.2g} px",
-    "ms": lambda value: f"{value:.2f}",
+    "ms": _hundredths,
     "ms0": lambda value: f"{value:.0f}",
     "seconds": lambda value: f"{value:g} s",
     "map": lambda value: f"{value:.4f}",
     "score": lambda value: f"{value:.2f}",
     "points": points,
     "ratio": lambda value: f"{value:.2f}",
-    "rate2": lambda value: f"{value:.2f}",
+    "rate2": _hundredths,
     "giga": lambda value: f"{value / 1e9:.3f} G",
     "rate": lambda value: f"{value:.1f}",
     "share": lambda value: f"{value:.1%}".replace("%", " %"),

@@ -20,6 +20,7 @@ from ghost_deploy.runtimes.base import (
     RuntimeOptions,
     TensorSpec,
 )
+from ghost_deploy.runtimes.cpu import SATURATES, read_dot_product
 from ghost_deploy.runtimes.forms import ort_form, require_form
 from ghost_deploy.runtimes.host import available_cores
 from ghost_deploy.runtimes.vendor import existing_file, fallback, vendor_errors, vendor_import
@@ -69,8 +70,8 @@ class OrtRuntime(Runtime):
                 providers=_provider_list(asked, options.device_index),
             )
             session.disable_fallback()
+        form = session.get_modelmeta().custom_metadata_map.get(FORM_KEY, "")
         if not options.any_form:
-            form = session.get_modelmeta().custom_metadata_map.get(FORM_KEY, "")
             require_form("ort", form, (ort_form(),), where=str(path))
         got = session.get_providers()[0]
         if got != asked:
@@ -81,6 +82,8 @@ class OrtRuntime(Runtime):
         self._names = [spec.name for spec in self.outputs]
         if got == _CPU and options.precision == "fp16":
             notes += (_FP16_ON_CPU,)
+        if got == _CPU and form == "ort-x86" and read_dot_product().saturates:
+            notes += (SATURATES,)
         self.info = RuntimeInfo(
             runtime="ort",
             version=onnxruntime.__version__,

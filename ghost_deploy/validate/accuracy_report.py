@@ -25,11 +25,12 @@ __all__ = [
 SCHEMA = 1
 """Version of the JSON form of `AccuracyReport`; a reader refuses any other."""
 
-MAX_DROP: dict[str, float] = {"fp32": 0.1, "fp16": 0.1, "bf16": 0.3, "int8": 1.0}
+MAX_DROP: dict[str, float] = {"fp32": 0.1, "fp16": 0.1, "bf16": 0.3, "int8": 0.5}
 """Largest loss of mAP50-95 by the precision that a model runs in, in points (0.01).
 
 bf16 has 3 bits of mantissa less than fp16: -0.03 and +0.10 points were measured on two trained
-checkpoints with 87 images.
+checkpoints with 87 images. That of int8 is the default of calibration too; an artefact whose
+calibration was given another one is held to that, see `bars`.
 """
 
 
@@ -154,6 +155,12 @@ class AccuracyReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         states = {row.status for row in self.rows}
         return "passed" in states and "failed" not in states
 
+    @property
+    def unjudged(self) -> bool:
+        """Whether something was measured, but there was nothing to hold it against but itself."""
+        states = {row.status for row in self.rows}
+        return "reference" in states and not states & {"passed", "failed"}
+
     def summary(self) -> str:
         """The verdict in one sentence."""
         passed, failed, skipped = (
@@ -161,10 +168,10 @@ class AccuracyReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             for status in ("passed", "failed", "skipped")
         )
         tail = f"; {skipped} skipped" if skipped else ""
+        if self.unjudged:
+            return f"Accuracy measured, not judged: nothing to compare with it{tail}"
         if not passed + failed:
-            ran = len(self.rows) - skipped
-            why = "nothing to compare with it" if ran else "nothing could be run on this machine"
-            return f"Accuracy failed: {why}{tail}"
+            return f"Accuracy failed: nothing could be run on this machine{tail}"
         verdict = "passed" if self.passed else "failed"
         return f"Accuracy {verdict}: {passed} of {passed + failed} runs within their gates{tail}"
 
@@ -201,9 +208,12 @@ class AccuracyReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         return msgspec.structs.replace(self, reference=reference, rows=rows, hard_images=())
 
     def to_document(self) -> dict[str, Any]:
-        """The JSON form as plain values, with the verdict; of `thin()` for a bundle."""
+        """The JSON form as plain values; of `thin()` for a bundle.
+
+        `passed` is the verdict: None where nothing was judged.
+        """
         document: dict[str, Any] = msgspec.to_builtins(self)
-        return {"passed": self.passed, **document}
+        return {"passed": None if self.unjudged else self.passed, **document}
 
     @classmethod
     def from_document(

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from ghost_deploy.bundle import Bundle
 from ghost_deploy.runtimes import RUNTIMES, RuntimeInfo
 from ghost_deploy.validate.accuracy_figures import Accuracy
-from ghost_deploy.validate.accuracy_report import AccuracyRow, ClassDelta, max_drop_for
+from ghost_deploy.validate.accuracy_report import AccuracyRow, ClassDelta
 from ghost_deploy.validate.average_precision import coco_map
+from ghost_deploy.validate.bars import Bar, bar_of
 from ghost_deploy.validate.bootstrap import Resampler
 from ghost_deploy.validate.candidates import Candidate
 from ghost_deploy.validate.hard_images import Sight
@@ -49,8 +50,8 @@ class Run:
     broken: str = ""
 
 
-def row_of(run: Run, reference: Figures | None, bar: float) -> AccuracyRow:
-    """Judge a run against the reference; `bar` is the largest loss that passes, points."""
+def row_of(run: Run, reference: Figures | None, bar: Bar) -> AccuracyRow:
+    """Judge a run against the reference."""
     artifact, info, figures = run.candidate.artifact, run.info, run.figures
     reasons: tuple[str, ...] = tuple(filter(None, (run.skipped, run.broken)))
     delta, interval = None, None
@@ -59,8 +60,8 @@ def row_of(run: Run, reference: Figures | None, bar: float) -> AccuracyRow:
         delta = 100 * (figures.accuracy.map50_95 - reference.accuracy.map50_95)
         interval = Resampler.interval(coco_map(reference.classes), coco_map(figures.classes))
         classes = tuple(_class_deltas(reference, figures))
-        if delta < -bar - _ROUNDING:
-            reasons = (f"lost {-delta:.2f} points of mAP50-95, at most {bar:g} allowed",)
+        if delta < -bar.points - _ROUNDING:
+            reasons = (f"lost {-delta:.2f} points of mAP50-95, at most {bar.points:g} allowed",)
     elif figures and not reference:
         reasons = ("there is nothing to compare with: no checkpoint and no fp32 artefact",)
     return AccuracyRow(
@@ -71,7 +72,7 @@ def row_of(run: Run, reference: Figures | None, bar: float) -> AccuracyRow:
         status=_status(
             run, bool(reasons), is_reference=reference is not None and figures is reference
         ),
-        max_drop=bar,
+        max_drop=bar.points,
         reasons=reasons,
         accuracy=figures.accuracy if figures else None,
         delta=delta,
@@ -80,7 +81,7 @@ def row_of(run: Run, reference: Figures | None, bar: float) -> AccuracyRow:
         device=info.device if info else "",
         version=info.version if info else "",
         compute=info.compute if info else "",
-        notes=_notes(run),
+        notes=(*_notes(run), *filter(None, [bar.note])),
     )
 
 
@@ -124,6 +125,6 @@ def unopened_rows(bundle: Bundle, max_drop: float | None) -> Iterator[AccuracyRo
                 runtime="",
                 precision=artifact.precision,
                 status="skipped",
-                max_drop=max_drop_for(artifact.precision) if max_drop is None else max_drop,
+                max_drop=bar_of(bundle, artifact, artifact.precision, max_drop).points,
                 reasons=(f"no runtime of this version opens {artifact.format}",),
             )

@@ -20,13 +20,9 @@ from ghost_deploy.errors import BackendError, ShapeError, SpecError, Unavailable
 from ghost_deploy.runtimes import RuntimeOptions
 from ghost_deploy.validate.accuracy import Progress, measure
 from ghost_deploy.validate.accuracy_figures import HardImage, Recorded
-from ghost_deploy.validate.accuracy_report import (
-    AccuracyReport,
-    AccuracyRow,
-    Reference,
-    max_drop_for,
-)
+from ghost_deploy.validate.accuracy_report import AccuracyReport, AccuracyRow, Reference
 from ghost_deploy.validate.accuracy_row import Figures, Run, row_of, unopened_rows
+from ghost_deploy.validate.bars import bar_of
 from ghost_deploy.validate.bootstrap import CONFIDENCE, RESAMPLES, Resampler
 from ghost_deploy.validate.candidates import Candidate, candidates, open_candidate
 from ghost_deploy.validate.dataset import DataSet
@@ -103,7 +99,7 @@ def run_accuracy(
         runtimes: names from the runtimes table; all that can open an artefact when None.
         precisions: that the models are run in; all that the runtimes know when None.
         options: device and threads; `precision` is set for each run.
-        max_drop: largest loss of mAP50-95 in points, instead of `MAX_DROP` of the precision.
+        max_drop: largest loss of mAP50-95 in points, instead of that of `bar_of`.
         map_classes: match the data set's classes with the model's by name.
         resamples: of the bootstrap.
         progress: told before each image.
@@ -121,7 +117,7 @@ def run_accuracy(
     """
     data = dataset.for_model(bundle.spec.class_names, by_name=map_classes)
     plan = candidates(bundle, runtimes, precisions)
-    bars = [max_drop_for(each.precision) if max_drop is None else max_drop for each in plan]
+    bars = [bar_of(bundle, each.artifact, each.precision, max_drop) for each in plan]
     sampler = Resampler(len(data.images), resamples)
     bench = _Bench(bundle, data, options or RuntimeOptions(), sampler, progress)
     runs = [bench.run(candidate) for candidate in plan]

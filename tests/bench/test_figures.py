@@ -59,3 +59,10 @@ def test_a_noisy_machine() -> None:
     (warning,) = warnings_of([row(0.02), row(0.4)], machine(0.0))
     assert "noisy" in warning
     assert "40%" in warning
+
+
+def test_what_failed_a_verdict_is_named_once() -> None:
+    failed = msgspec.structs.replace(row(0.0), against=("lost too much accuracy: 3 points",))
+    other = msgspec.structs.replace(failed, config=Config(runtime="ort", threads=2))
+    (warning,) = warnings_of([failed, other, row(0.0)], machine(0.0))
+    assert warning == "b onnx-fp32 on ort lost too much accuracy: 3 points"

@@ -67,6 +67,23 @@ def test_every_measurement_is_a_point_of_the_curve() -> None:
     ]  # fmt: skip
 
 
+def test_what_the_return_of_each_group_gains_beside_the_others() -> None:
+    """`d` gains what it harms; `b` gains less than it harms where others make up for it."""
+    gains = {each.group.name: each.gain for each in fitted(0.1 + 1e-9).returned}
+    assert gains == pytest.approx({"b": 0.9, "d": 0.4})
+    lost = Measure(as_path, lambda path: 0.2 + 0.1 * (loss(path) > 0.5))
+    (returned,) = fit_budget(rank(GROUPS, Measure(as_path, loss)), lost, 0.25).returned
+    assert (returned.group.name, returned.harm) == ("b", pytest.approx(0.9))
+    assert returned.gain == pytest.approx(0.1)
+
+
+def test_the_chosen_point_is_on_the_curve() -> None:
+    for max_drop in (0.0, 0.1, 0.5, 1.0, 2.0):
+        budget = fitted(max_drop + 1e-9)
+        (point,) = (point for point in budget.curve if point.returned == budget.chosen)
+        assert (point.loss, point.int8_share) == (budget.loss, budget.int8_share)
+
+
 def test_a_judge_of_another_model_is_found_out() -> None:
     with pytest.raises(GateError, match="every layer float") as caught:
         fitted(0.5, Measure(as_path, lambda path: loss(path) + 3))

@@ -142,6 +142,32 @@ def test_a_damaged_artefact_fails_alone(tmp_path: Path, picture: str, capsys: Ca
     assert "onnx-fp32 ort" in out
 
 
+def test_what_failed_its_stored_verdict_is_timed_and_marked(
+    tmp_path: Path, picture: str, capsys: Capture
+) -> None:
+    bundle = write_bundle(tmp_path / "half", ("fp32", "fp16"))
+    artifact = bundle.artifacts[1]
+    verdict = {
+        "artifact": artifact.id,
+        "sha256": artifact.files[artifact.path],
+        "runtime": "ort",
+        "precision": "fp16",
+        "status": "failed",
+        "reasons": ["score difference 0.3 > 0.01"],
+    }
+    bundle.with_evidence("parity", {"rows": [verdict]}).save()
+    words = ["bench", str(bundle.path), "--images", picture, *QUICK]
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    assert "onnx-fp16 ort (failed)" in out
+    assert "onnx-fp32 ort (failed)" not in out
+    said = "failed its comparison with the checkpoint: score difference 0.3 > 0.01"
+    assert f"warning: half onnx-fp16 on ort {said}" in out
+    assert main([*words, "--json"]) == 0
+    rows = BenchReport.from_document(json.loads(capsys.readouterr().out)).rows
+    assert [row.against for row in rows] == [(), (said,)]
+
+
 def test_labels(small: Path, picture: str, capsys: Capture) -> None:
     words = [str(small), "--precision", "fp32", "--threads", "1", "2", "--images", picture]
     assert main(["bench", *words, "--json", *QUICK[:4]]) == 0

@@ -11,6 +11,7 @@ import pytest
 from ghost_deploy.cli import doctor
 from ghost_deploy.cli.main import main
 from ghost_deploy.runtimes import RUNTIMES
+from ghost_deploy.runtimes.cpu import DotProduct
 
 Capture = pytest.CaptureFixture[str]
 
@@ -54,6 +55,7 @@ def test_this_machine(capsys: Capture) -> None:
             assert "cpu" in [device["name"] for device in row["devices"]]
     assert report["opencv"]["details"].keys() == {"GStreamer", "FFMPEG", "GUI", "CUDA"}
     assert report["machine"]["cpus"] >= 1
+    assert report["int8_dot_product"]
     sources = report["sources"]["details"]
     assert "OpenCV" in sources["rtsp://"]
     assert all(sources.values())
@@ -78,12 +80,15 @@ def test_a_machine_without_any_vendor(tmp_path: Path) -> None:
     assert not any(row["installed"] for row in (*report["runtimes"], report["opencv"]))
 
 
-def test_the_table(quick: dict[str, str], capsys: Capture) -> None:
+def test_the_table(quick: dict[str, str], capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    lacking = DotProduct("", saturates=True)
+    monkeypatch.setattr(doctor, "read_dot_product", lambda: lacking)
     assert main(["doctor"]) == 0
     out = capsys.readouterr().out
     assert "Python " in out
     assert "1.2.3" in out
     assert "source of infer" in out
+    assert "int8 dot product  none: int8 files for ONNX Runtime may saturate; validate here" in out
     assert "known: TensorRT before 8.5 lacks named tensors" in out
 
 

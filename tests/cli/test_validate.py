@@ -116,3 +116,48 @@ def test_a_missed_gate_is_exit_code_1(bundle: Path, data: Path, tmp_path: Path) 
     assert len(Bundle.read(copy).artifacts) < len(kept.artifacts)
     assert main(["validate", str(copy), "--data", str(data), "--runtime", "ort"]) == 1
     assert Bundle.read(copy).document.evidence["accuracy"]["passed"] is False
+
+
+def test_a_model_measured_alone_is_told_and_not_judged(
+    bundle: Path, data: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    copy = shutil.copytree(bundle, tmp_path / "bundle")
+    words = ["validate", str(copy), "--data", str(data), "--runtime", "ort", "--precision", "fp32"]
+    assert main(words) == 0
+    said = capsys.readouterr()
+    assert re.search(r"^onnx-fp32 +ort +fp32 +reference +0\.\d{4}", said.out, re.MULTILINE)
+    assert "Accuracy measured, not judged" in said.out
+    assert "nothing was judged" not in said.err
+    stored = Bundle.read(copy).document.evidence["accuracy"]
+    assert stored["passed"] is None
+    assert main([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["passed"] is None
+
+    Bundle.read(copy).with_evidence("accuracy", {**stored, "passed": True}).save()
+    assert main(words) == 0
+    assert "nothing was judged: the bundle keeps the verdict" in capsys.readouterr().err
+    assert Bundle.read(copy).document.evidence["accuracy"]["passed"] is True
+
+
+def test_an_int8_artefact_is_held_to_the_bar_of_its_calibration(
+    bundle: Path, data: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    """The fp16 file stands in for an int8 one: what is judged is the bar, not the arithmetic."""
+    copy = shutil.copytree(bundle, tmp_path / "bundle")
+    document = json.loads((copy / "bundle.json").read_text())
+    (made,) = (
+        a for a in document["artifacts"] if (a["format"], a["precision"]) == ("onnx", "fp16")
+    )
+    made["precision"] = "int8"
+    row = {"sha256": made["files"][made["path"]], "max_drop": 0.25}
+    document["evidence"]["int8"] = {"judged": {"by": "labels"}, "rows": [row]}
+    (copy / "bundle.json").write_text(json.dumps(document))
+    words = ["validate", str(copy), "--data", str(data), "--runtime", "ort", "--precision", "int8"]
+    assert main([*words, "--json"]) == 0
+    (judged,) = json.loads(capsys.readouterr().out)["rows"]
+    assert (judged["precision"], judged["max_drop"]) == ("int8", 0.25)
+    assert main(words) == 0
+    told = "note: onnx-int8: may lose 0.25 points: the bar of its calibration"
+    assert told in capsys.readouterr().out
+    assert main([*words, "--max-drop", "2"]) == 0
+    assert "may lose" not in capsys.readouterr().out

@@ -48,7 +48,9 @@ def test_the_layer_that_is_to_blame_becomes_float_and_no_other(tmp_path: Path) -
     worst, *others = found.sensitivity.layers
     assert (worst.nodes, worst.returned) == ((BLAMED,), True)
     assert worst.harm == pytest.approx(2.9)
-    assert not any(layer.returned for layer in others)
+    assert worst.gain == pytest.approx(2.9)
+    assert not any(layer.returned or layer.gain for layer in others)
+    assert [point.chosen for point in found.sensitivity.curve] == [False, True]
     assert [point.lost for point in found.sensitivity.curve] == pytest.approx([3.0, 0.1])
     assert {what.partition("/")[2] for what, _, _ in told} == {
         "ranking: layer",

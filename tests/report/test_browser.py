@@ -9,7 +9,8 @@ import pytest
 
 from ghost_deploy.report.html import render_html
 from tests.browser import needs_browser, opened, screen
-from tests.report.made import HOSTILE, report
+from tests.report.int8_made import evidence, with_evidence
+from tests.report.made import HOSTILE, USUAL
 
 selenium = pytest.importorskip("selenium")
 
@@ -51,7 +52,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chro
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     path: Path = tmp_path_factory.mktemp("page") / "report.html"
-    path.write_text(render_html(report()), encoding="utf-8")
+    path.write_text(render_html(with_evidence(evidence(), *USUAL)), encoding="utf-8")
     return path.as_uri()
 
 
@@ -67,7 +68,7 @@ def test_it_fits_and_can_be_read(
         ground = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
         assert (sum(map(int, ground[4:-1].split(","))) > 380) == (theme == "light")
         charts = browser.find_elements(By.CSS_SELECTOR, ".only-wide, .only-narrow")
-        assert [chart.is_displayed() for chart in charts] == [width > 700, width < 700]
+        assert [chart.is_displayed() for chart in charts] == 2 * [width > 700, width < 700]
 
 
 def test_it_runs_nothing_and_fetches_nothing(browser: webdriver.Chrome, page: str) -> None:

@@ -8,6 +8,7 @@ from ghost_deploy.report.cells import Cell
 from ghost_deploy.report.charts.look import Style
 from ghost_deploy.report.charts.scale import Scale, tick_text
 from ghost_deploy.report.charts.scatter import Gate, Point, scatter
+from ghost_deploy.report.charts.trail import Bar, Stop, best_so_far, trail
 from tests.report.tracing import parse
 
 
@@ -70,3 +71,34 @@ def test_labels_of_near_points_do_not_cover_each_other(width: float) -> None:
     for i, (a, b, c, d) in enumerate(boxes):
         for e, f, g, h in boxes[:i]:
             assert not (a < g and e < c and b < h and f < d)
+
+
+@pytest.mark.parametrize(
+    ("points", "best"),
+    [
+        ([], []),
+        ([(0.9, 1.0)], [0]),
+        ([(0.8, 0.5), (0.9, 1.0)], [1, 0]),
+        ([(0.9, 1.0), (0.8, 1.2), (0.7, 0.9)], [0, 2]),
+        ([(0.9, 1.0), (0.9, 0.5), (0.8, 0.5)], [1]),
+        ([(0.9, -0.1), (0.8, 0.0)], [0]),
+    ],
+)
+def test_the_points_that_no_other_beats(points: list[tuple[float, float]], best: list[int]) -> None:
+    assert best_so_far(points) == best
+
+
+@pytest.mark.parametrize("losses", [[0.0], [-0.4, -0.2], [30.0, 1.0, 0.49], [0.5] * 3])
+def test_a_trail_holds_its_points_the_bar_and_nothing_lost(losses: list[float]) -> None:
+    stops = [Stop(0.9 - 0.1 * k, loss, "", "") for k, loss in enumerate(losses)]
+    bar = Bar(0.5, Cell("0.5", "/rows/0/max_drop", "plain"))
+    chart = parse(trail(stops, bar, ("share", "points"), 400, 300))
+    places = [
+        (float(n.attributes["cx"]), float(n.attributes["cy"]))
+        for n in chart.walk()
+        if "mark" in n.classes
+    ]
+    assert len(places) == len(losses)
+    assert all(40 <= x <= 390 and 20 <= y <= 270 for x, y in places)
+    ticks = [float(n.text()) for n in chart.walk() if n.attributes.get("data-axis") == "y"]
+    assert min(ticks) <= min(0.0, *losses) <= max(0.5, *losses) <= max(ticks)

@@ -8,75 +8,19 @@ from typing import Any
 import msgspec
 import pytest
 
-from ghost_deploy.calib.executed import Executed
-from ghost_deploy.int8.result import (
-    CalibrationFacts,
-    CurvePoint,
-    Int8Report,
-    Int8Row,
-    Judged,
-    LayerHarm,
-    Sensitivity,
-    SpeedRow,
-    Trial,
-)
-from ghost_deploy.report.assemble import assemble
 from ghost_deploy.report.document import Report
 from ghost_deploy.report.html import render_html
-from tests.report.made import HOSTILE, Run, material
-from tests.report.tracing import faults
-
-INT8 = Run("openvino", "int8", form="openvino", ms=6.0, accuracy=None, parity=None)
-
-
-def evidence(status: Any = "passed") -> dict[str, Any]:
-    return Int8Report(
-        model="ghost",
-        parent="cd" * 32,
-        calibration=CalibrationFacts(images=32, fingerprint="ab" * 32, preprocessing="", seed=0),
-        judged=Judged(
-            by="labels", data="24 images", images=24, objects=312, protocol="COCO", reference=61.23
-        ),
-        rows=(
-            Int8Row(
-                artifact=INT8.artifact, sha256=INT8.sha256, form="openvino", judged_on="openvino",
-                recipe=f"histogram {HOSTILE}", status=status, points=60.91, drop=0.32,
-                max_drop=1.0, planned_share=0.985, notes=("2 layers stay float",),
-                executed=Executed(
-                    runtime="openvino", version="1", macs=4_512_000_000, int8_macs=4_500_000_000
-                ),
-            ),
-        ),
-        trials=(Trial(form="openvino", recipe="minmax", points=58.1, time=1.0, int8_share=0.99),
-                Trial(form="openvino", recipe="broken", problem="it failed")),
-        speed=(SpeedRow(artifact=INT8.artifact, runtime="openvino", precision="int8", p50_ms=6.1,
-                        over_fastest_float=0.61, low=0.6, high=0.63),),
-        sensitivity={
-            "openvino": Sensitivity(
-                recipe="histogram",
-                layers=(LayerHarm(nodes=("model.0", "model.1"), share=0.12, noise=3.0, harm=0.4,
-                                  returned=True, cost_ms=0.2),),
-                curve=(CurvePoint(int8_share=0.99, lost=1.4, returned=0),
-                       CurvePoint(int8_share=0.87, lost=0.32, returned=1)),
-            )
-        },
-        verdict="use OpenVINO INT8 here: 0.61 of the time, -0.32 points",
-    ).document()  # fmt: skip
-
-
-def with_evidence(document: Any, *runs: Run) -> Report:
-    found = material([INT8, *runs])
-    (facts,) = found.bundles
-    changed = msgspec.structs.replace(facts.document, evidence={"int8": document})
-    found.bundles = [msgspec.structs.replace(facts, document=changed)]
-    return assemble(found)
+from ghost_deploy.report.markdown import render_markdown
+from tests.report.int8_made import CURVE, HARMS, evidence, with_evidence
+from tests.report.made import HOSTILE, Run
+from tests.report.tracing import Node, faults, parse
 
 
 def test_it_is_shown_and_traced() -> None:
     made = with_evidence(evidence())
     page = render_html(made)
     assert faults(page, json.loads(msgspec.json.encode(made))) == []
-    for words in ("Calibration to", "4.500 G", "98.5 %", "Layers by harm", "points lost"):
+    for words in ("Calibration to", "4.500 G", "98.5 %", "What was tried", "points lost"):
         assert words in page, words
     assert "Evidence: " not in page
     assert HOSTILE not in page
@@ -89,7 +33,9 @@ def test_its_verdict_is_that_of_the_row(status: str, standing: str) -> None:
     made = with_evidence(evidence(status))
     assert made.rows[0].standing == standing
     if status == "failed":
-        assert made.rows[0].reasons == ("int8: lost 0.32 points against float, at most 1 allowed",)
+        assert made.rows[0].reasons == (
+            "int8: lost 0.32 points against float, at most 0.5 allowed",
+        )
 
 
 def test_int8_is_recommended_on_the_strength_of_it() -> None:
@@ -116,3 +62,91 @@ def test_another_form_is_listed_as_it_stands(change: dict[str, Any]) -> None:
     assert faults(page, json.loads(msgspec.json.encode(made))) == []
     assert "Evidence: " in page
     assert "Calibration to" not in page
+
+
+def traced(made: Report) -> Node:
+    """The page, after every number of it was held against the document."""
+    page = render_html(made)
+    assert faults(page, json.loads(msgspec.json.encode(made))) == []
+    assert HOSTILE not in page
+    return parse(page)
+
+
+def section(root: Node, anchor: str) -> Node:
+    return next(n for n in root.walk() if n.attributes.get("id") == anchor)
+
+
+def texts(node: Node, tag: str) -> list[str]:
+    return [each.text().strip() for each in node.walk() if each.tag == tag]
+
+
+def test_each_form_whose_layers_were_searched_has_a_section() -> None:
+    root = traced(with_evidence(evidence()))
+    first, second = (section(root, f"int8-layers-{k}") for k in (1, 2))
+    assert texts(first, "h2") == ["Accuracy against share of int8: openvino"]
+    assert "even with every layer float: 0.71 points" in second.text()
+    assert "svg" not in {node.tag for node in second.walk()}, "nothing was measured to be drawn"
+
+
+def test_the_curve_shows_every_choice_the_bar_and_what_was_chosen() -> None:
+    root = section(traced(with_evidence(evidence())), "int8-layers-1")
+    for width in ("only-wide", "only-narrow"):
+        chart = next(n for n in root.walk() if width in n.classes)
+        marks = [n for n in chart.walk() if "mark" in n.classes]
+        assert len(marks) == len(CURVE)
+        assert sum("hollow" in n.classes for n in marks) == 1
+        (halo,) = (n for n in chart.walk() if "halo" in n.classes)
+        (ringed,) = (
+            n.attributes["data-x"]
+            for n in marks
+            if (n.attributes["cx"], n.attributes["cy"])
+            == (halo.attributes["cx"], halo.attributes["cy"])
+        )
+        assert ringed.endswith("/curve/3/int8_share")
+        (bar,) = (n for n in chart.walk() if n.tag == "line" and "gate" in n.classes)
+        assert bar.attributes["data-y"].endswith("/rows/0/max_drop")
+        assert "may be lost: 0.5" in chart.text()
+
+
+def test_the_layers_with_what_they_harm_and_what_their_return_gains_and_costs() -> None:
+    root = section(traced(with_evidence(evidence())), "int8-layers-1")
+    shown, folded, choices = (n for n in root.walk() if n.tag == "table")
+    cells = texts(shown, "td")
+    assert cells[:6] == ["yes", "0.91", "3", "12.0 %", "0.82", "0.20"]
+    assert cells[12:18] == ["yes", "0.22", "1", "4.0 %", "0.12", "0.00"]
+    assert len(texts(shown, "tr")) == 1 + 5
+    assert len(texts(folded, "tr")) == 1 + len(HARMS) - 5
+    assert len(texts(choices, "tr")) == 1 + len(CURVE)
+    assert "0.91" in render_markdown(with_evidence(evidence()))
+
+
+def test_what_was_not_measured_is_not_shown() -> None:
+    document = evidence()
+    found = document["sensitivity"]["openvino"]
+    for layer in found["layers"]:
+        layer["cost_ms"] = None
+    root = section(traced(with_evidence(document)), "int8-layers-1")
+    assert "return costs" not in root.text()
+    assert "costs in time was not measured here" in root.text()
+    # A document of before these were recorded.
+    for layer in found["layers"]:
+        del layer["gain"]
+    for point in found["curve"]:
+        del point["chosen"]
+    root = section(traced(with_evidence(document)), "int8-layers-1")
+    assert "halo" not in {name for node in root.walk() for name in node.classes}
+    assert "return gains" not in root.text()
+
+
+def test_a_curve_without_an_artefact_has_no_bar() -> None:
+    document = evidence()
+    document["sensitivity"] = {"ort-x86": document["sensitivity"]["openvino"]}
+    root = section(traced(with_evidence(document)), "int8-layers-1")
+    assert "gate" not in {name for node in root.walk() for name in node.classes}
+
+
+@pytest.mark.parametrize("curve", [[{}], [3], [{"int8_share": "x", "lost": 1.0}]])
+def test_a_curve_of_another_form_is_listed_as_it_stands(curve: Any) -> None:
+    document = evidence()
+    document["sensitivity"]["openvino"]["curve"] = curve
+    assert "Evidence: " in traced(with_evidence(document)).text()

@@ -96,7 +96,7 @@ def look_up(document: Any, pointer: str) -> Any:
 def faults(page: str, document: Any) -> list[str]:
     """What on the page is not in the document, or is something else there."""
     root = parse(page)
-    return [*_texts(root, document), *_titles(root), *_marks(root, document),
+    return [*_texts(root, document), *_titles(root), *_marks(root, document), *_steps(root),
             *_parts(root, document), *_lines(root, document), *_boxes(root, document)]  # fmt: skip
 
 
@@ -141,10 +141,15 @@ def _titles(root: Node) -> Iterator[str]:
 def _axis(frame: Node, axis: str) -> Any:
     """From a value to a place, by the ticks that are written there."""
     ticks = [n for n in frame.walk() if n.attributes.get("data-axis") == axis]
-    values = [float(tick.text()) for tick in ticks]
+    values = [_number(tick.text()) for tick in ticks]
     places = [float(tick.attributes["data-place"]) for tick in ticks]
     slope, offset = np.polyfit(values, places, 1)
     return lambda value: slope * value + offset
+
+
+def _number(tick: str) -> float:
+    """The value that a tick stands for; shares are written in per cent."""
+    return float(tick[:-2]) / 100 if tick.endswith(" %") else float(tick)
 
 
 def _frame(node: Node) -> Node:
@@ -184,6 +189,18 @@ def _lines(root: Node, document: Any) -> Iterator[str]:
         wanted = [(x(i / (len(values) - 1)), y(value)) for i, value in enumerate(values)]
         if np.abs(np.array(points) - wanted).max() > 0.6:
             yield f"the line of {node.attributes['data-y']} is not its curve"
+
+
+def _steps(root: Node) -> Iterator[str]:
+    """A line between marks turns only where a mark is, or level with one and below another."""
+    for node in (n for n in root.walk() if n.tag == "path" and "line" in n.classes):
+        marks = [n for n in _frame(node).walk() if "mark" in n.classes]
+        places = [[float(n.attributes[f"data-p{axis}"]) for n in marks] for axis in "xy"]
+        for corner in node.attributes["d"].removeprefix("M").replace(",", " ").split(" L"):
+            x, y = map(float, corner.split())
+            for axis, at, known in (("x", x, places[0]), ("y", y, places[1])):
+                if min(abs(at - place) for place in known) > 0.02:
+                    yield f"the line turns at {axis} {at}, where no mark is"
 
 
 def _boxes(root: Node, document: Any) -> Iterator[str]:

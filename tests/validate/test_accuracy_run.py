@@ -144,7 +144,10 @@ def test_a_model_is_not_judged_by_itself(ghost: Proof, few: DataSet) -> None:
     assert (row.status, row.delta, row.interval) == ("reference", None, None)
     assert row.accuracy is not None
     assert not report.passed
-    assert report.summary() == "Accuracy failed: nothing to compare with it"
+    assert report.unjudged
+    assert report.to_document()["passed"] is None
+    assert AccuracyReport.from_document(report.to_document()) == report
+    assert report.summary() == "Accuracy measured, not judged: nothing to compare with it"
     with pytest.raises(GateError, match="--checkpoint"):
         report.check()
 
@@ -251,6 +254,8 @@ def test_what_was_asked_for_by_name_is_not_skipped(ghost: Proof, few: DataSet) -
     skipped = run_accuracy(ghost.bundle, few, options=options)
     assert {row.status for row in skipped.rows} == {"skipped"}
     assert not skipped.passed
+    assert not skipped.unjudged
+    assert skipped.to_document()["passed"] is False
     with pytest.raises(GateError, match="nothing could be run"):
         skipped.check()
 
