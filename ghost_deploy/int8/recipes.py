@@ -50,6 +50,8 @@ class Recipe:
         options: of our own placement.
         correct_bias: take back what rounding shifts the means of our own graph by; NNCF always
             does.
+        gelu: in NNCF's graph, compute SiLU by GELU where rounding follows; see
+            `calib.openvino_rewrites`.
     """
 
     base: str
@@ -58,6 +60,7 @@ class Recipe:
     method: Method = DEFAULT_METHOD
     options: PlacementOptions | None = None
     correct_bias: bool = False
+    gelu: bool = False
 
     @property
     def name(self) -> str:
@@ -104,6 +107,7 @@ def recipes_for(form: Form, *, repair: bool = True) -> list[list[Recipe]]:
         found.append(list(_by_method(form, f", {tail}", replace(plain, **change), repair)))
     if form == "openvino":
         found.insert(0, [Recipe("nncf", form, via="nncf")])
+        found.insert(1, [Recipe("nncf, SiLU by GELU", form, via="nncf", gelu=True)])
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,8 @@ from ghost_deploy.calib.channels_last import to_channels_last
 from ghost_deploy.calib.graph import Graph
 from ghost_deploy.calib.histogram import TensorStatistics
 from ghost_deploy.calib.images import CalibrationSet
-from ghost_deploy.calib.openvino import quantize_openvino
+from ghost_deploy.calib.openvino import quantize_openvino, read_openvino, save_openvino
+from ghost_deploy.calib.openvino_rewrites import approximate_silu
 from ghost_deploy.calib.qdq import Quantized, quantize
 from ghost_deploy.calib.structure import find_structure
 from ghost_deploy.export.qdq_lint import require_clean
@@ -129,21 +131,33 @@ class Workshop:
     def _with_nncf(self, recipe: Recipe) -> Made:
         from ghost_deploy.export.openvino import write_openvino
 
-        keep = self._kept_float(recipe)
-
         def transform(model: Any) -> Any:
-            return quantize_openvino(
-                model,
-                self.calibration,
-                self.spec.input,
-                keep_float=keep,
-                progress=self.progress,
-                label=recipe.label,
-            )
+            quantised = self._quantised_by_nncf(model, recipe)
+            if recipe.gelu:
+                approximate_silu(quantised)
+            return quantised
 
         folder = self.place() / "model_openvino_model"
         xml, *others = write_openvino(self.source, folder, self.spec, "int8", transform=transform)
         return Made(xml, tuple(others))
+
+    def _quantised_by_nncf(self, model: Any, recipe: Recipe) -> Any:
+        """What NNCF makes of the converted model; kept, because several recipes start with it."""
+        keep = self._kept_float(recipe)
+        name = hashlib.sha256("\n".join(sorted(keep)).encode()).hexdigest()[:16]
+        path = self.scratch / f"nncf-{name}.xml"
+        if path.exists():
+            return read_openvino(path)
+        quantised = quantize_openvino(
+            model,
+            self.calibration,
+            self.spec.input,
+            keep_float=keep,
+            progress=self.progress,
+            label=recipe.label,
+        )
+        save_openvino(quantised, path)
+        return quantised
 
     def _kept_float(self, recipe: Recipe) -> set[str]:
         """What NNCF must leave alone besides the head: attention, gates and what was asked."""

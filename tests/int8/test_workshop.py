@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+import openvino
 import pytest
 
 from ghost_deploy.bundle import FORM_KEY
+from ghost_deploy.calib.openvino import quantize_openvino
 from ghost_deploy.errors import ExportError, MissingExtraError
 from ghost_deploy.int8 import workshop
 from ghost_deploy.int8.recipes import Recipe
@@ -64,3 +67,28 @@ def test_corrected_biases_bring_the_means_back(tmp_path: Path, form: str) -> Non
         ]
         errors.append(np.abs(np.mean(differences, axis=(0, 1, 3, 4))).max())
     assert errors[1] < errors[0] / 2
+
+
+def test_recipes_that_start_with_nncf_share_its_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The small net's activations end at 2: steps finer than those of a trained network.
+    monkeypatch.setattr("ghost_deploy.calib.openvino_rewrites.FINEST_STEP", 0)
+    calls = []
+
+    def counted(*given: Any, **named: Any) -> Any:
+        calls.append(named["label"])
+        return quantize_openvino(*given, **named)
+
+    monkeypatch.setattr(workshop, "quantize_openvino", counted)
+    shop = small_shop(tmp_path)
+    kinds = []
+    for recipe in (
+        Recipe("nncf", "openvino", via="nncf"),
+        Recipe("nncf, SiLU by GELU", "openvino", via="nncf", gelu=True),
+        Recipe("nncf", "openvino", via="nncf").without(frozenset({"dense"})),
+    ):
+        made = openvino.Core().read_model(shop.make(recipe).path)
+        kinds.append({op.get_type_name() for op in made.get_ops()} & {"Swish", "Gelu"})
+    assert kinds == [{"Swish"}, {"Gelu"}, {"Swish"}]
+    assert calls == ["openvino/nncf", "openvino/nncf/1-convolution-float"]
