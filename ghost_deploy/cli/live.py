@@ -5,30 +5,27 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import signal
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from ghost_deploy.cli.console import Console
+from ghost_deploy.cli.ending import Ending
 from ghost_deploy.cli.live_options import TOKEN_VARIABLE, make_policy
 from ghost_deploy.cli.live_report import Deliveries, LiveReport
 from ghost_deploy.cli.model import load_detector, make_wanted, say_what_runs
+from ghost_deploy.stream.heap import share_heap
 from ghost_deploy.stream.open import check_readable
 from ghost_deploy.stream.pipeline import Pipeline
 
 if TYPE_CHECKING:
     from ghost_deploy.detector import Detector
+    from ghost_deploy.stream.policy import LivePolicy
     from ghost_deploy.stream.record import Annotator
     from ghost_deploy.stream.result import Sink
     from ghost_deploy.stream.uri import Source
 
 __all__ = ["run_live"]
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_SAME_SIGNAL_S = 1.0
 
 
 def run_live(args: argparse.Namespace, sources: Sequence[Source], console: Console) -> int:
@@ -40,14 +37,36 @@ def run_live(args: argparse.Namespace, sources: Sequence[Source], console: Conso
     """
     policy = make_policy(args)
     check_readable(sources, policy)
+    share_heap()
+    with Ending() as ending:
+        try:
+            code = _run(args, sources, policy, console, ending)
+        except KeyboardInterrupt:
+            if ending.caught is None:
+                raise
+            code = 0  # the model was being loaded, or a second signal came
+    if ending.caught is None:
+        return code
+    console.note(f"stopped by {ending.caught.name}")
+    return 128 + ending.caught
+
+
+def _run(
+    args: argparse.Namespace,
+    sources: Sequence[Source],
+    policy: LivePolicy,
+    console: Console,
+    ending: Ending,
+) -> int:
+    """The exit code of a run that no signal ends."""
     is_live = any(source.is_live for source in sources)
     # Files are in no hurry: runs side by side are worth more than the latency of each.
     hint = "latency" if is_live else "throughput"
-    with load_detector(args, hint=hint) as loaded, contextlib.ExitStack() as stack:
+    with load_detector(args, hint=hint) as loaded:
         detector, wanted = make_wanted(args, loaded)
         say_what_runs(detector, console)
         pipeline = Pipeline(detector, sources, policy, wanted=wanted)
-        caught = stack.enter_context(_signals(pipeline))
+        ending.stops(pipeline.stop)
         sinks, deliveries = _open_sinks(args, console, pipeline, detector)
         report = LiveReport(console, pipeline.stats, deliveries)
         try:
@@ -57,43 +76,8 @@ def run_live(args: argparse.Namespace, sources: Sequence[Source], console: Conso
             report.clear()
     report.print(console.err if args.jsonl == "-" else console.out)
     _say_where(args, console)
-    if caught:
-        console.note(f"stopped by {signal.Signals(caught[0]).name}")
-        return 128 + caught[0]
     failed = any(each.state == "failed" for each in pipeline.stats.snapshot())
     return 2 if failed or any(stats().dropped for stats in deliveries.values()) else 0
-
-
-@contextlib.contextmanager
-def _signals(pipeline: Pipeline) -> Iterator[list[int]]:
-    """End the run on the first SIGINT or SIGTERM, the process on the next; what was caught.
-
-    A second signal within a second is the same one: `timeout` and some shells send it twice, to
-    the process and to its group.
-    """
-    caught: list[int] = []
-    first_s = 0.0
-
-    def on_signal(number: int, _: FrameType | None) -> None:
-        nonlocal first_s
-        if not caught:
-            caught.append(number)
-            first_s = time.monotonic()
-            pipeline.stop()
-        elif time.monotonic() - first_s > _SAME_SIGNAL_S:
-            restore()
-            signal.raise_signal(number)
-
-    before = {number: signal.signal(number, on_signal) for number in _SIGNALS}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    try:
-        yield caught
-    finally:
-        restore()
 
 
 def _open_sinks(
@@ -130,11 +114,12 @@ def _file_sinks(
     pipeline: Pipeline,
     deliveries: Deliveries,
 ) -> Iterator[Sink]:
-    """Sinks that a full disk may stop."""
+    """Sinks that a full disk may stop, and one that hangs hold up."""
+    from ghost_deploy.stream.sink_apart import ApartSink
     from ghost_deploy.stream.sink_guard import GuardedSink
 
     def guarded(name: str, sink: Sink) -> Sink:
-        guard = GuardedSink(sink)
+        guard = ApartSink(GuardedSink(sink), patient=not pipeline.is_live)
         deliveries[name] = guard.stats
         return guard
 

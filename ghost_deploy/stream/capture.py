@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 from ghost_deploy.errors import GhostDeployError, InputError, UnavailableError
+from ghost_deploy.stream.heap import give_back
 from ghost_deploy.stream.mailbox import Mailboxes, Pending
 from ghost_deploy.stream.policy import Backoff, LivePolicy, MotionGate, RateLimit
 from ghost_deploy.stream.reader import Loader, Reader
@@ -154,6 +155,8 @@ class Capture:
                 self._take_in(reader, t_ns)
         finally:
             reader.close()
+            if self.source.is_live:
+                give_back()
 
     def _take_in(self, reader: Reader, t_ns: int) -> None:
         """Count the frame that was grabbed, and put it into the mailbox unless it is dropped."""

@@ -38,6 +38,7 @@ class DeliveryStats:
         waiting: in the spool or under way.
         retries: attempts that failed and were made again or will be.
         last_error: of the last attempt that failed, without credentials.
+        stuck: what is under way has taken so long that others are not waiting for it any more.
     """
 
     sent: int = 0
@@ -45,6 +46,7 @@ class DeliveryStats:
     waiting: int = 0
     retries: int = 0
     last_error: str = ""
+    stuck: bool = False
 
 
 class Outbox:

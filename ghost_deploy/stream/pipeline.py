@@ -41,7 +41,7 @@ _CAPTURE_END_S = 3.0
 
 
 class Pipeline:
-    """One run over live sources, videos and images.
+    """One run over live sources, videos and images. `is_live` says whether any source is live.
 
     Args:
         detector: stays the caller's; it must not be used otherwise while the pipeline runs.
@@ -72,7 +72,8 @@ class Pipeline:
         self._policy = policy
         self._mailboxes = Mailboxes(len(sources))
         slots = detector.runtime.info.streams
-        self._pacer = Pacer(slots, eager=not any(source.is_live for source in sources))
+        self.is_live = any(source.is_live for source in sources)
+        self._pacer = Pacer(slots, eager=not self.is_live)
         # A worker that has finished ahead of another may put its result and go on with the next.
         self._results: Ordered[Result] = Ordered(room=2 * (slots + 1) * policy.batch)
         self._captures = [

@@ -84,7 +84,9 @@ class Queue:
         self, timeout: float, without: Collection[int], policy: LivePolicy
     ) -> list[_Fetched] | None:
         """The next frame, nothing if it is too old, or None if none came in time."""
-        taken = self.mailboxes.take(timeout, without)
+        # Who waits for company must not wait for a newer frame besides.
+        patience_s = 0.0 if without else self.pacer.patience_s
+        taken = self.mailboxes.take(timeout, without, patience_s)
         if taken is None:
             return None
         source, item = taken

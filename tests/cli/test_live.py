@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -70,9 +71,9 @@ def lines(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def start(*words: str, **options: Any) -> subprocess.Popen[str]:
+def start(*words: str, code: str = CHILD, **options: Any) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", CHILD, *words],
+        [sys.executable, "-c", code, *words],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -296,6 +297,24 @@ def test_a_signal_finishes_the_frame_and_says_why(
     assert frames.startswith(f"{len(rows)} frames")
     assert "secret" not in out + err + path.read_text()
     assert "hidden" not in out + err + path.read_text()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_while_the_model_loads(number: signal.Signals, code: int, tmp_path: Path) -> None:
+    path = tmp_path / "lines.jsonl"
+    slow = "print('loading', file=sys.stderr, flush=True) or __import__('time').sleep(60)"
+    code_of_child = re.sub(r"(lambda .*?: ).*", rf"\1{slow}", CHILD)
+    child = start("raw:8x8", "--jsonl", str(path), code=code_of_child, stdin=subprocess.PIPE)
+    assert child.stderr is not None
+    while "loading" not in child.stderr.readline():
+        pass
+    child.send_signal(number)
+    out, err = child.communicate(timeout=60)
+    assert child.returncode == code, err
+    assert f"stopped by {number.name}" in err
+    assert "Traceback" not in err
+    assert out == ""
+    assert not path.exists()
 
 
 def test_lines_survive_sigkill_and_the_next_run_adds_to_them(tmp_path: Path) -> None:

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import numpy as np
+import pytest
 
+from ghost_deploy.stream import mailbox
 from ghost_deploy.stream.mailbox import Mailboxes, Pending
 from ghost_deploy.stream.ordered import Ordered
 
@@ -128,3 +131,95 @@ def test_sources_that_are_passed_over() -> None:
     assert taken is not None
     assert taken[0] == 0
     assert not boxes.exhausted
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(mailbox, "time", made)
+    return made
+
+
+def captured(index: int, at_s: float) -> Pending:
+    return Pending(index, round(at_s * 1e9), lambda: np.zeros((1, 1, 3), np.uint8))
+
+
+def beat(boxes: Mailboxes, clock: Clock, source: int, until_s: float) -> None:
+    """Frames of a source every 50 ms, the last of them at `until_s`."""
+    for index in range(30):
+        clock.now = until_s - (29 - index) * 0.05
+        boxes.put_latest(source, captured(index, clock.now))
+
+
+def test_a_frame_whose_successor_is_about_to_arrive_is_served_last(clock: Clock) -> None:
+    boxes = Mailboxes(2)
+    beat(boxes, clock, 0, 200.0)
+    beat(boxes, clock, 1, 200.02)
+    clock.now = 200.046
+    taken = boxes.take(0.0, patience_s=0.01)
+    assert taken
+    assert taken[0] == 1  # 0 would be the first, but its next is due at 200.05
+
+
+def test_a_source_that_comes_last_is_not_left_out(clock: Clock) -> None:
+    boxes = Mailboxes(2)
+    beat(boxes, clock, 0, 200.0)
+    beat(boxes, clock, 1, 200.02)
+    served = []
+    for turn in range(8):
+        # Whenever one is taken, the next frame of source 0 is due: it must get its turns.
+        clock.now = 200.046 + 0.1 * turn
+        taken = boxes.take(0.0)
+        assert taken
+        served.append(taken[0])
+        for source, phase in ((0, 0.0), (1, 0.02)):
+            for step in (0.05, 0.1):
+                clock.now = 200.0 + phase + 0.1 * turn + step
+                boxes.put_latest(source, captured(100, clock.now))
+    assert all(sorted(served[i : i + 2]) == [0, 1] for i in range(0, 8, 2)), served
+
+
+def overdue(boxes: Mailboxes, index: int) -> None:
+    """Put a frame of a steady source whose next frame should have come a second ago."""
+    for n in range(30):
+        boxes._rhythms[0].arrived(n * 0.05, n * 0.05)
+    boxes._rhythms[0].arrived(1.5, 1.5)
+    boxes._places[0] = item(index)
+
+
+def test_the_successor_is_waited_for() -> None:
+    boxes = Mailboxes(1)
+    overdue(boxes, 1)
+    newer = captured(2, time.monotonic() + 3600)
+    producer = threading.Timer(0.05, boxes.put_latest, (0, newer))
+    producer.start()
+    taken = boxes.take(0.0, patience_s=30.0)
+    producer.join()
+    assert taken == (0, newer)
+
+
+def test_no_longer_than_the_patience_lasts() -> None:
+    boxes = Mailboxes(1)
+    overdue(boxes, 1)  # as after a loss
+    taken = boxes.take(0.0, patience_s=0.02)
+    assert taken
+    assert taken[1].index == 1
+
+
+def test_closing_ends_the_wait_for_a_successor() -> None:
+    boxes = Mailboxes(1)
+    overdue(boxes, 1)
+    closer = threading.Timer(0.05, boxes.close)
+    closer.start()
+    assert boxes.take(0.0, patience_s=30.0) is None
+    closer.join()

@@ -204,6 +204,12 @@ def test_health(states: tuple[State, ...], word: str) -> None:
     assert health(tuple(SourceStats(f"c{i}", "", state=s) for i, s in enumerate(states))) == word
 
 
+def test_a_sink_that_hangs_is_no_good_health() -> None:
+    live = (SourceStats("c", "", state="live"),)
+    assert health(live, [DeliveryStats(sent=1)]) == "ok"
+    assert health(live, [DeliveryStats(sent=1), DeliveryStats(stuck=True)]) == "degraded"
+
+
 SAMPLE = re.compile(
     r'[a-z_]+(\{[a-z_]+="(\\.|[^"\\\n])*"(,[a-z_]+="(\\.|[^"\\\n])*")*\})? [0-9.e+-]+'
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict
 
 import msgspec
@@ -86,7 +87,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         schema: version of this form.
         tool: version of ghost-deploy.
         health: `ok`; `starting`, while no source has failed and some have not begun;
-            `degraded`, when a source is lost or failed; `down`, when no source is left.
+            `degraded`, when a source is lost or failed or a sink hangs; `down`, when no source is
+            left.
         uptime_s: since the view was opened, seconds.
         deliveries: counters of the sinks that may lose results, by name.
     """
@@ -100,13 +102,13 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     deliveries: dict[str, DeliveryStats]
 
 
-def health(sources: tuple[SourceStats, ...]) -> str:
-    """One word for the state of all sources, see `Status.health`."""
+def health(sources: tuple[SourceStats, ...], deliveries: Iterable[DeliveryStats] = ()) -> str:
+    """One word for the state of all sources and sinks, see `Status.health`."""
     states = {source.state for source in sources}
     if not states or (states <= _SERVING | {"connecting"} and "connecting" in states):
         return "starting"
     if states <= _SERVING:
-        return "ok"
+        return "degraded" if any(each.stuck for each in deliveries) else "ok"
     return "degraded" if states & (_SERVING | {"connecting"}) else "down"
 
 

@@ -111,6 +111,7 @@ def _sent(status: Status) -> Iterator[str]:
     yield from _family(
         "messages_waiting", "gauge", "In the spool.", [(n, x.waiting) for n, x in named]
     )
+    yield from _family("sink_stuck", "gauge", "It hangs.", [(n, int(x.stuck)) for n, x in named])
 
 
 def _family(name: str, kind: str, text: str, samples: Iterable[_Sample]) -> Iterator[str]:

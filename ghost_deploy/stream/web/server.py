@@ -104,13 +104,14 @@ class WebView:
 
     def _status(self, figures: Mapping[str, Figures]) -> Status:
         sources = self._stats.snapshot() if self._stats else ()
+        deliveries = {name: stats() for name, stats in self._deliveries.items()}
         return Status(
             tool=__version__,
-            health=health(sources),
+            health=health(sources, deliveries.values()),
             uptime_s=time.monotonic() - self._started_s,
             model=self._model,
             sources=tuple(describe(stats, figures.get(stats.id)) for stats in sources),
-            deliveries={name: stats() for name, stats in self._deliveries.items()},
+            deliveries=deliveries,
         )
 
 
