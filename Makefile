@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
 
-.PHONY: help demo test test-full check format bench clean
+.PHONY: help demo test test-full soak nightly check format bench clean
 
 help:
 	@echo 'make demo [OUT=out/demo]'
@@ -17,6 +17,8 @@ help:
 	@echo '                  install, then inspect, export, prove and run that checkpoint'
 	@echo 'make test         install, then the test suite (under 12 minutes on two cores)'
 	@echo 'make test-full    everything, slow tests too'
+	@echo 'make soak [MINUTES=10]   live cameras on loopback: does anything grow, age or get lost?'
+	@echo 'make nightly      test-full, and a soak of an hour'
 	@echo 'make check        ruff, mypy --strict, the import table and the size budget'
 	@echo 'make bench BUNDLE=out/best IMAGES=folder   what pre- and post-processing cost'
 
@@ -47,6 +49,13 @@ test: $(VENV)/.dev
 
 test-full: $(VENV)/.dev
 	$(PYTEST)
+
+MINUTES ?= 10
+soak: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python tools/soak.py --minutes $(MINUTES)
+
+nightly: test-full
+	$(MAKE) soak MINUTES=60
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
