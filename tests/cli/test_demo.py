@@ -164,7 +164,9 @@ def test_a_file_is_no_folder(checkpoint: Path, tmp_path: Path) -> None:
 
 
 PROGRAM = """
+import signal
 import sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored
 import ghost_deploy.demo.embedded as embedded
 from pathlib import Path
 embedded.MODEL_FILE = Path({checkpoint!r})

@@ -44,8 +44,11 @@ def test_a_second_signal_after_a_while_does_what_it_did_before(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "_SAME_SIGNAL_S", -1.0)
+    # What a process in the background inherits is to ignore it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with Ending() as ending:
         ending.stops(lambda: None)
         signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)  # Python's own handler
+            signal.raise_signal(signal.SIGINT)
+    signal.signal(signal.SIGINT, before)
