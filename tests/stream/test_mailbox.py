@@ -9,6 +9,7 @@ import pytest
 from ghost_deploy.stream import mailbox
 from ghost_deploy.stream.mailbox import Mailboxes, Pending
 from ghost_deploy.stream.ordered import Ordered
+from tests.stream.clock import Clock
 
 
 def item(index: int) -> Pending:
@@ -131,16 +132,6 @@ def test_sources_that_are_passed_over() -> None:
     assert taken is not None
     assert taken[0] == 0
     assert not boxes.exhausted
-
-
-class Clock:
-    """A clock that a test sets."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -6,16 +6,7 @@ import pytest
 
 from ghost_deploy.stream import pacer as module
 from ghost_deploy.stream.pacer import Pacer
-
-
-class Clock:
-    """A clock that a test sets."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def monotonic(self) -> float:
-        return self.now
+from tests.stream.clock import Clock
 
 
 @pytest.fixture
