@@ -197,8 +197,8 @@ def check_int8(report: Int8Report, bundle: Bundle) -> None:
         raise GateError(
             f"{bundle.path} was written, but {failed[0].artifact} loses too much",
             got=f"{failed[0].drop:.2f} points, at most {failed[0].max_drop:g} allowed",
-            fix="Return layers to float with --max-drop, allow it more, give more pictures, or use "
-            "fp16",
+            fix="Allow more with --max-drop, which also returns layers to float, give more "
+            "pictures, or use fp16",
         )
 
 

@@ -83,10 +83,9 @@ _DEFAULTS: dict[Form, PlacementOptions] = {
 ort-x86 (ONNX Runtime 1.32, AVX512-VNNI, yolov8n-ghost at 640, two threads): the large maps of few
 channels at the entry take as long in int8 as in float, and their way back from float costs 1 ms of
 19; a depthwise convolution takes four times as long in int8, but in small maps its way into float
-and back takes longer. Of the fp32 time were needed, by the stride until which all is float and the
-depthwise ones that are: 8 and all 0.70, 8 and the large 0.68, 4 and the large 0.70, 16 and all but
-the smallest 0.70, 8 and none 0.69; with the first convolution and the depthwise ones alone float
-0.80.
+and back takes longer. In two runs, of the fp32 time were needed, by the stride until which all is
+float and the depthwise convolutions that are: 8 and all 0.70, 8 and the large 0.68, 4 and the large
+0.70, 16 and all but the smallest 0.70, 8 and none 0.69; 2 and all 0.80.
 tensorrt: float depthwise and first convolutions lose 0.1 and 0.4 points of mAP50-95 at 416, int8
 ones 0.2 and 0.6; TensorRT's speed was not measured. openvino: its depthwise int8 kernels are
 fast and lose nothing. ort-arm: as ort-x86, not measured.

@@ -54,6 +54,17 @@ def test_a_file_names_its_form_and_lies_in_a_folder_of_its_own(tmp_path: Path, f
     assert 0 < first.planned_share < 1
 
 
+@pytest.mark.parametrize(
+    ("form", "own"), [("tensorrt", False), ("ort-x86", True), ("ort-arm", False)]
+)
+def test_only_the_form_for_x86_is_in_the_runtimes_own_operators(
+    tmp_path: Path, form: str, own: bool
+) -> None:
+    made = small_shop(tmp_path).make(Recipe("minmax", form))  # type: ignore[arg-type]
+    kinds = {(node.domain, node.op_type) for node in onnx.load(made.path).graph.node}
+    assert (("com.microsoft", "QLinearConv") in kinds) == own
+
+
 @pytest.mark.parametrize("form", ["tensorrt", "ort-x86"])
 def test_corrected_biases_bring_the_means_back(tmp_path: Path, form: str) -> None:
     shop = small_shop(tmp_path)

@@ -143,6 +143,17 @@ def test_a_lost_source_is_opened_again_and_no_frame_is_invented() -> None:
     assert_exact([stats])
 
 
+@pytest.mark.parametrize(("is_live", "times"), [(True, 2), (False, 0)])
+def test_memory_goes_back_to_the_system_when_a_camera_is_lost(
+    monkeypatch: pytest.MonkeyPatch, is_live: bool, times: int
+) -> None:
+    given: list[None] = []
+    monkeypatch.setattr("ghost_deploy.stream.capture.give_back", lambda: given.append(None))
+    reads = ([0, LOST], [1, None]) if is_live else ([0, 1, None],)
+    run_all(scripted(Script(*reads, is_live=is_live)))
+    assert len(given) == times
+
+
 def test_a_file_that_cannot_be_read_has_failed_and_others_go_on() -> None:
     pipeline = scripted(Script([LOST], is_live=False), Script(range(5), is_live=False))
     seen = run_all(pipeline)
