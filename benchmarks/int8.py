@@ -3,7 +3,7 @@
     python -m benchmarks.int8 CHECKPOINT --calib IMAGES --data data.yaml [--imgsz 416]
 
 Every graph comes from one float export and one set of statistics. Accuracy is that of
-`ghost_deploy.validate`, on ONNX Runtime's CPU kernels for all forms and on OpenVINO for the one
+`ghost_deploy.judge`, on ONNX Runtime's CPU kernels for all forms and on OpenVINO for the one
 made for it. Times are of one call, all graphs of a runtime taking turns in one process, as ratios
 to the float graph on the same runtime; a graph is timed only on the runtime it was made for. The
 share of multiply-adds in int8 is read from what the runtime executed.
@@ -24,26 +24,26 @@ from onnx import ModelProto
 
 from benchmarks.graphs import openvino_task, ort_task
 from benchmarks.interleave import interleave, machine, ratio
-from ghost_deploy.calib.channels_last import to_channels_last
 from ghost_deploy.calib.executed import executed
 from ghost_deploy.calib.forms import Form
-from ghost_deploy.calib.images import collect_images
-from ghost_deploy.calib.methods import METHODS, Method
-from ghost_deploy.calib.placement import NAIVE, PlacementOptions, default_options
-from ghost_deploy.calib.qdq import DEFAULT_METHOD, quantize
-from ghost_deploy.calib.statistics import collect_statistics
+from ghost_deploy.calib.images.collection import collect_images
+from ghost_deploy.calib.quantize.channels_last import to_channels_last
+from ghost_deploy.calib.quantize.placement import NAIVE, PlacementOptions, default_options
+from ghost_deploy.calib.quantize.qdq import DEFAULT_METHOD, quantize
+from ghost_deploy.calib.ranges.methods import METHODS, Method
+from ghost_deploy.calib.ranges.statistics import collect_statistics
 from ghost_deploy.checkpoints.load import load_checkpoint
+from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.detector import Detector
 from ghost_deploy.export.onnx import onnx_from_net
 from ghost_deploy.export.openvino import write_openvino
 from ghost_deploy.export.plan import plan_spec
+from ghost_deploy.judge.accuracy.measure import measure
+from ghost_deploy.judge.datasets.dataset import DataSet
+from ghost_deploy.judge.datasets.opening import open_dataset
 from ghost_deploy.runtimes import RuntimeOptions
+from ghost_deploy.runtimes.openvino import open_model as open_openvino
 from ghost_deploy.runtimes.ort import open_model as open_ort
-from ghost_deploy.runtimes.ov import open_model as open_openvino
-from ghost_deploy.spec import ModelSpec
-from ghost_deploy.validate.accuracy import measure
-from ghost_deploy.validate.dataset import DataSet
-from ghost_deploy.validate.datasets import open_dataset
 
 FORMS: tuple[Form, ...] = ("tensorrt", "openvino", "ort-x86")
 

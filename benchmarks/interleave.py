@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from time import perf_counter_ns
 from typing import Any
 
-from ghost_deploy.bench.snapshot import take_snapshot
-from ghost_deploy.bench.stats import Ratio, ratio, shuffled
+from ghost_deploy.judge.bench.snapshot import take_snapshot
+from ghost_deploy.judge.bench.statistics import Ratio, ratio, shuffled
 
 __all__ = ["Ratio", "interleave", "machine", "ratio"]
 

@@ -21,8 +21,8 @@ from typing import Any
 
 import ghost_deploy as gd
 from benchmarks.interleave import machine
-from ghost_deploy.bench.station import RUN_ALONE, Lane
-from ghost_deploy.bench.stats import shuffled
+from ghost_deploy.judge.bench.statistics import shuffled
+from ghost_deploy.judge.bench.timer import RUN_ALONE, Lane
 from ghost_deploy.processing import list_images
 
 LIMIT = 0.02

@@ -38,14 +38,14 @@ from numpy.typing import NDArray
 
 import ghost_deploy as gd
 from benchmarks.interleave import machine
-from ghost_deploy.bundle import Bundle
+from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.processing.images import list_images, read_image
 from ghost_deploy.stream.pipeline import Pipeline
 from ghost_deploy.stream.policy import LivePolicy
 from ghost_deploy.stream.result import Result
-from ghost_deploy.stream.uri import Source, parse_source
-from tests.stream import barcode
-from tests.stream.servers import RtspCamera
+from ghost_deploy.stream.sources.uri import Source, parse_source
+from tests.support import numbered_frames as barcode
+from tests.support.camera_servers import RtspCamera
 
 _WARMUP_S = 2.0
 

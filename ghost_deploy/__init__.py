@@ -23,29 +23,29 @@ from ghost_deploy._version import __version__
 
 if TYPE_CHECKING:
     from ghost_deploy.api import Calibration, build, calibrate, export, inspect, load, parity
-    from ghost_deploy.bundle import Bundle
-    from ghost_deploy.detections import Detections
+    from ghost_deploy.core.bundle import Bundle
+    from ghost_deploy.core.detections import Detections
+    from ghost_deploy.core.errors import GhostDeployError
+    from ghost_deploy.core.frame import Frame
+    from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec, Thresholds
     from ghost_deploy.detector import Detector
-    from ghost_deploy.errors import GhostDeployError
-    from ghost_deploy.frame import Frame
     from ghost_deploy.runtimes import Runtime
-    from ghost_deploy.spec import HeadSpec, InputSpec, ModelSpec, Thresholds
 
 # `openvino` has its own stub for a missing `openvino_telemetry`; None makes it missing.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 _HOME = {
     "Calibration": "api",
-    "Bundle": "bundle",
-    "Detections": "detections",
+    "Bundle": "core.bundle",
+    "Detections": "core.detections",
     "Detector": "detector",
-    "Frame": "frame",
-    "GhostDeployError": "errors",
-    "HeadSpec": "spec",
-    "InputSpec": "spec",
-    "ModelSpec": "spec",
+    "Frame": "core.frame",
+    "GhostDeployError": "core.errors",
+    "HeadSpec": "core.spec",
+    "InputSpec": "core.spec",
+    "ModelSpec": "core.spec",
     "Runtime": "runtimes",
-    "Thresholds": "spec",
+    "Thresholds": "core.spec",
     "build": "api",
     "calibrate": "api",
     "export": "api",

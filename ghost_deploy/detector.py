@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from ghost_deploy.detections import Detections
-from ghost_deploy.errors import ShapeError
+from ghost_deploy.core.detections import Detections
+from ghost_deploy.core.errors import ShapeError
+from ghost_deploy.core.spec import ModelSpec, Thresholds
 from ghost_deploy.processing import Letterbox, Postprocessor, Preprocessor
 from ghost_deploy.processing.postprocess import output_shape
 from ghost_deploy.runtimes.base import Runtime, TensorSpec
-from ghost_deploy.spec import ModelSpec, Thresholds
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 import ghost_deploy as gd
-from ghost_deploy.api import loading
-from ghost_deploy.bundle import Artifact, BundleDocument, Source
-from ghost_deploy.errors import (
+from ghost_deploy.api import load as loading
+from ghost_deploy.core.bundle import Artifact, BundleDocument, Source
+from ghost_deploy.core.errors import (
     BundleError,
     CheckpointError,
     GateError,
@@ -24,13 +24,13 @@ from ghost_deploy.errors import (
     SpecError,
     UsageError,
 )
+from ghost_deploy.core.evidence.parity import Evidence, ParityReport, ParityRow
+from ghost_deploy.core.spec import ModelSpec, Thresholds
+from ghost_deploy.judge.parity.gate import gate_for
 from ghost_deploy.runtimes import Runtime, RuntimeOptions
 from ghost_deploy.runtimes.fake import FakeRuntime
-from ghost_deploy.spec import ModelSpec, Thresholds
-from ghost_deploy.validate.gate import gate_for
-from ghost_deploy.validate.result import Evidence, ParityReport, ParityRow
-from tests.assets import GHOST, needs_assets, val_images
-from tests.processing.specs import make_spec
+from tests.support.assets import GHOST, needs_assets, val_images
+from tests.support.model_specs import make_spec
 
 SPEC = make_spec((64, 64))
 ARTIFACT = Artifact(

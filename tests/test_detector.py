@@ -6,14 +6,14 @@ import cv2
 import numpy as np
 import pytest
 
+from ghost_deploy.core.errors import BackendError, ImageError, ShapeError
+from ghost_deploy.core.frame import Frame
+from ghost_deploy.core.spec import Thresholds
 from ghost_deploy.detector import Detector
-from ghost_deploy.errors import BackendError, ImageError, ShapeError
-from ghost_deploy.frame import Frame
 from ghost_deploy.processing import Letterbox
 from ghost_deploy.runtimes.base import TensorSpec
 from ghost_deploy.runtimes.fake import FakeRuntime
-from ghost_deploy.spec import Thresholds
-from tests.processing.specs import make_spec
+from tests.support.model_specs import make_spec
 
 STATIC = make_spec((64, 64))
 DYNAMIC = make_spec((64, 64), batch=(1, 4), min_hw=(32, 32), max_hw=(128, 128))

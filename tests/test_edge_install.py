@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.assets import GHOST, needs_assets, val_images
+from tests.support.assets import GHOST, needs_assets, val_images
 
 ABSENT = ("torch", "onnx", "onnxsim", "safetensors", "pycocotools")
 OTHER = {"openvino": "onnxruntime", "ort": "openvino"}

@@ -9,13 +9,13 @@ import onnx
 import pytest
 
 from ghost_deploy.api.embedded_nms import needs_plugin, put_nms
-from ghost_deploy.bundle import NMS_FORM, BundleWriter
-from ghost_deploy.errors import BundleError, UsageError
+from ghost_deploy.core.bundle import NMS_FORM, BundleWriter
+from ghost_deploy.core.errors import BundleError, UsageError
+from ghost_deploy.export.artifacts import export_artifacts
 from ghost_deploy.export.efficient_nms import OPERATOR
-from ghost_deploy.export.run import export_artifacts
 from ghost_deploy.runtimes import RuntimeOptions
-from ghost_deploy.runtimes.select import choose
-from tests.export.nets import tiny_loaded
+from ghost_deploy.runtimes.selection import choose
+from tests.support.tiny_detectors import tiny_loaded
 
 
 def test_a_head_that_needs_no_nms_takes_no_plugin() -> None:

@@ -29,7 +29,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ghost_deploy.bundle import Bundle
+from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.runtimes import RuntimeOptions, open_file
 
 CACHE = "model.int8.trtcache"

@@ -40,23 +40,23 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import ghost_deploy as gd
-from ghost_deploy.detections import Detections
-from ghost_deploy.stream.heap import share_heap
+from ghost_deploy.core.detections import Detections
+from ghost_deploy.stream.malloc import share_heap
 from ghost_deploy.stream.pipeline import Pipeline
 from ghost_deploy.stream.policy import LivePolicy
-from ghost_deploy.stream.record import Annotator
 from ghost_deploy.stream.result import Result, Sink, SourceStats
-from ghost_deploy.stream.sink_apart import ApartSink
-from ghost_deploy.stream.sink_guard import GuardedSink
-from ghost_deploy.stream.sink_lines import JsonlSink
-from ghost_deploy.stream.sink_snapshots import SnapshotSink
-from ghost_deploy.stream.sink_video import VideoSink
-from ghost_deploy.stream.uri import parse_source
-from ghost_deploy.stream.web.document import ModelCard
+from ghost_deploy.stream.sinks.jsonl import JsonlSink
+from ghost_deploy.stream.sinks.record import Annotator
+from ghost_deploy.stream.sinks.retrying import GuardedSink
+from ghost_deploy.stream.sinks.snapshots import SnapshotSink
+from ghost_deploy.stream.sinks.threaded import ApartSink
+from ghost_deploy.stream.sinks.video import VideoSink
+from ghost_deploy.stream.sources.uri import parse_source
 from ghost_deploy.stream.web.server import WebView
-from tests.stream import barcode
-from tests.stream.rig import make_detector
-from tests.stream.servers import RtspCamera
+from ghost_deploy.stream.web.status import ModelCard
+from tests.support import numbered_frames as barcode
+from tests.support.camera_servers import RtspCamera
+from tests.support.running_pipeline import make_detector
 
 _SAMPLE_S = 1.0
 _KEEP_MIB = 8

@@ -5,10 +5,10 @@ Each imports what it needs when it is called, so that a device with one runtime 
 
 from __future__ import annotations
 
-from ghost_deploy.api.building import build
-from ghost_deploy.api.calibrating import Calibration, calibrate
-from ghost_deploy.api.exporting import export, parity
-from ghost_deploy.api.inspecting import inspect
-from ghost_deploy.api.loading import load
+from ghost_deploy.api.build import build
+from ghost_deploy.api.calibrate import Calibration, calibrate
+from ghost_deploy.api.export import export, parity
+from ghost_deploy.api.inspect import inspect
+from ghost_deploy.api.load import load
 
 __all__ = ["Calibration", "build", "calibrate", "export", "inspect", "load", "parity"]

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from ghost_deploy.bundle import DOCUMENT
-from ghost_deploy.errors import MissingExtraError
+from ghost_deploy.core.bundle import DOCUMENT
+from ghost_deploy.core.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from ghost_deploy.checkpoints.load import Loaded
@@ -78,7 +78,7 @@ def cache_dir() -> Path | None:
     Not in the bundle: compiled code is covered by none of its hashes and must not travel with it.
     Below it a folder for each kind of processor, because home folders are shared by machines.
     """
-    from ghost_deploy.bench.machine import read_machine
+    from ghost_deploy.judge.bench.machine import read_machine
 
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     if not os.path.isabs(home):  # the account has no home folder, as in some containers

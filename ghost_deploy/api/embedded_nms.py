@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ghost_deploy.bundle import NMS_FORM, Bundle, BundleWriter
-from ghost_deploy.errors import UsageError
+from ghost_deploy.core.bundle import NMS_FORM, Bundle, BundleWriter
+from ghost_deploy.core.errors import UsageError
 
 if TYPE_CHECKING:
     from ghost_deploy.checkpoints.load import Loaded

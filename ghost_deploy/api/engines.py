@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ghost_deploy.api.common import Progress
-from ghost_deploy.bundle import Bundle, BundleWriter
+from ghost_deploy.core.bundle import Bundle, BundleWriter
 
 if TYPE_CHECKING:
-    from ghost_deploy.validate.result import ParityReport
+    from ghost_deploy.core.evidence.parity import ParityReport
 
 __all__ = ["add_engines", "engine_precisions", "without_engines"]
 
@@ -65,9 +65,9 @@ def add_engines(
     Raises:
         ExportError, UnavailableError: as `build`.
     """
-    from ghost_deploy.api.building import make_engine, put_engine
-    from ghost_deploy.trt.job import EngineRequest
-    from ghost_deploy.validate.result import ParityReport
+    from ghost_deploy.api.build import make_engine, put_engine
+    from ghost_deploy.core.evidence.parity import ParityReport
+    from ghost_deploy.runtimes.tensorrt.job import EngineRequest
 
     for precision in precisions:
         made = make_engine(bundle, EngineRequest(precision), beside=beside, progress=tell)

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from ghost_deploy.errors import BackendError, UsageError
+from ghost_deploy.core.errors import BackendError, UsageError
 
 __all__ = ["Executed", "executed"]
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
-from ghost_deploy.errors import UsageError
+from ghost_deploy.core.errors import UsageError
 
 __all__ = ["FORMS", "Convention", "Form", "convention"]
 

@@ -15,9 +15,9 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ghost_deploy.checkpoints.files import ZIP_MAGIC
+from ghost_deploy.checkpoints.file_types import ZIP_MAGIC
 from ghost_deploy.checkpoints.limits import MAX_MEMBERS, MAX_PICKLE_BYTES
-from ghost_deploy.errors import CheckpointError, CorruptCheckpointError, UnsafeCheckpointError
+from ghost_deploy.core.errors import CheckpointError, CorruptCheckpointError, UnsafeCheckpointError
 
 __all__ = ["Archive", "open_archive"]
 

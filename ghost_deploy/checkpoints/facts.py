@@ -10,7 +10,7 @@ from typing import Any
 
 from ghost_deploy.checkpoints.limits import MAX_CLASS_NAME
 from ghost_deploy.checkpoints.records import describe
-from ghost_deploy.errors import StructureError
+from ghost_deploy.core.errors import StructureError
 from ghost_deploy.models.tree import ModuleNode
 
 __all__ = ["Facts", "class_names_of", "family_of", "image_size_of", "metrics_of", "structure_notes"]

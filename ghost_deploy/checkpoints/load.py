@@ -10,24 +10,24 @@ from pathlib import Path
 
 import msgspec
 
-from ghost_deploy.bundle import Source, file_name
+from ghost_deploy.checkpoints.allowed_calls import check_calls
 from ghost_deploy.checkpoints.archive import Archive, open_archive
 from ghost_deploy.checkpoints.facts import Facts, class_names_of, structure_notes
-from ghost_deploy.checkpoints.files import ZIP_MAGIC, is_safetensors, read_file, reject_foreign
+from ghost_deploy.checkpoints.file_types import ZIP_MAGIC, is_safetensors, read_file, reject_foreign
 from ghost_deploy.checkpoints.module_tree import TreeReader
 from ghost_deploy.checkpoints.native import read_native
 from ghost_deploy.checkpoints.pickle_reader import read_pickle
 from ghost_deploy.checkpoints.plain import PlainReader
-from ghost_deploy.checkpoints.policy import check_calls
 from ghost_deploy.checkpoints.tensors import TensorTable
 from ghost_deploy.checkpoints.ultralytics import check_task, find_network, read_facts
 from ghost_deploy.checkpoints.user_modules import UserModules, load_user_modules
-from ghost_deploy.errors import StructureError, UsageError
-from ghost_deploy.models.build import build
+from ghost_deploy.core.bundle import Source, file_name
+from ghost_deploy.core.errors import StructureError, UsageError
+from ghost_deploy.core.spec import MAX_SIDE, HeadSpec, InputSpec, ModelSpec
 from ghost_deploy.models.flops import gflops
-from ghost_deploy.models.graph import DetectionNet
 from ghost_deploy.models.head import Branch
-from ghost_deploy.spec import MAX_SIDE, HeadSpec, InputSpec, ModelSpec
+from ghost_deploy.models.instantiate import build
+from ghost_deploy.models.network import DetectionNet
 
 __all__ = ["Loaded", "load_checkpoint", "load_data"]
 
@@ -70,7 +70,7 @@ def load_checkpoint(
             of itself, which is one2many for an Ultralytics file that has it.
 
     Raises:
-        CheckpointError: and the errors below it, see `ghost_deploy.errors`.
+        CheckpointError: and the errors below it, see `ghost_deploy.core.errors`.
         UsageError: `size_hw` is no multiple of the stride, the head has no such `branch`, or a
             file of `modules` fails.
     """

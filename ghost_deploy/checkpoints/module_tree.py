@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ghost_deploy.checkpoints.allowed_calls import names_function
 from ghost_deploy.checkpoints.limits import (
     MAX_ATTRIBUTE_TENSOR,
     MAX_DEPTH,
@@ -17,12 +18,11 @@ from ghost_deploy.checkpoints.limits import (
     MAX_MODULES,
     MAX_NAME,
 )
-from ghost_deploy.checkpoints.machine import absurd
+from ghost_deploy.checkpoints.pickle_vm import absurd
 from ghost_deploy.checkpoints.plain import NotPlainError, PlainReader
-from ghost_deploy.checkpoints.policy import names_function
 from ghost_deploy.checkpoints.records import Call, GlobalRef, describe, pairs_of
 from ghost_deploy.checkpoints.tensors import TensorTable, is_tensor
-from ghost_deploy.errors import StructureError, UnsafeCheckpointError
+from ghost_deploy.core.errors import StructureError, UnsafeCheckpointError
 from ghost_deploy.models.fields import FUNCTION
 from ghost_deploy.models.tree import Attribute, ModuleNode, TensorInfo
 

@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from ghost_deploy.bundle import Source
 from ghost_deploy.checkpoints.limits import MAX_DEPTH, MAX_JSON_BYTES, MAX_MODULES
-from ghost_deploy.errors import CheckpointError, CorruptCheckpointError
+from ghost_deploy.core.bundle import Source
+from ghost_deploy.core.errors import CheckpointError, CorruptCheckpointError
+from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.models.tree import ModuleNode, TensorInfo
-from ghost_deploy.spec import ModelSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ghost_deploy.models.graph import DetectionNet
+    from ghost_deploy.models.network import DetectionNet
 
 __all__ = ["Native", "is_native", "read_native", "save_native"]
 

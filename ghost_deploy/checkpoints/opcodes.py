@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ghost_deploy.checkpoints.limits import MAX_INTEGER_BYTES, MAX_MARKS, MAX_NAME
-from ghost_deploy.checkpoints.machine import Machine, absurd
+from ghost_deploy.checkpoints.pickle_vm import Machine, absurd
 from ghost_deploy.checkpoints.records import Call, GlobalRef, PersistentId, describe
 
 __all__ = ["OPCODES", "STOP"]

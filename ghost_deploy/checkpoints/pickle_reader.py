@@ -10,8 +10,8 @@ import struct
 from typing import Any
 
 from ghost_deploy.checkpoints.limits import MAX_OPCODES, MAX_PICKLE_BYTES
-from ghost_deploy.checkpoints.machine import Machine, absurd
 from ghost_deploy.checkpoints.opcodes import OPCODES, STOP
+from ghost_deploy.checkpoints.pickle_vm import Machine, absurd
 from ghost_deploy.checkpoints.records import Pickle
 
 __all__ = ["read_pickle"]

@@ -14,9 +14,9 @@ import struct
 from collections.abc import Iterable
 from typing import Any
 
+from ghost_deploy.checkpoints.allowed_calls import is_namespace
 from ghost_deploy.checkpoints.limits import MAX_DEPTH, MAX_VALUES
-from ghost_deploy.checkpoints.machine import absurd
-from ghost_deploy.checkpoints.policy import is_namespace
+from ghost_deploy.checkpoints.pickle_vm import absurd
 from ghost_deploy.checkpoints.records import Call, GlobalRef, describe, pairs_of
 from ghost_deploy.models.tree import Attribute
 

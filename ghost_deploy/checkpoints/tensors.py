@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ghost_deploy.checkpoints.archive import Archive
 from ghost_deploy.checkpoints.limits import MAX_DIMENSIONS
 from ghost_deploy.checkpoints.records import Call, GlobalRef, PersistentId, describe, pairs_of
-from ghost_deploy.errors import CorruptCheckpointError, UnsafeCheckpointError
+from ghost_deploy.core.errors import CorruptCheckpointError, UnsafeCheckpointError
 from ghost_deploy.models.tree import TensorInfo
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from ghost_deploy.checkpoints.module_tree import is_module, state_of
 from ghost_deploy.checkpoints.plain import NotPlainError, PlainReader
 from ghost_deploy.checkpoints.records import Call, describe, pairs_of
 from ghost_deploy.checkpoints.tensors import is_tensor
-from ghost_deploy.errors import CheckpointError, StructureError, UnknownClassError
+from ghost_deploy.core.errors import CheckpointError, StructureError, UnknownClassError
 from ghost_deploy.models.tree import Attribute
 
 __all__ = ["Found", "check_task", "find_network", "module_classes", "read_facts"]

@@ -15,7 +15,7 @@ from types import ModuleType
 
 from torch import nn
 
-from ghost_deploy.errors import UsageError
+from ghost_deploy.core.errors import UsageError
 
 __all__ = ["UserModules", "load_user_modules"]
 

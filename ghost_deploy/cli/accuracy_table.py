@@ -9,8 +9,8 @@ from ghost_deploy.cli.console import Column, Console
 from ghost_deploy.cli.format import plural
 
 if TYPE_CHECKING:
-    from ghost_deploy.validate.accuracy import Accuracy
-    from ghost_deploy.validate.accuracy_report import AccuracyReport, AccuracyRow
+    from ghost_deploy.core.evidence.accuracy import AccuracyReport, AccuracyRow
+    from ghost_deploy.judge.accuracy.measure import Accuracy
 
 __all__ = ["print_accuracy"]
 

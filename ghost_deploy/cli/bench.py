@@ -13,7 +13,7 @@ from ghost_deploy.cli.console import Console, Progress, Steps
 from ghost_deploy.cli.options import add_json, add_run_options, positive
 
 if TYPE_CHECKING:
-    from ghost_deploy.bench.result import BenchReport
+    from ghost_deploy.core.evidence.latency import BenchReport
 
 __all__ = ["DESCRIPTION", "EXAMPLES", "Rounds", "add_arguments", "run"]
 
@@ -90,9 +90,9 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 
 def _measure(args: argparse.Namespace, console: Console) -> BenchReport:
-    from ghost_deploy.bench.plan import Wishes
-    from ghost_deploy.bench.result import Settings
-    from ghost_deploy.bench.run import run_bench
+    from ghost_deploy.core.evidence.latency import Settings
+    from ghost_deploy.judge.bench.benchmark import run_bench
+    from ghost_deploy.judge.bench.selection import Wishes
     from ghost_deploy.runtimes import RuntimeOptions
 
     wishes = Wishes(
@@ -162,7 +162,7 @@ class Rounds(contextlib.AbstractContextManager["Rounds"]):
 
 def _save(args: argparse.Namespace, report: BenchReport, console: Console) -> None:
     """Store in each bundle what was measured of it."""
-    from ghost_deploy.bench.plan import open_subjects
+    from ghost_deploy.judge.bench.selection import open_subjects
 
     models = [*args.bundles, *([args.baseline] if args.baseline else [])]
     for subject in open_subjects(models):

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from ghost_deploy.cli.console import Column, Console
 from ghost_deploy.cli.format import mebibytes, plural, size_of
 from ghost_deploy.cli.options import natural, positive
-from ghost_deploy.errors import GateError, UsageError
+from ghost_deploy.core.errors import GateError, UsageError
 
 if TYPE_CHECKING:
-    from ghost_deploy.bundle import Bundle
+    from ghost_deploy.core.bundle import Bundle
 
 __all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "run"]
 
@@ -101,7 +101,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
             fix="Add --trt: TensorRT engines are the only ones that must be built on the device",
         )
     from ghost_deploy import api
-    from ghost_deploy.bundle import Bundle
+    from ghost_deploy.core.bundle import Bundle
 
     failed: list[GateError] = []
     chosen = [name for name in _PRECISIONS if getattr(args, name)] or ["fp16"]
@@ -147,7 +147,7 @@ class _Log:
 
 
 def _print(bundle: Bundle, chosen: list[str], console: Console) -> None:
-    from ghost_deploy.trt.record import KIND, BuildRecords
+    from ghost_deploy.core.evidence.build import KIND, BuildRecords
 
     where = str(bundle.path)
     records = BuildRecords.from_document(bundle.document.evidence[KIND], where=where).engines
@@ -180,7 +180,7 @@ def _print(bundle: Bundle, chosen: list[str], console: Console) -> None:
 
 def _checks(bundle: Bundle) -> dict[str, str]:
     """The verdict of each engine of the bundle, in a few words, by the id of its artefact."""
-    from ghost_deploy.validate.result import ParityReport
+    from ghost_deploy.core.evidence.parity import ParityReport
 
     document = bundle.document.evidence.get("parity")
     if document is None:

@@ -8,7 +8,7 @@ import shlex
 from ghost_deploy.cli.calibration_options import add_calibration_options, calibration_of
 from ghost_deploy.cli.console import Console
 from ghost_deploy.cli.options import add_json, add_run_options
-from ghost_deploy.errors import GateError
+from ghost_deploy.core.errors import GateError
 
 __all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "run"]
 
@@ -44,9 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     """Calibrate, judge and print."""
     from ghost_deploy import api
-    from ghost_deploy.bundle import Bundle
     from ghost_deploy.cli.int8_table import print_int8
-    from ghost_deploy.int8.result import Int8Report
+    from ghost_deploy.core.bundle import Bundle
+    from ghost_deploy.core.evidence.int8 import Int8Report
 
     failed: GateError | None = None
     calibration = calibration_of(args)

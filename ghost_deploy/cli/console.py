@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import IO, Any, Literal
 
 from ghost_deploy.cli.format import plural, printable
-from ghost_deploy.errors import GhostDeployError
+from ghost_deploy.core.errors import GhostDeployError
 
 __all__ = ["Column", "Console", "Progress", "Steps", "separated_output"]
 

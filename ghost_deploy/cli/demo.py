@@ -8,11 +8,11 @@ import time
 from typing import TYPE_CHECKING
 
 from ghost_deploy.cli.console import Column, Console
-from ghost_deploy.errors import GateError
+from ghost_deploy.core.errors import GateError
 
 if TYPE_CHECKING:
-    from ghost_deploy.api.demonstrating import Demonstration
-    from ghost_deploy.report.document import Report
+    from ghost_deploy.api.demo import Demonstration
+    from ghost_deploy.report.blocks import Report
 
 __all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "run"]
 
@@ -38,8 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Do it, with progress, then say what came of it."""
-    from ghost_deploy.api.demonstrating import demonstrate
-    from ghost_deploy.api.inspecting import inspect
+    from ghost_deploy.api.demo import demonstrate
+    from ghost_deploy.api.inspect import inspect
     from ghost_deploy.cli.bench import Rounds
     from ghost_deploy.demo.embedded import MODEL_FILE
 
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 
 def _facts(model: object) -> str:
-    from ghost_deploy.checkpoints.inspect import Inspection
+    from ghost_deploy.checkpoints.inspection import Inspection
 
     assert isinstance(model, Inspection)
     classes = ", ".join(model.class_names)

@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 
 from ghost_deploy._version import __version__
-from ghost_deploy.bench.machine import Machine, read_machine
 from ghost_deploy.cli.console import Column, Console, separated_output
 from ghost_deploy.cli.options import add_json
+from ghost_deploy.judge.bench.machine import Machine, read_machine
 from ghost_deploy.runtimes import RUNTIMES, Probe, probe
 from ghost_deploy.runtimes.cpu import read_dot_product
 
@@ -163,7 +163,7 @@ def _probe_opencv() -> Probe:
 
 def _probe_sources() -> Probe:
     try:
-        from ghost_deploy.stream.backends import source_backends
+        from ghost_deploy.stream.sources.backends import source_backends
     except ImportError as error:
         return Probe(
             runtime=_SOURCES, installed=False, problem=str(error), fix=f"Run: {_OPENCV_FIX}"
@@ -184,7 +184,7 @@ def _known(version: str) -> tuple[str, ...]:
     """What is known against a version of TensorRT; nothing for none."""
     if not version:
         return ()
-    from ghost_deploy.trt.releases import known_problems, release_of
+    from ghost_deploy.runtimes.tensorrt.releases import known_problems, release_of
 
     return tuple(f"{entry.what}. {entry.fix}" for entry in known_problems(release_of(version)))
 

@@ -11,10 +11,10 @@ from ghost_deploy.cli.calibration_options import add_calibration_options, calibr
 from ghost_deploy.cli.console import Column, Console
 from ghost_deploy.cli.format import mebibytes, size_of
 from ghost_deploy.cli.options import image_size, positive
-from ghost_deploy.errors import GateError, UsageError
+from ghost_deploy.core.errors import GateError, UsageError
 
 if TYPE_CHECKING:
-    from ghost_deploy.bundle import Bundle
+    from ghost_deploy.core.bundle import Bundle
 
 __all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "run"]
 
@@ -99,7 +99,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     """Export, prove and print."""
     from ghost_deploy import api
     from ghost_deploy.api.common import is_bundle
-    from ghost_deploy.bundle import Bundle
+    from ghost_deploy.core.bundle import Bundle
 
     if is_bundle(Path(args.checkpoint)) and (args.triton or args.deepstream) and not args.out:
         _hand_over(Bundle.read(args.checkpoint), args, console)
@@ -140,8 +140,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 def _hand_over(bundle: Bundle, args: argparse.Namespace, console: Console) -> None:
     """Write the folders of other servers that were asked for."""
-    from ghost_deploy.handover.deepstream import write_deepstream
-    from ghost_deploy.handover.triton import write_triton
+    from ghost_deploy.export.integrations.deepstream import write_deepstream
+    from ghost_deploy.export.integrations.triton import write_triton
 
     if args.triton:
         names = write_triton(bundle, args.triton)
@@ -170,7 +170,7 @@ def _chosen(args: argparse.Namespace, names: tuple[str, ...]) -> tuple[str, ...]
 
 def _print(bundle: Bundle, console: Console) -> None:
     from ghost_deploy.cli.parity_table import print_parity
-    from ghost_deploy.validate.result import ParityReport
+    from ghost_deploy.core.evidence.parity import ParityReport
 
     console.table(
         (Column("artefact"), Column("file"), Column("size", right=True)),
@@ -181,7 +181,7 @@ def _print(bundle: Bundle, console: Console) -> None:
     print_parity(ParityReport.from_document(document, where=str(bundle.path)), console)
     if (found := bundle.document.evidence.get("int8")) is not None:
         from ghost_deploy.cli.int8_table import print_int8
-        from ghost_deploy.int8.result import Int8Report
+        from ghost_deploy.core.evidence.int8 import Int8Report
 
         console.result("")
         print_int8(Int8Report.from_document(found, where=str(bundle.path)), console)

@@ -6,7 +6,7 @@ import unicodedata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ghost_deploy.bundle import Artifact, Bundle
+    from ghost_deploy.core.bundle import Artifact, Bundle
 
 __all__ = ["by", "mebibytes", "plural", "printable", "size_of"]
 

@@ -11,12 +11,12 @@ from ghost_deploy.cli.live_options import add_live_options, refuse_live_options
 from ghost_deploy.cli.model import load_detector, make_wanted, say_what_runs
 from ghost_deploy.cli.options import add_run_options, conf_limit, fraction, positive
 from ghost_deploy.cli.summary import Summary
-from ghost_deploy.errors import ImageError
+from ghost_deploy.core.errors import ImageError
 
 if TYPE_CHECKING:
-    from ghost_deploy.detections import Detections
-    from ghost_deploy.frame import Frame
-    from ghost_deploy.stream.sinks import JsonlWriter, PictureWriter
+    from ghost_deploy.core.detections import Detections
+    from ghost_deploy.core.frame import Frame
+    from ghost_deploy.stream.sinks.image_results import JsonlWriter, PictureWriter
 
 __all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "run"]
 
@@ -100,7 +100,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Detect, write and summarise."""
-    from ghost_deploy.stream.uri import parse_sources
+    from ghost_deploy.stream.sources.uri import parse_sources
 
     sources = parse_sources(args.sources)
     if all(source.kind == "images" for source in sources):
@@ -112,7 +112,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 
 def _run_images(args: argparse.Namespace, sources: list[str], console: Console) -> int:
-    from ghost_deploy.stream.sources import find_images, read_frames
+    from ghost_deploy.stream.sources.image_files import find_images, read_frames
 
     paths = find_images(sources)
     unreadable: list[ImageError] = []
@@ -149,11 +149,11 @@ class _Outputs:
         self._pictures: PictureWriter | None = None
         self._lines: JsonlWriter | None = None
         if args.out:
-            from ghost_deploy.stream.sinks import PictureWriter
+            from ghost_deploy.stream.sinks.image_results import PictureWriter
 
             self._pictures = PictureWriter(Path(args.out))
         if args.jsonl:
-            from ghost_deploy.stream.sinks import JsonlWriter
+            from ghost_deploy.stream.sinks.image_results import JsonlWriter
 
             self._lines = JsonlWriter(console.out if args.jsonl == "-" else Path(args.jsonl))
 
@@ -170,7 +170,7 @@ class _Outputs:
             self._pictures.write(frame, picture)
         if not self._show:
             return True
-        from ghost_deploy.stream.window import show
+        from ghost_deploy.stream.sinks.window import show
 
         return show(picture, Path(frame.source).name)
 

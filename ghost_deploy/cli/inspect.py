@@ -10,8 +10,8 @@ from ghost_deploy.cli.format import by, mebibytes, size_of
 from ghost_deploy.cli.options import add_json
 
 if TYPE_CHECKING:
-    from ghost_deploy.bundle import Bundle
-    from ghost_deploy.checkpoints.inspect import Inspection
+    from ghost_deploy.checkpoints.inspection import Inspection
+    from ghost_deploy.core.bundle import Bundle
 
 __all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "run"]
 
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     """Look and print."""
     from ghost_deploy import api
-    from ghost_deploy.bundle import Bundle
+    from ghost_deploy.core.bundle import Bundle
 
     found = api.inspect(args.file, modules=args.modules)
     if args.json:
@@ -121,14 +121,14 @@ def _print_evidence(bundle: Bundle, console: Console) -> None:
     evidence = bundle.document.evidence
     if "parity" in evidence:
         from ghost_deploy.cli.parity_table import print_parity
-        from ghost_deploy.validate.result import ParityReport
+        from ghost_deploy.core.evidence.parity import ParityReport
 
         print_parity(
             ParityReport.from_document(evidence["parity"], where=str(bundle.path)), console
         )
     if "accuracy" in evidence:
         from ghost_deploy.cli.accuracy_table import print_accuracy
-        from ghost_deploy.validate.accuracy_report import AccuracyReport
+        from ghost_deploy.core.evidence.accuracy import AccuracyReport
 
         report = AccuracyReport.from_document(evidence["accuracy"], where=str(bundle.path))
         print_accuracy(report, console)

@@ -9,7 +9,7 @@ from ghost_deploy.cli.console import Column, Console
 from ghost_deploy.cli.format import plural
 
 if TYPE_CHECKING:
-    from ghost_deploy.int8.result import (
+    from ghost_deploy.core.evidence.int8 import (
         CurvePoint,
         Int8Report,
         Int8Row,
@@ -140,7 +140,7 @@ def _harms(report: Int8Report) -> Iterator[list[str]]:
 
 def _print_curve(report: Int8Report, form: str, found: Sensitivity, console: Console) -> None:
     """The choices that no other beats in both figures, each as a point on a line."""
-    from ghost_deploy.report.charts.trail import best_so_far
+    from ghost_deploy.report.charts.tradeoff import best_so_far
 
     best = best_so_far([(point.int8_share, point.lost) for point in found.curve])
     points = [p for i, p in enumerate(found.curve) if i in best or p.chosen]

@@ -9,7 +9,7 @@ from ghost_deploy.cli.console import Column, Console
 from ghost_deploy.cli.format import mebibytes, plural
 
 if TYPE_CHECKING:
-    from ghost_deploy.bench.result import BenchReport, BenchRow, Comparison, Figures
+    from ghost_deploy.core.evidence.latency import BenchReport, BenchRow, Comparison, Figures
 
 __all__ = ["labels", "print_latency"]
 

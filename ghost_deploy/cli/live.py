@@ -10,20 +10,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ghost_deploy.cli.console import Console
-from ghost_deploy.cli.ending import Ending
 from ghost_deploy.cli.live_options import TOKEN_VARIABLE, make_policy
 from ghost_deploy.cli.live_report import Deliveries, LiveReport
 from ghost_deploy.cli.model import load_detector, make_wanted, say_what_runs
-from ghost_deploy.stream.heap import share_heap
-from ghost_deploy.stream.open import check_readable
+from ghost_deploy.cli.signals import Ending
+from ghost_deploy.stream.malloc import share_heap
 from ghost_deploy.stream.pipeline import Pipeline
+from ghost_deploy.stream.sources.opening import check_readable
 
 if TYPE_CHECKING:
     from ghost_deploy.detector import Detector
     from ghost_deploy.stream.policy import LivePolicy
-    from ghost_deploy.stream.record import Annotator
     from ghost_deploy.stream.result import Sink
-    from ghost_deploy.stream.uri import Source
+    from ghost_deploy.stream.sinks.record import Annotator
+    from ghost_deploy.stream.sources.uri import Source
 
 __all__ = ["run_live"]
 
@@ -85,7 +85,7 @@ def _open_sinks(
 ) -> tuple[list[Sink], Deliveries]:
     """The sinks that `args` name, and the counters of those that may lose something; if one
     cannot be opened, those before it are closed."""
-    from ghost_deploy.stream.record import Annotator
+    from ghost_deploy.stream.sinks.record import Annotator
 
     annotate = Annotator()  # one drawing for all sinks that need it
     deliveries: Deliveries = {}
@@ -101,7 +101,7 @@ def _open_sinks(
                 stack.callback(sink.close)
         stack.pop_all()
     if args.track:
-        from ghost_deploy.stream.sink_track import TrackingSink
+        from ghost_deploy.stream.sinks.tracking import TrackingSink
 
         return [TrackingSink(sinks, rate_of=pipeline.rate_of)], deliveries
     return sinks, deliveries
@@ -115,8 +115,8 @@ def _file_sinks(
     deliveries: Deliveries,
 ) -> Iterator[Sink]:
     """Sinks that a full disk may stop, and one that hangs hold up."""
-    from ghost_deploy.stream.sink_apart import ApartSink
-    from ghost_deploy.stream.sink_guard import GuardedSink
+    from ghost_deploy.stream.sinks.retrying import GuardedSink
+    from ghost_deploy.stream.sinks.threaded import ApartSink
 
     def guarded(name: str, sink: Sink) -> Sink:
         guard = ApartSink(GuardedSink(sink), patient=not pipeline.is_live)
@@ -124,19 +124,19 @@ def _file_sinks(
         return guard
 
     if args.jsonl:
-        from ghost_deploy.stream.sink_lines import JsonlSink
+        from ghost_deploy.stream.sinks.jsonl import JsonlSink
 
         target = console.out if args.jsonl == "-" else Path(args.jsonl)
         lines = JsonlSink(target, most_bytes=args.keep)
         yield lines if args.jsonl == "-" else guarded("lines", lines)
     if args.out:
-        from ghost_deploy.stream.sink_video import VideoSink
+        from ghost_deploy.stream.sinks.video import VideoSink
 
         folder, rate_of = Path(args.out), pipeline.rate_of
         videos = VideoSink(folder, annotate, rate_of=rate_of, most_bytes=args.keep)
         yield guarded("videos", videos)
     if args.snapshots:
-        from ghost_deploy.stream.sink_snapshots import SnapshotSink
+        from ghost_deploy.stream.sinks.snapshots import SnapshotSink
 
         snapshots = SnapshotSink(Path(args.snapshots), annotate, most_bytes=args.keep)
         yield guarded("snapshots", snapshots)
@@ -144,13 +144,13 @@ def _file_sinks(
 
 def _network_sinks(args: argparse.Namespace, deliveries: Deliveries) -> Iterator[Sink]:
     if args.webhook:
-        from ghost_deploy.stream.sink_webhook import WebhookSink
+        from ghost_deploy.stream.sinks.webhook import WebhookSink
 
         webhook = WebhookSink(args.webhook)
         deliveries["webhook"] = webhook.stats
         yield webhook
     if args.mqtt:
-        from ghost_deploy.stream.sink_mqtt import MqttSink
+        from ghost_deploy.stream.sinks.mqtt import MqttSink
 
         mqtt = MqttSink(args.mqtt)
         deliveries["mqtt"] = mqtt.stats
@@ -166,12 +166,12 @@ def _views(
     deliveries: Deliveries,
 ) -> Iterator[Sink]:
     if args.show:
-        from ghost_deploy.stream.window import WindowSink
+        from ghost_deploy.stream.sinks.window import WindowSink
 
         yield WindowSink(annotate, pipeline.stop)
     if args.serve:
-        from ghost_deploy.stream.web.document import ModelCard
         from ghost_deploy.stream.web.server import WebView
+        from ghost_deploy.stream.web.status import ModelCard
 
         token = os.environ.get(TOKEN_VARIABLE) or None
         view = WebView(args.serve, ModelCard.of(detector), token=token, deliveries=deliveries)

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from ghost_deploy.cli.options import positive
-from ghost_deploy.errors import UsageError
+from ghost_deploy.core.errors import UsageError
 
 if TYPE_CHECKING:
     from ghost_deploy.stream.policy import LivePolicy

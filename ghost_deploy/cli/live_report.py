@@ -10,8 +10,8 @@ from typing import IO
 
 from ghost_deploy.cli.console import Column, Console
 from ghost_deploy.cli.format import by, plural
-from ghost_deploy.stream.outbox import DeliveryStats
 from ghost_deploy.stream.result import Result, SourceStats, StatsView
+from ghost_deploy.stream.sinks.outbox import DeliveryStats
 
 __all__ = ["Deliveries", "LiveReport"]
 

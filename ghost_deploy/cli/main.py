@@ -15,7 +15,7 @@ from typing import Protocol, cast
 
 from ghost_deploy._version import __version__
 from ghost_deploy.cli.console import Console, separated_output
-from ghost_deploy.errors import GhostDeployError
+from ghost_deploy.core.errors import GhostDeployError
 
 __all__ = ["COMMANDS", "build_parser", "main"]
 

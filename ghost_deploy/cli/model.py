@@ -6,11 +6,11 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from ghost_deploy.cli.console import Console
-from ghost_deploy.errors import UsageError
+from ghost_deploy.core.errors import UsageError
 
 if TYPE_CHECKING:
     from ghost_deploy.detector import Detector
-    from ghost_deploy.stream.wanted import Wanted
+    from ghost_deploy.stream.class_filter import Wanted
 
 __all__ = ["load_detector", "make_wanted", "say_what_runs"]
 
@@ -44,7 +44,7 @@ def make_wanted(args: argparse.Namespace, detector: Detector) -> tuple[Detector,
     import msgspec
 
     from ghost_deploy.detector import Detector
-    from ghost_deploy.stream.wanted import Wanted
+    from ghost_deploy.stream.class_filter import Wanted
 
     spec, thresholds = detector.spec, detector.thresholds
     limits = {name: limit for name, limit in args.conf or () if name is not None}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 
-from ghost_deploy.errors import UsageError
+from ghost_deploy.core.errors import UsageError
 
 __all__ = [
     "add_json",

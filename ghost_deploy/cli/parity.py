@@ -6,7 +6,7 @@ import argparse
 
 from ghost_deploy.cli.console import Console
 from ghost_deploy.cli.options import add_json, add_run_options
-from ghost_deploy.errors import GateError, UnavailableError
+from ghost_deploy.core.errors import GateError, UnavailableError
 
 __all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "run"]
 

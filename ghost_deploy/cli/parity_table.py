@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ghost_deploy.cli.console import Column, Console
 
 if TYPE_CHECKING:
-    from ghost_deploy.validate.result import ParityReport, ParityRow
+    from ghost_deploy.core.evidence.parity import ParityReport, ParityRow
 
 __all__ = ["print_parity"]
 

@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     """Read, judge, write, and say the verdict."""
     from ghost_deploy.report.assemble import assemble
-    from ghost_deploy.report.sources import read_sources
+    from ghost_deploy.report.material import read_sources
     from ghost_deploy.report.write import write_report
 
     report = assemble(read_sources(args.results))

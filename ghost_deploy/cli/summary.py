@@ -10,8 +10,8 @@ from ghost_deploy.cli.console import Column, Console
 from ghost_deploy.cli.format import plural
 
 if TYPE_CHECKING:
-    from ghost_deploy.detections import Detections
-    from ghost_deploy.frame import Frame
+    from ghost_deploy.core.detections import Detections
+    from ghost_deploy.core.frame import Frame
 
 __all__ = ["Summary"]
 

@@ -9,8 +9,8 @@ from ghost_deploy.cli.console import Console
 from ghost_deploy.cli.options import add_json, add_run_options, points
 
 if TYPE_CHECKING:
-    from ghost_deploy.bundle import Bundle
-    from ghost_deploy.validate.accuracy_report import AccuracyReport
+    from ghost_deploy.core.bundle import Bundle
+    from ghost_deploy.core.evidence.accuracy import AccuracyReport
 
 __all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "run"]
 
@@ -75,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Measure, print, and store the report in the bundle."""
-    from ghost_deploy.bundle import Bundle
+    from ghost_deploy.core.bundle import Bundle
 
     bundle = Bundle.read(args.bundle)
     report = _measure(args, bundle, console)
@@ -93,9 +93,9 @@ def _measure(args: argparse.Namespace, bundle: Bundle, console: Console) -> Accu
     from ghost_deploy.api.common import load_checkpoint, require
 
     require("pycocotools", "validate")
+    from ghost_deploy.judge.accuracy.validation import run_accuracy
+    from ghost_deploy.judge.datasets.opening import open_dataset
     from ghost_deploy.runtimes import RuntimeOptions
-    from ghost_deploy.validate.accuracy_run import run_accuracy
-    from ghost_deploy.validate.datasets import open_dataset
 
     dataset = open_dataset(
         args.data, split=args.split, images=args.images, skip_broken=args.skip_broken_labels
@@ -119,7 +119,7 @@ def _measure(args: argparse.Namespace, bundle: Bundle, console: Console) -> Accu
 
 
 def _store(bundle: Bundle, report: AccuracyReport, console: Console) -> None:
-    from ghost_deploy.errors import BundleError
+    from ghost_deploy.core.errors import BundleError
 
     kept = bundle.document.evidence.get("accuracy", {}).get("passed")
     if report.unjudged and kept is not None:

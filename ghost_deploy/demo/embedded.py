@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from ghost_deploy.spec import decode_json
+from ghost_deploy.core.spec import decode_json
 
 __all__ = ["MODEL_FILE", "TRAIN_FROM", "ModelRecord", "embedded_record"]
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ghost_deploy.demo.finish import expose
+from ghost_deploy.demo.camera import expose
 from ghost_deploy.demo.materials import cast_shadow, ground, shade
 from ghost_deploy.demo.parts import CLASS_NAMES, Step, clutter_steps, part_steps
 

@@ -11,9 +11,9 @@ import msgspec
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from ghost_deploy.errors import UsageError
+from ghost_deploy.core.errors import UsageError
+from ghost_deploy.core.spec import EFFICIENT_NMS_SCORE, ModelSpec
 from ghost_deploy.export.metadata import onnx_properties
-from ghost_deploy.spec import EFFICIENT_NMS_SCORE, ModelSpec
 
 __all__ = ["DOMAIN", "OPERATOR", "append_nms", "with_nms"]
 

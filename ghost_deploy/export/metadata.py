@@ -12,7 +12,7 @@ import json
 from typing import Any
 
 from ghost_deploy._version import __version__
-from ghost_deploy.spec import ModelSpec
+from ghost_deploy.core.spec import ModelSpec
 
 __all__ = ["model_info", "onnx_properties", "ultralytics_metadata", "ultralytics_yaml"]
 

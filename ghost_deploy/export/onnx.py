@@ -11,15 +11,15 @@ from onnx import ModelProto, TensorProto, helper
 from torch.jit._trace import TracerWarning
 
 from ghost_deploy._version import __version__
-from ghost_deploy.errors import ExportError
+from ghost_deploy.core.errors import ExportError
+from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.export.metadata import onnx_properties
 from ghost_deploy.export.precision import to_half
 from ghost_deploy.export.rewrite import ExportGraph, detections
 from ghost_deploy.export.simplify import require_same_results, simplify
 from ghost_deploy.export.upsample import convolve_before_upsampling
 from ghost_deploy.models.fuse import fuse
-from ghost_deploy.models.graph import DetectionNet
-from ghost_deploy.spec import ModelSpec
+from ghost_deploy.models.network import DetectionNet
 
 __all__ = ["IR_VERSION", "OPSET", "onnx_from_net"]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import openvino
 from openvino._offline_transformations import apply_moc_transformations
 
-from ghost_deploy.errors import ExportError
+from ghost_deploy.core.errors import ExportError
+from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.export.metadata import model_info, ultralytics_yaml
-from ghost_deploy.spec import ModelSpec
 
 __all__ = ["write_openvino"]
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from ghost_deploy.errors import MissingExtraError, UsageError
-from ghost_deploy.spec import MAX_SIDE, HeadSpec, InputSpec, ModelSpec
+from ghost_deploy.core.errors import MissingExtraError, UsageError
+from ghost_deploy.core.spec import MAX_SIDE, HeadSpec, InputSpec, ModelSpec
 
 __all__ = ["TARGETS", "Dynamic", "Target", "plan", "plan_spec", "require_tools"]
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from ghost_deploy.errors import ExportError
+from ghost_deploy.core.errors import ExportError
 
 __all__ = ["to_half"]
 

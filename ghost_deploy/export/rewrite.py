@@ -20,10 +20,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ghost_deploy.errors import UsageError
-from ghost_deploy.models.graph import DetectionNet
+from ghost_deploy.core.errors import UsageError
+from ghost_deploy.core.spec import InputSpec, ModelSpec
 from ghost_deploy.models.head import Branch, Detect, make_anchors
-from ghost_deploy.spec import InputSpec, ModelSpec
+from ghost_deploy.models.network import DetectionNet
 
 __all__ = ["MAX_DETECTIONS", "ExportGraph", "detections"]
 

@@ -10,8 +10,8 @@ import onnxsim
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto
 
-from ghost_deploy.errors import ExportError
-from ghost_deploy.spec import ModelSpec
+from ghost_deploy.core.errors import ExportError
+from ghost_deploy.core.spec import ModelSpec
 
 __all__ = ["require_same_results", "simplify"]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from ghost_deploy.errors import CorruptCheckpointError, StructureError
+from ghost_deploy.core.errors import CorruptCheckpointError, StructureError
 from ghost_deploy.models.block import Block
 from ghost_deploy.models.fields import MisfitError
 from ghost_deploy.models.tree import ModuleNode, TensorInfo

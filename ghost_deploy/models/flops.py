@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ghost_deploy.models.graph import DetectionNet, WidthCheck, meta_copy
+from ghost_deploy.models.network import DetectionNet, WidthCheck, meta_copy
 
 __all__ = ["count_parameters", "gflops"]
 

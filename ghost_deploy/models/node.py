@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from ghost_deploy.errors import StructureError
+from ghost_deploy.core.errors import StructureError
 from ghost_deploy.models.block import Block
-from ghost_deploy.models.graph import DetectionNet
+from ghost_deploy.models.connections import relative_sources
 from ghost_deploy.models.leaves import BOOKKEEPING, LEAVES
+from ghost_deploy.models.network import DetectionNet
 from ghost_deploy.models.registry import OWN
-from ghost_deploy.models.routes import relative_sources
 from ghost_deploy.models.tree import Attribute, ModuleNode, TensorInfo
 
 __all__ = ["Writer", "to_node"]

@@ -1,7 +1,7 @@
 """A network as plain data: what a checkpoint holds, before any torch object exists.
 
 Both roads into a network, an Ultralytics pickle and our own safetensors form, end in a
-`ModuleNode` tree; `ghost_deploy.models.build` makes torch modules of it and makes a tree of
+`ModuleNode` tree; `ghost_deploy.models.instantiate` makes torch modules of it and makes a tree of
 torch modules.
 """
 

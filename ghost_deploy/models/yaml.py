@@ -18,8 +18,8 @@ from typing import Any, TypeAlias
 import torch
 from torch import nn
 
-from ghost_deploy.errors import MissingExtraError, UsageError
-from ghost_deploy.models.graph import BACKBONE_PLACES, DetectionNet, Route
+from ghost_deploy.core.errors import MissingExtraError, UsageError
+from ghost_deploy.models.network import BACKBONE_PLACES, DetectionNet, Route
 from ghost_deploy.models.registry import BLOCKS
 
 __all__ = ["build_zoo", "parse", "zoo_names"]

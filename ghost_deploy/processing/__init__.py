@@ -5,7 +5,7 @@ NumPy and OpenCV only: an edge box that runs a model needs nothing else from her
 
 from __future__ import annotations
 
-from ghost_deploy.errors import MissingExtraError
+from ghost_deploy.core.errors import MissingExtraError
 
 try:
     import cv2  # noqa: F401

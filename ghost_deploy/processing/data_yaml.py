@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ghost_deploy.errors import InputError, MissingExtraError
+from ghost_deploy.core.errors import InputError, MissingExtraError
 from ghost_deploy.processing.images import IMAGE_SUFFIXES
 
 __all__ = ["listed_images", "read_description", "split_images", "splits"]

@@ -14,9 +14,9 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ghost_deploy.errors import BackendError, SpecError
+from ghost_deploy.core.errors import BackendError, SpecError
+from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.processing.boxes import xywh_to_xyxy
-from ghost_deploy.spec import ModelSpec
 
 __all__ = [
     "DECODERS",

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ghost_deploy.errors import ImageError
-from ghost_deploy.frame import Frame
+from ghost_deploy.core.errors import ImageError
+from ghost_deploy.core.frame import Frame
 
 __all__ = ["IMAGE_SUFFIXES", "as_bgr", "list_images", "read_image"]
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ghost_deploy.errors import ShapeError
+from ghost_deploy.core.errors import ShapeError
 
 __all__ = ["Letterbox"]
 

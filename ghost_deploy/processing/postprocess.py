@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ghost_deploy.detections import Detections
-from ghost_deploy.errors import ShapeError, UsageError
+from ghost_deploy.core.detections import Detections
+from ghost_deploy.core.errors import ShapeError, UsageError
+from ghost_deploy.core.spec import ModelSpec, Thresholds
 from ghost_deploy.processing.decode import DECODERS
 from ghost_deploy.processing.letterbox import Letterbox
 from ghost_deploy.processing.nms import nms
-from ghost_deploy.spec import ModelSpec, Thresholds
 
 __all__ = ["Postprocessor", "output_shape"]
 

@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ghost_deploy.errors import ShapeError
+from ghost_deploy.core.errors import ShapeError
+from ghost_deploy.core.spec import InputSpec
 from ghost_deploy.processing.images import as_bgr
 from ghost_deploy.processing.letterbox import Letterbox
-from ghost_deploy.spec import InputSpec
 
 __all__ = ["Preprocessor", "pixel_table", "recast"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime, timezone
 
 from ghost_deploy._version import __version__
-from ghost_deploy.report.document import Report
+from ghost_deploy.report.blocks import Report
+from ghost_deploy.report.material import Material
+from ghost_deploy.report.recommendation import judge
 from ghost_deploy.report.rows import make_rows
-from ghost_deploy.report.sources import Material
-from ghost_deploy.report.verdict import judge
 
 __all__ = ["assemble"]
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from ghost_deploy.report.document import Tone
-from ghost_deploy.report.forms import visible, write
+from ghost_deploy.report.blocks import Tone
+from ghost_deploy.report.number_format import visible, write
 
 __all__ = [
     "KEY",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ghost_deploy.errors import MissingExtraError
+from ghost_deploy.core.errors import MissingExtraError
+from ghost_deploy.report.blocks import Report
 from ghost_deploy.report.cells import Drawing, Facts, Notes, Page, Table, Tree, plain
-from ghost_deploy.report.document import Report
 from ghost_deploy.report.page import make_page
 
 __all__ = ["render_html"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ghost_deploy.report.document import BundleFacts
+from ghost_deploy.report.blocks import BundleFacts
 
 __all__ = ["KIND", "int8_rows", "is_int8"]
 

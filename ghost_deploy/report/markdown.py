@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ghost_deploy.report.blocks import Report
 from ghost_deploy.report.cells import Block, Drawing, Facts, Line, Notes, Page, Pill, Table, Tree
-from ghost_deploy.report.document import Report
 from ghost_deploy.report.page import make_page
 
 __all__ = ["escaped", "render_markdown"]

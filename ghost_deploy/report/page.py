@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from ghost_deploy.report.blocks import Report
 from ghost_deploy.report.cells import Line, Page
-from ghost_deploy.report.document import Report
 from ghost_deploy.report.sections.accuracy import accuracy
 from ghost_deploy.report.sections.evidence import evidence
-from ghost_deploy.report.sections.images import images
+from ghost_deploy.report.sections.hard_images import images
 from ghost_deploy.report.sections.int8 import int8
 from ghost_deploy.report.sections.latency import latency
 from ghost_deploy.report.sections.origin import files, lineage, machine

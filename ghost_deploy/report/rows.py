@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ghost_deploy.bench.plan import Config
-from ghost_deploy.bench.result import BenchRow
-from ghost_deploy.report.document import Place, Row
-from ghost_deploy.report.forms import runtime_title
+from ghost_deploy.core.evidence.accuracy import AccuracyRow
+from ghost_deploy.core.evidence.latency import BenchRow
+from ghost_deploy.core.evidence.parity import ParityRow
+from ghost_deploy.judge.bench.selection import Config
+from ghost_deploy.report.blocks import Place, Row
 from ghost_deploy.report.int8_evidence import int8_rows
-from ghost_deploy.report.sources import Material
-from ghost_deploy.validate.accuracy_report import AccuracyRow
-from ghost_deploy.validate.result import ParityRow
+from ghost_deploy.report.material import Material
+from ghost_deploy.report.number_format import runtime_title
 
 __all__ = ["make_rows"]
 

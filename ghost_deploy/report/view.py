@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import msgspec
 
-from ghost_deploy.bench.result import BenchRow
+from ghost_deploy.core.evidence.accuracy import AccuracyRow
+from ghost_deploy.core.evidence.latency import BenchRow
+from ghost_deploy.report.blocks import Report, Row
 from ghost_deploy.report.cells import Cell, Line, Look, Pill
-from ghost_deploy.report.charts.look import Style, styles, swatches
-from ghost_deploy.report.document import Report, Row
-from ghost_deploy.validate.accuracy_report import AccuracyRow
+from ghost_deploy.report.charts.style import Style, styles, swatches
 
 __all__ = ["RowView", "View", "key"]
 

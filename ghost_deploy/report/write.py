@@ -7,8 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from ghost_deploy.errors import UsageError
-from ghost_deploy.report.document import Report
+from ghost_deploy.core.errors import UsageError
+from ghost_deploy.report.blocks import Report
 from ghost_deploy.report.html import render_html
 from ghost_deploy.report.markdown import render_markdown
 

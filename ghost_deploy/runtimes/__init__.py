@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from ghost_deploy.errors import UsageError
+from ghost_deploy.core.errors import UsageError
 from ghost_deploy.runtimes.base import (
     Device,
     Probe,
@@ -22,7 +22,7 @@ from ghost_deploy.runtimes.base import (
     RuntimeOptions,
     TensorSpec,
 )
-from ghost_deploy.runtimes.forms import ort_form
+from ghost_deploy.runtimes.int8_forms import ort_form
 
 __all__ = [
     "RUNTIMES",
@@ -79,7 +79,7 @@ RUNTIMES: dict[str, Row] = {
     for row in (
         Row(
             name="openvino",
-            module="ghost_deploy.runtimes.ov",
+            module="ghost_deploy.runtimes.openvino",
             package="openvino",
             extra="openvino",
             format="openvino",
@@ -90,7 +90,7 @@ RUNTIMES: dict[str, Row] = {
         ),
         Row(
             name="trt",
-            module="ghost_deploy.runtimes.trt",
+            module="ghost_deploy.runtimes.tensorrt.runtime",
             package="tensorrt",
             extra="tensorrt",
             format="tensorrt",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ghost_deploy.errors import BackendError, ShapeError, UsageError
+from ghost_deploy.core.errors import BackendError, ShapeError, UsageError
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ghost_deploy.errors import GhostDeployError
+from ghost_deploy.core.errors import GhostDeployError
+from ghost_deploy.core.spec import InputSpec, ModelSpec
 from ghost_deploy.runtimes.base import (
     Device,
     Probe,
@@ -21,7 +22,6 @@ from ghost_deploy.runtimes.base import (
     TensorSpec,
 )
 from ghost_deploy.runtimes.vendor import existing_file, fallback, vendor_errors, vendor_import
-from ghost_deploy.spec import InputSpec, ModelSpec
 
 if TYPE_CHECKING:
     from torch import nn

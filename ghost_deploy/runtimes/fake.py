@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghost_deploy._version import __version__
-from ghost_deploy.detections import Detections
-from ghost_deploy.errors import UsageError
+from ghost_deploy.core.detections import Detections
+from ghost_deploy.core.errors import UsageError
+from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.runtimes.base import Runtime, RuntimeInfo, TensorSpec
 from ghost_deploy.runtimes.vendor import vendor_errors
-from ghost_deploy.spec import ModelSpec
 
 __all__ = ["FakeRuntime", "Function"]
 
@@ -67,7 +67,7 @@ class FakeRuntime(Runtime):
             UsageError: boxes for a decoder that has no canned form.
 
         Example:
-            >>> from ghost_deploy.spec import HeadSpec, InputSpec
+            >>> from ghost_deploy.core.spec import HeadSpec, InputSpec
             >>> head = HeadSpec(decoder="dfl", strides=(8, 16, 32))
             >>> size = InputSpec(size_hw=(64, 64))
             >>> spec = ModelSpec(name="toy", family="", class_names=("cat",), input=size, head=head)

@@ -10,8 +10,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ghost_deploy.bundle import FORM_KEY
-from ghost_deploy.errors import GhostDeployError
+from ghost_deploy.core.bundle import FORM_KEY
+from ghost_deploy.core.errors import GhostDeployError
 from ghost_deploy.runtimes.base import (
     Device,
     Probe,
@@ -21,8 +21,8 @@ from ghost_deploy.runtimes.base import (
     TensorSpec,
 )
 from ghost_deploy.runtimes.cpu import SATURATES, read_dot_product
-from ghost_deploy.runtimes.forms import ort_form, require_form
 from ghost_deploy.runtimes.host import available_cores
+from ghost_deploy.runtimes.int8_forms import ort_form, require_form
 from ghost_deploy.runtimes.vendor import existing_file, fallback, vendor_errors, vendor_import
 
 __all__ = ["OrtRuntime", "open_model", "probe"]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ghost_deploy.errors import BackendError, DeviceError, GhostDeployError, MissingExtraError
+from ghost_deploy.core.errors import BackendError, DeviceError, GhostDeployError, MissingExtraError
 from ghost_deploy.runtimes.base import RuntimeOptions
 
 __all__ = ["existing_file", "fallback", "vendor_errors", "vendor_import"]

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ghost_deploy.detections import Detections
+from ghost_deploy.core.detections import Detections
 
 __all__ = ["class_color", "draw"]
 

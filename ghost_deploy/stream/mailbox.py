@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ghost_deploy.stream.rhythm import Rhythm
+from ghost_deploy.stream.sources.frame_period import Rhythm
 
 __all__ = ["Mailboxes", "Pending"]
 

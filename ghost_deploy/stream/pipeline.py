@@ -15,19 +15,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from ghost_deploy.detections import Detections
+from ghost_deploy.core.detections import Detections
+from ghost_deploy.core.errors import BackendError, InputError, UsageError
 from ghost_deploy.detector import Detector
-from ghost_deploy.errors import BackendError, InputError, UsageError
-from ghost_deploy.stream.capture import Capture
+from ghost_deploy.stream.counters import SourceBook, StatsBook
 from ghost_deploy.stream.mailbox import Mailboxes
-from ghost_deploy.stream.open import open_reader
 from ghost_deploy.stream.ordered import Ordered
 from ghost_deploy.stream.pacer import Pacer
 from ghost_deploy.stream.policy import LivePolicy
-from ghost_deploy.stream.reader import Reader
 from ghost_deploy.stream.result import Result, Sink, StatsView
-from ghost_deploy.stream.stats import SourceBook, StatsBook
-from ghost_deploy.stream.uri import Source
+from ghost_deploy.stream.sources.capture import Capture
+from ghost_deploy.stream.sources.opening import open_reader
+from ghost_deploy.stream.sources.reader import Reader
+from ghost_deploy.stream.sources.uri import Source
 from ghost_deploy.stream.worker import Filter, Queue, Worker
 
 __all__ = ["Opener", "Pipeline"]

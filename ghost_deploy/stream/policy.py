@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ghost_deploy.errors import UsageError
+from ghost_deploy.core.errors import UsageError
 
 __all__ = ["Backoff", "LivePolicy", "MotionGate", "RateLimit", "Roi"]
 

@@ -9,8 +9,8 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ghost_deploy.detections import Detections
-from ghost_deploy.frame import Frame
+from ghost_deploy.core.detections import Detections
+from ghost_deploy.core.frame import Frame
 
 __all__ = ["Cause", "Result", "Sink", "SourceStats", "State", "StatsView"]
 

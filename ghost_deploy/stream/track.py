@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ghost_deploy.detections import Detections
+from ghost_deploy.core.detections import Detections
 from ghost_deploy.processing.boxes import iou_matrix
 from ghost_deploy.stream.motion import BoxFilter
 

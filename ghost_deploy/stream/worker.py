@@ -10,16 +10,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ghost_deploy.detections import Detections
+from ghost_deploy.core.detections import Detections
+from ghost_deploy.core.errors import ImageError, UsageError
+from ghost_deploy.core.frame import Frame
 from ghost_deploy.detector import Detector
-from ghost_deploy.errors import ImageError, UsageError
-from ghost_deploy.frame import Frame
-from ghost_deploy.stream.capture import Capture
 from ghost_deploy.stream.mailbox import Mailboxes, Pending
 from ghost_deploy.stream.ordered import Ordered
 from ghost_deploy.stream.pacer import Pacer
 from ghost_deploy.stream.policy import LivePolicy
 from ghost_deploy.stream.result import Cause, Result
+from ghost_deploy.stream.sources.capture import Capture
 
 __all__ = ["Filter", "Queue", "Worker"]
 

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from ghost_deploy.calib.executed import executed
-from ghost_deploy.errors import BackendError, UsageError
+from ghost_deploy.core.errors import BackendError, UsageError
 
 SIDE = 16
 FIRST, SECOND = 3 * 16 * 9, 16 * 16 * 1

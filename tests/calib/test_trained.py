@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from ghost_deploy.calib.forms import FORMS, Form
-from ghost_deploy.calib.histogram import TensorStatistics
-from ghost_deploy.calib.placement import NAIVE, PlacementOptions
-from ghost_deploy.calib.qdq import quantize
+from ghost_deploy.calib.quantize.placement import NAIVE, PlacementOptions
+from ghost_deploy.calib.quantize.qdq import quantize
+from ghost_deploy.calib.ranges.histogram import TensorStatistics
 from ghost_deploy.checkpoints.load import load_checkpoint
 from ghost_deploy.export.onnx import onnx_from_net
 from ghost_deploy.export.plan import plan_spec
 from ghost_deploy.processing import Preprocessor, read_image
-from tests.assets import BCCD, GHOST, needs_assets, val_images
-from tests.calib.small import run, statistics_of
+from tests.support.assets import BCCD, GHOST, needs_assets, val_images
+from tests.support.small_graphs import run, statistics_of
 
 pytestmark = needs_assets
 

@@ -14,10 +14,10 @@ import torch
 
 from ghost_deploy.checkpoints import archive as module
 from ghost_deploy.checkpoints.archive import open_archive
-from ghost_deploy.checkpoints.files import is_safetensors, read_file, reject_foreign
-from ghost_deploy.errors import CheckpointError, CorruptCheckpointError, UnsafeCheckpointError
-from tests.assets import needs_assets
-from tests.checkpoints import forge
+from ghost_deploy.checkpoints.file_types import is_safetensors, read_file, reject_foreign
+from ghost_deploy.core.errors import CheckpointError, CorruptCheckpointError, UnsafeCheckpointError
+from tests.support import checkpoint_files as forge
+from tests.support.assets import needs_assets
 
 PICKLE = forge.dumps({"a": 1})
 

@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 
 from ghost_deploy.checkpoints.archive import open_archive
-from ghost_deploy.checkpoints.inspect import inspect_checkpoint
+from ghost_deploy.checkpoints.inspection import inspect_checkpoint
 from ghost_deploy.checkpoints.limits import MAX_MEMBERS
 from ghost_deploy.checkpoints.load import load_data
 from ghost_deploy.checkpoints.user_modules import UserModules
-from ghost_deploy.errors import UnsafeCheckpointError
-from tests.checkpoints.forge import archive, written
+from ghost_deploy.core.errors import UnsafeCheckpointError
+from tests.support.checkpoint_files import archive, written
 
 EMPTY, SHARED, OTHER = b"h\x00", b"h\x01", b"h\x02"
 """Opcodes that fetch what the prologue put away."""

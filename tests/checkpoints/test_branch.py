@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from ghost_deploy.bundle import Source
 from ghost_deploy.checkpoints.load import Loaded, load_checkpoint
 from ghost_deploy.checkpoints.native import save_native
-from ghost_deploy.errors import UsageError
+from ghost_deploy.core.bundle import Source
+from ghost_deploy.core.errors import UsageError
+from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec
 from ghost_deploy.models.head import Branch
 from ghost_deploy.models.yaml import build_zoo
-from ghost_deploy.spec import HeadSpec, InputSpec, ModelSpec
-from tests.models.trees import randomize
+from tests.support.module_trees import randomize
 
 X = torch.rand((1, 3, 64, 64), generator=torch.Generator().manual_seed(0))
 

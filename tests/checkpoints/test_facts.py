@@ -10,7 +10,7 @@ from ghost_deploy.checkpoints.facts import family_of, image_size_of, metrics_of,
 from ghost_deploy.checkpoints.plain import NotPlainError, PlainReader, base_name
 from ghost_deploy.checkpoints.records import Call, GlobalRef
 from ghost_deploy.models.tree import ModuleNode
-from tests.checkpoints.forge import call, new
+from tests.support.checkpoint_files import call, new
 
 
 @pytest.mark.parametrize(

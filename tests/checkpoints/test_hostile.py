@@ -13,19 +13,19 @@ from typing import Any
 import pytest
 import torch
 
-from ghost_deploy.checkpoints.inspect import inspect_checkpoint
+from ghost_deploy.checkpoints.inspection import inspect_checkpoint
 from ghost_deploy.checkpoints.load import Loaded, load_checkpoint, load_data
 from ghost_deploy.checkpoints.records import Call, GlobalRef, PersistentId
 from ghost_deploy.checkpoints.user_modules import UserModules
-from ghost_deploy.errors import (
+from ghost_deploy.core.errors import (
     CheckpointError,
     CorruptCheckpointError,
     StructureError,
     UnknownClassError,
     UnsafeCheckpointError,
 )
-from tests.assets import needs_assets
-from tests.checkpoints.forge import (
+from tests.support.assets import needs_assets
+from tests.support.checkpoint_files import (
     archive,
     call,
     dumps,

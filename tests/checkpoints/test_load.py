@@ -14,10 +14,10 @@ import torch
 from ghost_deploy.checkpoints.load import Loaded, load_checkpoint, load_data
 from ghost_deploy.checkpoints.records import Call
 from ghost_deploy.checkpoints.user_modules import UserModules
-from ghost_deploy.errors import CheckpointError, CorruptCheckpointError, UsageError
-from ghost_deploy.spec import HeadSpec
-from tests.assets import CHECKPOINTS, GHOST, GHOSTNET, needs_assets
-from tests.checkpoints import forge
+from ghost_deploy.core.errors import CheckpointError, CorruptCheckpointError, UsageError
+from ghost_deploy.core.spec import HeadSpec
+from tests.support import checkpoint_files as forge
+from tests.support.assets import CHECKPOINTS, GHOST, GHOSTNET, needs_assets
 
 pytestmark = needs_assets
 

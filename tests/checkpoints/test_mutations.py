@@ -19,9 +19,9 @@ import torch
 
 from ghost_deploy.checkpoints.load import Loaded, load_data
 from ghost_deploy.checkpoints.user_modules import UserModules
-from ghost_deploy.errors import CheckpointError
-from tests.assets import needs_assets
-from tests.checkpoints.forge import archive, ghost_bytes, ghost_pickle, ghost_storages
+from ghost_deploy.core.errors import CheckpointError
+from tests.support.assets import needs_assets
+from tests.support.checkpoint_files import archive, ghost_bytes, ghost_pickle, ghost_storages
 
 pytestmark = needs_assets
 

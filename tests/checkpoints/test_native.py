@@ -13,12 +13,12 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from ghost_deploy.checkpoints.inspect import inspect_checkpoint
+from ghost_deploy.checkpoints.inspection import inspect_checkpoint
 from ghost_deploy.checkpoints.load import Loaded, load_checkpoint
 from ghost_deploy.checkpoints.native import save_native
-from ghost_deploy.errors import CheckpointError, CorruptCheckpointError, StructureError
-from tests.assets import GHOSTNET, needs_assets
-from tests.checkpoints.forge import written
+from ghost_deploy.core.errors import CheckpointError, CorruptCheckpointError, StructureError
+from tests.support.assets import GHOSTNET, needs_assets
+from tests.support.checkpoint_files import written
 
 pytestmark = needs_assets
 

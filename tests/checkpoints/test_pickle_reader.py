@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from ghost_deploy.checkpoints import limits
 from ghost_deploy.checkpoints.pickle_reader import read_pickle
 from ghost_deploy.checkpoints.records import Call, GlobalRef, PersistentId
-from ghost_deploy.errors import CheckpointError, CorruptCheckpointError, UnsafeCheckpointError
-from tests.assets import needs_assets
-from tests.checkpoints import forge
+from ghost_deploy.core.errors import CheckpointError, CorruptCheckpointError, UnsafeCheckpointError
+from tests.support import checkpoint_files as forge
+from tests.support.assets import needs_assets
 
 PLAIN = st.recursive(
     st.none()

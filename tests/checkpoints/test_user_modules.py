@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ghost_deploy.checkpoints.user_modules import load_user_modules
-from ghost_deploy.errors import UsageError
+from ghost_deploy.core.errors import UsageError
 
 GOOD = """
 from dataclasses import dataclass

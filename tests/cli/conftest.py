@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ghost_deploy.cli.main import main
-from tests.assets import GHOST, val_images
+from tests.support.assets import GHOST, val_images
 
 
 @pytest.fixture(autouse=True)

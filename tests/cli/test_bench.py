@@ -10,13 +10,13 @@ import cv2
 import numpy as np
 import pytest
 
-from ghost_deploy.bench.result import BenchReport
-from ghost_deploy.bench.station import STAGES
-from ghost_deploy.bundle import Bundle
 from ghost_deploy.cli.latency_table import labels
 from ghost_deploy.cli.main import main
-from tests.assets import needs_assets
-from tests.bench.models import write_bundle, write_onnx
+from ghost_deploy.core.bundle import Bundle
+from ghost_deploy.core.evidence.latency import BenchReport
+from ghost_deploy.judge.bench.timer import STAGES
+from tests.support.assets import needs_assets
+from tests.support.bench_models import write_bundle, write_onnx
 
 Capture = pytest.CaptureFixture[str]
 QUICK = ["--duration", "0.1", "--rounds", "2", "--threads", "1"]

@@ -13,13 +13,13 @@ import pytest
 
 from ghost_deploy import api
 from ghost_deploy.api import Calibration
-from ghost_deploy.api.quantised import Quantised
-from ghost_deploy.bundle import Bundle
+from ghost_deploy.api.int8_export import Quantised
+from ghost_deploy.calib.search.search import DEFAULT_DROPS
 from ghost_deploy.cli.main import main
-from ghost_deploy.errors import UsageError
-from ghost_deploy.int8.result import Int8Report
-from ghost_deploy.int8.run import DEFAULT_DROPS
-from tests.assets import BCCD, GHOST, needs_assets
+from ghost_deploy.core.bundle import Bundle
+from ghost_deploy.core.errors import UsageError
+from ghost_deploy.core.evidence.int8 import Int8Report
+from tests.support.assets import BCCD, GHOST, needs_assets
 
 pytestmark = needs_assets
 
@@ -154,7 +154,7 @@ def full_disk(*given: Any, **named: Any) -> None:
 def test_what_ends_early_leaves_the_old_bundle_whole(
     bundle: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch, what: Any, code: int
 ) -> None:
-    monkeypatch.setattr("ghost_deploy.int8.workshop.write_model", what)
+    monkeypatch.setattr("ghost_deploy.calib.search.builder.write_model", what)
     before = content(bundle)
     assert calibrate(bundle, pictures, "--onnx") == code
     assert content(bundle) == before
@@ -220,7 +220,7 @@ def test_a_second_calibration_replaces_the_first(
     shutil.copytree(calibrated[0], folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(DEFAULT_DROPS, "agreement", -1.0)
-        patch.setattr("ghost_deploy.int8.line.recipes_for", _first_only)
+        patch.setattr("ghost_deploy.calib.search.form_pipeline.recipes_for", _first_only)
         assert calibrate(folder, pictures) == 1
     said = capsys.readouterr()
     assert "Do not use onnx-int8-tensorrt" in said.out
@@ -233,6 +233,6 @@ def test_a_second_calibration_replaces_the_first(
 
 
 def _first_only(form: Any, *, repair: bool) -> Any:
-    from ghost_deploy.int8.recipes import recipes_for
+    from ghost_deploy.calib.search.recipes import recipes_for
 
     return [recipes_for(form, repair=repair)[0][:1]]

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from ghost_deploy.cli.console import Column, Console
-from ghost_deploy.errors import GhostDeployError
+from ghost_deploy.core.errors import GhostDeployError
 
 COLUMNS = (Column("name"), Column("count", right=True))
 

@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from ghost_deploy.api import demonstrating
-from ghost_deploy.api.demonstrating import Extent, demonstrate
-from ghost_deploy.bundle import Bundle, Source
+from ghost_deploy.api import demo as demonstrating
+from ghost_deploy.api.demo import Extent, demonstrate
 from ghost_deploy.cli.main import main
+from ghost_deploy.core.bundle import Bundle, Source
+from ghost_deploy.core.errors import MissingExtraError, UsageError
+from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec
 from ghost_deploy.demo.scenes import CLASS_NAMES
-from ghost_deploy.errors import MissingExtraError, UsageError
-from ghost_deploy.spec import HeadSpec, InputSpec, ModelSpec
-from tests.report.tracing import faults
+from tests.support.page_tracing import faults
 
 pytest.importorskip("torch")
 

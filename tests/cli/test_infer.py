@@ -15,12 +15,12 @@ import pytest
 
 from ghost_deploy import api
 from ghost_deploy.cli.main import main
-from ghost_deploy.detections import Detections
+from ghost_deploy.core.detections import Detections
+from ghost_deploy.core.errors import UnavailableError
 from ghost_deploy.detector import Detector
-from ghost_deploy.errors import UnavailableError
 from ghost_deploy.runtimes.fake import FakeRuntime
-from tests.assets import BCCD, GHOST, MODELS, needs_assets
-from tests.processing.specs import make_spec
+from tests.support.assets import BCCD, GHOST, MODELS, needs_assets
+from tests.support.model_specs import make_spec
 
 Capture = pytest.CaptureFixture[str]
 SPEC = make_spec((64, 64))
@@ -140,7 +140,7 @@ def test_show_without_a_display(
 def test_show_ends_when_the_user_has_seen_enough(
     asked: list[Any], folder: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ghost_deploy.stream import window
+    from ghost_deploy.stream.sinks import window
 
     shown: list[str] = []
     monkeypatch.setattr(window, "show", lambda picture, title: shown.append(title))

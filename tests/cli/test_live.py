@@ -17,14 +17,14 @@ import pytest
 
 from ghost_deploy import api
 from ghost_deploy.cli.main import main
-from ghost_deploy.detections import Detections
+from ghost_deploy.core.detections import Detections
+from ghost_deploy.core.errors import UnavailableError
 from ghost_deploy.detector import Detector
-from ghost_deploy.errors import UnavailableError
 from ghost_deploy.runtimes.fake import FakeRuntime
-from ghost_deploy.stream.gstreamer import GStreamer
-from tests.processing.specs import make_spec
-from tests.stream import barcode
-from tests.stream.servers import MjpegCamera, jpeg, wait_until
+from ghost_deploy.stream.sources.gstreamer import GStreamer
+from tests.support import numbered_frames as barcode
+from tests.support.camera_servers import MjpegCamera, jpeg, wait_until
+from tests.support.model_specs import make_spec
 
 Capture = pytest.CaptureFixture[str]
 SPEC = make_spec((64, 64))
@@ -35,7 +35,7 @@ import sys
 from ghost_deploy import api
 from ghost_deploy.cli.main import main
 from ghost_deploy.detector import Detector
-from ghost_deploy.errors import UnavailableError
+from ghost_deploy.core.errors import UnavailableError
 from ghost_deploy.runtimes.fake import FakeRuntime
 from tests.cli.test_live import FOUND, SPEC
 api.load = lambda *args, **options: Detector(FakeRuntime.for_spec(SPEC, FOUND), SPEC)
@@ -202,7 +202,7 @@ def test_gstreamer_that_is_not_there(
     asked: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     absent = GStreamer(problem="libgstreamer-1.0.so.0: cannot open shared object file")
-    monkeypatch.setattr("ghost_deploy.stream.gstreamer.probe_gstreamer", lambda: absent)
+    monkeypatch.setattr("ghost_deploy.stream.sources.gstreamer.probe_gstreamer", lambda: absent)
     for word in ("csi://0", "videotestsrc ! appsink"):
         assert main(["infer", "b", word]) == UnavailableError.exit_code
         err = capsys.readouterr().err

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from ghost_deploy.cli.console import Console
 from ghost_deploy.cli.live_report import LiveReport
-from ghost_deploy.stream.outbox import DeliveryStats
 from ghost_deploy.stream.result import SourceStats
+from ghost_deploy.stream.sinks.outbox import DeliveryStats
 
 
 class Terminal(io.StringIO):

@@ -10,9 +10,9 @@ import msgspec
 import pytest
 
 from ghost_deploy.cli.main import main
-from tests.assets import needs_assets
-from tests.report.made import USUAL, accuracy_report, bench_report, parity_report
-from tests.report.tracing import faults
+from tests.support.assets import needs_assets
+from tests.support.page_tracing import faults
+from tests.support.report_documents import USUAL, accuracy_report, bench_report, parity_report
 
 Capture = pytest.CaptureFixture[str]
 

@@ -14,13 +14,13 @@ import msgspec
 import pytest
 
 from ghost_deploy import api
-from ghost_deploy.bundle import Bundle
 from ghost_deploy.cli.console import Console
 from ghost_deploy.cli.main import main
 from ghost_deploy.cli.parity_table import print_parity
-from ghost_deploy.errors import GateError
-from ghost_deploy.validate.result import ParityReport
-from tests.assets import GHOST, GHOSTNET, needs_assets
+from ghost_deploy.core.bundle import Bundle
+from ghost_deploy.core.errors import GateError
+from ghost_deploy.core.evidence.parity import ParityReport
+from tests.support.assets import GHOST, GHOSTNET, needs_assets
 
 Capture = pytest.CaptureFixture[str]
 ALL = ("onnx-fp32", "onnx-fp16", "openvino-fp32", "openvino-fp16")

@@ -6,8 +6,8 @@ import numpy as np
 
 from ghost_deploy.cli.console import Console
 from ghost_deploy.cli.summary import Summary
-from ghost_deploy.detections import Detections
-from ghost_deploy.frame import Frame
+from ghost_deploy.core.detections import Detections
+from ghost_deploy.core.frame import Frame
 
 IMAGE = np.zeros((10, 10, 3), np.uint8)
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from ghost_deploy.bundle import Bundle
 from ghost_deploy.cli.main import main
-from ghost_deploy.validate.accuracy_report import AccuracyReport
-from tests.assets import GHOST, needs_assets, val_images
+from ghost_deploy.core.bundle import Bundle
+from ghost_deploy.core.evidence.accuracy import AccuracyReport
+from tests.support.assets import GHOST, needs_assets, val_images
 
 Capture = pytest.CaptureFixture[str]
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ghost_deploy.errors import BackendError, CheckpointError, DeviceError, ShapeError
+from ghost_deploy.core.errors import BackendError, CheckpointError, DeviceError, ShapeError
 from ghost_deploy.runtimes import RUNTIMES, Runtime, RuntimeOptions, open_file
-from tests.contract.rigs import (
+from tests.support.runtime_cases import (
     DYNAMIC,
     REQUIRED,
     RIGS,

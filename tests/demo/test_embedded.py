@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from ghost_deploy.checkpoints.inspect import inspect_checkpoint
+from ghost_deploy.checkpoints.inspection import inspect_checkpoint
 from ghost_deploy.checkpoints.load import Loaded, load_checkpoint
+from ghost_deploy.core.errors import SpecError
 from ghost_deploy.demo import embedded
 from ghost_deploy.demo.embedded import MODEL_FILE, TRAIN_FROM, embedded_record
 from ghost_deploy.demo.scenes import CLASS_NAMES
 from ghost_deploy.detector import Detector
-from ghost_deploy.errors import SpecError
+from ghost_deploy.judge.accuracy.measure import Accuracy, evaluate
 from ghost_deploy.runtimes.eager import EagerRuntime
-from ghost_deploy.validate.accuracy import Accuracy, evaluate
 from tools.training.scenes import held_out_scenes
 
 MOST_BYTES = 4_000_000

@@ -14,12 +14,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from ghost_deploy.bundle import BundleWriter
 from ghost_deploy.checkpoints.load import Loaded, load_checkpoint
+from ghost_deploy.core.bundle import BundleWriter
+from ghost_deploy.export.artifacts import export_artifacts
 from ghost_deploy.export.operators import TENSORRT_8_5
 from ghost_deploy.export.plan import Dynamic
-from ghost_deploy.export.run import export_artifacts
-from tests.assets import GHOST, GHOSTNET, needs_assets
+from tests.support.assets import GHOST, GHOSTNET, needs_assets
 
 pytestmark = needs_assets
 

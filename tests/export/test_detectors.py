@@ -11,13 +11,13 @@ import pytest
 import torch
 from onnx import ModelProto
 
+from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec
 from ghost_deploy.export.onnx import onnx_from_net
 from ghost_deploy.export.operators import TENSORRT_8_5
-from ghost_deploy.models.graph import DetectionNet
+from ghost_deploy.models.network import DetectionNet
 from ghost_deploy.models.yaml import build_zoo
-from ghost_deploy.spec import HeadSpec, InputSpec, ModelSpec
 from tests.models.test_variants import surroundings
-from tests.models.trees import randomize
+from tests.support.module_trees import randomize
 
 SIZE_ARITHMETIC = {"Shape", "Gather", "Range", "ConstantOfShape", "If", "Loop"}
 BOX_PX, SCORE = 0.05, 1e-4

@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
-from ghost_deploy.errors import UsageError
+from ghost_deploy.core.errors import UsageError
+from ghost_deploy.core.spec import ModelSpec, Thresholds
 from ghost_deploy.export.efficient_nms import DOMAIN, OPERATOR, append_nms, with_nms
 from ghost_deploy.export.onnx import onnx_from_net
 from ghost_deploy.export.operators import TENSORRT_8_5
 from ghost_deploy.export.plan import Dynamic, plan_spec
 from ghost_deploy.processing import Letterbox
-from ghost_deploy.processing.efficient_nms import efficient_nms
+from ghost_deploy.processing.nms_plugin import efficient_nms
 from ghost_deploy.processing.postprocess import Postprocessor
-from ghost_deploy.spec import ModelSpec, Thresholds
-from tests.export.nets import tiny_net, tiny_spec
+from tests.support.tiny_detectors import tiny_net, tiny_spec
 
 LIMITS = Thresholds(conf=0.25, iou=0.5, max_det=50)
 

@@ -11,17 +11,17 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
-from ghost_deploy.bundle import BundleWriter
+from ghost_deploy.core.bundle import BundleWriter
+from ghost_deploy.core.spec import InputSpec, ModelSpec
 from ghost_deploy.detector import Detector
+from ghost_deploy.export.artifacts import export_artifacts
 from ghost_deploy.export.onnx import onnx_from_net
 from ghost_deploy.export.operators import TENSORRT_8_5
 from ghost_deploy.export.plan import Dynamic, plan_spec
 from ghost_deploy.export.rewrite import Pixels
-from ghost_deploy.export.run import export_artifacts
 from ghost_deploy.processing.tensor import recast
 from ghost_deploy.runtimes import RuntimeOptions, open_file
-from ghost_deploy.spec import InputSpec, ModelSpec
-from tests.export.nets import tiny_loaded, tiny_net, tiny_spec
+from tests.support.tiny_detectors import tiny_loaded, tiny_net, tiny_spec
 
 PIXELS = np.random.default_rng(1).integers(0, 256, (1, 96, 128, 3), dtype=np.uint8)
 PIXELS[0, 0, :128] = np.arange(128)[:, None]

@@ -5,9 +5,9 @@ import json
 
 import msgspec
 
+from ghost_deploy.core.spec import InputSpec, ModelSpec
 from ghost_deploy.export.metadata import model_info, onnx_properties, ultralytics_yaml
-from ghost_deploy.spec import InputSpec, ModelSpec
-from tests.export.nets import NAMES, tiny_spec
+from tests.support.tiny_detectors import NAMES, tiny_spec
 
 ULTRALYTICS_TYPES = {
     "stride": int,

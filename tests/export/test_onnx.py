@@ -9,12 +9,12 @@ import pytest
 import torch
 from onnx import ModelProto, TensorProto
 
-from ghost_deploy.errors import ExportError
+from ghost_deploy.core.errors import ExportError
+from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.export.onnx import onnx_from_net
 from ghost_deploy.export.operators import TENSORRT_8_5
 from ghost_deploy.export.plan import Dynamic, plan_spec
-from ghost_deploy.spec import ModelSpec
-from tests.export.nets import tiny_net, tiny_spec
+from tests.support.tiny_detectors import tiny_net, tiny_spec
 
 DYNAMIC = Dynamic((1, 4), (64, 64), (192, 192))
 

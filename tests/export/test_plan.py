@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from ghost_deploy.errors import MissingExtraError, UsageError
+from ghost_deploy.core.errors import MissingExtraError, UsageError
+from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec
 from ghost_deploy.export.plan import TARGETS, Dynamic, plan, plan_spec, require_tools
-from ghost_deploy.spec import HeadSpec, InputSpec, ModelSpec
 
 DEFAULT = ["onnx-fp32", "onnx-fp16", "openvino-fp32", "openvino-fp16"]
 

@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from ghost_deploy.errors import ExportError
+from ghost_deploy.core.errors import ExportError
 from ghost_deploy.export.precision import to_half
 from ghost_deploy.models.fuse import fuse
-from tests.export.nets import tiny_net
+from tests.support.tiny_detectors import tiny_net
 
 
 def test_all_weights_become_half() -> None:

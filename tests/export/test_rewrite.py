@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ghost_deploy.errors import UsageError
+from ghost_deploy.core.errors import UsageError
 from ghost_deploy.export.plan import Dynamic, plan_spec
 from ghost_deploy.export.rewrite import ExportGraph, detections
 from ghost_deploy.models.fuse import fuse
-from tests.export.nets import tiny_net, tiny_spec
+from tests.support.tiny_detectors import tiny_net, tiny_spec
 
 IMAGE = torch.rand(2, 3, 96, 128, generator=torch.Generator().manual_seed(1))
 

@@ -5,10 +5,10 @@ import onnxsim
 import pytest
 from onnx import ModelProto, numpy_helper
 
-from ghost_deploy.errors import ExportError
+from ghost_deploy.core.errors import ExportError
 from ghost_deploy.export import simplify as module
 from ghost_deploy.export.onnx import onnx_from_net
-from tests.export.nets import tiny_net, tiny_spec
+from tests.support.tiny_detectors import tiny_net, tiny_spec
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,7 @@ from ghost_deploy.models.conv import Concat, Conv, DWConv
 from ghost_deploy.models.csp import C3, SPPF, Bottleneck, C2f
 from ghost_deploy.models.fuse import fuse
 from ghost_deploy.models.ghost import C2fGhost, C3Ghost, GhostBottleneck, GhostConv
-
-from .trees import randomize
+from tests.support.module_trees import randomize
 
 
 def conv(m: Any, x: Tensor) -> Tensor:

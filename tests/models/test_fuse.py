@@ -8,8 +8,7 @@ from ghost_deploy.models.fold import fold_bn
 from ghost_deploy.models.fuse import fuse
 from ghost_deploy.models.head import Detect
 from ghost_deploy.models.yaml import build_zoo
-
-from .trees import randomize
+from tests.support.module_trees import randomize
 
 
 def norms(net: nn.Module) -> int:

@@ -37,9 +37,8 @@ from ghost_deploy.models.leaves import LEAVES
 from ghost_deploy.models.node import Writer
 from ghost_deploy.models.tree import ModuleNode
 from ghost_deploy.models.user import UserClass
-
-from .test_blocks import c2f, conv, ghost_conv
-from .trees import randomize
+from tests.models.test_blocks import c2f, conv, ghost_conv
+from tests.support.module_trees import randomize
 
 
 def norm(m: Any, x: Tensor) -> Tensor:

@@ -7,8 +7,7 @@ from torch import Tensor, nn
 
 from ghost_deploy.models.fields import MisfitError
 from ghost_deploy.models.head import DFL, Detect, make_anchors, strides_of, top_k
-
-from .trees import randomize
+from tests.support.module_trees import randomize
 
 SIZES = [(4, 6), (2, 3)]
 

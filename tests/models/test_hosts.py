@@ -8,18 +8,17 @@ import pytest
 import torch
 from torch import nn
 
-from ghost_deploy.errors import StructureError, UnknownClassError
-from ghost_deploy.models.build import build, to_node
+from ghost_deploy.core.errors import StructureError, UnknownClassError
 from ghost_deploy.models.conv import Conv
 from ghost_deploy.models.csp import C3, C2f
 from ghost_deploy.models.fuse import fuse
 from ghost_deploy.models.ghost import C2fGhost, C3Ghost, GhostBottleneck, GhostConv
-from ghost_deploy.models.graph import DetectionNet, Route
 from ghost_deploy.models.head import Detect
 from ghost_deploy.models.hosts import FORK_HOSTS, BottleneckHost
+from ghost_deploy.models.instantiate import build, to_node
+from ghost_deploy.models.network import DetectionNet, Route
 from ghost_deploy.models.tree import ModuleNode
-
-from .trees import edit, randomize
+from tests.support.module_trees import edit, randomize
 
 X = torch.rand((1, 3, 64, 64), generator=torch.Generator().manual_seed(0))
 

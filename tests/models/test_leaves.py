@@ -14,8 +14,7 @@ from ghost_deploy.models.fill import fill
 from ghost_deploy.models.leaves import LEAVES
 from ghost_deploy.models.node import Writer
 from ghost_deploy.models.tree import ModuleNode, TensorInfo
-
-from .trees import randomize
+from tests.support.module_trees import randomize
 
 LAYERS = [
     nn.Conv2d(4, 6, (1, 5), 2, (0, 2), dilation=(1, 2), groups=2, bias=False),

@@ -6,16 +6,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from ghost_deploy.errors import StructureError
+from ghost_deploy.core.errors import StructureError
 from ghost_deploy.models import registry
 from ghost_deploy.models.block import Block, require
-from ghost_deploy.models.build import build, to_node
 from ghost_deploy.models.conv import Conv
 from ghost_deploy.models.ghost import GhostConv
+from ghost_deploy.models.instantiate import build, to_node
 from ghost_deploy.models.registry import BLOCKS, candidates
 from ghost_deploy.models.tree import ModuleNode
-
-from .trees import tiny
+from tests.support.module_trees import tiny
 
 DEFINITIONS = sorted({block for row in BLOCKS.values() for block in row}, key=lambda b: b.__name__)
 

@@ -22,9 +22,8 @@ from ghost_deploy.models.hgnet import HGBlock, HGStem, LightConv
 from ghost_deploy.models.hosts import BottleneckHost, C2fHost, C3Host
 from ghost_deploy.models.older import C1, C2, SPP, BottleneckCSP, Focus
 from ghost_deploy.models.rep import Conv2, RepBottleneck, RepConv, RepCSP, RepVGGDW
-
-from .test_blocks import bottleneck, c2f, c3, conv, ghost_bottleneck, ghost_conv
-from .trees import randomize
+from tests.models.test_blocks import bottleneck, c2f, c3, conv, ghost_bottleneck, ghost_conv
+from tests.support.module_trees import randomize
 
 Reference = Callable[[Any, Tensor], Tensor]
 

@@ -8,15 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from ghost_deploy.errors import UsageError
-from ghost_deploy.models.build import build, to_node
+from ghost_deploy.core.errors import UsageError
 from ghost_deploy.models.flops import count_parameters, gflops
 from ghost_deploy.models.fuse import fuse
-from ghost_deploy.models.graph import DetectionNet
+from ghost_deploy.models.instantiate import build, to_node
+from ghost_deploy.models.network import DetectionNet
 from ghost_deploy.models.yaml import build_zoo, parse, zoo_names
-
-from .test_zoo import SIZES
-from .trees import randomize
+from tests.models.test_zoo import SIZES
+from tests.support.module_trees import randomize
 
 # Published by Ultralytics for 80 classes at 640: parameters, GFLOPs, strides. The P2 figures of
 # GFLOPs were published with up to 0.06 more than Ultralytics itself counts today.

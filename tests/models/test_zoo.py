@@ -13,17 +13,16 @@ from typing import Any
 import pytest
 from torch import nn
 
-from ghost_deploy.errors import StructureError
-from ghost_deploy.models.build import build, to_node
+from ghost_deploy.core.errors import StructureError
 from ghost_deploy.models.conv import Conv
 from ghost_deploy.models.flops import count_parameters, gflops
 from ghost_deploy.models.fuse import fuse
-from ghost_deploy.models.graph import DetectionNet
+from ghost_deploy.models.instantiate import build, to_node
+from ghost_deploy.models.network import DetectionNet
 from ghost_deploy.models.tree import ModuleNode
 from ghost_deploy.models.yaml import build_zoo
-
-from .condition import condition
-from .trees import edit
+from tests.support.module_trees import edit
+from tests.support.trained_like_weights import condition
 
 # What is counted here for 80 classes at 640, before fusion: parameters and GFLOPs.
 SIZES = {

@@ -15,14 +15,14 @@ import torch
 from numpy.typing import NDArray
 from onnx import ModelProto
 
+from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec
 from ghost_deploy.export.onnx import onnx_from_net
 from ghost_deploy.export.openvino import write_openvino
 from ghost_deploy.export.operators import TENSORRT_8_5
-from ghost_deploy.models.graph import DetectionNet
+from ghost_deploy.judge.parity.gate import GATES
+from ghost_deploy.models.network import DetectionNet
 from ghost_deploy.models.yaml import build_zoo, zoo_names
-from ghost_deploy.spec import HeadSpec, InputSpec, ModelSpec
-from ghost_deploy.validate.gate import GATES
-from tests.models.condition import condition
+from tests.support.trained_like_weights import condition
 
 GATE = GATES["fp32"]
 CLASSES = 3

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ghost_deploy.errors import InputError
+from ghost_deploy.core.errors import InputError
 from ghost_deploy.processing.data_yaml import (
     listed_images,
     read_description,

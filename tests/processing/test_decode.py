@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ghost_deploy.errors import BackendError, SpecError
+from ghost_deploy.core.errors import BackendError, SpecError
 from ghost_deploy.processing.decode import (
     DECODERS,
     anchor_points,
@@ -11,7 +11,7 @@ from ghost_deploy.processing.decode import (
     decode_dfl_raw,
     decode_one2one,
 )
-from tests.processing.specs import make_spec
+from tests.support.model_specs import make_spec
 
 SIZE = (64, 96)
 

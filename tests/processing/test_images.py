@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from ghost_deploy.errors import ImageError
-from ghost_deploy.frame import Frame
+from ghost_deploy.core.errors import ImageError
+from ghost_deploy.core.frame import Frame
 from ghost_deploy.processing.images import as_bgr, list_images, read_image
 
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ghost_deploy.errors import ShapeError
+from ghost_deploy.core.errors import ShapeError
 from ghost_deploy.processing import letterbox
 from ghost_deploy.processing.images import read_image
 from ghost_deploy.processing.letterbox import Letterbox
-from tests.assets import BCCD, CHECKPOINTS, MODELS, needs_assets
+from tests.support.assets import BCCD, CHECKPOINTS, MODELS, needs_assets
 
 sides = st.integers(1, 4000)
 sizes = st.tuples(sides, sides)

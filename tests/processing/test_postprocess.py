@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from ghost_deploy.errors import ShapeError
+from ghost_deploy.core.errors import ShapeError
+from ghost_deploy.core.spec import Thresholds
 from ghost_deploy.processing.letterbox import Letterbox
 from ghost_deploy.processing.postprocess import Postprocessor, output_shape
-from ghost_deploy.spec import Thresholds
-from tests.assets import CHECKPOINTS, MODELS, needs_assets
-from tests.processing.specs import BCCD_NAMES, make_spec
+from tests.support.assets import CHECKPOINTS, MODELS, needs_assets
+from tests.support.model_specs import BCCD_NAMES, make_spec
 
 BOX = Letterbox.fit((32, 64), (64, 64))  # 16 pixels of border above and below
 

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ghost_deploy.errors import ImageError, ShapeError
+from ghost_deploy.core.errors import ImageError, ShapeError
+from ghost_deploy.core.spec import InputSpec
 from ghost_deploy.processing.letterbox import Letterbox
 from ghost_deploy.processing.tensor import Preprocessor, pixel_table, recast
-from ghost_deploy.spec import InputSpec
-from tests.assets import BCCD, GHOST, MODELS, needs_assets
+from tests.support.assets import BCCD, GHOST, MODELS, needs_assets
 
 DYNAMIC = InputSpec(size_hw=(64, 64), batch=(1, 4), min_hw=(32, 32), max_hw=(128, 128))
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from ghost_deploy.report.html import render_html
-from tests.browser import needs_browser, opened, screen
-from tests.report.int8_made import evidence, with_evidence
-from tests.report.made import HOSTILE, USUAL
+from tests.support.browser import needs_browser, opened, screen
+from tests.support.int8_evidence import evidence, with_evidence
+from tests.support.report_documents import HOSTILE, USUAL
 
 selenium = pytest.importorskip("selenium")
 

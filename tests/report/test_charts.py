@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from ghost_deploy.report.cells import Cell
-from ghost_deploy.report.charts.look import Style
 from ghost_deploy.report.charts.scale import Scale, tick_text
 from ghost_deploy.report.charts.scatter import Gate, Point, scatter
-from ghost_deploy.report.charts.trail import Bar, Stop, best_so_far, trail
-from tests.report.tracing import parse
+from ghost_deploy.report.charts.style import Style
+from ghost_deploy.report.charts.tradeoff import Bar, Stop, best_so_far, trail
+from tests.support.page_tracing import parse
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from ghost_deploy.report.document import Report
+from ghost_deploy.report.blocks import Report
 from ghost_deploy.report.html import render_html
 from ghost_deploy.report.markdown import render_markdown
-from tests.report.int8_made import CURVE, HARMS, evidence, with_evidence
-from tests.report.made import HOSTILE, Run
-from tests.report.tracing import Node, faults, parse
+from tests.support.int8_evidence import CURVE, HARMS, evidence, with_evidence
+from tests.support.page_tracing import Node, faults, parse
+from tests.support.report_documents import HOSTILE, Run
 
 
 def test_it_is_shown_and_traced() -> None:

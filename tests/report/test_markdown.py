@@ -9,7 +9,7 @@ import pytest
 from ghost_deploy.report.cells import plain
 from ghost_deploy.report.markdown import escaped, render_markdown
 from ghost_deploy.report.page import make_page
-from tests.report.made import HOSTILE, report
+from tests.support.report_documents import HOSTILE, report
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ import msgspec
 import pytest
 
 from ghost_deploy.report.assemble import assemble
-from ghost_deploy.report.document import Report
+from ghost_deploy.report.blocks import Report
 from ghost_deploy.report.html import render_html
-from tests.report.made import HOSTILE, NAMES, USUAL, Run, material, report
-from tests.report.tracing import cells, faults, parse
+from tests.support.page_tracing import cells, faults, parse
+from tests.support.report_documents import HOSTILE, NAMES, USUAL, Run, material, report
 
 MANY = (
     *USUAL,

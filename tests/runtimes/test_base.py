@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ghost_deploy.errors import BackendError, DeviceError, MissingExtraError, UsageError
+from ghost_deploy.core.errors import BackendError, DeviceError, MissingExtraError, UsageError
 from ghost_deploy.runtimes import RuntimeOptions, TensorSpec
 from ghost_deploy.runtimes.vendor import existing_file, fallback, vendor_errors, vendor_import
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from ghost_deploy.bundle import FORM_KEY
+from ghost_deploy.core.bundle import FORM_KEY
 from ghost_deploy.runtimes import RuntimeOptions, ort
 from ghost_deploy.runtimes.cpu import SATURATES, DotProduct, read_dot_product
 from ghost_deploy.runtimes.ort import open_model
-from tests.contract.rigs import write_onnx
+from tests.support.runtime_cases import write_onnx
 
 BASE = "fpu sse sse2 ssse3 sse4_1 avx avx2 fma"
 UNKNOWN = DotProduct()

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ghost_deploy.errors import BackendError, CheckpointError, DeviceError
+from ghost_deploy.core.errors import BackendError, CheckpointError, DeviceError
+from ghost_deploy.core.spec import InputSpec
 from ghost_deploy.runtimes import RuntimeOptions, open_file
 from ghost_deploy.runtimes.eager import EagerRuntime
-from ghost_deploy.runtimes.select import open_path
-from ghost_deploy.spec import InputSpec
-from tests.assets import GHOST, needs_assets
+from ghost_deploy.runtimes.selection import open_path
+from tests.support.assets import GHOST, needs_assets
 
 torch = pytest.importorskip("torch")
 

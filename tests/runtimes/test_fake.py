@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ghost_deploy.detections import Detections
-from ghost_deploy.errors import BackendError, UsageError
+from ghost_deploy.core.detections import Detections
+from ghost_deploy.core.errors import BackendError, UsageError
+from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec
 from ghost_deploy.runtimes import fake
 from ghost_deploy.runtimes.fake import FakeRuntime
-from ghost_deploy.spec import HeadSpec, InputSpec, ModelSpec
 
 FOUND = Detections([[8, 8, 40, 24], [2.5, 30, 10, 63]], [0.9, 0.4], [1, 0])
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from ghost_deploy.errors import BackendError, DeviceError
+from ghost_deploy.core.errors import BackendError, DeviceError
 from ghost_deploy.runtimes import RuntimeOptions, host, open_file, ort, probe
-from tests.contract.rigs import random_images, write_onnx
+from tests.support.runtime_cases import random_images, write_onnx
 
 pytest.importorskip("onnxruntime")
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from ghost_deploy.errors import UsageError
+from ghost_deploy.core.errors import UsageError
 from ghost_deploy.runtimes import RUNTIMES, Row, probe, runtime_row
 
 

@@ -13,9 +13,9 @@ from ghost_deploy.processing.images import read_image
 from ghost_deploy.stream.pipeline import Pipeline
 from ghost_deploy.stream.policy import LivePolicy
 from ghost_deploy.stream.result import Result
-from ghost_deploy.stream.uri import Source
-from tests.assets import GHOST, needs_assets, val_images
-from tests.stream.rig import FAST, run_all
+from ghost_deploy.stream.sources.uri import Source
+from tests.support.assets import GHOST, needs_assets, val_images
+from tests.support.running_pipeline import FAST, run_all
 
 SOURCES = 3
 

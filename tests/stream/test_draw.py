@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ghost_deploy.detections import Detections
+from ghost_deploy.core.detections import Detections
 from ghost_deploy.stream.draw import class_color, draw
 
 NAMES = ("RBC", "WBC", "Platelets")

@@ -9,9 +9,9 @@ import time
 import pytest
 
 from ghost_deploy.stream.pipeline import Pipeline
-from ghost_deploy.stream.uri import parse_source
-from tests.stream.rig import FAST, Running, assert_exact, make_detector
-from tests.stream.servers import MjpegCamera, part, wait_until
+from ghost_deploy.stream.sources.uri import parse_source
+from tests.support.camera_servers import MjpegCamera, part, wait_until
+from tests.support.running_pipeline import FAST, Running, assert_exact, make_detector
 
 
 def run(*cameras: MjpegCamera, detector: object = None, policy: object = FAST) -> Running:

@@ -9,11 +9,11 @@ from typing import Literal
 
 import pytest
 
-from ghost_deploy.stream.opencv import open_rtsp
 from ghost_deploy.stream.pipeline import Pipeline
-from ghost_deploy.stream.uri import parse_source
-from tests.stream.rig import FAST, Running, assert_exact, make_detector
-from tests.stream.servers import Link, RtspCamera, needs_gstreamer, needs_rtsp_server
+from ghost_deploy.stream.sources.opencv import open_rtsp
+from ghost_deploy.stream.sources.uri import parse_source
+from tests.support.camera_servers import Link, RtspCamera, needs_gstreamer, needs_rtsp_server
+from tests.support.running_pipeline import FAST, Running, assert_exact, make_detector
 
 POLICY = dataclasses.replace(FAST, open_timeout_s=10.0, read_timeout_s=5.0)
 

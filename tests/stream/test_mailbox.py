@@ -9,7 +9,7 @@ import pytest
 from ghost_deploy.stream import mailbox
 from ghost_deploy.stream.mailbox import Mailboxes, Pending
 from ghost_deploy.stream.ordered import Ordered
-from tests.stream.clock import Clock
+from tests.support.manual_clock import Clock
 
 
 def item(index: int) -> Pending:

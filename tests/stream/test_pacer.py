@@ -6,7 +6,7 @@ import pytest
 
 from ghost_deploy.stream import pacer as module
 from ghost_deploy.stream.pacer import Pacer
-from tests.stream.clock import Clock
+from tests.support.manual_clock import Clock
 
 
 @pytest.fixture

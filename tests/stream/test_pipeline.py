@@ -13,18 +13,25 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ghost_deploy.detections import Detections
+from ghost_deploy.core.detections import Detections
+from ghost_deploy.core.errors import (
+    BackendError,
+    ImageError,
+    InputError,
+    UnavailableError,
+    UsageError,
+)
 from ghost_deploy.detector import Detector
-from ghost_deploy.errors import BackendError, ImageError, InputError, UnavailableError, UsageError
 from ghost_deploy.runtimes.fake import FakeRuntime
-from ghost_deploy.stream import capture as capture_module
+from ghost_deploy.stream.class_filter import Wanted
 from ghost_deploy.stream.mailbox import Pending
 from ghost_deploy.stream.pipeline import Pipeline
 from ghost_deploy.stream.policy import Roi
 from ghost_deploy.stream.result import Result
-from ghost_deploy.stream.wanted import Wanted
-from tests.processing.specs import make_spec
-from tests.stream.rig import (
+from ghost_deploy.stream.sources import capture as capture_module
+from tests.support.camera_servers import wait_until
+from tests.support.model_specs import make_spec
+from tests.support.running_pipeline import (
     FAST,
     Collect,
     Running,
@@ -34,7 +41,6 @@ from tests.stream.rig import (
     run_all,
     scripted,
 )
-from tests.stream.servers import wait_until
 
 LOST = InputError("cannot read it", got="gone", fix="Wait")
 
@@ -148,7 +154,7 @@ def test_memory_goes_back_to_the_system_when_a_camera_is_lost(
     monkeypatch: pytest.MonkeyPatch, is_live: bool, times: int
 ) -> None:
     given: list[None] = []
-    monkeypatch.setattr("ghost_deploy.stream.capture.give_back", lambda: given.append(None))
+    monkeypatch.setattr("ghost_deploy.stream.sources.capture.give_back", lambda: given.append(None))
     reads = ([0, LOST], [1, None]) if is_live else ([0, 1, None],)
     run_all(scripted(Script(*reads, is_live=is_live)))
     assert len(given) == times

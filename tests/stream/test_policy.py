@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ghost_deploy.errors import UsageError
+from ghost_deploy.core.errors import UsageError
 from ghost_deploy.stream.policy import Backoff, MotionGate, RateLimit, Roi
 
 MS = 1_000_000

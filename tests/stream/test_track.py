@@ -7,14 +7,14 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from ghost_deploy.detections import Detections
+from ghost_deploy.core.detections import Detections
 from ghost_deploy.stream.draw import draw
 from ghost_deploy.stream.motion import BoxFilter
-from ghost_deploy.stream.record import result_record
 from ghost_deploy.stream.result import Result
-from ghost_deploy.stream.sink_track import TrackingSink
+from ghost_deploy.stream.sinks.record import result_record
+from ghost_deploy.stream.sinks.tracking import TrackingSink
 from ghost_deploy.stream.track import Tracker
-from tests.stream.made import make_result
+from tests.support.stream_results import make_result
 
 Row = tuple[float, float, float, int]  # centre x, centre y, score, class
 SIDE = 40.0

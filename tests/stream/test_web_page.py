@@ -12,9 +12,9 @@ import pytest
 
 from ghost_deploy.stream.result import SourceStats
 from ghost_deploy.stream.web import WebView
-from tests.browser import needs_browser, opened, screen
-from tests.stream.made import FakeStats, make_result
 from tests.stream.test_web_parts import CARD
+from tests.support.browser import needs_browser, opened, screen
+from tests.support.stream_results import FakeStats, make_result
 
 selenium = pytest.importorskip("selenium")
 

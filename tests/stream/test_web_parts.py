@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 from starlette.datastructures import Headers
 
-from ghost_deploy.errors import InputError, UsageError
-from ghost_deploy.stream.outbox import DeliveryStats
+from ghost_deploy.core.errors import InputError, UsageError
 from ghost_deploy.stream.result import SourceStats, State
+from ghost_deploy.stream.sinks.outbox import DeliveryStats
 from ghost_deploy.stream.web.address import Address, check_token, is_expected_host, listen
 from ghost_deploy.stream.web.board import AGE_BUCKETS_S, Board
-from ghost_deploy.stream.web.document import ModelCard, Status, describe, health
 from ghost_deploy.stream.web.guard import Keys
 from ghost_deploy.stream.web.history import SECONDS, History
+from ghost_deploy.stream.web.jpegs import encode
 from ghost_deploy.stream.web.metrics import render_metrics
-from ghost_deploy.stream.web.pictures import encode
-from tests.stream.made import NAMES, NOTHING, make_result
+from ghost_deploy.stream.web.status import ModelCard, Status, describe, health
+from tests.support.stream_results import NAMES, NOTHING, make_result
 
 CARD = ModelCard(
     name='a "model"',

@@ -15,12 +15,12 @@ import cv2
 import numpy as np
 import pytest
 
-from ghost_deploy.errors import InputError, MissingExtraError, UsageError
-from ghost_deploy.stream.outbox import DeliveryStats
+from ghost_deploy.core.errors import InputError, MissingExtraError, UsageError
 from ghost_deploy.stream.result import SourceStats
+from ghost_deploy.stream.sinks.outbox import DeliveryStats
 from ghost_deploy.stream.web import WebView
-from tests.stream.made import FakeStats, make_result
 from tests.stream.test_web_parts import CARD
+from tests.support.stream_results import FakeStats, make_result
 
 TOKEN = "correct-horse-battery"
 ROUTES = ("/", "/app.js", "/api/status", "/api/history", "/api/pictures", "/stream/cam1.mjpg")
@@ -168,7 +168,7 @@ def test_nothing_is_encoded_when_nobody_looks(monkeypatch: pytest.MonkeyPatch) -
         encoded.append((result, side))
         return b"jpeg"
 
-    monkeypatch.setattr("ghost_deploy.stream.web.pictures.encode", encode)
+    monkeypatch.setattr("ghost_deploy.stream.web.jpegs.encode", encode)
     with served() as view:
         for _ in range(50):
             view.write(make_result())

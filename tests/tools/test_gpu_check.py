@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from ghost_deploy.bundle import BundleWriter, Source
-from tests.processing.specs import make_spec
+from ghost_deploy.core.bundle import BundleWriter, Source
+from tests.support.model_specs import make_spec
 from tools import gpu_check
 
 DOCTOR = {

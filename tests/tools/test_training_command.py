@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from ghost_deploy.checkpoints.inspect import inspect_checkpoint
+from ghost_deploy.checkpoints.inspection import inspect_checkpoint
 from ghost_deploy.checkpoints.load import load_checkpoint
+from ghost_deploy.core.spec import decode_json
 from ghost_deploy.demo.embedded import ModelRecord
-from ghost_deploy.spec import decode_json
-from tests.tools.scraps import write_yolo
+from tests.support.training_images import write_yolo
 from tools.training.__main__ import main
 
 OPTIONS = ["--net", "yolov8n-ghost", "--size", "64", "--epochs", "1", "--batch", "2"]

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from ghost_deploy.demo import dataset
+from ghost_deploy.core.errors import InputError, UsageError
+from ghost_deploy.demo import scene_files as dataset
 from ghost_deploy.demo.embedded import TRAIN_FROM
 from ghost_deploy.demo.scenes import Scene, make_scene
-from ghost_deploy.errors import InputError, UsageError
-from tests.tools.scraps import SIDE, scene_pictures, write_yolo
+from tests.support.training_images import SIDE, scene_pictures, write_yolo
 from tools.training import scenes
 from tools.training.augment import Augmentation, Picture
 from tools.training.batches import collate, epoch_batches

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 import torch
 
-from ghost_deploy.bundle import Source
 from ghost_deploy.checkpoints.native import save_native
+from ghost_deploy.core.bundle import Source
+from ghost_deploy.core.errors import CorruptCheckpointError, InputError, UsageError
 from ghost_deploy.demo.scenes import CLASS_NAMES
-from ghost_deploy.errors import CorruptCheckpointError, InputError, UsageError
-from ghost_deploy.models.graph import DetectionNet
+from ghost_deploy.models.network import DetectionNet
 from ghost_deploy.models.yaml import build_zoo
-from tests.tools.scraps import OPTIONS, SIDE, scene_pictures, small_data
+from tests.support.training_images import OPTIONS, SIDE, scene_pictures, small_data
 from tools.training import loop
 from tools.training.augment import Augmentation, augment
 from tools.training.batches import collate

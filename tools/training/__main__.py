@@ -18,8 +18,8 @@ from pathlib import Path
 import torch
 
 from ghost_deploy.checkpoints.load import load_checkpoint
-from ghost_deploy.errors import GhostDeployError
-from ghost_deploy.models.graph import DetectionNet
+from ghost_deploy.core.errors import GhostDeployError
+from ghost_deploy.models.network import DetectionNet
 from tools.training.loop import train
 from tools.training.network import describe_network
 from tools.training.options import Options

@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import Tensor
 
-from ghost_deploy.models.graph import DetectionNet
+from ghost_deploy.models.network import DetectionNet
 
 __all__ = ["MovingAverage"]
 

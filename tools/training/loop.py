@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ghost_deploy.errors import UsageError
-from ghost_deploy.models.graph import DetectionNet
+from ghost_deploy.core.errors import UsageError
+from ghost_deploy.models.network import DetectionNet
 from tools.training.augment import Augmentation
 from tools.training.batches import epoch_batches
 from tools.training.ema import MovingAverage

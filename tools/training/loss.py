@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
-from ghost_deploy.models.graph import DetectionNet
 from ghost_deploy.models.head import Branch, Detect, make_anchors
+from ghost_deploy.models.network import DetectionNet
 from tools.training.assign import TOPK, Truth, assign
 from tools.training.geometry import ciou, expectation
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from ghost_deploy.errors import UsageError
+from ghost_deploy.core.errors import UsageError
 
 __all__ = ["Options"]
 

@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 
-from ghost_deploy.bundle import Source
 from ghost_deploy.checkpoints.load import load_checkpoint
 from ghost_deploy.checkpoints.native import save_native
+from ghost_deploy.core.bundle import Source
+from ghost_deploy.core.spec import ModelSpec, encode_json
 from ghost_deploy.demo.embedded import ModelRecord
 from ghost_deploy.detector import Detector
-from ghost_deploy.models.graph import DetectionNet
+from ghost_deploy.judge.accuracy.measure import Accuracy, evaluate
+from ghost_deploy.judge.datasets.dataset import DataSet
+from ghost_deploy.models.network import DetectionNet
 from ghost_deploy.runtimes.eager import EagerRuntime
-from ghost_deploy.spec import ModelSpec, encode_json
-from ghost_deploy.validate.accuracy import Accuracy, evaluate
-from ghost_deploy.validate.dataset import DataSet
 from tools.training.samples import Data
 
 __all__ = ["judge", "rounded", "write_result"]

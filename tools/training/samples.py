@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ghost_deploy.errors import InputError
+from ghost_deploy.core.errors import InputError
+from ghost_deploy.judge.datasets.dataset import DataSet
+from ghost_deploy.judge.datasets.opening import open_dataset
 from ghost_deploy.processing.images import read_image
 from ghost_deploy.processing.letterbox import Letterbox
-from ghost_deploy.validate.dataset import DataSet
-from ghost_deploy.validate.datasets import open_dataset
 from tools.training.augment import Picture
 
 __all__ = ["Data", "read_data", "shrink"]

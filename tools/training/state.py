@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import torch
 
-from ghost_deploy.errors import CorruptCheckpointError, UsageError
-from ghost_deploy.models.graph import DetectionNet
+from ghost_deploy.core.errors import CorruptCheckpointError, UsageError
+from ghost_deploy.models.network import DetectionNet
 from tools.training.ema import MovingAverage
 from tools.training.options import Options
 

@@ -6,9 +6,9 @@ from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ghost_deploy.judge.accuracy.figures import HardImage, ShownBox
 from ghost_deploy.report.cells import Cell
 from ghost_deploy.report.charts.svg import Element, add, add_cell, element, markup
-from ghost_deploy.validate.accuracy_figures import HardImage, ShownBox
 
 __all__ = ["Panel", "photo"]
 

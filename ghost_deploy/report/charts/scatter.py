@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ghost_deploy.report.cells import Cell
-from ghost_deploy.report.charts.look import Style, mark
 from ghost_deploy.report.charts.scale import Scale, tick_text
+from ghost_deploy.report.charts.style import Style, mark
 from ghost_deploy.report.charts.svg import Element, add, add_cell, markup, picture
 
 __all__ = ["Gate", "Point", "scatter"]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from ghost_deploy.core.evidence.accuracy import AccuracyReport
 from ghost_deploy.report.cells import Block, Column, Drawing, Facts, Line, Notes, Section, Table
 from ghost_deploy.report.charts.curves import ClassCurves, Curve, curves
 from ghost_deploy.report.view import RowView, View, key
-from ghost_deploy.validate.accuracy_report import AccuracyReport
 
 __all__ = ["accuracy"]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from ghost_deploy.report.cells import Block, Cell, Facts, Line, Notes, Section
 from ghost_deploy.report.int8_evidence import KIND, is_int8
-from ghost_deploy.report.sections.fields import At, Field, table
 from ghost_deploy.report.sections.int8_layers import layers
+from ghost_deploy.report.sections.labelled import At, Field, table
 from ghost_deploy.report.view import View
 
 __all__ = ["int8", "int8_sections"]

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ghost_deploy.report.cells import Block, Drawing, Line, Notes, Section
-from ghost_deploy.report.charts.look import swatches
-from ghost_deploy.report.charts.trail import Bar, Stop, trail
-from ghost_deploy.report.sections.fields import At, Field, table
+from ghost_deploy.report.charts.style import swatches
+from ghost_deploy.report.charts.tradeoff import Bar, Stop, trail
+from ghost_deploy.report.sections.labelled import At, Field, table
 from ghost_deploy.report.view import View
 
 __all__ = ["layers"]

@@ -15,8 +15,8 @@ from ghost_deploy.report.cells import (
     Section,
     Table,
 )
-from ghost_deploy.report.charts.lanes import Spread, Stack, distributions, stacks
-from ghost_deploy.report.charts.look import swatches
+from ghost_deploy.report.charts.latency_bars import Spread, Stack, distributions, stacks
+from ghost_deploy.report.charts.style import swatches
 from ghost_deploy.report.view import RowView, View
 
 __all__ = ["latency"]

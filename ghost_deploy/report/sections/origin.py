@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ghost_deploy.bundle import Artifact
+from ghost_deploy.core.bundle import Artifact
+from ghost_deploy.report.blocks import BundleFacts
 from ghost_deploy.report.cells import Block, Cell, Facts, Line, Section, Tree
-from ghost_deploy.report.document import BundleFacts
 from ghost_deploy.report.view import View
 
 __all__ = ["files", "lineage", "machine"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ghost_deploy.core.evidence.parity import ParityReport, ParityRow
 from ghost_deploy.report.cells import Block, Column, Facts, Line, Notes, Section, Table
 from ghost_deploy.report.view import View
-from ghost_deploy.validate.result import ParityReport, ParityRow
 
 __all__ = ["parity"]
 

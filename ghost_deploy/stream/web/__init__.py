@@ -5,7 +5,7 @@ Starlette on uvicorn: maintained, and pure Python, so that nothing is compiled o
 
 from __future__ import annotations
 
-from ghost_deploy.stream.web.document import ModelCard
 from ghost_deploy.stream.web.server import WebView
+from ghost_deploy.stream.web.status import ModelCard
 
 __all__ = ["ModelCard", "WebView"]

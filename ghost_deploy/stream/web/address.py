@@ -6,7 +6,7 @@ import ipaddress
 import socket
 from dataclasses import dataclass
 
-from ghost_deploy.errors import InputError, UsageError
+from ghost_deploy.core.errors import InputError, UsageError
 
 __all__ = ["LEAST_TOKEN", "Address", "check_token", "is_expected_host", "listen"]
 

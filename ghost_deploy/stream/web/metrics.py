@@ -8,7 +8,7 @@ from typing import get_args
 
 from ghost_deploy.stream.result import Cause, State
 from ghost_deploy.stream.web.board import AGE_BUCKETS_S, Figures
-from ghost_deploy.stream.web.document import SourceStatus, Status
+from ghost_deploy.stream.web.status import SourceStatus, Status
 
 __all__ = ["CONTENT_TYPE", "render_metrics"]
 

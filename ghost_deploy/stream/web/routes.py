@@ -22,11 +22,11 @@ from starlette.responses import (
 from starlette.routing import Route
 
 from ghost_deploy.stream.web.board import Board, Figures
-from ghost_deploy.stream.web.document import Status
 from ghost_deploy.stream.web.guard import Guard, Keys
+from ghost_deploy.stream.web.jpegs import SIDES, Pictures, Signal
 from ghost_deploy.stream.web.metrics import CONTENT_TYPE, render_metrics
-from ghost_deploy.stream.web.pictures import SIDES, Pictures, Signal
 from ghost_deploy.stream.web.static import answer_with
+from ghost_deploy.stream.web.status import Status
 
 __all__ = ["State", "make_app"]
 

@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from ghost_deploy._version import __version__
-from ghost_deploy.errors import MissingExtraError
-from ghost_deploy.stream.outbox import DeliveryStats
+from ghost_deploy.core.errors import MissingExtraError
 from ghost_deploy.stream.result import Result, StatsView
+from ghost_deploy.stream.sinks.outbox import DeliveryStats
 from ghost_deploy.stream.web.address import Address, check_token, listen
 from ghost_deploy.stream.web.board import Board, Figures
-from ghost_deploy.stream.web.document import ModelCard, Status, describe, health
-from ghost_deploy.stream.web.pictures import Signal
+from ghost_deploy.stream.web.jpegs import Signal
+from ghost_deploy.stream.web.status import ModelCard, Status, describe, health
 
 if TYPE_CHECKING:
     from ghost_deploy.stream.web.serving import Server

@@ -1,0 +1,133 @@
+"""Open a model for detection."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from ghost_deploy.api.common import AnyPath, cache_dir, is_bundle
+from ghost_deploy.core.bundle import Bundle
+from ghost_deploy.core.errors import GateError, UsageError
+from ghost_deploy.runtimes import RuntimeOptions
+from ghost_deploy.runtimes.selection import Choice, choose, open_artifact, open_path
+
+if TYPE_CHECKING:
+    from ghost_deploy.detector import Detector
+
+__all__ = ["load"]
+
+
+def load(
+    model: AnyPath | Bundle,
+    runtime: str = "auto",
+    precision: str | None = None,
+    *,
+    device: str = "cpu",
+    threads: int = 0,
+    hint: Literal["latency", "throughput"] = "latency",
+    allow_fallback: bool = False,
+    allow_failed_parity: bool = False,
+    conf: float | None = None,
+    iou: float | None = None,
+    max_det: int | None = None,
+) -> Detector:
+    """Open a model for detection.
+
+    Args:
+        model: a bundle, whose files are checked against their hashes; or a checkpoint, `.onnx`
+            or `.xml` file of ours, about which nothing is known but what it says itself.
+        runtime: `openvino`, `ort` or `eager`; `auto` takes the first of these that is installed,
+            knows the device and can open something of the bundle.
+        precision: `fp32`, `fp16`, `bf16` or `int8`; the most exact there is when None.
+        device: `cpu`, `cuda`, `cuda:N`, `gpu`, `npu`.
+        threads: CPU threads; 0 lets the runtime choose.
+        hint: `throughput` where several frames are run side by side, see `RuntimeOptions`.
+        allow_fallback: accept another device or precision than the one asked for.
+        allow_failed_parity: open an artefact although its comparison with the checkpoint failed.
+        conf, iou, max_det: thresholds instead of those of the model, see `Thresholds`.
+
+    Returns:
+        The detector; `detector.runtime.info` says what was obtained. Close it, or use it as a
+        context manager.
+
+    Raises:
+        UsageError: there is no such model or runtime.
+        BundleError: the bundle is damaged, or has nothing that fits.
+        GateError: the artefact failed its parity gate.
+        UnavailableError: the runtime, device or precision is not on this machine.
+    """
+    from ghost_deploy.detector import Detector
+
+    options = RuntimeOptions(
+        device=device,
+        precision=precision or "",
+        threads=threads,
+        hint=hint,
+        allow_fallback=allow_fallback,
+        cache_dir=cache_dir(),
+    )
+    if isinstance(model, Bundle) or is_bundle(Path(model)):
+        bundle = model if isinstance(model, Bundle) else Bundle.read(model)
+        choice = choose(bundle, runtime=runtime, options=options)
+        if not allow_failed_parity:
+            _refuse_failed(bundle, choice)
+        opened = open_artifact(
+            bundle, runtime=choice.row.name, precision=choice.precision, options=options
+        )
+        spec = bundle.spec
+    elif not Path(model).exists():
+        raise UsageError(f"there is no bundle or model {model}", fix="Check the path")
+    else:
+        opened, spec = open_path(model, runtime=runtime, options=options)
+    given = {"conf": conf, "iou": iou, "max_det": max_det}
+    changes = {name: value for name, value in given.items() if value is not None}
+    try:
+        return Detector(opened, spec, msgspec.structs.replace(spec.thresholds, **changes))
+    except BaseException:
+        opened.close()
+        raise
+
+
+def _refuse_failed(bundle: Bundle, choice: Choice) -> None:
+    """Raise if the bundle's own evidence says that this artefact is not the trained model."""
+    _refuse_lossy(bundle, choice)
+    document = bundle.document.evidence.get("parity")
+    if document is None:
+        return
+    from ghost_deploy.core.evidence.parity import ParityReport
+
+    report = ParityReport.from_document(document, where=f"the parity evidence of {bundle.path}")
+    artifact = choice.artifact
+    asked = (artifact.id, artifact.files[artifact.path], choice.row.name, choice.precision)
+    for row in report.rows:
+        if (row.artifact, row.sha256, row.runtime, row.precision) != asked:
+            continue
+        if row.status == "failed":
+            raise GateError(
+                f"{artifact.id} on {row.runtime} failed its comparison with the checkpoint",
+                got=row.reasons[0] if row.reasons else None,
+                fix="Use another precision or runtime, or pass --allow-failed-parity "
+                "(allow_failed_parity=True in Python)",
+            )
+
+
+def _refuse_lossy(bundle: Bundle, choice: Choice) -> None:
+    """Raise if calibration found that this int8 artefact loses too much."""
+    document = bundle.document.evidence.get("int8")
+    if document is None or choice.artifact.precision != "int8":
+        return
+    from ghost_deploy.core.evidence.int8 import Int8Report
+
+    report = Int8Report.from_document(document, where=f"the int8 evidence of {bundle.path}")
+    artifact = choice.artifact
+    for row in report.rows:
+        same = (row.artifact, row.sha256) == (artifact.id, artifact.files[artifact.path])
+        if same and row.status == "failed":
+            raise GateError(
+                f"{artifact.id} loses too much",
+                got=f"{row.drop:.2f} points, at most {row.max_drop:g} allowed",
+                fix="Use another precision, calibrate again with --max-drop, or pass "
+                "--allow-failed-parity (allow_failed_parity=True in Python)",
+            )

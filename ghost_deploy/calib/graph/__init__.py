@@ -1,0 +1,1 @@
+"""Reading a float ONNX graph: index, structure, regions, intermediate tensors."""

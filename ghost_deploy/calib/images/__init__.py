@@ -1,0 +1,1 @@
+"""The calibration set: which images, proved by their content."""

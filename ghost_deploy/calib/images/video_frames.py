@@ -1,0 +1,87 @@
+"""Single frames of a video file, spread evenly over it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ghost_deploy.core.errors import ImageError
+
+__all__ = ["VIDEO_SUFFIXES", "Video", "spread"]
+
+VIDEO_SUFFIXES = frozenset(
+    {".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"}
+)
+"""File name suffixes, in lower case, that are taken for a video."""
+
+_SEEK_FROM = 100
+"""Frames to pass over before seeking, which decodes from the last key frame, is worth it."""
+
+
+def spread(available: int, wanted: int) -> list[int]:
+    """Up to `wanted` of the numbers from 0 to `available` - 1: the middles of equal parts."""
+    parts = min(available, wanted)
+    return [(2 * part + 1) * available // (2 * parts) for part in range(parts)]
+
+
+class Video:
+    """An open video file; frames are asked for in ascending order.
+
+    Raises:
+        ImageError: it is not there, or holds no video that OpenCV can read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG) if path.is_file() else None
+        self._next = 0
+        if self._capture is None or not self._capture.isOpened():
+            raise ImageError(
+                f"the video {path} cannot be read",
+                got="no such file" if self._capture is None else "no video that OpenCV can read",
+                fix="Check the path; ffprobe says what the file holds",
+            )
+
+    def count(self) -> int:
+        """Number of frames; counted one by one where the file does not say, which rewinds it."""
+        assert self._capture is not None
+        count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        if count > 0:
+            return count
+        count = 0
+        while self._capture.grab():
+            count += 1
+        self._capture.set(cv2.CAP_PROP_POS_FRAMES, 0)
+        return count
+
+    def frame(self, index: int) -> NDArray[np.uint8]:
+        """Frame `index`, from 0, as (H, W, 3) uint8 BGR; after the one of the last call.
+
+        Raises:
+            ImageError: the video ends before it, or it does not decode.
+        """
+        assert self._capture is not None
+        if not 0 <= index - self._next <= _SEEK_FROM:
+            self._capture.set(cv2.CAP_PROP_POS_FRAMES, index)
+            self._next = index
+        while self._next < index and self._capture.grab():
+            self._next += 1
+        image: Any = self._capture.read()[1] if self._next == index else None
+        if image is None:
+            raise ImageError(
+                f"frame {index} of {self.path} cannot be read",
+                got="the end of the video, or a frame that does not decode",
+                fix="Play it with another program: the file may be cut short",
+            )
+        self._next += 1
+        bgr: NDArray[np.uint8] = image if image.ndim == 3 else np.stack([image] * 3, axis=2)
+        return bgr
+
+    def close(self) -> None:
+        """Release the file."""
+        if self._capture is not None:
+            self._capture.release()

@@ -1,0 +1,1 @@
+"""Writing int8 graphs: placement, scales, Q/DQ, integer kernels, lint."""

@@ -1,0 +1,93 @@
+"""ONNX Runtime's own int8 operators, channels last, in place of a Q/DQ graph for its CPU kernels.
+
+ONNX Runtime finds the same kernels in the Q/DQ graph by itself and computes the same numbers. But
+its 8-bit Resize takes three times as long as copying, every reader of a DQ gets one of its own,
+which hides a SiLU, and of the values that are joined or added some go back to channels first. Of
+yolov8n-ghost's fp32 time at 640 the Q/DQ graph takes 0.75 and this one 0.69, in one run on two
+threads (1.32, AVX512-VNNI).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import onnx
+from onnx import ModelProto, NodeProto, TensorProto, helper
+
+from ghost_deploy.calib.graph.index import Graph, live
+from ghost_deploy.calib.graph.regions import find_silus
+from ghost_deploy.calib.quantize.ort_kernels import DOMAIN, Kernels, silu
+from ghost_deploy.core.errors import ExportError
+
+__all__ = ["to_channels_last"]
+
+_TO_LAST, _TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
+
+
+def to_channels_last(model: ModelProto) -> ModelProto:
+    """A copy of a Q/DQ model of the form `ort-x86` with ONNX Runtime's int8 operators.
+
+    What has no such operator stays as it is, with its Q and DQ nodes and channels first.
+
+    Raises:
+        ExportError: the result is not valid ONNX.
+    """
+    graph = Graph(model, quantised=True)
+    kernels = Kernels(graph)
+    nodes = live(_nodes(graph, kernels), graph.outputs)
+    used = {name for node in nodes for name in node.input}
+    constants: list[TensorProto] = [
+        tensor
+        for tensor in (*model.graph.initializer, *kernels.constants.values())
+        if tensor.name in used
+    ]
+    result = ModelProto()
+    result.CopyFrom(model)
+    for old in (result.graph.node, result.graph.initializer, result.graph.value_info):
+        del old[:]
+    result.graph.node.extend(nodes)
+    result.graph.initializer.extend(constants)
+    if all(each.domain != DOMAIN for each in result.opset_import):
+        result.opset_import.append(helper.make_opsetid(DOMAIN, 1))
+    try:
+        onnx.checker.check_model(result)
+    except onnx.checker.ValidationError as error:
+        raise ExportError(
+            "the int8 graph in ONNX Runtime's operators is not valid", got=str(error),
+            fix="Report this",
+        ) from error  # fmt: skip
+    return result
+
+
+def _nodes(graph: Graph, kernels: Kernels) -> Iterator[NodeProto]:
+    """The new nodes in execution order, with more transpositions than are needed."""
+    silus = {
+        mul: source
+        for sigmoid, (source, mul) in find_silus(graph)
+        if graph.node[sigmoid].op_type == "Sigmoid" and _is_rounded(graph, source)
+    }
+    for node in graph.nodes:
+        if node.name in kernels.fused:
+            continue
+        if node.name in kernels.lowered:
+            yield from kernels.lower(node)
+            for name in kernels.made_by(node):
+                yield _transposed(kernels.last(name), name, _TO_FIRST)
+        elif node.name in silus:
+            yield silu(node, silus[node.name])
+        else:
+            yield node
+            if node.op_type == "QuantizeLinear" and len(graph.shapes.get(node.input[0], ())) == 4:
+                yield _transposed(node.output[0], kernels.last(node.output[0]), _TO_LAST)
+
+
+def _is_rounded(graph: Graph, name: str) -> bool:
+    """Whether a DQ makes it. ONNX Runtime gives each reader of a DQ one of its own, and then does
+    not know a SiLU any more by its two readers."""
+    made_by = graph.producer.get(name)
+    return made_by is not None and made_by.op_type == "DequantizeLinear"
+
+
+def _transposed(source: str, result: str, order: tuple[int, ...]) -> NodeProto:
+    name = f"{result}/Transpose"
+    return helper.make_node("Transpose", [source], [result], name=name, perm=order)

@@ -1,0 +1,214 @@
+"""int8 for OpenVINO through NNCF, with what must stay float read from the graph.
+
+The three settings below are not NNCF's defaults. On a trained yolov8n-ghost at 416 (87 images) they
+took the loss of mAP50-95 from 2.69 to 0.27 points: the head float 2.69 to 0.93, no overflow guard
+0.64, the range of all images instead of the mean over images 0.27. Of the head, only what follows
+the last convolutions must be float: with these in int8 as well, the loss is the same to 0.05
+points (yolov8n-ghost at 640, yolov8n-ghostnet at 416).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+from collections.abc import Callable, Collection, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from ghost_deploy.calib.images.collection import CalibrationSet
+from ghost_deploy.calib.quantize.openvino_rewrites import sum_bins_by_convolution
+from ghost_deploy.core.errors import ExportError, MissingExtraError
+from ghost_deploy.core.spec import InputSpec
+
+__all__ = [
+    "Progress",
+    "quantize_openvino",
+    "read_openvino",
+    "save_openvino",
+    "tail_operations",
+]
+
+Progress: TypeAlias = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
+
+_CONVOLUTIONS = frozenset({"Convolution", "GroupConvolution"})
+_ABSENT: Any = object()
+_NOT_COMPUTED = frozenset({"Constant", "Result", "Parameter", "Convert"})
+
+
+def quantize_openvino(
+    model: Any,
+    calibration: CalibrationSet,
+    input_spec: InputSpec,
+    *,
+    keep_float: Collection[str] = (),
+    progress: Progress | None = None,
+    label: str = "calibrating",
+) -> Any:
+    """Quantise an OpenVINO model with NNCF's post-training quantisation.
+
+    Weights become symmetric s8 with one scale a channel, activations asymmetric u8 where they have
+    negative values and symmetric where not (NNCF's preset `mixed`). The tail, see
+    `tail_operations`, stays float, and sums the boxes' bins by a convolution.
+
+    Args:
+        model: an `openvino.Model` in float; not changed.
+        calibration: the pictures; all of them are used.
+        input_spec: what the model's input means.
+        keep_float: names of further nodes of the ONNX graph that it was read from.
+        progress: told of every picture, `label` being what is done.
+
+    Returns:
+        A new `openvino.Model`.
+
+    Raises:
+        MissingExtraError: nncf is not installed.
+        ExportError: NNCF refuses the model.
+    """
+    nncf = _import_nncf()
+    names = sorted({*tail_operations(model), *_operations_of(model, keep_float)})
+    feeder = _Feeder(calibration, input_spec, model.inputs[0].any_name, progress, label)
+    try:
+        with _no_bars():
+            quantised = nncf.quantize(
+                model.clone(),
+                nncf.Dataset([*range(len(calibration))], feeder),
+                subset_size=len(calibration),
+                preset=nncf.QuantizationPreset.MIXED,
+                ignored_scope=nncf.IgnoredScope(names=names),
+                advanced_parameters=_parameters(),
+            )
+    except (nncf.ValidationError, nncf.InternalError, RuntimeError) as error:
+        raise ExportError(
+            "NNCF cannot quantise the model",
+            got=str(error).strip().partition("\n")[0],
+            fix="Report this with the checkpoint's architecture",
+        ) from error
+    sum_bins_by_convolution(quantised)
+    return quantised
+
+
+def save_openvino(model: Any, path: Path) -> None:
+    """Write a model as an IR with all its bits, the weights beside it."""
+    import openvino
+
+    openvino.save_model(model, path, compress_to_fp16=False)
+
+
+def read_openvino(path: Path) -> Any:
+    """The `openvino.Model` that `save_openvino` wrote."""
+    import openvino
+
+    return openvino.Core().read_model(path)
+
+
+def _import_nncf() -> Any:
+    """NNCF, without what it does to the process that imports it.
+
+    It reports its use to an analytics service where that service's client is installed, prints
+    its log to standard output, and makes every later logger of the process one of its own class.
+    """
+    if find_spec("nncf") is None:
+        raise MissingExtraError.for_extra("nncf", "int8")
+    loggers, client = logging.getLoggerClass(), sys.modules.get("openvino_telemetry", _ABSENT)
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment] # None makes it missing
+    try:
+        import nncf
+    finally:
+        logging.setLoggerClass(loggers)
+        del sys.modules["openvino_telemetry"]
+        if client is not _ABSENT:
+            sys.modules["openvino_telemetry"] = client
+    nncf.set_log_level(logging.ERROR)
+    return nncf
+
+
+def _parameters() -> Any:
+    from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
+    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
+
+    return AdvancedQuantizationParameters(
+        # The guard halves the range of weights for processors without VNNI or an ARM equivalent,
+        # whose int16 sums could overflow.
+        overflow_fix=OverflowFix.DISABLE,
+        activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
+    )
+
+
+@contextlib.contextmanager
+def _no_bars() -> Iterator[None]:
+    """NNCF draws its bars on rich's shared console, whatever the level of its log."""
+    import rich
+
+    console = rich.get_console()
+    before, console.quiet = console.quiet, True
+    try:
+        yield
+    finally:
+        console.quiet = before
+
+
+def tail_operations(model: Any) -> list[str]:
+    """Names of what must stay float: all that follows the last convolutions.
+
+    The boxes' bins, the decoding and the sigmoid of the scores mix pixels of 0 to 640 with numbers
+    of 0 to 1, and int8 there costs points of mAP.
+
+    Args:
+        model: an `openvino.Model`.
+    """
+    found: dict[str, Any] = {}
+    todo = list(model.get_results())
+    while todo:
+        for port in todo.pop().inputs():
+            operation = port.get_source_output().get_node()
+            name = operation.get_friendly_name()
+            if name not in found and operation.get_type_name() not in _CONVOLUTIONS:
+                found[name] = operation
+                todo.append(operation)
+    return [name for name, each in found.items() if each.get_type_name() not in _NOT_COMPUTED]
+
+
+def _operations_of(model: Any, nodes: Collection[str]) -> Iterator[str]:
+    """Names of the operations that OpenVINO made of those ONNX nodes.
+
+    It calls the last of them as the node, and those before it `node/WithoutBiases` and the like.
+    """
+    wanted = frozenset(nodes)
+    for operation in model.get_ops():
+        name = operation.get_friendly_name()
+        computed = operation.get_type_name() not in _NOT_COMPUTED
+        if computed and (name in wanted or name.rpartition("/")[0] in wanted):
+            yield name
+
+
+class _Feeder:
+    """NNCF asks for inputs by index, from 0 on and over again; the set is read in its order."""
+
+    def __init__(
+        self,
+        calibration: CalibrationSet,
+        input_spec: InputSpec,
+        name: str,
+        progress: Progress | None,
+        label: str,
+    ) -> None:
+        self._calibration = calibration
+        self._spec = input_spec
+        self._name = name
+        self._progress = progress
+        self._label = label
+        self._next = 0
+        self._batches: Iterator[Any] = iter(())
+
+    def __call__(self, index: int) -> dict[str, Any]:
+        if self._progress:
+            self._progress(self._label, index, len(self._calibration))
+        if index == 0 or index != self._next:
+            self._batches = self._calibration.batches(self._spec)
+            for _ in range(index):
+                next(self._batches)
+        self._next = index + 1
+        return {self._name: next(self._batches)}

@@ -1,0 +1,129 @@
+"""From statistics to the scale and zero point of every rounded tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ghost_deploy.calib.forms import Convention, convention
+from ghost_deploy.calib.graph.structure import Structure
+from ghost_deploy.calib.quantize.placement import Placement
+from ghost_deploy.calib.ranges.histogram import TensorStatistics
+from ghost_deploy.calib.ranges.methods import Method, activation_range
+from ghost_deploy.core.errors import InputError
+
+__all__ = ["Quantisation", "Range", "activation_scales"]
+
+Range = tuple[float, float]
+
+_SHARES = np.linspace(1.0, 0.02, 50)
+"""Shares of the minimum that are tried as the lower end in front of a self-gated activation."""
+
+_SIGMOID_RANGE = (0.0, 1.0)
+
+_SMALLEST = 2.0**-24
+"""Smallest scale; a tensor of zeros has no other. It is float16's smallest number, too."""
+
+
+@dataclass(frozen=True)
+class Quantisation:
+    """How a tensor is rounded: real = scale * (level - zero_point).
+
+    Attributes:
+        scale: above 0, exactly a float32.
+        zero_point: the level of 0.
+        signed: levels are s8, else u8.
+    """
+
+    scale: float
+    zero_point: int
+    signed: bool
+
+    @classmethod
+    def of(cls, low: float, high: float, how: Convention) -> Quantisation:
+        """The one that spreads its levels over `low` <= 0 <= `high`."""
+        if how.symmetric:
+            scale = np.float32(max(-low, high, 127 * _SMALLEST) / 127)
+            return cls(float(scale), 0, how.signed)
+        scale = np.float32(max(high - low, 255 * _SMALLEST) / 255)
+        level = int(np.clip(np.rint(-low / float(scale)), 0, 255))
+        return cls(float(scale), level - 128 if how.signed else level, how.signed)
+
+
+def activation_scales(
+    structure: Structure,
+    placement: Placement,
+    statistics: Mapping[str, TensorStatistics],
+    *,
+    method: Method,
+    percentile: float = 99.99,
+    ranges: Mapping[str, Range] | None = None,
+) -> dict[str, Quantisation]:
+    """The quantisation of every tensor that `placement` rounds, in its order.
+
+    The range of a group is the smallest that holds those of its members. In front of a
+    self-gated activation x * sigmoid(x) that works on rounded values, the lower end is the one
+    with the smallest squared error behind it: all of x far below zero gives about zero.
+
+    Args:
+        structure, placement: of the graph.
+        statistics: of all those tensors and the members of their groups.
+        method, percentile: of choosing a range, as in `activation_range`.
+        ranges: by tensor, used as they are.
+
+    Raises:
+        InputError: a tensor has no statistics.
+    """
+    how = convention(placement.form)
+    chosen = dict(ranges or {})
+    nodes = structure.graph.node
+    gated = {x for name, (x, _) in structure.silus.items() if nodes[name].op_type == "Sigmoid"}
+    sigmoids = {nodes[name].output[0] for name in structure.silus}
+    spans: dict[str, Range] = {}
+    for name in placement.groups:
+        if name in chosen:
+            span = chosen[name]
+        elif name in sigmoids and name in placement.reads:
+            span = _SIGMOID_RANGE
+        elif name not in statistics:
+            raise _missing(name)
+        else:
+            span = activation_range(
+                statistics[name], method, symmetric=how.symmetric, percentile=percentile
+            )
+            if name in gated and how.rounds == "outputs":
+                span = _before_gate(statistics[name], span)
+        low, high = spans.get(placement.groups[name], (0.0, 0.0))
+        spans[placement.groups[name]] = (min(low, span[0]), max(high, span[1]))
+    return {name: Quantisation.of(*spans[placement.groups[name]], how) for name in placement.reads}
+
+
+def _before_gate(stats: TensorStatistics, span: Range) -> Range:
+    """`span` with the lower end that gives the smallest squared error of x * sigmoid(x)."""
+    filled = np.flatnonzero(stats.counts)
+    x = np.clip(stats.centers[filled], stats.minimum, stats.maximum)
+    counts = stats.counts[filled].astype(np.float64)
+    wanted = _gated(x)
+
+    def error(low: float) -> float:
+        scale = max(span[1] - low, _SMALLEST) / 255
+        levels = np.rint(np.clip(x, low, span[1]) / scale)
+        return float(np.square(_gated(levels * scale) - wanted) @ counts)
+
+    return float(min(min(stats.minimum, 0.0) * _SHARES, key=error)), span[1]
+
+
+def _gated(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    result: NDArray[np.float64] = x / (1 + np.exp(-x))
+    return result
+
+
+def _missing(name: str) -> InputError:
+    return InputError(
+        "the statistics lack a tensor that is rounded",
+        got=f"nothing about {name}",
+        fix="Collect the statistics of this very model: they are kept by the hash of its file",
+    )

@@ -1,0 +1,174 @@
+"""Statistics of a model's tensors in a file that says what they were collected from."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from ghost_deploy.calib.ranges.histogram import TensorStatistics
+from ghost_deploy.core.errors import InputError
+from ghost_deploy.core.files import write_whole
+
+__all__ = ["Statistics", "StatisticsKey"]
+
+_MAGIC = b"ghost-deploy statistics 1\n"
+"""How a file starts; the sha256 of the rest follows, then the rest: zlib over MessagePack."""
+
+_PARTS = {
+    "model": "another model",
+    "images": "other images",
+    "preprocessing": "another preprocessing",
+    "tensors": "other tensors",
+    "collector": "another version of the collector",
+}
+
+
+class StatisticsKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What statistics depend on; the ranges' method is chosen later and is no part of it.
+
+    Attributes:
+        model: sha256 of the graph and its weights; what else the file says of itself may change.
+        images: fingerprint of the calibration set.
+        preprocessing: fingerprint of the preprocessing.
+        tensors: sha256 of the names of the tensors.
+        collector: version of the code that collects.
+    """
+
+    model: str
+    images: str
+    preprocessing: str
+    tensors: str
+    collector: int
+
+    @property
+    def digest(self) -> str:
+        """sha256 over all of it, in hexadecimal."""
+        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()
+
+    def differences(self, other: StatisticsKey) -> list[str]:
+        """What `other` was made for that this was not, in words."""
+        return [
+            words for part, words in _PARTS.items() if getattr(self, part) != getattr(other, part)
+        ]
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """The distributions of a model's tensors over a calibration set.
+
+    Attributes:
+        key: what they were collected from.
+        tensors: by tensor name, in the order of the graph.
+        images: number of images that went in.
+        notes: what happened on the way, e.g. a damaged cache; not stored.
+    """
+
+    key: StatisticsKey
+    tensors: Mapping[str, TensorStatistics]
+    images: int
+    notes: tuple[str, ...] = ()
+
+    def save(self, path: Path) -> None:
+        """Write a file, whole or not at all.
+
+        Raises:
+            ExportError: the disk refuses; an older file is untouched.
+        """
+        entries = {name: _Entry.of(stats) for name, stats in self.tensors.items()}
+        content = msgspec.msgpack.encode(_Content(self.key, self.images, entries))
+        packed = zlib.compress(content, level=1)
+        data = _MAGIC + hashlib.sha256(packed).digest() + packed
+        write_whole(path, lambda file: file.write(data))
+
+    @classmethod
+    def load(cls, path: Path, *, expected: StatisticsKey | None = None) -> Statistics:
+        """Read what `save` wrote.
+
+        Args:
+            path: the file.
+            expected: what the statistics must have been collected from.
+
+        Raises:
+            InputError: the file cannot be read or is damaged, or it was made for another model,
+                other images or another preprocessing than `expected`.
+        """
+        content = _read(path)
+        tensors = {name: entry.statistics() for name, entry in content.tensors.items()}
+        statistics = cls(content.key, tensors, content.images)
+        if expected is not None and statistics.key != expected:
+            raise InputError(
+                f"the statistics in {path} were not collected for this",
+                got=", ".join(statistics.key.differences(expected)),
+                expected="the same model, images and preprocessing",
+                fix="Collect them again, or use what they were collected for",
+            )
+        return statistics
+
+    def __getitem__(self, name: str) -> TensorStatistics:
+        return self.tensors[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.tensors
+
+    def __len__(self) -> int:
+        return len(self.tensors)
+
+
+class _Entry(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    """The stored form of `TensorStatistics`; the counts are little-endian int64."""
+
+    count: int
+    minimum: float
+    maximum: float
+    exponent: int
+    first: int
+    counts: bytes
+
+    @classmethod
+    def of(cls, stats: TensorStatistics) -> _Entry:
+        counts = stats.counts.astype("<i8").tobytes()
+        return cls(stats.count, stats.minimum, stats.maximum, stats.exponent, stats.first, counts)
+
+    def statistics(self) -> TensorStatistics:
+        counts = np.frombuffer(self.counts, "<i8").astype(np.int64)
+        return TensorStatistics(
+            self.count, self.minimum, self.maximum, self.exponent, self.first, counts
+        )
+
+
+class _Content(msgspec.Struct, forbid_unknown_fields=True):
+    key: StatisticsKey
+    images: int
+    tensors: dict[str, _Entry]
+
+
+def _read(path: Path) -> _Content:
+    """The content of a file, decoded only when its checksum holds."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"the statistics {path} cannot be read", got=error.strerror, fix="Check the path"
+        ) from error
+    start = len(_MAGIC) + hashlib.sha256().digest_size
+    packed = data[start:]
+    if data[:start] != _MAGIC + hashlib.sha256(packed).digest():
+        raise _damaged(path, "another checksum than its own, or another kind of file")
+    try:
+        return msgspec.msgpack.decode(zlib.decompress(packed), type=_Content)
+    except (zlib.error, msgspec.DecodeError) as error:
+        raise _damaged(path, str(error)) from error
+
+
+def _damaged(path: Path, got: str) -> InputError:
+    return InputError(
+        f"the statistics {path} are damaged or of another version",
+        got=got,
+        fix="Delete the file: they are collected again",
+    )

@@ -1,0 +1,78 @@
+"""What to use here, in a sentence that a person can act on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ghost_deploy.core.evidence.int8 import Int8Report, Int8Row, SpeedRow
+
+__all__ = ["verdict"]
+
+_FASTER = 0.97
+"""int8 is called faster from this multiple of the fastest float time on."""
+
+
+def verdict(report: Int8Report) -> str:
+    """The recommendation that follows from accuracy and times.
+
+    Args:
+        report: with its rows and, where they were measured, its times.
+    """
+    return " ".join(_sentences(report))
+
+
+def _sentences(report: Int8Report) -> Iterator[str]:
+    failed = [row for row in report.rows if row.status == "failed"]
+    for row in failed:
+        yield f"Do not use {row.artifact}: {_lost(row, report)}, at most {row.max_drop:g} allowed."
+    passed = {row.artifact: row for row in report.rows if row.status == "passed"}
+    timed = [row for row in report.speed if row.artifact in passed]
+    if not timed:
+        if passed:
+            yield f"{_names(passed)} passed; how fast they are was not measured here."
+        return
+    best = min(timed, key=lambda row: row.over_fastest_float)
+    row = passed[best.artifact]
+    if best.over_fastest_float <= _FASTER:
+        yield (
+            f"Use {best.artifact} on {best.runtime} here: {1 / best.over_fastest_float:.2f} times "
+            f"as fast as the fastest float ({_fastest_float(report)}), {_lost(row, report)}."
+        )
+    elif best.low < 1.0:
+        yield (
+            f"Whether INT8 is faster here could not be told: half of the rounds of {best.artifact} "
+            f"on {best.runtime} took {best.low:.2f} to {best.high:.2f} times as long as "
+            f"{_fastest_float(report)}. Measure again when the machine is quiet: ghost-deploy "
+            "bench BUNDLE."
+        )
+    else:
+        yield (
+            f"Do not use INT8 here: the best of it, {best.artifact} on {best.runtime}, takes "
+            f"{best.over_fastest_float:.2f} times as long as {_fastest_float(report)}."
+        )
+    yield from (_slow(row) for row in timed if row is not best and row.over_fastest_float > 1.0)
+
+
+def _slow(row: SpeedRow) -> str:
+    return (
+        f"On {row.runtime}, {row.artifact} takes {row.over_fastest_float:.2f} times as long as the "
+        "fastest float."
+    )
+
+
+def _lost(row: Int8Row, report: Int8Report) -> str:
+    what = "mAP50-95" if report.judged.by == "labels" else "agreement with the float model"
+    points = row.drop or 0.0
+    if points <= 0:
+        return f"it loses nothing ({-points:+.2f} points of {what})"
+    return f"it loses {points:.2f} points of {what}"
+
+
+def _fastest_float(report: Int8Report) -> str:
+    floats = [row for row in report.speed if row.precision != "int8"]
+    fastest = min(floats, key=lambda row: row.p50_ms)
+    return f"{fastest.artifact} on {fastest.runtime}"
+
+
+def _names(rows: dict[str, Int8Row]) -> str:
+    return ", ".join(rows)

@@ -1,0 +1,247 @@
+"""What is in a checkpoint, told without running it and as far as it can be told.
+
+A file with unknown classes or with a hostile payload is described too: its records are inert. A
+network is built only from a file in which nothing was found.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import msgspec
+
+from ghost_deploy.checkpoints.allowed_calls import check_calls
+from ghost_deploy.checkpoints.archive import Archive, open_archive
+from ghost_deploy.checkpoints.facts import Facts
+from ghost_deploy.checkpoints.file_types import ZIP_MAGIC, read_file, reject_foreign
+from ghost_deploy.checkpoints.load import Loaded, load_data
+from ghost_deploy.checkpoints.module_tree import TreeReader
+from ghost_deploy.checkpoints.native import is_native, read_native
+from ghost_deploy.checkpoints.pickle_reader import read_pickle
+from ghost_deploy.checkpoints.plain import PlainReader
+from ghost_deploy.checkpoints.records import Pickle
+from ghost_deploy.checkpoints.tensors import TensorTable
+from ghost_deploy.checkpoints.ultralytics import (
+    check_task,
+    find_network,
+    module_classes,
+    read_facts,
+)
+from ghost_deploy.checkpoints.user_modules import UserModules, load_user_modules
+from ghost_deploy.core.bundle import file_name
+from ghost_deploy.core.errors import GhostDeployError
+from ghost_deploy.models.registry import candidates
+from ghost_deploy.models.tree import ModuleNode
+
+__all__ = ["ClassUse", "Inspection", "inspect_checkpoint"]
+
+T = TypeVar("T")
+
+
+class ClassUse(msgspec.Struct, frozen=True, kw_only=True):
+    """A module class of the file.
+
+    Attributes:
+        path: `module.Class` as the file names it.
+        count: how many modules of it the file has; a shared one counts once.
+        known: whether there is a definition of that name.
+        definition: which one fits; before the network was built, which ones may. Empty if none.
+    """
+
+    path: str
+    count: int
+    known: bool
+    definition: str = ""
+
+
+class Inspection(msgspec.Struct, frozen=True, kw_only=True):
+    """What a checkpoint holds. Empty values stand for what could not be told.
+
+    Attributes:
+        file: name without folder. bytes: its size. sha256: of the file.
+        format: `ultralytics`, or `ghost-deploy` for our own form.
+        family, scale: e.g. `yolov8-ghost`, `n`.
+        class_names: in the order of the class channels.
+        size_hw: default input size in pixels, a multiple of `stride`.
+        strides: of the head's levels, pixels a cell.
+        decoder: what the output tensor means, see `HeadSpec`.
+        parameters: number of weights. gflops: 1e9 operations at `size_hw`.
+        trained_with, trained_at, metrics, training: as recorded in the file.
+        classes: the module classes, by path.
+        names: every importable name in the file, whether it is used or not.
+        warnings: what a user should know.
+        exportable: whether the network could be built and checked.
+        problems: why it cannot be exported.
+    """
+
+    file: str
+    bytes: int
+    sha256: str
+    format: Literal["ultralytics", "ghost-deploy"]
+    family: str = ""
+    scale: str = ""
+    class_names: tuple[str, ...] = ()
+    size_hw: tuple[int, int] | None = None
+    stride: int = 0
+    strides: tuple[int, ...] = ()
+    decoder: str = ""
+    parameters: int = 0
+    gflops: float = 0.0
+    trained_with: str = ""
+    trained_at: str = ""
+    metrics: dict[str, float] = {}
+    training: dict[str, str] = {}
+    classes: tuple[ClassUse, ...] = ()
+    names: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    exportable: bool = False
+    problems: tuple[str, ...] = ()
+
+
+def inspect_checkpoint(path: str | os.PathLike[str], *, modules: Sequence[Path] = ()) -> Inspection:
+    """Describe a checkpoint without running any of it.
+
+    Args:
+        path: of the checkpoint.
+        modules: Python files with further module definitions. They are run.
+
+    Raises:
+        CheckpointError: it cannot be read at all: no checkpoint, or a damaged archive or pickle.
+        UsageError: a file of `modules` fails.
+    """
+    user = load_user_modules(modules)
+    name, data = file_name(path), read_file(path)
+    if data.startswith(ZIP_MAGIC):
+        archive = open_archive(name, data)
+        seen = _describe_records(archive, read_pickle(archive.pickle, name), len(data), user)
+        if seen.problems:
+            return seen
+    elif is_native(data):
+        seen = _describe_native(name, data, user)
+    else:
+        reject_foreign(name, data)
+    try:
+        return _with_network(seen, load_data(name, data, user))
+    except GhostDeployError as error:
+        return msgspec.structs.replace(seen, problems=(str(error),))
+
+
+class _Attempts:
+    """Runs the steps of a description and keeps what they complain about."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+
+    def __call__(self, step: Callable[[], T]) -> T | None:
+        try:
+            return step()
+        except GhostDeployError as error:
+            self.problems.append(str(error))
+            return None
+
+
+def _describe_records(archive: Archive, pickle: Pickle, size: int, user: UserModules) -> Inspection:
+    """What can be told without a network."""
+    name, plain, attempt = archive.name, PlainReader(archive.name), _Attempts()
+    facts: Facts | None = None
+    tree: ModuleNode | None = None
+    attempt(lambda: check_calls(pickle.calls, name))
+    found = attempt(lambda: find_network(pickle.root, name))
+    if found is not None:
+        attempt(lambda: check_task(found, name))
+        facts = attempt(lambda: read_facts(found, name, plain))
+        reader = TreeReader(name, TensorTable(archive), plain)
+        tree = attempt(lambda: reader.read(found.record))
+    facts = facts or Facts(family="", class_names=())
+    return Inspection(
+        file=name,
+        bytes=size,
+        sha256=archive.sha256,
+        format="ultralytics",
+        family=facts.family,
+        scale=facts.scale,
+        class_names=facts.class_names,
+        size_hw=facts.image_size_hw,
+        strides=_strides(tree) if tree is not None else (),
+        parameters=_count(tree) if tree is not None else 0,
+        trained_with=facts.trained_with,
+        trained_at=facts.trained_at,
+        metrics=dict(facts.metrics),
+        classes=_classes(module_classes(found), found.record.target.path, user) if found else (),
+        names=pickle.globals,
+        warnings=facts.warnings,
+        problems=tuple(dict.fromkeys(attempt.problems)),
+    )
+
+
+def _describe_native(name: str, data: bytes, user: UserModules) -> Inspection:
+    native = read_native(name, data)
+    nodes = Counter(node.class_path for _, node in native.tree.walk())
+    return Inspection(
+        file=name,
+        bytes=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+        format="ghost-deploy",
+        family=native.spec.family,
+        class_names=native.spec.class_names,
+        size_hw=native.spec.input.size_hw,
+        parameters=native.spec.parameters,
+        classes=_classes(nodes, native.tree.class_path, user),
+        warnings=native.source.warnings,
+    )
+
+
+def _classes(counts: Counter[str], root: str, user: UserModules) -> tuple[ClassUse, ...]:
+    uses = []
+    for path, count in sorted(counts.items()):
+        fitting = () if path == root else candidates(path, user.classes)
+        definition = " or ".join(kind.origin for kind in fitting) or "the network" * (path == root)
+        uses.append(ClassUse(path=path, count=count, known=bool(definition), definition=definition))
+    return tuple(uses)
+
+
+def _count(tree: ModuleNode) -> int:
+    """Number of weights; shared ones count once."""
+    shapes = {info.key: info.shape for _, node in tree.walk() for info in node.parameters.values()}
+    return sum(math.prod(shape) for shape in shapes.values())
+
+
+def _strides(tree: ModuleNode) -> tuple[int, ...]:
+    """The strides that the last layer records, or nothing."""
+    layers = list(tree.children.get("model", tree).children.values())
+    recorded = layers[-1].get("stride") if layers else None
+    if not isinstance(recorded, list):
+        return ()
+    return tuple(int(stride) for stride in recorded if isinstance(stride, (int, float)))
+
+
+def _with_network(seen: Inspection, loaded: Loaded) -> Inspection:
+    """The description completed from the network that was built."""
+    spec, source, origins = loaded.spec, loaded.source, loaded.net.origins
+    return msgspec.structs.replace(
+        seen,
+        family=spec.family,
+        class_names=spec.class_names,
+        size_hw=spec.input.size_hw,
+        stride=spec.input.stride,
+        strides=spec.head.strides,
+        decoder=spec.head.decoder,
+        parameters=spec.parameters,
+        gflops=spec.gflops,
+        trained_with=source.trained_with,
+        trained_at=source.trained_at,
+        metrics=source.metrics,
+        training=source.training,
+        classes=tuple(
+            msgspec.structs.replace(use, definition=origins.get(use.path, use.definition))
+            for use in seen.classes
+        ),
+        exportable=True,
+        warnings=source.warnings,
+    )

@@ -1,0 +1,1 @@
+"""What every room shares: errors, model description, bundle, evidence, files."""

@@ -1,0 +1,37 @@
+"""A bundle: the folder that an export writes and everything else reads.
+
+    out/
+      bundle.json        the spec, the artefacts with their hashes and lineage, the evidence
+      model.fp32.onnx    ... one file or folder for each artefact
+
+Writing is atomic: `BundleWriter` fills a hidden folder beside the target and renames it, and
+`Bundle.save` replaces `bundle.json` by a rename. Hashes are checked before an artefact is used.
+"""
+
+from __future__ import annotations
+
+from ghost_deploy.core.bundle.folder import Bundle
+from ghost_deploy.core.bundle.manifest import (
+    DOCUMENT,
+    FORM_KEY,
+    NMS_FORM,
+    Artifact,
+    BundleDocument,
+    Source,
+    file_name,
+    sha256_of,
+)
+from ghost_deploy.core.bundle.writer import BundleWriter
+
+__all__ = [
+    "DOCUMENT",
+    "FORM_KEY",
+    "NMS_FORM",
+    "Artifact",
+    "Bundle",
+    "BundleDocument",
+    "BundleWriter",
+    "Source",
+    "file_name",
+    "sha256_of",
+]

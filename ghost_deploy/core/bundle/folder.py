@@ -1,0 +1,182 @@
+"""A bundle that is on disk: read, checked, and given evidence."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ghost_deploy.core.bundle.manifest import DOCUMENT, Artifact, BundleDocument, sha256_of
+from ghost_deploy.core.errors import BundleError, GhostDeployError
+from ghost_deploy.core.spec import ModelSpec, decode_json, encode_json
+
+__all__ = ["Bundle"]
+
+
+class Bundle:
+    """A bundle on disk that was read and checked.
+
+    Attributes:
+        path: the folder.
+        document: the content of `bundle.json`.
+    """
+
+    def __init__(self, path: Path, document: BundleDocument) -> None:
+        self.path = path
+        self.document = document
+
+    def __repr__(self) -> str:
+        ids = ", ".join(artifact.id for artifact in self.artifacts)
+        return f"Bundle({str(self.path)!r}: {self.spec.name}; {ids})"
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model's description."""
+        return self.document.spec
+
+    @property
+    def artifacts(self) -> tuple[Artifact, ...]:
+        """All artefacts, in the order in which they were made."""
+        return self.document.artifacts
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str], *, verify: bool = False) -> Bundle:
+        """Read `bundle.json` and see that every artefact is there.
+
+        Args:
+            path: the folder, or its `bundle.json`.
+            verify: also check the hash of every file now; `verified_path` does it for one.
+
+        Raises:
+            BundleError: no bundle there, another schema, a missing or a changed file.
+        """
+        folder = Path(path)
+        if folder.name == DOCUMENT:
+            folder = folder.parent
+        file = folder / DOCUMENT
+        try:
+            data = file.read_bytes()
+        except OSError as error:
+            raise BundleError(
+                f"{folder} is not a bundle",
+                got=f"{error.strerror} for {DOCUMENT}",
+                fix="Make one with: ghost-deploy export CHECKPOINT -o BUNDLE",
+            ) from error
+        try:
+            bundle = cls(folder, decode_json(data, BundleDocument, where=str(file)))
+        except GhostDeployError as error:
+            raise BundleError(
+                f"{file} cannot be used",
+                got=error.got,
+                fix="It is damaged or from another version: export the model again",
+            ) from error
+        for artifact in bundle.artifacts:
+            bundle._check_present(artifact)
+            if verify:
+                bundle.verified_path(artifact)
+        return bundle
+
+    def artifact(self, format: str, precision: str, form: str = "") -> Artifact:
+        """The artefact of that format, precision and form, see `Artifact`.
+
+        Raises:
+            BundleError: the bundle has none; the message lists those that it has.
+        """
+        for artifact in self.artifacts:
+            if (artifact.format, artifact.precision, artifact.form) == (format, precision, form):
+                return artifact
+        raise BundleError(
+            f"{self.path} has no {format} artefact in {precision}",
+            got=", ".join(a.id for a in self.artifacts) or "none",
+            fix="Export it, or choose one of those",
+        )
+
+    def verified_path(self, artifact: Artifact) -> Path:
+        """Absolute path of the artefact, after its hashes were checked.
+
+        Raises:
+            BundleError: a file is missing or is not the one that was written.
+        """
+        self._check_present(artifact)
+        for name, wanted in artifact.files.items():
+            found = sha256_of(self.path / name)
+            if found != wanted:
+                raise BundleError(
+                    f"{self.path / name} was changed after it was written",
+                    got=f"sha256 {found[:12]}",
+                    expected=wanted[:12],
+                    fix="Copy the bundle again, or export the model again",
+                )
+        return (self.path / artifact.path).resolve()
+
+    def evidence_files(self) -> tuple[str, ...]:
+        """Names of the files that the evidence rests on, after their hashes were checked.
+
+        A piece of evidence names one by `file`, a plain name, and `sha256`.
+
+        Raises:
+            BundleError: one is missing or is not the one that was written.
+        """
+        found = []
+        for document in self.document.evidence.values():
+            name, wanted = document.get("file"), document.get("sha256")
+            if not isinstance(name, str) or not isinstance(wanted, str):
+                continue
+            plain = Path(name).name == name
+            if (
+                not plain
+                or not (self.path / name).is_file()
+                or sha256_of(self.path / name) != wanted
+            ):
+                raise BundleError(
+                    f"{self.path / name} is not the file that was written",
+                    expected=f"sha256 {wanted[:12]}",
+                    fix="Copy the bundle again, or export the model again",
+                )
+            found.append(name)
+        return tuple(found)
+
+    def with_evidence(self, kind: str, document: Any) -> Bundle:
+        """The same bundle with `document` as its evidence of that kind, not yet saved."""
+        evidence = {**self.document.evidence, kind: document}
+        return Bundle(self.path, msgspec.structs.replace(self.document, evidence=evidence))
+
+    def save(self) -> None:
+        """Write `bundle.json` atomically.
+
+        Raises:
+            BundleError: the folder cannot be written to; the old file is untouched.
+        """
+        data = encode_json(self.document)
+        try:
+            handle, name = tempfile.mkstemp(dir=self.path, prefix=".bundle-", suffix=".json")
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                # mkstemp makes a file for the owner alone; a bundle is read by other accounts.
+                os.chmod(name, 0o644)
+                os.replace(name, self.path / DOCUMENT)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    os.unlink(name)
+                raise
+        except OSError as error:
+            raise BundleError(
+                f"cannot write {self.path / DOCUMENT}",
+                got=error.strerror,
+                fix="Free some space or choose a folder that you may write to",
+            ) from error
+
+    def _check_present(self, artifact: Artifact) -> None:
+        for name in artifact.files:
+            if not (self.path / name).is_file():
+                raise BundleError(
+                    f"{self.path} lacks {name}",
+                    fix="Copy the whole folder again, or export the model again",
+                )

@@ -1,0 +1,148 @@
+"""What `bundle.json` says: the model's description, its origin, artefacts and evidence."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ghost_deploy.core.spec import ModelSpec
+
+__all__ = [
+    "DOCUMENT",
+    "FORM_KEY",
+    "NMS_FORM",
+    "SCHEMA",
+    "Artifact",
+    "BundleDocument",
+    "Source",
+    "file_name",
+    "sha256_of",
+]
+
+DOCUMENT = "bundle.json"
+"""Name of the document within the bundle's folder."""
+
+SCHEMA = 1
+"""Version of the document's form; a reader refuses any other."""
+
+FORM_KEY = "ghost_deploy.int8_form"
+"""Key of the metadata inside an int8 file that holds its form."""
+
+NMS_FORM = "efficient-nms"
+"""The form of an ONNX graph with TensorRT's plugin inside: no runtime opens it, engines are built
+from it."""
+
+_CHUNK = 1 << 20
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the weights came from. File names only: no folder of anybody's machine.
+
+    Attributes:
+        file: name of the checkpoint.
+        sha256: of the checkpoint; the parent of every first-generation artefact.
+        trained_with: framework and version that wrote it, e.g. `ultralytics 8.4.190`.
+        trained_at: date recorded in the checkpoint, or an empty string.
+        metrics: metrics recorded in the checkpoint, e.g. `mAP50-95`.
+        training: how it was trained, in words by topic, e.g. `command`, `data`, `seed`; our own
+            trainer records it.
+        class_paths: the `module.Class` paths found, and which of our definitions stands for each.
+        modules: user-given definition files (`--modules`) by name, with their sha256.
+        warnings: what the loader found worth saying.
+    """
+
+    file: str
+    sha256: str
+    trained_with: str = ""
+    trained_at: str = ""
+    metrics: dict[str, float] = {}
+    training: dict[str, str] = {}
+    class_paths: dict[str, str] = {}
+    modules: dict[str, str] = {}
+    warnings: tuple[str, ...] = ()
+
+
+class Artifact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One deployable model in a bundle.
+
+    Attributes:
+        format: `onnx`, `openvino` or `tensorrt`.
+        precision: `fp32`, `fp16` or `int8`: a property of the graph.
+        path: what a runtime opens, relative to the bundle, with forward slashes.
+        files: sha256 of every file that belongs to it, by relative path.
+        parent: sha256 of what it was made from.
+        tools: versions of what made it.
+        options: what the export was asked for, as far as it changed the graph.
+        form: of an int8 graph, which runtime its Q/DQ placement was made for, e.g. `ort-x86`: no
+            single int8 file serves all runtimes. `NMS_FORM` of a graph with TensorRT's plugin.
+            Else empty.
+    """
+
+    format: str
+    precision: str
+    path: str
+    files: dict[str, str]
+    parent: str
+    tools: dict[str, str] = {}
+    options: dict[str, str] = {}
+    form: str = ""
+
+    @property
+    def id(self) -> str:
+        """Short name within the bundle, e.g. `onnx-fp16` or `onnx-int8-ort-x86`."""
+        tail = f"-{self.form}" if self.form not in ("", self.format) else ""
+        return f"{self.format}-{self.precision}{tail}"
+
+
+class BundleDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The content of `bundle.json`.
+
+    `evidence` maps a kind (`parity`, `accuracy`, `latency`) to the JSON document which that
+    layer wrote; its form belongs to that layer and carries its own schema number.
+    """
+
+    spec: ModelSpec
+    source: Source
+    artifacts: tuple[Artifact, ...]
+    created_with: str
+    evidence: dict[str, dict[str, Any]] = {}
+    schema: int = SCHEMA
+
+    def __post_init__(self) -> None:
+        if self.schema != SCHEMA:
+            raise ValueError(f"this version reads bundle schema {SCHEMA}, got {self.schema}")
+        ids = [artifact.id for artifact in self.artifacts]
+        if len(set(ids)) != len(ids):
+            raise ValueError(f"artefacts must differ in format, precision or form, got {ids}")
+        for artifact in self.artifacts:
+            for name in (artifact.path, *artifact.files):
+                if not _is_inside(name):
+                    raise ValueError(f"an artefact path must stay inside the bundle, got {name!r}")
+            if artifact.path not in artifact.files:
+                raise ValueError(f"{artifact.path!r} is not among the files that have a hash")
+
+
+def file_name(path: str | os.PathLike[str]) -> str:
+    """The name without its folder, as text: bytes that are not UTF-8 are replaced.
+
+    Python keeps such bytes as surrogates, which neither JSON nor a model's metadata can hold.
+    """
+    return os.fsencode(Path(path).name).decode("utf-8", "replace")
+
+
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """The file's sha256 in hexadecimal, read in pieces."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _is_inside(name: str) -> bool:
+    parts = Path(name).parts
+    return bool(parts) and not Path(name).is_absolute() and ".." not in parts

@@ -1,0 +1,215 @@
+"""Writing a bundle: whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Collection
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from ghost_deploy.core.bundle.folder import Bundle
+from ghost_deploy.core.bundle.manifest import DOCUMENT, Artifact, BundleDocument, Source, sha256_of
+from ghost_deploy.core.errors import ExportError, UsageError
+from ghost_deploy.core.spec import ModelSpec
+
+__all__ = ["BundleWriter"]
+
+
+class BundleWriter:
+    """Fill a new bundle in a hidden folder and put it in place at the end, whole or not at all.
+
+    Use it as a context manager: write files below `folder`, call `add` for each artefact and
+    `finish` once. Leaving the block without `finish` removes everything.
+
+    Raises:
+        UsageError: `target` exists and is no bundle, or is one and `overwrite` is not set.
+        ExportError: the disk refuses; nothing is left behind.
+    """
+
+    def __init__(self, target: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        self.target = Path(target)
+        self._overwrite = overwrite
+        self._artifacts: list[Artifact] = []
+        self._check_name()
+        self._check_target()
+        parent = self.target.parent
+        self._made = [folder for folder in (parent, *parent.parents) if not folder.exists()]
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            name = tempfile.mkdtemp(dir=parent, prefix=f".{self.target.name}-")
+        except OSError as error:
+            self._remove_made()
+            raise _disk(self.target, error) from error
+        self.folder = Path(name)
+
+    def add(
+        self,
+        *,
+        format: str,
+        precision: str,
+        path: Path,
+        parent: str,
+        tools: dict[str, str],
+        options: dict[str, str] | None = None,
+        extra_files: tuple[Path, ...] = (),
+        form: str = "",
+    ) -> Artifact:
+        """Record an artefact whose files lie below `folder`.
+
+        Args:
+            format, precision, parent, tools, options, form: as in `Artifact`.
+            path: what a runtime opens.
+            extra_files: files that belong to it besides `path`.
+        """
+        files = {self._relative(file): sha256_of(file) for file in (path, *extra_files)}
+        artifact = Artifact(
+            format=format,
+            precision=precision,
+            path=self._relative(path),
+            files=files,
+            parent=parent,
+            tools=tools,
+            options=options or {},
+            form=form,
+        )
+        self._artifacts.append(artifact)
+        return artifact
+
+    def forget(self) -> None:
+        """Record no artefact any more, to record their successors; files stay."""
+        self._artifacts.clear()
+
+    def adopt(self, bundle: Bundle, *, without: Collection[str] = ()) -> None:
+        """Take over the artefacts of a bundle, to put more of them beside these.
+
+        A file that a piece of evidence names, by `file` and `sha256`, comes along.
+
+        Files are linked, or copied where the file system has no links: the bundle stays whole
+        until `finish` replaces it.
+
+        Args:
+            bundle: usually the one at the target.
+            without: ids of artefacts that are made anew, see `Artifact.id`.
+
+        Raises:
+            BundleError: a file is missing or is not the one that was written.
+            OSError: the disk refuses; leaving the block makes an ExportError of it.
+        """
+        for artifact in bundle.artifacts:
+            if artifact.id in without:
+                continue
+            bundle.verified_path(artifact)
+            for name in artifact.files:
+                self._link(bundle.path / name, name)
+            self._artifacts.append(artifact)
+        for name in bundle.evidence_files():
+            self._link(bundle.path / name, name)
+
+    def _link(self, file: Path, name: str) -> None:
+        place = self.folder / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(file, place)
+        except OSError:
+            shutil.copy2(file, place)
+
+    def draft(
+        self,
+        spec: ModelSpec,
+        source: Source,
+        created_with: str,
+        evidence: dict[str, dict[str, Any]] | None = None,
+    ) -> Bundle:
+        """Write `bundle.json` into the hidden folder and return that bundle, to be proved."""
+        document = BundleDocument(
+            spec=spec,
+            source=source,
+            artifacts=tuple(self._artifacts),
+            created_with=created_with,
+            evidence=evidence or {},
+        )
+        bundle = Bundle(self.folder, document)
+        bundle.save()
+        return bundle
+
+    def finish(self) -> Bundle:
+        """Put the folder in place and return the bundle there.
+
+        Raises:
+            ExportError: the disk refuses; an older bundle at the target is still there.
+            UsageError: somebody else has put something there in the meantime.
+        """
+        self._check_target()
+        old: Path | None = None
+        try:
+            os.chmod(self.folder, 0o755)
+            if self.target.exists():
+                old = self.folder.with_name(self.folder.name + ".old")
+                os.replace(self.target, old)
+            os.replace(self.folder, self.target)
+        except OSError as error:
+            if old is not None and old.exists() and not self.target.exists():
+                os.replace(old, self.target)
+            raise _disk(self.target, error) from error
+        if old is not None and old.is_symlink():
+            old.unlink()
+        elif old is not None:
+            shutil.rmtree(old, ignore_errors=True)
+        return Bundle.read(self.target)
+
+    def __enter__(self) -> BundleWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self._remove_made()
+        if isinstance(error, OSError):
+            raise _disk(self.target, error) from error
+
+    def _relative(self, file: Path) -> str:
+        return file.resolve().relative_to(self.folder.resolve()).as_posix()
+
+    def _remove_made(self) -> None:
+        """Take away the folders above the target that were made for it and are empty."""
+        for folder in self._made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+    def _check_name(self) -> None:
+        try:
+            os.fsencode(self.target.absolute()).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise UsageError(
+                f"{self.target} is no name that every backend can open",
+                got="bytes that are not UTF-8",
+                fix="Choose a folder with another name",
+            ) from error
+
+    def _check_target(self) -> None:
+        if not self.target.exists():
+            return
+        is_bundle = (self.target / DOCUMENT).is_file()
+        is_empty_folder = self.target.is_dir() and not any(self.target.iterdir())
+        if is_empty_folder or (is_bundle and self._overwrite):
+            return
+        raise UsageError(
+            f"{self.target} exists already" + ("" if is_bundle else " and is not a bundle"),
+            fix="Choose another folder" + (", or pass --overwrite" if is_bundle else ""),
+        )
+
+
+def _disk(target: Path, error: OSError) -> ExportError:
+    return ExportError(
+        f"cannot write {target}",
+        got=error.strerror or str(error),
+        fix="Free some space or choose a folder that you may write to; nothing was left behind",
+    )

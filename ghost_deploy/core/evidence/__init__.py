@@ -1,0 +1,1 @@
+"""What was measured of an artifact, as typed documents that a bundle carries."""

@@ -1,0 +1,261 @@
+"""What calibration found: one document, stored in the bundle and shown by the command."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from ghost_deploy.calib.executed import Executed
+from ghost_deploy.core.spec import decode_json
+
+__all__ = [
+    "SCHEMA",
+    "CalibrationFacts",
+    "CurvePoint",
+    "Int8Report",
+    "Int8Row",
+    "Judged",
+    "LayerHarm",
+    "Sensitivity",
+    "SpeedRow",
+    "Trial",
+]
+
+SCHEMA = 1
+"""Version of the JSON form of `Int8Report`; a reader refuses any other."""
+
+
+class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of the document's parts."""
+
+
+class CalibrationFacts(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the ranges were taken from.
+
+    Attributes:
+        images: pictures used.
+        fingerprint: sha256 over their content.
+        preprocessing: sha256 over what turns a picture into the input.
+        seed: of the sampling.
+        skipped: names of pictures that could not be used.
+        duplicates: pictures left out because one of equal content is there.
+        notes: what a reader should know.
+    """
+
+    images: int
+    fingerprint: str
+    preprocessing: str
+    seed: int
+    skipped: tuple[str, ...] = ()
+    duplicates: int = 0
+    notes: tuple[str, ...] = ()
+
+
+class Judged(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What accuracy is measured on.
+
+    Attributes:
+        by: `labels`: mAP50-95 on labelled images; `agreement`: the same figure with the float
+            model's own detections in place of labels, so that the float model has 100 points.
+        data: what it was measured on, in words.
+        images: how many.
+        objects: labelled objects, or detections of the float model.
+        protocol: of the figure.
+        reference: points of the float model, 0 to 100.
+    """
+
+    by: Literal["labels", "agreement"]
+    data: str
+    images: int
+    objects: int
+    protocol: str
+    reference: float
+
+
+class Trial(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One way of making an int8 file that was tried.
+
+    Attributes:
+        form: which runtime's.
+        recipe: its name.
+        points: its accuracy, 0 to 100; None where it failed.
+        time: of one run, as a multiple of that of the first one of its form that was timed, side
+            by side; None where it was not timed: no runtime here runs that form, or another one
+            of equal speed is more accurate.
+        int8_share: share of the multiply-adds that ran in int8, 0 to 1; None where no runtime
+            here runs that form.
+        chosen: whether it became the artefact.
+        problem: why it failed.
+    """
+
+    form: str
+    recipe: str
+    points: float | None = None
+    time: float | None = None
+    int8_share: float | None = None
+    chosen: bool = False
+    problem: str = ""
+
+
+class Int8Row(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An int8 artefact.
+
+    Attributes:
+        artifact, sha256: which one.
+        form: for which runtime it was made.
+        judged_on: the runtime that its accuracy was measured with; empty where none here can.
+        recipe: how it was made.
+        status: `passed`, `failed` (it loses more than `max_drop`) or `unjudged`.
+        points: its accuracy, 0 to 100.
+        drop: points lost against the float model.
+        max_drop: points that it may lose.
+        planned_share: share of the multiply-adds, 0 to 1, that were meant to be int8.
+        executed: what ran, where a runtime here runs the form.
+        kept_float: nodes that were returned to float for the sake of accuracy.
+        notes: what a user should know.
+    """
+
+    artifact: str
+    sha256: str
+    form: str
+    judged_on: str
+    recipe: str
+    status: Literal["passed", "failed", "unjudged"]
+    points: float | None
+    drop: float | None
+    max_drop: float
+    planned_share: float | None = None
+    executed: Executed | None = None
+    kept_float: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class SpeedRow(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Time of one run of the model alone, on this machine.
+
+    Attributes:
+        artifact, runtime, precision: what ran.
+        p50_ms: median in milliseconds.
+        over_fastest_float: multiple of the fastest float row's time, taken round by round.
+        low, high: between which half of the rounds lie.
+        over_fp32: the same against the fp32 row of the same runtime; None where there is none.
+    """
+
+    artifact: str
+    runtime: str
+    precision: str
+    p50_ms: float
+    over_fastest_float: float
+    low: float
+    high: float
+    over_fp32: float | None = None
+
+
+class LayerHarm(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Layers that are int8 or float together, and what int8 costs there.
+
+    Attributes:
+        nodes: their names.
+        share: of the network's multiply-adds, 0 to 1.
+        noise: noise power on the head's outputs when they alone are int8, in per cent.
+        harm: points lost when they alone are int8; None where the noise is smaller than elsewhere.
+        returned: whether they were returned to float.
+        gain: points that their return gains: lost more when they are int8 and the others that were
+            returned stay float; None where they were not returned.
+        cost_ms: what that adds to the time of a run; None where it was not measured.
+    """
+
+    nodes: tuple[str, ...]
+    share: float
+    noise: float | None
+    harm: float | None
+    returned: bool = False
+    gain: float | None = None
+    cost_ms: float | None = None
+
+
+class CurvePoint(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Accuracy at a share of int8.
+
+    Attributes:
+        int8_share: of the multiply-adds, as planned, 0 to 1.
+        lost: points.
+        returned: how many groups of layers are float.
+        chosen: whether the layers of this point were taken.
+    """
+
+    int8_share: float
+    lost: float
+    returned: int
+    chosen: bool = False
+
+
+class Sensitivity(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What was found where layers were to be returned to float.
+
+    Attributes:
+        recipe: what they were returned from.
+        layers: the most harmful first.
+        curve: from most to least int8.
+        problem: why returning them did not help; empty where it did.
+    """
+
+    recipe: str
+    layers: tuple[LayerHarm, ...]
+    curve: tuple[CurvePoint, ...] = ()
+    problem: str = ""
+
+
+class Int8Report(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that calibration found.
+
+    Attributes:
+        model: its name.
+        parent: sha256 of the fp32 ONNX file that the int8 files were made from.
+        calibration: what the ranges were taken from.
+        judged: what accuracy was measured on.
+        rows: the artefacts.
+        trials: what was tried on the way.
+        speed: times of all artefacts that run here; empty where that was not asked for.
+        machine: the processor that `speed` and `executed` were measured on.
+        sensitivity: for each form that lost more than it may, which layers are to blame.
+        verdict: what to use here, in a sentence.
+        tools: versions.
+    """
+
+    model: str
+    parent: str
+    calibration: CalibrationFacts
+    judged: Judged
+    rows: tuple[Int8Row, ...]
+    trials: tuple[Trial, ...] = ()
+    speed: tuple[SpeedRow, ...] = ()
+    machine: str = ""
+    sensitivity: dict[str, Sensitivity] = {}
+    verdict: str = ""
+    tools: dict[str, str] = {}
+    schema: int = SCHEMA
+
+    def __post_init__(self) -> None:
+        if self.schema != SCHEMA:
+            raise ValueError(f"this version reads int8 schema {SCHEMA}, got {self.schema}")
+
+    @property
+    def passed(self) -> bool:
+        """Whether there are int8 artefacts and none of them lost too much."""
+        return bool(self.rows) and all(row.status != "failed" for row in self.rows)
+
+    def document(self) -> dict[str, Any]:
+        """As plain values, for the bundle's evidence and for JSON."""
+        plain: dict[str, Any] = msgspec.to_builtins(self)
+        return plain
+
+    @classmethod
+    def from_document(cls, document: Any, *, where: str) -> Int8Report:
+        """Read what `document` gave.
+
+        Raises:
+            SpecError: it is damaged or from another version.
+        """
+        return decode_json(msgspec.json.encode(document), cls, where=where)

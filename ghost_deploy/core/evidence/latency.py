@@ -1,0 +1,225 @@
+"""What a benchmark found: one document, from which tables and pages are made."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, Literal
+
+import msgspec
+
+from ghost_deploy.core.errors import UsageError
+from ghost_deploy.core.spec import decode_json
+from ghost_deploy.judge.bench.power import PowerFigures
+from ghost_deploy.judge.bench.selection import Config
+from ghost_deploy.judge.bench.snapshot import Snapshot
+from ghost_deploy.judge.bench.statistics import Ratio, Summary
+
+__all__ = [
+    "ISOLATION",
+    "SCHEMA",
+    "BenchReport",
+    "BenchRow",
+    "Comparison",
+    "Figures",
+    "ImagesUsed",
+    "Obtained",
+    "Settings",
+]
+
+SCHEMA = 1
+"""Version of the JSON form of `BenchReport`; a reader refuses any other."""
+
+ISOLATION = (
+    "each candidate in a process of its own, the processes taking turns in an order drawn anew "
+    "for each round; with the hint `latency` (one stream) ONNX Runtime's threads spin, as in a "
+    "deployment of one model, with `throughput` (several) they sleep"
+)
+
+
+class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of the document's parts."""
+
+
+class Settings(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long is measured.
+
+    Attributes:
+        duration_s: for each candidate, half of it walks, half bare calls.
+        rounds: turns that each candidate has in that time; ratios are taken round by round.
+        warmup_s: before that, for each candidate and phase.
+        seed: of the order within the rounds.
+    """
+
+    duration_s: float = 10.0
+    rounds: int = 20
+    warmup_s: float = 0.5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for what, ok, got in (
+            ("duration", 0 < self.duration_s <= 86_400, self.duration_s),
+            ("number of rounds", 2 <= self.rounds <= 10_000, self.rounds),
+            ("warm-up", 0 <= self.warmup_s <= 3600, self.warmup_s),
+        ):
+            if not ok:
+                raise UsageError(
+                    f"this {what} is not possible",
+                    got=got,
+                    expected="a duration above 0 s, 2 rounds or more, a warm-up from 0 s",
+                    fix="Correct that value",
+                )
+
+
+class ImagesUsed(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What was measured on: where the files came from and how many they were."""
+
+    source: str
+    count: int
+
+
+class Obtained(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the runtime reported, see `RuntimeInfo`."""
+
+    device: str
+    version: str
+    precision: str
+    compute: str
+    threads: int
+    notes: tuple[str, ...]
+
+
+class Figures(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What was measured of one candidate. Times are milliseconds, host to host, of a batch.
+
+    Attributes:
+        stages: by stage: `decode` (file to pixels), `pre`, `run`, `post` and their sum
+            `end_to_end`, all of walks; `run_alone`, the model on one tensor again and again.
+        throughput: images per second of the walks, over all streams, by the wall clock.
+        run_throughput: the same of the bare calls.
+        spread: distance of the quartiles of the rounds' medians of `run_alone`, over their
+            median: how much the machine drifted.
+        cpu_cores: processor time over wall time of the walks.
+        load_ms, first_run_ms, start_bytes: see `Ready`.
+        peak_bytes: most memory that the process ever had resident.
+        samples: each stage's raw times, a list a round.
+        rates: images per second of each round's walks; `run_rates`: of its bare calls.
+        power: where tegrastats told it.
+    """
+
+    stages: dict[str, Summary]
+    throughput: float | None
+    run_throughput: float
+    spread: float
+    cpu_cores: float
+    load_ms: float
+    first_run_ms: float
+    start_bytes: int
+    peak_bytes: int
+    samples: dict[str, list[list[float]]] = {}
+    rates: list[float] = []
+    run_rates: list[float] = []
+    power: PowerFigures | None = None
+
+
+class Comparison(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How many times as fast a row is as another that was measured beside it.
+
+    Attributes:
+        reference: index of the other row.
+        run: by the median time that an image takes in `run_alone`.
+        end_to_end: by that of a walk; None where one of the two has none.
+        throughput: by images per second, of walks where both have them, else of bare calls.
+    """
+
+    reference: int
+    run: Ratio
+    end_to_end: Ratio | None
+    throughput: Ratio
+
+
+class BenchRow(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One artefact, run in one way.
+
+    Attributes:
+        subject: the bundle or model file, by the name that tells it from the others.
+        baseline: it is there for others to be compared with.
+        artifact: id in the bundle, or the name of the file.
+        sha256: of the file that the runtime opens.
+        bytes: of all its files.
+        model, family: as the bundle describes it; empty for a bare file.
+        status: `skipped` where this machine cannot run it, `failed` where it broke.
+        reason: why, in that case.
+        against: verdicts of the bundle's own evidence that it failed, in sentences.
+    """
+
+    subject: str
+    baseline: bool
+    artifact: str
+    sha256: str
+    bytes: int
+    model: str
+    family: str
+    config: Config
+    status: Literal["measured", "skipped", "failed"]
+    reason: str = ""
+    obtained: Obtained | None = None
+    figures: Figures | None = None
+    comparison: Comparison | None = None
+    against: tuple[str, ...] = ()
+
+
+class BenchReport(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How fast some deployments are on one machine, measured side by side.
+
+    Attributes:
+        rows: in the order of the command line, the baseline's last.
+        images: what was measured on.
+        settings: how long.
+        isolation: what keeps the candidates from disturbing each other.
+        snapshot: the machine.
+        warnings: what a reader should know before trusting a figure.
+    """
+
+    rows: tuple[BenchRow, ...]
+    images: ImagesUsed
+    settings: Settings
+    snapshot: Snapshot
+    isolation: str = ISOLATION
+    warnings: tuple[str, ...] = ()
+    schema: int = SCHEMA
+
+    def __post_init__(self) -> None:
+        if self.schema != SCHEMA:
+            raise ValueError(f"this version reads latency schema {SCHEMA}, got {self.schema}")
+
+    @property
+    def complete(self) -> bool:
+        """Whether something was measured and nothing failed."""
+        states = {row.status for row in self.rows}
+        return "measured" in states and "failed" not in states
+
+    def only(self, subjects: Collection[str]) -> BenchReport:
+        """The rows of some subjects, without raw samples and ratios: what a bundle keeps."""
+        rows = tuple(_thin(row) for row in self.rows if row.subject in subjects)
+        return msgspec.structs.replace(self, rows=rows)
+
+    def to_document(self) -> dict[str, Any]:
+        """The JSON form as plain values."""
+        document: dict[str, Any] = msgspec.to_builtins(self)
+        return document
+
+    @classmethod
+    def from_document(cls, document: dict[str, Any], *, where: str = "the report") -> BenchReport:
+        """Read what `to_document` wrote.
+
+        Raises:
+            SpecError: unknown keys, another schema, or values of the wrong type.
+        """
+        return decode_json(msgspec.json.encode(document), cls, where=where)
+
+
+def _thin(row: BenchRow) -> BenchRow:
+    figures = row.figures and msgspec.structs.replace(
+        row.figures, samples={}, rates=[], run_rates=[]
+    )
+    return msgspec.structs.replace(row, figures=figures, comparison=None)

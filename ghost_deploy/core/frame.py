@@ -1,0 +1,71 @@
+"""One image on its way through the pipeline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ghost_deploy.core.errors import ImageError
+
+__all__ = ["Frame"]
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """An image with its origin.
+
+    Attributes:
+        image: (H, W, 3) uint8.
+        color: channel order of `image`.
+        index: position in its source, from 0.
+        t_capture_ns: monotonic clock when the image was captured or read, nanoseconds.
+        source: where it came from, without credentials.
+
+    Raises:
+        ImageError: `image` is not (H, W, 3) uint8 with at least one pixel, or the order of its
+            channels has no such name.
+    """
+
+    image: NDArray[np.uint8]
+    color: Literal["bgr", "rgb"] = "bgr"
+    index: int = 0
+    t_capture_ns: int = 0
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        image = self.image
+        ok = (
+            isinstance(image, np.ndarray)
+            and image.dtype == np.uint8
+            and image.ndim == 3
+            and image.shape[2] == 3
+            and image.size > 0
+        )
+        if not ok:
+            got = (
+                f"{image.dtype} {image.shape}"
+                if isinstance(image, np.ndarray)
+                else type(image).__name__
+            )
+            raise ImageError(
+                f"image {self.source or self.index} cannot be used",
+                got=got,
+                expected="a uint8 array of shape (height, width, 3)",
+                fix="Read it as cv2.imread does, or pass a path",
+            )
+        if self.color not in ("bgr", "rgb"):
+            raise ImageError(
+                f"image {self.source or self.index} cannot be used",
+                got=f"color={self.color!r}",
+                expected="'bgr' or 'rgb'",
+                fix="Name the channel order of the array; cv2.imread gives bgr",
+            )
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        height, width = self.image.shape[:2]
+        return height, width

@@ -1,0 +1,283 @@
+"""What a model's numbers mean, independent of any backend.
+
+A `ModelSpec` travels inside every artefact, so that nobody ever retypes 114, 1/255 or a class
+list. All types are frozen, refuse unknown keys and check themselves when they are made.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar, Literal, TypeVar
+
+import msgspec
+
+from ghost_deploy.core.errors import SpecError
+
+__all__ = [
+    "EFFICIENT_NMS_SCORE",
+    "MAX_SIDE",
+    "SCHEMA",
+    "HeadSpec",
+    "InputSpec",
+    "ModelSpec",
+    "Thresholds",
+    "decode_json",
+    "encode_json",
+]
+
+SCHEMA = 1
+"""Version of the JSON form of `ModelSpec`; a reader refuses any other."""
+
+MAX_SIDE = 8192
+"""Largest side of an input, pixels."""
+
+EFFICIENT_NMS_SCORE = 0.01
+"""Lowest score that an embedded EfficientNMS lets through; the plugin is slow below 0.007."""
+
+_MAX_CLASSES = 100_000
+
+T = TypeVar("T")
+
+
+def decode_json(data: bytes | str, kind: type[T], *, where: str) -> T:
+    """Parse JSON into `kind`, strictly: unknown keys, wrong types and wrong schemas are errors.
+
+    Args:
+        data: the JSON text.
+        kind: a msgspec Struct class.
+        where: what is being read, for the error message.
+
+    Raises:
+        SpecError: the text is not JSON, or not of that form.
+    """
+    try:
+        return msgspec.json.decode(data, type=kind)
+    # RecursionError: nested beyond all measure.
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise SpecError(
+            f"{where} is not a valid {kind.__name__}",
+            got=str(error),
+            fix="It is damaged or was written by another version: export the model again",
+        ) from error
+
+
+def encode_json(value: Any) -> bytes:
+    """JSON of a spec type, indented by two blanks, keys in field order, UTF-8."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=2)
+
+
+class _Frozen(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of the specs; msgspec adds the field's path to the SpecError of `_require`."""
+
+    def _require(self, ok: bool, what: str, got: object) -> None:
+        if not ok:
+            raise SpecError(f"{type(self).__name__}: {what}", got=got, fix="Correct that field")
+
+
+class InputSpec(_Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How an image becomes the model's input tensor.
+
+    tensor = (pixel / divisor - mean) / std, after `resize` to `size_hw`, in `color` order. With
+    the dtype `uint8` the graph itself computes this: its input is the letterboxed image, BGR.
+
+    Attributes:
+        name: tensor name in the graph.
+        size_hw: (height, width) in pixels; both multiples of `stride`.
+        stride: largest stride of the head, pixels.
+        color: channel order of the tensor.
+        divisor: what a uint8 value is divided by (255 gives the range 0 to 1).
+        mean, std: per channel in `color` order, in units of the divided pixel.
+        pad_value: uint8 grey level of the letterbox border.
+        resize: how the aspect ratio is kept; only the letterbox is known.
+        layout: axis order of the tensor: `nhwc` for uint8 and `nchw` for float32.
+        dtype: element type of the tensor; `uint8` where the graph contains the preprocessing.
+        batch: (smallest, largest) batch that the graph accepts.
+        min_hw, max_hw: the range of sizes that the graph accepts; equal to `size_hw` when static.
+    """
+
+    size_hw: tuple[int, int]
+    stride: int = 32
+    name: str = "images"
+    color: Literal["rgb", "bgr"] = "rgb"
+    divisor: float = 255.0
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    pad_value: int = 114
+    resize: Literal["letterbox"] = "letterbox"
+    layout: Literal["nchw", "nhwc"] = "nchw"
+    dtype: Literal["float32", "uint8"] = "float32"
+    batch: tuple[int, int] = (1, 1)
+    min_hw: tuple[int, int] = (0, 0)
+    max_hw: tuple[int, int] = (0, 0)
+
+    def __post_init__(self) -> None:
+        # (0, 0) stands for "as size_hw"; force_setattr is msgspec's way to finish a frozen value.
+        for field in ("min_hw", "max_hw"):
+            if getattr(self, field) == (0, 0):
+                msgspec.structs.force_setattr(self, field, self.size_hw)
+        self._require(1 <= self.stride <= 1024, "stride must be 1 to 1024", self.stride)
+        for side in (*self.size_hw, *self.min_hw, *self.max_hw):
+            ok = 0 < side <= MAX_SIDE and side % self.stride == 0
+            self._require(ok, f"a side must be a multiple of {self.stride} up to {MAX_SIDE}", side)
+        ordered = all(
+            low <= opt <= high
+            for low, opt, high in zip(self.min_hw, self.size_hw, self.max_hw, strict=True)
+        )
+        self._require(ordered, "min_hw <= size_hw <= max_hw", (self.min_hw, self.max_hw))
+        self._require(
+            1 <= self.batch[0] <= self.batch[1], "batch is (smallest, largest)", self.batch
+        )
+        self._require(0 <= self.pad_value <= 255, "pad_value must be 0 to 255", self.pad_value)
+        scales = (self.divisor, *self.std)
+        self._require(
+            all(math.isfinite(v) and v > 0 for v in scales), "divisor and std must be > 0", scales
+        )
+        self._require(all(map(math.isfinite, self.mean)), "mean must be finite", self.mean)
+        pair = (self.layout, self.dtype)
+        known = (("nchw", "float32"), ("nhwc", "uint8"))
+        self._require(pair in known, "layout and dtype are nchw float32 or nhwc uint8", pair)
+
+    @property
+    def dynamic(self) -> bool:
+        """Whether the graph accepts more than one batch or size."""
+        return self.batch[0] != self.batch[1] or self.min_hw != self.max_hw
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the graph contains the preprocessing after the letterbox."""
+        return self.dtype == "uint8"
+
+    def shape(self, batch: int, size_hw: tuple[int, int]) -> tuple[int, int, int, int]:
+        """Shape of a tensor of `batch` images of (height, width) pixels, in `layout` order."""
+        height, width = size_hw
+        return (batch, height, width, 3) if self.embedded else (batch, 3, height, width)
+
+    def image_size(self, shape: tuple[int, ...]) -> tuple[int, int]:
+        """(height, width) in pixels of a tensor of that shape."""
+        return (shape[1], shape[2]) if self.embedded else (shape[2], shape[3])
+
+    def graph_shape(self) -> tuple[int, int, int, int]:
+        """Shape of the graph's input; -1 where it accepts a range."""
+        lows = self.shape(self.batch[0], self.min_hw)
+        highs = self.shape(self.batch[1], self.max_hw)
+        batch, *sides = (a if a == b else -1 for a, b in zip(lows, highs, strict=True))
+        return batch, sides[0], sides[1], sides[2]
+
+
+class HeadSpec(_Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the output tensors mean and how boxes come out of them.
+
+    Decoders:
+        dfl: `output` is (B, 4 + classes, A): centre x, centre y, width, height in letterboxed
+            pixels, then class probabilities. Needs NMS.
+        dfl-raw: `output` is (B, 4 * reg_max + classes, A): distribution logits per side (left,
+            top, right, bottom, each reg_max bins) and class logits; the host decodes the few
+            candidates. Needs NMS.
+        one2one: `output` is (B, K, 6): x1, y1, x2, y2 in letterboxed pixels, score, class.
+            Sorted by score, no NMS.
+        efficient-nms: `output` is (B, `max_det`, 6), as of one2one: TensorRT's EfficientNMS plugin
+            has done the NMS, with `EFFICIENT_NMS_SCORE` and the IoU of `ModelSpec.thresholds`.
+            Rows beyond what was found are zero.
+
+    Attributes:
+        strides: pixels a cell, one for each level, in output order.
+        reg_max: bins of the box distribution.
+        output: name of the output tensor.
+        branch: which head of the checkpoint was exported, where it has two.
+    """
+
+    decoder: Literal["dfl", "dfl-raw", "one2one", "efficient-nms"]
+    strides: tuple[int, ...]
+    reg_max: int = 16
+    output: str = "output0"
+    branch: Literal["one2many", "one2one"] = "one2many"
+
+    def __post_init__(self) -> None:
+        self._require(len(self.strides) > 0, "at least one stride", self.strides)
+        self._require(all(0 < s <= 1024 for s in self.strides), "strides 1 to 1024", self.strides)
+        self._require(1 <= self.reg_max <= 256, "reg_max must be 1 to 256", self.reg_max)
+        fits = (self.decoder == "one2one") <= (self.branch == "one2one")
+        self._require(fits, "decoder one2one needs branch one2one", self.branch)
+
+    @property
+    def end_to_end(self) -> bool:
+        """Whether the graph's output is final, without NMS."""
+        return self.decoder in ("one2one", "efficient-nms")
+
+    def anchors(self, size_hw: tuple[int, int]) -> int:
+        """Number of anchor points for an input of `size_hw` pixels."""
+        height, width = size_hw
+        return sum((height // s) * (width // s) for s in self.strides)
+
+
+class Thresholds(_Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Defaults of the post-processing.
+
+    Attributes:
+        conf: a candidate is kept when its score is strictly greater, 0 to 1.
+        iou: NMS drops a box that overlaps a better one by more than this, 0 to 1.
+        max_det: most detections of one image.
+    """
+
+    conf: float = 0.25
+    iou: float = 0.7
+    max_det: int = 300
+
+    def __post_init__(self) -> None:
+        self._require(0 <= self.conf < 1, "conf must be in [0, 1)", self.conf)
+        self._require(0 <= self.iou <= 1, "iou must be in [0, 1]", self.iou)
+        self._require(1 <= self.max_det <= 30_000, "max_det must be 1 to 30000", self.max_det)
+
+
+class ModelSpec(_Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything a runtime needs to know of a detector besides its weights.
+
+    Attributes:
+        name: short name, from the checkpoint's file name unless given.
+        family: architecture family, e.g. `yolov8-ghost`.
+        class_names: in the order of the class channels; unique names are not required.
+        parameters: number of weights of the unfused module; 0 when unknown.
+        gflops: 1e9 floating point operations (2 for each multiply-add) at `input.size_hw`.
+        trained_with: framework and version that wrote the checkpoint, or an empty string.
+        source_sha256: of the checkpoint file, or an empty string.
+    """
+
+    Json: ClassVar[str] = "ghost_deploy.spec"
+    """The metadata key under which the JSON form travels inside ONNX and OpenVINO files."""
+
+    name: str
+    family: str
+    class_names: tuple[str, ...]
+    input: InputSpec
+    head: HeadSpec
+    thresholds: Thresholds = Thresholds()
+    parameters: int = 0
+    gflops: float = 0.0
+    trained_with: str = ""
+    source_sha256: str = ""
+    schema: int = SCHEMA
+
+    def __post_init__(self) -> None:
+        self._require(self.schema == SCHEMA, f"this version reads schema {SCHEMA}", self.schema)
+        count = len(self.class_names)
+        self._require(1 <= count <= _MAX_CLASSES, f"1 to {_MAX_CLASSES} class names", count)
+        aligned = all(self.input.stride % stride == 0 for stride in self.head.strides)
+        self._require(aligned, "input.stride must be a multiple of every head stride", self.head)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of class channels."""
+        return len(self.class_names)
+
+    def to_json(self) -> bytes:
+        """The JSON form; `from_json` gives back an equal value."""
+        return encode_json(self)
+
+    @classmethod
+    def from_json(cls, data: bytes | str, *, where: str = "the model description") -> ModelSpec:
+        """Read the JSON form.
+
+        Raises:
+            SpecError: not JSON, unknown keys, another schema, or a value out of range.
+        """
+        return decode_json(data, cls, where=where)

@@ -1,0 +1,174 @@
+"""A Triton Inference Server model repository.
+
+One model for each artefact that a Triton backend runs, with the layout and the fields that
+https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/user_guide/model_repository.html
+and `model_config.proto` of https://github.com/triton-inference-server/common describe. The server
+returns raw outputs: decoding and NMS stay with the client, who finds the model's description in
+the parameter `ghost_deploy.spec`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from ghost_deploy.core.bundle import NMS_FORM, Artifact, Bundle
+from ghost_deploy.core.errors import BundleError, ExportError, UsageError
+from ghost_deploy.core.spec import ModelSpec
+from ghost_deploy.export.integrations.prototext import Enum, Message, to_text
+
+__all__ = ["model_config", "write_triton"]
+
+
+@dataclass(frozen=True)
+class _Backend:
+    """A Triton backend: its name, what it calls the model's files, and where it runs them."""
+
+    name: str
+    files: tuple[str, ...]
+    kind: str
+
+
+_BACKENDS = {
+    "onnx": _Backend("onnxruntime", ("model.onnx",), "KIND_AUTO"),
+    "openvino": _Backend("openvino", ("model.xml", "model.bin"), "KIND_CPU"),
+    "tensorrt": _Backend("tensorrt", ("model.plan",), "KIND_GPU"),
+}
+_TYPES = {"float32": "TYPE_FP32", "uint8": "TYPE_UINT8"}
+_QUEUE_DELAY_US = 2000
+"""A request waits at most so long for others: half the time of a small detector on a small GPU."""
+
+_MOST_ROWS = 300
+"""Rows of a one2one graph, unless its smallest input has fewer anchors."""
+
+
+def write_triton(bundle: Bundle, target: str | os.PathLike[str]) -> list[str]:
+    """Write a model repository.
+
+    Args:
+        bundle: whose artefacts are served.
+        target: folder of the repository; models of other names in it stay as they are.
+
+    Returns:
+        The names of the models, in the bundle's order.
+
+    Raises:
+        BundleError: no artefact suits a backend, or a file was changed.
+        UsageError: a model of such a name is there already.
+        ExportError: the disk refuses; nothing is left behind.
+    """
+    served = [artifact for artifact in bundle.artifacts if _is_served(artifact)]
+    if not served:
+        raise BundleError(
+            f"{bundle.path} has nothing that a Triton backend runs",
+            got=", ".join(artifact.id for artifact in bundle.artifacts) or "no artefact",
+            expected=", ".join(_BACKENDS),
+            fix="Export ONNX, OpenVINO or TensorRT artefacts",
+        )
+    root = Path(target)
+    names = [_model_name(bundle.spec, artifact) for artifact in served]
+    for name in names:
+        if (root / name).exists():
+            raise UsageError(
+                f"{root / name} exists already", fix="Choose another folder, or remove the model"
+            )
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=root, prefix=".ghost-deploy-") as scratch:
+            for artifact, name in zip(served, names, strict=True):
+                _write_model(bundle, artifact, Path(scratch) / name)
+            for name in names:
+                os.replace(Path(scratch) / name, root / name)
+    except OSError as error:
+        raise ExportError(
+            f"cannot write {root}",
+            got=error.strerror,
+            fix="Free some space or choose a folder that you may write to",
+        ) from error
+    return names
+
+
+def model_config(spec: ModelSpec, artifact: Artifact, name: str) -> Message:
+    """The `ModelConfig` of an artefact.
+
+    A graph of a fixed batch is described with its whole shape and `max_batch_size` 0, as Triton
+    wants it; one that takes several images gets a dynamic batcher.
+
+    Args:
+        spec: of the model.
+        artifact: of the bundle.
+        name: of the model.
+    """
+    backend, size = _BACKENDS[artifact.format], spec.input
+    low, high = size.batch
+    batched = low < high
+    shape = [*size.graph_shape()][1 if batched else 0 :]
+    output = [*_output_shape(spec)][1 if batched else 0 :]
+    config: dict[str, object] = {
+        "name": name,
+        "backend": backend.name,
+        "max_batch_size": high if batched else 0,
+        "input": {"name": size.name, "data_type": Enum(_TYPES[size.dtype]), "dims": shape},
+        "output": {"name": spec.head.output, "data_type": Enum("TYPE_FP32"), "dims": output},
+        "instance_group": {"count": 1, "kind": Enum(backend.kind)},
+    }
+    if batched:
+        config["dynamic_batching"] = {"max_queue_delay_microseconds": _QUEUE_DELAY_US}
+    config["model_warmup"] = {
+        "name": "zeros",
+        "batch_size": 1,
+        "inputs": {
+            "key": size.name,
+            "value": {
+                "data_type": Enum(_TYPES[size.dtype]),
+                "dims": [*size.shape(low, size.size_hw)][1 if batched else 0 :],
+                "zero_data": True,
+            },
+        },
+    }
+    config["parameters"] = {
+        "key": ModelSpec.Json,
+        "value": {"string_value": spec.to_json().decode()},
+    }
+    return config  # type: ignore[return-value] # a dict of such values
+
+
+def _output_shape(spec: ModelSpec) -> tuple[int, int, int]:
+    """Shape of the graph's output; -1 where it varies."""
+    size = spec.input
+    batch = size.batch[0] if size.batch[0] == size.batch[1] else -1
+    if spec.head.decoder == "efficient-nms":
+        return batch, spec.thresholds.max_det, 6
+    if spec.head.end_to_end:
+        return batch, min(_MOST_ROWS, spec.head.anchors(size.min_hw)), 6
+    fixed = size.min_hw == size.max_hw
+    return batch, 4 + spec.num_classes, spec.head.anchors(size.size_hw) if fixed else -1
+
+
+def _is_served(artifact: Artifact) -> bool:
+    """Whether a backend runs it as it is; int8 graphs in another runtime's form are left out."""
+    if artifact.format not in _BACKENDS or artifact.form == NMS_FORM:
+        return False
+    return artifact.format != "onnx" or not artifact.form.startswith("tensorrt")
+
+
+def _model_name(spec: ModelSpec, artifact: Artifact) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", f"{spec.name}_{artifact.id}").strip("._") or "model"
+
+
+def _write_model(bundle: Bundle, artifact: Artifact, folder: Path) -> None:
+    """`folder` with `config.pbtxt`, `labels.txt` and version 1."""
+    version = folder / "1"
+    version.mkdir(parents=True)
+    opened = bundle.verified_path(artifact)
+    sources = (opened, opened.with_suffix(".bin"))
+    for source, name in zip(sources, _BACKENDS[artifact.format].files, strict=False):
+        shutil.copyfile(source, version / name)
+    config = to_text(model_config(bundle.spec, artifact, folder.name))
+    (folder / "config.pbtxt").write_text(config, encoding="ascii")
+    labels = "".join(f"{name}\n" for name in bundle.spec.class_names)
+    (folder / "labels.txt").write_text(labels, encoding="utf-8")

@@ -1,0 +1,57 @@
+"""Accuracy without labels: how well a model finds what its float twin finds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ghost_deploy.core.errors import InputError
+from ghost_deploy.detector import Detector
+from ghost_deploy.judge.accuracy.measure import Progress
+from ghost_deploy.judge.datasets.dataset import DataSet, LabelledImage
+from ghost_deploy.judge.datasets.labels import Labels
+from ghost_deploy.processing import read_image
+
+__all__ = ["label_by_model"]
+
+
+def label_by_model(
+    detector: Detector, images: Sequence[Path], progress: Progress | None = None
+) -> DataSet:
+    """A data set whose labels are the detections of `detector`.
+
+    mAP on it is a measure of agreement: 100 points for a model that finds the same boxes with a
+    better score than anything else. Points lost there are not points lost on true labels, but a
+    model that loses none of the one loses none of the other.
+
+    Args:
+        detector: the float model, with the thresholds that say what counts as found.
+        images: files.
+        progress: told before each image.
+
+    Raises:
+        ImageError: an image cannot be read.
+        InputError: nothing was found in any image.
+    """
+    labelled = []
+    for index, path in enumerate(images):
+        if progress:
+            progress("labels from the float model", index, len(images))
+        image = read_image(path)
+        found = detector(image)
+        labels = Labels.of(found.xyxy.tolist(), found.class_id.tolist())
+        labelled.append(LabelledImage(path, labels, (image.shape[0], image.shape[1])))
+    dataset = DataSet(
+        name="detections of the float model",
+        form="model",
+        split="",
+        class_names=detector.spec.class_names,
+        images=tuple(labelled),
+    )
+    if not dataset.num_boxes:
+        raise InputError(
+            "the float model finds nothing in the calibration images: agreement says nothing",
+            got=f"{len(images)} images, scores from {detector.thresholds.conf:g}",
+            fix="Use pictures of what the model was trained for, or labelled ones with --data",
+        )
+    return dataset

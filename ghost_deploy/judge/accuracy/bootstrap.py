@@ -1,0 +1,56 @@
+"""How sure a difference of mAP is: images are drawn again with replacement, for both models alike.
+
+The percentile bootstrap (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, ch. 13),
+paired: what makes an image hard weighs on both models and cancels in their difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from ghost_deploy.judge.accuracy.average_precision import ClassTable, coco_classes
+
+__all__ = ["CONFIDENCE", "RESAMPLES", "Interval", "Resampler"]
+
+RESAMPLES = 500
+CONFIDENCE = 0.95
+
+
+class Interval(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The middle 95 % of the resampled differences, in points of mAP (0.01)."""
+
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.low:+.2f} to {self.high:+.2f}"
+
+
+class Resampler:
+    """Resampled images, the same ones for every model.
+
+    Args:
+        images: number of images in the data set.
+        resamples: how often as many images are drawn.
+        seed: of the draws.
+    """
+
+    def __init__(self, images: int, resamples: int = RESAMPLES, seed: int = 0) -> None:
+        rng = np.random.default_rng(seed)
+        shares = np.full(images, 1.0 / images)
+        self._weights = rng.multinomial(images, shares, size=resamples)
+
+    def classes(self, tables: Sequence[ClassTable]) -> NDArray[np.float64]:
+        """(B, K) AP50-95 of each class on each resample, 0 to 1; NaN where it drew no object."""
+        return coco_classes(tables, self._weights)
+
+    @staticmethod
+    def interval(reference: NDArray[np.float64], candidate: NDArray[np.float64]) -> Interval:
+        """Where the difference candidate - reference lies; (B,) each, 0 to 1."""
+        tail = (1 - CONFIDENCE) / 2
+        low, high = np.nanquantile(100 * (candidate - reference), (tail, 1 - tail))
+        return Interval(low=float(low), high=float(high))

@@ -1,0 +1,193 @@
+"""The images that a person should look at first: where two models differ, or both are wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ghost_deploy.core.detections import Detections
+from ghost_deploy.judge.accuracy.figures import HardImage, ShownBox
+from ghost_deploy.judge.datasets.dataset import DataSet, LabelledImage
+from ghost_deploy.judge.pairing import pair_boxes
+from ghost_deploy.processing import read_image
+
+__all__ = ["MOST_IMAGES", "Sight", "hard_images", "small_jpeg"]
+
+MOST_IMAGES = 6
+_LONGEST_SIDE = 640
+_MOST_BYTES = 120_000
+_QUALITIES = (85, 70, 50, 30)
+
+
+@dataclass(frozen=True, eq=False)
+class Sight:
+    """What a model found in one image; `size_hw` is the image's (height, width) in pixels."""
+
+    size_hw: tuple[int, int]
+    found: Detections
+
+
+@dataclass(frozen=True, eq=False)
+class _Side:
+    """A model's detections of one image held against the labels and the other model's."""
+
+    boxes: tuple[ShownBox, ...]
+
+    @property
+    def wrong(self) -> int:
+        return sum(box.state in ("false", "missed") for box in self.boxes)
+
+    @property
+    def alone(self) -> int:
+        return sum(box.alone for box in self.boxes)
+
+
+@dataclass(frozen=True, eq=False)
+class _Pair:
+    """Both models on one image."""
+
+    image: LabelledImage
+    size_hw: tuple[int, int]
+    row: int
+    reference: _Side
+    candidate: _Side
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """The higher, the sooner it is shown."""
+        return (
+            self.reference.alone + self.candidate.alone,
+            self.reference.wrong + self.candidate.wrong,
+        )
+
+
+def hard_images(
+    dataset: DataSet, reference: Sequence[Sight], candidates: Mapping[int, Sequence[Sight]]
+) -> tuple[HardImage, ...]:
+    """At most six images, those on which a model departs most from the reference first.
+
+    Each image is shown once, with the model that departs most from the reference there. Images
+    on which the two agree follow by their mistakes; those without any are left out.
+
+    Args:
+        dataset: with the class ids of the models.
+        reference: what the reference found in each image of `dataset`.
+        candidates: the same of each model, by its row in the report.
+
+    Raises:
+        ImageError: an image cannot be read any more.
+    """
+    worst = []
+    for index, (image, right) in enumerate(zip(dataset.images, reference, strict=True)):
+        pairs = [_pair(image, right, sights[index], row) for row, sights in candidates.items()]
+        if pairs:
+            worst.append(max(pairs, key=lambda pair: pair.rank))
+    worst.sort(key=lambda pair: pair.rank, reverse=True)
+    return tuple(_shown(pair) for pair in worst[:MOST_IMAGES] if pair.rank > (0, 0))
+
+
+def small_jpeg(image: NDArray[np.uint8]) -> bytes:
+    """A JPEG for a page: its longer side at most 640 pixels, at most about 120 kB.
+
+    Args:
+        image: (H, W, 3) uint8 BGR.
+    """
+    scale = min(1.0, _LONGEST_SIDE / max(image.shape[:2]))
+    if scale < 1:
+        height, width = (max(1, round(side * scale)) for side in image.shape[:2])
+        shrunk: Any = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+        image = shrunk
+    data = b""
+    for quality in _QUALITIES:
+        data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+        if len(data) <= _MOST_BYTES:
+            break
+    return data
+
+
+def _pair(image: LabelledImage, right: Sight, left: Sight, row: int) -> _Pair:
+    first, second, _ = _paired(right.found, left.found)
+    own, other = np.ones(len(right.found), bool), np.ones(len(left.found), bool)
+    own[first], other[second] = False, False
+    return _Pair(
+        image=image,
+        size_hw=right.size_hw,
+        row=row,
+        reference=_side(image, right, own),
+        candidate=_side(image, left, other),
+    )
+
+
+def _paired(
+    a: Detections, b: Detections
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
+    return pair_boxes(a.xyxy, a.score, a.class_id, b.xyxy, b.score, b.class_id)
+
+
+def _side(image: LabelledImage, sight: Sight, alone: NDArray[np.bool_]) -> _Side:
+    found, boxes = sight.found, image.boxes_px(sight.size_hw)
+    crowd, class_id = image.labels.crowd, image.labels.class_id
+    counted = np.flatnonzero(~crowd)
+    labels = Detections(
+        boxes[counted].astype(np.float32), np.ones(len(counted), np.float32), class_id[counted]
+    )
+    hit, seen, _ = _paired(found, labels)
+    missed = np.setdiff1d(np.arange(len(labels)), seen)
+    ignored = _in_crowd(found, boxes[crowd], class_id[crowd])
+    hits = set(hit.tolist())
+    rows = zip(found.xyxy.tolist(), found.class_id.tolist(), found.score.tolist(), strict=True)
+    shown = [
+        ShownBox(
+            xyxy=_rounded(box),
+            class_id=number,
+            score=round(score, 4),
+            state="found" if i in hits else "ignored" if ignored[i] else "false",
+            alone=bool(alone[i]),
+        )
+        for i, (box, number, score) in enumerate(rows)
+    ]
+    shown += [
+        ShownBox(
+            xyxy=_rounded(labels.xyxy[i].tolist()),
+            class_id=int(labels.class_id[i]),
+            score=None,
+            state="missed",
+        )
+        for i in missed
+    ]
+    return _Side(tuple(shown))
+
+
+def _in_crowd(
+    found: Detections, regions: NDArray[np.float64], class_id: NDArray[np.int32]
+) -> NDArray[np.bool_]:
+    """Whether the centre of each detection lies in a crowd region of its class."""
+    centre = (found.xyxy[:, :2] + found.xyxy[:, 2:]) / 2
+    inside = (centre[:, None] >= regions[None, :, :2]) & (centre[:, None] <= regions[None, :, 2:])
+    same = found.class_id[:, None] == class_id[None]
+    result: NDArray[np.bool_] = (inside.all(axis=2) & same).any(axis=1)
+    return result
+
+
+def _rounded(box: Sequence[float]) -> tuple[float, float, float, float]:
+    x1, y1, x2, y2 = (round(value, 1) for value in box)
+    return x1, y1, x2, y2
+
+
+def _shown(pair: _Pair) -> HardImage:
+    return HardImage(
+        name=pair.image.path.name,
+        size_hw=pair.size_hw,
+        row=pair.row,
+        differences=pair.reference.alone + pair.candidate.alone,
+        reference_wrong=pair.reference.wrong,
+        candidate_wrong=pair.candidate.wrong,
+        reference=pair.reference.boxes,
+        candidate=pair.candidate.boxes,
+        jpeg=small_jpeg(read_image(pair.image.path)),
+    )

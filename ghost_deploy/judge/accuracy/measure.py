@@ -1,0 +1,194 @@
+"""The accuracy of a detector on labelled images: COCO's mAP, one stated protocol.
+
+The detector's own preprocessing and post-processing are used; only the thresholds are those of
+the protocol, and every class of an anchor above the score threshold counts (multi-label).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from itertools import islice
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ghost_deploy.core.detections import Detections
+from ghost_deploy.core.errors import InputError
+from ghost_deploy.core.spec import ModelSpec, Thresholds
+from ghost_deploy.detector import Detector
+from ghost_deploy.judge.accuracy.average_precision import ClassTable, class_tables
+from ghost_deploy.judge.accuracy.figures import Accuracy, ClassAccuracy
+from ghost_deploy.judge.accuracy.matching import Curves, Matches, accumulate, match
+from ghost_deploy.judge.datasets.dataset import DataSet
+from ghost_deploy.processing import Postprocessor, read_image
+
+__all__ = [
+    "THRESHOLDS",
+    "Accuracy",
+    "ClassAccuracy",
+    "Measured",
+    "Progress",
+    "Watch",
+    "evaluate",
+    "limits",
+    "measure",
+    "measure_with",
+]
+
+THRESHOLDS = Thresholds(conf=0.001, iou=0.7, max_det=300)
+"""Of the protocol; those of Ultralytics' validator (reference version 8.4.190)."""
+
+Progress: TypeAlias = Callable[[str, int, int], None]
+"""Called with what is being done, how many images are done, and how many there are."""
+
+Watch: TypeAlias = Callable[[tuple[int, int], Detections], None]
+"""Called for each image with its (height, width) in pixels and what was found in it."""
+
+_AT_50, _AT_75 = 0, 5  # places among the IoU thresholds 0.5, 0.55, ... 0.95
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """An accuracy and the matches behind it, one table a class."""
+
+    accuracy: Accuracy
+    tables: list[ClassTable]
+
+
+def evaluate(detector: Detector, dataset: DataSet, progress: Progress | None = None) -> Accuracy:
+    """Measure the accuracy of `detector`; its own thresholds are not used.
+
+    Args:
+        detector: at the size of its spec.
+        dataset: with the classes of the detector, see `DataSet.for_model`.
+        progress: told before each image.
+
+    Raises:
+        InputError: the classes are not the detector's, or no object is labelled.
+        ImageError: an image cannot be read.
+        MissingExtraError: pycocotools is not installed.
+        BackendError: the backend failed, or gave numbers that are not finite.
+    """
+    return measure(detector, dataset, progress).accuracy
+
+
+def measure(
+    detector: Detector,
+    dataset: DataSet,
+    progress: Progress | None = None,
+    label: str = "",
+    watch: Watch | None = None,
+) -> Measured:
+    """As `evaluate`, with the matches.
+
+    Args:
+        detector, dataset, progress: as in `evaluate`.
+        label: says to `progress` what is being measured.
+        watch: told of each image.
+    """
+    spec = detector.spec
+    postprocess = Postprocessor(spec)
+
+    def detect(images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
+        feeds, letterboxes = detector.preprocess(images)
+        outputs = detector.runtime.run(feeds)
+        return postprocess(outputs, letterboxes, THRESHOLDS, multi_label=True)
+
+    # A graph of one fixed batch is fed whole batches; memory stays that of one batch.
+    step = spec.input.batch[0]
+    own = dataset.for_model(spec.class_names)
+    how = _protocol(spec)
+    return measure_with(detect, own, how, step=step, progress=progress, label=label, watch=watch)
+
+
+def measure_with(
+    detect: Callable[[Sequence[NDArray[np.uint8]]], list[Detections]],
+    dataset: DataSet,
+    how: str,
+    *,
+    step: int = 1,
+    progress: Progress | None = None,
+    label: str = "",
+    watch: Watch | None = None,
+) -> Measured:
+    """Measure anything that detects.
+
+    Args:
+        detect: detections of each of at most `step` images, (H, W, 3) uint8 BGR.
+        dataset: with the class ids that `detect` gives.
+        how: the protocol, in words.
+        step: images at a time.
+        progress, label, watch: as in `measure`.
+
+    Raises:
+        InputError: no object is labelled.
+        ImageError: an image cannot be read.
+        MissingExtraError: pycocotools is not installed.
+    """
+    if not dataset.num_boxes:
+        raise InputError(
+            f"{dataset.name} has no labelled object: mAP is not defined",
+            got=f"{len(dataset.images)} images",
+            fix="Use labelled images; --split names another part of a data set",
+        )
+    images, total = iter(dataset.images), len(dataset.images)
+    matches: list[Matches] = []
+    while batch := list(islice(images, step)):
+        if progress:
+            progress(label, len(matches), total)
+        arrays = [read_image(image.path) for image in batch]
+        for image, array, found in zip(batch, arrays, detect(arrays), strict=True):
+            size_hw = array.shape[0], array.shape[1]
+            boxes = image.boxes_px(size_hw)
+            matches.append(match(boxes, image.labels, found, len(dataset.class_names)))
+            if watch:
+                watch(size_hw, found)
+    return _summary(matches, dataset.class_names, how)
+
+
+def limits(spec: ModelSpec) -> str:
+    """The post-processing of the protocol in words."""
+    rules = "end-to-end head" if spec.head.end_to_end else "IoU 0.7, multi-label"
+    return f"conf 0.001, {rules}, max 300"
+
+
+def _protocol(spec: ModelSpec) -> str:
+    height, width = spec.input.size_hw
+    shape = "square letterbox" if height == width else "letterbox"
+    tool = f"pycocotools {version('pycocotools')}"
+    return f"COCO ({tool}): {limits(spec)}, {shape} at {height}x{width}"
+
+
+def _summary(matches: Sequence[Matches], names: Sequence[str], how: str) -> Measured:
+    tables = class_tables(matches, len(names))
+    boxes = [int(table.objects.sum()) for table in tables]
+    curves = accumulate(matches, len(names))
+    there = np.array(boxes) > 0
+    precision, recall = curves.precision[:, :, there], curves.recall[:, there]
+    accuracy = Accuracy(
+        protocol=how,
+        images=len(matches),
+        boxes=sum(boxes),
+        map50_95=float(precision.mean()),
+        map50=float(precision[_AT_50].mean()),
+        map75=float(precision[_AT_75].mean()),
+        recall=float(recall.mean()),
+        classes=tuple(_class(name, boxes[k], curves, k) for k, name in enumerate(names)),
+    )
+    return Measured(accuracy, tables)
+
+
+def _class(name: str, boxes: int, curves: Curves, k: int) -> ClassAccuracy:
+    if not boxes:
+        return ClassAccuracy(name=name, boxes=0, ap50_95=None, ap50=None, recall=None)
+    return ClassAccuracy(
+        name=name,
+        boxes=boxes,
+        ap50_95=float(curves.precision[:, :, k].mean()),
+        ap50=float(curves.precision[_AT_50, :, k].mean()),
+        recall=float(curves.recall[:, k].mean()),
+        curve=tuple(np.round(curves.precision[_AT_50, :, k], 4).tolist()),
+    )

@@ -1,0 +1,241 @@
+"""A benchmark run: open every candidate, let them take turns, make figures of what they did."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from ghost_deploy.core.bundle import Bundle
+from ghost_deploy.core.errors import (
+    BackendError,
+    GhostDeployError,
+    InputError,
+    UnavailableError,
+    UsageError,
+)
+from ghost_deploy.core.evidence.latency import BenchReport, BenchRow, ImagesUsed, Obtained, Settings
+from ghost_deploy.judge.bench.power import Interval, Sampler, sampling
+from ghost_deploy.judge.bench.ratios import compared
+from ghost_deploy.judge.bench.selection import (
+    Candidate,
+    Subject,
+    Wishes,
+    candidates,
+    label_of,
+    open_subjects,
+)
+from ghost_deploy.judge.bench.snapshot import take_snapshot
+from ghost_deploy.judge.bench.statistics import shuffled
+from ghost_deploy.judge.bench.summaries import figures_of, warnings_of
+from ghost_deploy.judge.bench.timer import Phase, Turn
+from ghost_deploy.judge.bench.worker_main import Task
+from ghost_deploy.judge.bench.worker_process import Measurer, Remote
+
+__all__ = ["Progress", "run_bench"]
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how many steps of it are done, and how many there are."""
+
+_BROKEN = (BackendError, InputError)
+"""What a damaged or wrong artefact raises when it is opened or run."""
+
+_DEFAULT_SIZE = (640, 640)
+
+
+@dataclass
+class _Seat:
+    """A candidate and what it has done so far; `turns` holds when each happened.
+
+    `error` is why it cannot go on.
+    """
+
+    candidate: Candidate
+    measurer: Measurer | None = None
+    error: GhostDeployError | None = None
+    turns: list[tuple[Interval, Turn]] = field(default_factory=list)
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        return self.measurer.ready.phases if self.measurer and not self.error else ()
+
+    @property
+    def status(self) -> Literal["measured", "skipped", "failed"]:
+        if self.error is None:
+            return "measured"
+        return "skipped" if isinstance(self.error, UnavailableError) else "failed"
+
+    def take(
+        self, phase: Phase, seconds: float, clock: Callable[[], float], *, count: bool
+    ) -> None:
+        """One turn; a candidate that breaks is out, the others go on."""
+        if self.measurer is None or self.error:
+            return
+        start = clock()
+        try:
+            turn = self.measurer.turn(phase, seconds)
+        except _BROKEN as error:
+            self.error = error
+            return
+        if count:
+            self.turns.append(((start, clock()), turn))
+
+
+def run_bench(
+    models: Sequence[str | os.PathLike[str] | Bundle],
+    images: Sequence[Path],
+    *,
+    baseline: str | os.PathLike[str] | Bundle | None = None,
+    wishes: Wishes | None = None,
+    settings: Settings | None = None,
+    image_source: str = "files",
+    progress: Progress | None = None,
+    open_measurer: Callable[[Task], Measurer] = Remote,
+    clock: Callable[[], float] = time.monotonic,
+) -> BenchReport:
+    """Measure deployments side by side.
+
+    Args:
+        models: bundles, or model files; one without our description is timed on random numbers,
+            the model alone.
+        images: files to measure on, used in turn.
+        baseline: what the others are compared with; without one, the first row is.
+        wishes: runtimes, precisions, batches, threads and streams.
+        settings: how long.
+        image_source: what the images are, for the report.
+        progress: told what is being done.
+        open_measurer: opens what a task names, by default in a process of its own.
+        clock: monotonic seconds, of the same origin as the power samples.
+
+    Returns:
+        The report. What this machine cannot run is listed as skipped, what breaks as failed.
+
+    Raises:
+        UsageError: nothing to measure, no image, or an unknown name.
+        BundleError: a bundle cannot be read or was changed.
+        UnavailableError: a runtime or precision was asked for by name and is not here.
+        GhostDeployError: nothing can be opened; the reason of the first candidate.
+    """
+    wishes, settings, tell = wishes or Wishes(), settings or Settings(), progress or _silent
+    if not images:
+        raise UsageError("there is no image to measure on", fix="Name a folder with --images")
+    subjects = open_subjects([*models, *([] if baseline is None else [baseline])])
+    last = len(subjects) - 1 if baseline is not None else len(subjects)
+    seats = [
+        _Seat(candidate)
+        for index, subject in enumerate(subjects)
+        for candidate in candidates(subject, wishes, baseline=index == last)
+    ]
+    size_hw = _size(subjects)
+    snapshot = take_snapshot()
+    with ExitStack() as stack:
+        for seat in seats:
+            each = seat.candidate
+            tell(f"loading {label_of(each.subject, each.artifact, each.config)}", 0, 0)
+            _open(seat, _task(each, images, wishes, size_hw), stack, open_measurer)
+        if seats[0].error and not any(seat.phases for seat in seats):
+            raise seats[0].error
+        sampler = stack.enter_context(sampling())
+        _measure(seats, settings, tell, clock)
+        rows = compared([_row(seat, sampler) for seat in seats])
+    return BenchReport(
+        rows=tuple(rows),
+        images=ImagesUsed(source=image_source, count=len(images)),
+        settings=settings,
+        snapshot=snapshot,
+        warnings=tuple(warnings_of(rows, snapshot)),
+    )
+
+
+def _open(
+    seat: _Seat, task: Task, stack: ExitStack, open_measurer: Callable[[Task], Measurer]
+) -> None:
+    try:
+        seat.measurer = open_measurer(task)
+    except UnavailableError as error:
+        if seat.candidate.named:
+            raise
+        seat.error = error
+    except _BROKEN as error:
+        seat.error = error
+    else:
+        stack.callback(seat.measurer.close)
+
+
+def _measure(
+    seats: Sequence[_Seat], settings: Settings, tell: Progress, clock: Callable[[], float]
+) -> None:
+    """Warm up, then rounds in which each open candidate has one turn a phase."""
+    tell("warming up", 0, 0)
+    for seat in seats:
+        for phase in seat.phases:
+            seat.take(phase, settings.warmup_s, clock, count=False)
+    seconds = settings.duration_s / settings.rounds
+    for done, order in enumerate(shuffled(len(seats), settings.rounds, settings.seed)):
+        tell("measuring", done, settings.rounds)
+        for index in order:
+            phases = seats[index].phases
+            for phase in phases:
+                seats[index].take(phase, seconds / len(phases), clock, count=True)
+    tell("measuring", settings.rounds, settings.rounds)
+
+
+def _task(
+    candidate: Candidate, images: Sequence[Path], wishes: Wishes, size_hw: tuple[int, int]
+) -> Task:
+    return Task(
+        path=str(candidate.path),
+        config=candidate.config,
+        images=tuple(str(path.resolve()) for path in images),
+        size_hw=size_hw,
+        spec=candidate.spec,
+        device=wishes.options.device,
+        allow_fallback=wishes.options.allow_fallback,
+    )
+
+
+def _size(subjects: Sequence[Subject]) -> tuple[int, int]:
+    """The input size of the first bundle, at which a model without description is run too."""
+    sizes = (subject.bundle.spec.input.size_hw for subject in subjects if subject.bundle)
+    return next(sizes, _DEFAULT_SIZE)
+
+
+def _row(seat: _Seat, sampler: Sampler | None) -> BenchRow:
+    candidate, spec = seat.candidate, seat.candidate.spec
+    figures = obtained = None
+    if seat.measurer and seat.turns and not seat.error:
+        figures = figures_of(
+            seat.turns, candidate.config, seat.measurer.ready, seat.measurer.peak_bytes, sampler
+        )
+        info = seat.measurer.ready.info
+        obtained = Obtained(
+            device=info.device,
+            version=info.version,
+            precision=info.precision,
+            compute=info.compute,
+            threads=info.threads,
+            notes=tuple(info.notes),
+        )
+    return BenchRow(
+        subject=candidate.subject,
+        baseline=candidate.baseline,
+        artifact=candidate.artifact,
+        sha256=candidate.sha256,
+        bytes=candidate.bytes,
+        model=spec.name if spec else "",
+        family=spec.family if spec else "",
+        config=candidate.config,
+        status=seat.status,
+        reason=str(seat.error) if seat.error else "",
+        obtained=obtained,
+        figures=figures,
+        against=candidate.against,
+    )
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    """No progress was asked for."""

@@ -1,0 +1,134 @@
+"""Power, temperature and GPU load while models run, where `tegrastats` is there to tell."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import msgspec
+
+from ghost_deploy.judge.bench.tegrastats import TegraSample, parse_line
+
+__all__ = ["Interval", "PowerFigures", "Sampler", "power_figures", "sampling"]
+
+INTERVAL_S = 0.1
+_STOP_LIMIT_S = 2.0
+
+Interval = tuple[float, float]
+"""From when to when something ran, seconds of the monotonic clock."""
+
+
+class PowerFigures(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What tegrastats said while one candidate took images from file to detections.
+
+    Attributes:
+        samples: lines that fell into its turns.
+        watts: mean power of the board; None where the board tells no total.
+        rails: whose sum that is.
+        joules_per_image: mean power times the time that one image took; None as `watts`.
+        gpu_load: mean, per cent; None where no line told it.
+        temperature_c: of the hottest sensor, its maximum; None where no sensor was on.
+    """
+
+    samples: int
+    watts: float | None = None
+    rails: tuple[str, ...] = ()
+    joules_per_image: float | None = None
+    gpu_load: float | None = None
+    temperature_c: float | None = None
+
+
+class Sampler:
+    """Collects the lines of a running tegrastats with the time at which each came.
+
+    Args:
+        lines: gives the lines; read in a thread of its own until it ends.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, lines: Iterator[str], clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._samples: list[tuple[float, TegraSample]] = []
+        self._thread = threading.Thread(target=self._collect, args=(lines,), daemon=True)
+        self._thread.start()
+
+    def within(self, turns: Sequence[Interval]) -> list[TegraSample]:
+        """What was measured in `turns`.
+
+        A line tells of the time since the one before, so that one which comes sooner than that
+        after the start of a turn still tells of another candidate.
+        """
+        return [
+            sample
+            for when, sample in tuple(self._samples)
+            if any(start + INTERVAL_S <= when <= end for start, end in turns)
+        ]
+
+    def join(self) -> None:
+        """Wait until the last line was read."""
+        self._thread.join(_STOP_LIMIT_S)
+
+    def _collect(self, lines: Iterator[str]) -> None:
+        for line in lines:
+            sample = parse_line(line)
+            if sample is not None:
+                self._samples.append((self._clock(), sample))
+
+
+@contextlib.contextmanager
+def sampling(command: str = "tegrastats") -> Iterator[Sampler | None]:
+    """Run tegrastats while the block runs; None where this machine has none.
+
+    Args:
+        command: name or path of the program.
+    """
+    program = shutil.which(command)
+    if program is None:
+        yield None
+        return
+    child = subprocess.Popen(
+        [program, "--interval", str(round(INTERVAL_S * 1000))],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert child.stdout is not None  # a pipe was asked for
+    sampler = Sampler(child.stdout)
+    try:
+        yield sampler
+    finally:
+        child.terminate()
+        try:
+            child.wait(_STOP_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+        sampler.join()
+        child.stdout.close()
+
+
+def power_figures(samples: Sequence[TegraSample], images_per_second: float) -> PowerFigures | None:
+    """The figures of one candidate; None without a sample.
+
+    Args:
+        samples: taken in its turns.
+        images_per_second: its throughput in those turns.
+    """
+    if not samples:
+        return None
+    watts = [sample.total_watts for sample in samples if sample.total_watts is not None]
+    loads = [sample.gpu_load for sample in samples if sample.gpu_load is not None]
+    heat = [max(sample.temperatures.values()) for sample in samples if sample.temperatures]
+    mean = sum(watts) / len(watts) if watts else None
+    return PowerFigures(
+        samples=len(samples),
+        watts=mean,
+        rails=tuple(rail.name for rail in samples[0].total_rails),
+        joules_per_image=mean / images_per_second if mean and images_per_second else None,
+        gpu_load=sum(loads) / len(loads) if loads else None,
+        temperature_c=max(heat, default=None),
+    )

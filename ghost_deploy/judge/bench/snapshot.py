@@ -1,0 +1,116 @@
+"""The machine at the moment of a measurement: what it is, and what it was doing."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+
+import msgspec
+
+from ghost_deploy._version import __version__
+from ghost_deploy.judge.bench.machine import Machine, read_machine
+from ghost_deploy.runtimes.host import cpu_quota
+
+__all__ = ["Snapshot", "parse_power_mode", "take_snapshot"]
+
+_PACKAGES = (
+    *("numpy", "opencv-python-headless", "opencv-python", "onnxruntime", "onnxruntime-gpu"),
+    *("openvino", "tensorrt", "torch"),
+)
+_QUERY_LIMIT_S = 10
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where and when something was measured. A fact that is not told is empty, 0 or None.
+
+    Attributes:
+        measured_at: UTC, ISO 8601.
+        machine: what it is.
+        cpu_quota: whole CPUs that a container may use; 0 without such a limit.
+        governors: that choose the clocks of the cores.
+        load_before: mean number of running processes over the minute before.
+        power_mode: of a Jetson, e.g. `MAXN`.
+        packages: versions of what may take part.
+    """
+
+    measured_at: str
+    machine: Machine
+    cpu_quota: int
+    governors: tuple[str, ...]
+    load_before: float | None
+    power_mode: str
+    packages: dict[str, str]
+
+    @property
+    def sentence(self) -> str:
+        """One line that names the processor and the versions."""
+        machine = self.machine
+        packages = ", ".join(f"{name} {version}" for name, version in self.packages.items())
+        parts = (
+            machine.board,
+            machine.cpu or machine.architecture,
+            f"{machine.cpus} CPUs",
+            ", ".join(machine.nvidia_gpus),
+            f"power mode {self.power_mode}" if self.power_mode else "",
+            packages,
+        )
+        return "; ".join(filter(None, parts))
+
+
+def take_snapshot(root: Path = Path("/")) -> Snapshot:
+    """Describe this machine now.
+
+    Args:
+        root: where `proc`, `sys` and `etc` are; another one in tests.
+    """
+    found = root.glob("sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor")
+    return Snapshot(
+        measured_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        machine=read_machine(root),
+        cpu_quota=cpu_quota(root / "sys"),
+        governors=tuple(sorted({path.read_text().strip() for path in found})),
+        load_before=_load(root / "proc/loadavg"),
+        power_mode=parse_power_mode(_ask("nvpmodel", "-q")),
+        packages={"ghost-deploy": __version__, **_versions()},
+    )
+
+
+def parse_power_mode(text: str) -> str:
+    """The mode that `nvpmodel -q` names, e.g. `15W` of `NV Power Mode: 15W`; empty for none."""
+    found = re.search(r"^NV Power Mode:[ \t]*(.*\S)", text, re.MULTILINE)
+    return found[1] if found else ""
+
+
+def _load(path: Path) -> float | None:
+    try:
+        return float(path.read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _ask(command: str, *words: str) -> str:
+    """What a program prints; nothing where it is not installed or does not answer."""
+    program = shutil.which(command)
+    if program is None:
+        return ""
+    try:
+        done = subprocess.run(
+            [program, *words], capture_output=True, text=True, check=False, timeout=_QUERY_LIMIT_S
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,188 @@
+"""A process that measures one candidate, told by JSON lines on its standard input.
+
+Candidates in one process would disturb each other: worker threads of ONNX Runtime that spin take
+the cores from whoever runs next (54 ms instead of 21 were measured with two sessions on two
+cores), and memory, processor time and loading could not be told apart.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+from ghost_deploy.core.errors import BackendError, GhostDeployError
+from ghost_deploy.core.spec import ModelSpec
+from ghost_deploy.judge.bench.memory import peak_memory_bytes
+from ghost_deploy.judge.bench.selection import Config
+from ghost_deploy.judge.bench.timer import RUN_ALONE, Clock, Lane, Phase, Station, Turn
+from ghost_deploy.runtimes import Runtime, RuntimeInfo, RuntimeOptions, open_file
+
+__all__ = ["Done", "Failure", "Order", "Ready", "Reply", "Task", "main", "open_station"]
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker opens, its first line of input.
+
+    Attributes:
+        path: what the runtime opens.
+        config: how it is run.
+        images: files to measure on.
+        size_hw: (height, width) for a model that has no description.
+        spec: the description; when None, the one inside the file, if any.
+        device, allow_fallback: as in `RuntimeOptions`.
+    """
+
+    path: str
+    config: Config
+    images: tuple[str, ...]
+    size_hw: tuple[int, int]
+    spec: ModelSpec | None = None
+    device: str = "cpu"
+    allow_fallback: bool = False
+
+
+class Order(msgspec.Struct, frozen=True):
+    """What a worker measures next, each further line of its input."""
+
+    phase: Phase
+    seconds: float
+
+
+class Ready(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The answer to a task.
+
+    Attributes:
+        info: what the runtime obtained.
+        phases: what can be timed.
+        load_ms: from a fresh process to an open model: importing the vendor's package, reading
+            and compiling the file. Compiled models are not kept.
+        first_run_ms: the first run of the model.
+        start_bytes: memory before that.
+    """
+
+    info: RuntimeInfo
+    phases: tuple[Phase, ...]
+    load_ms: float
+    first_run_ms: float
+    start_bytes: int
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The answer to an order; `peak_bytes` is the most memory that was ever in use."""
+
+    turn: Turn
+    peak_bytes: int
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """An error in place of an answer; `kind` is the name of its class in `errors`."""
+
+    kind: str
+    what: str
+    fix: str
+    got: str | None = None
+    expected: str | None = None
+
+    @classmethod
+    def of(cls, error: Exception) -> Failure:
+        """Any exception, ours or one that nobody foresaw."""
+        if not isinstance(error, GhostDeployError):
+            error = BackendError(
+                f"unexpected {type(error).__name__}: {error}", fix="This is a bug: report it"
+            )
+        got, expected = (
+            None if value is None else str(value) for value in (error.got, error.expected)
+        )
+        kind = type(error).__name__
+        return cls(kind=kind, what=error.what, fix=error.fix, got=got, expected=expected)
+
+
+Reply = Ready | Done | Failure
+
+
+def open_station(task: Task, clock: Clock = time.perf_counter_ns) -> tuple[Station, Ready]:
+    """Open a model for each stream and run it once.
+
+    Raises:
+        UnavailableError: this machine lacks the package, the device or the precision.
+        BackendError: the backend refused the file or failed.
+        InputError: the file does not fit its description, or an image cannot be read.
+    """
+    config = task.config
+    start_bytes = peak_memory_bytes()
+    options = RuntimeOptions(
+        device=task.device,
+        precision=config.precision,
+        threads=config.threads,
+        hint="latency" if config.streams == 1 else "throughput",
+        allow_fallback=task.allow_fallback,
+    )
+    with ExitStack() as stack:
+        lanes, load_ms = [], 0.0
+        for _ in range(config.streams):
+            start = clock()
+            runtime = stack.enter_context(open_file(config.runtime, Path(task.path), options))
+            load_ms = load_ms or (clock() - start) / 1e6
+            lanes.append(_lane(task, runtime, clock))
+        first_ms = lanes[0].run_alone()[RUN_ALONE] / 1e6
+        stack.pop_all()
+    ready = Ready(
+        info=lanes[0].runtime.info,
+        phases=lanes[0].phases,
+        load_ms=load_ms,
+        first_run_ms=first_ms,
+        start_bytes=start_bytes,
+    )
+    return Station(lanes, clock=clock), ready
+
+
+def main() -> None:
+    """Serve one task, then one order after the other until the input ends."""
+    # An interrupt reaches the whole group; the parent ends this process when it has cleaned up.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with _own_output() as out:
+        lines = iter(sys.stdin.buffer)
+        try:
+            station, ready = open_station(msgspec.json.decode(next(lines), type=Task))
+            _send(out, ready)
+            for line in lines:
+                order = msgspec.json.decode(line, type=Order)
+                turn = station.turn(order.phase, order.seconds)
+                _send(out, Done(turn=turn, peak_bytes=peak_memory_bytes()))
+            station.close()
+        except StopIteration:
+            return
+        # The border of the process: whatever happened is told to the parent, who raises it.
+        except Exception as error:
+            _send(out, Failure.of(error))
+
+
+def _lane(task: Task, runtime: Runtime, clock: Clock) -> Lane:
+    spec = task.spec
+    if spec is None and (text := runtime.metadata().get(ModelSpec.Json)):
+        spec = ModelSpec.from_json(text, where=f"{ModelSpec.Json} in {Path(task.path).name}")
+    images = [Path(name) for name in task.images]
+    return Lane(runtime, spec, images, batch=task.config.batch, size_hw=task.size_hw, clock=clock)
+
+
+def _own_output() -> IO[bytes]:
+    """Standard output for the answers alone: vendors' libraries print to standard error."""
+    own = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return own
+
+
+def _send(out: IO[bytes], reply: Any) -> None:
+    out.write(msgspec.json.encode(reply) + b"\n")
+    out.flush()
+
+
+if __name__ == "__main__":
+    main()

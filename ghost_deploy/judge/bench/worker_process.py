@@ -1,0 +1,132 @@
+"""The near end of a worker process."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from ghost_deploy.core import errors
+from ghost_deploy.core.errors import BackendError, GhostDeployError
+from ghost_deploy.judge.bench.timer import Phase, Turn
+from ghost_deploy.judge.bench.worker_main import Done, Failure, Order, Ready, Reply, Task
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["Measurer", "Remote"]
+
+_END_LIMIT_S = 5.0
+_COMMAND = ("-m", "ghost_deploy.judge.bench.worker_main")
+
+
+class Measurer(Protocol):
+    """Something that is open and can be timed. `peak_bytes`: the most memory it ever used."""
+
+    ready: Ready
+    peak_bytes: int
+
+    def turn(self, phase: Phase, seconds: float) -> Turn:
+        """Time one phase for so long; see `Station.turn`."""
+
+    def close(self) -> None:
+        """Free what it holds."""
+
+
+class Remote:
+    """A `Measurer` in a process of its own.
+
+    Raises:
+        GhostDeployError: what the worker raised, as its own class; see `open_station`.
+        BackendError: the process ended.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self._name = f"{task.path} on {task.config.runtime}"
+        self.peak_bytes = 0
+        self._child = subprocess.Popen(
+            [sys.executable, *_COMMAND], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        try:
+            ready = self._ask(task)
+        except BaseException:
+            self.close()
+            raise
+        assert isinstance(ready, Ready)
+        self.ready = ready
+
+    def turn(self, phase: Phase, seconds: float) -> Turn:
+        """Time one phase for so long; see `Station.turn`.
+
+        Raises:
+            GhostDeployError: as above.
+        """
+        done = self._ask(Order(phase, seconds))
+        assert isinstance(done, Done)
+        self.peak_bytes = done.peak_bytes
+        return done.turn
+
+    def close(self) -> None:
+        """End the process; calling it again does nothing."""
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        with contextlib.suppress(OSError):  # it has ended already
+            self._child.stdin.close()
+        try:
+            self._child.wait(_END_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+        self._child.stdout.close()
+
+    def _ask(self, message: Any) -> Reply:
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        with contextlib.suppress(BrokenPipeError):  # its last words may still be in the pipe
+            self._child.stdin.write(msgspec.json.encode(message) + b"\n")
+            self._child.stdin.flush()
+        line = self._child.stdout.readline()
+        if not line:
+            raise BackendError(
+                f"the process that measured {self._name} ended",
+                got=_manner(self._child.wait()),
+                fix="See what it printed above; measure fewer at once if memory ran out",
+            )
+        reply: Reply = msgspec.json.decode(line, type=Reply)
+        if isinstance(reply, Failure):
+            raise _error(reply)
+        return reply
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _error(failure: Failure) -> GhostDeployError:
+    kind = getattr(errors, failure.kind, BackendError)
+    error: GhostDeployError = kind(
+        failure.what, fix=failure.fix, got=failure.got, expected=failure.expected
+    )
+    return error
+
+
+def _manner(code: int) -> str:
+    """How a process ended, from its return code."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"

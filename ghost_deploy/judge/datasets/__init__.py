@@ -1,0 +1,1 @@
+"""Labelled images in the COCO and the YOLO form."""

@@ -1,0 +1,59 @@
+"""Open a labelled data set, whichever of the two forms it has."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ghost_deploy.core.errors import InputError, UsageError
+from ghost_deploy.judge.datasets.coco import read_coco
+from ghost_deploy.judge.datasets.dataset import DataSet, DataSetFacts, LabelledImage
+from ghost_deploy.judge.datasets.yolo import read_yolo
+
+__all__ = ["DataSet", "DataSetFacts", "LabelledImage", "open_dataset"]
+
+_YAML = frozenset({".yaml", ".yml"})
+
+
+def open_dataset(
+    data: str | os.PathLike[str],
+    *,
+    split: str = "val",
+    images: str | os.PathLike[str] | None = None,
+    skip_broken: bool = False,
+) -> DataSet:
+    """Read a data.yaml of the YOLO form or a JSON of the COCO form.
+
+    Args:
+        data: the file; its suffix decides the form.
+        split: which part of a data.yaml.
+        images: folder of the images of a COCO JSON.
+        skip_broken: go on without labels that cannot be used, and say how many they were.
+
+    Raises:
+        UsageError: neither of the two, or `images` for a data.yaml.
+        InputError: it cannot be used; broken labels are listed by file and line.
+        MissingExtraError: PyYAML is not installed.
+    """
+    file = Path(data)
+    if file.is_dir():
+        file = file / "data.yaml"
+    if not file.is_file():
+        raise InputError(f"there is no data set description {file}", fix="Check the path")
+    if file.suffix.lower() in _YAML:
+        if images is not None:
+            raise UsageError(
+                "--images belongs to a COCO JSON",
+                got=f"{file}",
+                fix="Leave it out: a data.yaml names its images itself",
+            )
+        return read_yolo(file, split=split, skip_broken=skip_broken)
+    if file.suffix.lower() == ".json":
+        return read_coco(
+            file, images=Path(images) if images is not None else None, skip_broken=skip_broken
+        )
+    raise UsageError(
+        f"{file} is neither of the known forms",
+        expected="data.yaml (YOLO) or a .json (COCO)",
+        fix="Name the description of the data set, not its images",
+    )

@@ -1,0 +1,164 @@
+"""Where a failed gate's difference comes from: swap one stage at a time on one image.
+
+Each stage gets exactly what the reference's stage got, so that a finding blames this stage and
+nothing before it. The stage blamed is the first on the road that does not agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ghost_deploy.core.detections import Detections
+from ghost_deploy.core.evidence.parity import Attribution, StageFinding
+from ghost_deploy.detector import Detector
+from ghost_deploy.judge.parity.differences import DetectionDiff, compare_detections
+from ghost_deploy.judge.parity.gate import GATES, Gate, failures
+from ghost_deploy.judge.parity.inputs import Picture
+from ghost_deploy.judge.parity.stages import (
+    Truth,
+    Walk,
+    canonical,
+    compare_raw,
+    detect,
+    input_difference,
+    walk,
+)
+from ghost_deploy.judge.parity.tally import Tally
+from ghost_deploy.processing.letterbox import Letterbox
+
+__all__ = ["Suspect", "attribute"]
+
+_EXACT = GATES["fp32"]
+"""Stages that compute on equal inputs in float32 on both sides have no excuse."""
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A candidate whose gate failed.
+
+    Attributes:
+        detector: the candidate.
+        gate: the gate that it failed.
+        plain: the fp32 artefact of the same format on the same runtime; None when the candidate
+            is that itself, or the bundle has none.
+    """
+
+    detector: Detector
+    gate: Gate
+    plain: Detector | None = None
+
+
+def attribute(reference: Detector, suspect: Suspect, picture: Picture, conf: float) -> Attribution:
+    """Blame a stage for the difference between the reference and the suspect.
+
+    Args:
+        reference: the eager module's detector.
+        suspect: what failed.
+        picture: the one that agrees least.
+        conf: score threshold; the detectors work at `lowered` ones.
+    """
+    truth = Truth.of(reference, picture.read(), picture.size_hw)
+    theirs = walk(suspect.detector, truth.image, truth.size_hw, truth.walk)
+    findings = [
+        _preprocess(truth.walk, theirs),
+        *_network(truth, suspect, theirs, conf),
+        *_postprocess(reference, suspect.detector, theirs, conf),
+    ]
+    guilty = next((finding for finding in findings if not finding.ok), None)
+    if guilty is None:
+        sentence = "each stage alone stays within its bars on this image"
+        guilty = StageFinding(stage="unclear", ok=False, sentence=sentence)
+    return Attribution(
+        stage=guilty.stage, sentence=guilty.sentence, image=picture.name, findings=tuple(findings)
+    )
+
+
+def _preprocess(own: Walk, theirs: Walk) -> StageFinding:
+    apart = input_difference(own, theirs)
+    sentence = f"input tensors differ by {apart:.3g}" if apart else "input tensors are equal"
+    return StageFinding(stage="preprocess", ok=not apart, sentence=sentence)
+
+
+def _network(truth: Truth, suspect: Suspect, theirs: Walk, conf: float) -> Iterator[StageFinding]:
+    """Raw outputs on the reference's tensor, both through the reference's post-processing."""
+    reasons = _raw_failures(truth, suspect.detector, theirs, suspect.gate, conf)
+    precision = suspect.detector.runtime.info.precision
+    if not reasons:
+        sentence = f"raw outputs in {precision} agree within the gate"
+        yield StageFinding(stage="graph", ok=True, sentence=sentence)
+    elif precision == "fp32":
+        sentence = f"the exported graph computes something else: {reasons}"
+        yield StageFinding(stage="graph", ok=False, sentence=sentence)
+    elif suspect.plain is None:
+        sentence = f"raw outputs in {precision}: {reasons}; there is no fp32 run to tell which"
+        yield StageFinding(stage="graph or precision", ok=False, sentence=sentence)
+    else:
+        plain = walk(suspect.plain, truth.image, truth.size_hw, truth.walk)
+        faults = _raw_failures(truth, suspect.plain, plain, _EXACT, conf)
+        sentence = f"in fp32 too: {faults}" if faults else "the same graph agrees in fp32"
+        yield StageFinding(stage="graph", ok=not faults, sentence=sentence)
+        sentence = f"raw outputs in {precision}: {reasons}"
+        yield StageFinding(stage="precision", ok=False, sentence=sentence)
+
+
+def _raw_failures(truth: Truth, candidate: Detector, theirs: Walk, gate: Gate, conf: float) -> str:
+    """What of the gate the raw outputs of one image fail, an empty string if nothing."""
+    raw = compare_raw(truth, theirs, candidate)
+    found = Detections.empty()
+    if raw.usable:
+        letterboxes = truth.walk.letterboxes
+        found = _reference_detections(truth.detector, candidate, theirs, letterboxes)
+    tally = Tally()
+    tally.add("", raw, _pairs(truth.detections, found, gate, conf))
+    return "; ".join(failures(gate, tally.tensor(), tally.detections()))
+
+
+def _postprocess(
+    reference: Detector, candidate: Detector, theirs: Walk, conf: float
+) -> Iterator[StageFinding]:
+    """The candidate's raw outputs through both post-processings."""
+    if not all(np.isfinite(output).all() for output in theirs.outputs.values()):
+        return
+    size_hw = theirs.letterboxes[0].dst_hw
+    stages = {
+        # A letterbox that changes nothing leaves out the way back to the source image.
+        "decode/NMS": [Letterbox.fit(size_hw, size_hw)],
+        "descale": theirs.letterboxes,
+    }
+    for stage, letterboxes in stages.items():
+        expected = _reference_detections(reference, candidate, theirs, letterboxes)
+        found = detect(candidate, theirs.outputs, letterboxes)
+        diff = _pairs(expected, found, _EXACT, conf)
+        ok, sentence = _describe(diff)
+        yield StageFinding(stage=stage, ok=ok, sentence=f"on equal raw outputs {sentence}")
+        if not ok:
+            return
+
+
+def _reference_detections(
+    reference: Detector, candidate: Detector, theirs: Walk, letterboxes: list[Letterbox]
+) -> Detections:
+    """What the reference's post-processing makes of the candidate's raw output."""
+    output = theirs.outputs[candidate.spec.head.output][0]
+    decoded = canonical(output, candidate.spec, theirs.letterboxes[0].dst_hw)
+    return detect(reference, {reference.spec.head.output: decoded[None]}, letterboxes)
+
+
+def _pairs(expected: Detections, found: Detections, gate: Gate, conf: float) -> DetectionDiff:
+    return compare_detections(
+        expected, found, conf=conf, margin=gate.max_score, min_iou=gate.min_iou
+    )
+
+
+def _describe(diff: DetectionDiff) -> tuple[bool, str]:
+    """Whether equal inputs gave equal detections, and the figures."""
+    score, box_px = float(diff.score.max(initial=0.0)), float(diff.box_px.max(initial=0.0))
+    unmatched = diff.displaced + diff.missing + diff.extra
+    ok = not unmatched and score <= _EXACT.max_score and box_px <= (_EXACT.max_box_px or 0.0)
+    return ok, (
+        f"{diff.matched} of {diff.matched + unmatched} detections match, "
+        f"scores differ by {score:.3g}, boxes by {box_px:.3g} px"
+    )

@@ -1,0 +1,178 @@
+"""From a tree of plain data to a network: every class by name, proved by structure.
+
+The network is first put together on the meta device, where tensors have no memory, and checked
+as a whole; only then do the checkpoint's tensors go in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from ghost_deploy.core.errors import StructureError, UnknownClassError
+from ghost_deploy.models.connections import read_routes
+from ghost_deploy.models.fields import MisfitError, is_function
+from ghost_deploy.models.fill import fill
+from ghost_deploy.models.network import DetectionNet
+from ghost_deploy.models.node import to_node
+from ghost_deploy.models.registry import NETWORKS, UserModules, candidates
+from ghost_deploy.models.tree import ModuleNode
+
+__all__ = ["build", "to_node"]
+
+MAX_DEPTH = 32
+MAX_MODULES = 20_000
+
+
+def build(
+    node: ModuleNode, tensors: Mapping[str, Tensor], *, extra: UserModules | None = None
+) -> DetectionNet:
+    """The network that a tree describes, checked, in eval mode, float32, without gradients.
+
+    Args:
+        node: the root of the tree, a whole detector.
+        tensors: the data of every `TensorInfo` of the tree, by its key. They are copied.
+        extra: classes brought by the user, by class name; they go before ours, never before
+            torch's.
+
+    Raises:
+        UnknownClassError: class paths that nobody defines; all of them are named.
+        StructureError: parts that fit no definition of their name, or layers that do not fit
+            each other.
+        CorruptCheckpointError: a tensor is absent, of another shape or type, or not finite.
+    """
+    _check_network(node)
+    builder = _Builder(extra or {})
+    builder.check_known(node)
+    sequence = node.children["model"]
+    layers = [builder.module(child, f"model.{name}") for name, child in sequence.children.items()]
+    net = DetectionNet(layers, read_routes(node))
+    net.origins = dict(sorted(builder.origins.items()))
+    net.notes = tuple(builder.notes)
+    net.check()
+    fill(net, node, tensors)
+    return net.eval().requires_grad_(False)
+
+
+class _Builder:
+    """Builds modules from nodes and remembers which definition stood for which class path."""
+
+    def __init__(self, extra: UserModules) -> None:
+        self.extra = extra
+        self.origins: dict[str, str] = {}
+        self.notes: list[str] = []
+
+    def check_known(self, root: ModuleNode) -> None:
+        """Raise UnknownClassError with all class paths below `root` that have no definition."""
+        paths = {node.class_path for name, node in root.walk() if name}
+        unknown = tuple(sorted(path for path in paths if not candidates(path, self.extra)))
+        if unknown:
+            raise UnknownClassError(
+                "the checkpoint uses module classes that are not defined here",
+                got=", ".join(unknown),
+                fix="Pass the Python file that defines them, if you trust it: --modules FILE.py",
+                class_paths=unknown,
+            )
+
+    def module(self, node: ModuleNode, name: str) -> nn.Module:
+        """The module of a node and everything below it, on the meta device.
+
+        Raises:
+            StructureError: no definition of that class name fits.
+        """
+        children = {
+            child_name: self.module(child, f"{name}.{child_name}")
+            for child_name, child in node.children.items()
+        }
+        reasons = []
+        for definition in candidates(node.class_path, self.extra):
+            try:
+                module = definition.assemble(node, children)
+                unknown = definition.unknown(node)
+                _require_no_function(node, unknown)
+            except MisfitError as reason:
+                reasons.append(f"not {definition.origin}: {reason}")
+                continue
+            self._remember(node, definition.origin, unknown)
+            return module
+        raise StructureError(
+            f"{name} is a {node.class_path} of an unknown structure",
+            got=f"{'; '.join(reasons)}. Found:\n{describe(node)}\n",
+            fix="Pass the Python file that defines it, if you trust it: --modules FILE.py",
+        )
+
+    def _remember(self, node: ModuleNode, origin: str, unknown: set[str]) -> None:
+        seen = self.origins.get(node.class_path)
+        if seen is None:
+            self.origins[node.class_path] = origin
+        elif origin not in seen.split(" / "):
+            self.origins[node.class_path] = f"{seen} / {origin}"
+        if unknown:
+            names = ", ".join(sorted(unknown))
+            note = f"{node.class_path} has attributes that {origin} does not know: {names}"
+            if note not in self.notes:
+                self.notes.append(note)
+
+
+def _require_no_function(node: ModuleNode, unknown: set[str]) -> None:
+    """Raise `MisfitError` where the file names a function for an attribute nobody understands.
+
+    Of other unknown attributes a note is enough; this one may be part of the arithmetic.
+    """
+    for name in sorted(unknown):
+        if is_function(node.attributes[name]):
+            path = node.attributes[name]
+            raise MisfitError(f"attribute {name!r} is a function that it does not know: {path}")
+
+
+def describe(node: ModuleNode, lines: int = 24) -> str:
+    """The node's structure for an error message: classes, attributes, tensor shapes."""
+    text = []
+    for name, part in node.walk():
+        depth = name.count(".") + 1 if name else 0
+        facts = [f"{key}={value!r:.40}" for key, value in sorted(part.attributes.items())]
+        shapes = [f"{key}{list(info.shape)}" for key, info in part.parameters.items()]
+        label = f"{name.rpartition('.')[2]}: " if name else ""
+        text.append(f"{'  ' * depth}{label}{part.class_name}({', '.join(facts + shapes)})"[:160])
+        if len(text) > lines:
+            return "\n".join([*text[:lines], "  ..."])
+    return "\n".join(text)
+
+
+def _has_sane_size(root: ModuleNode) -> bool:
+    """Whether a tree is neither too deep nor too large to be a detector; without recursion."""
+    waiting, count = [(root, 0)], 0
+    while waiting:
+        node, depth = waiting.pop()
+        count += 1
+        if depth > MAX_DEPTH or count + len(waiting) > MAX_MODULES:
+            return False
+        waiting += [(child, depth + 1) for child in node.children.values()]
+    return True
+
+
+def _check_network(root: ModuleNode) -> None:
+    """The root must be a detector of sane size around one Sequential named `model`."""
+    if not _has_sane_size(root):
+        raise StructureError(
+            "the network is nested too deeply or has too many modules",
+            expected=f"at most {MAX_DEPTH} levels and {MAX_MODULES} modules",
+            fix="This file is not a usable detector",
+        )
+    model = root.children.get("model")
+    if root.class_name not in NETWORKS or set(root.children) != {"model"} or model is None:
+        raise StructureError(
+            f"{root.class_path} is not a detector",
+            got=f"children {sorted(root.children)[:8]}",
+            expected=f"one of {', '.join(sorted(NETWORKS))} around one 'model'",
+            fix="Only detection models can be deployed",
+        )
+    numbered = list(model.children) == [str(index) for index in range(len(model.children))]
+    own_tensors = [*root.parameters, *root.buffers, *model.parameters, *model.buffers]
+    if model.class_name != "Sequential" or not model.children or not numbered or own_tensors:
+        raise StructureError(
+            "the network is not a numbered sequence of layers",
+            got=f"{model.class_path} over {list(model.children)[:8]}",
+            fix="Only Ultralytics detection models and files of our own can be deployed",
+        )

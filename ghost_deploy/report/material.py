@@ -1,0 +1,181 @@
+"""What a report is made of: the JSON documents of other commands, and bundles."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import msgspec
+
+from ghost_deploy.core.bundle import DOCUMENT, Bundle, BundleDocument, file_name
+from ghost_deploy.core.errors import GhostDeployError, InputError, UsageError
+from ghost_deploy.core.evidence.accuracy import AccuracyReport
+from ghost_deploy.core.evidence.latency import BenchReport
+from ghost_deploy.core.evidence.parity import ParityReport
+from ghost_deploy.report.blocks import BundleFacts, Report, SourceFile
+from ghost_deploy.report.checks import contradictions
+
+__all__ = ["Material", "read_sources"]
+
+_Part: TypeAlias = "ParityReport | AccuracyReport | BenchReport"
+_Reader: TypeAlias = "Callable[..., Any]"
+
+_KINDS: dict[str, tuple[type[msgspec.Struct], _Reader]] = {
+    "parity": (ParityReport, ParityReport.from_document),
+    "accuracy": (AccuracyReport, AccuracyReport.from_document),
+    "latency": (BenchReport, BenchReport.from_document),
+    "report": (Report, Report.from_document),
+}
+_MAKERS = "validate --json, bench --json, parity --json, report --json, or a bundle"
+
+
+@dataclass
+class Material:
+    """What was read, ready to be put together."""
+
+    parity: list[ParityReport] = field(default_factory=list)
+    accuracy: list[AccuracyReport] = field(default_factory=list)
+    latency: list[BenchReport] = field(default_factory=list)
+    bundles: list[BundleFacts] = field(default_factory=list)
+    sources: list[SourceFile] = field(default_factory=list)
+
+    def add(self, part: _Part) -> None:
+        """Take in a document, once."""
+        if isinstance(part, ParityReport):
+            place: list[Any] = self.parity
+        elif isinstance(part, AccuracyReport):
+            place = self.accuracy
+        else:
+            place = self.latency
+        if part not in place:
+            place.append(part)
+
+    def add_report(self, report: Report) -> None:
+        """Take in all that another report was made of."""
+        parts: tuple[_Part, ...] = (*report.parity, *report.accuracy, *report.latency)
+        for part in parts:
+            self.add(part)
+        self.sources += report.sources
+        self.bundles += [bundle for bundle in report.bundles if bundle not in self.bundles]
+
+    def add_bundle(self, bundle: Bundle) -> None:
+        """Take in a bundle, without evidence; see `add_evidence`."""
+        self.bundles.append(BundleFacts(name=bundle.path.resolve().name, document=bundle.document))
+
+    def use_evidence(self) -> None:
+        """Take the evidence that bundles keep where no document of that kind was given.
+
+        What a bundle keeps has no raw samples, curves or pictures, so that a document goes first.
+
+        Raises:
+            SpecError: stored evidence is damaged or of another version.
+        """
+        lacking = [kind for kind in ("parity", "accuracy", "latency") if not getattr(self, kind)]
+        for index, facts in enumerate(self.bundles):
+            evidence = dict(facts.document.evidence)
+            for kind in ("parity", "accuracy", "latency"):
+                stored = evidence.pop(kind, None)
+                if stored is not None and kind in lacking:
+                    where = f"the {kind} evidence of {facts.name}"
+                    part = _KINDS[kind][1](stored, where=where)
+                    _check(part, where)
+                    self.add(part)
+            document = msgspec.structs.replace(facts.document, evidence=evidence)
+            self.bundles[index] = BundleFacts(name=facts.name, document=document)
+
+
+def read_sources(paths: Sequence[str | os.PathLike[str]]) -> Material:
+    """Read documents and bundles, each recognised by what it holds.
+
+    Args:
+        paths: JSON files that commands printed, reports, bundle folders or their `bundle.json`.
+
+    Raises:
+        UsageError: no path, or one twice.
+        InputError: a file cannot be read or is none of the known documents.
+        BundleError: a folder is no bundle, or a damaged one.
+    """
+    places = [Path(path) for path in paths]
+    if not places:
+        raise UsageError("there is nothing to report on", expected=_MAKERS, fix="Name a file")
+    material = Material()
+    for place in places:
+        if places.count(place) > 1:
+            raise UsageError(f"{place} is given twice", fix="Name each file once")
+        if place.is_dir() or place.name == DOCUMENT:
+            _read_bundle(place, material)
+        else:
+            _read_file(place, material)
+    material.use_evidence()
+    return material
+
+
+def _read_bundle(place: Path, material: Material) -> None:
+    bundle = Bundle.read(place)
+    material.add_bundle(bundle)
+    data = (bundle.path / DOCUMENT).read_bytes()
+    material.sources.append(_source(bundle.path.resolve() / DOCUMENT, "bundle", data))
+
+
+def _read_file(place: Path, material: Material) -> None:
+    try:
+        data = place.read_bytes()
+        document = msgspec.json.decode(data)
+    except OSError as error:
+        raise InputError(
+            f"cannot read {place}", got=error.strerror, fix="Check the path"
+        ) from error
+    # RecursionError: nested beyond all measure.
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(
+            f"{place} is not a JSON document", got=str(error), expected=_MAKERS, fix=_AGAIN
+        ) from error
+    kind = _kind_of(document, place)
+    try:
+        part = _KINDS[kind][1](document, where=str(place))
+    except GhostDeployError as error:
+        raise InputError(
+            f"{place} looks like a {kind} document and cannot be read", got=error.got, fix=_AGAIN
+        ) from error
+    if isinstance(part, Report):
+        material.add_report(part)
+    else:
+        _check(part, str(place))
+        material.add(part)
+    material.sources.append(_source(place, kind, data))
+
+
+def _check(part: _Part, where: str) -> None:
+    problems = list(contradictions(part))
+    if problems:
+        raise InputError(f"{where} contradicts itself", got="; ".join(problems[:3]), fix=_AGAIN)
+
+
+_AGAIN = "Make it again with this version: ghost-deploy validate, bench or parity with --json"
+
+
+def _kind_of(document: object, place: Path) -> str:
+    """The one kind whose required keys are all there."""
+    keys = set(document) if isinstance(document, dict) else set()
+    for kind, (form, _) in _KINDS.items():
+        required = {each.name for each in msgspec.structs.fields(form) if each.required}
+        if required <= keys:
+            return kind
+    required = {each.name for each in msgspec.structs.fields(BundleDocument) if each.required}
+    hint = "Name the bundle's folder" if required <= keys else _AGAIN
+    listed = ", ".join(sorted(map(str, keys))[:8])
+    raise InputError(
+        f"{place} is no document that a report can be made of",
+        got=f"the keys {listed}" if listed else f"a JSON {type(document).__name__}",
+        expected=_MAKERS,
+        fix=hint,
+    )
+
+
+def _source(place: Path, kind: Any, data: bytes) -> SourceFile:
+    name = place.parent.name if kind == "bundle" else file_name(place)
+    return SourceFile(name=name, kind=kind, sha256=hashlib.sha256(data).hexdigest())

@@ -1,0 +1,242 @@
+"""OpenVINO."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from ghost_deploy.core.bundle import sha256_of
+from ghost_deploy.core.errors import GhostDeployError
+from ghost_deploy.runtimes.base import (
+    Device,
+    Probe,
+    Runtime,
+    RuntimeInfo,
+    RuntimeOptions,
+    TensorSpec,
+)
+from ghost_deploy.runtimes.host import available_cores, cpu_quota
+from ghost_deploy.runtimes.vendor import existing_file, fallback, vendor_errors, vendor_import
+
+__all__ = ["OvRuntime", "open_model", "probe"]
+
+_DEVICES = {"cpu": "CPU", "gpu": "GPU", "npu": "NPU"}
+
+# Arithmetic for each precision of a run. OpenVINO's own default is bf16 on a CPU that has it
+# and f16 on a GPU whatever the file says, so it is always set. An fp16 file on a CPU is fp16
+# storage: f32 arithmetic gives the same numbers on every CPU.
+_HINTS: dict[str, dict[str, str]] = {
+    "CPU": {"": "f32", "fp32": "f32", "fp16": "f32", "bf16": "bf16", "int8": "f32"},
+    "GPU": {"": "f32", "fp32": "f32", "fp16": "f16", "int8": "f16"},
+    "NPU": {"fp16": "f16", "int8": "f16"},
+}
+_CAPABILITIES = {"FP32": "fp32", "FP16": "fp16", "BF16": "bf16", "INT8": "int8"}
+_FIX_CHOICE = "Choose another --device or --precision"
+_FIX_DEVICE = {
+    "cuda": "Choose --runtime ort for an NVIDIA GPU",
+    "gpu": "Install Intel's driver (on Ubuntu: sudo apt install intel-opencl-icd)",
+    "npu": "Install Intel's driver from https://github.com/intel/linux-npu-driver/releases",
+}
+_FP16_ON_CPU = "weights are stored in fp16, computed in f32"
+
+
+class OvRuntime(Runtime):
+    """An OpenVINO IR. Outputs are views of the request's tensors, valid until the next run.
+
+    A contiguous, writable feed is read in place; any other is copied by OpenVINO.
+    """
+
+    def __init__(self, path: Path, options: RuntimeOptions) -> None:
+        """Open `path`; see `open_model`."""
+        with vendor_import("openvino", "openvino"):
+            import openvino
+        core = _core()
+        choice = _resolve(core, options)
+        config, notes = _config(path, options, choice)
+        fix = "Export the model again, or update: pip install -U openvino"
+        with vendor_errors(f"OpenVINO cannot load {path}", fix):
+            compiled = core.compile_model(str(path), choice.device, config)
+            device = ", ".join(compiled.get_property("EXECUTION_DEVICES"))
+            compute = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+            on_cpu = choice.device == "CPU"
+            threads = compiled.get_property("INFERENCE_NUM_THREADS") if on_cpu else 0
+            streams = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+            self._request: Any = compiled.create_infer_request()
+            self.inputs = tuple(map(_tensor_spec, compiled.inputs))
+            self.outputs = tuple(map(_tensor_spec, compiled.outputs))
+        if _kind(device) != _kind(choice.device) or compute != choice.hint:
+            what = f"OpenVINO computes on {device} in {compute}"
+            notes += (fallback(options, what, _FIX_CHOICE),)
+        self._path = path
+        self._compiled: Any = compiled
+        self.info = RuntimeInfo(
+            runtime="openvino",
+            version=_version(openvino),
+            device=_kind(device),
+            precision=choice.precision,
+            compute=compute,
+            threads=threads,
+            notes=choice.notes + notes,
+            streams=streams,
+        )
+
+    def _run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        with vendor_errors("OpenVINO failed to run the model", "Check the input's size"):
+            result = self._request.infer(dict(feeds), share_inputs=True, share_outputs=True)
+        return {
+            spec.name: value for spec, value in zip(self.outputs, result.to_tuple(), strict=True)
+        }
+
+    def _fork(self) -> OvRuntime:
+        twin = copy.copy(self)
+        with vendor_errors("OpenVINO cannot make another request", "Close what is not used"):
+            twin._request = self._compiled.create_infer_request()
+        return twin
+
+    def _metadata(self) -> dict[str, str]:
+        fix = "Put the file back and open the model again"
+        with vendor_errors(f"OpenVINO cannot read {self._path}", fix):
+            info = _core().read_model(str(self._path)).get_rt_info()
+            values = {key: info[key] for key in info}
+        # A section, such as OpenVINO's own `conversion_parameters`, is a dict.
+        return {k: str(v.value) for k, v in values.items() if not isinstance(v, dict)}
+
+    def _close(self) -> None:
+        self._request = self._compiled = None
+
+
+def open_model(path: Path, options: RuntimeOptions) -> OvRuntime:
+    """Open the `.xml` of an OpenVINO IR.
+
+    With `options.cache_dir` the compiled model is kept there, below a folder whose name is a
+    hash of the model's files and of the arithmetic. OpenVINO's own key is the path and the time
+    stamp of the `.xml`: weights that were replaced under an equal time stamp, as image builds
+    and archives give it, would run the old model. A cache that cannot be written is a note.
+
+    Raises:
+        MissingExtraError: openvino is not installed.
+        DeviceError: no such device here, or it lacks the precision, and no fallback allowed.
+        BackendError: no such file, a damaged one, or one with operators that this version lacks.
+    """
+    return OvRuntime(existing_file(path), options)
+
+
+def probe() -> Probe:
+    """What OpenVINO this machine has."""
+    try:
+        with vendor_import("openvino", "openvino"):
+            import openvino
+        with vendor_errors("OpenVINO cannot list its devices", "Install it again"):
+            core = _core()
+            devices = tuple(_probed(core, name) for name in core.available_devices)
+    except GhostDeployError as error:
+        installed = find_spec("openvino") is not None
+        return Probe("openvino", installed, problem=str(error.got or error.what), fix=error.fix)
+    return Probe("openvino", True, _version(openvino), devices)
+
+
+def _version(openvino: Any) -> str:
+    """`2026.4.1` of `2026.4.1-22982-e213a147257-releases/2026/4`."""
+    return str(openvino.__version__).split("-")[0]
+
+
+@functools.cache
+def _core() -> Any:
+    """One OpenVINO core for the process: it loads each device's plugin once."""
+    import openvino
+
+    return openvino.Core()
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """What a model is opened with: OpenVINO's device, the arithmetic, and our label of the run."""
+
+    device: str
+    hint: str
+    precision: str
+    notes: tuple[str, ...]
+
+
+def _resolve(core: Any, options: RuntimeOptions) -> _Choice:
+    """What fulfils `options`, or the nearest thing with a note where a fallback is allowed."""
+    notes: tuple[str, ...] = ()
+    device, precision = _DEVICES.get(options.device_kind, ""), options.precision
+    # The CPU plugin is in every package; asking for the list would load all the others too.
+    if device != "CPU" and _kind(device) not in map(_kind, core.available_devices):
+        what = f"OpenVINO has only {', '.join(sorted(core.available_devices))} here"
+        fix = _FIX_DEVICE.get(options.device_kind, _FIX_CHOICE)
+        notes += (fallback(options, what, fix),)
+        device = "CPU"
+    hint = _HINTS[device].get(precision, "")
+    if not hint or (
+        hint == "bf16" and "BF16" not in core.get_property(device, "OPTIMIZATION_CAPABILITIES")
+    ):
+        what = f"this {device} has no {precision or 'fp32'} arithmetic"
+        notes += (fallback(options, what, _FIX_CHOICE),)
+        hint, precision = ("f16", "fp16") if device == "NPU" else ("f32", "fp32")
+    if device == "CPU" and precision == "fp16":
+        notes += (_FP16_ON_CPU,)
+    return _Choice(device, hint, precision, notes)
+
+
+def _config(
+    path: Path, options: RuntimeOptions, choice: _Choice
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """OpenVINO's settings, and a note when the cache cannot be used."""
+    config: dict[str, Any] = {
+        "PERFORMANCE_HINT": options.hint.upper(),
+        "INFERENCE_PRECISION_HINT": choice.hint,
+    }
+    # OpenVINO heeds the affinity mask by itself but not a container's quota.
+    threads = options.threads or (available_cores() if cpu_quota() else 0)
+    if threads and choice.device == "CPU":
+        config["INFERENCE_NUM_THREADS"] = threads
+    if options.cache_dir is None:
+        return config, ()
+    folder = options.cache_dir / _cache_key(path, choice.hint)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return config, (f"no model cache: cannot write {folder} ({error.strerror})",)
+    config["CACHE_DIR"] = str(folder)
+    return config, ()
+
+
+def _cache_key(path: Path, hint: str) -> str:
+    digest = hashlib.sha256(hint.encode())
+    for file in (path, path.with_suffix(".bin")):
+        if file.is_file():
+            digest.update(sha256_of(file).encode())
+    return digest.hexdigest()[:16]
+
+
+def _tensor_spec(port: Any) -> TensorSpec:
+    """`port`: an OpenVINO input or output of a compiled model."""
+    shape = tuple(size.get_length() if size.is_static else -1 for size in port.get_partial_shape())
+    return TensorSpec(port.get_any_name(), shape, port.get_element_type().to_dtype().name)
+
+
+def _kind(name: str) -> str:
+    """Our name of OpenVINO's device `name`: `gpu` of `GPU.0`."""
+    return name.partition(".")[0].lower()
+
+
+def _probed(core: Any, name: str) -> Device:
+    capabilities = set(core.get_property(name, "OPTIMIZATION_CAPABILITIES"))
+    precisions = [ours for theirs, ours in _CAPABILITIES.items() if theirs in capabilities]
+    if name == "CPU" and "fp16" not in precisions:
+        precisions.append("fp16")  # stored in fp16, computed in f32
+    return Device(
+        name=_kind(name),
+        description=str(core.get_property(name, "FULL_DEVICE_NAME")),
+        precisions=tuple(p for p in _CAPABILITIES.values() if p in precisions),
+    )

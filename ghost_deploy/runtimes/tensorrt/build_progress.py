@@ -1,0 +1,101 @@
+"""How far a build is: asked of the builder from 10 on, read from its log before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from ghost_deploy.runtimes.tensorrt.compat import Api, derive
+
+__all__ = ["BuildProgress", "Tell"]
+
+Tell: TypeAlias = Callable[[str, int, int], None]
+"""Called with what is being done, how many steps of it are done, and how many there are."""
+
+WHAT = "building"
+
+_PARTS = 100
+_COSTS = "Computing costs for"
+"""8.x logs a line with this at VERBOSE for each layer whose kernels it times (public logs)."""
+
+
+@dataclass
+class _Phase:
+    """A part of the build; phases nest."""
+
+    parent: str | None
+    steps: int
+    done: int = 0
+
+
+class BuildProgress:
+    """Of one build. From 10 on, `tell` gets hundredths of the whole; before, layers.
+
+    Args:
+        tell: told of each step, with `building` as what is done.
+
+    Attributes:
+        interrupted: the user pressed Ctrl-C within the build, which was then given up.
+    """
+
+    def __init__(self, tell: Tell) -> None:
+        self.interrupted = False
+        self._tell = tell
+        self._phases: dict[str, _Phase] = {}
+        self._layers = self._done = 0
+
+    def attach(self, api: Api, config: Any, layers: int) -> None:
+        """Follow a build of a network with so many layers."""
+        if not api.progress_monitor:
+            self._layers = layers
+            return
+        config.progress_monitor = derive(
+            api.module.IProgressMonitor,
+            phase_start=lambda _, name, parent, steps: self._start(name, parent, steps),
+            step_complete=lambda _, name, step: self._step(name, step),
+            phase_finish=lambda _, name: self._finish(name),
+        )
+
+    def take(self, line: str) -> None:
+        """A line of the log."""
+        if self._layers and _COSTS in line:
+            self._done = min(self._done + 1, self._layers)
+            self._tell(WHAT, self._done, self._layers)
+
+    def _start(self, name: str, parent: str | None, steps: int) -> None:
+        self._phases[name] = _Phase(parent, max(1, steps))
+
+    def _finish(self, name: str) -> None:
+        self._phases.pop(name, None)
+
+    def _step(self, name: str, step: int) -> bool:
+        """Whether to go on."""
+        if self.interrupted:
+            return False
+        phase = self._phases.get(name)
+        if phase is not None:
+            phase.done = step + 1
+        self._done = max(self._done, int(_PARTS * self._share(name)))
+        try:
+            self._tell(WHAT, self._done, _PARTS)
+        except KeyboardInterrupt:
+            self.interrupted = True
+        # An exception must not pass through TensorRT's code, which ends the process.
+        except Exception:
+            self._tell = _silent
+        return not self.interrupted
+
+    def _share(self, name: str) -> float:
+        """Share of the whole build that is done, 0 to 1, when this phase is the innermost."""
+        share = 0.0
+        phase = self._phases.get(name)
+        while phase is not None:
+            # A parent counts its step when the phases within it are over.
+            share = min(1.0, (phase.done + share) / phase.steps)
+            phase = self._phases.get(phase.parent) if phase.parent else None
+        return share
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    """Who was told has failed."""

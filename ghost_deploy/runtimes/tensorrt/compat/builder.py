@@ -1,0 +1,171 @@
+"""Builder, network, configuration and parser across versions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ghost_deploy.core.errors import UnavailableError
+from ghost_deploy.runtimes.tensorrt.compat.api import Api, construct, derive, lacks
+
+__all__ = [
+    "ParserFault",
+    "calibrator",
+    "drop_external_tactics",
+    "load_plugins",
+    "new_builder",
+    "new_network",
+    "parser_faults",
+    "pin_layer",
+    "set_calibrator",
+    "set_flag",
+    "set_hardware_level",
+    "set_optimization_level",
+]
+
+_HARDWARE_LEVELS = {
+    "ampere+": "AMPERE_PLUS",
+    "same-compute-capability": "SAME_COMPUTE_CAPABILITY",
+}
+_CALIBRATORS = {"entropy": "IInt8EntropyCalibrator2", "minmax": "IInt8MinMaxCalibrator"}
+_ALGORITHMS = {"entropy": "EntropyCalibration2", "minmax": "MinMaxCalibration"}
+
+
+@dataclass(frozen=True)
+class ParserFault:
+    """What the ONNX parser says of one node; `node` is its place in the graph."""
+
+    text: str
+    node: int
+    name: str = ""
+    operator: str = ""
+
+
+def new_builder(api: Api, logger: Any) -> Any:
+    """A Builder; DeviceError when CUDA cannot be initialised."""
+    return construct(api.module.Builder, logger)
+
+
+def load_plugins(api: Api, logger: Any) -> None:
+    """Register NVIDIA's own plugins, such as EfficientNMS_TRT: before parsing or deserialising."""
+    api.module.init_libnvinfer_plugins(logger, "")
+
+
+def drop_external_tactics(api: Api, config: Any) -> None:
+    """Let no kernel come from cuBLAS or cuDNN, so that an engine needs neither.
+
+    TensorRT's own kernels serve every layer of a detector; 8.5 alone asks these libraries by
+    default too, and loads hundreds of MB of them. From 11 on the names are gone.
+    """
+    sources = int(config.get_tactic_sources())
+    for name in ("CUBLAS", "CUBLAS_LT", "CUDNN"):
+        source = getattr(api.module.TacticSource, name, None)
+        if source is not None:
+            sources &= ~(1 << int(source))
+    config.set_tactic_sources(sources)
+
+
+def new_network(api: Api, builder: Any, *, strongly_typed: bool) -> Any:
+    """An empty network with explicit batch.
+
+    Raises:
+        UnavailableError: strong typing was asked for and this version has none.
+    """
+    flag = api.module.NetworkDefinitionCreationFlag
+    # From 10 on the batch is always explicit, on 11 the name is gone and the bit another one's.
+    names = ["EXPLICIT_BATCH"] if api.release[0] < 10 else []
+    if strongly_typed:
+        names.append("STRONGLY_TYPED")
+        if not api.strong_typing:
+            raise UnavailableError(
+                f"TensorRT {api.text} has no strongly typed networks",
+                expected="10 or newer",
+                fix="Leave out --strongly-typed",
+            )
+    return builder.create_network(sum(1 << int(getattr(flag, name)) for name in names))
+
+
+def set_flag(api: Api, config: Any, name: str, *, on: bool = True) -> None:
+    """Set or clear a builder flag by its name.
+
+    Raises:
+        UnavailableError: this version has no such flag.
+    """
+    flag = getattr(api.module.BuilderFlag, name, None)
+    if flag is None:
+        raise lacks(api, f"the builder flag {name}")
+    (config.set_flag if on else config.clear_flag)(flag)
+
+
+def set_optimization_level(api: Api, config: Any, level: int) -> None:
+    """How long the builder searches, 0 to 5; UnavailableError below 8.6."""
+    if not hasattr(config, "builder_optimization_level"):
+        raise lacks(api, "builder optimisation levels (--opt-level)")
+    config.builder_optimization_level = level
+
+
+def set_hardware_level(api: Api, config: Any, level: str) -> None:
+    """Let the engine run on other GPUs: `ampere+`, or `same-compute-capability` from 10.13."""
+    levels = getattr(api.module, "HardwareCompatibilityLevel", None)
+    value = getattr(levels, _HARDWARE_LEVELS[level], None)
+    if value is None:
+        raise lacks(api, f"engines for other GPUs ({level})")
+    config.hardware_compatibility_level = value
+
+
+def calibrator(api: Api, algorithm: str, scales: bytes) -> Any:
+    """A calibrator that only hands over a cache; it never asks for pictures.
+
+    The first line is rewritten for this version and algorithm: TensorRT refuses the table of
+    another algorithm, and would then ask for pictures.
+
+    Args:
+        algorithm: `entropy`, or `minmax`.
+        scales: a calibration cache.
+
+    Raises:
+        UnavailableError: this version has no calibrators.
+    """
+    base = getattr(api.module, _CALIBRATORS[algorithm], None)
+    if base is None:
+        raise lacks(api, "calibration caches")
+    header = f"TRT-{api.cache_header}-{_ALGORITHMS[algorithm]}".encode()
+    table = header + b"\n" + scales.partition(b"\n")[2]
+    return derive(
+        base,
+        get_batch_size=lambda self: 1,
+        get_batch=lambda self, names: None,
+        read_calibration_cache=lambda self: table,
+        write_calibration_cache=lambda self, cache: None,
+    )
+
+
+def set_calibrator(api: Api, config: Any, scales: Any, profile: Any) -> None:
+    """Give the configuration a calibrator, and a profile where the version wants one.
+
+    From 10 on, a calibration profile leads to internal errors (ultralytics, exporter.py).
+    """
+    config.int8_calibrator = scales
+    if profile is not None and api.release[0] < 10:
+        config.set_calibration_profile(profile)
+
+
+def pin_layer(api: Api, layer: Any, data_type: str) -> None:
+    """Hold a layer and its outputs in a type, by its name; only of a weakly typed network."""
+    value = getattr(api.module.DataType, data_type)
+    layer.precision = value
+    for number in range(layer.num_outputs):
+        layer.set_output_type(number, value)
+
+
+def parser_faults(parser: Any) -> tuple[ParserFault, ...]:
+    """The errors of a failed parse; names of nodes are known from 10 on."""
+    return tuple(
+        ParserFault(
+            text=str(fault.desc()),
+            node=int(fault.node()),
+            name=str(fault.node_name()) if hasattr(fault, "node_name") else "",
+            operator=str(fault.node_operator()) if hasattr(fault, "node_operator") else "",
+        )
+        for fault in (parser.get_error(index) for index in range(parser.num_errors))
+    )

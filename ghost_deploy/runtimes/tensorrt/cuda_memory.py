@@ -1,0 +1,72 @@
+"""Memory of one tensor on both sides of the bus."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import math
+import weakref
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ghost_deploy.core.errors import GhostDeployError
+from ghost_deploy.runtimes.tensorrt.cuda_calls import TO_DEVICE, TO_HOST, Cudart
+
+__all__ = ["Buffer"]
+
+
+class Buffer:
+    """Page-locked host memory and device memory of the same size.
+
+    The host side lives as long as any array over it: a result that somebody kept after the
+    runtime was closed still holds its numbers.
+
+    Args:
+        cuda: the library; the device is the calling thread's current one.
+        size: bytes of the largest tensor that is to fit.
+
+    Raises:
+        BackendError: there is not that much memory; nothing stays allocated.
+    """
+
+    def __init__(self, cuda: Cudart, size: int) -> None:
+        self._cuda = cuda
+        self._size = max(size, 1)  # CUDA gives no address for 0 bytes
+        address = cuda.host_alloc(self._size)
+        block = (ctypes.c_ubyte * self._size).from_address(address)
+        release = weakref.finalize(block, _free_host, cuda, address)
+        release.atexit = False  # the process frees it, and CUDA may be gone by then
+        self.host_address = address
+        try:
+            self.device_address = cuda.malloc(self._size)
+        except GhostDeployError:
+            release()
+            raise
+        self._bytes: NDArray[np.uint8] | None = np.frombuffer(memoryview(block), np.uint8)
+
+    def array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+        """The host side's first bytes as an array; writing to it writes there."""
+        assert self._bytes is not None, "the buffer is closed"
+        size = math.prod(shape) * dtype.itemsize
+        return self._bytes[:size].view(dtype).reshape(shape)
+
+    def upload(self, size: int, stream: int) -> None:
+        """Start a copy of the first `size` bytes to the device."""
+        self._cuda.copy(self.device_address, self.host_address, size, TO_DEVICE, stream)
+
+    def download(self, size: int, stream: int) -> None:
+        """Start a copy of the first `size` bytes to the host."""
+        self._cuda.copy(self.host_address, self.device_address, size, TO_HOST, stream)
+
+    def close(self) -> None:
+        """Free the device side, and the host side unless an array over it is still in use."""
+        self._bytes = None
+        self._cuda.free(self.device_address)
+
+
+def _free_host(cuda: Cudart, address: int) -> None:
+    # Runs when an array dies, where nobody could catch an error; the process frees the rest.
+    with contextlib.suppress(GhostDeployError):
+        cuda.host_free(address)

@@ -1,0 +1,88 @@
+"""An engine that was built, put into its bundle: plan, sidecar, layers, record."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from ghost_deploy._version import __version__
+from ghost_deploy.core.bundle import Artifact, Bundle, BundleWriter
+from ghost_deploy.core.evidence.build import KIND, BuildRecord, BuildRecords
+from ghost_deploy.core.spec import encode_json
+from ghost_deploy.runtimes.tensorrt.engine_builder import Built
+from ghost_deploy.runtimes.tensorrt.job import Job
+from ghost_deploy.runtimes.tensorrt.plan_file import Sidecar, write_file, write_plan
+
+__all__ = ["deposit"]
+
+
+def deposit(writer: BundleWriter, bundle: Bundle, job: Job, built: Built) -> Bundle:
+    """Write the engine's files into a writer's folder and give back the draft that has it.
+
+    Args:
+        writer: of the bundle that the engine goes into; it has the other artefacts already.
+        bundle: what it was built from: gives description, origin and evidence.
+        job, built: what was asked for, and what came out.
+
+    Raises:
+        OSError: the disk refuses; leaving the writer's block makes an ExportError of it.
+    """
+    plan, *others = _write(writer.folder, bundle, job, built)
+    artifact = writer.add(
+        format="tensorrt",
+        precision=job.request.precision,
+        path=plan,
+        parent=job.source.files[job.source.path],
+        tools={
+            "ghost-deploy": __version__,
+            "tensorrt": job.tensorrt,
+            "cuda": job.fingerprint.cuda,
+        },
+        options={
+            **job.source.options,
+            "route": job.order.route.name,
+            "machine": str(job.fingerprint),
+        },
+        extra_files=tuple(others),
+    )
+    bundle = _record(bundle, artifact, job, built)
+    document = bundle.document
+    return writer.draft(document.spec, document.source, document.created_with, document.evidence)
+
+
+def _write(folder: Path, bundle: Bundle, job: Job, built: Built) -> tuple[Path, ...]:
+    path = folder / f"model.{job.request.precision}.plan"
+    sidecar = Sidecar(
+        spec=bundle.spec,
+        fingerprint=job.fingerprint,
+        precision=job.request.precision,
+        route=job.order.route.name,
+        plan_sha256=hashlib.sha256(built.plan).hexdigest(),
+        created_with=f"ghost-deploy {__version__}",
+    )
+    plan, beside = write_plan(path, built.plan, sidecar)
+    layers = path.with_name(path.name + ".layers.json")
+    write_file(layers, encode_json(built.layers))
+    return plan, beside, layers
+
+
+def _record(bundle: Bundle, artifact: Artifact, job: Job, built: Built) -> Bundle:
+    document = bundle.document.evidence.get(KIND)
+    where = f"the build evidence of {bundle.path}"
+    known = (
+        BuildRecords() if document is None else BuildRecords.from_document(document, where=where)
+    )
+    record = BuildRecord(
+        route=job.order.route.name,
+        built_from=job.source.id,
+        fingerprint=job.fingerprint,
+        workspace_mib=job.order.workspace_bytes >> 20,
+        precisions=built.layers.precisions,
+        reformats=built.layers.reformats,
+        pinned=built.pinned,
+        dla=built.dla,
+        timing_cache=built.timing_cache,
+        notes=(*job.said, *built.warnings),
+    )
+    records = BuildRecords(engines={**known.engines, artifact.id: record})
+    return bundle.with_evidence(KIND, records.to_document())

@@ -1,0 +1,141 @@
+"""What an engine was built on, and whether it may run here: known before it is deserialised."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from ghost_deploy.core.errors import DeviceError
+
+__all__ = ["Fingerprint", "Gpu", "Hardware", "differences", "here", "require_match"]
+
+Hardware = Literal["", "ampere+", "same-compute-capability"]
+
+_AMPERE = (8, 0)
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """What CUDA says of a GPU.
+
+    Attributes:
+        name: as NVIDIA gives it, e.g. `Orin`.
+        compute_capability: e.g. `8.7`.
+        cuda: version of the runtime library, e.g. `12.6`.
+        free_bytes, total_bytes: of its memory now.
+        integrated: it shares the memory with the CPU, as on a Jetson.
+    """
+
+    name: str
+    compute_capability: str
+    cuda: str
+    free_bytes: int
+    total_bytes: int
+    integrated: bool = False
+
+
+class Fingerprint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The machine that an engine is for.
+
+    Attributes:
+        tensorrt, cuda: versions, e.g. `10.3.0` and `12.6`.
+        compute_capability, gpu: as in `Gpu`.
+        platform: operating system and processor family, e.g. `linux-aarch64`.
+        dla: the DLA core, None on the GPU.
+        hardware: on which other GPUs it runs too; empty means none.
+        version_compatible: newer versions of the same major TensorRT run it too.
+    """
+
+    tensorrt: str
+    cuda: str
+    compute_capability: str
+    gpu: str
+    platform: str
+    dla: int | None = None
+    hardware: Hardware = ""
+    version_compatible: bool = False
+
+    def __str__(self) -> str:
+        where = f"DLA {self.dla} of {self.gpu}" if self.dla is not None else self.gpu
+        return (
+            f"TensorRT {self.tensorrt}, CUDA {self.cuda}, compute capability "
+            f"{self.compute_capability} ({where}), {self.platform}"
+        )
+
+
+def here(tensorrt: str, gpu: Gpu) -> Fingerprint:
+    """This machine."""
+    return Fingerprint(
+        tensorrt=tensorrt,
+        cuda=gpu.cuda,
+        compute_capability=gpu.compute_capability,
+        gpu=gpu.name,
+        platform=f"{platform.system()}-{platform.machine()}".lower(),
+    )
+
+
+def differences(plan: Fingerprint, machine: Fingerprint, *, dla_cores: int = 0) -> tuple[str, ...]:
+    """Why an engine cannot run on a machine, one sentence each; none when it can.
+
+    Args:
+        plan: what the engine was built on.
+        machine: of `here`.
+        dla_cores: DLA cores of the machine.
+    """
+    return tuple(_differences(plan, machine, dla_cores))
+
+
+def require_match(
+    plan: Fingerprint, machine: Fingerprint, *, path: Path, dla_cores: int = 0
+) -> None:
+    """See that an engine may run here; call it before deserialising.
+
+    Raises:
+        DeviceError: it may not; both sides and the command that rebuilds it are named.
+    """
+    found = differences(plan, machine, dla_cores=dla_cores)
+    if found:
+        raise DeviceError(
+            f"the engine {path} was built for another machine ({'; '.join(found)})",
+            got=str(plan),
+            expected=str(machine),
+            fix=f"Build it here: ghost-deploy build {path.parent} --trt",
+        )
+
+
+def _differences(plan: Fingerprint, machine: Fingerprint, dla_cores: int) -> Iterator[str]:
+    if not _version_fits(plan, machine):
+        yield f"TensorRT {plan.tensorrt}, here {machine.tensorrt}"
+    if plan.cuda.partition(".")[0] != machine.cuda.partition(".")[0]:
+        yield f"CUDA {plan.cuda}, here {machine.cuda}"
+    if not _hardware_fits(plan, machine):
+        yield f"compute capability {plan.compute_capability}, here {machine.compute_capability}"
+    if plan.platform != machine.platform:
+        yield f"{plan.platform}, here {machine.platform}"
+    if plan.dla is not None and plan.dla >= dla_cores:
+        yield f"DLA core {plan.dla}, here {dla_cores} cores"
+
+
+def _version_fits(plan: Fingerprint, machine: Fingerprint) -> bool:
+    own, theirs = _release(plan.tensorrt), _release(machine.tensorrt)
+    if plan.version_compatible:
+        return own[0] == theirs[0] and own <= theirs
+    return own == theirs
+
+
+def _hardware_fits(plan: Fingerprint, machine: Fingerprint) -> bool:
+    own, theirs = _numbers(plan.compute_capability), _numbers(machine.compute_capability)
+    return own == theirs or (plan.hardware == "ampere+" and min(own, theirs) >= _AMPERE)
+
+
+def _release(text: str) -> tuple[int, ...]:
+    return _numbers(text)[:3]
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) if part.isdecimal() else -1 for part in text.split("."))

@@ -1,0 +1,167 @@
+"""A wish for an engine, resolved on one machine: which graph, which route, which memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import msgspec
+
+from ghost_deploy.core.bundle import NMS_FORM, Artifact, Bundle
+from ghost_deploy.core.errors import UsageError
+from ghost_deploy.runtimes.tensorrt.calibration_cache import read_scales
+from ghost_deploy.runtimes.tensorrt.compat import Api
+from ghost_deploy.runtimes.tensorrt.engine_builder import Order
+from ghost_deploy.runtimes.tensorrt.fingerprint import Fingerprint, Gpu, Hardware, here
+from ghost_deploy.runtimes.tensorrt.precision_route import Route, choose_route
+from ghost_deploy.runtimes.tensorrt.profiles import Shapes
+from ghost_deploy.runtimes.tensorrt.releases import Use, refuse
+from ghost_deploy.runtimes.tensorrt.timing_cache import cache_path
+from ghost_deploy.runtimes.tensorrt.workspace import workspace_bytes
+
+__all__ = ["SCALES_FILE", "EngineRequest", "Job", "resolve"]
+
+SCALES_FILE = "model.int8.trtcache"
+"""The calibration cache in a bundle."""
+
+Calibrator = Literal["entropy", "minmax"]
+_PRECISIONS = ("fp32", "fp16", "int8")
+
+
+@dataclass(frozen=True)
+class EngineRequest:
+    """What to build; the fields are arguments of `api.build`.
+
+    Raises:
+        UsageError: a value that does not exist, or two that exclude each other.
+    """
+
+    precision: str = "fp16"
+    strongly_typed: bool = False
+    workspace_mib: int | None = None
+    opt_level: int | None = None
+    dla: int | None = None
+    hardware: Hardware = ""
+    version_compatible: bool = False
+    int8_cache: Path | None = None
+    calibrator: Calibrator = "entropy"
+
+    def __post_init__(self) -> None:
+        level, on_dla = self.opt_level, self.dla is not None
+        checks: tuple[tuple[bool, str, object, str], ...] = (
+            (self.precision in _PRECISIONS, "precision", self.precision, ", ".join(_PRECISIONS)),
+            (level is None or 0 <= level <= 5, "optimisation level", level, "0 to 5"),
+            (self.hardware in get_args(Hardware), "hardware level", self.hardware,
+             "ampere+, same-compute-capability"),
+            (self.calibrator in get_args(Calibrator), "calibrator", self.calibrator,
+             "entropy, minmax"),
+            (not on_dla or self.precision != "fp32", "precision on a DLA", "fp32", "fp16, int8"),
+            (not on_dla or self.calibrator != "minmax", "calibrator for a DLA", "minmax",
+             "entropy"),
+            (not self.int8_cache or self.precision == "int8", "use of a calibration cache",
+             self.precision, "int8"),
+        )  # fmt: skip
+        for ok, what, got, expected in checks:
+            if not ok:
+                raise UsageError(
+                    f"there is no such {what}", got=got, expected=expected, fix="Name one of those"
+                )
+
+
+@dataclass(frozen=True)
+class Job:
+    """A request, resolved.
+
+    Attributes:
+        request: as it was made.
+        order: for `build.build_plan`.
+        source: the ONNX artefact.
+        fingerprint: what the engine will run on.
+        tensorrt: version of TensorRT.
+        said: what is known against this release.
+    """
+
+    request: EngineRequest
+    order: Order
+    source: Artifact
+    fingerprint: Fingerprint
+    tensorrt: str
+    said: tuple[str, ...]
+
+
+def resolve(
+    bundle: Bundle, request: EngineRequest, api: Api, gpu: Gpu, beside: Path | None = None
+) -> Job:
+    """Choose graph and route, and see that nothing known stands against it.
+
+    Args:
+        bundle: whose ONNX artefacts; the one that is used is checked against its hashes.
+        request: what is asked for.
+        api, gpu: of this machine.
+        beside: what the timing cache lies beside; the bundle when None.
+
+    Raises:
+        UsageError, BundleError: the bundle lacks what the precision needs, or is damaged.
+        UnavailableError: this TensorRT or this machine cannot do it.
+    """
+    have = {
+        (a.precision, "" if a.form == NMS_FORM else a.form): a
+        for a in bundle.artifacts
+        if a.format == "onnx"
+    }
+    scales = _scales(bundle, request)
+    route, source = choose_route(
+        api,
+        request.precision,
+        have,
+        strongly_typed=request.strongly_typed,
+        scales=scales is not None,
+        prefer_scales=request.int8_cache is not None,
+    )
+    said = refuse(api.release, _use(bundle, request, route, gpu))
+    artifact, machine = have[source], here(api.text, gpu)
+    order = Order(
+        onnx=bundle.verified_path(artifact).read_bytes(),
+        what=artifact.path,
+        route=route,
+        shapes=Shapes.of(bundle.spec.input),
+        workspace_bytes=workspace_bytes(gpu, request.workspace_mib),
+        scales=scales if route.calibrated else None,
+        algorithm=request.calibrator,
+        opt_level=request.opt_level,
+        dla=request.dla,
+        hardware=request.hardware,
+        version_compatible=request.version_compatible,
+        timing_cache=cache_path(beside or bundle.path, machine),
+    )
+    fingerprint = msgspec.structs.replace(
+        machine,
+        dla=request.dla,
+        hardware=request.hardware,
+        version_compatible=request.version_compatible,
+    )
+    return Job(request, order, artifact, fingerprint, api.text, said)
+
+
+def _use(bundle: Bundle, request: EngineRequest, route: Route, gpu: Gpu) -> Use:
+    return Use(
+        int8=request.precision == "int8",
+        calibrated=route.calibrated,
+        end_to_end=bundle.spec.head.end_to_end,
+        dla=request.dla is not None,
+        strongly_typed=route.strongly_typed,
+        jetson=gpu.integrated,
+    )
+
+
+def _scales(bundle: Bundle, request: EngineRequest) -> bytes | None:
+    if request.precision != "int8":
+        return None
+    if request.int8_cache is not None:
+        return read_scales(request.int8_cache)
+    path = bundle.path / SCALES_FILE
+    for artifact in bundle.artifacts:
+        if SCALES_FILE in artifact.files:
+            bundle.verified_path(artifact)
+    return read_scales(path) if path.is_file() else None

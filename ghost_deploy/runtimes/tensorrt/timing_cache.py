@@ -1,0 +1,80 @@
+"""The timing cache: what the builder measured, kept beside the bundle for the next build.
+
+It only saves time. A file of another machine, another TensorRT, or a damaged one is ignored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Any
+
+from ghost_deploy.runtimes.tensorrt.fingerprint import Fingerprint
+from ghost_deploy.runtimes.tensorrt.plan_file import write_file
+
+__all__ = ["TimingCache", "cache_path"]
+
+_MAGIC = b"ghost-deploy timing 1\n"
+_DIGEST = 32
+
+
+def cache_path(bundle: Path, machine: Fingerprint) -> Path:
+    """Where the cache of a machine lies: beside the bundle, so that it never travels within it."""
+    parts = ("trt" + machine.tensorrt, "sm" + machine.compute_capability, "cuda" + machine.cuda)
+    key = "-".join((*parts, machine.gpu, machine.platform))
+    folder = bundle.resolve()
+    return folder.with_name(f"{folder.name}.{re.sub('[^A-Za-z0-9.]+', '-', key)}.timing")
+
+
+class TimingCache:
+    """Of one build: taken into its configuration, and stored afterwards.
+
+    Args:
+        path: the file; None keeps nothing.
+
+    Attributes:
+        state: `none`, `new`, `reused`, `ignored` (foreign or damaged).
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.state = "none"
+
+    def attach(self, config: Any) -> None:
+        """Let a build use what the file holds."""
+        if self.path is None:
+            return
+        data = _read(self.path)
+        self.state = "reused" if data else "ignored" if self.path.exists() else "new"
+        # ignore_mismatch=False: timings of another GPU would choose the wrong kernels.
+        if not config.set_timing_cache(config.create_timing_cache(data), False):
+            self.state = "ignored"
+            config.set_timing_cache(config.create_timing_cache(b""), False)
+
+    def store(self, config: Any) -> None:
+        """Write what the build added; a disk that refuses is no reason to fail."""
+        cache = config.get_timing_cache() if self.path is not None else None
+        if cache is None or self.path is None:
+            return
+        data = bytes(cache.serialize())
+        try:
+            write_file(self.path, _MAGIC + hashlib.sha256(data).digest() + data)
+        except OSError:
+            self.state = "not stored"
+
+
+def _read(path: Path) -> bytes:
+    """The content; nothing where there is no file or a damaged one."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return b""
+    start = len(_MAGIC) + _DIGEST
+    content = data[start:]
+    if (
+        data[: len(_MAGIC)] != _MAGIC
+        or hashlib.sha256(content).digest() != data[len(_MAGIC) : start]
+    ):
+        return b""
+    return content

@@ -1,0 +1,62 @@
+"""Which detections the user wants: some classes, and limits of their own for some classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ghost_deploy.core.detections import Detections
+from ghost_deploy.core.errors import UsageError
+
+__all__ = ["Wanted"]
+
+
+class Wanted:
+    """Keeps the detections of some classes above their limits.
+
+    Args:
+        class_names: of the model, by class id.
+        classes: names or numbers of the classes to keep; all when empty.
+        conf: least score, 0 to 1.
+        class_conf: least score for classes by name or number, instead of `conf`.
+
+    Raises:
+        UsageError: the model has no such class.
+    """
+
+    def __init__(
+        self,
+        class_names: Sequence[str],
+        conf: float,
+        classes: Sequence[str] = (),
+        class_conf: Mapping[str, float] | None = None,
+    ) -> None:
+        limits = np.full(len(class_names), np.float32(conf), np.float32)
+        for name, limit in (class_conf or {}).items():
+            limits[_class_id(name, class_names)] = limit
+        if classes:
+            kept = [_class_id(name, class_names) for name in classes]
+            others = np.setdiff1d(np.arange(len(class_names)), kept)
+            limits[others] = np.inf
+        self._limits = limits
+
+    @property
+    def least(self) -> float:
+        """The lowest limit of any class: what the detector must be asked for."""
+        finite = self._limits[np.isfinite(self._limits)]
+        return float(finite.min())
+
+    def __call__(self, found: Detections) -> Detections:
+        """The wanted ones of `found`."""
+        keep = found.score > self._limits[found.class_id]
+        return found if keep.all() else found[keep]
+
+
+def _class_id(name: str, class_names: Sequence[str]) -> int:
+    if name in class_names:
+        return list(class_names).index(name)
+    if name.isascii() and name.isdecimal() and int(name) < len(class_names):
+        return int(name)
+    shown = ", ".join(class_names[:20]) + (", ..." if len(class_names) > 20 else "")
+    raise UsageError(f"the model has no class {name!r}", expected=shown, fix="Name one of those")

@@ -1,0 +1,94 @@
+"""A result in the forms that leave the process: a JSON-ready record, a file name, a picture."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ghost_deploy.core.frame import Frame
+from ghost_deploy.processing.images import as_bgr
+from ghost_deploy.stream.draw import draw
+from ghost_deploy.stream.result import Result
+
+__all__ = ["Annotator", "DetectionGate", "Picture", "captured_at", "file_stem", "result_record"]
+
+Picture = Callable[[Result], NDArray[np.uint8]]
+"""Gives the annotated picture of a result: (H, W, 3) uint8 BGR, not to be changed."""
+
+_UNSAFE = re.compile(r"[^\w.-]+")
+
+
+def captured_at(frame: Frame) -> datetime:
+    """When the frame was captured, in UTC, by the wall clock as it stands now."""
+    since_ns = time.monotonic_ns() - frame.t_capture_ns
+    return datetime.fromtimestamp((time.time_ns() - since_ns) / 1e9, timezone.utc)
+
+
+def result_record(result: Result) -> dict[str, Any]:
+    """The facts of a result, JSON-ready; boxes in source pixels, times in milliseconds.
+
+    Where objects are tracked, a detection has a `track_id`, null while it is not certain.
+    """
+    rows = result.detections.to_dicts()
+    if result.track_ids is not None:
+        for row, track_id in zip(rows, result.track_ids.tolist(), strict=True):
+            row["track_id"] = track_id or None
+    return {
+        # A file name that is not UTF-8 holds surrogates, which JSON cannot.
+        "source": os.fsencode(result.label).decode("utf-8", "replace"),
+        "source_id": result.source,
+        "index": result.frame.index,
+        "time": captured_at(result.frame).isoformat(timespec="milliseconds"),
+        "age_ms": result.age_ms,
+        "timings_ms": dict(result.timings_ms),
+        "size_hw": result.frame.size_hw,
+        "detections": rows,
+    }
+
+
+def file_stem(source: str) -> str:
+    """A file name without suffix for a source: no separators, not hidden, never empty."""
+    return _UNSAFE.sub("_", source).strip("._") or "source"
+
+
+class Annotator:
+    """Draws each result once for the sinks that share it. Any thread may call it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._last: tuple[Result, NDArray[np.uint8]] | None = None
+
+    def __call__(self, result: Result) -> NDArray[np.uint8]:
+        """The annotated picture of `result`."""
+        with self._lock:
+            if self._last is None or self._last[0] is not result:
+                self._last = result, draw(as_bgr(result.frame), result.detections, result.track_ids)
+            return self._last[1]
+
+
+class DetectionGate:
+    """Lets results with detections through, at most one of each source in an interval.
+
+    Args:
+        every_s: least time between two captures that pass, seconds; 0 lets all pass.
+    """
+
+    def __init__(self, every_s: float) -> None:
+        self._every_ns = round(every_s * 1e9)
+        self._passed_ns: dict[str, int] = {}
+
+    def admits(self, result: Result) -> bool:
+        """Whether this result passes; it then holds back those that follow too soon."""
+        now, last = result.frame.t_capture_ns, self._passed_ns.get(result.source)
+        if not len(result.detections) or (last is not None and now - last < self._every_ns):
+            return False
+        self._passed_ns[result.source] = now
+        return True

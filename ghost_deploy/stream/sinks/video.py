@@ -1,0 +1,261 @@
+"""Annotated video that stays readable whatever ends the process."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ghost_deploy.core.errors import InputError, MissingExtraError
+from ghost_deploy.core.frame import Frame
+from ghost_deploy.stream.result import Result
+from ghost_deploy.stream.sinks.image_results import cannot_write
+from ghost_deploy.stream.sinks.record import Annotator, Picture, captured_at, file_stem
+from ghost_deploy.stream.sinks.retention import Store, dated_path
+
+if TYPE_CHECKING:
+    import av
+
+__all__ = ["VideoSink"]
+
+# An MP4 in fragments: each is complete once written, so that a killed process loses what came
+# after the last key frame and no more. `skip_trailer` keeps no table of the fragments, which
+# would grow over weeks.
+_MOVFLAGS = "frag_keyframe+empty_moov+default_base_moof+skip_trailer"
+_KEY_FRAME_EVERY_S = 1
+_SUFFIX = ".mp4"
+_LONGEST_FILE_S = 600
+_OPEN_SHARE = 0.25  # of what is kept: the files that are being written
+# The usual clock of MPEG streams: a whole number of ticks for 24, 25, 30, 50 and 60 frames/s.
+_TICKS = 90_000
+# Code points of ITU-T H.273: the matrix of BT.601 in limited range, which OpenCV converts to,
+# and the primaries and transfer of BT.709, which are about those of sRGB.
+_BT601, _BT709, _LIMITED = 6, 1, 1
+
+
+class VideoSink:
+    """One MP4 (H.264) a source, `<source>.mp4`, in real time: a pause stays a pause.
+
+    A change of resolution starts the next file, `<source>-2.mp4`, as does a file that is there
+    already: none is ever replaced. After SIGKILL all but the last second can be played. With
+    `most_bytes` a file ends after ten minutes, or at its share of a quarter of that, and is named
+    `<source>-<time of its first frame>.mp4`.
+
+    Args:
+        folder: made if it is not there.
+        picture: gives the annotated picture.
+        rate_of: frames per second of a source that is a file, by its id: its frames then stand
+            at `index` / rate. None for a live source: they stand at their time of capture.
+        most_bytes: kept at most in the folder; the oldest files are removed.
+
+    Raises:
+        MissingExtraError: PyAV is not installed.
+        InputError: the folder or a file cannot be written.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        picture: Picture | None = None,
+        *,
+        rate_of: Callable[[str], float | None] = lambda _: None,
+        most_bytes: int | None = None,
+    ) -> None:
+        try:
+            import av  # noqa: F401
+        except ImportError as error:
+            raise MissingExtraError.for_extra("av", "stream") from error
+        self._folder = folder
+        self._picture = picture or Annotator()
+        self._rate_of = rate_of
+        self._open: dict[str, _Recording] = {}
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._store = Store(folder, _SUFFIX, most_bytes)
+        except OSError as error:
+            raise cannot_write(str(folder), error) from error
+
+    def write(self, result: Result) -> None:
+        """Append the annotated picture of one result to the video of its source.
+
+        Raises:
+            InputError: the disk refuses; the next result then begins another file.
+        """
+        self._store.check_free()
+        recording = self._open.get(result.source)
+        if recording is not None and self._is_full(recording, result.frame):
+            self._end(result.source)
+            recording = None
+        if recording is None:
+            rate = self._rate_of(result.source)
+            recording = _Recording(self._path_for(result), result.frame, rate)
+            self._open[result.source] = recording
+        try:
+            recording.add(result.frame, self._picture(result))
+        except InputError:
+            del self._open[result.source]
+            recording.abandon()
+            raise
+
+    def _is_full(self, recording: _Recording, frame: Frame) -> bool:
+        most = self._store.most_bytes
+        if recording.size_hw != frame.size_hw:
+            return True
+        if most is None:
+            return False
+        share = most * _OPEN_SHARE / len(self._open)
+        seconds = (frame.t_capture_ns - recording.began_ns) / 1e9
+        return seconds >= _LONGEST_FILE_S or recording.size() >= share
+
+    def _end(self, source: str) -> None:
+        recording = self._open.pop(source)
+        try:
+            recording.close()
+        finally:
+            self._store.add(recording.path)
+            self._store.trim(round((self._store.most_bytes or 0) * _OPEN_SHARE))
+
+    def _path_for(self, result: Result) -> Path:
+        stem = file_stem(result.source)
+        if self._store.most_bytes is None:
+            return _free_path(self._folder, stem)
+        return dated_path(self._folder, stem, captured_at(result.frame), _SUFFIX)
+
+    def close(self) -> None:
+        """End every file; the others are ended even if one fails.
+
+        Raises:
+            InputError: a file could not be ended, the first of them.
+        """
+        failures = []
+        for source in list(self._open):
+            try:
+                self._end(source)
+            except InputError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+
+
+class _Recording:
+    """One file of one resolution, from its first frame on."""
+
+    def __init__(self, path: Path, first: Frame, rate: float | None) -> None:
+        import av
+
+        self.path = path
+        self.size_hw = first.size_hw
+        self.began_ns = first.t_capture_ns
+        self._first_index = first.index
+        self._rate = rate
+        self._last_tick = -1
+        self._next_key_tick = 0
+        self._size = 0
+        try:
+            self._container = av.open(
+                str(path), "w", format="mp4", options={"movflags": _MOVFLAGS, "flush_packets": "1"}
+            )
+            self._stream = _add_h264(self._container, self.size_hw)
+        except av.FFmpegError as error:
+            raise cannot_write(str(path), error) from error
+
+    def add(self, frame: Frame, picture: NDArray[np.uint8]) -> None:
+        """Append a picture at the time of `frame`."""
+        import av
+
+        # OpenCV converts several times faster than PyAV.
+        planes = cv2.cvtColor(_even(picture), cv2.COLOR_BGR2YUV_I420)
+        video_frame = av.VideoFrame.from_ndarray(np.asarray(planes, np.uint8), format="yuv420p")
+        tick = max(self._tick(frame), self._last_tick + 1)
+        video_frame.pts, video_frame.time_base = tick, Fraction(1, _TICKS)
+        if tick >= self._next_key_tick:
+            video_frame.pict_type = av.video.frame.PictureType.I
+            self._next_key_tick = tick + _KEY_FRAME_EVERY_S * _TICKS
+            if self._last_tick >= 0:  # the file is made with the first frame
+                self._size = self._size_on_disk()
+        self._last_tick = tick
+        self._mux(video_frame)
+
+    def close(self) -> None:
+        """Write what the encoder still holds and close the file."""
+        import av
+
+        try:
+            self._mux(None)
+        finally:
+            try:
+                self._container.close()
+            except av.FFmpegError as error:
+                raise cannot_write(str(self.path), error) from error
+
+    def size(self) -> int:
+        """Bytes in the file, looked up with each key frame."""
+        return self._size
+
+    def _size_on_disk(self) -> int:
+        try:
+            return self.path.stat().st_size
+        except OSError as error:  # somebody has taken the file away: another must be begun
+            raise cannot_write(str(self.path), error) from error
+
+    def abandon(self) -> None:
+        """Close the file after a failure, and remove it if nothing in it can be played."""
+        with contextlib.suppress(InputError):
+            self.close()
+        with contextlib.suppress(OSError):
+            if self._last_tick <= 0:
+                self.path.unlink()
+
+    def _tick(self, frame: Frame) -> int:
+        if self._rate:
+            return round((frame.index - self._first_index) * _TICKS / self._rate)
+        return (frame.t_capture_ns - self.began_ns) * _TICKS // 1_000_000_000
+
+    def _mux(self, video_frame: av.VideoFrame | None) -> None:
+        import av
+
+        try:
+            self._container.mux(self._stream.encode(video_frame))
+        except av.FFmpegError as error:
+            raise cannot_write(str(self.path), error) from error
+
+
+def _add_h264(container: av.container.OutputContainer, size_hw: tuple[int, int]) -> av.VideoStream:
+    """An encoder that hands out each frame at once and takes little of the processor."""
+    # The rate only guides the encoder's choice of a level; the frames carry their own times.
+    stream = container.add_stream(
+        "libx264", rate=30, options={"preset": "ultrafast", "tune": "zerolatency", "crf": "23"}
+    )
+    stream.height, stream.width = (side + side % 2 for side in size_hw)
+    stream.pix_fmt = "yuv420p"
+    context = stream.codec_context
+    context.time_base = Fraction(1, _TICKS)
+    # Key frames are asked for by time; the rate of a live source is not known.
+    context.gop_size = 10_000
+    context.colorspace, context.color_range = _BT601, _LIMITED
+    context.color_primaries = context.color_trc = _BT709
+    return stream
+
+
+def _even(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The picture with an odd side repeated: 4:2:0 video has even sides only."""
+    bottom, right = picture.shape[0] % 2, picture.shape[1] % 2
+    if not (bottom or right):
+        return picture
+    padded: NDArray[np.uint8] = cv2.copyMakeBorder(  # type: ignore[assignment]
+        picture, 0, bottom, 0, right, cv2.BORDER_REPLICATE
+    )
+    return padded
+
+
+def _free_path(folder: Path, stem: str) -> Path:
+    others = (f"{stem}-{n}{_SUFFIX}" for n in itertools.count(2))
+    names = itertools.chain([f"{stem}{_SUFFIX}"], others)
+    return next(path for path in map(folder.joinpath, names) if not path.exists())

@@ -1,0 +1,101 @@
+"""Results to a web server of the user's, by HTTP POST."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import urllib.error
+import urllib.request
+from typing import Any
+from urllib.parse import SplitResult, unquote, urlsplit
+
+import msgspec
+
+from ghost_deploy.core.errors import UsageError
+from ghost_deploy.stream.result import Result
+from ghost_deploy.stream.sinks.image_results import JSONL_SCHEMA
+from ghost_deploy.stream.sinks.outbox import Answer, DeliveryStats, Outbox
+from ghost_deploy.stream.sinks.record import DetectionGate, result_record
+
+__all__ = ["WebhookSink"]
+
+_TIMEOUT_S = 10.0
+# RFC 9110 and 6585: the server itself says that the same request may succeed later.
+_TRY_AGAIN = frozenset({408, 425, 429})
+
+
+class WebhookSink:
+    """POSTs results with detections as JSON, one a request, the form that `JsonlSink` writes.
+
+    It never holds up the pipeline: a spool of 256 results in memory is delivered in order by a
+    thread of its own, with back-off while the server is away. Redirects are not followed.
+
+    Args:
+        url: `http` or `https`; a user and password in it become basic authentication.
+        every_s: least time between two results of a source, seconds; 0 sends each one.
+
+    Raises:
+        UsageError: not such a URL.
+    """
+
+    def __init__(self, url: str, *, every_s: float = 1.0) -> None:
+        parts = _checked(url)
+        host = parts.netloc.rpartition("@")[2]
+        self._url = parts._replace(netloc=host, fragment="").geturl()
+        self._headers = {"Content-Type": "application/json", "User-Agent": "ghost-deploy"}
+        if parts.username is not None:
+            login = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
+            self._headers["Authorization"] = f"Basic {base64.b64encode(login).decode()}"
+        self._opener = urllib.request.build_opener(_NoRedirect)
+        self._gate = DetectionGate(every_s)
+        self._outbox = Outbox(self._post)
+
+    def write(self, result: Result) -> None:
+        """Hand on one result, if it holds detections and is not too soon after the last."""
+        if self._gate.admits(result):
+            self._outbox.put(msgspec.json.encode({"schema": JSONL_SCHEMA, **result_record(result)}))
+
+    def stats(self) -> DeliveryStats:
+        """What was delivered, is waiting and was dropped."""
+        return self._outbox.stats()
+
+    def close(self) -> None:
+        """Deliver what waits, for two seconds and the attempt under way at most."""
+        self._outbox.close()
+
+    def _post(self, body: bytes) -> Answer:
+        request = urllib.request.Request(self._url, body, self._headers, method="POST")
+        try:
+            with self._opener.open(request, timeout=_TIMEOUT_S):
+                return Answer("taken")
+        except urllib.error.HTTPError as error:
+            error.close()
+            again = error.code >= 500 or error.code in _TRY_AGAIN
+            return Answer("later" if again else "refused", f"HTTP status {error.code}")
+        except urllib.error.URLError as error:
+            return Answer("later", str(error.reason))
+        except (OSError, UnicodeError, http.client.HTTPException) as error:
+            return Answer("later", str(error) or type(error).__name__)
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect would send the results, and the password, to a place nobody named."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+def _checked(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        ok = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        ok = False
+    if not ok:
+        # The URL may hold a password: it is not repeated.
+        raise UsageError(
+            "the address of the webhook cannot be used",
+            expected="http://host/path or https://host/path",
+            fix="Give the address of a server that takes POST requests",
+        )
+    return parts

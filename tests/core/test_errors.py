@@ -1,0 +1,61 @@
+"""Errors say what, got, expected and what to do next."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from ghost_deploy.core import errors
+from ghost_deploy.core.errors import (
+    GateError,
+    GhostDeployError,
+    MissingExtraError,
+    UnavailableError,
+)
+
+CLASSES = [getattr(errors, name) for name in errors.__all__]
+
+
+def test_exported_names_are_sorted_and_complete() -> None:
+    defined = {
+        name
+        for name, value in vars(errors).items()
+        if inspect.isclass(value) and issubclass(value, GhostDeployError)
+    }
+    assert errors.__all__ == sorted(defined)
+
+
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda k: k.__name__)
+def test_every_error_is_drawn_in_the_tree(kind: type[GhostDeployError]) -> None:
+    assert errors.__doc__ is not None
+    assert f" {kind.__name__} " in errors.__doc__
+
+
+@pytest.mark.parametrize(
+    ("facts", "text"),
+    [
+        ({}, "It broke. Mend it."),
+        ({"got": 3}, "It broke: got 3. Mend it."),
+        ({"got": 0, "expected": 4}, "It broke: got 0, expected 4. Mend it."),
+    ],
+)
+def test_message(facts: dict[str, object], text: str) -> None:
+    assert str(GhostDeployError("It broke", fix="Mend it.", **facts)) == text
+
+
+def test_an_error_without_a_next_step_cannot_be_made() -> None:
+    with pytest.raises(TypeError, match="fix"):
+        GhostDeployError("It broke")  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda k: k.__name__)
+def test_exit_codes(kind: type[GhostDeployError]) -> None:
+    wanted = 1 if issubclass(kind, GateError) else 3 if issubclass(kind, UnavailableError) else 2
+    assert kind.exit_code == wanted
+
+
+def test_missing_extra_names_the_command() -> None:
+    assert 'pip install "ghost-deploy[openvino]"' in str(
+        MissingExtraError.for_extra("openvino", "openvino")
+    )

@@ -1,0 +1,150 @@
+"""DeepStream's folder; the parser is compiled against a stand-in for the headers and run."""
+
+from __future__ import annotations
+
+import configparser
+import ctypes
+import shutil
+import subprocess
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from ghost_deploy.core.bundle import NMS_FORM
+from ghost_deploy.core.errors import BundleError, UsageError
+from ghost_deploy.core.spec import HeadSpec, ModelSpec
+from ghost_deploy.export.integrations.deepstream import PARSER, write_deepstream
+from ghost_deploy.processing.decode import decode_dfl
+from tests.support.tiny_bundles import DYNAMIC, SPEC, make_bundle
+
+HEADERS = Path(__file__).parent / "nvdsinfer_stand_in.h"
+CALLER = Path(__file__).parent / "call_parser.cpp"
+FLAGS = ("-shared", "-fPIC", "-O1", "-std=c++14", "-Wall", "-Wextra", "-Werror")
+
+WRONG_SPECS = [
+    (
+        msgspec.structs.replace(
+            SPEC, input=msgspec.structs.replace(SPEC.input, layout="nhwc", dtype="uint8")
+        ),
+        "uint8",
+    ),
+    (
+        msgspec.structs.replace(
+            SPEC, input=msgspec.structs.replace(SPEC.input, mean=(0.1, 0.2, 0.3))
+        ),
+        "one scale",
+    ),
+    (
+        msgspec.structs.replace(
+            SPEC, head=HeadSpec(decoder="one2one", branch="one2one", strides=(8, 16, 32))
+        ),
+        "all anchors",
+    ),
+]
+
+
+def test_without_a_plain_onnx_there_is_nothing_to_build_from(tmp_path: Path) -> None:
+    bundle = make_bundle(
+        tmp_path / "b", kinds=(("openvino", "fp32", ""), ("onnx", "fp32", NMS_FORM))
+    )
+    with pytest.raises(BundleError):
+        write_deepstream(bundle, tmp_path / "ds")
+    assert not (tmp_path / "ds").exists()
+
+
+@pytest.mark.parametrize(("spec", "said"), WRONG_SPECS)
+def test_a_graph_that_nvinfer_cannot_feed_is_refused(
+    tmp_path: Path, spec: ModelSpec, said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        write_deepstream(make_bundle(tmp_path / "b", spec), tmp_path / "ds")
+
+
+def test_a_folder_of_others_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "ds").mkdir()
+    (tmp_path / "ds" / "mine.txt").write_text("mine")
+    with pytest.raises(UsageError, match="exists already"):
+        write_deepstream(make_bundle(tmp_path / "b"), tmp_path / "ds")
+
+
+@pytest.mark.parametrize("spec", [SPEC, DYNAMIC])
+def test_the_configurations_name_what_is_there(tmp_path: Path, spec: ModelSpec) -> None:
+    root = tmp_path / "ds"
+    names = write_deepstream(make_bundle(tmp_path / "b", spec), root)
+    assert sorted(path.name for path in root.iterdir()) == names
+    modes = {}
+    for path in root.glob("config_infer_*.txt"):
+        config = configparser.ConfigParser()
+        config.read(path, encoding="utf-8")
+        own = config["property"]
+        modes[path.name] = own["network-mode"]
+        for key in ("onnx-file", "labelfile-path", "int8-calib-file"):
+            assert key not in own or (root / own[key]).is_file()
+        assert own["infer-dims"] == "3;64;96"
+        assert float(own["net-scale-factor"]) * 255 == pytest.approx(1, abs=1e-12)
+        assert own["batch-size"] == str(spec.input.batch[1])
+        assert (own["maintain-aspect-ratio"], own["symmetric-padding"]) == ("1", "1")
+        assert float(config["class-attrs-all"]["pre-cluster-threshold"]) == spec.thresholds.conf
+    assert modes == {
+        "config_infer_fp32.txt": "0",
+        "config_infer_fp16.txt": "2",
+        "config_infer_int8.txt": "1",
+        "config_infer_int8_cache.txt": "1",
+    }
+    assert (root / "labels.txt").read_text("utf-8").split() == [*spec.class_names]
+
+
+@pytest.fixture(scope="module")
+def parser(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    """The shipped source, compiled."""
+    compiler = shutil.which("g++")
+    if compiler is None:
+        pytest.skip("needs g++")
+    folder = tmp_path_factory.mktemp("parser")
+    write_deepstream(make_bundle(folder / "b"), folder / "ds")
+    shutil.copy(HEADERS, folder / "nvdsinfer_custom_impl.h")
+    library = folder / "parser.so"
+    subprocess.run(
+        [compiler, *FLAGS, "-I", folder, folder / "ds" / PARSER, CALLER, "-o", library],
+        check=True,
+    )
+    return ctypes.CDLL(str(library))
+
+
+def parse(library: ctypes.CDLL, output: np.ndarray, classes: int, conf: float) -> np.ndarray:
+    """(N, 6) x1 y1 x2 y2 score class in network pixels."""
+    data = np.ascontiguousarray(output, np.float32)
+    found = np.zeros((data.shape[1], 6), np.float32)
+    pointer = ctypes.POINTER(ctypes.c_float)
+    count = library.call_parser(
+        data.ctypes.data_as(pointer), data.shape[0], data.shape[1], classes,
+        ctypes.c_float(conf), 96, 64, found.ctypes.data_as(pointer),
+    )  # fmt: skip
+    assert count >= 0, "the parser refused the output"
+    return found[:count]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_parser_finds_what_our_decoder_finds(parser: ctypes.CDLL, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    anchors = SPEC.head.anchors((64, 96))
+    boxes = rng.uniform((0, 0, 1, 1), (96, 64, 80, 60), (anchors, 4)).T
+    output = np.concatenate([boxes, rng.uniform(0, 0.5, (3, anchors))]).astype(np.float32)
+    wanted = decode_dfl(output, SPEC, (64, 96), 0.25, False)
+    found = parse(parser, output, 3, 0.25)
+    limits = np.array([96, 64, 96, 64], np.float32)
+    np.testing.assert_allclose(found[:, :4], np.clip(wanted.xyxy, 0, limits), atol=1e-4)
+    np.testing.assert_array_equal(found[:, 4], wanted.score)
+    np.testing.assert_array_equal(found[:, 5], wanted.class_id)
+
+
+def test_the_parser_refuses_another_layout(parser: ctypes.CDLL) -> None:
+    data = np.zeros((8, 10), np.float32)
+    pointer = ctypes.POINTER(ctypes.c_float)
+    count = parser.call_parser(
+        data.ctypes.data_as(pointer), 8, 10, 3, ctypes.c_float(0.25), 96, 64,
+        data.ctypes.data_as(pointer),
+    )  # fmt: skip
+    assert count == -1

@@ -1,0 +1,119 @@
+"""A Triton model repository, read with Triton's own schema."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from ghost_deploy.core.errors import BundleError, UsageError
+from ghost_deploy.core.spec import HeadSpec, ModelSpec
+from ghost_deploy.export.integrations.prototext import Enum, to_text
+from ghost_deploy.export.integrations.triton import write_triton
+from tests.support.tiny_bundles import DYNAMIC, SPEC, make_bundle
+
+text_format = pytest.importorskip("google.protobuf.text_format")
+schema = pytest.importorskip("tritonclient.grpc.model_config_pb2", reason="needs tritonclient")
+
+
+def parse(text: str) -> Any:
+    return text_format.Parse(text, schema.ModelConfig())
+
+
+def configs(root: Path) -> dict[str, Any]:
+    return {path.parent.name: parse(path.read_text()) for path in root.glob("*/config.pbtxt")}
+
+
+def test_nothing_to_serve_is_an_error(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "b", kinds=(("onnx", "int8", "tensorrt"),))
+    with pytest.raises(BundleError, match="nothing that a Triton backend runs"):
+        write_triton(bundle, tmp_path / "models")
+
+
+def test_a_model_that_is_there_is_not_replaced(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "b")
+    write_triton(bundle, tmp_path / "models")
+    with pytest.raises(UsageError, match="exists already"):
+        write_triton(bundle, tmp_path / "models")
+
+
+def test_every_backend_gets_its_files(tmp_path: Path) -> None:
+    root = tmp_path / "models"
+    names = write_triton(make_bundle(tmp_path / "b"), root)
+    assert sorted(path.name for path in root.iterdir()) == sorted(names)
+    assert len(names) == 5  # the graph in TensorRT's int8 form is for engines alone
+    found = configs(root)
+    files = {name: sorted(path.name for path in (root / name / "1").iterdir()) for name in found}
+    assert {config.backend: files[name] for name, config in found.items()} == {
+        "onnxruntime": ["model.onnx"],
+        "openvino": ["model.bin", "model.xml"],
+        "tensorrt": ["model.plan"],
+    }
+    for name, config in found.items():
+        assert config.name == name
+        assert (root / name / "labels.txt").read_text("utf-8").split() == [*SPEC.class_names]
+
+
+def test_a_static_graph_keeps_its_whole_shape(tmp_path: Path) -> None:
+    write_triton(make_bundle(tmp_path / "b"), tmp_path / "models")
+    for config in configs(tmp_path / "models").values():
+        assert config.max_batch_size == 0
+        assert not config.HasField("dynamic_batching")
+        assert config.model_warmup[0].batch_size == 1  # the schema wants 1 without batching
+        assert [*config.input[0].dims] == [1, 3, 64, 96]
+        assert [*config.output[0].dims] == [1, 7, SPEC.head.anchors((64, 96))]
+
+
+def test_a_dynamic_graph_is_batched(tmp_path: Path) -> None:
+    write_triton(make_bundle(tmp_path / "b", DYNAMIC), tmp_path / "models")
+    for config in configs(tmp_path / "models").values():
+        assert config.max_batch_size == 16
+        assert config.dynamic_batching.max_queue_delay_microseconds > 0
+        assert [*config.input[0].dims] == [3, -1, -1]
+        assert [*config.output[0].dims] == [7, -1]
+        warm = config.model_warmup[0]
+        assert (warm.batch_size, [*warm.inputs["images"].dims]) == (1, [3, 64, 96])
+
+
+def test_the_description_travels_along(tmp_path: Path) -> None:
+    write_triton(make_bundle(tmp_path / "b"), tmp_path / "models")
+    for config in configs(tmp_path / "models").values():
+        text = config.parameters[ModelSpec.Json].string_value
+        assert ModelSpec.from_json(text, where="config.pbtxt") == SPEC
+
+
+@pytest.mark.parametrize(
+    ("decoder", "branch", "rows"),
+    [("one2one", "one2one", 126), ("efficient-nms", "one2many", 300)],
+)
+def test_final_detections_have_rows(tmp_path: Path, decoder: Any, branch: Any, rows: int) -> None:
+    head = HeadSpec(decoder=decoder, branch=branch, strides=(8, 16, 32))
+    spec = msgspec.structs.replace(SPEC, head=head)
+    write_triton(make_bundle(tmp_path / "b", spec), tmp_path / "models")
+    shapes = {tuple(each.output[0].dims) for each in configs(tmp_path / "models").values()}
+    assert shapes == {(1, rows, 6)}
+
+
+@pytest.mark.parametrize(
+    "name", ["plain", 'quo"ted', "back\\slash", "zwölf", "line\nbreak", "日本"]
+)
+def test_any_text_survives(name: str) -> None:
+    assert parse(to_text({"name": name})).name == name
+
+
+def test_numbers_flags_and_lists() -> None:
+    config = parse(
+        to_text(
+            {
+                "max_batch_size": 4,
+                "input": [{"name": "a", "dims": [3, -1]}, {"name": "b", "dims": []}],
+                "instance_group": {"kind": Enum("KIND_CPU")},
+                "model_warmup": {"inputs": {"key": "a", "value": {"zero_data": True}}},
+            }
+        )
+    )
+    assert [(each.name, [*each.dims]) for each in config.input] == [("a", [3, -1]), ("b", [])]
+    assert config.instance_group[0].kind == schema.ModelInstanceGroup.KIND_CPU
+    assert config.model_warmup[0].inputs["a"].zero_data

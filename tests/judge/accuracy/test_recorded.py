@@ -1,0 +1,110 @@
+"""The recorded mAP: reached by the network that was trained, not by one that only fits it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import pytest
+from torch import nn
+
+from ghost_deploy.checkpoints.load import Loaded, load_checkpoint
+from ghost_deploy.judge.accuracy.recorded import (
+    compare_recorded,
+    measure_as_trained,
+    training_letterbox,
+)
+from ghost_deploy.judge.datasets.opening import open_dataset
+from tests.support.assets import BCCD, GHOST, GHOSTNET, needs_assets
+
+
+def test_no_recorded_metric() -> None:
+    assert compare_recorded({}, 0.5, "COCO", exact=True) is None
+    assert compare_recorded({"mAP50": 0.8}, 0.5, "COCO", exact=True) is None
+
+
+@pytest.mark.parametrize(
+    ("measured", "exact", "agrees"),
+    [
+        (0.565, True, True),
+        (0.569, True, True),
+        (0.561, True, True),
+        (0.571, True, False),
+        (0.590, False, True),
+        (0.310, False, False),
+        (0.700, False, False),
+    ],
+)
+def test_the_tolerance_belongs_to_the_protocol(measured: float, exact: bool, agrees: bool) -> None:
+    found = compare_recorded({"mAP50-95": 0.565}, measured, "COCO", exact=exact)
+    assert found is not None
+    assert found.agrees is agrees
+    assert ("the module definition probably differs" in found.sentence) is not agrees
+    assert ("the protocols differ" in found.sentence) is not exact
+    assert f"recorded 0.565, measured {measured:.3f}" in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("src_hw", "new_hw", "dst_hw", "pad_tl"),
+    [
+        # By Ultralytics 8.4.190's own validator with batches of one image, imgsz 416, stride 32.
+        ((480, 640), (312, 416), (352, 448), (20, 16)),
+        ((416, 416), (416, 416), (448, 448), (16, 16)),
+        ((640, 480), (416, 312), (448, 352), (16, 20)),
+        ((100, 333), (125, 416), (160, 448), (17, 16)),
+    ],
+)
+def test_the_geometry_of_the_training(
+    src_hw: tuple[int, int],
+    new_hw: tuple[int, int],
+    dst_hw: tuple[int, int],
+    pad_tl: tuple[int, int],
+) -> None:
+    box = training_letterbox(src_hw, 416, 32)
+    assert (box.new_hw, box.dst_hw, box.pad_tl) == (new_hw, dst_hw, pad_tl)
+
+
+def with_activation(loaded: Loaded, make: Callable[[], nn.Module]) -> Loaded:
+    """The same weights under a definition that fits in every shape and computes another thing."""
+    net = copy.deepcopy(loaded.net)
+    for module in net.modules():
+        for name, child in list(module.named_children()):
+            if isinstance(child, nn.SiLU):
+                setattr(module, name, make())
+    assert not any(isinstance(module, nn.SiLU) for module in net.modules())
+    return Loaded(net, loaded.spec, loaded.source)
+
+
+def measured(loaded: Loaded) -> tuple[float, bool]:
+    value, how = measure_as_trained(loaded, open_dataset(BCCD / "data.yaml"))
+    found = compare_recorded(loaded.source.metrics, value, how, exact=True)
+    assert found is not None
+    return value, found.agrees
+
+
+@needs_assets
+def test_the_trained_network_is_told_from_one_with_another_activation() -> None:
+    loaded = load_checkpoint(GHOST)
+    value, agrees = measured(loaded)
+    assert agrees
+    # What Ultralytics 8.4.190's validator gives for this file and data set.
+    assert value == pytest.approx(0.565444, abs=2e-4)
+
+    wrong, agrees = measured(with_activation(loaded, nn.ReLU))
+    assert not agrees
+    assert wrong < value
+
+
+@needs_assets
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [nn.GELU, nn.Hardswish])
+def test_a_smaller_mistake_is_seen_too(make: Callable[[], nn.Module]) -> None:
+    assert not measured(with_activation(load_checkpoint(GHOST), make))[1]
+
+
+@needs_assets
+@pytest.mark.slow
+def test_the_fork_reaches_what_it_recorded() -> None:
+    value, agrees = measured(load_checkpoint(GHOSTNET))
+    assert agrees
+    assert value == pytest.approx(0.515610, abs=2e-4)

@@ -1,0 +1,157 @@
+"""The verdict: honest in every case, and its numbers are those of the document."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from ghost_deploy.judge.bench.ratios import compared
+from ghost_deploy.report.blocks import Report
+from tests.support.report_documents import USUAL, Run, material, report
+
+ORT, OV = Run("ort", "fp32", ms=20.0), Run("openvino", "fp32", ms=10.0)
+
+
+def test_nothing_at_all() -> None:
+    verdict = report([]).verdict
+    assert (verdict.tone, verdict.row) == ("bad", None)
+    assert "Nothing was measured" in verdict.headline
+
+
+def test_the_fastest_that_passes_is_recommended() -> None:
+    made = report(USUAL)
+    verdict = made.verdict
+    assert verdict.tone == "good"
+    assert verdict.row is not None
+    assert made.rows[verdict.row].label == "OpenVINO FP16"
+    ratio = made.latency[0].rows[4].comparison
+    assert ratio is not None
+    assert ratio.end_to_end is not None
+    assert verdict.headline == (
+        f"Use OpenVINO FP16 here: {ratio.end_to_end.median:.2f} times as fast as ONNX Runtime "
+        "FP32; -0.03 points mAP50-95, within the gate of 0.1."
+    )
+    assert f"between {ratio.end_to_end.low:.2f} and {ratio.end_to_end.high:.2f}" in str(
+        verdict.reasons
+    )
+
+
+def test_what_is_faster_and_fails_is_named() -> None:
+    reasons = " ".join(report(USUAL).verdict.reasons)
+    assert "ONNX Runtime INT8 is faster" in reasons
+    assert "lost 1.62 points" in reasons
+
+
+def test_an_interval_that_reaches_beyond_the_gate_is_said() -> None:
+    reasons = " ".join(report(USUAL).verdict.reasons)
+    assert "-0.12 to +0.04 points" in reasons
+    assert "cannot exclude a loss beyond the gate of 0.1" in reasons
+    narrow = [replace(run, interval=(-0.05, 0.05)) for run in USUAL]
+    assert "cannot exclude" not in " ".join(report(narrow).verdict.reasons)
+
+
+@pytest.mark.parametrize(
+    ("runs", "says"),
+    [
+        ([replace(ORT, accuracy="failed"), replace(OV, parity="failed")], "no artefact passes"),
+        ([replace(ORT, timed=None)], "nothing that passes was timed"),
+        ([replace(ORT, accuracy=None, parity=None)], "nothing that vouches"),
+        ([replace(ORT, timed="skipped", accuracy="skipped", parity="skipped")], "Nothing was"),
+    ],
+)
+def test_nothing_to_recommend(runs: list[Run], says: str) -> None:
+    verdict = report(runs).verdict
+    assert verdict.row is None
+    assert verdict.tone in ("warn", "bad")
+    assert says in verdict.headline
+
+
+def test_failures_are_listed_where_nothing_passes() -> None:
+    verdict = report([replace(ORT, accuracy="failed", delta=-3.0)]).verdict
+    assert verdict.tone == "bad"
+    assert "lost 3.00 points" in verdict.reasons[0]
+
+
+def test_a_ghost_that_is_slower_than_its_baseline() -> None:
+    plain = Run("ort", "fp32", ms=8.0, subject="plain", baseline=True, accuracy=None, parity=None)
+    made = report([ORT, plain])
+    assert made.verdict.tone == "warn"
+    assert made.verdict.headline.startswith("plain: ONNX Runtime FP32, the baseline, is ")
+    (ratio,) = (row.comparison for row in made.latency[0].rows if row.comparison)
+    assert ratio.end_to_end is not None
+    assert f"{1 / ratio.end_to_end.median:.2f} times as fast" in made.verdict.headline
+
+
+def test_a_ghost_that_is_faster_than_its_baseline() -> None:
+    plain = Run("ort", "fp32", ms=40.0, subject="plain", baseline=True, accuracy=None, parity=None)
+    verdict = report([ORT, plain]).verdict
+    assert verdict.tone == "good"
+    assert "times as fast as plain: ONNX Runtime FP32" in verdict.headline
+    assert "as much as of the networks" not in str(verdict.reasons)
+    other = report([OV, plain]).verdict
+    assert "as much as of the networks" in str(other.reasons)
+
+
+def test_no_difference_is_no_recommendation_for_speed() -> None:
+    found = material([ORT, replace(OV, ms=20.0)])
+    (bench,) = found.latency
+    rows = list(bench.rows)
+    # Rounds that lie on both sides of the other's, by turns.
+    for row, factors in zip(rows, ((1.0, 1.0, 1.0, 1.0), (0.9, 1.1, 0.89, 1.12)), strict=True):
+        assert row.figures
+        for rounds in row.figures.samples.values():
+            rounds[:] = [[20.0 * factor] for factor in factors]
+    from ghost_deploy.report.assemble import assemble
+
+    found.latency = [type(bench)(**{**_fields(bench), "rows": tuple(compared(rows))})]
+    verdict = assemble(found).verdict
+    assert "is not shown to be any faster or slower" in verdict.headline
+
+
+def _fields(value: object) -> dict[str, object]:
+    return {name: getattr(value, name) for name in value.__struct_fields__}  # type: ignore[attr-defined]
+
+
+def test_the_first_row_may_be_the_best() -> None:
+    made = report([replace(OV, ms=5.0), ORT])
+    assert "Use OpenVINO FP32 here: ONNX Runtime FP32, the next, runs at" in made.verdict.headline
+    alone = report([OV])
+    assert "nothing else that passes was timed" in alone.verdict.headline
+
+
+def test_a_batch_does_not_pass_for_one_image() -> None:
+    made = report([replace(OV, batch=8, ms=40.0), OV, ORT])
+    assert made.verdict.row == 1  # 40 ms for 8 images are less an image, and a wait of 40 ms
+
+
+def test_a_restless_machine_is_mentioned() -> None:
+    assert any("the machine is noisy" in reason for reason in report([ORT]).verdict.reasons)
+
+
+def test_parity_alone_vouches_and_says_so() -> None:
+    made = report([replace(OV, accuracy=None), replace(ORT, accuracy=None)])
+    assert made.verdict.tone == "good"
+    assert "parity passed, mAP was not measured" in made.verdict.headline
+
+
+def test_int8_needs_accuracy_parity_has_no_bars_for_it() -> None:
+    int8 = Run("openvino", "int8", form="openvino", accuracy=None)
+    assert report([int8]).rows[0].standing == "unproved"
+    assert report([replace(int8, accuracy="passed")]).rows[0].standing == "passes"
+
+
+def labels(made: Report) -> list[str]:
+    return [row.label for row in made.rows]
+
+
+def test_labels_tell_rows_apart() -> None:
+    assert labels(report([ORT, OV])) == ["ONNX Runtime FP32", "OpenVINO FP32"]
+    same = [Run("ort", "int8", form="a"), Run("ort", "int8", form="b")]
+    assert labels(report(same)) == [
+        "ONNX Runtime INT8, onnx-int8-a",
+        "ONNX Runtime INT8, onnx-int8-b",
+    ]
+    several = [ORT, replace(ORT, batch=2), replace(ORT, batch=4)]
+    assert labels(report(several))[1] == "ONNX Runtime FP32, onnx-fp32, batch 2"
+    assert len(set(labels(report([ORT, replace(ORT, subject="other")])))) == 2

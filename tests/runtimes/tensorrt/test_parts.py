@@ -1,0 +1,159 @@
+"""The small parts: workspace, calibration caches, known releases, records, the log."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from ghost_deploy.core.errors import BundleError, DeviceError, SpecError, UnavailableError
+from ghost_deploy.core.evidence.build import BuildRecords
+from ghost_deploy.runtimes.tensorrt import compat
+from ghost_deploy.runtimes.tensorrt.calibration_cache import read_scales
+from ghost_deploy.runtimes.tensorrt.logger import Log, parse_failed
+from ghost_deploy.runtimes.tensorrt.releases import KNOWN, Use, known_problems, refuse, release_of
+from ghost_deploy.runtimes.tensorrt.workspace import workspace_bytes
+from tests.support.engine_orders import ORIN, SCALES
+
+GIB, MIB = 1 << 30, 1 << 20
+DESKTOP = replace(ORIN, integrated=False)
+
+
+@pytest.mark.parametrize(
+    ("integrated", "free", "asked", "expected"),
+    [
+        (True, 6 * GIB, None, 1536 * MIB),
+        (False, 6 * GIB, None, 3 * GIB),
+        (False, 24 * GIB, None, 4 * GIB),
+        (False, 200 * MIB, None, 100 * MIB),
+        (False, 100 * MIB + 1, 100, 100 * MIB),
+        (True, 6 * GIB, 512, 512 * MIB),
+    ],
+)
+def test_workspace(integrated: bool, free: int, asked: int | None, expected: int) -> None:
+    gpu = replace(ORIN, integrated=integrated, free_bytes=free)
+    assert workspace_bytes(gpu, asked) == expected
+
+
+@pytest.mark.parametrize(("free", "asked"), [(0, None), (100 * MIB, None), (100 * MIB, 101)])
+def test_too_little_memory(free: int, asked: int | None) -> None:
+    with pytest.raises(DeviceError, match="MiB free"):
+        workspace_bytes(replace(DESKTOP, free_bytes=free), asked)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"hello",
+        b"TRT-8503-EntropyCalibration2\n",
+        b"TRT-8503-EntropyCalibration2\nimages 3c010a14\n",
+        b"TRT-8503-EntropyCalibration2\nimages: 3c010a14ff\n",
+        b"TRT-8503-EntropyCalibration2\nimages: 00000000\n",
+        b"TRT-8503-EntropyCalibration2\nimages: bf800000\n",
+        b"TRT-8503-EntropyCalibration2\nimages: 7f800000\n",
+        b"TRT-8503-EntropyCalibration2\nimages: 7fc00000\n",
+        bytes(range(256)),
+    ],
+    ids=range(10),
+)
+def test_what_is_no_calibration_cache(data: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "c"
+    path.write_bytes(data)
+    with pytest.raises(BundleError, match="calibration cache"):
+        read_scales(path)
+
+
+def test_a_calibration_cache(tmp_path: Path) -> None:
+    path = tmp_path / "c"
+    with pytest.raises(BundleError):
+        read_scales(path)
+    path.write_bytes(SCALES + b"input:0: 3c010a14\n\n")
+    assert read_scales(path).startswith(SCALES)
+
+
+@pytest.mark.parametrize(
+    ("version", "release"),
+    [
+        ("8.5.3.1", (8, 5, 3)),
+        ("10.13.3.9.post1", (10, 13, 3)),
+        ("11.4", (11, 4, 0)),
+        ("", (0, 0, 0)),
+    ],
+)
+def test_releases_are_read(version: str, release: tuple[int, int, int]) -> None:
+    assert release_of(version) == release
+
+
+INT8_TAIL = Use(int8=True, calibrated=True, end_to_end=True)
+
+
+@pytest.mark.parametrize(
+    ("release", "use", "refused"),
+    [
+        ((8, 4, 3), Use(), True),
+        ((8, 5, 0), Use(), False),
+        ((10, 2, 0), Use(), True),
+        ((10, 3, 0), Use(), False),
+        ((10, 3, 0), INT8_TAIL, True),
+        ((10, 3, 0), replace(INT8_TAIL, calibrated=False), False),
+        ((10, 3, 0), replace(INT8_TAIL, end_to_end=False), False),
+        ((10, 7, 0), INT8_TAIL, False),
+        ((10, 7, 0), Use(dla=True), False),
+        ((10, 13, 3), Use(dla=True), True),
+        ((11, 4, 0), Use(dla=True), True),
+        ((11, 4, 1), Use(dla=True), False),
+        ((11, 0, 0), Use(jetson=True), False),
+    ],
+)
+def test_what_is_refused(release: tuple[int, int, int], use: Use, refused: bool) -> None:
+    if refused:
+        with pytest.raises(UnavailableError, match="TensorRT"):
+            refuse(release, use)
+    else:
+        refuse(release, use)
+
+
+def test_what_is_only_said() -> None:
+    assert "migration notes" in refuse((10, 3, 0), Use(strongly_typed=True))[0]
+    assert refuse((10, 12, 0), Use(strongly_typed=True)) == ()
+    assert "Q/DQ" in refuse((10, 3, 0), replace(INT8_TAIL, calibrated=False))[0]
+    assert "Jetson" in refuse((11, 0, 0), Use(jetson=True))[0]
+
+
+def test_everything_known_of_a_release() -> None:
+    assert len(list(known_problems((10, 3, 0)))) == 3
+    assert list(known_problems((8, 6, 1))) == []
+    for entry in KNOWN:
+        assert entry.first < entry.mended
+        assert set(entry.needs) <= set(Use.__dataclass_fields__)
+
+
+def test_a_foreign_record() -> None:
+    with pytest.raises(SpecError):
+        BuildRecords.from_document({"engines": {}, "schema": 2}, where="x")
+
+
+def test_the_log_keeps_the_newest_and_is_bounded(fake_trt: ModuleType) -> None:
+    told: list[tuple[str, str]] = []
+    log = Log(lambda *line: told.append(line))
+    bridge = log.bridge(compat.load())
+    severity = fake_trt.ILogger.Severity
+    assert log.last() == ""
+    for number in range(100):
+        bridge.log(severity.ERROR, f"error {number}")
+    bridge.log(severity.WARNING, "same")
+    bridge.log(severity.WARNING, "same")
+    bridge.log(severity.VERBOSE, "detail")
+    assert log.last() == "error 99"
+    assert len(log.errors) == 20
+    assert list(log.warnings) == ["same"]
+    assert told[-1] == ("verbose", "detail")
+
+
+def test_a_parser_that_fails_without_a_word() -> None:
+    error = parse_failed((), Log(), "m.onnx")
+    assert "m.onnx" in str(error)
+    assert "no reason" in str(error)

@@ -1,0 +1,76 @@
+"""An int8 file runs only where it was made for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ghost_deploy.core.bundle import FORM_KEY, Artifact, Bundle, BundleDocument
+from ghost_deploy.core.errors import BackendError, BundleError
+from ghost_deploy.runtimes import RUNTIMES, RuntimeOptions
+from ghost_deploy.runtimes.int8_forms import ort_form, require_form
+from ghost_deploy.runtimes.ort import open_model
+from ghost_deploy.runtimes.selection import choose
+from tests.runtimes.test_selection import SOURCE, SPEC
+from tests.support.runtime_cases import write_onnx
+
+OWN = ort_form()
+
+
+def artifact(format: str, form: str) -> Artifact:
+    path = f"{format}.{form}"
+    return Artifact(
+        format=format, precision="int8", path=path, files={path: ""}, parent="", form=form
+    )
+
+
+def bundle_of(*artifacts: Artifact) -> Bundle:
+    document = BundleDocument(spec=SPEC, source=SOURCE, artifacts=artifacts, created_with="test")
+    return Bundle(Path("out/toy"), document)
+
+
+@pytest.mark.parametrize(
+    ("machine", "form"),
+    [("x86_64", "ort-x86"), ("AMD64", "ort-x86"), ("aarch64", "ort-arm"), ("arm64", "ort-arm")],
+)
+def test_the_form_of_onnx_runtime_follows_the_processor(machine: str, form: str) -> None:
+    assert ort_form(machine) == form
+
+
+@pytest.mark.parametrize("form", ["tensorrt", "openvino", "nonsense"])
+def test_a_foreign_form_is_refused(form: str) -> None:
+    with pytest.raises(BackendError, match="another runtime"):
+        require_form("ort", form, (OWN,), where="model.onnx")
+
+
+@pytest.mark.parametrize("form", ["", OWN])
+def test_an_own_form_and_a_file_without_one_pass(form: str) -> None:
+    require_form("ort", form, (OWN,), where="model.onnx")
+
+
+def test_a_file_that_names_a_foreign_form_is_not_opened(tmp_path: Path) -> None:
+    path = write_onnx(tmp_path / "model.onnx", metadata={FORM_KEY: "tensorrt"})
+    with pytest.raises(BackendError, match="tensorrt"):
+        open_model(path, RuntimeOptions(precision="int8"))
+    with open_model(path, RuntimeOptions(precision="int8", any_form=True)) as opened:
+        assert opened.metadata()[FORM_KEY] == "tensorrt"
+
+
+def test_artefacts_of_one_precision_differ_by_form() -> None:
+    forms = (artifact("onnx", OWN), artifact("onnx", "tensorrt"), artifact("openvino", "openvino"))
+    ids = [each.id for each in bundle_of(*forms).document.artifacts]
+    assert ids == [f"onnx-int8-{OWN}", "onnx-int8-tensorrt", "openvino-int8"]
+
+
+def test_only_an_own_form_is_chosen() -> None:
+    bundle = bundle_of(artifact("onnx", "tensorrt"), artifact("onnx", OWN))
+    assert choose(bundle, runtime="ort", precision="int8").artifact.form == OWN
+    with pytest.raises(BundleError, match="nothing to run"):
+        choose(bundle_of(artifact("onnx", "tensorrt")), runtime="ort", precision="int8")
+
+
+def test_every_int8_capable_runtime_names_its_forms() -> None:
+    capable = [row.name for row in RUNTIMES.values() if "int8" in row.precisions]
+    assert capable
+    assert all(RUNTIMES[name].forms for name in capable)

@@ -1,0 +1,59 @@
+"""What the tests of the room share: descriptions, a GPU, orders."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec
+from ghost_deploy.runtimes.tensorrt import compat
+from ghost_deploy.runtimes.tensorrt.build_progress import BuildProgress
+from ghost_deploy.runtimes.tensorrt.engine_builder import Built, Order, build_plan
+from ghost_deploy.runtimes.tensorrt.fingerprint import Gpu
+from ghost_deploy.runtimes.tensorrt.logger import Log
+from ghost_deploy.runtimes.tensorrt.precision_route import ROUTES
+from ghost_deploy.runtimes.tensorrt.profiles import Shapes
+from tests.support.fake_tensorrt import Control, make_fake
+
+ONNX = b"an ONNX file"
+ORIN = Gpu("Orin", "8.7", "12.6", 6 << 30, 8 << 30, integrated=True)
+SCALES = b"TRT-8503-EntropyCalibration2\nimages: 3c010a14\nc: 3d010a14\n"
+STATIC = InputSpec(size_hw=(64, 64))
+DYNAMIC = InputSpec(size_hw=(64, 64), batch=(1, 4), min_hw=(32, 32), max_hw=(128, 96))
+
+
+def make_spec(input_spec: InputSpec = STATIC, **changes: Any) -> ModelSpec:
+    """A detector of three classes."""
+    head = HeadSpec(decoder="dfl", strides=(8, 16, 32))
+    names = ("a", "b", "c")
+    return ModelSpec(
+        name="toy", family="t", class_names=names, input=input_spec, head=head, **changes
+    )
+
+
+def install(version: str, patch: pytest.MonkeyPatch) -> tuple[ModuleType, Control]:
+    """The fake of a version in the place of the package, and the test's side of it."""
+    fake = make_fake(version)
+    patch.setitem(sys.modules, "tensorrt", fake)
+    return fake, fake.__fake__
+
+
+def make_order(route: str = "fp32", input_spec: InputSpec = STATIC, **changes: Any) -> Order:
+    """An order for the toy."""
+    facts: dict[str, Any] = {
+        "onnx": ONNX,
+        "what": "model.onnx",
+        "route": ROUTES[route],
+        "shapes": Shapes.of(input_spec),
+        "workspace_bytes": 256 << 20,
+    }
+    return Order(**{**facts, **changes})
+
+
+def build(order: Order, log: Log | None = None, progress: BuildProgress | None = None) -> Built:
+    """Build with the TensorRT that is installed."""
+    silent = BuildProgress(lambda what, done, total: None)
+    return build_plan(compat.load(), order, log or Log(), progress or silent)

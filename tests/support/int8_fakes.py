@@ -1,0 +1,84 @@
+"""A calibration set and an accuracy judge for the graphs of `tests.support.small_graphs`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import ModelProto
+
+from ghost_deploy.calib.search.builder import Workshop, write_model
+from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec
+from ghost_deploy.runtimes import RuntimeOptions
+from tests.support.int8_reports import judged
+from tests.support.small_graphs import SIZE, ghost_net, images, statistics_of
+
+SPEC = ModelSpec(
+    name="small",
+    family="small",
+    class_names=("a",),
+    input=InputSpec(size_hw=(SIZE, SIZE), stride=8),
+    head=HeadSpec(decoder="dfl", strides=(8,)),
+)
+
+
+NO_LABELS = SimpleNamespace(images=(), facts=lambda: SimpleNamespace(fingerprint="of the labels"))
+
+
+@dataclass(frozen=True)
+class FewImages:
+    """What the rooms ask of a `CalibrationSet`."""
+
+    count: int = 4
+    fingerprint: str = "f" * 64
+
+    def __len__(self) -> int:
+        return self.count
+
+    def subset(self, count: int) -> FewImages:
+        return replace(self, count=min(self.count, count))
+
+    def batches(self, input_spec: InputSpec) -> Iterator[NDArray[np.float32]]:
+        return iter(images(self.count))
+
+
+@dataclass(frozen=True)
+class FakeJudge:
+    """Points by a function of the model in the file; the float model has those of `reports`."""
+
+    points_of: Callable[[ModelProto], float]
+    asked: list[str] = field(default_factory=list)
+    options: RuntimeOptions = field(default_factory=lambda: RuntimeOptions(threads=1))
+    progress: Any = None
+    facts: Any = field(default_factory=judged)
+    data: Any = field(default_factory=lambda: NO_LABELS)
+
+    def points(self, runtime: str, path: Path, precision: str = "int8", label: str = "") -> float:
+        self.asked.append(label)
+        return self.points_of(onnx.load(path))
+
+
+def rounded(model: ModelProto, conv: str) -> bool:
+    """Whether a convolution of a Q/DQ graph has int8 weights."""
+    (node,) = (node for node in model.graph.node if node.name == conv)
+    return node.input[1].endswith("/rounded")
+
+
+def small_shop(folder: Path) -> Workshop:
+    model = ghost_net()
+    feeds = images()
+    return Workshop(
+        write_model(model, folder / "float.onnx"),
+        model,
+        SPEC,
+        FewImages(),  # type: ignore[arg-type] # all that is used of a set
+        statistics_of(model, feeds),
+        folder,
+        threads=1,
+    )

@@ -1,0 +1,54 @@
+"""Results and statistics made up for the tests of the sinks and the web view."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ghost_deploy.core.detections import Detections
+from ghost_deploy.core.frame import Frame
+from ghost_deploy.stream.result import Result, SourceStats
+
+NAMES = ("cat", "dög")
+FOUND = Detections([[2, 4, 20, 30], [10, 8, 40, 44]], [0.9, 0.5], [1, 0], NAMES)
+NOTHING = Detections.empty(NAMES)
+MILLISECOND = 1_000_000
+
+
+def make_result(
+    source: str = "cam1",
+    *,
+    index: int = 0,
+    at_ms: int | None = None,
+    size_hw: tuple[int, int] = (48, 64),
+    found: Detections = FOUND,
+    shade: int = 90,
+    age_ms: float = 20.0,
+) -> Result:
+    """A result with a plain picture; `at_ms` is its capture on the monotonic clock."""
+    captured_ns = time.monotonic_ns() if at_ms is None else at_ms * MILLISECOND
+    label = f"rtsp://***@host/{source}"
+    image = np.full((*size_hw, 3), shade, np.uint8)
+    frame = Frame(image, index=index, t_capture_ns=captured_ns, source=label)
+    return Result(source, label, frame, found, age_ms, {"pre": 2.0, "run": 12.0, "post": 1.0})
+
+
+@dataclass
+class FakeStats:
+    """Statistics that a test sets."""
+
+    sources: tuple[SourceStats, ...] = field(default_factory=tuple)
+
+    def snapshot(self) -> tuple[SourceStats, ...]:
+        return self.sources
+
+
+def wait_until(condition: Callable[[], object], limit_s: float = 20.0) -> None:
+    """Until `condition()` is true; an AssertionError where it never is."""
+    end = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < end, "what was waited for did not happen"
+        time.sleep(0.01)
