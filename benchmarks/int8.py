@@ -130,7 +130,7 @@ def show(bench: Bench, rows: list[Row], tensors: Mapping[str, object]) -> dict[s
         model = to_channels_last(made.model) if row.form == "ort-x86" else made.model
         path = bench.file(name, model)
         lost = bench.points(path) - full
-        more = f"planned {made.macs_planned:.1%}, requantised {made.placement.requantised}"
+        more = f"planned {made.macs_planned:.1%}, requantized {made.placement.requantized}"
         if row.form == "openvino":
             path = bench.converted(path)
             more += f", on OpenVINO {bench.points(path) - full:+.2f}"

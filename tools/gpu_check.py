@@ -221,10 +221,10 @@ def markdown(document: dict[str, Any]) -> Iterator[str]:
         [(p["name"], p["state"], p["seconds"], p["reason"]) for p in document["parts"]],
     )
     kinds = {
-        "parity": (("artefact", "runtime", "verdict", "matched", "score", "box px"), _parity),
-        "validate": (("artefact", "runtime", "mAP50-95", "mAP50", "points lost"), _accuracy),
-        "bench": (("model", "artefact", "runtime", "p50 ms", "p90 ms", "p99 ms"), _latency),
-        "device": (("artefact", "p50 ms", "least ms"), _on_device),
+        "parity": (("artifact", "runtime", "verdict", "matched", "score", "box px"), _parity),
+        "validate": (("artifact", "runtime", "mAP50-95", "mAP50", "points lost"), _accuracy),
+        "bench": (("model", "artifact", "runtime", "p50 ms", "p90 ms", "p99 ms"), _latency),
+        "device": (("artifact", "p50 ms", "least ms"), _on_device),
     }
     for part in document["parts"]:
         kind = part["name"].partition(" ")[0]
@@ -310,7 +310,7 @@ def _text(path: Path) -> str:
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("model", help="checkpoint, or a bundle with ONNX artefacts")
+    parser.add_argument("model", help="checkpoint, or a bundle with ONNX artifacts")
     parser.add_argument("--images", default="", help="pictures for parity and timing")
     parser.add_argument("--calib", help="pictures for INT8 ranges")
     parser.add_argument("--data", help="labelled images: data.yaml or COCO JSON")

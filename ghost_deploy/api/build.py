@@ -43,8 +43,8 @@ def build(
     """Add an engine to a bundle and check it against the reference that the bundle carries.
 
     Args:
-        bundle: its folder, or what `export` returned; it needs an ONNX artefact.
-        precision: `fp32`, `fp16` or `int8`. INT8 is built from the artefact with Q/DQ nodes, or,
+        bundle: its folder, or what `export` returned; it needs an ONNX artifact.
+        precision: `fp32`, `fp16` or `int8`. INT8 is built from the artifact with Q/DQ nodes, or,
             up to TensorRT 10, from the fp32 one and a calibration cache.
         strongly_typed: let the types in the graph decide (from TensorRT 10; on 11 always so).
         workspace_mib: scratch memory for kernels, MiB; a share of what is free when None.
@@ -151,7 +151,7 @@ def put_engine(
     """Write an engine into a writer's folder and run it on the stored pictures.
 
     Args:
-        writer: has the other artefacts of the bundle.
+        writer: has the other artifacts of the bundle.
         bundle: what the engine was built from.
         made: of `make_engine`.
         device: to run it on; an empty text leaves the self-check out.

@@ -1,4 +1,4 @@
-"""Put int8 artefacts into a bundle."""
+"""Put int8 artifacts into a bundle."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FORMATS = ("onnx", "openvino")
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """How int8 artefacts are made.
+    """How int8 artifacts are made.
 
     Attributes:
         source: pictures to take ranges from: a folder, a glob, a list in a text file, a video, a
@@ -43,7 +43,7 @@ class Calibration:
         repair: try corrections of our own graphs where they lose much.
         workers: processes that measure side by side while layers are ranked for `max_drop`. More
             than one needs a main module that may be imported: `if __name__ == "__main__"`.
-        speed: time the result beside the float artefacts.
+        speed: time the result beside the float artifacts.
     """
 
     source: AnyPath | Sequence[AnyPath]
@@ -69,9 +69,9 @@ def calibrate(
     allow_fallback: bool = False,
     progress: Progress | None = None,
 ) -> Bundle:
-    """Make int8 artefacts of a bundle's fp32 ONNX file and put them into the bundle.
+    """Make int8 artifacts of a bundle's fp32 ONNX file and put them into the bundle.
 
-    All int8 artefacts that are there are replaced, engines too: those of a bundle come from one
+    All int8 artifacts that are there are replaced, engines too: those of a bundle come from one
     calibration.
 
     Args:
@@ -86,7 +86,7 @@ def calibrate(
 
     Raises:
         BundleError: it is damaged, or has no fp32 ONNX file.
-        GateError: an int8 artefact loses too much. The bundle holds it nevertheless, with that
+        GateError: an int8 artifact loses too much. The bundle holds it nevertheless, with that
             verdict, and `load` refuses it.
         InputError, ImageError, UsageError: pictures, labels or options cannot be used.
         UnavailableError: a package is missing.
@@ -127,7 +127,7 @@ def open_inputs(wanted: Calibration, formats: Sequence[str], progress: Progress 
 
     Args:
         wanted: what is asked for.
-        formats: of the int8 artefacts.
+        formats: of the int8 artifacts.
         progress: told of every picture.
 
     Raises:
@@ -163,7 +163,7 @@ def int8_into(
     options: RuntimeOptions,
     progress: Progress | None,
 ) -> tuple[Int8Report, Bundle]:
-    """Make the int8 artefacts in the writer's folder; see `make_int8`."""
+    """Make the int8 artifacts in the writer's folder; see `make_int8`."""
     from ghost_deploy.calib.search.finish import make_int8
     from ghost_deploy.calib.search.search import Request
 
@@ -191,7 +191,7 @@ def int8_into(
 
 
 def check_int8(report: Int8Report, bundle: Bundle) -> None:
-    """Raise GateError if an int8 artefact loses more than it may."""
+    """Raise GateError if an int8 artifact loses more than it may."""
     failed = [row for row in report.rows if row.status == "failed"]
     if failed:
         raise GateError(

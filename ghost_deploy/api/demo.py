@@ -36,7 +36,7 @@ class Extent:
 
     Attributes:
         scenes: labelled pictures to measure accuracy on.
-        compared: of them, how many to compare artefacts with PyTorch on.
+        compared: of them, how many to compare artifacts with PyTorch on.
         pictures: of them, how many to time on and to draw on.
         seconds: to time each candidate.
         rounds: turns each has in that time.
@@ -239,7 +239,7 @@ def _draw(done: Demonstration, bundle: Bundle, images: list[Path], tell: Progres
     runs = list(_drawable(done.report))
     if not runs:
         done.left_out["annotated pictures"] = UnavailableError(
-            "no artefact passes here, so that none may draw", fix="See the report for the reasons"
+            "no artifact passes here, so that none may draw", fix="See the report for the reasons"
         )
         return
     runtime, precision = runs[0]

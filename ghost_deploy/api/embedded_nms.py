@@ -41,7 +41,7 @@ def put_nms(writer: BundleWriter, bundle: Bundle) -> Bundle:
     built next is compared as a whole.
 
     Args:
-        writer: has the draft's artefacts.
+        writer: has the draft's artifacts.
         bundle: the draft; ONNX alone, of the decoder `dfl`.
     """
     import onnx

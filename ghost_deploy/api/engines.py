@@ -53,7 +53,7 @@ def add_engines(
     """Build an engine for each precision into the writer's folder and check it.
 
     Args:
-        writer: has the bundle's artefacts.
+        writer: has the bundle's artifacts.
         bundle: proved, with a stored reference.
         precisions: of the engines.
         beside: the bundle's place to be, for the timing cache.

@@ -11,7 +11,7 @@ from ghost_deploy.api.calibrate import Calibration
 from ghost_deploy.api.common import AnyPath, Images, Progress, find_images, load_checkpoint
 from ghost_deploy.api.embedded_nms import needs_plugin, put_nms
 from ghost_deploy.api.engines import add_engines, engine_precisions, without_engines
-from ghost_deploy.api.int8_export import Quantised
+from ghost_deploy.api.int8_export import Int8Export
 from ghost_deploy.core.bundle import Bundle, BundleWriter
 from ghost_deploy.core.errors import GateError, UsageError
 from ghost_deploy.runtimes import RuntimeOptions
@@ -46,7 +46,7 @@ def export(
         out: folder of the bundle.
         formats: `onnx`, `openvino`, `tensorrt`. TensorRT engines are built on this machine's GPU
             from the ONNX graphs, which are then part of the bundle too.
-        precisions: `fp32`, `fp16`, `int8`. With `int8` there are fp32 artefacts too: it is made
+        precisions: `fp32`, `fp16`, `int8`. With `int8` there are fp32 artifacts too: it is made
             from them, and judged beside them.
         imgsz: input side, or (height, width), in pixels, multiples of the model's stride; by
             default what the checkpoint was trained at, 640 if it does not say.
@@ -68,14 +68,14 @@ def export(
         The bundle, with the parity report among its evidence.
 
     Raises:
-        GateError: an artefact is further from the checkpoint than its precision allows. The
-            bundle is there nevertheless, with that verdict, and `load` refuses the artefact.
+        GateError: an artifact is further from the checkpoint than its precision allows. The
+            bundle is there nevertheless, with that verdict, and `load` refuses the artifact.
         CheckpointError, ImageError: an input cannot be used. Nothing is written.
         UsageError: an option does not fit the checkpoint. Nothing is written.
         ExportError: a step failed. Nothing is written.
         UnavailableError: a package is missing; for an engine also a GPU.
     """
-    quantised = Quantised.planned(formats, precisions, calib, progress)
+    quantized = Int8Export.planned(formats, precisions, calib, progress)
     pictures = find_images(images)
     tell = progress or _silent
     engines = engine_precisions(formats, precisions)
@@ -85,7 +85,7 @@ def export(
         if nms and loaded.net.head.has_one2one:
             loaded = load_checkpoint(checkpoint, modules, one2one=True)
         plugin = nms and needs_plugin(loaded, formats)
-        quantised.check_model(loaded.spec, plugin=plugin)
+        quantized.check_model(loaded.spec, plugin=plugin)
         from ghost_deploy.export.artifacts import export_artifacts
         from ghost_deploy.export.plan import Dynamic
         from ghost_deploy.judge.parity.prove import prove
@@ -94,8 +94,8 @@ def export(
         spec, _ = export_artifacts(
             loaded,
             writer,
-            formats=quantised.float_formats(without_engines(formats)),
-            precisions=quantised.float_precisions(precisions),
+            formats=quantized.float_formats(without_engines(formats)),
+            precisions=quantized.float_precisions(precisions),
             size_hw=_size_hw(imgsz),
             dynamic=Dynamic() if dynamic else None,
             embed_preprocess=embed_preprocess,
@@ -105,7 +105,7 @@ def export(
         proved, report = prove(loaded, draft, pictures, progress=progress)
         coarse = any(row.coarse for row in report.rows)
         proved = store_reference(loaded, proved, pictures, exact=coarse)
-        proved = quantised.add_to(writer, proved, progress)
+        proved = quantized.add_to(writer, proved, progress)
         if plugin:
             proved = put_nms(writer, proved)
         if engines:
@@ -113,7 +113,7 @@ def export(
         proved.save()
         bundle = writer.finish()
     _check_gate(report, bundle)
-    quantised.check(bundle)
+    quantized.check(bundle)
     return bundle
 
 
@@ -128,7 +128,7 @@ def parity(
     allow_fallback: bool = False,
     progress: Progress | None = None,
 ) -> ParityReport:
-    """Compare every artefact of a bundle with the PyTorch module, number by number.
+    """Compare every artifact of a bundle with the PyTorch module, number by number.
 
     Args:
         checkpoint: what the bundle was made from.

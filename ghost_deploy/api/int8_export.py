@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from ghost_deploy.core.evidence.int8 import Int8Report
     from ghost_deploy.core.spec import ModelSpec
 
-__all__ = ["Quantised"]
+__all__ = ["Int8Export"]
 
 _INT8 = "int8"
 
 
 @dataclass
-class Quantised:
+class Int8Export:
     """What an export makes in int8; nothing where that was not asked for.
 
     Attributes:
-        formats: of the int8 artefacts; a TensorRT engine is built from the ONNX one.
+        formats: of the int8 artifacts; a TensorRT engine is built from the ONNX one.
         calibration: how; None for an export without int8.
         inputs: pictures and labels, read before any work is done.
         report: what was found, once they are made.
@@ -45,7 +45,7 @@ class Quantised:
         precisions: Sequence[str],
         calib: AnyPath | Calibration | None,
         progress: Progress | None,
-    ) -> Quantised:
+    ) -> Int8Export:
         """Check what was asked for and read the calibration set.
 
         Raises:
@@ -100,15 +100,15 @@ class Quantised:
         return floats if "fp32" in floats else ("fp32", *floats)
 
     def add_to(self, writer: BundleWriter, bundle: Bundle, progress: Progress | None) -> Bundle:
-        """Make the int8 artefacts in the writer's folder.
+        """Make the int8 artifacts in the writer's folder.
 
         Args:
-            writer: has the bundle's float artefacts.
+            writer: has the bundle's float artifacts.
             bundle: the proved draft.
             progress: told of each step.
 
         Returns:
-            The draft with the int8 artefacts and their report, unsaved.
+            The draft with the int8 artifacts and their report, unsaved.
         """
         if self.calibration is None or self.inputs is None:
             return bundle
@@ -125,6 +125,6 @@ class Quantised:
         return draft
 
     def check(self, bundle: Bundle) -> None:
-        """Raise GateError if an int8 artefact loses more than it may."""
+        """Raise GateError if an int8 artifact loses more than it may."""
         if self.report is not None:
             check_int8(self.report, bundle)

@@ -45,7 +45,7 @@ def load(
         threads: CPU threads; 0 lets the runtime choose.
         hint: `throughput` where several frames are run side by side, see `RuntimeOptions`.
         allow_fallback: accept another device or precision than the one asked for.
-        allow_failed_parity: open an artefact although its comparison with the checkpoint failed.
+        allow_failed_parity: open an artifact although its comparison with the checkpoint failed.
         conf, iou, max_det: thresholds instead of those of the model, see `Thresholds`.
 
     Returns:
@@ -55,7 +55,7 @@ def load(
     Raises:
         UsageError: there is no such model or runtime.
         BundleError: the bundle is damaged, or has nothing that fits.
-        GateError: the artefact failed its parity gate.
+        GateError: the artifact failed its parity gate.
         UnavailableError: the runtime, device or precision is not on this machine.
     """
     from ghost_deploy.detector import Detector
@@ -91,7 +91,7 @@ def load(
 
 
 def _refuse_failed(bundle: Bundle, choice: Choice) -> None:
-    """Raise if the bundle's own evidence says that this artefact is not the trained model."""
+    """Raise if the bundle's own evidence says that this artifact is not the trained model."""
     _refuse_lossy(bundle, choice)
     document = bundle.document.evidence.get("parity")
     if document is None:
@@ -114,7 +114,7 @@ def _refuse_failed(bundle: Bundle, choice: Choice) -> None:
 
 
 def _refuse_lossy(bundle: Bundle, choice: Choice) -> None:
-    """Raise if calibration found that this int8 artefact loses too much."""
+    """Raise if calibration found that this int8 artifact loses too much."""
     document = bundle.document.evidence.get("int8")
     if document is None or choice.artifact.precision != "int8":
         return

@@ -98,7 +98,7 @@ def check_task(found: Found, where: str) -> None:
 
     Raises:
         UnknownClassError: a model of the YOLOv5, v7 or v9 repositories.
-        CheckpointError: another task, which the error names, or fake quantisation.
+        CheckpointError: another task, which the error names, or fake quantization.
     """
     target = found.record.target
     if target.module in ("models.yolo", "models.experimental"):
@@ -121,8 +121,8 @@ def check_task(found: Found, where: str) -> None:
         )
     if found.document.get("modelopt") is not None:
         raise CheckpointError(
-            f"{where} was trained with fake quantisation (modelopt)",
-            fix="Give the float checkpoint from before the quantisation",
+            f"{where} was trained with fake quantization (modelopt)",
+            fix="Give the float checkpoint from before the quantization",
         )
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["print_accuracy"]
 
 _COLUMNS = (
-    Column("artefact"),
+    Column("artifact"),
     Column("runtime"),
     Column("precision"),
     Column("accuracy"),

@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--trt", action="store_true", help="a TensorRT engine")
     what.add_argument("--fp32", action="store_true", help="all in float32, TF32 off")
     what.add_argument("--fp16", action="store_true", help="half precision, box decoding in float32")
-    what.add_argument("--int8", action="store_true", help="quantised, the rest in half precision")
+    what.add_argument("--int8", action="store_true", help="quantized, the rest in half precision")
     what.add_argument(
         "--strongly-typed",
         action="store_true",
@@ -179,7 +179,7 @@ def _print(bundle: Bundle, chosen: list[str], console: Console) -> None:
 
 
 def _checks(bundle: Bundle) -> dict[str, str]:
-    """The verdict of each engine of the bundle, in a few words, by the id of its artefact."""
+    """The verdict of each engine of the bundle, in a few words, by the id of its artifact."""
     from ghost_deploy.core.evidence.parity import ParityReport
 
     document = bundle.document.evidence.get("parity")

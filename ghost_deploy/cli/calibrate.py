@@ -1,4 +1,4 @@
-"""`ghost-deploy calibrate`: int8 artefacts from a set of pictures."""
+"""`ghost-deploy calibrate`: int8 artifacts from a set of pictures."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ghost_deploy.core.errors import GateError
 __all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "run"]
 
 DESCRIPTION = """\
-Put int8 artefacts into a bundle, with ranges taken from your pictures: one in the form of each
+Put int8 artifacts into a bundle, with ranges taken from your pictures: one in the form of each
 runtime, because no single int8 file serves all. Several ways of making each are tried and judged,
-by mAP on --data, else by agreement with the float model; the times of all artefacts that run here
-are taken side by side, and the verdict says what to use. Int8 artefacts that the bundle has are
-replaced, all of them: those of a bundle come from one calibration. When an artefact loses more
+by mAP on --data, else by agreement with the float model; the times of all artifacts that run here
+are taken side by side, and the verdict says what to use. Int8 artifacts that the bundle has are
+replaced, all of them: those of a bundle come from one calibration. When an artifact loses more
 than it may, the bundle is still written, with that verdict inside, and the exit code is 1.
 """
 EXAMPLES = """\

@@ -18,7 +18,7 @@ __all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "run"]
 
 DESCRIPTION = """\
 Run the whole road on a small detector that comes with the package: draw labelled scenes, export
-to every format that this machine can run, compare each artefact with PyTorch, measure accuracy and
+to every format that this machine can run, compare each artifact with PyTorch, measure accuracy and
 latency, draw what is found, and write one report with a verdict. It takes less than two minutes on
 two cores. Nothing is downloaded. What this machine lacks is left out and said.
 """

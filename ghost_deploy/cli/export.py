@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "run"]
 
 DESCRIPTION = """\
-Make a bundle of a checkpoint: one artefact for each format and precision, each compared with the
+Make a bundle of a checkpoint: one artifact for each format and precision, each compared with the
 PyTorch module before the bundle is done. Without a format: ONNX and OpenVINO; without a
-precision: fp32 and fp16. The checkpoint's code is never run. When an artefact misses its gate,
+precision: fp32 and fp16. The checkpoint's code is never run. When an artifact misses its gate,
 the bundle is still written, with that verdict inside, and the exit code is 1.
 """
 EXAMPLES = """\
@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--trt", action="store_true", help="TensorRT engines for this very machine")
     what.add_argument("--fp32", action="store_true", help="as it was trained")
     what.add_argument("--fp16", action="store_true", help="a graph of half precision")
-    what.add_argument("--int8", action="store_true", help="quantised, with ranges from --calib")
+    what.add_argument("--int8", action="store_true", help="quantized, with ranges from --calib")
     shape = parser.add_argument_group("shape")
     shape.add_argument(
         "--imgsz",
@@ -75,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shape.add_argument(
         "--embed-preprocess",
         action="store_true",
-        help="the graph takes uint8 BGR pixels (B, H, W, 3) and normalises them itself",
+        help="the graph takes uint8 BGR pixels (B, H, W, 3) and normalizes them itself",
     )
     others = parser.add_argument_group("inputs and other outputs")
     others.add_argument(
@@ -173,7 +173,7 @@ def _print(bundle: Bundle, console: Console) -> None:
     from ghost_deploy.core.evidence.parity import ParityReport
 
     console.table(
-        (Column("artefact"), Column("file"), Column("size", right=True)),
+        (Column("artifact"), Column("file"), Column("size", right=True)),
         [[a.id, a.path, mebibytes(size_of(bundle, a))] for a in bundle.artifacts],
     )
     console.result("")

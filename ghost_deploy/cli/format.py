@@ -43,5 +43,5 @@ def _shown(char: str) -> str:
 
 
 def size_of(bundle: Bundle, artifact: Artifact) -> int:
-    """Bytes of all files of an artefact."""
+    """Bytes of all files of an artifact."""
     return sum((bundle.path / name).stat().st_size for name in artifact.files)

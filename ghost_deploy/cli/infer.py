@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         metavar="R",
         help="auto, openvino, trt, ort or eager; default: auto, the first of them that is "
-        "installed, knows the device and has an artefact",
+        "installed, knows the device and has an artifact",
     )
     parser.add_argument(
         "--precision", metavar="P", help="fp32, fp16, bf16 or int8 (default: the most exact there)"
@@ -92,14 +92,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-failed-parity",
         action="store_true",
-        help="run an artefact even if it failed its comparison with the checkpoint",
+        help="run an artifact even if it failed its comparison with the checkpoint",
     )
     add_live_options(parser)
     add_run_options(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
-    """Detect, write and summarise."""
+    """Detect, write and summarize."""
     from ghost_deploy.stream.sources.uri import parse_sources
 
     sources = parse_sources(args.sources)

@@ -107,7 +107,7 @@ def _print_bundle(bundle: Bundle, console: Console) -> None:
     console.facts([(name, value) for name, value in rows if value])
     console.result("")
     console.table(
-        (Column("artefact"), Column("file"), Column("size", right=True), Column("made from")),
+        (Column("artifact"), Column("file"), Column("size", right=True), Column("made from")),
         [
             [a.id, a.path, mebibytes(size_of(bundle, a)), f"sha256 {a.parent[:12]}"]
             for a in bundle.artifacts

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["print_int8"]
 
 _ROWS = (
-    Column("int8 artefact"),
+    Column("int8 artifact"),
     Column("judged on"),
     Column("verdict"),
     Column("lost", right=True),

@@ -23,7 +23,7 @@ COMMANDS = {
     "inspect": "say what a checkpoint or a bundle holds, without running it",
     "export": "make a bundle of a checkpoint, and prove it",
     "build": "make TensorRT engines of a bundle, on the device",
-    "calibrate": "add int8 artefacts to a bundle",
+    "calibrate": "add int8 artifacts to a bundle",
     "parity": "compare a bundle with its checkpoint, number by number",
     "validate": "measure the accuracy of a bundle on labelled images",
     "bench": "measure the latency of bundles, side by side",

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["print_parity"]
 
 _COLUMNS = (
-    Column("artefact"),
+    Column("artifact"),
     Column("runtime"),
     Column("precision"),
     Column("parity"),

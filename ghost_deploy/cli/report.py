@@ -12,7 +12,7 @@ __all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "run"]
 DESCRIPTION = """\
 Render results as one HTML page that needs nothing else: no network, no scripts. RESULTS are the
 documents that `validate`, `bench` and `parity` print with --json, bundles with the evidence
-they keep, and reports of this command itself; each is recognised by what it holds. The page begins
+they keep, and reports of this command itself; each is recognized by what it holds. The page begins
 with a plain verdict, and every number on it names its place in the JSON document of the report
 (--json).
 """

@@ -1,4 +1,4 @@
-"""`ghost-deploy validate`: mAP of every artefact on labelled images."""
+"""`ghost-deploy validate`: mAP of every artifact on labelled images."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 __all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "run"]
 
 DESCRIPTION = """\
-Measure COCO's mAP of every artefact of a bundle, on every runtime that is installed, on labelled
-images. What an artefact lost is judged by its precision: at most 0.1 point of mAP50-95 in fp32
+Measure COCO's mAP of every artifact of a bundle, on every runtime that is installed, on labelled
+images. What an artifact lost is judged by its precision: at most 0.1 point of mAP50-95 in fp32
 and fp16, 0.5 in int8 unless its calibration was given another bar; more than that is exit code 1.
 With --checkpoint the PyTorch module is the reference, and its mAP is compared with the one that the
-training recorded; without, the first fp32 artefact stands in: measured alone, it is told, not
+training recorded; without, the first fp32 artifact stands in: measured alone, it is told, not
 judged. The report is stored in the bundle, without its curves and pictures; --json has them too,
 for `ghost-deploy report`.
 """

@@ -1,6 +1,6 @@
 """What a model's numbers mean, independent of any backend.
 
-A `ModelSpec` travels inside every artefact, so that nobody ever retypes 114, 1/255 or a class
+A `ModelSpec` travels inside every artifact, so that nobody ever retypes 114, 1/255 or a class
 list. All types are frozen, refuse unknown keys and check themselves when they are made.
 """
 

@@ -1,4 +1,4 @@
-"""An export: every artefact that was asked for, with its lineage."""
+"""An export: every artifact that was asked for, with its lineage."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def export_artifacts(
     embed_preprocess: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> tuple[ModelSpec, list[Artifact]]:
-    """Write the artefacts into the writer's folder and record them there.
+    """Write the artifacts into the writer's folder and record them there.
 
     Args:
         loaded: the checkpoint; its network is not changed.
@@ -49,7 +49,7 @@ def export_artifacts(
         progress: told what is being made, one line each.
 
     Returns:
-        The description that all artefacts carry, and the artefacts in the order of making.
+        The description that all artifacts carry, and the artifacts in the order of making.
 
     Raises:
         UsageError: an unknown name, a size that does not fit, a branch that is not there.
@@ -150,14 +150,14 @@ _MAKERS: dict[str, Callable[[_Job, Target], Artifact]] = {
 def _refuse_later_steps(targets: Sequence[Target]) -> None:
     if any(target.precision == "int8" for target in targets):
         raise UsageError(
-            "int8 is made of float artefacts that are finished",
+            "int8 is made of float artifacts that are finished",
             got=", ".join(target.id for target in targets),
             expected="fp32, fp16",
             fix="Use ghost_deploy.export, or afterwards: ghost-deploy calibrate BUNDLE --calib DIR",
         )
     if any(target.format not in _MAKERS for target in targets):
         raise UsageError(
-            "an engine is built from artefacts that are finished",
+            "an engine is built from artifacts that are finished",
             got=", ".join(target.id for target in targets),
             expected=", ".join(_MAKERS),
             fix="Use ghost_deploy.export, or build it afterwards: ghost-deploy build BUNDLE --trt",

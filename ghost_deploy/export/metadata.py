@@ -1,4 +1,4 @@
-"""The model's description inside the artefacts: ours, and the keys of the ecosystem.
+"""The model's description inside the artifacts: ours, and the keys of the ecosystem.
 
 Ultralytics' loader reads `task`, `names`, `stride`, `batch`, `imgsz`, `channels`, `args` and
 `end2end` from ONNX metadata (as Python literals) or from `metadata.yaml` beside an OpenVINO IR;

@@ -37,7 +37,7 @@ def write_openvino(
             knows the format.
         spec: of the export.
         precision: `fp32`, `fp16`, or `int8` of a graph that has its Q/DQ pairs already or gets
-            its quantisation from `transform`.
+            its quantization from `transform`.
         transform: applied to the converted model before it is described and written.
 
     Returns:

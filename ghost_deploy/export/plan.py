@@ -1,4 +1,4 @@
-"""Which artefacts an export can make: one row for each (format, precision)."""
+"""Which artifacts an export can make: one row for each (format, precision)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which artefacts of a bundle are run on which runtime in which precision."""
+"""Which artifacts of a bundle are run on which runtime in which precision."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ __all__ = ["Candidate", "candidates", "open_candidate"]
 
 @dataclass(frozen=True)
 class Candidate:
-    """An artefact, the runtime that opens it and the precision that it is run in.
+    """An artifact, the runtime that opens it and the precision that it is run in.
 
     `named` says that the user asked for this precision, or for this runtime and it is the
-    artefact's own precision: what was asked for by name is never skipped. `foreign` says that it
+    artifact's own precision: what was asked for by name is never skipped. `foreign` says that it
     is an int8 graph made for another runtime: its accuracy here is judged, its speed is not.
     """
 
@@ -46,7 +46,7 @@ def candidates(
     """Everything in the bundle that the runtimes table can run, in the order of the bundle.
 
     Args:
-        bundle: whose artefacts.
+        bundle: whose artifacts.
         runtimes: names from the runtimes table; all when None.
         precisions: that the models are run in; all when None.
 
@@ -69,7 +69,7 @@ def candidates(
     if not found:
         raise UsageError(
             f"nothing in {bundle.path} can be compared",
-            got=", ".join(artifact.id for artifact in bundle.artifacts) or "no artefact",
+            got=", ".join(artifact.id for artifact in bundle.artifacts) or "no artifact",
             expected=f"runtimes {', '.join(row.name for row in rows)}; precisions "
             f"{', '.join(sorted(wanted)) if wanted else 'any'}",
             fix="Name other runtimes or precisions, or export more of them",
@@ -78,10 +78,10 @@ def candidates(
 
 
 def open_candidate(bundle: Bundle, candidate: Candidate, options: RuntimeOptions) -> Detector:
-    """Open the artefact, with thresholds that reach below the spec's as `lowered` says.
+    """Open the artifact, with thresholds that reach below the spec's as `lowered` says.
 
     Raises:
-        BundleError: the artefact's files are not those that were written.
+        BundleError: the artifact's files are not those that were written.
         UnavailableError: this machine lacks the package, the device or the precision.
         BackendError: the backend refuses the file.
         ShapeError: the file does not fit the bundle's description.

@@ -31,15 +31,15 @@ def gflops(net: DetectionNet, size_hw: tuple[int, int] = (640, 640)) -> float:
         size_hw: multiples of the largest stride, pixels.
     """
     dry = meta_copy(net)
-    normalised = 0
+    normalized = 0
 
     def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        nonlocal normalised
-        normalised += output.numel()
+        nonlocal normalized
+        normalized += output.numel()
 
     for module in dry.modules():
         if isinstance(module, WidthCheck):
             module.register_forward_hook(count)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         dry(torch.empty((1, 3, *size_hw), device="meta"))
-    return float((counter.get_total_flops() + NORM_FLOPS * normalised) / 1e9)
+    return float((counter.get_total_flops() + NORM_FLOPS * normalized) / 1e9)

@@ -49,7 +49,7 @@ class Place(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Row(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One artefact on one runtime in one precision, wherever it was measured.
+    """One artifact on one runtime in one precision, wherever it was measured.
 
     Attributes:
         label: names it among all rows, e.g. `OpenVINO FP16`.
@@ -101,7 +101,7 @@ class Report(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
         verdict: what follows from the rest.
         rows: each thing that was run, and where its figures are.
         parity, accuracy, latency: what the commands reported, whole.
-        bundles: what the artefacts are and where they come from.
+        bundles: what the artifacts are and where they come from.
         sources: the files that were read.
     """
 

@@ -34,7 +34,7 @@ def is_int8(document: Any) -> bool:
 
 
 def int8_rows(bundles: Sequence[BundleFacts]) -> Iterator[tuple[str, str, str]]:
-    """sha256, status and sentence of each artefact that was judged."""
+    """sha256, status and sentence of each artifact that was judged."""
     for bundle in bundles:
         document = bundle.document.evidence.get(KIND)
         if not is_int8(document):

@@ -89,7 +89,7 @@ class Material:
 
 
 def read_sources(paths: Sequence[str | os.PathLike[str]]) -> Material:
-    """Read documents and bundles, each recognised by what it holds.
+    """Read documents and bundles, each recognized by what it holds.
 
     Args:
         paths: JSON files that commands printed, reports, bundle folders or their `bundle.json`.

@@ -122,7 +122,7 @@ def _nothing(rows: Sequence[Row], timed: Sequence[_Timed]) -> Verdict:
         )
         return Verdict(tone="warn", headline=headline, reasons=tuple(failed))
     if failed:
-        headline = "Deploy nothing of this: no artefact passes."
+        headline = "Deploy nothing of this: no artifact passes."
         return Verdict(tone="bad", headline=headline, reasons=tuple(failed))
     if timed:
         return Verdict(

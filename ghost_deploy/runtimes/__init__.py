@@ -51,9 +51,9 @@ class Row:
         module: our module.
         package: the vendor's Python package.
         extra: the pip extra that brings that package.
-        format: artefact format that it opens.
+        format: artifact format that it opens.
         suffixes: file name endings of that format.
-        precisions: for each artefact precision, the precisions it can be run in, default first.
+        precisions: for each artifact precision, the precisions it can be run in, default first.
         devices: kinds of device that it may have, as in `RuntimeOptions.device`.
         forms: int8 forms (`Artifact.form`) that it runs as they are meant.
     """

@@ -50,7 +50,7 @@ class RuntimeOptions:
 
     Attributes:
         device: `cpu`, `cuda`, `cuda:N`, `gpu`, `npu` or `dla:N`.
-        precision: what the run is to be called: the artefact's `fp32`, `fp16` or `int8`, or
+        precision: what the run is to be called: the artifact's `fp32`, `fp16` or `int8`, or
             `bf16` for an fp32 file computed in bfloat16. An empty string means the file's own,
             with bfloat16 off.
         threads: CPU threads; 0 lets the backend choose.

@@ -25,7 +25,7 @@ _PREFERENCE = ("fp32", "fp16", "int8")
 
 @dataclass(frozen=True)
 class Choice:
-    """An artefact, the backend to open it with and the precision to run it in."""
+    """An artifact, the backend to open it with and the precision to run it in."""
 
     row: Row
     artifact: Artifact
@@ -39,11 +39,11 @@ def choose(
     precision: str | None = None,
     options: RuntimeOptions | None = None,
 ) -> Choice:
-    """The artefact of `bundle` that fulfils a wish, and what opens it.
+    """The artifact of `bundle` that fulfils a wish, and what opens it.
 
     Args:
         runtime: a key of `RUNTIMES`, or `auto`: the first one there that is installed, knows
-            the device and has an artefact in the precision.
+            the device and has an artifact in the precision.
         precision: precision of the run; None means `options.precision`. When neither names one,
             fp32 is taken, the checkpoint's own numbers, before fp16 and int8: a faster one is
             asked for by name, and on most CPUs fp16 is not faster.
@@ -51,9 +51,9 @@ def choose(
 
     Raises:
         UsageError: no such runtime.
-        BundleError: the bundle has no artefact for that wish; the message lists what it has.
-        DeviceError: no backend for its artefacts knows the device.
-        MissingExtraError: what would open the artefact is not installed.
+        BundleError: the bundle has no artifact for that wish; the message lists what it has.
+        DeviceError: no backend for its artifacts knows the device.
+        MissingExtraError: what would open the artifact is not installed.
     """
     options = options or RuntimeOptions()
     precision = precision or options.precision
@@ -63,7 +63,7 @@ def choose(
         wish = " ".join(filter(None, (precision, "" if runtime == "auto" else runtime)))
         raise BundleError(
             f"{bundle.path} has nothing to run{f' as {wish}' if wish else ''}",
-            got=", ".join(artifact.id for artifact in bundle.artifacts) or "no artefact",
+            got=", ".join(artifact.id for artifact in bundle.artifacts) or "no artifact",
             fix="Choose another --runtime or --precision, or export what is missing",
         )
     # A backend that was named answers for its devices itself, with the command that helps.
@@ -71,7 +71,7 @@ def choose(
     fitting = [c for c in found if any_device or options.device_kind in c.row.devices]
     if not fitting:
         raise DeviceError(
-            f"nothing that runs the artefacts of {bundle.path} knows {options.device!r}",
+            f"nothing that runs the artifacts of {bundle.path} knows {options.device!r}",
             expected=", ".join(sorted({name for choice in found for name in choice.row.devices})),
             fix="Choose another --device, or export for it",
         )
@@ -89,7 +89,7 @@ def open_artifact(
     precision: str | None = None,
     options: RuntimeOptions | None = None,
 ) -> Runtime:
-    """Open an artefact of `bundle` after checking its hashes.
+    """Open an artifact of `bundle` after checking its hashes.
 
     Args:
         runtime, precision: as `choose` takes them.
@@ -97,7 +97,7 @@ def open_artifact(
 
     Raises:
         UsageError, DeviceError, MissingExtraError: as `choose`.
-        BundleError: as `choose`, or a file of the artefact is missing or was changed.
+        BundleError: as `choose`, or a file of the artifact is missing or was changed.
         SpecError: the bundle describes another model than the file itself.
         BackendError: the backend refused the file.
     """
@@ -173,7 +173,7 @@ def open_path(
 
 
 def _choices(bundle: Bundle, row: Row, precision: str, options: RuntimeOptions) -> list[Choice]:
-    """What `row` can run of `bundle`; without a precision, each artefact in its default one."""
+    """What `row` can run of `bundle`; without a precision, each artifact in its default one."""
     found = []
     for artifact in bundle.artifacts:
         fits = artifact.format == row.format and (

@@ -567,7 +567,7 @@ REFUSED: dict[str, tuple[Callable[[Root], None], type[CheckpointError], str]] = 
     "another task": (task, CheckpointError, "segment"),
     "a pose head": (pose_head, CheckpointError, "pose"),
     "YOLOv5": (yolov5, UnknownClassError, "YOLOv5"),
-    "fake quantisation": (top(modelopt={"a": 1}), CheckpointError, "fake quantisation"),
+    "fake quantization": (top(modelopt={"a": 1}), CheckpointError, "fake quantization"),
 }  # fmt: skip
 
 

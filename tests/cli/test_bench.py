@@ -126,7 +126,7 @@ def test_tables_and_a_bare_baseline(
     assert all(row.figures and not row.figures.samples for row in kept.rows)
 
 
-def test_a_damaged_artefact_fails_alone(tmp_path: Path, picture: str, capsys: Capture) -> None:
+def test_a_damaged_artifact_fails_alone(tmp_path: Path, picture: str, capsys: Capture) -> None:
     import hashlib
 
     bundle = write_bundle(tmp_path / "half", ("fp32", "fp16"))

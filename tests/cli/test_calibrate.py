@@ -13,7 +13,7 @@ import pytest
 
 from ghost_deploy import api
 from ghost_deploy.api import Calibration
-from ghost_deploy.api.int8_export import Quantised
+from ghost_deploy.api.int8_export import Quantized
 from ghost_deploy.calib.search.search import DEFAULT_DROPS
 from ghost_deploy.cli.main import main
 from ghost_deploy.core.bundle import Bundle
@@ -103,7 +103,7 @@ def test_a_bundle_without_the_fp32_graph_is_refused(
     document["artifacts"] = []
     (bundle / "bundle.json").write_text(json.dumps(document))
     assert calibrate(bundle, pictures) == 2
-    assert "no onnx artefact in fp32" in capsys.readouterr().err
+    assert "no onnx artifact in fp32" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_export_checks_the_labels_before_it_works(
 
 
 def test_an_int8_graph_does_not_end_in_the_plugin(fresh: Path) -> None:
-    asked = Quantised(("onnx",), Calibration(source="photos"))
+    asked = Quantized(("onnx",), Calibration(source="photos"))
     asked.check_model(Bundle.read(fresh).spec, plugin=False)
     with pytest.raises(UsageError, match="plugin"):
         asked.check_model(Bundle.read(fresh).spec, plugin=True)

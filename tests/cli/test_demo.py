@@ -96,7 +96,7 @@ def test_the_command_says_what_it_does_and_what_came_of_it(
     assert re.search(r"^the built-in detector: yolov8-ghost, 1,\d+,\d+ weights", said.err, re.M)
     for step in ("drawing 3 images", "loading", "comparing 2 images", "measuring 2 rounds", "all"):
         assert re.search(rf"^{step}.* \d+\.\d s$", said.err, re.MULTILINE), step
-    assert re.search(r"^run +artefact +verdict", said.out, re.MULTILINE)
+    assert re.search(r"^run +artifact +verdict", said.out, re.MULTILINE)
     assert str((tmp_path / "demo").resolve()) in said.out
     assert "next: open" in said.out
 
@@ -183,7 +183,7 @@ def test_an_interrupt_leaves_no_half_bundle(checkpoint: Path, tmp_path: Path) ->
     )
     assert child.stderr is not None
     for line in child.stderr:
-        if line.startswith("ONNX fp32"):  # one artefact is written, the bundle is not
+        if line.startswith("ONNX fp32"):  # one artifact is written, the bundle is not
             child.send_signal(signal.SIGINT)
             break
     _, rest = child.communicate(timeout=120)

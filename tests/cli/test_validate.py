@@ -142,7 +142,7 @@ def test_a_model_measured_alone_is_told_and_not_judged(
     assert Bundle.read(copy).document.evidence["accuracy"]["passed"] is True
 
 
-def test_an_int8_artefact_is_held_to_the_bar_of_its_calibration(
+def test_an_int8_artifact_is_held_to_the_bar_of_its_calibration(
     bundle: Path, data: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     """The fp16 file stands in for an int8 one: what is judged is the bar, not the arithmetic."""

@@ -58,7 +58,7 @@ def test_round_trip(tmp_path: Path) -> None:
     assert leftovers(tmp_path) == []
 
 
-def test_an_absent_artefact_names_those_that_there_are(tmp_path: Path) -> None:
+def test_an_absent_artifact_names_those_that_there_are(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="onnx-fp32"):
         write(tmp_path / "out").artifact("openvino", "fp16")
 
@@ -254,7 +254,7 @@ def test_a_document_nested_beyond_measure_is_refused(tmp_path: Path) -> None:
         Bundle.read(bundle.path)
 
 
-def test_an_artefact_is_put_beside_those_of_a_bundle(tmp_path: Path) -> None:
+def test_an_artifact_is_put_beside_those_of_a_bundle(tmp_path: Path) -> None:
     old = write(tmp_path / "b").with_evidence("parity", {"schema": 1})
     with BundleWriter(old.path, overwrite=True) as writer:
         writer.adopt(old)
@@ -269,7 +269,7 @@ def test_an_artefact_is_put_beside_those_of_a_bundle(tmp_path: Path) -> None:
     assert leftovers(tmp_path) == []
 
 
-def test_an_artefact_made_anew_is_not_adopted(tmp_path: Path) -> None:
+def test_an_artifact_made_anew_is_not_adopted(tmp_path: Path) -> None:
     old = write(tmp_path / "b")
     with BundleWriter(old.path, overwrite=True) as writer:
         writer.adopt(old, without=["onnx-fp32"])

@@ -17,7 +17,7 @@ from tests.support.tiny_detectors import tiny_loaded
 
 
 def spec_in(path: Path) -> ModelSpec:
-    """The description that an artefact carries."""
+    """The description that an artifact carries."""
     if path.suffix == ".onnx":
         properties = {item.key: item.value for item in onnx.load(path).metadata_props}
         return ModelSpec.from_json(properties[ModelSpec.Json])
@@ -64,7 +64,7 @@ def test_lineage(bundle: Bundle) -> None:
         assert made.options == {"decoder": "dfl", "size": "64x96"}
 
 
-def test_every_artefact_carries_the_same_spec(bundle: Bundle) -> None:
+def test_every_artifact_carries_the_same_spec(bundle: Bundle) -> None:
     for artifact in bundle.artifacts:
         assert spec_in(bundle.verified_path(artifact)) == bundle.spec
     assert bundle.spec.input.size_hw == (64, 96)
@@ -91,7 +91,7 @@ def test_openvino_alone_keeps_the_hash_of_its_onnx(bundle: Bundle, tmp_path: Pat
     assert made.files == again.files, "two exports give equal bytes"
 
 
-def test_dynamic_ranges_reach_every_artefact(tmp_path: Path) -> None:
+def test_dynamic_ranges_reach_every_artifact(tmp_path: Path) -> None:
     loaded = tiny_loaded()
     dynamic = Dynamic((1, 2), (64, 64), (128, 128))
     with BundleWriter(tmp_path / "out") as writer:

@@ -1,4 +1,4 @@
-"""Real checkpoints: every artefact against the recorded output of the unfused original."""
+"""Real checkpoints: every artifact against the recorded output of the unfused original."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def worst(got: NDArray[Any], expected: NDArray[Any]) -> tuple[float, float]:
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize("form", ["model.{}.onnx", "model.{}_openvino_model/model.xml"])
-def test_an_artefact_computes_what_the_original_did(
+def test_an_artifact_computes_what_the_original_did(
     folder: tuple[Path, Path], form: str, precision: str
 ) -> None:
     checkpoint, bundle = folder

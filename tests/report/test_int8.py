@@ -138,7 +138,7 @@ def test_what_was_not_measured_is_not_shown() -> None:
     assert "return gains" not in root.text()
 
 
-def test_a_curve_without_an_artefact_has_no_bar() -> None:
+def test_a_curve_without_an_artifact_has_no_bar() -> None:
     document = evidence()
     document["sensitivity"] = {"ort-x86": document["sensitivity"]["openvino"]}
     root = section(traced(with_evidence(document)), "int8-layers-1")

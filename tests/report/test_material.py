@@ -70,7 +70,7 @@ DOCUMENTS = {
 
 
 @pytest.mark.parametrize("kind", DOCUMENTS)
-def test_each_is_recognised_by_what_it_holds(kind: str, tmp_path: Path) -> None:
+def test_each_is_recognized_by_what_it_holds(kind: str, tmp_path: Path) -> None:
     found = read_sources([write(tmp_path, "x.json", DOCUMENTS[kind].to_document())])
     assert found.sources[-1].kind == kind
     assert found.sources[-1].name == "x.json"

@@ -54,7 +54,7 @@ def test_an_interval_that_reaches_beyond_the_gate_is_said() -> None:
 @pytest.mark.parametrize(
     ("runs", "says"),
     [
-        ([replace(ORT, accuracy="failed"), replace(OV, parity="failed")], "no artefact passes"),
+        ([replace(ORT, accuracy="failed"), replace(OV, parity="failed")], "no artifact passes"),
         ([replace(ORT, timed=None)], "nothing that passes was timed"),
         ([replace(ORT, accuracy=None, parity=None)], "nothing that vouches"),
         ([replace(ORT, timed="skipped", accuracy="skipped", parity="skipped")], "Nothing was"),

@@ -57,7 +57,7 @@ def test_a_file_that_names_a_foreign_form_is_not_opened(tmp_path: Path) -> None:
         assert opened.metadata()[FORM_KEY] == "tensorrt"
 
 
-def test_artefacts_of_one_precision_differ_by_form() -> None:
+def test_artifacts_of_one_precision_differ_by_form() -> None:
     forms = (artifact("onnx", OWN), artifact("onnx", "tensorrt"), artifact("openvino", "openvino"))
     ids = [each.id for each in bundle_of(*forms).document.artifacts]
     assert ids == [f"onnx-int8-{OWN}", "onnx-int8-tensorrt", "openvino-int8"]

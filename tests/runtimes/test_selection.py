@@ -1,4 +1,4 @@
-"""Which artefact is opened with what."""
+"""Which artifact is opened with what."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
 
 CHOICES = [
-    # (artefacts, runtime, precision, device) to (row, artefact, precision of the run)
+    # (artifacts, runtime, precision, device) to (row, artifact, precision of the run)
     (ALL, "auto", None, "cpu", ("openvino", "openvino-fp32", "fp32")),
     (ALL, "auto", "fp16", "cpu", ("openvino", "openvino-fp16", "fp16")),
     (ALL, "auto", "bf16", "cpu", ("openvino", "openvino-fp32", "bf16")),
@@ -124,7 +124,7 @@ def test_auto_takes_any_device_when_a_fallback_is_allowed(installed: set[str]) -
 
 
 REFUSED: list[tuple[tuple[str, ...], str, str | None, str, type[GhostDeployError], str]] = [
-    ((), "auto", None, "cpu", BundleError, "got no artefact"),
+    ((), "auto", None, "cpu", BundleError, "got no artifact"),
     (ALL, "auto", "int8", "cpu", BundleError, "nothing to run as int8: got onnx-fp32, onnx-fp16"),
     (ALL, "ort", "bf16", "cpu", BundleError, "nothing to run as bf16 ort"),
     (ALL, "eager", None, "cpu", BundleError, "nothing to run as eager"),
@@ -193,7 +193,7 @@ def test_opening_from_a_bundle(on_disk: Bundle, runtime: str, name: str) -> None
 
 
 @pytest.mark.parametrize(("runtime", "file"), [("ort", "model.onnx"), ("openvino", "model.bin")])
-def test_a_changed_artefact_is_not_opened(on_disk: Bundle, runtime: str, file: str) -> None:
+def test_a_changed_artifact_is_not_opened(on_disk: Bundle, runtime: str, file: str) -> None:
     path = on_disk.path / file
     path.write_bytes(path.read_bytes() + b"x")
     with pytest.raises(BundleError, match="was changed"):

@@ -55,7 +55,7 @@ def write_onnx(path: Path, side: int = 64) -> Path:
 
 
 def write_bundle(folder: Path, precisions: Sequence[str] = ("fp32",), **spec: object) -> Bundle:
-    """A bundle of ONNX artefacts, all the same model."""
+    """A bundle of ONNX artifacts, all the same model."""
     with BundleWriter(folder) as writer:
         for precision in precisions:
             path = write_onnx(writer.folder / f"model.{precision}.onnx")

@@ -27,7 +27,7 @@ from tests.support.fake_trt_strict import (
     Tensor,
     enums_of,
     members_of,
-    specialise,
+    specialize,
 )
 
 __all__ = ["VERSIONS", "Control", "Layer", "ParserFault", "Tensor", "make_fake", "make_plan"]
@@ -75,10 +75,10 @@ def make_fake(version: str) -> ModuleType:
         members = members_of(version, kind)
         base = getattr(fake_builder, kind, None) or getattr(fake_engine, kind, None)
         if members and base is not None:
-            setattr(module, kind, specialise(base, kind, control, module, members))
+            setattr(module, kind, specialize(base, kind, control, module, members))
     for kind, (versions, members) in _UNLISTED.items():
         if version in versions:
-            setattr(module, kind, specialise(_Derivable, kind, control, module, members))
+            setattr(module, kind, specialize(_Derivable, kind, control, module, members))
     severity = ("INTERNAL_ERROR", "ERROR", "WARNING", "INFO", "VERBOSE")
     made = {name: Enum("Severity", name, value) for value, name in enumerate(severity)}
     module.ILogger.Severity = type("Severity", (), made)
@@ -96,7 +96,7 @@ def make_plan(
     *,
     flags: tuple[str, ...] = (),
 ) -> bytes:
-    """A plan that the fake of `version` deserialises to an engine with those tensors.
+    """A plan that the fake of `version` deserializes to an engine with those tensors.
 
     `profiles`: for each input its smallest, usual and largest shape.
     """

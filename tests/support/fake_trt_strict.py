@@ -165,7 +165,7 @@ def _unmodelled(name: str) -> Any:
     return refuse
 
 
-def specialise(
+def specialize(
     base: type, kind: str, control: Control, module: Any, members: frozenset[str]
 ) -> type:
     """`base` with the members of one version and no others, as the class `kind`."""

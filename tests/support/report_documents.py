@@ -41,7 +41,7 @@ from ghost_deploy.judge.bench.power import PowerFigures
 from ghost_deploy.judge.bench.ratios import compared
 from ghost_deploy.judge.bench.selection import Config
 from ghost_deploy.judge.bench.snapshot import Snapshot
-from ghost_deploy.judge.bench.statistics import summarise
+from ghost_deploy.judge.bench.statistics import summarize
 from ghost_deploy.judge.datasets.dataset import DataSetFacts
 from ghost_deploy.judge.parity.figures import DetectionFigures, Spread, TensorFigures
 from ghost_deploy.judge.parity.gate import GATES
@@ -172,7 +172,7 @@ def _bench_row(run: Run, samples: int) -> BenchRow:
         samples=12, watts=8.125, joules_per_image=0.075, gpu_load=41.0, temperature_c=51.5
     )
     figures = Figures(
-        stages={name: summarise([t for r in given for t in r]) for name, given in times.items()},
+        stages={name: summarize([t for r in given for t in r]) for name, given in times.items()},
         throughput=1000 / run.ms if run.walks else None,
         run_throughput=1200 / run.ms,
         spread=0.031,

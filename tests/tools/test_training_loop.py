@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from tools.training.optimize import input_side, learning_rate, make_optimizer
 
 from ghost_deploy.checkpoints.native import save_native
 from ghost_deploy.core.bundle import Source
@@ -26,7 +27,6 @@ from tools.training.batches import collate
 from tools.training.ema import MovingAverage
 from tools.training.loss import Losses, network_loss
 from tools.training.network import describe_network, start_network
-from tools.training.optimise import input_side, learning_rate, make_optimiser
 
 
 @pytest.fixture(autouse=True)
@@ -96,13 +96,13 @@ def test_two_pictures_are_learned_by_heart(net: str) -> None:
     rng = np.random.default_rng(0)
     pictures = [augment([p], SIDE, SIDE, still, rng) for p in scene_pictures(2)]
     images, truth = collate(pictures)
-    optimiser = make_optimiser(start, 2e-3)
+    optimizer = make_optimizer(start, 2e-3)
     totals = []
     for _ in range(16):
         loss = network_loss(start, images, truth).total
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         torch.autograd.backward(loss)
-        optimiser.step()
+        optimizer.step()
         totals.append(float(loss.detach()))
     assert totals[-1] < 0.6 * totals[0]
     frozen = [name for name, weights in start.named_parameters() if not weights.requires_grad]

@@ -7,7 +7,7 @@ libnvinfer_plugin.so.8 of the pip wheel 8.5.3.1 names libcublas.so.11, libcublas
 libcudnn.so.8 (over 1 GB) among the libraries that must be loaded with it. Only plugins that
 multiply matrices call them, and builder tactics that a build can exclude: see the README beside
 this file. This script reads from the wheel's own libraries which symbols, in which versions, are
-missing, and compiles libraries that have them; each answers with the error "not initialised"
+missing, and compiles libraries that have them; each answers with the error "not initialized"
 (1 in cuBLAS and in cuDNN), so that a call that was not expected fails and does not crash.
 
 Needs readelf and objdump (binutils) and a C compiler. Nothing is downloaded.

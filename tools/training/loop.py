@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from tools.training.optimize import MAX_NORM, input_side, learning_rate, make_optimizer
 from torch import nn
 
 from ghost_deploy.core.errors import UsageError
@@ -16,7 +17,6 @@ from tools.training.batches import epoch_batches
 from tools.training.ema import MovingAverage
 from tools.training.loss import network_loss
 from tools.training.network import start_network
-from tools.training.optimise import MAX_NORM, input_side, learning_rate, make_optimiser
 from tools.training.options import Options
 from tools.training.samples import Data
 from tools.training.state import load_state, save_state
@@ -56,11 +56,11 @@ def train(
         )
     net = start_network(options, len(data.class_names))
     mean = MovingAverage(net)
-    optimiser = make_optimiser(net, options.rate)
-    done = load_state(state, options, net, mean, optimiser) if state.is_file() else 0
+    optimizer = make_optimizer(net, options.rate)
+    done = load_state(state, options, net, mean, optimizer) if state.is_file() else 0
     for epoch in range(done, options.epochs):
-        say(_epoch(options, data, epoch, net, mean, optimiser))
-        save_state(state, options, epoch + 1, net, mean, optimiser)
+        say(_epoch(options, data, epoch, net, mean, optimizer))
+        save_state(state, options, epoch + 1, net, mean, optimizer)
         if after_epoch is not None:
             after_epoch(epoch + 1, mean.net)
     return mean.net
@@ -72,7 +72,7 @@ def _epoch(
     epoch: int,
     net: DetectionNet,
     mean: MovingAverage,
-    optimiser: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer,
 ) -> str:
     """Learn from every picture once; returns a line about it."""
     begin = time.monotonic()
@@ -93,14 +93,14 @@ def _epoch(
     for index, (images, truth) in enumerate(batches):
         step = epoch * per_epoch + index
         rate = learning_rate(step, options.epochs * per_epoch, options.rate)
-        for group in optimiser.param_groups:
+        for group in optimizer.param_groups:
             group["lr"] = rate
         losses = network_loss(net, images, truth)
         _require_finite(losses.total, step)
-        optimiser.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(losses.total)
         nn.utils.clip_grad_norm_(net.parameters(), MAX_NORM)
-        optimiser.step()
+        optimizer.step()
         mean.update(net)
         sums += torch.stack([losses.box, losses.score, losses.distribution]).detach()
     box, score, distribution = (sums / per_epoch).tolist()

@@ -33,7 +33,7 @@ class Losses:
 
     @property
     def total(self) -> Tensor:
-        """What is minimised."""
+        """What is minimized."""
         return _BOX * self.box + _SCORE * self.score + _DISTRIBUTION * self.distribution
 
     def __add__(self, other: Losses) -> Losses:

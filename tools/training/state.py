@@ -23,7 +23,7 @@ def save_state(
     epoch: int,
     net: DetectionNet,
     mean: MovingAverage,
-    optimiser: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer,
 ) -> None:
     """Write the state after `epoch` epochs, whole or not at all."""
     part = file.with_suffix(".part")
@@ -33,7 +33,7 @@ def save_state(
         "net": net.state_dict(),
         "mean": mean.net.state_dict(),
         "updates": mean.updates,
-        "optimiser": optimiser.state_dict(),
+        "optimizer": optimizer.state_dict(),
     }
     torch.save(content, part)
     os.replace(part, file)
@@ -44,7 +44,7 @@ def load_state(
     options: Options,
     net: DetectionNet,
     mean: MovingAverage,
-    optimiser: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer,
 ) -> int:
     """Restore a state in place.
 
@@ -67,7 +67,7 @@ def load_state(
     net.load_state_dict(content["net"])
     mean.net.load_state_dict(content["mean"])
     mean.updates = int(content["updates"])
-    optimiser.load_state_dict(content["optimiser"])
+    optimizer.load_state_dict(content["optimizer"])
     return int(content["epoch"])
 
 

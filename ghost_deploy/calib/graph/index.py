@@ -39,14 +39,14 @@ class Graph:
         InputError: nodes have no names or share one, or the graph holds Q/DQ already.
     """
 
-    def __init__(self, model: ModelProto, *, quantised: bool = False) -> None:
-        """View `model`; Q/DQ nodes are refused unless `quantised`."""
+    def __init__(self, model: ModelProto, *, quantized: bool = False) -> None:
+        """View `model`; Q/DQ nodes are refused unless `quantized`."""
         graph = model.graph
         self.model = model
         self.spec = _spec(model)
         self.nodes: tuple[NodeProto, ...] = tuple(graph.node)
         self.node: Mapping[str, NodeProto] = {node.name: node for node in self.nodes}
-        _check(self.nodes, self.node, quantised=quantised)
+        _check(self.nodes, self.node, quantized=quantized)
         self.initializers: Mapping[str, TensorProto] = {
             tensor.name: tensor for tensor in graph.initializer
         }
@@ -173,7 +173,7 @@ def _spec(model: ModelProto) -> ModelSpec | None:
 
 
 def _check(
-    nodes: tuple[NodeProto, ...], by_name: Mapping[str, NodeProto], *, quantised: bool
+    nodes: tuple[NodeProto, ...], by_name: Mapping[str, NodeProto], *, quantized: bool
 ) -> None:
     if not nodes or len(by_name) != len(nodes) or "" in by_name:
         raise InputError(
@@ -182,11 +182,11 @@ def _check(
             fix="Export the model again with `ghost-deploy export`",
         )
     for node in nodes:
-        if node.op_type in ("QuantizeLinear", "DequantizeLinear") and not quantised:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear") and not quantized:
             raise InputError(
-                "the graph is quantised already",
+                "the graph is quantized already",
                 got=f"{node.op_type} {node.name}",
-                fix="Calibrate the fp32 artefact",
+                fix="Calibrate the fp32 artifact",
             )
 
 

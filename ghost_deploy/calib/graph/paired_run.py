@@ -1,6 +1,6 @@
-"""A float model and its quantised form, convolution by convolution, on the same images.
+"""A float model and its quantized form, convolution by convolution, on the same images.
 
-What a repair needs at each convolution: the input as the quantised model sees it, with everything
+What a repair needs at each convolution: the input as the quantized model sees it, with everything
 before it repaired, and the output as the float model has it. Both models are computed once in all,
 a stage at a time. Kept between stages is what later stages read: for each image at 416 at most
 about 10 MB, at 640 24 MB.
@@ -40,7 +40,7 @@ class Seen:
 
     Attributes:
         node: of the float model.
-        inputs: (1, C, H, W) an image, as the quantised model has it after rounding.
+        inputs: (1, C, H, W) an image, as the quantized model has it after rounding.
         outputs: (1, C, h, w) an image, as the float model has it, without the activation.
     """
 
@@ -112,7 +112,7 @@ class Walk:
         return found
 
     def settle(self, stage: int, outputs: Mapping[str, Sequence[NDArray[np.float32]]]) -> None:
-        """Go on to the next stage; `outputs` of this one are what the quantised model has."""
+        """Go on to the next stage; `outputs` of this one are what the quantized model has."""
         for name, node in _convs(self._quantized, self.stages[stage]).items():
             for values, output in zip(self._rounded, outputs[name], strict=True):
                 values[node.output[0]] = output

@@ -1,4 +1,4 @@
-"""Bias correction: what quantisation shifts a convolution's output by on average, taken back.
+"""Bias correction: what quantization shifts a convolution's output by on average, taken back.
 
 Rounding weights and activations moves the mean of each output channel. The shift is measured
 against the float model on calibration images and subtracted from the bias (Nagel et al. 2019,
@@ -31,12 +31,12 @@ def correct_bias(
     threads: int = 0,
     progress: Progress | None = None,
 ) -> ModelProto:
-    """The float model with the biases that its quantised form needs.
+    """The float model with the biases that its quantized form needs.
 
     Args:
         model: to correct.
         quantized: its Q/DQ form.
-        weight_scales: (out,) of the convolutions with int8 weights, as `Quantized` has them.
+        weight_scales: (out,) of the convolutions with int8 weights, as `QdqGraph` has them.
         feeds: calibration images; a few dozen are enough for a mean.
         reference: the float model whose means are right; `model` when None. Another one after
             weights were rounded.
@@ -44,7 +44,7 @@ def correct_bias(
         progress: told before each stage.
 
     Raises:
-        InputError: no images, or a quantised form of another model.
+        InputError: no images, or a quantized form of another model.
         BackendError: ONNX Runtime cannot run a part.
     """
     walk = Walk(reference or model, quantized, feeds, threads=threads)

@@ -32,7 +32,7 @@ def to_channels_last(model: ModelProto) -> ModelProto:
     Raises:
         ExportError: the result is not valid ONNX.
     """
-    graph = Graph(model, quantised=True)
+    graph = Graph(model, quantized=True)
     kernels = Kernels(graph)
     nodes = live(_nodes(graph, kernels), graph.outputs)
     used = {name for node in nodes for name in node.input}

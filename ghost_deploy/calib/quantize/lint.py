@@ -184,7 +184,7 @@ def _weights(view: _View) -> Iterator[tuple[str, str]]:
         if tensor is None:
             continue
         if node.op_type == _DQ:
-            yield node.name, "a constant is stored quantised; weights are float, then Q, then DQ"
+            yield node.name, "a constant is stored quantized; weights are float, then Q, then DQ"
         elif tensor.data_type != TensorProto.FLOAT and not view.strongly_typed:
             yield node.name, f"weights are {TensorProto.DataType.Name(tensor.data_type)}, not FLOAT"
 
@@ -210,12 +210,12 @@ def _mixed_output(view: _View) -> Iterator[tuple[str, str]]:
     """Pixels (0 to 640) and scores (0 to 1) of one tensor cannot share a scale."""
     for name in view.outputs:
         if any(reader.op_type == _Q for reader in view.consumers[name]):
-            yield "", f"the output {name} is quantised"
+            yield "", f"the output {name} is quantized"
         last = view.producer.get(name)
         for tensor in () if last is None else (*last.output, *last.input):
             source = view.producer.get(tensor)
             if source is not None and source.op_type == _DQ and tensor not in view.constants:
-                yield source.name, f"the output {name} is made of quantised values"
+                yield source.name, f"the output {name} is made of quantized values"
 
 
 _RULES: dict[str, _Rule] = {

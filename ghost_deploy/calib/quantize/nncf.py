@@ -47,7 +47,7 @@ def quantize_openvino(
     progress: Progress | None = None,
     label: str = "calibrating",
 ) -> Any:
-    """Quantise an OpenVINO model with NNCF's post-training quantisation.
+    """Quantize an OpenVINO model with NNCF's post-training quantization.
 
     Weights become symmetric s8 with one scale a channel, activations asymmetric u8 where they have
     negative values and symmetric where not (NNCF's preset `mixed`). The tail, see
@@ -72,7 +72,7 @@ def quantize_openvino(
     feeder = _Feeder(calibration, input_spec, model.inputs[0].any_name, progress, label)
     try:
         with _no_bars():
-            quantised = nncf.quantize(
+            quantized = nncf.quantize(
                 model.clone(),
                 nncf.Dataset([*range(len(calibration))], feeder),
                 subset_size=len(calibration),
@@ -82,12 +82,12 @@ def quantize_openvino(
             )
     except (nncf.ValidationError, nncf.InternalError, RuntimeError) as error:
         raise ExportError(
-            "NNCF cannot quantise the model",
+            "NNCF cannot quantize the model",
             got=str(error).strip().partition("\n")[0],
             fix="Report this with the checkpoint's architecture",
         ) from error
-    sum_bins_by_convolution(quantised)
-    return quantised
+    sum_bins_by_convolution(quantized)
+    return quantized
 
 
 def save_openvino(model: Any, path: Path) -> None:

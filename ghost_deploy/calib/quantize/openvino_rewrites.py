@@ -101,7 +101,7 @@ def approximate_silu(model: Any) -> int:
     rounding reads the result, SiLU stays.
 
     Args:
-        model: a quantised `openvino.Model`; changed in place.
+        model: a quantized `openvino.Model`; changed in place.
 
     Returns:
         How many were replaced.

@@ -109,7 +109,7 @@ class Placement:
         weights: names of the convolutions whose weights are rounded, in execution order.
         int8_nodes: names of all nodes that compute or move int8, in execution order.
         float_nodes: why each other node stays float, by name.
-        requantised: places where int8 values must be brought to another scale before they are
+        requantized: places where int8 values must be brought to another scale before they are
             joined.
     """
 
@@ -119,7 +119,7 @@ class Placement:
     weights: tuple[str, ...]
     int8_nodes: tuple[str, ...]
     float_nodes: Mapping[str, str] = field(repr=False)
-    requantised: int = 0
+    requantized: int = 0
 
 
 def place(structure: Structure, form: Form, options: PlacementOptions | None = None) -> Placement:
@@ -155,7 +155,7 @@ def place(structure: Structure, form: Form, options: PlacementOptions | None = N
             for node in graph.nodes
             if node.name not in int8
         },
-        requantised=groups.requantised,
+        requantized=groups.requantized,
     )
 
 

@@ -19,14 +19,14 @@ from ghost_deploy.calib.quantize.placement import (
     default_options,
     place,
 )
-from ghost_deploy.calib.quantize.scales import Quantisation, Range, activation_scales
+from ghost_deploy.calib.quantize.scales import QuantParams, Range, activation_scales
 from ghost_deploy.calib.quantize.weights import WeightMethod, round_weight, weight_scales
 from ghost_deploy.calib.ranges.histogram import TensorStatistics
 from ghost_deploy.calib.ranges.methods import Method
 from ghost_deploy.core.bundle import FORM_KEY
 from ghost_deploy.core.errors import ExportError
 
-__all__ = ["DEFAULT_METHOD", "DEFAULT_PERCENTILE", "Quantized", "quantize"]
+__all__ = ["DEFAULT_METHOD", "DEFAULT_PERCENTILE", "QdqGraph", "quantize"]
 
 DEFAULT_METHOD: Method = "minmax"
 
@@ -48,7 +48,7 @@ _BIAS_LIMIT = 2.0**30
 
 
 @dataclass(frozen=True)
-class Quantized:
+class QdqGraph:
     """An int8 model and how it was made.
 
     Attributes:
@@ -63,7 +63,7 @@ class Quantized:
 
     model: ModelProto
     placement: Placement
-    scales: Mapping[str, Quantisation] = field(repr=False)
+    scales: Mapping[str, QuantParams] = field(repr=False)
     weight_scales: Mapping[str, NDArray[np.float32]] = field(repr=False)
     macs_planned: float
 
@@ -79,7 +79,7 @@ def quantize(
     weight_method: WeightMethod = "max",
     ranges: Mapping[str, Range] | None = None,
     weight_scales: Mapping[str, NDArray[np.float32]] | None = None,
-) -> Quantized:
+) -> QdqGraph:
     """Write the Q/DQ graph of `form`; equal arguments give equal bytes.
 
     Args:
@@ -94,7 +94,7 @@ def quantize(
         weight_scales: (out,) of convolutions whose scales are known better.
 
     Raises:
-        InputError: the model is quantised already or the statistics are not its own.
+        InputError: the model is quantized already or the statistics are not its own.
         UsageError: there is no such form or node.
         ExportError: the result is not valid ONNX.
     """
@@ -109,7 +109,7 @@ def quantize(
         structure, placement, scales, options, weight_method, weight_scales or {}
     )
     result = _Writer(graph, placement, scales, by_conv).write()
-    return Quantized(
+    return QdqGraph(
         model=result,
         placement=placement,
         scales=scales,
@@ -121,7 +121,7 @@ def quantize(
 def _all_weight_scales(
     structure: Structure,
     placement: Placement,
-    scales: Mapping[str, Quantisation],
+    scales: Mapping[str, QuantParams],
     options: PlacementOptions,
     method: WeightMethod,
     known: Mapping[str, NDArray[np.float32]],
@@ -157,7 +157,7 @@ class _Writer:
         self,
         graph: Graph,
         placement: Placement,
-        scales: Mapping[str, Quantisation],
+        scales: Mapping[str, QuantParams],
         weights: Mapping[str, NDArray[np.float32]],
     ) -> None:
         self.graph = graph

@@ -21,11 +21,11 @@ class Groups:
 
     Attributes:
         by_tensor: name of the group of each tensor that holds int8 values.
-        requantised: inputs of concatenations that have another scale than the result.
+        requantized: inputs of concatenations that have another scale than the result.
     """
 
     by_tensor: Mapping[str, str]
-    requantised: int
+    requantized: int
 
 
 class _Sets:
@@ -71,14 +71,14 @@ def scale_groups(
                 carried.add(name)
                 for output in node.output:
                     sets.join(name, output)
-    requantised = sum(
+    requantized = sum(
         sets.find(name) != sets.find(concat.output)
         for concat in structure.concats.values()
         if concat.output in carried
         for name in concat.inputs
         if name in carried
     )
-    return Groups({name: sets.find(name) for name in _in_order(structure, carried)}, requantised)
+    return Groups({name: sets.find(name) for name in _in_order(structure, carried)}, requantized)
 
 
 def _is_apart(concat: ConcatInfo, name: str, ghost_apart: bool, concat_apart: bool) -> bool:

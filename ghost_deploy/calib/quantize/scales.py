@@ -15,7 +15,7 @@ from ghost_deploy.calib.ranges.histogram import TensorStatistics
 from ghost_deploy.calib.ranges.methods import Method, activation_range
 from ghost_deploy.core.errors import InputError
 
-__all__ = ["Quantisation", "Range", "activation_scales"]
+__all__ = ["QuantParams", "Range", "activation_scales"]
 
 Range = tuple[float, float]
 
@@ -29,7 +29,7 @@ _SMALLEST = 2.0**-24
 
 
 @dataclass(frozen=True)
-class Quantisation:
+class QuantParams:
     """How a tensor is rounded: real = scale * (level - zero_point).
 
     Attributes:
@@ -43,7 +43,7 @@ class Quantisation:
     signed: bool
 
     @classmethod
-    def of(cls, low: float, high: float, how: Convention) -> Quantisation:
+    def of(cls, low: float, high: float, how: Convention) -> QuantParams:
         """The one that spreads its levels over `low` <= 0 <= `high`."""
         if how.symmetric:
             scale = np.float32(max(-low, high, 127 * _SMALLEST) / 127)
@@ -61,8 +61,8 @@ def activation_scales(
     method: Method,
     percentile: float = 99.99,
     ranges: Mapping[str, Range] | None = None,
-) -> dict[str, Quantisation]:
-    """The quantisation of every tensor that `placement` rounds, in its order.
+) -> dict[str, QuantParams]:
+    """The quantization of every tensor that `placement` rounds, in its order.
 
     The range of a group is the smallest that holds those of its members. In front of a
     self-gated activation x * sigmoid(x) that works on rounded values, the lower end is the one
@@ -98,7 +98,7 @@ def activation_scales(
                 span = _before_gate(statistics[name], span)
         low, high = spans.get(placement.groups[name], (0.0, 0.0))
         spans[placement.groups[name]] = (min(low, span[0]), max(high, span[1]))
-    return {name: Quantisation.of(*spans[placement.groups[name]], how) for name in placement.reads}
+    return {name: QuantParams.of(*spans[placement.groups[name]], how) for name in placement.reads}
 
 
 def _before_gate(stats: TensorStatistics, span: Range) -> Range:

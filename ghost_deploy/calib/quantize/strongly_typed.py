@@ -61,7 +61,7 @@ class _Typing:
 
     def __init__(self, model: ModelProto) -> None:
         self.model = model
-        self.graph = Graph(model, quantised=True)
+        self.graph = Graph(model, quantized=True)
         head = find_head(self.graph)
         self.tail = {name for name in head if self.graph.node[name].op_type != "Conv"}
         self.halves: dict[str, TensorProto] = {}

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ghost_deploy.calib.ranges.histogram import TensorStatistics
 from ghost_deploy.core.errors import UsageError
 
-__all__ = ["METHODS", "Method", "activation_range", "quantisation_error"]
+__all__ = ["METHODS", "Method", "activation_range", "quantization_error"]
 
 Method = Literal["minmax", "percentile", "entropy", "mse"]
 
@@ -52,7 +52,7 @@ def activation_range(
         minmax: everything that was seen.
         percentile: what holds `percentile` per cent of the values; half of the rest may lie
                 beyond each end, or all of it beyond the two equal ends of a symmetric range.
-        entropy: the interval whose quantised distribution keeps most of the information of the
+        entropy: the interval whose quantized distribution keeps most of the information of the
             one that was seen, by the Kullback-Leibler divergence: the idea of TensorRT's entropy
             calibrator (GTC 2017, "8-bit inference with TensorRT"). An asymmetric range is found
             one end after the other.
@@ -92,10 +92,10 @@ def activation_range(
     return full
 
 
-def quantisation_error(
+def quantization_error(
     stats: TensorStatistics, lo: float, hi: float, *, symmetric: bool, bits: int = 8
 ) -> float:
-    """Mean squared error of the values when quantised over [lo, hi] and made float again.
+    """Mean squared error of the values when quantized over [lo, hi] and made float again.
 
     Every value counts as the middle of its bin.
     """
@@ -200,7 +200,7 @@ def _divergence(
     """KL(P || Q) in nats of a range.
 
     P is what was seen inside, with all that lies outside put into the outermost bins inside. Q is
-    what remains of the inside after quantisation: the values of a level spread evenly over the
+    what remains of the inside after quantization: the values of a level spread evenly over the
     bins that held something. Infinite where nothing lies inside.
     """
     start, stop = np.searchsorted(x, span[0]), np.searchsorted(x, span[1], side="right")

@@ -28,7 +28,7 @@ from ghost_deploy.core.evidence.int8 import Int8Row, Trial
 __all__ = ["STRONG_FORM", "TRT_CACHE", "Deposit", "Kept", "strong_form"]
 
 TRT_CACHE = "model.int8.trtcache"
-"""TensorRT's calibration cache, beside the artefact whose ranges it has."""
+"""TensorRT's calibration cache, beside the artifact whose ranges it has."""
 
 STRONG_FORM = "tensorrt-fp16"
 """Name of the form with a float16 rest, for strongly typed engines."""
@@ -70,7 +70,7 @@ class Deposit:
     max_drop: float
 
     def write(self, form: Form, kept: Kept) -> list[Int8Row]:
-        """Write a file of `form` and what else is made of it; a row for each artefact."""
+        """Write a file of `form` and what else is made of it; a row for each artifact."""
         if form == "openvino":
             return [self._openvino(kept)]
         path = self.writer.folder / f"model.int8.{form}.onnx"

@@ -104,7 +104,7 @@ def fit_budget(
     Raises:
         UsageError: `max_drop` is negative.
         GateError: even with every group float more is lost: the judge compares with another
-            model than this one, or what is quantised outside the groups is to blame.
+            model than this one, or what is quantized outside the groups is to blame.
     """
     if not max_drop >= 0:
         raise UsageError(

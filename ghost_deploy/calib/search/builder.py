@@ -19,7 +19,7 @@ from ghost_deploy.calib.quantize.channels_last import to_channels_last
 from ghost_deploy.calib.quantize.lint import require_clean
 from ghost_deploy.calib.quantize.nncf import quantize_openvino, read_openvino, save_openvino
 from ghost_deploy.calib.quantize.openvino_rewrites import approximate_silu
-from ghost_deploy.calib.quantize.qdq import Quantized, quantize
+from ghost_deploy.calib.quantize.qdq import QdqGraph, quantize
 from ghost_deploy.calib.ranges.histogram import TensorStatistics
 from ghost_deploy.calib.search.accuracy_judge import Progress
 from ghost_deploy.calib.search.recipes import Recipe
@@ -47,7 +47,7 @@ class Made:
     path: Path
     extra_files: tuple[Path, ...] = ()
     planned_share: float | None = None
-    quantized: Quantized | None = None
+    quantized: QdqGraph | None = None
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Workshop:
             return self._with_nncf(recipe)
         return self.save(self.quantized(recipe))
 
-    def quantized(self, recipe: Recipe) -> Quantized:
+    def quantized(self, recipe: Recipe) -> QdqGraph:
         """Our own Q/DQ graph of a recipe."""
         made = quantize(
             self.model, self.statistics, recipe.form, recipe.options, method=recipe.method
@@ -109,7 +109,7 @@ class Workshop:
             weight_scales=made.weight_scales,
         )
 
-    def save(self, made: Quantized) -> Made:
+    def save(self, made: QdqGraph) -> Made:
         """Write a Q/DQ graph as the file that its runtime opens.
 
         Raises:
@@ -132,23 +132,23 @@ class Workshop:
         from ghost_deploy.export.openvino import write_openvino
 
         def transform(model: Any) -> Any:
-            quantised = self._quantised_by_nncf(model, recipe)
+            quantized = self._quantized_by_nncf(model, recipe)
             if recipe.gelu:
-                approximate_silu(quantised)
-            return quantised
+                approximate_silu(quantized)
+            return quantized
 
         folder = self.place() / "model_openvino_model"
         xml, *others = write_openvino(self.source, folder, self.spec, "int8", transform=transform)
         return Made(xml, tuple(others))
 
-    def _quantised_by_nncf(self, model: Any, recipe: Recipe) -> Any:
+    def _quantized_by_nncf(self, model: Any, recipe: Recipe) -> Any:
         """What NNCF makes of the converted model; kept, because several recipes start with it."""
         keep = self._kept_float(recipe)
         name = hashlib.sha256("\n".join(sorted(keep)).encode()).hexdigest()[:16]
         path = self.scratch / f"nncf-{name}.xml"
         if path.exists():
             return read_openvino(path)
-        quantised = quantize_openvino(
+        quantized = quantize_openvino(
             model,
             self.calibration,
             self.spec.input,
@@ -156,8 +156,8 @@ class Workshop:
             progress=self.progress,
             label=recipe.label,
         )
-        save_openvino(quantised, path)
-        return quantised
+        save_openvino(quantized, path)
+        return quantized
 
     def _kept_float(self, recipe: Recipe) -> set[str]:
         """What NNCF must leave alone besides the head: attention, gates and what was asked."""

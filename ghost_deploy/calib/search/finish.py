@@ -1,4 +1,4 @@
-"""The last steps of calibration, which need all artefacts in one place: times and the verdict."""
+"""The last steps of calibration, which need all artifacts in one place: times and the verdict."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def make_int8(
     evidence: dict[str, dict[str, Any]] | None = None,
     progress: Progress | None = None,
 ) -> tuple[Int8Report, Bundle]:
-    """Make, judge and time the int8 artefacts in a writer's folder.
+    """Make, judge and time the int8 artifacts in a writer's folder.
 
     Args:
-        writer: of the bundle; its float artefacts are recorded already.
+        writer: of the bundle; its float artifacts are recorded already.
         onnx_file: the fp32 ONNX file.
         spec, origin: of the bundle.
         calibration, request, data, progress: as in `add_int8`.
-        speed: time all artefacts that run here.
+        speed: time all artifacts that run here.
         evidence: of the bundle so far.
 
     Returns:

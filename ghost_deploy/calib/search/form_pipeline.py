@@ -1,4 +1,4 @@
-"""One form from its recipes to its artefact: tried, judged, mended if asked, written."""
+"""One form from its recipes to its artifact: tried, judged, mended if asked, written."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Product:
     """What came of a form.
 
     Attributes:
-        rows: its artefacts.
+        rows: its artifacts.
         trials: what was tried.
         sensitivity: which layers are to blame; None where no layer had to be returned to float.
     """
@@ -40,7 +40,7 @@ class Product:
 
 @dataclass(frozen=True)
 class Line:
-    """Makes the artefacts of one form after the other.
+    """Makes the artifacts of one form after the other.
 
     Attributes:
         deposit: where they go, with what makes and judges them.

@@ -1,4 +1,4 @@
-"""What quantisation adds to a network's raw outputs: a cheap, smooth stand-in for mAP."""
+"""What quantization adds to a network's raw outputs: a cheap, smooth stand-in for mAP."""
 
 from __future__ import annotations
 

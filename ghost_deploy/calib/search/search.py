@@ -1,4 +1,4 @@
-"""From the float ONNX file of a bundle to its int8 artefacts, each judged before it is kept."""
+"""From the float ONNX file of a bundle to its int8 artifacts, each judged before it is kept."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ghost_deploy.runtimes.int8_forms import ort_form
 __all__ = ["DEFAULT_DROPS", "Request", "add_int8"]
 
 DEFAULT_DROPS = {"labels": MAX_DROP["int8"], "agreement": 3.0}
-"""Points that an int8 artefact may lose unless the user says otherwise, by what it is judged by.
+"""Points that an int8 artifact may lose unless the user says otherwise, by what it is judged by.
 
 Agreement falls faster than accuracy: of two trained Ghost detectors at 416, files that lost about
 0.1 points of mAP50-95 or none lost 1.4 to 2.8 of agreement (one 6.3), those that lost 1.2 to 1.5
@@ -89,7 +89,7 @@ def add_int8(
     data: DataSet | None = None,
     progress: Progress | None = None,
 ) -> Int8Report:
-    """Make the int8 artefacts in the writer's folder and record them there.
+    """Make the int8 artifacts in the writer's folder and record them there.
 
     Args:
         writer: of the bundle.
@@ -102,7 +102,7 @@ def add_int8(
         progress: told of each step.
 
     Returns:
-        The report; without `speed` and verdict, which need the finished artefacts.
+        The report; without `speed` and verdict, which need the finished artifacts.
 
     Raises:
         UsageError: nothing to make for the formats named.

@@ -55,10 +55,10 @@ def speed_rows(
     options: RuntimeOptions,
     progress: Progress | None = None,
 ) -> tuple[SpeedRow, ...]:
-    """All artefacts of a bundle that run here, fastest first.
+    """All artifacts of a bundle that run here, fastest first.
 
     Args:
-        bundle: whose artefacts.
+        bundle: whose artifacts.
         images: to measure on.
         options: device and threads.
         progress: told of each step.

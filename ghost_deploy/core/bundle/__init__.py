@@ -1,11 +1,11 @@
 """A bundle: the folder that an export writes and everything else reads.
 
     out/
-      bundle.json        the spec, the artefacts with their hashes and lineage, the evidence
-      model.fp32.onnx    ... one file or folder for each artefact
+      bundle.json        the spec, the artifacts with their hashes and lineage, the evidence
+      model.fp32.onnx    ... one file or folder for each artifact
 
 Writing is atomic: `BundleWriter` fills a hidden folder beside the target and renames it, and
-`Bundle.save` replaces `bundle.json` by a rename. Hashes are checked before an artefact is used.
+`Bundle.save` replaces `bundle.json` by a rename. Hashes are checked before an artifact is used.
 """
 
 from __future__ import annotations

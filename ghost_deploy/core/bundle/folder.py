@@ -40,12 +40,12 @@ class Bundle:
 
     @property
     def artifacts(self) -> tuple[Artifact, ...]:
-        """All artefacts, in the order in which they were made."""
+        """All artifacts, in the order in which they were made."""
         return self.document.artifacts
 
     @classmethod
     def read(cls, path: str | os.PathLike[str], *, verify: bool = False) -> Bundle:
-        """Read `bundle.json` and see that every artefact is there.
+        """Read `bundle.json` and see that every artifact is there.
 
         Args:
             path: the folder, or its `bundle.json`.
@@ -81,7 +81,7 @@ class Bundle:
         return bundle
 
     def artifact(self, format: str, precision: str, form: str = "") -> Artifact:
-        """The artefact of that format, precision and form, see `Artifact`.
+        """The artifact of that format, precision and form, see `Artifact`.
 
         Raises:
             BundleError: the bundle has none; the message lists those that it has.
@@ -90,13 +90,13 @@ class Bundle:
             if (artifact.format, artifact.precision, artifact.form) == (format, precision, form):
                 return artifact
         raise BundleError(
-            f"{self.path} has no {format} artefact in {precision}",
+            f"{self.path} has no {format} artifact in {precision}",
             got=", ".join(a.id for a in self.artifacts) or "none",
             fix="Export it, or choose one of those",
         )
 
     def verified_path(self, artifact: Artifact) -> Path:
-        """Absolute path of the artefact, after its hashes were checked.
+        """Absolute path of the artifact, after its hashes were checked.
 
         Raises:
             BundleError: a file is missing or is not the one that was written.

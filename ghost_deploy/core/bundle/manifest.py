@@ -1,4 +1,4 @@
-"""What `bundle.json` says: the model's description, its origin, artefacts and evidence."""
+"""What `bundle.json` says: the model's description, its origin, artifacts and evidence."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     Attributes:
         file: name of the checkpoint.
-        sha256: of the checkpoint; the parent of every first-generation artefact.
+        sha256: of the checkpoint; the parent of every first-generation artifact.
         trained_with: framework and version that wrote it, e.g. `ultralytics 8.4.190`.
         trained_at: date recorded in the checkpoint, or an empty string.
         metrics: metrics recorded in the checkpoint, e.g. `mAP50-95`.
@@ -117,11 +117,11 @@ class BundleDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             raise ValueError(f"this version reads bundle schema {SCHEMA}, got {self.schema}")
         ids = [artifact.id for artifact in self.artifacts]
         if len(set(ids)) != len(ids):
-            raise ValueError(f"artefacts must differ in format, precision or form, got {ids}")
+            raise ValueError(f"artifacts must differ in format, precision or form, got {ids}")
         for artifact in self.artifacts:
             for name in (artifact.path, *artifact.files):
                 if not _is_inside(name):
-                    raise ValueError(f"an artefact path must stay inside the bundle, got {name!r}")
+                    raise ValueError(f"an artifact path must stay inside the bundle, got {name!r}")
             if artifact.path not in artifact.files:
                 raise ValueError(f"{artifact.path!r} is not among the files that have a hash")
 

@@ -22,7 +22,7 @@ __all__ = ["BundleWriter"]
 class BundleWriter:
     """Fill a new bundle in a hidden folder and put it in place at the end, whole or not at all.
 
-    Use it as a context manager: write files below `folder`, call `add` for each artefact and
+    Use it as a context manager: write files below `folder`, call `add` for each artifact and
     `finish` once. Leaving the block without `finish` removes everything.
 
     Raises:
@@ -58,7 +58,7 @@ class BundleWriter:
         extra_files: tuple[Path, ...] = (),
         form: str = "",
     ) -> Artifact:
-        """Record an artefact whose files lie below `folder`.
+        """Record an artifact whose files lie below `folder`.
 
         Args:
             format, precision, parent, tools, options, form: as in `Artifact`.
@@ -80,11 +80,11 @@ class BundleWriter:
         return artifact
 
     def forget(self) -> None:
-        """Record no artefact any more, to record their successors; files stay."""
+        """Record no artifact any more, to record their successors; files stay."""
         self._artifacts.clear()
 
     def adopt(self, bundle: Bundle, *, without: Collection[str] = ()) -> None:
-        """Take over the artefacts of a bundle, to put more of them beside these.
+        """Take over the artifacts of a bundle, to put more of them beside these.
 
         A file that a piece of evidence names, by `file` and `sha256`, comes along.
 
@@ -93,7 +93,7 @@ class BundleWriter:
 
         Args:
             bundle: usually the one at the target.
-            without: ids of artefacts that are made anew, see `Artifact.id`.
+            without: ids of artifacts that are made anew, see `Artifact.id`.
 
         Raises:
             BundleError: a file is missing or is not the one that was written.

@@ -29,7 +29,7 @@ MAX_DROP: dict[str, float] = {"fp32": 0.1, "fp16": 0.1, "bf16": 0.3, "int8": 0.5
 """Largest loss of mAP50-95 by the precision that a model runs in, in points (0.01).
 
 bf16 has 3 bits of mantissa less than fp16: -0.03 and +0.10 points were measured on two trained
-checkpoints with 87 images. That of int8 is the default of calibration too; an artefact whose
+checkpoints with 87 images. That of int8 is the default of calibration too; an artifact whose
 calibration was given another one is held to that, see `bars`.
 """
 
@@ -51,10 +51,10 @@ def max_drop_for(precision: str) -> float:
 
 
 class Reference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the artefacts are compared with.
+    """What the artifacts are compared with.
 
     Attributes:
-        name: e.g. `eager (PyTorch 2.6.0) in fp32`, or the fp32 artefact that stands in for it.
+        name: e.g. `eager (PyTorch 2.6.0) in fp32`, or the fp32 artifact that stands in for it.
         kind: `checkpoint` for the PyTorch module; `artifact` where no checkpoint was given, so
             that what the fp32 export itself lost is not seen.
         accuracy: its figures.
@@ -78,7 +78,7 @@ class ClassDelta(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class AccuracyRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One artefact on one runtime in one precision.
+    """One artifact on one runtime in one precision.
 
     Attributes:
         artifact: its id in the bundle, e.g. `onnx-fp16`.
@@ -113,14 +113,14 @@ class AccuracyRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class AccuracyReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How accurate the artefacts of a bundle are, and what that cost against the original.
+    """How accurate the artifacts of a bundle are, and what that cost against the original.
 
     Attributes:
         model: name of the model.
         checkpoint, checkpoint_sha256: the weights that the bundle was made from.
         data: what was measured on.
         reference: what the differences are to; None where nothing could stand for it.
-        rows: one for each artefact, runtime and precision.
+        rows: one for each artifact, runtime and precision.
         resamples, confidence: of the intervals.
         recorded: the training's own mAP beside that of this data set; None if none is recorded
             or nothing could be held against it.

@@ -21,7 +21,7 @@ class BuildRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     Attributes:
         route: how its precision was reached.
-        built_from: the ONNX artefact.
+        built_from: the ONNX artifact.
         fingerprint: what it runs on.
         workspace_mib: scratch memory that it was built with.
         precisions: number of layers by the precision that they really have.
@@ -45,7 +45,7 @@ class BuildRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class BuildRecords(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All engines of a bundle, by the id of their artefact."""
+    """All engines of a bundle, by the id of their artifact."""
 
     engines: dict[str, BuildRecord] = {}
     schema: int = SCHEMA

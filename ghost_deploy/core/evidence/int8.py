@@ -85,7 +85,7 @@ class Trial(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
             of equal speed is more accurate.
         int8_share: share of the multiply-adds that ran in int8, 0 to 1; None where no runtime
             here runs that form.
-        chosen: whether it became the artefact.
+        chosen: whether it became the artifact.
         problem: why it failed.
     """
 
@@ -99,7 +99,7 @@ class Trial(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Int8Row(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An int8 artefact.
+    """An int8 artifact.
 
     Attributes:
         artifact, sha256: which one.
@@ -215,9 +215,9 @@ class Int8Report(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True)
         parent: sha256 of the fp32 ONNX file that the int8 files were made from.
         calibration: what the ranges were taken from.
         judged: what accuracy was measured on.
-        rows: the artefacts.
+        rows: the artifacts.
         trials: what was tried on the way.
-        speed: times of all artefacts that run here; empty where that was not asked for.
+        speed: times of all artifacts that run here; empty where that was not asked for.
         machine: the processor that `speed` and `executed` were measured on.
         sensitivity: for each form that lost more than it may, which layers are to blame.
         verdict: what to use here, in a sentence.
@@ -243,7 +243,7 @@ class Int8Report(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     @property
     def passed(self) -> bool:
-        """Whether there are int8 artefacts and none of them lost too much."""
+        """Whether there are int8 artifacts and none of them lost too much."""
         return bool(self.rows) and all(row.status != "failed" for row in self.rows)
 
     def document(self) -> dict[str, Any]:

@@ -138,7 +138,7 @@ class Comparison(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class BenchRow(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One artefact, run in one way.
+    """One artifact, run in one way.
 
     Attributes:
         subject: the bundle or model file, by the name that tells it from the others.

@@ -74,7 +74,7 @@ class Attribution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class ParityRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One artefact on one runtime in one precision.
+    """One artifact on one runtime in one precision.
 
     Attributes:
         artifact: its id in the bundle, e.g. `onnx-fp16`.
@@ -108,7 +108,7 @@ class ParityRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class ParityReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How a bundle's artefacts compare with the PyTorch module.
+    """How a bundle's artifacts compare with the PyTorch module.
 
     Attributes:
         model: name of the model.
@@ -118,7 +118,7 @@ class ParityReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         sizes_hw: input sizes (height, width) in pixels; the images took turns where a dynamic
             graph has several.
         thresholds: of the post-processing.
-        rows: one for each artefact, runtime and precision.
+        rows: one for each artifact, runtime and precision.
         evidence: what the verdict rests on.
         images: what was compared.
         tools: versions of what took part.

@@ -43,14 +43,14 @@ def write_deepstream(bundle: Bundle, target: str | os.PathLike[str]) -> list[str
     """Write the folder.
 
     Args:
-        bundle: with an fp32 ONNX artefact; with int8 ones an int8 configuration is written, too.
+        bundle: with an fp32 ONNX artifact; with int8 ones an int8 configuration is written, too.
         target: a folder that is not there yet, or empty.
 
     Returns:
         The names of the files.
 
     Raises:
-        BundleError: there is no fp32 ONNX artefact, or a file was changed.
+        BundleError: there is no fp32 ONNX artifact, or a file was changed.
         UsageError: the folder holds something, or nvinfer cannot feed this graph.
         ExportError: the disk refuses; nothing is left behind.
     """

@@ -1,6 +1,6 @@
 """A Triton Inference Server model repository.
 
-One model for each artefact that a Triton backend runs, with the layout and the fields that
+One model for each artifact that a Triton backend runs, with the layout and the fields that
 https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/user_guide/model_repository.html
 and `model_config.proto` of https://github.com/triton-inference-server/common describe. The server
 returns raw outputs: decoding and NMS stay with the client, who finds the model's description in
@@ -50,14 +50,14 @@ def write_triton(bundle: Bundle, target: str | os.PathLike[str]) -> list[str]:
     """Write a model repository.
 
     Args:
-        bundle: whose artefacts are served.
+        bundle: whose artifacts are served.
         target: folder of the repository; models of other names in it stay as they are.
 
     Returns:
         The names of the models, in the bundle's order.
 
     Raises:
-        BundleError: no artefact suits a backend, or a file was changed.
+        BundleError: no artifact suits a backend, or a file was changed.
         UsageError: a model of such a name is there already.
         ExportError: the disk refuses; nothing is left behind.
     """
@@ -65,9 +65,9 @@ def write_triton(bundle: Bundle, target: str | os.PathLike[str]) -> list[str]:
     if not served:
         raise BundleError(
             f"{bundle.path} has nothing that a Triton backend runs",
-            got=", ".join(artifact.id for artifact in bundle.artifacts) or "no artefact",
+            got=", ".join(artifact.id for artifact in bundle.artifacts) or "no artifact",
             expected=", ".join(_BACKENDS),
-            fix="Export ONNX, OpenVINO or TensorRT artefacts",
+            fix="Export ONNX, OpenVINO or TensorRT artifacts",
         )
     root = Path(target)
     names = [_model_name(bundle.spec, artifact) for artifact in served]
@@ -93,7 +93,7 @@ def write_triton(bundle: Bundle, target: str | os.PathLike[str]) -> list[str]:
 
 
 def model_config(spec: ModelSpec, artifact: Artifact, name: str) -> Message:
-    """The `ModelConfig` of an artefact.
+    """The `ModelConfig` of an artifact.
 
     A graph of a fixed batch is described with its whole shape and `max_batch_size` 0, as Triton
     wants it; one that takes several images gets a dynamic batcher.

@@ -1,4 +1,4 @@
-"""How much mAP an artefact may lose: what the user says, what its calibration was held to, or the
+"""How much mAP an artifact may lose: what the user says, what its calibration was held to, or the
 default of the precision."""
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Bar:
 
 
 def bar_of(bundle: Bundle, artifact: Artifact, precision: str, asked: float | None) -> Bar:
-    """The bar of an artefact, or of an engine that was built from it.
+    """The bar of an artifact, or of an engine that was built from it.
 
     A calibration that had no labels was held to points of agreement, which are no points of mAP.
 

@@ -63,7 +63,7 @@ def row_of(run: Run, reference: Figures | None, bar: Bar) -> AccuracyRow:
         if delta < -bar.points - _ROUNDING:
             reasons = (f"lost {-delta:.2f} points of mAP50-95, at most {bar.points:g} allowed",)
     elif figures and not reference:
-        reasons = ("there is nothing to compare with: no checkpoint and no fp32 artefact",)
+        reasons = ("there is nothing to compare with: no checkpoint and no fp32 artifact",)
     return AccuracyRow(
         artifact=artifact.id,
         sha256=artifact.files.get(artifact.path, ""),
@@ -115,7 +115,7 @@ def _status(
 
 
 def unopened_rows(bundle: Bundle, max_drop: float | None) -> Iterator[AccuracyRow]:
-    """Artefacts that no runtime of this version opens, so that nobody takes them for judged."""
+    """Artifacts that no runtime of this version opens, so that nobody takes them for judged."""
     formats = {row.format for row in RUNTIMES.values()}
     for artifact in bundle.artifacts:
         if artifact.format not in formats:

@@ -1,4 +1,4 @@
-"""Every artefact of a bundle on labelled images, beside the network that was trained."""
+"""Every artifact of a bundle on labelled images, beside the network that was trained."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["run_accuracy"]
 
 _BROKEN = (BackendError, ShapeError, SpecError)
-"""What a damaged or wrong artefact raises when it is opened, run or decoded."""
+"""What a damaged or wrong artifact raises when it is opened, run or decoded."""
 
 
 @dataclass(frozen=True)
@@ -89,14 +89,14 @@ def run_accuracy(
     resamples: int = RESAMPLES,
     progress: Progress | None = None,
 ) -> AccuracyReport:
-    """Measure the artefacts of a bundle and judge what they lost.
+    """Measure the artifacts of a bundle and judge what they lost.
 
     Args:
-        bundle: whose artefacts are measured, at the size of its spec.
+        bundle: whose artifacts are measured, at the size of its spec.
         dataset: labelled images.
         loaded: the checkpoint at the size it was trained at: its module is the reference. When
-            None, the first fp32 artefact that runs here stands in for it.
-        runtimes: names from the runtimes table; all that can open an artefact when None.
+            None, the first fp32 artifact that runs here stands in for it.
+        runtimes: names from the runtimes table; all that can open an artifact when None.
         precisions: that the models are run in; all that the runtimes know when None.
         options: device and threads; `precision` is set for each run.
         max_drop: largest loss of mAP50-95 in points, instead of that of `bar_of`.
@@ -112,7 +112,7 @@ def run_accuracy(
         InputError: the classes are not the model's, or no object is labelled.
         UsageError: an unknown runtime or precision, or nothing to measure.
         ImageError: an image cannot be read.
-        BundleError: an artefact is not the file that was written.
+        BundleError: an artifact is not the file that was written.
         UnavailableError: a runtime or precision was asked for by name and is not here.
     """
     data = dataset.for_model(bundle.spec.class_names, by_name=map_classes)
@@ -158,7 +158,7 @@ def _one_word(candidate: Candidate) -> str:
 
 
 def _stand_in(bench: _Bench, runs: Sequence[Run]) -> tuple[Reference, Figures] | None:
-    """The first fp32 artefact that runs here, also one that was not asked for."""
+    """The first fp32 artifact that runs here, also one that was not asked for."""
     if all(artifact.precision != "fp32" for artifact in bench.bundle.artifacts):
         return None
     others = (

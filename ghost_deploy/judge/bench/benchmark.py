@@ -42,7 +42,7 @@ Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many steps of it are done, and how many there are."""
 
 _BROKEN = (BackendError, InputError)
-"""What a damaged or wrong artefact raises when it is opened or run."""
+"""What a damaged or wrong artifact raises when it is opened or run."""
 
 _DEFAULT_SIZE = (640, 640)
 

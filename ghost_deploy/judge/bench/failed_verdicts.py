@@ -1,4 +1,4 @@
-"""What a bundle's own evidence has against an artefact that is to be timed.
+"""What a bundle's own evidence has against an artifact that is to be timed.
 
 Its types belong to rooms that this one may not import, so it is read in its plain form; whatever
 has another form says nothing.
@@ -23,7 +23,7 @@ _SENTENCES = {
 def failed_verdicts(
     bundle: Bundle, artifact: Artifact, runtime: str, precision: str
 ) -> tuple[str, ...]:
-    """A sentence for each stored verdict that this artefact, run like that, failed."""
+    """A sentence for each stored verdict that this artifact, run like that, failed."""
     asked = {
         "artifact": artifact.id,
         "sha256": artifact.files[artifact.path],

@@ -1,4 +1,4 @@
-"""What is measured: every artefact on every runtime, times batches, threads and streams."""
+"""What is measured: every artifact on every runtime, times batches, threads and streams."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def candidates(subject: Subject, wishes: Wishes, *, baseline: bool = False) -> l
     )
     if not models:
         held = (
-            ", ".join(artifact.id for artifact in subject.bundle.artifacts) or "no artefact"
+            ", ".join(artifact.id for artifact in subject.bundle.artifacts) or "no artifact"
             if subject.bundle
             else subject.name
         )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ghost_deploy.core.errors import UsageError
 
-__all__ = ["Ratio", "Summary", "ratio", "relative_spread", "round_medians", "shuffled", "summarise"]
+__all__ = ["Ratio", "Summary", "ratio", "relative_spread", "round_medians", "shuffled", "summarize"]
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -48,7 +48,7 @@ class Ratio(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return self.low > 1 or self.high < 1
 
 
-def summarise(times_ms: Sequence[float], images: int = 1) -> Summary:
+def summarize(times_ms: Sequence[float], images: int = 1) -> Summary:
     """The figures of one sample.
 
     Args:

@@ -8,7 +8,7 @@ from ghost_deploy.core.evidence.latency import BenchRow, Figures
 from ghost_deploy.judge.bench.power import Interval, Sampler, power_figures
 from ghost_deploy.judge.bench.selection import Config, label_of
 from ghost_deploy.judge.bench.snapshot import Snapshot
-from ghost_deploy.judge.bench.statistics import relative_spread, round_medians, summarise
+from ghost_deploy.judge.bench.statistics import relative_spread, round_medians, summarize
 from ghost_deploy.judge.bench.timer import RUN_ALONE, STAGES, WALK, Turn
 from ghost_deploy.judge.bench.worker_main import Ready
 
@@ -41,7 +41,7 @@ def figures_of(
         power = power_figures(sampler.within(intervals), _rate(work))
     return Figures(
         stages={
-            name: summarise([time for times in rounds for time in times], images)
+            name: summarize([time for times in rounds for time in times], images)
             for name, rounds in samples.items()
         },
         throughput=_rate(walks) if walks else None,

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Run"]
 
 _BROKEN = (BackendError, ShapeError, SpecError)
-"""What a damaged or wrong artefact raises when it is opened, run or decoded."""
+"""What a damaged or wrong artifact raises when it is opened, run or decoded."""
 
 _NO_BARS = (
     "int8 is judged by mAP (ghost-deploy validate): these differences are reported without a bar"
@@ -48,7 +48,7 @@ class Run:
 
     Raises:
         UnavailableError: the user named what this machine cannot run; unnamed, it is skipped.
-        BundleError: the artefact is not the file that was written.
+        BundleError: the artifact is not the file that was written.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class Run:
         return self._make_row("failed" if reasons else "passed", reasons, blame)
 
     def _acquit(self, second: SecondLook | None) -> Acquittal | None:
-        """The second look, where float32 may be to blame instead of the artefact."""
+        """The second look, where float32 may be to blame instead of the artifact."""
         worst = self._tally.detections().worst
         if self._gate.precision != "fp32" or not self._tally.tensor().compared:
             return None

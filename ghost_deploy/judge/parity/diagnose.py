@@ -42,7 +42,7 @@ class Suspect:
     Attributes:
         detector: the candidate.
         gate: the gate that it failed.
-        plain: the fp32 artefact of the same format on the same runtime; None when the candidate
+        plain: the fp32 artifact of the same format on the same runtime; None when the candidate
             is that itself, or the bundle has none.
     """
 

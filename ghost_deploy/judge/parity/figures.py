@@ -24,7 +24,7 @@ class TensorFigures(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Raw outputs on identical input tensors.
 
     Attributes:
-        input_max: largest difference between the input tensors that the artefact's description
+        input_max: largest difference between the input tensors that the artifact's description
             and the reference's make of one image; the outputs come from the reference's tensor.
         compared: anchors (or rows of an end-to-end head) that were compared, over all images.
         selection: which: `score > 0.05` on either side, or `top 100` of each image where nothing

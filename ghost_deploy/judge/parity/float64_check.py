@@ -1,8 +1,8 @@
-"""A second look at an fp32 artefact that missed its gate: is it wrong, or is float32 too coarse?
+"""A second look at an fp32 artifact that missed its gate: is it wrong, or is float32 too coarse?
 
 Some networks amplify rounding: PyTorch's own float32 outputs then lie further from the exact
-result than the fp32 bars allow, and an artefact that is just as exact misses them by chance. So
-both are compared with the same network in float64. The artefact passes if it is within the bars,
+result than the fp32 bars allow, and an artifact that is just as exact misses them by chance. So
+both are compared with the same network in float64. The artifact passes if it is within the bars,
 or no further from float64 than `SLACK` times what PyTorch in float32 is. A wrong graph is further
 off by orders of magnitude. Where all raw outputs are that near, a few detections may still differ:
 the NMS decides near ties either way.
@@ -26,7 +26,7 @@ __all__ = ["SLACK", "Acquittal", "SecondLook", "widened"]
 
 SLACK = 4.0
 """A choice, not a measured bound: both errors are maxima over few values, and on five networks
-with random weights (6 images each) an artefact's was up to 1.7 times PyTorch's."""
+with random weights (6 images each) an artifact's was up to 1.7 times PyTorch's."""
 
 MIN_MATCHED = 0.98
 """Least share of matched detections once the raw outputs agree. All sides run one post-processing,
@@ -42,7 +42,7 @@ MAX_PICTURES = 8
 
 @dataclass(frozen=True)
 class Acquittal:
-    """Why an artefact passes after all: the bars used, the figures against float64, in words."""
+    """Why an artifact passes after all: the bars used, the figures against float64, in words."""
 
     gate: Gate
     tensor: TensorFigures
@@ -95,7 +95,7 @@ class SecondLook:
         note = (
             f"float32 is coarse for this network: on {len(truths)} images PyTorch itself is up to "
             f"{own.tensor().box_px.max:.2g} px and {own.tensor().score.max:.2g} in score from "
-            f"float64, this artefact {tensor.box_px.max:.2g} px and {tensor.score.max:.2g}; "
+            f"float64, this artifact {tensor.box_px.max:.2g} px and {tensor.score.max:.2g}; "
             f"{found.matched} of {found.total} detections match"
         )
         return Acquittal(bars, tensor, found, note)

@@ -23,7 +23,7 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     Attributes:
         precision: the precision that the model ran in.
         judged_by: `parity`, or `mAP` where raw and matched differences are reported without a
-            bar, because quantisation moves single boxes without making the detector worse.
+            bar, because quantization moves single boxes without making the detector worse.
         min_iou: a pair of detections counts as matched from this IoU on.
         min_matched: least share of matched detections, 0 to 1.
         max_score: largest difference of a pair's scores; also how near to the score threshold
@@ -118,7 +118,7 @@ def _unusable(tensor: TensorFigures) -> Iterator[str]:
         yield tensor.problem
         return
     if tensor.input_max:
-        yield f"the artefact's description makes another input tensor: {tensor.input_max:.3g} off"
+        yield f"the artifact's description makes another input tensor: {tensor.input_max:.3g} off"
     if tensor.reference_nonfinite:
         yield f"the reference itself gave {tensor.reference_nonfinite} NaN or infinite numbers"
     if tensor.nonfinite:

@@ -1,7 +1,7 @@
-"""Parity: is every artefact of a bundle the model that was trained?
+"""Parity: is every artifact of a bundle the model that was trained?
 
 One image after another goes through the shared preprocessing once; the PyTorch module, unfused
-as it was loaded, and every artefact on every runtime then run on that very tensor. Raw outputs
+as it was loaded, and every artifact on every runtime then run on that very tensor. Raw outputs
 and detections are compared image by image, so that memory does not grow with their number.
 """
 
@@ -55,7 +55,7 @@ def prove(
     options: RuntimeOptions | None = None,
     progress: Progress | None = None,
 ) -> tuple[Bundle, ParityReport]:
-    """Compare every artefact and put the verdict into the bundle's evidence, not yet saved.
+    """Compare every artifact and put the verdict into the bundle's evidence, not yet saved.
 
     Arguments and errors are those of `run_parity`.
     """
@@ -73,13 +73,13 @@ def run_parity(
     options: RuntimeOptions | None = None,
     progress: Progress | None = None,
 ) -> ParityReport:
-    """Compare the artefacts of a bundle with the PyTorch module.
+    """Compare the artifacts of a bundle with the PyTorch module.
 
     Args:
         loaded: the checkpoint; its module is the reference and is not changed.
-        bundle: whose artefacts are compared, at the size and the thresholds of its spec.
+        bundle: whose artifacts are compared, at the size and the thresholds of its spec.
         images: image files; the demo scenes, which are weak evidence, when None.
-        runtimes: names from the runtimes table; all that can open an artefact when None.
+        runtimes: names from the runtimes table; all that can open an artifact when None.
         precisions: that the models are run in; all that the runtimes know when None.
         options: device and threads; `precision` is set for each run.
         progress: told before each image and at the end.
@@ -91,7 +91,7 @@ def run_parity(
     Raises:
         UsageError: no image, an unknown runtime or precision, or nothing to compare.
         ImageError: an image cannot be read.
-        BundleError: an artefact is not the file that was written.
+        BundleError: an artifact is not the file that was written.
         UnavailableError: a runtime or precision was asked for by name and is not here.
         BackendError: the checkpoint's own outputs are not finite numbers.
     """
@@ -163,7 +163,7 @@ def _sizes(spec: InputSpec) -> tuple[tuple[int, int], ...]:
 
 
 def _unopened(bundle: Bundle) -> Iterator[ParityRow]:
-    """Artefacts that no runtime of this version opens: listed, so that nobody takes them for
+    """Artifacts that no runtime of this version opens: listed, so that nobody takes them for
     proved."""
     formats = {row.format for row in RUNTIMES.values()}
     for artifact in bundle.artifacts:

@@ -1,4 +1,4 @@
-"""Parity without torch: an artefact against the pictures and outputs that its bundle carries."""
+"""Parity without torch: an artifact against the pictures and outputs that its bundle carries."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ __all__ = ["self_check", "with_row"]
 def self_check(
     bundle: Bundle, artifact: Artifact, runtime: str, options: RuntimeOptions
 ) -> ParityRow | None:
-    """Compare one artefact with the bundle's stored reference, under the gate of its precision.
+    """Compare one artifact with the bundle's stored reference, under the gate of its precision.
 
     Args:
         bundle: with a stored reference.
-        artifact: one of its artefacts.
+        artifact: one of its artifacts.
         runtime: what opens it, a name of the runtimes table.
         options: device and threads.
 
@@ -45,8 +45,8 @@ def self_check(
         The row of a parity report; None when the bundle carries no reference.
 
     Raises:
-        BundleError: the reference or the artefact is not the file that was written.
-        UnavailableError: this machine cannot run the artefact.
+        BundleError: the reference or the artifact is not the file that was written.
+        UnavailableError: this machine cannot run the artifact.
     """
     stored = read_stored(bundle)
     if stored is None:
@@ -71,7 +71,7 @@ def self_check(
 
 
 def with_row(bundle: Bundle, row: ParityRow) -> Bundle:
-    """The bundle with `row` in its parity evidence, in the place of older ones of its artefact.
+    """The bundle with `row` in its parity evidence, in the place of older ones of its artifact.
 
     The bundle must have parity evidence; it is not saved.
     """

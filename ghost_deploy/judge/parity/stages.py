@@ -199,7 +199,7 @@ def compare_raw(truth: Truth, theirs: Walk, candidate: Detector) -> TensorDiff:
     embedded = spec.head.decoder == "efficient-nms" and own.decoder == "dfl"
     if own.end_to_end != spec.head.end_to_end and not embedded:
         return TensorDiff(
-            problem=f"the artefact's decoder is {spec.head.decoder!r}, "
+            problem=f"the artifact's decoder is {spec.head.decoder!r}, "
             f"the reference's {own.decoder!r}"
         )
     output = theirs.outputs.get(spec.head.output)

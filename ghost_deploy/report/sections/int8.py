@@ -14,7 +14,7 @@ from ghost_deploy.report.view import View
 __all__ = ["int8", "int8_sections"]
 
 _ROWS: tuple[Field, ...] = (
-    ("artefact", "artifact", "text"),
+    ("artifact", "artifact", "text"),
     ("recipe", "recipe", "text"),
     ("verdict", "status", "pill"),
     ("points", "points", "rate2"),
@@ -32,7 +32,7 @@ _TRIALS: tuple[Field, ...] = (
     ("problem", "problem", "text"),
 )
 _SPEED: tuple[Field, ...] = (
-    ("artefact", "artifact", "text"),
+    ("artifact", "artifact", "text"),
     ("runtime", "runtime", "runtime"),
     ("precision", "precision", "text"),
     ("ms, median", "p50_ms", "ms"),

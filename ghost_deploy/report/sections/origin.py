@@ -1,4 +1,4 @@
-"""Where the artefacts come from, what machine was measured on, and what was read."""
+"""Where the artifacts come from, what machine was measured on, and what was read."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def machine(view: View) -> Iterator[Section]:
 
 
 def lineage(view: View) -> Iterator[Section]:
-    """From the checkpoint to each artefact, with hashes and tools."""
+    """From the checkpoint to each artifact, with hashes and tools."""
     blocks: list[Block] = []
     for index, bundle in enumerate(view.report.bundles):
         blocks += [_model(view, index), _tree(view, index, bundle)]
     if blocks:
-        lead: Line = ("Each artefact under what it was made from; hashes are sha256, shortened.",)
+        lead: Line = ("Each artifact under what it was made from; hashes are sha256, shortened.",)
         yield Section("lineage", ("Lineage",), blocks, lead)
 
 

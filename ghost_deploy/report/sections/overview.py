@@ -24,7 +24,7 @@ _WIDE, _NARROW = (860.0, 430.0), (400.0, 380.0)
 _NOTHING: Line = ("-",)
 _COLUMNS = (
     Column(("run",)),
-    Column(("artefact",)),
+    Column(("artifact",)),
     Column(("verdict",)),
     Column(("mAP50-95",), right=True),
     Column(("points, interval",), right=True),

@@ -1,4 +1,4 @@
-"""Whether each artefact computes what the checkpoint computes."""
+"""Whether each artifact computes what the checkpoint computes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["parity"]
 
 _NOTHING: Line = ("-",)
 _COLUMNS = (
-    Column(("artefact",)),
+    Column(("artifact",)),
     Column(("runtime",)),
     Column(("precision",)),
     Column(("parity",)),

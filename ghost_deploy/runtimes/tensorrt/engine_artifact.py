@@ -20,7 +20,7 @@ def deposit(writer: BundleWriter, bundle: Bundle, job: Job, built: Built) -> Bun
     """Write the engine's files into a writer's folder and give back the draft that has it.
 
     Args:
-        writer: of the bundle that the engine goes into; it has the other artefacts already.
+        writer: of the bundle that the engine goes into; it has the other artifacts already.
         bundle: what it was built from: gives description, origin and evidence.
         job, built: what was asked for, and what came out.
 

@@ -61,7 +61,7 @@ class Built:
     """An engine.
 
     Attributes:
-        plan: what TensorRT deserialises.
+        plan: what TensorRT deserializes.
         layers: what it does, as the inspector tells.
         dla: what the DLA takes of it; None on the GPU.
         pinned: layers that were held in a type.
@@ -88,7 +88,7 @@ def build_plan(api: Api, order: Order, log: Log, progress: BuildProgress) -> Bui
         KeyboardInterrupt: the user gave up; nothing is left.
     """
     # Builder, network and parser are gone before the engine is loaded: a Jetson has one memory.
-    plan, dla, pinned, timing = _serialise(api, order, log, progress)
+    plan, dla, pinned, timing = _serialize(api, order, log, progress)
     runtime = compat.new_runtime(api, log.bridge(api))
     engine = compat.deserialize(
         runtime,
@@ -104,7 +104,7 @@ def build_plan(api: Api, order: Order, log: Log, progress: BuildProgress) -> Bui
     return Built(plan, layers, dla, pinned, timing, tuple(log.warnings))
 
 
-def _serialise(
+def _serialize(
     api: Api, order: Order, log: Log, progress: BuildProgress
 ) -> tuple[bytes, DlaReport | None, int, str]:
     logger = log.bridge(api)

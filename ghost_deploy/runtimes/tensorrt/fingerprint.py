@@ -1,4 +1,4 @@
-"""What an engine was built on, and whether it may run here: known before it is deserialised."""
+"""What an engine was built on, and whether it may run here: known before it is deserialized."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def differences(plan: Fingerprint, machine: Fingerprint, *, dla_cores: int = 0) 
 def require_match(
     plan: Fingerprint, machine: Fingerprint, *, path: Path, dla_cores: int = 0
 ) -> None:
-    """See that an engine may run here; call it before deserialising.
+    """See that an engine may run here; call it before deserializing.
 
     Raises:
         DeviceError: it may not; both sides and the command that rebuilds it are named.

@@ -51,7 +51,7 @@ class EngineRequest:
         level, on_dla = self.opt_level, self.dla is not None
         checks: tuple[tuple[bool, str, object, str], ...] = (
             (self.precision in _PRECISIONS, "precision", self.precision, ", ".join(_PRECISIONS)),
-            (level is None or 0 <= level <= 5, "optimisation level", level, "0 to 5"),
+            (level is None or 0 <= level <= 5, "optimization level", level, "0 to 5"),
             (self.hardware in get_args(Hardware), "hardware level", self.hardware,
              "ampere+, same-compute-capability"),
             (self.calibrator in get_args(Calibrator), "calibrator", self.calibrator,
@@ -76,7 +76,7 @@ class Job:
     Attributes:
         request: as it was made.
         order: for `build.build_plan`.
-        source: the ONNX artefact.
+        source: the ONNX artifact.
         fingerprint: what the engine will run on.
         tensorrt: version of TensorRT.
         said: what is known against this release.
@@ -96,7 +96,7 @@ def resolve(
     """Choose graph and route, and see that nothing known stands against it.
 
     Args:
-        bundle: whose ONNX artefacts; the one that is used is checked against its hashes.
+        bundle: whose ONNX artifacts; the one that is used is checked against its hashes.
         request: what is asked for.
         api, gpu: of this machine.
         beside: what the timing cache lies beside; the bundle when None.

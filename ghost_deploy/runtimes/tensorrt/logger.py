@@ -72,13 +72,13 @@ _PARSER_CAUSES = (
     ),
     (
         r"[Zz]ero.?point|UINT8|asymmetric",
-        "TensorRT quantises symmetrically, with signed integers",
-        "Use the INT8 artefact of the form tensorrt: ghost-deploy calibrate BUNDLE --calib FOLDER",
+        "TensorRT quantizes symmetrically, with signed integers",
+        "Use the INT8 artifact of the form tensorrt: ghost-deploy calibrate BUNDLE --calib FOLDER",
     ),
     (
         r"[Ss]cale.*(type|positive|>)|FP16 scale|scale coefficients",
-        "a quantisation scale has a type or value that this parser does not take",
-        "Use the artefact of the form tensorrt up to version 10, tensorrt-fp16 from 10 on",
+        "a quantization scale has a type or value that this parser does not take",
+        "Use the artifact of the form tensorrt up to version 10, tensorrt-fp16 from 10 on",
     ),
     (r"K not.*(initializer|constant)|TopK", "TopK needs a constant K here",
      "Export again, with the one2many head"),

@@ -61,7 +61,7 @@ class Plan:
 
     Attributes:
         path: its file.
-        data: what TensorRT deserialises, without any header.
+        data: what TensorRT deserializes, without any header.
         sidecar: None for a plan of others.
         header: of an Ultralytics engine, else None.
     """

@@ -23,7 +23,7 @@ from ghost_deploy.runtimes.tensorrt.compat import Api
 __all__ = ["ROUTES", "Route", "Source", "apply", "choose_route", "decode_tail"]
 
 Source = tuple[str, str]
-"""Precision and form of an ONNX artefact."""
+"""Precision and form of an ONNX artifact."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ ROUTES: dict[str, Route] = {
             "int8-qdq-weak",
             "int8",
             (("int8", "tensorrt"),),
-            # Without FP16 everything that is not quantised runs in float32 (pytorch/TensorRT#93).
+            # Without FP16 everything that is not quantized runs in float32 (pytorch/TensorRT#93).
             flags=("INT8", "FP16", _PIN),
             pinned=True,
         ),
@@ -98,7 +98,7 @@ def choose_route(
     Args:
         api: the TensorRT at hand.
         precision: `fp32`, `fp16` or `int8`.
-        have: the ONNX artefacts of the bundle.
+        have: the ONNX artifacts of the bundle.
         strongly_typed: was asked for; from 11 on it is the only way.
         scales: whether there is a calibration cache.
         prefer_scales: whether that cache was named, so that it goes before Q/DQ nodes.

@@ -22,7 +22,7 @@ class Use:
     """What an engine is built for, as far as the table asks.
 
     Attributes:
-        int8: quantised.
+        int8: quantized.
         calibrated: its ranges come from a calibration cache.
         end_to_end: the graph ends in a TopK or NMS.
         dla: on a DLA core.

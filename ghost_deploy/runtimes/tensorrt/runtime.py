@@ -35,7 +35,7 @@ __all__ = ["TrtRuntime", "open_model", "probe"]
 
 @dataclass(frozen=True, eq=False)
 class _Loaded:
-    """A deserialised engine and all that its runtimes share.
+    """A deserialized engine and all that its runtimes share.
 
     The engine stands before what made it, so that it is freed first.
     """
@@ -115,7 +115,7 @@ class TrtRuntime(Runtime):
     def _fork(self) -> Runtime | None:
         loaded = self._loaded
         assert loaded is not None, "an open runtime has its engine"
-        # Before TensorRT 10 each context of a dynamic engine needs an optimisation profile of
+        # Before TensorRT 10 each context of a dynamic engine needs an optimization profile of
         # its own, and a plan has one.
         if loaded.ranges and not loaded.api.shared_profiles:
             return None
@@ -200,7 +200,7 @@ def _new_context(loaded: _Loaded) -> Any:
 
 
 def _load(api: compat.Api, cuda: Cudart, place: Place, plan: Plan) -> _Loaded:
-    """Deserialise a plan, once it is known to be for this machine."""
+    """Deserialize a plan, once it is known to be for this machine."""
     cuda.set_device(place.gpu)
     log, sidecar = Log(), plan.sidecar
     logger = log.bridge(api)

@@ -21,13 +21,13 @@ def test_nodes_that_cannot_be_told_apart_are_refused(name: str) -> None:
         Graph(model)
 
 
-def test_a_quantised_graph_is_refused_unless_it_is_asked_for() -> None:
+def test_a_quantized_graph_is_refused_unless_it_is_asked_for() -> None:
     model = ghost_net()
     node = helper.make_node("DequantizeLinear", ["a", "b"], ["c"], name="dq")
     model.graph.node.append(node)
     with pytest.raises(InputError, match="already"):
         Graph(model)
-    Graph(model, quantised=True)
+    Graph(model, quantized=True)
 
 
 def test_who_makes_and_who_reads_a_tensor() -> None:

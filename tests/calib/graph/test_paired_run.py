@@ -20,7 +20,7 @@ def test_no_images() -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_walk_is_the_quantised_model_layer_by_layer(form: Form) -> None:
+def test_the_walk_is_the_quantized_model_layer_by_layer(form: Form) -> None:
     model, feeds = ghost_net(), images(2)
     quantized = quantize(model, statistics_of(model, feeds), form)
     scales = quantized.weight_scales
@@ -34,8 +34,8 @@ def test_the_walk_is_the_quantised_model_layer_by_layer(form: Form) -> None:
             (expected,) = run(quantized.model, feeds[1], [f"{name}:out"])
             (truth,) = run(model, feeds[1], [f"{name}:out"])
             # Another order of summation moves what lies between two levels by a whole level.
-            quantisation = np.abs(truth - expected).mean()
-            assert np.abs(outputs[name][1] - expected).mean() < 0.2 * quantisation + 1e-4
+            quantization = np.abs(truth - expected).mean()
+            assert np.abs(outputs[name][1] - expected).mean() < 0.2 * quantization + 1e-4
             np.testing.assert_allclose(seen[name].outputs[1], truth, atol=1e-5)
         walk.settle(stage, outputs)
 

@@ -28,7 +28,7 @@ def quantize(model: Any, **options: Any) -> Any:
     return quantize_openvino(model, FewImages(), SPEC.input, **options)  # type: ignore[arg-type]
 
 
-def quantised_convolutions(model: Any) -> set[str]:
+def quantized_convolutions(model: Any) -> set[str]:
     """Friendly names of the convolutions whose weights NNCF rounded."""
     return {
         op.get_friendly_name().removesuffix("/WithoutBiases")
@@ -51,7 +51,7 @@ def test_what_nncf_refuses_is_our_error(model: Any, monkeypatch: pytest.MonkeyPa
         raise nncf.InternalError("no way\nand more")
 
     monkeypatch.setattr(nncf, "quantize", refuse)
-    with pytest.raises(ExportError, match="NNCF cannot quantise") as caught:
+    with pytest.raises(ExportError, match="NNCF cannot quantize") as caught:
         quantize(model)
     assert "no way" in str(caught.value)
 
@@ -71,7 +71,7 @@ def test_the_tail_and_what_is_named_stay_float(
     found = quantize(
         model, keep_float={"dense"}, progress=lambda *step: told.append(step), label="nncf"
     )
-    names = quantised_convolutions(found)
+    names = quantized_convolutions(found)
     assert {"first", "one.primary", "one.cheap", "last"} <= names
     assert "dense" not in names
     assert [op.get_type_name() for op in model.get_ops()] == before, "the float model is the same"

@@ -86,11 +86,11 @@ def test_a_ghost_concatenation_has_one_scale_unless_it_is_apart(small: Structure
     shared = place(small, "tensorrt", ALL_INT8)
     primary, joined = "one.primary.mul:out", "one.concat:out"
     assert shared.groups[primary] == shared.groups[joined] == shared.groups["one.cheap.mul:out"]
-    assert shared.requantised == 0
+    assert shared.requantized == 0
     apart = place(small, "tensorrt", replace(ALL_INT8, ghost_concat="apart"))
     assert apart.groups[primary] != apart.groups[joined]
     assert apart.groups["one.cheap.mul:out"] == apart.groups[joined]
-    assert apart.requantised == 2
+    assert apart.requantized == 2
 
 
 def test_a_residual_sum_reads_the_other_branch_rounded() -> None:
@@ -114,7 +114,7 @@ def test_a_scale_passes_through_what_only_moves() -> None:
     structure = find_structure(Graph(net.model(net.conv(net.conv(outer, 8, "next"), 4, "last"))))
     for form in FORMS:
         found = place(structure, form, ALL_INT8)
-        assert found.requantised == 0
+        assert found.requantized == 0
         groups = {found.groups[name] for name in (x, once, "pool2:out", joined, outer)}
         assert len(groups) == 1
 
@@ -129,7 +129,7 @@ def test_the_inputs_of_a_concatenation_share_a_scale_unless_they_are_apart() -> 
     assert shared.groups[x] == shared.groups[y] == shared.groups[joined]
     apart = place(structure, "tensorrt", replace(ALL_INT8, concat="apart"))
     assert apart.groups[x] != apart.groups[y] == apart.groups[joined], "only x is read elsewhere"
-    assert (shared.requantised, apart.requantised) == (0, 1)
+    assert (shared.requantized, apart.requantized) == (0, 1)
 
 
 @pytest.mark.parametrize("form", ["ort-x86", "ort-arm"])

@@ -38,7 +38,7 @@ def statistics(model: ModelProto) -> dict[str, TensorStatistics]:
 def executed(model: ModelProto) -> ModelProto:
     """The graph that ONNX Runtime makes of `model` for this processor."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "optimised.onnx")
+        path = Path(folder, "optimized.onnx")
         options = onnxruntime.SessionOptions()
         options.optimized_model_filepath = str(path)
         options.log_severity_level = 3
@@ -57,7 +57,7 @@ def test_statistics_of_another_model_are_refused(model: ModelProto) -> None:
         quantize(model, {}, "tensorrt")
 
 
-def test_a_quantised_model_is_refused(
+def test_a_quantized_model_is_refused(
     model: ModelProto, statistics: dict[str, TensorStatistics]
 ) -> None:
     once = quantize(model, statistics, "tensorrt").model
@@ -175,6 +175,6 @@ def test_an_exported_network_runs_in_every_form(name: str, form: Form) -> None:
     assert keys == {item.key for item in model.metadata_props} | {FORM_KEY}
     if form == "tensorrt":
         assert lint(found.model) == []
-        assert found.placement.requantised == 0
+        assert found.placement.requantized == 0
     naive = quantize(model, statistics, form, NAIVE, method="minmax")
     assert np.isfinite(run(naive.model, image)[0]).all()

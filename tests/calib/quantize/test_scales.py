@@ -7,7 +7,7 @@ from ghost_deploy.calib.forms import convention
 from ghost_deploy.calib.graph.index import Graph
 from ghost_deploy.calib.graph.structure import Structure, find_structure
 from ghost_deploy.calib.quantize.placement import PlacementOptions, place
-from ghost_deploy.calib.quantize.scales import Quantisation, activation_scales
+from ghost_deploy.calib.quantize.scales import QuantParams, activation_scales
 from ghost_deploy.calib.ranges.histogram import TensorStatistics
 from ghost_deploy.calib.ranges.methods import METHODS, Method
 from ghost_deploy.core.errors import InputError
@@ -45,7 +45,7 @@ def test_a_tensor_without_statistics_is_named(structure: Structure) -> None:
 def test_levels_are_spread_over_the_range(
     form: str, low: float, high: float, scale: float, zero_point: int
 ) -> None:
-    found = Quantisation.of(low, high, convention(form))
+    found = QuantParams.of(low, high, convention(form))
     assert found.scale == pytest.approx(scale, rel=1e-6)
     assert found.scale == float(np.float32(found.scale))
     assert found.zero_point == zero_point
@@ -82,9 +82,9 @@ def test_in_front_of_a_rounded_silu_far_negative_values_are_clipped(
     wide = {**statistics, "first:out": TensorStatistics.of(values)}
     scales = activation_scales(structure, placement, wide, method=method)
     chosen = scales["first:out"]
-    plain = Quantisation.of(-40, 4, convention("ort-x86"))
+    plain = QuantParams.of(-40, 4, convention("ort-x86"))
 
-    def error(q: Quantisation) -> float:
+    def error(q: QuantParams) -> float:
         levels = np.clip(np.rint(values / q.scale) + q.zero_point, 0, 255) - q.zero_point
         return float(np.square(silu(levels * q.scale) - silu(values)).mean())
 

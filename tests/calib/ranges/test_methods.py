@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ghost_deploy.calib.ranges import methods
 from ghost_deploy.calib.ranges.histogram import TensorStatistics, merge
-from ghost_deploy.calib.ranges.methods import METHODS, Method, activation_range, quantisation_error
+from ghost_deploy.calib.ranges.methods import METHODS, Method, activation_range, quantization_error
 from ghost_deploy.core.errors import UsageError
 
 Floats = NDArray[np.float32]
@@ -41,8 +41,8 @@ BOTH = pytest.mark.parametrize("symmetric", [True, False], ids=["symmetric", "as
 EACH_SHAPE = pytest.mark.parametrize("shape", SHAPES)
 
 
-def quantised(values: NDArray[np.float64], lo: float, hi: float, steps: int) -> list[float]:
-    """Quantise and dequantise, one value at a time. Python rounds half to even, as ONNX does."""
+def quantized(values: NDArray[np.float64], lo: float, hi: float, steps: int) -> list[float]:
+    """Quantize and dequantize, one value at a time. Python rounds half to even, as ONNX does."""
     scale = (hi - lo) / steps
     zero = round(-lo / scale)
     return [
@@ -53,7 +53,7 @@ def quantised(values: NDArray[np.float64], lo: float, hi: float, steps: int) -> 
 
 def mean_squared_error(values: Floats, lo: float, hi: float, *, symmetric: bool) -> float:
     wide = values.astype(np.float64)
-    return float(np.square(quantised(wide, lo, hi, 254 if symmetric else 255) - wide).mean())
+    return float(np.square(quantized(wide, lo, hi, 254 if symmetric else 255) - wide).mean())
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_the_error_of_a_range(shape: str, symmetric: bool) -> None:
     for share in (1.0, 0.5, 0.2):
         lo, hi = low * share, high * share
         expected = mean_squared_error(array, lo, hi, symmetric=symmetric)
-        got = quantisation_error(stats, lo, hi, symmetric=symmetric)
+        got = quantization_error(stats, lo, hi, symmetric=symmetric)
         assert got == pytest.approx(expected, rel=0.03)
 
 

@@ -70,7 +70,7 @@ def pictures(tmp_path: Path) -> CalibrationSet:
 def straight(
     model: ModelProto, feeds: list[NDArray[np.float32]], names: tuple[str, ...]
 ) -> dict[str, NDArray[np.float32]]:
-    """All values of some tensors over all feeds, from a session without any optimisation."""
+    """All values of some tensors over all feeds, from a session without any optimization."""
     copy = ModelProto()
     copy.CopyFrom(model)
     del copy.graph.output[:]

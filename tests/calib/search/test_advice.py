@@ -70,6 +70,6 @@ def test_the_verdict_follows_from_accuracy_and_times(
     assert bool(said) == bool(parts)
 
 
-def test_a_failed_artefact_is_never_recommended() -> None:
+def test_a_failed_artifact_is_never_recommended() -> None:
     times = (*FLOATS, speed("openvino-int8", "openvino", 0.1))
     assert "Use openvino-int8" not in verdict(report(row("openvino-int8", 5.0), times=times))

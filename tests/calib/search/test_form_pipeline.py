@@ -1,4 +1,4 @@
-"""From recipes to an artefact."""
+"""From recipes to an artifact."""
 
 from __future__ import annotations
 

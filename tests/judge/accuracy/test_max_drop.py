@@ -1,4 +1,4 @@
-"""What an artefact may lose."""
+"""What an artifact may lose."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every artefact on labelled images, with real bundles: verdicts, references, what is skipped."""
+"""Every artifact on labelled images, with real bundles: verdicts, references, what is skipped."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def rows(report: AccuracyReport) -> dict[str, AccuracyRow]:
     return {f"{row.artifact} {row.runtime} {row.precision}": row for row in report.rows}
 
 
-def test_all_artefacts_against_the_checkpoint(with_checkpoint: AccuracyReport) -> None:
+def test_all_artifacts_against_the_checkpoint(with_checkpoint: AccuracyReport) -> None:
     found = rows(with_checkpoint)
     assert list(found) == [
         "onnx-fp32 ort fp32",
@@ -127,7 +127,7 @@ def test_six_images_do_not_reach_what_all_of_them_recorded(with_checkpoint: Accu
     assert with_checkpoint.recorded.tolerance == 0.5
 
 
-def test_without_checkpoint_an_fp32_artefact_stands_in(ghost: Proof, few: DataSet) -> None:
+def test_without_checkpoint_an_fp32_artifact_stands_in(ghost: Proof, few: DataSet) -> None:
     report = run_accuracy(ghost.bundle, few, runtimes=["ort"], precisions=["fp16"])
     assert list(rows(report)) == ["onnx-fp16 ort fp16"]
     assert report.reference is not None
@@ -153,7 +153,7 @@ def test_a_model_is_not_judged_by_itself(ghost: Proof, few: DataSet) -> None:
 
 
 def only(bundle: Bundle, folder: Path, ids: Sequence[str]) -> Bundle:
-    """The same bundle with only those artefacts."""
+    """The same bundle with only those artifacts."""
     copied = Path(shutil.copytree(bundle.path, folder / "copy"))
     kept = tuple(a for a in bundle.artifacts if a.id in ids)
     Bundle(copied, msgspec.structs.replace(bundle.document, artifacts=kept)).save()
@@ -173,7 +173,7 @@ def test_nothing_to_compare_with_fails_but_tells_the_figures(
         report.check()
 
 
-def test_an_artefact_of_another_network_fails(ghost: Proof, few: DataSet, tmp_path: Path) -> None:
+def test_an_artifact_of_another_network_fails(ghost: Proof, few: DataSet, tmp_path: Path) -> None:
     import torch
 
     net = copy.deepcopy(ghost.loaded.net)
@@ -201,7 +201,7 @@ def test_an_artefact_of_another_network_fails(ghost: Proof, few: DataSet, tmp_pa
     assert run_accuracy(bundle, few, loaded=ghost.loaded, max_drop=100.0).passed
 
 
-def test_a_broken_artefact_fails_and_the_others_are_measured(
+def test_a_broken_artifact_fails_and_the_others_are_measured(
     ghost: Proof, few: DataSet, tmp_path: Path
 ) -> None:
     from ghost_deploy.core.bundle import sha256_of

@@ -21,7 +21,7 @@ from ghost_deploy.judge.bench import benchmark as run_module
 from ghost_deploy.judge.bench.benchmark import run_bench
 from ghost_deploy.judge.bench.power import Sampler
 from ghost_deploy.judge.bench.selection import Wishes
-from ghost_deploy.judge.bench.statistics import ratio, round_medians, summarise
+from ghost_deploy.judge.bench.statistics import ratio, round_medians, summarize
 from ghost_deploy.judge.bench.timer import STAGES
 from ghost_deploy.judge.bench.worker_main import Task
 from tests.support import tegrastats_lines as tegra_lines
@@ -88,7 +88,7 @@ def test_figures_come_from_the_samples(bundles: list[Bundle], pictures: list[Pat
         for name, summary in figures.stages.items():
             assert len(figures.samples[name]) == SHORT.rounds
             flat = [time for times in figures.samples[name] for time in times]
-            assert summary == summarise(flat)
+            assert summary == summarize(flat)
         assert figures.stages["run_alone"].p50 == expected
         assert figures.run_throughput == pytest.approx(1000 / expected)
         assert figures.throughput == pytest.approx(1000 / expected)

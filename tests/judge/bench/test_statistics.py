@@ -12,13 +12,13 @@ from ghost_deploy.judge.bench.statistics import (
     relative_spread,
     round_medians,
     shuffled,
-    summarise,
+    summarize,
 )
 
 TIMES = st.lists(st.floats(0.001, 1e4), min_size=1, max_size=50)
 
 
-@pytest.mark.parametrize("make", [summarise, relative_spread, lambda _: round_medians([[]])])
+@pytest.mark.parametrize("make", [summarize, relative_spread, lambda _: round_medians([[]])])
 def test_no_times(make) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(UsageError, match="no times"):
         make([])
@@ -33,7 +33,7 @@ def test_what_cannot_be_compared(a: list[float], b: list[float]) -> None:
 
 
 def test_one_time() -> None:
-    found = summarise([4.0], images=2)
+    found = summarize([4.0], images=2)
     assert (found.count, found.mean, found.min, found.max) == (1, 4, 4, 4)
     assert (found.p50, found.p90, found.p99) == (4, 4, 4)
     assert found.images_per_second == 500
@@ -41,7 +41,7 @@ def test_one_time() -> None:
 
 @given(TIMES)
 def test_a_summary_is_that_of_numpy(times: list[float]) -> None:
-    found, values = summarise(times), np.array(times)
+    found, values = summarize(times), np.array(times)
     assert found.p50 == pytest.approx(np.median(values))
     assert found.p90 == pytest.approx(np.quantile(values, 0.9))
     assert found.p99 == pytest.approx(np.quantile(values, 0.99))

@@ -1,4 +1,4 @@
-"""The second look: a coarse network is told from a wrong artefact."""
+"""The second look: a coarse network is told from a wrong artifact."""
 
 from __future__ import annotations
 
@@ -63,13 +63,13 @@ def test_bars_follow_what_float32_itself_misses() -> None:
 @pytest.mark.parametrize(
     ("own", "candidate", "passes"),
     [
-        (0.0, 0.2, False),  # float32 is exact here: the artefact is to blame
+        (0.0, 0.2, False),  # float32 is exact here: the artifact is to blame
         (0.1, 0.3, True),  # no further off than SLACK times float32's own error
         (0.1, 0.5, False),
         (0.1, -0.3, True),  # on the other side of the exact result
     ],
 )
-def test_an_artefact_as_exact_as_pytorch_is_acquitted(
+def test_an_artifact_as_exact_as_pytorch_is_acquitted(
     own: float, candidate: float, passes: bool
 ) -> None:
     assert (look(off_by(own), off_by(candidate)) is not None) == passes

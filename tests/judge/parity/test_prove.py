@@ -138,7 +138,7 @@ def test_an_unreadable_image_is_named(tmp_path: Path, backends: dict[str, Any]) 
         run_parity(LOADED, make_bundle(tmp_path / "b"), [broken])
 
 
-def test_a_bundle_without_artefacts_is_refused(tmp_path: Path, images: list[Path]) -> None:
+def test_a_bundle_without_artifacts_is_refused(tmp_path: Path, images: list[Path]) -> None:
     with pytest.raises(UsageError, match="nothing in"):
         run_parity(LOADED, make_bundle(tmp_path / "b", ids=()), images)
 
@@ -284,7 +284,7 @@ def test_a_score_on_the_other_side_of_the_threshold_is_borderline(
 def test_a_lossy_precision_is_told_from_a_wrong_graph(
     tmp_path: Path, images: list[Path], backends: dict[str, Any], precisions: list[str] | None
 ) -> None:
-    """The fp32 artefact is consulted even when the user compares fp16 alone."""
+    """The fp32 artifact is consulted even when the user compares fp16 alone."""
     backends["ort-fp16"] = move
     bundle = make_bundle(tmp_path / "b", ids=("onnx-fp32", "onnx-fp16"))
     found = row(run_parity(LOADED, bundle, images, precisions=precisions), "onnx-fp16")
@@ -304,7 +304,7 @@ def test_int8_is_reported_without_a_bar(
     assert any("mAP" in note for note in found.notes)
 
 
-def test_an_artefact_that_does_not_load_fails_alone(
+def test_an_artifact_that_does_not_load_fails_alone(
     tmp_path: Path, images: list[Path], backends: dict[str, Any]
 ) -> None:
     backends["ort-fp32"] = BackendError("the file is damaged", fix="Export again")
@@ -382,7 +382,7 @@ def test_a_changed_file_is_refused(
         run_parity(LOADED, bundle, images)
 
 
-def test_an_artefact_that_no_runtime_opens_is_listed(
+def test_an_artifact_that_no_runtime_opens_is_listed(
     tmp_path: Path, images: list[Path], backends: dict[str, Any]
 ) -> None:
     bundle = make_bundle(tmp_path / "b", ids=("onnx-fp32", "ncnn-fp16"))

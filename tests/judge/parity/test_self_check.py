@@ -129,7 +129,7 @@ def test_the_reference_is_small_and_named(carried: Bundle) -> None:
 
 @needs_assets
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_the_real_artefacts_pass(precision: str, carried: Bundle) -> None:
+def test_the_real_artifacts_pass(precision: str, carried: Bundle) -> None:
     artifact = carried.artifact("onnx", precision)
     row = self_check(carried, artifact, "ort", RuntimeOptions())
     assert row is not None

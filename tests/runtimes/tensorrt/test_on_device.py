@@ -222,8 +222,8 @@ def test_a_build_that_fails_changes_nothing(device: Make) -> None:
 
 
 class TestInt8:
-    def quantised(self, bundle: Bundle, form: str) -> Bundle:
-        """The bundle with an artefact that claims to be INT8; the fake asks no more."""
+    def quantized(self, bundle: Bundle, form: str) -> Bundle:
+        """The bundle with an artifact that claims to be INT8; the fake asks no more."""
         with BundleWriter(bundle.path, overwrite=True) as writer:
             writer.adopt(bundle)
             path = writer.folder / f"model.int8.{form}.onnx"
@@ -248,7 +248,7 @@ class TestInt8:
     ) -> None:
         bundle, control = device(version)
         control.layers[1] = dataclasses.replace(control.layers[1], type="QUANTIZE")
-        built = gd.build(self.quantised(bundle, form), "int8", self_check=False)
+        built = gd.build(self.quantized(bundle, form), "int8", self_check=False)
         assert built.artifact("tensorrt", "int8").options["route"] == route
 
     @pytest.mark.parametrize("version", ["8.5.3", "8.6.1", "10.3", "10.13"])

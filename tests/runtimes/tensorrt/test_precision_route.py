@@ -18,7 +18,7 @@ WEAK = ("8.5.3", "8.6.1", "10.3", "10.13")
 STRONG = ("10.3", "10.13", "11.4")
 ALL = {("fp32", ""), ("fp16", ""), ("int8", "tensorrt"), ("int8", "tensorrt-fp16")}
 PIN = "PREFER_PRECISION_CONSTRAINTS"
-QUANTISED = Layer("/q", "QUANTIZE", ("c",), ("z",), "INT8")
+QUANTIZED = Layer("/q", "QUANTIZE", ("c",), ("z",), "INT8")
 
 # The tail of the fake's network: what is arithmetic on floats behind the last convolutions.
 TAIL = ("/Concat", "/Exp", "/Reshape", "/Sigmoid")
@@ -134,7 +134,7 @@ def test_a_build_call_by_call(
 ) -> None:
     _, control = install(version, monkeypatch)
     if "qdq" in route:
-        control.layers.append(QUANTISED)
+        control.layers.append(QUANTIZED)
     calibrated = route == "int8-calibrator"
     built = build(make_order(route, scales=SCALES if calibrated else None))
     assert control.called("IBuilderConfig.set_flag") == [(name,) for name in ROUTES[route].flags]

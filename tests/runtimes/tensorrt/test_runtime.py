@@ -183,7 +183,7 @@ def test_forks(machine: Machine) -> None:
 
 
 def test_forks_of_a_dynamic_plan(machine: Machine) -> None:
-    """Before TensorRT 10 a second context would need an optimisation profile of its own."""
+    """Before TensorRT 10 a second context would need an optimization profile of its own."""
     with machine.open(machine.write(dynamic=True)) as runtime:
         fork = runtime.fork()
         assert (fork is None) == machine.version.startswith("8.")
@@ -217,7 +217,7 @@ def test_a_version_compatible_plan(machine: Machine) -> None:
         ({"platform": "linux-riscv"}, "linux-riscv"),
     ],
 )
-def test_a_plan_of_another_machine_is_never_deserialised(
+def test_a_plan_of_another_machine_is_never_deserialized(
     one: Machine, changes: dict[str, Any], told: str
 ) -> None:
     path = one.sidecar(**changes)

@@ -53,7 +53,7 @@ class Api:
 
     @property
     def shared_profiles(self) -> bool:
-        """Whether several contexts may use one optimisation profile at a time: from 10."""
+        """Whether several contexts may use one optimization profile at a time: from 10."""
         return self.release[0] >= 10
 
     @property
@@ -102,7 +102,7 @@ def derive(base: Any, **methods: Callable[..., Any]) -> Any:
 
 
 def construct(kind: Any, logger: Any) -> Any:
-    """A Builder or a Runtime; DeviceError when CUDA cannot be initialised."""
+    """A Builder or a Runtime; DeviceError when CUDA cannot be initialized."""
     try:
         return kind(logger)
     except TypeError as error:  # "factory function returned nullptr": CUDA did not start

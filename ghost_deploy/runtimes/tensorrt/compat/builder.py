@@ -42,12 +42,12 @@ class ParserFault:
 
 
 def new_builder(api: Api, logger: Any) -> Any:
-    """A Builder; DeviceError when CUDA cannot be initialised."""
+    """A Builder; DeviceError when CUDA cannot be initialized."""
     return construct(api.module.Builder, logger)
 
 
 def load_plugins(api: Api, logger: Any) -> None:
-    """Register NVIDIA's own plugins, such as EfficientNMS_TRT: before parsing or deserialising."""
+    """Register NVIDIA's own plugins, such as EfficientNMS_TRT: before parsing or deserializing."""
     api.module.init_libnvinfer_plugins(logger, "")
 
 
@@ -100,7 +100,7 @@ def set_flag(api: Api, config: Any, name: str, *, on: bool = True) -> None:
 def set_optimization_level(api: Api, config: Any, level: int) -> None:
     """How long the builder searches, 0 to 5; UnavailableError below 8.6."""
     if not hasattr(config, "builder_optimization_level"):
-        raise lacks(api, "builder optimisation levels (--opt-level)")
+        raise lacks(api, "builder optimization levels (--opt-level)")
     config.builder_optimization_level = level
 
 

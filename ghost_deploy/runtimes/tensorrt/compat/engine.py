@@ -45,7 +45,7 @@ class IoTensor:
 
 
 def new_runtime(api: Api, logger: Any) -> Any:
-    """A Runtime; DeviceError when CUDA cannot be initialised."""
+    """A Runtime; DeviceError when CUDA cannot be initialized."""
     return construct(api.module.Runtime, logger)
 
 
@@ -123,7 +123,7 @@ def device_memory_bytes(engine: Any) -> int:
 
 
 def profile_shapes(engine: Any, name: str, index: int = 0) -> tuple[tuple[int, ...], ...]:
-    """Smallest, usual and largest shape of an input in an optimisation profile."""
+    """Smallest, usual and largest shape of an input in an optimization profile."""
     return tuple(sizes(shape) for shape in engine.get_tensor_profile_shape(name, index))
 
 

@@ -1,4 +1,4 @@
-"""The optimiser and its learning rate."""
+"""The optimizer and its learning rate."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-__all__ = ["MAX_NORM", "input_side", "learning_rate", "make_optimiser"]
+__all__ = ["MAX_NORM", "input_side", "learning_rate", "make_optimizer"]
 
 MAX_NORM = 10.0
 """Gradients are scaled down to this norm."""
@@ -19,8 +19,8 @@ _LAST = 0.02
 _GROWS = (0.4, 0.85)
 
 
-def make_optimiser(net: nn.Module, rate: float) -> torch.optim.AdamW:
-    """AdamW (Loshchilov and Hutter 2019); biases and normalisations do not decay."""
+def make_optimizer(net: nn.Module, rate: float) -> torch.optim.AdamW:
+    """AdamW (Loshchilov and Hutter 2019); biases and normalizations do not decay."""
     trained = [weights for weights in net.parameters() if weights.requires_grad]
     groups = [
         {"params": [w for w in trained if w.ndim > 1], "weight_decay": _DECAY},
