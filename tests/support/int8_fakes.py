@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import onnx
+from ghost_deploy.calib.quantize.int8_files import write_model
+from ghost_deploy.calib.search.int8_builder import Int8Builder
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from ghost_deploy.calib.search.builder import Workshop, write_model
 from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec
 from ghost_deploy.runtimes import RuntimeOptions
 from tests.support.int8_reports import judged
@@ -70,10 +71,10 @@ def rounded(model: ModelProto, conv: str) -> bool:
     return node.input[1].endswith("/rounded")
 
 
-def small_shop(folder: Path) -> Workshop:
+def small_builder(folder: Path) -> Int8Builder:
     model = ghost_net()
     feeds = images()
-    return Workshop(
+    return Int8Builder(
         write_model(model, folder / "float.onnx"),
         model,
         SPEC,

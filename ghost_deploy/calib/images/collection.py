@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghost_deploy.calib.images.sampling import farthest, features, ranked
-from ghost_deploy.calib.images.sources import PictureReader, Place, Skipped, find_places
+from ghost_deploy.calib.images.sources import ImageLocation, ImageReader, SkippedImage, find_images
 from ghost_deploy.calib.images.video_frames import spread
 from ghost_deploy.core.errors import ImageError, InputError, UsageError
 from ghost_deploy.core.spec import InputSpec
@@ -21,10 +21,10 @@ from ghost_deploy.processing import Preprocessor
 
 __all__ = [
     "MIN_IMAGES",
+    "CalibrationImage",
     "CalibrationSet",
-    "ImageRef",
     "Progress",
-    "Skipped",
+    "SkippedImage",
     "collect_images",
     "preprocessing_fingerprint",
 ]
@@ -41,7 +41,7 @@ Progress: TypeAlias = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageRef(Place):
+class CalibrationImage(ImageLocation):
     """A picture of a calibration set.
 
     Attributes:
@@ -63,8 +63,8 @@ class CalibrationSet:
         fingerprint: sha256 over the content of all pictures, whatever their names and order.
     """
 
-    sources: tuple[ImageRef, ...]
-    skipped: tuple[Skipped, ...] = ()
+    sources: tuple[CalibrationImage, ...]
+    skipped: tuple[SkippedImage, ...] = ()
     duplicates: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -83,7 +83,7 @@ class CalibrationSet:
         Raises:
             ImageError: one cannot be read any more, or is not the same any more.
         """
-        with PictureReader() as reader:
+        with ImageReader() as reader:
             for source in self.sources:
                 image, digest = reader.read(source)
                 if digest != source.digest:
@@ -111,9 +111,9 @@ class CalibrationSet:
 class _Reading:
     """What was read so far."""
 
-    refs: dict[str, ImageRef] = field(default_factory=dict)
+    refs: dict[str, CalibrationImage] = field(default_factory=dict)
     features: dict[str, NDArray[np.float32]] = field(default_factory=dict)
-    skipped: list[Skipped] = field(default_factory=list)
+    skipped: list[SkippedImage] = field(default_factory=list)
     duplicates: list[str] = field(default_factory=list)
 
 
@@ -150,7 +150,7 @@ def collect_images(
             fix="Name a folder of images, and at least one of them",
         )
     wanted = count * POOL if diverse else count
-    found = find_places(given, frames=wanted)
+    found = find_images(given, frames=wanted)
     reading = _Reading(skipped=found.skipped)
     _read(found.places, seed, wanted, reading, diverse, progress)
     position = {(place.path, place.frame): index for index, place in enumerate(found.places)}
@@ -166,7 +166,7 @@ def collect_images(
 
 
 def _read(
-    places: Sequence[Place],
+    places: Sequence[ImageLocation],
     seed: int,
     wanted: int,
     reading: _Reading,
@@ -176,7 +176,7 @@ def _read(
     """Read places in the order of their rank until `wanted` of them could be used."""
     position = {place: index for index, place in enumerate(places)}
     queue = ranked(places, seed)
-    with PictureReader() as reader:
+    with ImageReader() as reader:
         while queue and len(reading.refs) < wanted:
             missing = wanted - len(reading.refs)
             # In the order of the sources: frames of a video come in ascending order.
@@ -188,17 +188,17 @@ def _read(
                     progress("reading images", len(reading.refs), min(wanted, len(places)))
 
 
-def _take(place: Place, reader: PictureReader, reading: _Reading, diverse: bool) -> None:
+def _take(place: ImageLocation, reader: ImageReader, reading: _Reading, diverse: bool) -> None:
     try:
         image, digest = reader.read(place)
     except ImageError as error:
         got = "" if error.got is None else f": {error.got}"
-        reading.skipped.append(Skipped(place.name, f"{error.what}{got}"))
+        reading.skipped.append(SkippedImage(place.name, f"{error.what}{got}"))
         return
     if digest in reading.refs:
         reading.duplicates.append(place.name)
         return
-    reading.refs[digest] = ImageRef(place.path, place.frame, digest=digest)
+    reading.refs[digest] = CalibrationImage(place.path, place.frame, digest=digest)
     if diverse:
         reading.features[digest] = features(image)
 
@@ -220,7 +220,7 @@ def preprocessing_fingerprint(input_spec: InputSpec) -> str:
     return digest.hexdigest()
 
 
-def _changed(source: ImageRef) -> ImageError:
+def _changed(source: CalibrationImage) -> ImageError:
     return ImageError(
         f"{source.path} is not the picture any more that was chosen",
         got=f"other content of {source.name}",

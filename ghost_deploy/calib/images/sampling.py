@@ -10,18 +10,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ghost_deploy.calib.images.sources import Place
+from ghost_deploy.calib.images.sources import ImageLocation
 
 __all__ = ["farthest", "features", "ranked"]
 
-AnyPlace = TypeVar("AnyPlace", bound=Place)
+AnyImage = TypeVar("AnyImage", bound=ImageLocation)
 
 _COLOUR_SIDE = 16
 _EDGE_SIDE = 64
 _CELL = 4
 
 
-def ranked(places: Iterable[AnyPlace], seed: int) -> list[AnyPlace]:
+def ranked(places: Iterable[AnyImage], seed: int) -> list[AnyImage]:
     """The places in a random order that only their names and the seed decide.
 
     Sorted by the sha256 of seed and name: the same on every machine and in every folder, and an
@@ -29,7 +29,7 @@ def ranked(places: Iterable[AnyPlace], seed: int) -> list[AnyPlace]:
     their order.
     """
 
-    def rank(place: AnyPlace) -> bytes:
+    def rank(place: AnyImage) -> bytes:
         return hashlib.sha256(f"{seed}/{place.name}".encode()).digest()
 
     return sorted(places, key=rank)

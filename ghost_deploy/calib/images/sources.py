@@ -19,13 +19,13 @@ from ghost_deploy.core.errors import ImageError
 from ghost_deploy.processing import list_images, read_image
 from ghost_deploy.processing.data_yaml import listed_images, read_description, split_images, splits
 
-__all__ = ["Found", "PictureReader", "Place", "Skipped", "find_places"]
+__all__ = ["FoundImages", "ImageLocation", "ImageReader", "SkippedImage", "find_images"]
 
 _YAML = frozenset({".yaml", ".yml"})
 
 
 @dataclass(frozen=True)
-class Place:
+class ImageLocation:
     """An image file, or a frame of a video.
 
     Attributes:
@@ -43,7 +43,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Skipped:
+class SkippedImage:
     """A picture that was named but cannot be used.
 
     Attributes:
@@ -56,7 +56,7 @@ class Skipped:
 
 
 @dataclass
-class Found:
+class FoundImages:
     """What the sources hold.
 
     Attributes:
@@ -65,12 +65,12 @@ class Found:
         notes: what a reader should know.
     """
 
-    places: list[Place] = field(default_factory=list)
-    skipped: list[Skipped] = field(default_factory=list)
+    places: list[ImageLocation] = field(default_factory=list)
+    skipped: list[SkippedImage] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
-def find_places(sources: Sequence[str | os.PathLike[str]], *, frames: int) -> Found:
+def find_images(sources: Sequence[str | os.PathLike[str]], *, frames: int) -> FoundImages:
     """The pictures of some sources; none is opened yet, but videos are.
 
     Args:
@@ -84,7 +84,7 @@ def find_places(sources: Sequence[str | os.PathLike[str]], *, frames: int) -> Fo
         InputError: a source is not there or holds nothing.
         MissingExtraError: PyYAML is not installed.
     """
-    found = Found()
+    found = FoundImages()
     for source in sources:
         _add(source, found, frames)
     unique = {(os.path.realpath(place.path), place.frame): place for place in found.places}
@@ -92,7 +92,7 @@ def find_places(sources: Sequence[str | os.PathLike[str]], *, frames: int) -> Fo
     return found
 
 
-def _add(source: str | os.PathLike[str], found: Found, frames: int) -> None:
+def _add(source: str | os.PathLike[str], found: FoundImages, frames: int) -> None:
     path = Path(source)
     suffix = path.suffix.lower()
     if path.is_dir() and (path / "data.yaml").is_file() and not _has_images(path):
@@ -106,7 +106,7 @@ def _add(source: str | os.PathLike[str], found: Found, frames: int) -> None:
         matches = [path] if path.is_file() else [Path(name) for name in sorted(glob(str(path)))]
         for file in matches or [path]:
             video = Video(file)
-            found.places += [Place(file, frame) for frame in spread(video.count(), frames)]
+            found.places += [ImageLocation(file, frame) for frame in spread(video.count(), frames)]
             video.close()
     else:
         _add_files(list_images(source), [], found)
@@ -119,7 +119,7 @@ def _has_images(folder: Path) -> bool:
         return False
 
 
-def _add_data_yaml(path: Path, found: Found) -> None:
+def _add_data_yaml(path: Path, found: FoundImages) -> None:
     description = read_description(path)
     there = splits(description)
     split = "train" if "train" in there or not there else there[0]
@@ -131,18 +131,20 @@ def _add_data_yaml(path: Path, found: Found) -> None:
     _add_files(*split_images(path, description, split), found)
 
 
-def _add_files(paths: Iterable[Path], absent: Iterable[tuple[str, str]], found: Found) -> None:
-    found.places += [Place(path) for path in paths]
-    found.skipped += [Skipped(Path(where).name, reason) for where, reason in absent]
+def _add_files(
+    paths: Iterable[Path], absent: Iterable[tuple[str, str]], found: FoundImages
+) -> None:
+    found.places += [ImageLocation(path) for path in paths]
+    found.skipped += [SkippedImage(Path(where).name, reason) for where, reason in absent]
 
 
-class PictureReader:
+class ImageReader:
     """Reads places one after the other; frames of a video in ascending order are cheapest."""
 
     def __init__(self) -> None:
         self._video: Video | None = None
 
-    def read(self, place: Place) -> tuple[NDArray[np.uint8], str]:
+    def read(self, place: ImageLocation) -> tuple[NDArray[np.uint8], str]:
         """The picture (H, W, 3) uint8 BGR, and the sha256 of the file, or of a frame's pixels.
 
         Raises:
@@ -164,7 +166,7 @@ class PictureReader:
             self._video.close()
         self._video = None
 
-    def __enter__(self) -> PictureReader:
+    def __enter__(self) -> ImageReader:
         return self
 
     def __exit__(

@@ -25,13 +25,14 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from ghost_deploy.calib.graph.index import Graph
-from ghost_deploy.calib.graph.intermediates import Taps
+from ghost_deploy.calib.graph.index import index_float
+from ghost_deploy.calib.graph.intermediates import Intermediates
 from ghost_deploy.calib.images.collection import CalibrationSet, Progress, preprocessing_fingerprint
 from ghost_deploy.calib.ranges.histogram import TensorStatistics, merge
 from ghost_deploy.calib.ranges.statistics_file import Statistics, StatisticsKey
 from ghost_deploy.core.errors import InputError, UsageError
 from ghost_deploy.core.spec import InputSpec
+from ghost_deploy.export.onnx_index import OnnxIndex
 
 __all__ = ["COLLECTOR", "SNAPSHOT", "Statistics", "collect_statistics", "statistics_key"]
 
@@ -48,7 +49,7 @@ _MIB = 1 << 20
 class _Task:
     """What is to be collected: the tensors pass by pass, and what the result depends on."""
 
-    graph: Graph
+    graph: OnnxIndex
     passes: tuple[tuple[str, ...], ...]
     calibration: CalibrationSet
     input_spec: InputSpec
@@ -100,7 +101,7 @@ def collect_statistics(
     """
     if isinstance(model, Path):
         model = _load(model)
-    graph = Graph(model)
+    graph = index_float(model)
     names = _checked(graph, tensors, len(calibration), memory_mib)
     key = statistics_key(model, calibration, input_spec, names)
     passes = _passes(graph, names, memory_mib * _MIB)
@@ -147,7 +148,7 @@ def _load(path: Path) -> ModelProto:
 
 
 def _checked(
-    graph: Graph, tensors: Sequence[str] | None, images: int, memory_mib: int
+    graph: OnnxIndex, tensors: Sequence[str] | None, images: int, memory_mib: int
 ) -> tuple[str, ...]:
     known = graph.activations()
     names = known if tensors is None else tuple(dict.fromkeys(tensors))
@@ -162,7 +163,7 @@ def _checked(
     return names
 
 
-def _passes(graph: Graph, names: Sequence[str], budget: int) -> tuple[tuple[str, ...], ...]:
+def _passes(graph: OnnxIndex, names: Sequence[str], budget: int) -> tuple[tuple[str, ...], ...]:
     """The tensors in groups that fit into `budget` bytes, or hold one that does not."""
     sizes = [4 * math.prod(graph.shapes[name]) for name in names if name in graph.shapes]
     unknown = max(sizes, default=budget)  # as large as the largest known
@@ -221,13 +222,13 @@ def _values(
     """The tensors of one pass, image by image from number `start`."""
     inputs = [name for name in names if name in task.graph.inputs]
     inner = [name for name in names if name not in inputs]
-    taps = Taps(task.graph.model, inner, threads=task.threads) if inner else None
+    intermediates = Intermediates(task.graph.model, inner, threads=task.threads) if inner else None
     rows = task.input_spec.batch[0]
     rest = CalibrationSet(task.calibration.sources[start:])
     for batch in rest.batches(task.input_spec):
         # A graph with a fixed batch sees one image several times: that changes no distribution.
         feed = np.repeat(batch, rows, axis=0) if rows > 1 else batch
-        values = taps(feed) if taps is not None else {}
+        values = intermediates(feed) if intermediates is not None else {}
         yield values | dict.fromkeys(inputs, feed)
 
 

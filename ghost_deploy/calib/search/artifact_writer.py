@@ -18,14 +18,14 @@ from ghost_deploy.calib.quantize.strongly_typed import to_strong_fp16
 from ghost_deploy.calib.quantize.trt_cache import write_trt_cache
 from ghost_deploy.calib.ranges.methods import activation_range
 from ghost_deploy.calib.search.accuracy_judge import Judge
-from ghost_deploy.calib.search.builder import Made, Workshop, write_model
+from ghost_deploy.calib.search.builder import BuiltFile, Int8Builder, write_model
 from ghost_deploy.calib.search.recipes import JUDGES, Recipe
 from ghost_deploy.calib.search.tool_versions import versions
 from ghost_deploy.core.bundle import FORM_KEY, Artifact, BundleWriter
 from ghost_deploy.core.errors import ExportError
 from ghost_deploy.core.evidence.int8 import Int8Row, Trial
 
-__all__ = ["STRONG_FORM", "TRT_CACHE", "Deposit", "Kept", "strong_form"]
+__all__ = ["STRONG_FORM", "TRT_CACHE", "ArtifactWriter", "Int8Candidate", "strong_form"]
 
 TRT_CACHE = "model.int8.trtcache"
 """TensorRT's calibration cache, beside the artifact whose ranges it has."""
@@ -35,7 +35,7 @@ STRONG_FORM = "tensorrt-fp16"
 
 
 @dataclass(frozen=True)
-class Kept:
+class Int8Candidate:
     """A file that was chosen.
 
     Attributes:
@@ -47,12 +47,12 @@ class Kept:
 
     trial: Trial
     recipe: Recipe
-    made: Made
+    made: BuiltFile
     ran: Executed | None = None
 
 
 @dataclass(frozen=True)
-class Deposit:
+class ArtifactWriter:
     """Where chosen files go.
 
     Attributes:
@@ -64,12 +64,12 @@ class Deposit:
     """
 
     writer: BundleWriter
-    shop: Workshop
+    shop: Int8Builder
     judge: Judge
     parent: str
     max_drop: float
 
-    def write(self, form: Form, kept: Kept) -> list[Int8Row]:
+    def write(self, form: Form, kept: Int8Candidate) -> list[Int8Row]:
         """Write a file of `form` and what else is made of it; a row for each artifact."""
         if form == "openvino":
             return [self._openvino(kept)]
@@ -85,14 +85,14 @@ class Deposit:
             note = f"there is no strongly typed form: {error.what}: {error.got}"
             return [msgspec.structs.replace(row, notes=(*row.notes, note))]
 
-    def _openvino(self, kept: Kept) -> Int8Row:
+    def _openvino(self, kept: Int8Candidate) -> Int8Row:
         folder = self.writer.folder / "model.int8_openvino_model"
         shutil.move(kept.made.path.parent, folder)
         path = folder / kept.made.path.name
         others = tuple(folder / each.name for each in kept.made.extra_files)
         return self._row(self._add("openvino", "openvino", path, others), kept)
 
-    def _strong(self, kept: Kept) -> Int8Row:
+    def _strong(self, kept: Int8Candidate) -> Int8Row:
         """The second TensorRT form, which is linted and judged apart."""
         assert kept.made.quantized is not None
         model = strong_form(kept.made.quantized.model)
@@ -123,7 +123,7 @@ class Deposit:
             form=form,
         )
 
-    def _row(self, artifact: Artifact, kept: Kept, points: float | None = None) -> Int8Row:
+    def _row(self, artifact: Artifact, kept: Int8Candidate, points: float | None = None) -> Int8Row:
         points = kept.trial.points if points is None else points
         drop = None if points is None else self.judge.facts.reference - points
         options = kept.recipe.options

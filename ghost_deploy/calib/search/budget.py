@@ -18,10 +18,10 @@ from pathlib import Path
 import msgspec
 
 from ghost_deploy.calib.search.measuring import Build, Measure, Progress
-from ghost_deploy.calib.search.sensitivity import Group, Ranking
+from ghost_deploy.calib.search.sensitivity import LayerGroup, Ranking
 from ghost_deploy.core.errors import GateError, UsageError
 
-__all__ = ["Budget", "BudgetPoint", "Returned", "fit_budget", "measure_speed"]
+__all__ = ["Budget", "BudgetPoint", "FloatGroup", "fit_budget", "measure_speed"]
 
 _ISLAND = 0.005
 """Cost of any float group beside its multiply-adds, as a share of the network's: its inputs and
@@ -42,7 +42,7 @@ class BudgetPoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     loss: float
 
 
-class Returned(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class FloatGroup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A group that was returned to float.
 
     Attributes:
@@ -52,7 +52,7 @@ class Returned(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         cost_ms: what it adds to the time of a run, milliseconds; None where not measured.
     """
 
-    group: Group
+    group: LayerGroup
     harm: float | None
     gain: float
     cost_ms: float | None = None
@@ -72,7 +72,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_drop: float
     loss: float
     int8_share: float
-    returned: tuple[Returned, ...]
+    returned: tuple[FloatGroup, ...]
     curve: tuple[BudgetPoint, ...]
 
     @property
@@ -156,14 +156,14 @@ class _Search:
         self._judge, self._max_drop, self._progress = judge, max_drop, progress
         self._harm = {row.group: row.harm for row in ranking.rows}
         self._order = tuple(sorted(ranking.groups, key=self._bargain))
-        self._points: dict[tuple[Group, ...], BudgetPoint] = {}
+        self._points: dict[tuple[LayerGroup, ...], BudgetPoint] = {}
 
-    def holds(self, *choices: tuple[Group, ...]) -> bool:
+    def holds(self, *choices: tuple[LayerGroup, ...]) -> bool:
         """Whether the last of `choices` keeps the budget; all are measured."""
         self.measure(choices)
         return self._points[choices[-1]].loss <= self._max_drop
 
-    def measure(self, choices: Sequence[tuple[Group, ...]]) -> None:
+    def measure(self, choices: Sequence[tuple[LayerGroup, ...]]) -> None:
         sets = [frozenset(name for group in choice for name in group.nodes) for choice in choices]
         losses = self._judge.all(sets)
         whole = sum(group.share for group in self._order)
@@ -176,7 +176,7 @@ class _Search:
         if self._progress:
             self._progress("fitting the budget", len(self._points), 2 * len(self._order))
 
-    def first_that_holds(self) -> tuple[Group, ...]:
+    def first_that_holds(self) -> tuple[LayerGroup, ...]:
         """The shortest prefix of the order that keeps the budget; all groups in the worst case."""
         prefixes = list(accumulate((group,) for group in self._order))
         step = self._judge.workers
@@ -188,7 +188,7 @@ class _Search:
                     return prefix
         return self._order
 
-    def prune(self, choice: tuple[Group, ...]) -> tuple[Group, ...]:
+    def prune(self, choice: tuple[LayerGroup, ...]) -> tuple[LayerGroup, ...]:
         """`choice` without the groups that can be int8 after all."""
         for group in sorted(choice[:-1], key=lambda group: -group.share):
             fewer = _without(choice, group)
@@ -196,7 +196,7 @@ class _Search:
                 choice = fewer
         return choice
 
-    def result(self, choice: tuple[Group, ...]) -> Budget:
+    def result(self, choice: tuple[LayerGroup, ...]) -> Budget:
         without = {group: _without(choice, group) for group in choice}
         self.measure([fewer for fewer in without.values() if fewer not in self._points])
         point = self._points[choice]
@@ -205,7 +205,7 @@ class _Search:
             loss=point.loss,
             int8_share=point.int8_share,
             returned=tuple(
-                Returned(
+                FloatGroup(
                     group=group,
                     harm=self._harm[group],
                     gain=self._points[fewer].loss - point.loss,
@@ -215,11 +215,11 @@ class _Search:
             curve=tuple(sorted(self._points.values(), key=lambda each: -each.int8_share)),
         )
 
-    def _bargain(self, group: Group) -> tuple[bool, float]:
+    def _bargain(self, group: LayerGroup) -> tuple[bool, float]:
         """Key of the order: measured harm by cost, then the unmeasured as they were ranked."""
         harm = self._harm[group]
         return harm is None, -(harm or 0.0) / (group.share + _ISLAND)
 
 
-def _without(choice: tuple[Group, ...], group: Group) -> tuple[Group, ...]:
+def _without(choice: tuple[LayerGroup, ...], group: LayerGroup) -> tuple[LayerGroup, ...]:
     return tuple(each for each in choice if each != group)

@@ -6,11 +6,11 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ghost_deploy.calib.graph.index import Graph
+from ghost_deploy.calib.graph.index import index_float
 from ghost_deploy.calib.graph.structure import Structure, find_structure
 from ghost_deploy.calib.search.accuracy_judge import Judge, Progress
-from ghost_deploy.calib.search.budget import Budget, Returned, fit_budget, measure_speed
-from ghost_deploy.calib.search.builder import Workshop, write_model
+from ghost_deploy.calib.search.budget import Budget, FloatGroup, fit_budget, measure_speed
+from ghost_deploy.calib.search.builder import Int8Builder, write_model
 from ghost_deploy.calib.search.journal import Journal
 from ghost_deploy.calib.search.measuring import Build, FloatNodes, Measure
 from ghost_deploy.calib.search.measuring import Judge as Loss
@@ -23,7 +23,7 @@ from ghost_deploy.core.bundle import sha256_of
 from ghost_deploy.core.errors import GateError
 from ghost_deploy.core.evidence.int8 import CurvePoint, LayerHarm, Sensitivity
 
-__all__ = ["Mended", "Search", "mend"]
+__all__ = ["FallbackOptions", "FallbackResult", "find_float_layers"]
 
 _NOISE_IMAGES = 8
 """Calibration images that the noise of a layer is measured on; it is smooth, so few are enough."""
@@ -33,7 +33,7 @@ _JUDGED = 24
 
 
 @dataclass(frozen=True)
-class Search:
+class FallbackOptions:
     """How long and where it is searched.
 
     Attributes:
@@ -52,7 +52,7 @@ class Search:
 
 
 @dataclass(frozen=True)
-class Mended:
+class FallbackResult:
     """What came of it: the recipe, None where returning layers does not help, and the reasons."""
 
     recipe: Recipe | None
@@ -63,7 +63,7 @@ class Mended:
 class _Files:
     """Builds the model whose nodes stay float; picklable."""
 
-    shop: Workshop
+    shop: Int8Builder
     recipe: Recipe
     graph_only: bool = False
 
@@ -98,13 +98,13 @@ class _Noise:
         return _gone(path, self.scratch, self.noise(path))
 
 
-def mend(
-    shop: Workshop,
+def find_float_layers(
+    shop: Int8Builder,
     judge: Judge,
     recipe: Recipe,
-    search: Search,
+    search: FallbackOptions,
     progress: Progress | None = None,
-) -> Mended:
+) -> FallbackResult:
     """Find the fewest layers that must be float for a recipe to lose at most `search.max_drop`.
 
     What was measured is kept in the journal, so that an interrupted search goes on.
@@ -120,7 +120,7 @@ def mend(
         BackendError: a runtime refuses a file, or a process died.
     """
     shop = shop.quiet()
-    structure = find_structure(Graph(shop.model))
+    structure = find_structure(index_float(shop.model))
     int8 = shop.quantized(recipe).placement.weights
     build = _Files(shop, recipe)
     measure = _measure(build, _quiet_loss(judge, recipe, shop, search), "lost", judge, search)
@@ -142,13 +142,13 @@ def mend(
         )
     except GateError as error:
         problem = f"{error.what}: {error.got}"
-        return Mended(None, _sensitivity(recipe, ranking, None, problem))
+        return FallbackResult(None, _sensitivity(recipe, ranking, None, problem))
     if recipe.runs_here:
         budget = _with_costs(budget, build, judge)
-    return Mended(recipe.without(budget.float_nodes), _sensitivity(recipe, ranking, budget))
+    return FallbackResult(recipe.without(budget.float_nodes), _sensitivity(recipe, ranking, budget))
 
 
-def _quiet_loss(judge: Judge, recipe: Recipe, shop: Workshop, search: Search) -> Loss:
+def _quiet_loss(judge: Judge, recipe: Recipe, shop: Int8Builder, search: FallbackOptions) -> Loss:
     """The judge, with one thread for each of several processes."""
     options = judge.options
     if search.workers > 1:
@@ -156,12 +156,14 @@ def _quiet_loss(judge: Judge, recipe: Recipe, shop: Workshop, search: Search) ->
     return _Lost(replace(judge, progress=None, options=options), recipe, shop.scratch)
 
 
-def _noise(shop: Workshop, structure: Structure, search: Search) -> Loss:
+def _noise(shop: Int8Builder, structure: Structure, search: FallbackOptions) -> Loss:
     feeds = list(shop.calibration.subset(search.images).batches(shop.spec.input))
     return _Noise(OutputNoise(shop.model, head_tensors(structure), feeds), shop.scratch)
 
 
-def _measure(build: _Files, loss: Loss, name: str, judge: Judge, search: Search) -> Measure:
+def _measure(
+    build: _Files, loss: Loss, name: str, judge: Judge, search: FallbackOptions
+) -> Measure:
     shop, recipe = build.shop, build.recipe
     key = "\n".join(
         (
@@ -201,7 +203,7 @@ def _sensitivity(
     )
 
 
-def _layer(row: Ranked, returned: Returned | None) -> LayerHarm:
+def _layer(row: Ranked, returned: FloatGroup | None) -> LayerHarm:
     return LayerHarm(
         nodes=row.group.nodes,
         share=row.group.share,

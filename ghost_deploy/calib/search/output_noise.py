@@ -9,7 +9,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from ghost_deploy.calib.graph.intermediates import Taps
+from ghost_deploy.calib.graph.intermediates import Intermediates
 from ghost_deploy.calib.graph.paired_run import Feeds
 from ghost_deploy.calib.graph.structure import Structure
 from ghost_deploy.core.errors import InputError
@@ -58,8 +58,8 @@ class OutputNoise:
         }
 
     def _run(self, model: ModelProto) -> dict[str, list[NDArray[np.float32]]]:
-        taps = Taps(model, self._tensors, threads=self._threads)
-        runs = [taps(batch) for batch in self._feeds]
+        intermediates = Intermediates(model, self._tensors, threads=self._threads)
+        runs = [intermediates(batch) for batch in self._feeds]
         return {name: [run[name] for run in runs] for name in self._tensors}
 
 

@@ -12,10 +12,10 @@ from ghost_deploy.calib.forms import Form
 from ghost_deploy.calib.images.collection import CalibrationSet, preprocessing_fingerprint
 from ghost_deploy.calib.ranges.statistics import collect_statistics
 from ghost_deploy.calib.search.accuracy_judge import Progress, make_judge
-from ghost_deploy.calib.search.artifact_writer import Deposit
-from ghost_deploy.calib.search.builder import Workshop
-from ghost_deploy.calib.search.float_fallback import Search
-from ghost_deploy.calib.search.form_pipeline import Line
+from ghost_deploy.calib.search.artifact_writer import ArtifactWriter
+from ghost_deploy.calib.search.builder import Int8Builder
+from ghost_deploy.calib.search.float_fallback import FallbackOptions
+from ghost_deploy.calib.search.form_pipeline import FormPipeline
 from ghost_deploy.calib.search.tool_versions import versions
 from ghost_deploy.core.bundle import BundleWriter, sha256_of
 from ghost_deploy.core.errors import UsageError
@@ -61,12 +61,12 @@ class Request:
     cache_dir: Path | None = None
 
     @property
-    def search(self) -> Search | None:
+    def search(self) -> FallbackOptions | None:
         """How layers are returned to float; None where none is."""
         if self.max_drop is None:
             return None
         journal = self.cache_dir / "int8" / "measured.jsonl" if self.cache_dir else None
-        return Search(self.max_drop, workers=self.workers, journal=journal)
+        return FallbackOptions(self.max_drop, workers=self.workers, journal=journal)
 
     @property
     def forms(self) -> tuple[Form, ...]:
@@ -131,8 +131,8 @@ def add_int8(
         shop = _shop(source, spec, calibration, request, scratch, progress)
         default = DEFAULT_DROPS[judge.facts.by]
         bar = default if request.max_drop is None else request.max_drop
-        deposit = Deposit(writer, shop, judge, sha256_of(source), bar)
-        line = Line(deposit, request.repair, request.search, progress)
+        deposit = ArtifactWriter(writer, shop, judge, sha256_of(source), bar)
+        line = FormPipeline(deposit, request.repair, request.search, progress)
         made = {form: line.make(form) for form in request.forms}
     return Int8Report(
         model=spec.name,
@@ -155,7 +155,7 @@ def _shop(
     request: Request,
     scratch: Path,
     progress: Progress | None,
-) -> Workshop:
+) -> Int8Builder:
     threads = request.options.threads
     statistics = collect_statistics(
         source,
@@ -165,7 +165,7 @@ def _shop(
         cache_dir=request.cache_dir,
         progress=progress,
     )
-    return Workshop(
+    return Int8Builder(
         source,
         onnx.load(source),
         spec,

@@ -13,15 +13,15 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ghost_deploy.calib.graph.index import Graph
 from ghost_deploy.calib.graph.structure import Structure
 from ghost_deploy.calib.search.measuring import Measure, Progress
 from ghost_deploy.core.errors import UsageError
+from ghost_deploy.export.onnx_index import OnnxIndex
 
-__all__ = ["Group", "Ranking", "Sensitivity", "group_layers", "rank"]
+__all__ = ["LayerGroup", "Ranking", "Sensitivity", "group_layers", "rank"]
 
 
-class Group(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class LayerGroup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Layers that are int8 or float together.
 
     Attributes:
@@ -45,7 +45,7 @@ class Sensitivity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             others more harmful.
     """
 
-    group: Group
+    group: LayerGroup
     proxy: float | None
     harm: float | None
 
@@ -62,12 +62,12 @@ class Ranking(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     rows: tuple[Sensitivity, ...]
 
     @property
-    def groups(self) -> tuple[Group, ...]:
+    def groups(self) -> tuple[LayerGroup, ...]:
         """The groups in order."""
         return tuple(row.group for row in self.rows)
 
 
-def group_layers(structure: Structure, int8: Sequence[str]) -> tuple[Group, ...]:
+def group_layers(structure: Structure, int8: Sequence[str]) -> tuple[LayerGroup, ...]:
     """The convolutions of a Ghost module together, every other one by itself.
 
     Args:
@@ -90,7 +90,7 @@ def group_layers(structure: Structure, int8: Sequence[str]) -> tuple[Group, ...]
 
 
 def rank(
-    groups: Sequence[Group],
+    groups: Sequence[LayerGroup],
     judge: Measure,
     *,
     proxy: Measure | None = None,
@@ -131,10 +131,10 @@ def rank(
     return Ranking(floor=floor, rows=tuple(sorted(rows, key=_order)))
 
 
-def _group(graph: Graph, names: Sequence[str]) -> Group:
+def _group(graph: OnnxIndex, names: Sequence[str]) -> LayerGroup:
     total = sum(map(graph.macs, graph.nodes))
     own = sum(graph.macs(graph.node[name]) for name in names)
-    return Group(name=names[0], nodes=tuple(names), share=own / total if total else 0.0)
+    return LayerGroup(name=names[0], nodes=tuple(names), share=own / total if total else 0.0)
 
 
 def _order(row: Sensitivity) -> tuple[bool, float, float]:

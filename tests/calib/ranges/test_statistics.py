@@ -184,12 +184,12 @@ def test_passes_keep_to_the_budget_and_change_nothing(
     monkeypatch.setattr(module, "_MIB", 40_000)  # two of the inner tensors of 16 KiB
     seen: list[list[str]] = []
 
-    class Watched(module.Taps):
+    class Watched(module.Intermediates):
         def __init__(self, model: ModelProto, tensors: Any, **options: Any) -> None:
             seen.append(list(tensors))
             super().__init__(model, tensors, **options)
 
-    monkeypatch.setattr(module, "Taps", Watched)
+    monkeypatch.setattr(module, "Intermediates", Watched)
     steps: list[tuple[str, int, int]] = []
     split = collect_statistics(
         net(), pictures, SPEC, memory_mib=1, progress=lambda *call: steps.append(call)

@@ -9,31 +9,31 @@ import pytest
 
 from ghost_deploy.calib.quantize.lint import lint
 from ghost_deploy.calib.quantize.trt_cache import read_trt_cache
+from ghost_deploy.calib.recipes import Recipe
 from ghost_deploy.calib.search.artifact_writer import (
     STRONG_FORM,
     TRT_CACHE,
-    Deposit,
-    Kept,
+    ArtifactWriter,
+    Int8Candidate,
     strong_form,
 )
-from ghost_deploy.calib.search.recipes import Recipe
 from ghost_deploy.core.bundle import FORM_KEY, BundleWriter
 from ghost_deploy.core.errors import ExportError
 from ghost_deploy.core.evidence.int8 import Trial
-from tests.support.int8_fakes import FakeJudge, small_shop
+from tests.support.int8_fakes import FakeJudge, small_builder
 from tests.support.small_graphs import ghost_net
 
 
-def kept(deposit: Deposit, form: str) -> Kept:
+def kept(deposit: ArtifactWriter, form: str) -> Int8Candidate:
     recipe = Recipe("minmax", form)  # type: ignore[arg-type]
     trial = Trial(form=form, recipe=recipe.name, points=56.76)
-    return Kept(trial, recipe, deposit.shop.make(recipe))
+    return Int8Candidate(trial, recipe, deposit.shop.make(recipe))
 
 
-def deposit_in(writer: BundleWriter) -> Deposit:
-    shop = small_shop(writer.folder)
+def deposit_in(writer: BundleWriter) -> ArtifactWriter:
+    shop = small_builder(writer.folder)
     judge = FakeJudge(lambda model: 56.0)
-    return Deposit(writer, shop, judge, "p" * 64, max_drop=0.5)  # type: ignore[arg-type]
+    return ArtifactWriter(writer, shop, judge, "p" * 64, max_drop=0.5)  # type: ignore[arg-type]
 
 
 def test_a_float_model_has_no_strong_form() -> None:

@@ -12,11 +12,11 @@ import openvino
 import pytest
 
 from ghost_deploy.calib.quantize.nncf import quantize_openvino
+from ghost_deploy.calib.recipes import Recipe
 from ghost_deploy.calib.search import builder as workshop
-from ghost_deploy.calib.search.recipes import Recipe
 from ghost_deploy.core.bundle import FORM_KEY
 from ghost_deploy.core.errors import ExportError, MissingExtraError
-from tests.support.int8_fakes import small_shop
+from tests.support.int8_fakes import small_builder
 from tests.support.small_graphs import ghost_net, images, run
 
 
@@ -25,7 +25,7 @@ def test_without_nncf_its_recipe_says_how_to_get_it(
 ) -> None:
     monkeypatch.setattr("ghost_deploy.calib.quantize.nncf.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match="nncf"):
-        small_shop(tmp_path).make(Recipe("nncf", "openvino", via="nncf"))
+        small_builder(tmp_path).make(Recipe("nncf", "openvino", via="nncf"))
 
 
 def test_a_file_that_tensorrt_would_refuse_is_not_written(
@@ -34,7 +34,7 @@ def test_a_file_that_tensorrt_would_refuse_is_not_written(
     def refuse(model: object) -> None:
         raise ExportError("TensorRT would refuse the int8 graph", fix="Report this")
 
-    shop = small_shop(tmp_path)
+    shop = small_builder(tmp_path)
     monkeypatch.setattr(workshop, "require_clean", refuse)
     with pytest.raises(ExportError):
         shop.make(Recipe("minmax", "tensorrt"))
@@ -43,7 +43,7 @@ def test_a_file_that_tensorrt_would_refuse_is_not_written(
 
 @pytest.mark.parametrize("form", ["tensorrt", "ort-x86", "ort-arm"])
 def test_a_file_names_its_form_and_lies_in_a_folder_of_its_own(tmp_path: Path, form: str) -> None:
-    shop = small_shop(tmp_path)
+    shop = small_builder(tmp_path)
     recipe = Recipe("minmax", form)  # type: ignore[arg-type]
     first, second = shop.make(recipe), shop.make(recipe)
     assert first.path != second.path
@@ -60,14 +60,14 @@ def test_a_file_names_its_form_and_lies_in_a_folder_of_its_own(tmp_path: Path, f
 def test_only_the_form_for_x86_is_in_the_runtimes_own_operators(
     tmp_path: Path, form: str, own: bool
 ) -> None:
-    made = small_shop(tmp_path).make(Recipe("minmax", form))  # type: ignore[arg-type]
+    made = small_builder(tmp_path).make(Recipe("minmax", form))  # type: ignore[arg-type]
     kinds = {(node.domain, node.op_type) for node in onnx.load(made.path).graph.node}
     assert (("com.microsoft", "QLinearConv") in kinds) == own
 
 
 @pytest.mark.parametrize("form", ["tensorrt", "ort-x86"])
 def test_corrected_biases_bring_the_means_back(tmp_path: Path, form: str) -> None:
-    shop = small_shop(tmp_path)
+    shop = small_builder(tmp_path)
     plain = Recipe("minmax", form, correct_bias=False)  # type: ignore[arg-type]
     errors = []
     for recipe in (plain, replace(plain, correct_bias=True)):
@@ -92,7 +92,7 @@ def test_recipes_that_start_with_nncf_share_its_work(
         return quantize_openvino(*given, **named)
 
     monkeypatch.setattr(workshop, "quantize_openvino", counted)
-    shop = small_shop(tmp_path)
+    shop = small_builder(tmp_path)
     kinds = []
     for recipe in (
         Recipe("nncf", "openvino", via="nncf"),

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from onnx import ModelProto
 
-from ghost_deploy.calib.search.float_fallback import Search, mend
-from ghost_deploy.calib.search.recipes import Recipe
-from tests.support.int8_fakes import FakeJudge, rounded, small_shop
+from ghost_deploy.calib.recipes import Recipe
+from ghost_deploy.calib.search.float_fallback import FallbackOptions, find_float_layers
+from tests.support.int8_fakes import FakeJudge, rounded, small_builder
 
 BLAMED = "dense"
 RECIPE = Recipe("minmax", "tensorrt")
@@ -29,7 +29,9 @@ def files_in(folder: Path) -> list[str]:
 
 
 def test_where_returning_layers_does_not_help_it_says_so(tmp_path: Path) -> None:
-    found = mend(small_shop(tmp_path), FakeJudge(always_poor), RECIPE, Search(0.5))  # type: ignore[arg-type]
+    found = find_float_layers(
+        small_builder(tmp_path), FakeJudge(always_poor), RECIPE, FallbackOptions(0.5)
+    )  # type: ignore[arg-type]
     assert found.recipe is None
     assert "even with every layer float" in found.sensitivity.problem
     assert found.sensitivity.curve == ()
@@ -37,10 +39,12 @@ def test_where_returning_layers_does_not_help_it_says_so(tmp_path: Path) -> None
 
 
 def test_the_layer_that_is_to_blame_becomes_float_and_no_other(tmp_path: Path) -> None:
-    shop = small_shop(tmp_path)
+    shop = small_builder(tmp_path)
     judge = FakeJudge(harmed_by_one)
     told: list[tuple[str, int, int]] = []
-    found = mend(shop, judge, RECIPE, Search(0.5), lambda *step: told.append(step))  # type: ignore[arg-type]
+    found = find_float_layers(
+        shop, judge, RECIPE, FallbackOptions(0.5), lambda *step: told.append(step)
+    )  # type: ignore[arg-type]
     assert found.recipe is not None
     assert found.recipe.options is not None
     assert found.recipe.options.float_nodes == {BLAMED}
@@ -60,22 +64,27 @@ def test_the_layer_that_is_to_blame_becomes_float_and_no_other(tmp_path: Path) -
 
 
 def test_what_was_measured_is_not_measured_again(tmp_path: Path) -> None:
-    shop, search = small_shop(tmp_path), Search(0.5, journal=tmp_path / "journal" / "x.jsonl")
+    shop, search = (
+        small_builder(tmp_path),
+        FallbackOptions(0.5, journal=tmp_path / "journal" / "x.jsonl"),
+    )
     first, second = FakeJudge(harmed_by_one), FakeJudge(harmed_by_one)
-    found = mend(shop, first, RECIPE, search)  # type: ignore[arg-type]
-    assert mend(shop, second, RECIPE, search) == found  # type: ignore[arg-type]
+    found = find_float_layers(shop, first, RECIPE, search)  # type: ignore[arg-type]
+    assert find_float_layers(shop, second, RECIPE, search) == found  # type: ignore[arg-type]
     assert first.asked
     assert not second.asked
 
 
 def test_only_the_noisiest_are_judged(tmp_path: Path) -> None:
     judge = FakeJudge(harmed_by_one)
-    found = mend(small_shop(tmp_path), judge, RECIPE, Search(5.0, judged=1))  # type: ignore[arg-type]
+    found = find_float_layers(
+        small_builder(tmp_path), judge, RECIPE, FallbackOptions(5.0, judged=1)
+    )  # type: ignore[arg-type]
     assert [layer.harm is None for layer in found.sensitivity.layers].count(False) == 1
     assert all(layer.noise is not None for layer in found.sensitivity.layers)
 
 
 def test_a_quiet_workshop_goes_to_another_process(tmp_path: Path) -> None:
-    shop = small_shop(tmp_path)
+    shop = small_builder(tmp_path)
     again = pickle.loads(pickle.dumps(shop.quiet()))
     assert again.quantized(RECIPE).model == shop.quantized(RECIPE).model

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from ghost_deploy.calib.executed import Executed
+from ghost_deploy.calib.recipes import Recipe
 from ghost_deploy.calib.search import form_pipeline as room
-from ghost_deploy.calib.search.builder import Made
-from ghost_deploy.calib.search.float_fallback import Mended, Search
-from ghost_deploy.calib.search.form_pipeline import Line
-from ghost_deploy.calib.search.recipes import Recipe
+from ghost_deploy.calib.search.float_fallback import FallbackOptions, FallbackResult
+from ghost_deploy.calib.search.form_pipeline import FormPipeline
+from ghost_deploy.calib.search.int8_builder import BuiltFile
 from ghost_deploy.core.errors import ExportError, MissingExtraError
 from ghost_deploy.core.evidence.int8 import Sensitivity
 from tests.support.int8_fakes import SPEC
@@ -45,9 +45,9 @@ class Rig:
         shop = SimpleNamespace(make=self.make, spec=SPEC)
         return SimpleNamespace(shop=shop, judge=judge, max_drop=self.max_drop, write=self.write)
 
-    def make(self, recipe: Recipe) -> Made:
+    def make(self, recipe: Recipe) -> BuiltFile:
         self.made.append(recipe.name)
-        return Made(Path(recipe.name))
+        return BuiltFile(Path(recipe.name))
 
     def write(self, form: str, kept: Any) -> list[Any]:
         self.written.append(kept)
@@ -65,7 +65,7 @@ def test_where_nothing_works_the_reasons_are_given() -> None:
         raise MissingExtraError(f"no {name.partition(',')[0]}", fix="Install it")
 
     with pytest.raises(ExportError) as caught:
-        Line(Rig(fail).deposit).make("openvino")
+        FormPipeline(Rig(fail).deposit).make("openvino")
     assert "no nncf" in str(caught.value)
     assert "no minmax" in str(caught.value)
 
@@ -73,13 +73,13 @@ def test_where_nothing_works_the_reasons_are_given() -> None:
 def test_a_recipe_that_fails_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     rig = Rig(lambda name: 56.8)
 
-    def without_nncf(recipe: Recipe) -> Made:
+    def without_nncf(recipe: Recipe) -> BuiltFile:
         if recipe.via == "nncf":
             raise MissingExtraError("the Python package 'nncf' is not installed", fix="Install it")
-        return Made(Path(recipe.name))
+        return BuiltFile(Path(recipe.name))
 
     monkeypatch.setattr(rig, "make", without_nncf)
-    product = Line(rig.deposit).make("openvino")
+    product = FormPipeline(rig.deposit).make("openvino")
     *first, last = product.trials
     assert [each.recipe for each in first] == ["nncf", "nncf, SiLU by GELU"]
     assert all("nncf" in each.problem for each in first)
@@ -90,14 +90,14 @@ def test_a_recipe_that_fails_leaves_the_others(monkeypatch: pytest.MonkeyPatch) 
 def test_recipes_are_tried_until_one_loses_less_than_half_the_bar() -> None:
     points = {"minmax": 56.5, "minmax, biases corrected": 56.7}
     rig = Rig(lambda name: points[name])
-    product = Line(rig.deposit).make("tensorrt")
+    product = FormPipeline(rig.deposit).make("tensorrt")
     assert rig.made == list(points)
     assert [each.chosen for each in product.trials] == [False, True]
 
 
 def test_without_repairs_none_is_tried() -> None:
     rig = Rig(lambda name: 56.5)
-    Line(rig.deposit, repair=False).make("tensorrt")
+    FormPipeline(rig.deposit, repair=False).make("tensorrt")
     assert rig.made == ["minmax", "mse", "percentile"]
 
 
@@ -106,7 +106,7 @@ def test_the_fastest_variant_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
         room, "file_times_ms", lambda files, *rest: dict(zip(files, (10.0, 7.0, 9.0), strict=True))
     )
     rig = Rig(lambda name: 56.7 if "depthwise" in name else 56.8)
-    product = Line(rig.deposit).make("ort-x86")
+    product = FormPipeline(rig.deposit).make("ort-x86")
     times = [(each.recipe, each.time, each.chosen) for each in product.trials]
     assert times == [
         ("minmax", 1.0, False),
@@ -119,7 +119,7 @@ def test_the_fastest_variant_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_loses_too_much_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "file_times_ms", None)
     rig = Rig(lambda name: 56.8 if name == "minmax" else 50.0)
-    product = Line(rig.deposit).make("ort-x86")
+    product = FormPipeline(rig.deposit).make("ort-x86")
     assert [each.recipe for each in product.trials if each.chosen] == ["minmax"]
 
 
@@ -130,24 +130,28 @@ SENSITIVITY = Sensitivity(recipe="minmax", layers=())
     ("search", "found", "kept"),
     [
         (None, True, "minmax"),
-        (Search(0.5), False, "minmax"),
-        (Search(0.5), True, "minmax, 1 convolution float"),
+        (FallbackOptions(0.5), False, "minmax"),
+        (FallbackOptions(0.5), True, "minmax, 1 convolution float"),
     ],
 )
 def test_layers_are_returned_only_where_that_was_asked_for_and_helps(
-    monkeypatch: pytest.MonkeyPatch, search: Search | None, found: bool, kept: str
+    monkeypatch: pytest.MonkeyPatch, search: FallbackOptions | None, found: bool, kept: str
 ) -> None:
-    def fake(shop: Any, judge: Any, recipe: Recipe, *rest: Any) -> Mended:
+    def fake(shop: Any, judge: Any, recipe: Recipe, *rest: Any) -> FallbackResult:
         assert not recipe.correct_bias
-        return Mended(recipe.without(frozenset({"Conv_3"})) if found else None, SENSITIVITY)
+        return FallbackResult(recipe.without(frozenset({"Conv_3"})) if found else None, SENSITIVITY)
 
-    monkeypatch.setattr(room, "mend", fake)
+    monkeypatch.setattr(room, "find_float_layers", fake)
     rig = Rig(lambda name: 56.8 if "float" in name else (50.0 if name == "minmax" else 49.0))
-    product = Line(rig.deposit, search=search).make("tensorrt")
+    product = FormPipeline(rig.deposit, search=search).make("tensorrt")
     assert rig.written[0].recipe.name == kept
     assert product.sensitivity == (SENSITIVITY if search else None)
 
 
 def test_no_layer_is_returned_where_the_bar_is_met(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "mend", None)
-    assert Line(Rig(lambda name: 56.4).deposit, search=Search(0.5)).make("tensorrt").trials
+    monkeypatch.setattr(room, "find_float_layers", None)
+    assert (
+        FormPipeline(Rig(lambda name: 56.4).deposit, search=FallbackOptions(0.5))
+        .make("tensorrt")
+        .trials
+    )
