@@ -10,14 +10,13 @@ from typing import Any
 
 import pytest
 
-from ghost_deploy.calib.executed import Executed
 from ghost_deploy.calib.recipes import Recipe
 from ghost_deploy.calib.search import form_pipeline as room
 from ghost_deploy.calib.search.float_fallback import FallbackOptions, FallbackResult
 from ghost_deploy.calib.search.form_pipeline import FormPipeline
 from ghost_deploy.calib.search.int8_builder import BuiltFile
 from ghost_deploy.core.errors import ExportError, MissingExtraError
-from ghost_deploy.core.evidence.int8 import Sensitivity
+from ghost_deploy.core.evidence.int8 import Executed, Sensitivity
 from tests.support.int8_fakes import SPEC
 from tests.support.int8_reports import judged
 
