@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ghost_deploy.calib.ranges.statistics import collect_statistics
 from onnx import ModelProto
 
 from benchmarks.graphs import openvino_task, ort_task
@@ -31,7 +32,6 @@ from ghost_deploy.calib.quantize.channels_last import to_channels_last
 from ghost_deploy.calib.quantize.options import NAIVE, PlacementOptions
 from ghost_deploy.calib.quantize.qdq import DEFAULT_METHOD, quantize
 from ghost_deploy.calib.ranges.methods import METHODS, Method
-from ghost_deploy.calib.ranges.statistics import collect_statistics
 from ghost_deploy.checkpoints.load import load_checkpoint
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.detector import Detector

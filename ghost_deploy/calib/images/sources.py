@@ -1,4 +1,4 @@
-"""What a user names to calibrate on, as single pictures: files, and frames of videos."""
+"""Calibration sources resolved to single images: files, and frames of videos."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from glob import glob
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,17 +37,17 @@ class ImageLocation:
 
     @property
     def name(self) -> str:
-        """For messages: without the folder."""
+        """Name for messages, without the folder."""
         return self.path.name if self.frame is None else f"{self.path.name} frame {self.frame}"
 
 
 @dataclass(frozen=True)
 class SkippedImage:
-    """A picture that was named but cannot be used.
+    """An image that was named but cannot be used.
 
     Attributes:
-        name: of the picture, without its folder; or file and line of a list that names it.
-        reason: what is wrong with it; it may name folders.
+        name: of the image, without its folder; or file and line of a list that names it.
+        reason: why; it may name folders.
     """
 
     name: str
@@ -57,38 +56,38 @@ class SkippedImage:
 
 @dataclass
 class FoundImages:
-    """What the sources hold.
+    """The images of some sources.
 
     Attributes:
-        places: each once, in the order of the sources.
-        skipped: what they name but is not there.
-        notes: what a reader should know.
+        images: each once, in the order of the sources.
+        skipped: images that are named but missing.
+        notes: remarks for the report.
     """
 
-    places: list[ImageLocation] = field(default_factory=list)
+    images: list[ImageLocation] = field(default_factory=list)
     skipped: list[SkippedImage] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
 def find_images(sources: Sequence[str | os.PathLike[str]], *, frames: int) -> FoundImages:
-    """The pictures of some sources; none is opened yet, but videos are.
+    """The images of some sources; only videos are opened.
 
     Args:
         sources: image files, folders (not searched deeper; one without images but with a
             data.yaml counts as that), patterns, videos by their suffix, `.txt` lists of images,
             one path a line, relative to the list or to the working folder, and data.yaml files,
             of which the split `train` is taken.
-        frames: most frames of one video, evenly spaced.
+        frames: maximum number of frames of a video, evenly spaced.
 
     Raises:
-        InputError: a source is not there or holds nothing.
+        InputError: a source is missing or empty.
         MissingExtraError: PyYAML is not installed.
     """
     found = FoundImages()
     for source in sources:
         _add(source, found, frames)
-    unique = {(os.path.realpath(place.path), place.frame): place for place in found.places}
-    found.places = list(unique.values())
+    unique = {(os.path.realpath(each.path), each.frame): each for each in found.images}
+    found.images = list(unique.values())
     return found
 
 
@@ -106,7 +105,7 @@ def _add(source: str | os.PathLike[str], found: FoundImages, frames: int) -> Non
         matches = [path] if path.is_file() else [Path(name) for name in sorted(glob(str(path)))]
         for file in matches or [path]:
             video = Video(file)
-            found.places += [ImageLocation(file, frame) for frame in spread(video.count(), frames)]
+            found.images += [ImageLocation(file, frame) for frame in spread(video.count(), frames)]
             video.close()
     else:
         _add_files(list_images(source), [], found)
@@ -125,8 +124,8 @@ def _add_data_yaml(path: Path, found: FoundImages) -> None:
     split = "train" if "train" in there or not there else there[0]
     if split != "train":
         found.notes.append(
-            f"{path.name} has no split train: {split} was taken; figures measured on the same "
-            "images will look better than they are"
+            f"{path.name} has no split train: {split} was taken; accuracy measured on the same "
+            "images is optimistic"
         )
     _add_files(*split_images(path, description, split), found)
 
@@ -134,28 +133,28 @@ def _add_data_yaml(path: Path, found: FoundImages) -> None:
 def _add_files(
     paths: Iterable[Path], absent: Iterable[tuple[str, str]], found: FoundImages
 ) -> None:
-    found.places += [ImageLocation(path) for path in paths]
+    found.images += [ImageLocation(path) for path in paths]
     found.skipped += [SkippedImage(Path(where).name, reason) for where, reason in absent]
 
 
 class ImageReader:
-    """Reads places one after the other; frames of a video in ascending order are cheapest."""
+    """Reads images one after the other; frames of a video are cheapest in ascending order."""
 
     def __init__(self) -> None:
         self._video: Video | None = None
 
-    def read(self, place: ImageLocation) -> tuple[NDArray[np.uint8], str]:
-        """The picture (H, W, 3) uint8 BGR, and the sha256 of the file, or of a frame's pixels.
+    def read(self, location: ImageLocation) -> tuple[NDArray[np.uint8], str]:
+        """The image, (H, W, 3) uint8 BGR, and the sha256 of the file, or of a frame's pixels.
 
         Raises:
             ImageError: it cannot be read.
         """
-        if place.frame is None:
-            return read_image(place.path), _sha256(place.path)
-        if self._video is None or self._video.path != place.path:
+        if location.frame is None:
+            return read_image(location.path), _sha256(location.path)
+        if self._video is None or self._video.path != location.path:
             self.close()
-            self._video = Video(place.path)
-        image = self._video.frame(place.frame)
+            self._video = Video(location.path)
+        image = self._video.frame(location.frame)
         digest = hashlib.sha256(repr(image.shape).encode())
         digest.update(np.ascontiguousarray(image).data)
         return image, digest.hexdigest()
@@ -165,17 +164,6 @@ class ImageReader:
         if self._video is not None:
             self._video.close()
         self._video = None
-
-    def __enter__(self) -> ImageReader:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _sha256(path: Path) -> str:
