@@ -20,18 +20,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ghost_deploy.calib.ranges.statistics import collect_statistics
 from onnx import ModelProto
 
 from benchmarks.graphs import openvino_task, ort_task
 from benchmarks.interleave import interleave, machine, ratio
 from ghost_deploy.calib.executed import executed
-from ghost_deploy.calib.forms import Form
+from ghost_deploy.calib.forms import int8_form
 from ghost_deploy.calib.images.collection import collect_images
 from ghost_deploy.calib.quantize.channels_last import to_channels_last
-from ghost_deploy.calib.quantize.placement import NAIVE, PlacementOptions, default_options
+from ghost_deploy.calib.quantize.options import NAIVE, PlacementOptions
 from ghost_deploy.calib.quantize.qdq import DEFAULT_METHOD, quantize
 from ghost_deploy.calib.ranges.methods import METHODS, Method
-from ghost_deploy.calib.ranges.statistics import collect_statistics
 from ghost_deploy.checkpoints.load import load_checkpoint
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.detector import Detector
@@ -45,14 +45,14 @@ from ghost_deploy.runtimes import RuntimeOptions
 from ghost_deploy.runtimes.openvino import open_model as open_openvino
 from ghost_deploy.runtimes.ort import open_model as open_ort
 
-FORMS: tuple[Form, ...] = ("tensorrt", "openvino", "ort-x86")
+FORMS: tuple[str, ...] = ("tensorrt", "openvino", "ort-x86")
 
 
 @dataclass(frozen=True)
 class Row:
     """A setting to measure."""
 
-    form: Form
+    form: str
     label: str
     options: PlacementOptions
     method: Method = DEFAULT_METHOD
@@ -60,14 +60,14 @@ class Row:
 
 def forms() -> Iterator[Row]:
     for form in FORMS:
-        yield Row(form, "default", default_options(form))
+        yield Row(form, "default", int8_form(form).options)
         yield Row(form, "naive", NAIVE, "minmax")
 
 
 def methods() -> Iterator[Row]:
     for form in FORMS:
         for method in METHODS:
-            yield Row(form, method, default_options(form), method)
+            yield Row(form, method, int8_form(form).options, method)
 
 
 def placements() -> Iterator[Row]:
@@ -87,7 +87,7 @@ def placements() -> Iterator[Row]:
         "SiLU float": {"silu": "float"},
     }
     for form in FORMS:
-        default = default_options(form)
+        default = int8_form(form).options
         for label, change in changes.items():
             changed = replace(default, **change)  # type: ignore[arg-type] # the keys are fields
             if changed != default and not (form != "ort-x86" and label == "SiLU float"):

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ghost_deploy.api.common import AnyPath, Progress, cache_dir, require
+from ghost_deploy.api.common import AnyPath, cache_dir, require
 from ghost_deploy.core.bundle import Bundle, BundleWriter
 from ghost_deploy.core.errors import GateError, UsageError
+from ghost_deploy.core.progress import Progress, silent
 from ghost_deploy.runtimes import RuntimeOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ghost_deploy.calib.images.collection import CalibrationSet
+    from ghost_deploy.calib import CalibrationSet
     from ghost_deploy.core.evidence.int8 import Int8Report
     from ghost_deploy.judge.datasets.dataset import DataSet
 
@@ -29,14 +31,14 @@ class Calibration:
     """How int8 artifacts are made.
 
     Attributes:
-        source: pictures to take ranges from: a folder, a glob, a list in a text file, a video, a
+        source: images to take ranges from: a folder, a glob, a list in a text file, a video, a
             data set's data.yaml, or several of them. No labels are needed.
-        count: pictures to use at most.
+        count: images to use at most.
         seed: of the choice among more.
-        diverse: choose pictures that differ, instead of at random.
-        allow_small: accept fewer pictures than are known to be enough.
+        diverse: choose images that differ, instead of at random.
+        allow_small: accept fewer images than are known to be enough.
         data: labelled images to judge on, `data.yaml` or a COCO `.json`; without, agreement with
-            the float model is measured on the calibration pictures.
+            the float model is measured on the calibration images.
         split: the part of `data`.
         max_drop: points of mAP50-95 that may be lost; layers are returned to float until that
             holds. None allows 0.5, without labels 3 points of agreement, and returns none.
@@ -76,7 +78,7 @@ def calibrate(
 
     Args:
         bundle: its folder, or what `export` returned. It is replaced as a whole at the end.
-        calib: the pictures, or a `Calibration` that says more.
+        calib: the images, or a `Calibration` that says more.
         formats: `onnx`, `openvino`; those that the bundle has when none is named.
         device, threads, allow_fallback: of the runtimes that judge, as in `load`.
         progress: told what is being done.
@@ -88,14 +90,14 @@ def calibrate(
         BundleError: it is damaged, or has no fp32 ONNX file.
         GateError: an int8 artifact loses too much. The bundle holds it nevertheless, with that
             verdict, and `load` refuses it.
-        InputError, ImageError, UsageError: pictures, labels or options cannot be used.
+        InputError, ImageError, UsageError: images, labels or options cannot be used.
         UnavailableError: a package is missing.
     """
     opened = bundle if isinstance(bundle, Bundle) else Bundle.read(bundle)
     wanted = calib if isinstance(calib, Calibration) else Calibration(source=calib)
     chosen = _formats(opened, formats)
     source = opened.verified_path(opened.artifact("onnx", "fp32"))
-    inputs = open_inputs(wanted, chosen, progress)
+    inputs = open_inputs(wanted, chosen, progress or silent)
     with BundleWriter(opened.path, overwrite=True) as writer:
         writer.adopt(opened, without=[a.id for a in opened.artifacts if a.precision == "int8"])
         report, draft = int8_into(
@@ -106,7 +108,7 @@ def calibrate(
             wanted,
             formats=chosen,
             options=RuntimeOptions(device=device, threads=threads, allow_fallback=allow_fallback),
-            progress=progress,
+            progress=progress or silent,
         )
         draft.save()
         result = writer.finish()
@@ -118,17 +120,17 @@ def calibrate(
 class Inputs:
     """What was read before any work is done."""
 
-    pictures: CalibrationSet
+    images: CalibrationSet
     data: DataSet | None
 
 
-def open_inputs(wanted: Calibration, formats: Sequence[str], progress: Progress | None) -> Inputs:
-    """Read the pictures and the labels, so that a mistake in either costs no time.
+def open_inputs(wanted: Calibration, formats: Sequence[str], progress: Progress = silent) -> Inputs:
+    """Read the images and the labels, so that a mistake in either costs no time.
 
     Args:
         wanted: what is asked for.
         formats: of the int8 artifacts.
-        progress: told of every picture.
+        progress: told of every image.
 
     Raises:
         InputError, ImageError, UsageError: one of the two cannot be used.
@@ -137,11 +139,11 @@ def open_inputs(wanted: Calibration, formats: Sequence[str], progress: Progress 
     needed = ("onnx", "onnxruntime", "pycocotools", *(f for f in formats if f == "openvino"))
     for package in needed:
         require(package, "int8")
-    from ghost_deploy.calib.images.collection import collect_images
+    from ghost_deploy.calib import collect_images
     from ghost_deploy.judge.datasets.opening import open_dataset
 
     data = None if wanted.data is None else open_dataset(wanted.data, split=wanted.split)
-    pictures = collect_images(
+    images = collect_images(
         wanted.source,
         count=wanted.count,
         seed=wanted.seed,
@@ -149,7 +151,7 @@ def open_inputs(wanted: Calibration, formats: Sequence[str], progress: Progress 
         allow_small=wanted.allow_small,
         progress=progress,
     )
-    return Inputs(pictures, data)
+    return Inputs(images, data)
 
 
 def int8_into(
@@ -161,33 +163,33 @@ def int8_into(
     *,
     formats: Sequence[str],
     options: RuntimeOptions,
-    progress: Progress | None,
+    progress: Progress = silent,
 ) -> tuple[Int8Report, Bundle]:
-    """Make the int8 artifacts in the writer's folder; see `make_int8`."""
-    from ghost_deploy.calib.search.finish import make_int8
-    from ghost_deploy.calib.search.search import Request
+    """Make the int8 artifacts in the writer's folder; see `calib.make_int8`."""
+    from ghost_deploy.calib import Int8Request, make_int8
+    from ghost_deploy.judge.accuracy.int8_judge import AGREEMENT_IMAGES, int8_judge
+    from ghost_deploy.judge.bench.int8_stopwatch import TIMED_IMAGES, Int8Stopwatch
 
-    request = Request(
+    images = inputs.images
+    request = Int8Request(
+        bundle=bundle,
+        source=source,
+        images=images,
         formats=tuple(formats),
         max_drop=wanted.max_drop,
         repair=wanted.repair,
         workers=wanted.workers,
+        speed=wanted.speed,
         seed=wanted.seed,
-        options=options,
+        threads=options.threads,
         cache_dir=cache_dir(),
     )
-    return make_int8(
-        writer,
-        source,
-        bundle.spec,
-        bundle.document.source,
-        inputs.pictures,
-        request,
-        data=inputs.data,
-        speed=wanted.speed,
-        evidence=bundle.evidence,
-        progress=progress,
-    )
+    with tempfile.TemporaryDirectory(dir=writer.folder) as folder:
+        data = inputs.data or images.subset(AGREEMENT_IMAGES).files(Path(folder))
+        judge = int8_judge(bundle.spec, source, data, options, progress)
+        timed = images.subset(TIMED_IMAGES).files(Path(folder))
+        stopwatch = Int8Stopwatch(timed, options, progress)
+        return make_int8(writer, request, judge, stopwatch, progress)
 
 
 def check_int8(report: Int8Report, bundle: Bundle) -> None:
@@ -198,7 +200,7 @@ def check_int8(report: Int8Report, bundle: Bundle) -> None:
             f"{bundle.path} was written, but {failed[0].artifact} loses too much",
             got=f"{failed[0].drop:.2f} points, at most {failed[0].max_drop:g} allowed",
             fix="Allow more with --max-drop, which also returns layers to float, give more "
-            "pictures, or use fp16",
+            "images, or use fp16",
         )
 
 

@@ -10,6 +10,7 @@ from ghost_deploy.api.calibrate import Calibration, check_int8, int8_into, open_
 from ghost_deploy.api.common import AnyPath, Progress
 from ghost_deploy.core.bundle import Bundle, BundleWriter
 from ghost_deploy.core.errors import UsageError
+from ghost_deploy.core.progress import silent
 from ghost_deploy.runtimes import RuntimeOptions
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Int8Export:
         wanted = calib if isinstance(calib, Calibration) else Calibration(source=calib)
         wished = formats or ("onnx", "openvino")
         named = tuple(dict.fromkeys("onnx" if name == "tensorrt" else name for name in wished))
-        return cls(named, wanted, open_inputs(wanted, named, progress))
+        return cls(named, wanted, open_inputs(wanted, named, progress or silent))
 
     def check_model(self, spec: ModelSpec, *, plugin: bool) -> None:
         """See that the model goes with what was asked for, before it is exported.
@@ -120,7 +121,7 @@ class Int8Export:
             self.calibration,
             formats=self.formats,
             options=RuntimeOptions(),
-            progress=progress,
+            progress=progress or silent,
         )
         return draft
 

@@ -9,7 +9,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from ghost_deploy.calib.graph.index import Graph
+from ghost_deploy.calib.graph.index import index_float
 from ghost_deploy.calib.ranges.histogram import TensorStatistics, merge
 
 SIZE = 16
@@ -116,7 +116,7 @@ def statistics_of(
     model: ModelProto, feeds: Sequence[NDArray[np.float32]]
 ) -> dict[str, TensorStatistics]:
     """Of every float tensor that depends on the input."""
-    graph = Graph(model)
+    graph = index_float(model)
     names = [name for name in graph.activations() if name not in graph.inputs]
     found: dict[str, TensorStatistics] = {}
     for image in feeds:

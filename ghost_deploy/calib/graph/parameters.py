@@ -8,9 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
 
-from ghost_deploy.calib.quantize.weights import round_weight
-
-__all__ = ["bias_of", "on_grid", "set_parameters", "weight_of"]
+__all__ = ["bias_of", "set_parameters", "weight_of"]
 
 
 def set_parameters(
@@ -18,9 +16,14 @@ def set_parameters(
     weights: Mapping[str, NDArray[np.float32]],
     biases: Mapping[str, NDArray[np.float32]],
 ) -> ModelProto:
-    """A copy of a float model with other weights and biases, by the convolution's node name.
+    """A copy of a float model with other weights and biases.
 
-    A parameter that several nodes read is not changed for the others.
+    A parameter that several nodes share is replaced only for the named one.
+
+    Args:
+        model: not changed.
+        weights: (out, in / groups, height, width) by the convolution's node name.
+        biases: (out,) by the convolution's node name.
     """
     copy = ModelProto()
     copy.CopyFrom(model)
@@ -58,13 +61,6 @@ def bias_of(model: ModelProto, conv: str) -> NDArray[np.float32]:
     """The bias of a convolution, (out,); zeros where it has none."""
     bias = _constant(model, conv, 2)
     return np.zeros(len(weight_of(model, conv)), np.float32) if bias is None else bias
-
-
-def on_grid(weight: NDArray[np.float32], scales: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The weights that Q and DQ with `scales`, (out,), make of `weight`, (out, ...)."""
-    steps = scales.reshape(-1, *[1] * (weight.ndim - 1))
-    result: NDArray[np.float32] = round_weight(weight, scales).astype(np.float32) * steps
-    return result
 
 
 def _constant(model: ModelProto, conv: str, position: int) -> NDArray[np.float32] | None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from onnx import NodeProto
 
-from ghost_deploy.calib.graph.index import Graph
+from ghost_deploy.export.onnx_index import OnnxIndex
 
 __all__ = [
     "SELF_GATED",
@@ -35,7 +35,7 @@ SELF_GATED = {"Sigmoid": "silu", "HardSigmoid": "hardswish"}
 """Activation that a product of its input with this operator's result is, by operator."""
 
 
-def find_silus(graph: Graph) -> Iterator[tuple[str, tuple[str, str]]]:
+def find_silus(graph: OnnxIndex) -> Iterator[tuple[str, tuple[str, str]]]:
     """x * sigmoid(x), where nothing else reads the sigmoid."""
     for node in graph.nodes:
         if node.op_type not in SELF_GATED or len(graph.readers(node.output[0])) != 1:
@@ -45,7 +45,7 @@ def find_silus(graph: Graph) -> Iterator[tuple[str, tuple[str, str]]]:
             yield node.name, (node.input[0], reader.name)
 
 
-def find_head(graph: Graph) -> frozenset[str]:
+def find_head(graph: OnnxIndex) -> frozenset[str]:
     """Names of the convolutions that no other convolution depends on, and of all behind them."""
     found: set[str] = set()
     for conv in filter(_is_conv, graph.nodes):
@@ -56,7 +56,7 @@ def find_head(graph: Graph) -> frozenset[str]:
     return frozenset(found)
 
 
-def find_attention(graph: Graph, head: frozenset[str]) -> Iterator[str]:
+def find_attention(graph: OnnxIndex, head: frozenset[str]) -> Iterator[str]:
     for node in graph.nodes:
         if node.op_type != "Softmax" or node.name in head:
             continue
@@ -66,7 +66,9 @@ def find_attention(graph: Graph, head: frozenset[str]) -> Iterator[str]:
         yield from _until_conv(graph, inner, down=False)
 
 
-def _until_conv(graph: Graph, start: Iterable[NodeProto], *, down: bool) -> dict[str, NodeProto]:
+def _until_conv(
+    graph: OnnxIndex, start: Iterable[NodeProto], *, down: bool
+) -> dict[str, NodeProto]:
     """Nodes reached from `start` without crossing a convolution; those reached are included."""
     found: dict[str, NodeProto] = {}
     queue = list(start)
@@ -86,7 +88,7 @@ def _until_conv(graph: Graph, start: Iterable[NodeProto], *, down: bool) -> dict
 
 
 def find_gates(
-    graph: Graph, silus: Mapping[str, tuple[str, str]], apart: frozenset[str]
+    graph: OnnxIndex, silus: Mapping[str, tuple[str, str]], apart: frozenset[str]
 ) -> Iterator[str]:
     own = {mul for _, mul in silus.values()}
     for node in graph.nodes:
@@ -100,7 +102,7 @@ def find_gates(
                 yield from _only_for(graph, name)
 
 
-def _source(graph: Graph, name: str) -> NodeProto | None:
+def _source(graph: OnnxIndex, name: str) -> NodeProto | None:
     """The node whose values `name` holds, past all that only moves them."""
     node = graph.producer.get(name)
     while node is not None and passes(graph, node):
@@ -108,7 +110,7 @@ def _source(graph: Graph, name: str) -> NodeProto | None:
     return node
 
 
-def _only_for(graph: Graph, name: str) -> set[str]:
+def _only_for(graph: OnnxIndex, name: str) -> set[str]:
     """The nodes whose results are used for nothing but `name`."""
     found = {graph.producer[name].name}
     queue = [graph.producer[name]]
@@ -127,7 +129,7 @@ def _is_conv(node: NodeProto) -> bool:
     return bool(node.op_type == "Conv")
 
 
-def passes(graph: Graph, node: NodeProto) -> bool:
+def passes(graph: OnnxIndex, node: NodeProto) -> bool:
     """Whether the outputs of `node` keep the scale of its first input."""
     if node.op_type == "Resize":
         return bool(graph.attribute(node, "mode", "nearest") == "nearest")

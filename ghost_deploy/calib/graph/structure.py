@@ -8,7 +8,6 @@ from typing import Literal, TypeAlias
 
 from onnx import NodeProto
 
-from ghost_deploy.calib.graph.index import Graph
 from ghost_deploy.calib.graph.regions import (
     SELF_GATED,
     find_attention,
@@ -17,6 +16,7 @@ from ghost_deploy.calib.graph.regions import (
     find_silus,
     passes,
 )
+from ghost_deploy.export.onnx_index import OnnxIndex
 
 __all__ = ["ConcatInfo", "ConvInfo", "ConvKind", "Structure", "find_structure"]
 
@@ -98,7 +98,7 @@ class Structure:
         gates: what makes the factor of a product, and the product.
     """
 
-    graph: Graph
+    graph: OnnxIndex
     convs: Mapping[str, ConvInfo]
     concats: Mapping[str, ConcatInfo]
     silus: Mapping[str, tuple[str, str]]
@@ -121,7 +121,7 @@ class Structure:
         return passes(self.graph, node)
 
 
-def find_structure(graph: Graph) -> Structure:
+def find_structure(graph: OnnxIndex) -> Structure:
     """The parts of `graph`."""
     silus = dict(find_silus(graph))
     head = find_head(graph)
@@ -154,7 +154,7 @@ def find_structure(graph: Graph) -> Structure:
     )
 
 
-def _conv(graph: Graph, node: NodeProto, silus: Mapping[str, tuple[str, str]]) -> ConvInfo:
+def _conv(graph: OnnxIndex, node: NodeProto, silus: Mapping[str, tuple[str, str]]) -> ConvInfo:
     kind, activated, nodes = _activation(graph, node.output[0], silus)
     return ConvInfo(
         name=node.name,
@@ -168,13 +168,13 @@ def _conv(graph: Graph, node: NodeProto, silus: Mapping[str, tuple[str, str]]) -
     )
 
 
-def _rows(graph: Graph, name: str) -> int:
+def _rows(graph: OnnxIndex, name: str) -> int:
     """Height of a feature map; 0 where it is not known."""
     shape = graph.shapes.get(name, ())
     return shape[2] if len(shape) == 4 else 0
 
 
-def _kind(graph: Graph, node: NodeProto) -> ConvKind:
+def _kind(graph: OnnxIndex, node: NodeProto) -> ConvKind:
     if not any(other.op_type == "Conv" for other in graph.upstream(node.input[0])):
         return "first"
     _, a_group, *kernel = graph.weight(node).shape
@@ -184,7 +184,7 @@ def _kind(graph: Graph, node: NodeProto) -> ConvKind:
 
 
 def _activation(
-    graph: Graph, name: str, silus: Mapping[str, tuple[str, str]]
+    graph: OnnxIndex, name: str, silus: Mapping[str, tuple[str, str]]
 ) -> tuple[str, str, tuple[str, ...]]:
     """Kind, output and nodes of the activation that alone reads `name`."""
     readers = graph.readers(name)
@@ -202,7 +202,7 @@ def _activation(
     return "", name, ()
 
 
-def _concat(graph: Graph, node: NodeProto, convs: Mapping[str, ConvInfo]) -> ConcatInfo:
+def _concat(graph: OnnxIndex, node: NodeProto, convs: Mapping[str, ConvInfo]) -> ConcatInfo:
     inputs = graph.data_inputs(node)
     for cheap in inputs:
         conv = convs.get(cheap)

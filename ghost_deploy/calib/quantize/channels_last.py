@@ -14,10 +14,11 @@ from collections.abc import Iterator
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
-from ghost_deploy.calib.graph.index import Graph, live
+from ghost_deploy.calib.graph.index import index_qdq
 from ghost_deploy.calib.graph.regions import find_silus
 from ghost_deploy.calib.quantize.ort_kernels import DOMAIN, Kernels, silu
 from ghost_deploy.core.errors import ExportError
+from ghost_deploy.export.onnx_index import OnnxIndex, live_nodes
 
 __all__ = ["to_channels_last"]
 
@@ -32,9 +33,9 @@ def to_channels_last(model: ModelProto) -> ModelProto:
     Raises:
         ExportError: the result is not valid ONNX.
     """
-    graph = Graph(model, quantized=True)
+    graph = index_qdq(model)
     kernels = Kernels(graph)
-    nodes = live(_nodes(graph, kernels), graph.outputs)
+    nodes = live_nodes(_nodes(graph, kernels), graph.outputs)
     used = {name for node in nodes for name in node.input}
     constants: list[TensorProto] = [
         tensor
@@ -59,7 +60,7 @@ def to_channels_last(model: ModelProto) -> ModelProto:
     return result
 
 
-def _nodes(graph: Graph, kernels: Kernels) -> Iterator[NodeProto]:
+def _nodes(graph: OnnxIndex, kernels: Kernels) -> Iterator[NodeProto]:
     """The new nodes in execution order, with more transpositions than are needed."""
     silus = {
         mul: source
@@ -81,7 +82,7 @@ def _nodes(graph: Graph, kernels: Kernels) -> Iterator[NodeProto]:
                 yield _transposed(node.output[0], kernels.last(node.output[0]), _TO_LAST)
 
 
-def _is_rounded(graph: Graph, name: str) -> bool:
+def _is_rounded(graph: OnnxIndex, name: str) -> bool:
     """Whether a DQ makes it. ONNX Runtime gives each reader of a DQ one of its own, and then does
     not know a SiLU any more by its two readers."""
     made_by = graph.producer.get(name)

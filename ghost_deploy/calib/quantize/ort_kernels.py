@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from ghost_deploy.calib.graph.index import Graph
+from ghost_deploy.export.onnx_index import OnnxIndex
 
 __all__ = ["DOMAIN", "Kernels", "silu"]
 
@@ -41,7 +41,7 @@ class Kernels:
         constants: new ones, by name.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: OnnxIndex) -> None:
         """Look at every node of `graph`, which is of the form `ort-x86`."""
         self._graph = graph
         self._how: Mapping[str, _Making] = {

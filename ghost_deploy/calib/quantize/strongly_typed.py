@@ -12,7 +12,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper, version_converter
 
-from ghost_deploy.calib.graph.index import Graph
+from ghost_deploy.calib.graph.index import index_qdq
 from ghost_deploy.calib.graph.regions import find_head
 from ghost_deploy.core.errors import ExportError
 
@@ -61,7 +61,7 @@ class _Typing:
 
     def __init__(self, model: ModelProto) -> None:
         self.model = model
-        self.graph = Graph(model, quantized=True)
+        self.graph = index_qdq(model)
         head = find_head(self.graph)
         self.tail = {name for name in head if self.graph.node[name].op_type != "Conv"}
         self.halves: dict[str, TensorProto] = {}

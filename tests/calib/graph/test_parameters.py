@@ -5,7 +5,8 @@ import onnx
 import onnx.reference
 from onnx import TensorProto, helper, numpy_helper
 
-from ghost_deploy.calib.graph.parameters import bias_of, on_grid, set_parameters, weight_of
+from ghost_deploy.calib.graph.parameters import bias_of, set_parameters, weight_of
+from ghost_deploy.calib.quantize.weights import on_grid
 from tests.support.small_graphs import Net, ghost_net
 
 

@@ -7,12 +7,12 @@ import pytest
 
 from ghost_deploy.calib.search.budget import Budget, fit_budget, measure_speed
 from ghost_deploy.calib.search.measuring import FloatNodes, Measure
-from ghost_deploy.calib.search.sensitivity import Group, rank
+from ghost_deploy.calib.search.sensitivity import LayerGroup, rank
 from ghost_deploy.core.errors import GateError, UsageError
 
 HARM = {"a": 0.1, "b": 0.9, "c": 0.0, "d": 0.4}
 SHARE = {"a": 0.1, "b": 0.4, "c": 0.2, "d": 0.1}
-GROUPS = tuple(Group(name=name, nodes=(name,), share=SHARE[name]) for name in HARM)
+GROUPS = tuple(LayerGroup(name=name, nodes=(name,), share=SHARE[name]) for name in HARM)
 
 
 def as_path(nodes: FloatNodes) -> Path:

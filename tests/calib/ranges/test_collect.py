@@ -11,13 +11,13 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from ghost_deploy.calib.ranges.statistics import collect_statistics
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from ghost_deploy.calib.images.collection import CalibrationSet, collect_images
 from ghost_deploy.calib.ranges import statistics as module
 from ghost_deploy.calib.ranges.histogram import TensorStatistics
-from ghost_deploy.calib.ranges.statistics import collect_statistics
 from ghost_deploy.calib.ranges.statistics_file import Statistics
 from ghost_deploy.checkpoints.load import load_checkpoint
 from ghost_deploy.core.errors import BackendError, ExportError, InputError, UsageError
@@ -184,12 +184,12 @@ def test_passes_keep_to_the_budget_and_change_nothing(
     monkeypatch.setattr(module, "_MIB", 40_000)  # two of the inner tensors of 16 KiB
     seen: list[list[str]] = []
 
-    class Watched(module.Taps):
+    class Watched(module.Intermediates):
         def __init__(self, model: ModelProto, tensors: Any, **options: Any) -> None:
             seen.append(list(tensors))
             super().__init__(model, tensors, **options)
 
-    monkeypatch.setattr(module, "Taps", Watched)
+    monkeypatch.setattr(module, "Intermediates", Watched)
     steps: list[tuple[str, int, int]] = []
     split = collect_statistics(
         net(), pictures, SPEC, memory_mib=1, progress=lambda *call: steps.append(call)
