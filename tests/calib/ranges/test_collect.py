@@ -11,12 +11,12 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from ghost_deploy.calib.ranges.statistics import collect_statistics
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from ghost_deploy.calib.images.collection import CalibrationSet, collect_images
-from ghost_deploy.calib.ranges import statistics as module
+from ghost_deploy.calib.ranges import collect as module
+from ghost_deploy.calib.ranges.collect import collect_statistics
 from ghost_deploy.calib.ranges.histogram import TensorStatistics
 from ghost_deploy.calib.ranges.statistics_file import Statistics
 from ghost_deploy.checkpoints.load import load_checkpoint
