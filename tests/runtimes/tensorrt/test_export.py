@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
 
 import ghost_deploy as gd
 from ghost_deploy.api import common
-from ghost_deploy.api import export as exporting
 from ghost_deploy.cli.main import main
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import GateError, MissingExtraError
@@ -24,6 +24,9 @@ from tests.support.engine_orders import ORIN, install
 from tests.support.fake_tensorrt import Tensor
 from tests.support.stored_evidence import evidence_of
 from tests.support.tiny_detectors import tiny_loaded, tiny_spec
+
+# `ghost_deploy.api.export` is the function once the package is imported.
+EXPORT = sys.modules["ghost_deploy.api.export"]
 
 
 @pytest.fixture
@@ -40,7 +43,7 @@ def workstation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stand_in, "spoil", 0.0)
     row = dataclasses.replace(RUNTIMES["trt"], module="tests.support.trt_stand_in")
     monkeypatch.setitem(RUNTIMES, "trt", row)
-    monkeypatch.setattr(exporting, "load_checkpoint", lambda *_, **__: tiny_loaded())
+    monkeypatch.setattr(EXPORT, "load_checkpoint", lambda *_, **__: tiny_loaded())
 
 
 def test_without_tensorrt_nothing_is_done(
@@ -82,7 +85,7 @@ def test_an_engine_that_fails_its_check(
 def test_an_int8_engine_of_a_graph_that_was_just_calibrated(
     workstation: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exporting, "load_checkpoint", common.load_checkpoint)
+    monkeypatch.setattr(EXPORT, "load_checkpoint", common.load_checkpoint)
     _, control = install("10.13", monkeypatch)
     control.tensors = [
         Tensor("images", True, (1, 3, 96, 96)),
