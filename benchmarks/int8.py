@@ -28,7 +28,7 @@ from ghost_deploy.calib.executed import executed
 from ghost_deploy.calib.forms import int8_form
 from ghost_deploy.calib.images.collection import collect_images
 from ghost_deploy.calib.quantize.channels_last import to_channels_last
-from ghost_deploy.calib.quantize.options import NAIVE, PlacementOptions
+from ghost_deploy.calib.quantize.conventions import NAIVE, PlacementOptions
 from ghost_deploy.calib.quantize.qdq import DEFAULT_METHOD, quantize
 from ghost_deploy.calib.ranges.collect import collect_statistics
 from ghost_deploy.calib.ranges.histogram import TensorStatistics

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from ghost_deploy.calib.forms import FORMS
-from ghost_deploy.calib.quantize.options import NAIVE, PlacementOptions
+from ghost_deploy.calib.quantize.conventions import NAIVE, PlacementOptions
 from ghost_deploy.calib.ranges.histogram import TensorStatistics
 from ghost_deploy.checkpoints.load import load_checkpoint
 from ghost_deploy.export.onnx import onnx_from_net

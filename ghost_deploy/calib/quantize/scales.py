@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghost_deploy.calib.graph.structure import Structure
-from ghost_deploy.calib.quantize.options import Convention
+from ghost_deploy.calib.quantize.conventions import Convention
 from ghost_deploy.calib.quantize.placement import Placement
 from ghost_deploy.calib.ranges.histogram import TensorStatistics
 from ghost_deploy.calib.ranges.methods import Method, Range, activation_range

@@ -16,7 +16,7 @@ from onnx import ModelProto, helper, numpy_helper
 
 from ghost_deploy.calib.forms import int8_form
 from ghost_deploy.calib.quantize.channels_last import to_channels_last
-from ghost_deploy.calib.quantize.options import NAIVE, PlacementOptions
+from ghost_deploy.calib.quantize.conventions import NAIVE, PlacementOptions
 from ghost_deploy.calib.quantize.ort_kernels import DOMAIN
 from ghost_deploy.calib.ranges.histogram import TensorStatistics
 from ghost_deploy.core.bundle import FORM_KEY
