@@ -57,6 +57,7 @@ def find_head(graph: OnnxIndex) -> frozenset[str]:
 
 
 def find_attention(graph: OnnxIndex, head: frozenset[str]) -> Iterator[str]:
+    """Names of the nodes around each Softmax outside the head, up to the nearest convolutions."""
     for node in graph.nodes:
         if node.op_type != "Softmax" or node.name in head:
             continue
@@ -90,6 +91,13 @@ def _until_conv(
 def find_gates(
     graph: OnnxIndex, silus: Mapping[str, tuple[str, str]], apart: frozenset[str]
 ) -> Iterator[str]:
+    """Names of the products with a sigmoid factor, and of the nodes that compute the factor.
+
+    Args:
+        graph: of the float model.
+        silus: of `find_silus`; they are no gates.
+        apart: names of nodes of other regions.
+    """
     own = {mul for _, mul in silus.values()}
     for node in graph.nodes:
         inputs = graph.data_inputs(node)
