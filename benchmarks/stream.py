@@ -9,7 +9,7 @@ of H.264 on loopback (tests/stream/rtsp_server.py), whose frames carry their num
 true age of the frames of both is known. Of another camera only the age that the pipeline itself
 measures is: from the arrival, corrected by the stream's own time stamps.
 
-`files` runs decoded pictures through the whole pipeline, OpenVINO's own `benchmark_app -hint
+`files` runs decoded images through the whole pipeline, OpenVINO's own `benchmark_app -hint
 throughput` on the same file in the same precision, and our runtime alone with as many requests
 side by side, in turn; the ratios are what pre- and post-processing and the pipeline leave over.
 
@@ -43,7 +43,8 @@ from ghost_deploy.processing.images import list_images, read_image
 from ghost_deploy.stream.pipeline import Pipeline
 from ghost_deploy.stream.policy import LivePolicy
 from ghost_deploy.stream.result import Result
-from ghost_deploy.stream.sources.uri import Source, parse_source
+from ghost_deploy.stream.sources.source_table import SourceAddress
+from ghost_deploy.stream.sources.uri import parse_source
 from tests.support import numbered_frames as barcode
 from tests.support.camera_servers import RtspCamera
 
@@ -108,7 +109,7 @@ class Recorder:
 
 
 class Decoded:
-    """A source of pictures that are in memory, again and again."""
+    """A source of images that are in memory, again and again."""
 
     rate: float | None = None
 
@@ -134,7 +135,7 @@ def true_age(image: NDArray[np.uint8], fps: float, epoch: float) -> float:
 
 
 def run_pipeline(
-    detector: gd.Detector, source: Source, seconds: float, args: argparse.Namespace
+    detector: gd.Detector, source: SourceAddress, seconds: float, args: argparse.Namespace
 ) -> Run:
     def age(result: Result) -> float:
         if args.epoch is None:
@@ -150,7 +151,7 @@ def run_pipeline(
 
 
 def run_loop(
-    detector: gd.Detector, source: Source, seconds: float, args: argparse.Namespace
+    detector: gd.Detector, source: SourceAddress, seconds: float, args: argparse.Namespace
 ) -> Run:
     """What everybody writes first."""
     capture = cv2.VideoCapture(source.target)
@@ -177,7 +178,7 @@ def run_loop(
 
 def run_files(detector: gd.Detector, images: Sequence[NDArray[np.uint8]], seconds: float) -> Run:
     recorder = Recorder(seconds, lambda result: result.age_ms)
-    source = Source("video", "memory", "memory")
+    source = SourceAddress("video", "memory", "memory")
     pipeline = Pipeline(detector, [source], opener=lambda *_: Decoded(images))
     recorder.stop = pipeline.stop
     pipeline.run([recorder])

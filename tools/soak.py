@@ -41,19 +41,21 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import ghost_deploy as gd
 from ghost_deploy.core.detections import Detections
-from ghost_deploy.stream.malloc import share_heap
+from ghost_deploy.stream.malloc import use_single_arena
 from ghost_deploy.stream.pipeline import Pipeline
 from ghost_deploy.stream.policy import LivePolicy
-from ghost_deploy.stream.result import Result, Sink, SourceStats
+from ghost_deploy.stream.result import Result
+from ghost_deploy.stream.sinks.base import Sink
 from ghost_deploy.stream.sinks.jsonl import JsonlSink
 from ghost_deploy.stream.sinks.record import Annotator
-from ghost_deploy.stream.sinks.retrying import GuardedSink
+from ghost_deploy.stream.sinks.retrying import RetryingSink
 from ghost_deploy.stream.sinks.snapshots import SnapshotSink
-from ghost_deploy.stream.sinks.threaded import ApartSink
+from ghost_deploy.stream.sinks.threaded import ThreadedSink
 from ghost_deploy.stream.sinks.video import VideoSink
+from ghost_deploy.stream.source_stats import SourceStats
 from ghost_deploy.stream.sources.uri import parse_source
-from ghost_deploy.stream.web.server import WebView
 from ghost_deploy.stream.web.status import ModelCard
+from ghost_deploy.stream.web.view import WebViewSink
 from tests.support import numbered_frames as barcode
 from tests.support.camera_servers import RtspCamera
 from tests.support.running_pipeline import make_detector
@@ -243,14 +245,14 @@ def flapping(camera: RtspCamera, every_s: float) -> Iterator[list[int]]:
 
 
 @contextlib.contextmanager
-def looked_at(view: WebView) -> Iterator[list[int]]:
-    """Look at a web view now and then while the block runs: status, metrics and pictures."""
+def looked_at(view: WebViewSink) -> Iterator[list[int]]:
+    """Look at a web view now and then while the block runs: status, metrics and images."""
     over = threading.Event()
     count = [0]
 
     def look() -> None:
         while not over.wait(0.5):
-            for path in ("api/status", "api/history", "metrics", "api/pictures?after=0"):
+            for path in ("api/status", "api/history", "metrics", "api/images?after=0"):
                 with (
                     contextlib.suppress(OSError),
                     urllib.request.urlopen(view.url + path, timeout=10) as answer,
@@ -399,7 +401,7 @@ class Soak:
 
 
 def run(args: argparse.Namespace) -> Soak:
-    share_heap()  # as the command does
+    use_single_arena()  # as the command does
     samples: list[Sample] = []
     check = Check()
     with contextlib.ExitStack() as stack:
@@ -417,15 +419,14 @@ def run(args: argparse.Namespace) -> Soak:
         sources = [parse_source(camera.address) for camera in cameras]
         sources.append(parse_source("rtsp://127.0.0.1:9/dead"))
         pipeline = Pipeline(detector, sources, LivePolicy(rtsp_by=args.rtsp_by))
-        view = WebView("127.0.0.1:0", ModelCard.of(detector))
-        view.watch(pipeline.stats)
+        view = WebViewSink("127.0.0.1:0", ModelCard.of(detector), stats=pipeline.stats)
         annotate, most_bytes = Annotator(), _KEEP_MIB << 20
         files: list[Sink] = [
             JsonlSink(folder / "lines.jsonl", most_bytes=most_bytes),
             VideoSink(folder, annotate, most_bytes=most_bytes),
             SnapshotSink(folder, annotate, every_s=0.5, most_bytes=most_bytes),
         ]
-        guards = [ApartSink(GuardedSink(sink)) for sink in files]
+        sinks = [ThreadedSink(RetryingSink(sink)) for sink in files]
         flaps = stack.enter_context(flapping(cameras[0], args.flap))
         looks = stack.enter_context(looked_at(view))
         keep = stack.enter_context(sample_file(args.samples))
@@ -439,10 +440,10 @@ def run(args: argparse.Namespace) -> Soak:
             if now > args.minutes * 60:
                 pipeline.stop()
 
-        pipeline.run([check, *guards, view], tick)
+        pipeline.run([check, *sinks, view], tick)
         kept = sum(path.stat().st_size for path in folder.iterdir()) / 2**20
-        lost = sum(guard.stats().dropped for guard in guards)
-        stats = pipeline.stats.snapshot()
+        lost = sum(sink.stats().dropped for sink in sinks)
+        stats = pipeline.stats()
         return Soak(args, check, samples, stats, flaps[0], looks[0], kept, lost)
 
 

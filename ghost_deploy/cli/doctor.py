@@ -163,7 +163,7 @@ def _probe_opencv() -> Probe:
 
 def _probe_sources() -> Probe:
     try:
-        from ghost_deploy.stream.sources.backends import source_backends
+        from ghost_deploy.stream.sources.source_table import source_backends
     except ImportError as error:
         return Probe(
             runtime=_SOURCES, installed=False, problem=str(error), fix=f"Run: {_OPENCV_FIX}"

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ghost_deploy.stream.result import SourceStats
+from ghost_deploy.stream.source_stats import SourceStats
 
 PATH = Path(__file__).resolve().parents[2] / "tools" / "soak.py"
 

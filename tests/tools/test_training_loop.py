@@ -12,7 +12,6 @@ import msgspec
 import numpy as np
 import pytest
 import torch
-from tools.training.optimize import input_side, learning_rate, make_optimizer
 
 from ghost_deploy.checkpoints.native import save_native
 from ghost_deploy.core.bundle import Source
@@ -27,6 +26,7 @@ from tools.training.batches import collate
 from tools.training.ema import MovingAverage
 from tools.training.loss import Losses, network_loss
 from tools.training.network import describe_network, start_network
+from tools.training.optimize import input_side, learning_rate, make_optimizer
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""Let a sink fail for a while without taking the run with it."""
+"""Keep a run alive while a sink fails."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import threading
 import time
 
 from ghost_deploy.core.errors import InputError
-from ghost_deploy.stream.policy import Backoff
-from ghost_deploy.stream.result import Result, Sink
-from ghost_deploy.stream.sinks.outbox import DeliveryStats
+from ghost_deploy.stream.backoff import Backoff
+from ghost_deploy.stream.result import Result
+from ghost_deploy.stream.sinks.base import CountingSink, DeliveryStats, Sink
 
-__all__ = ["GuardedSink"]
+__all__ = ["RetryingSink"]
 
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 30.0
 
 
-class GuardedSink:
-    """Hands on to a sink that a full disk may stop; what it cannot take is lost and counted.
+class RetryingSink(CountingSink):
+    """Passes results to a sink that may fail, e.g. on a full disk; failed results are counted.
 
-    After a failure the sink is left alone for a while, then tried again with the next result.
+    After a failure results are dropped for a while, then the sink is tried again.
 
     Args:
-        sink: it raises `InputError` when it cannot write, and can be written to again.
+        sink: raises `InputError` when it cannot write, and can be written to again.
         first_wait_s, longest_wait_s: limits of the wait after a failure, seconds.
     """
 
@@ -40,7 +40,7 @@ class GuardedSink:
         self._error = ""
 
     def write(self, result: Result) -> None:
-        """Hand on one result, or count it as lost."""
+        """Pass on one result, or count it as lost."""
         if time.monotonic() < self._wait_until:
             with self._lock:
                 self._lost += 1
@@ -58,12 +58,12 @@ class GuardedSink:
                 self._written += 1
 
     def stats(self) -> DeliveryStats:
-        """What was written and lost; `retries` counts the failures."""
+        """Return the counters now; `retries` counts the failures."""
         with self._lock:
             return DeliveryStats(self._written, self._lost, 0, self._failures, self._error)
 
     def close(self) -> None:
-        """Close the sink; if it cannot write its end, that is in the statistics."""
+        """Close the sink; a failure is counted in the statistics."""
         try:
             self._sink.close()
         except InputError as error:

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate
 from typing import get_args
 
-from ghost_deploy.stream.result import Cause, State
-from ghost_deploy.stream.web.board import AGE_BUCKETS_S, Figures
-from ghost_deploy.stream.web.status import SourceStatus, Status
+from ghost_deploy.stream.source_stats import Cause, State
+from ghost_deploy.stream.web.latest_results import AGE_BUCKETS_S, SourceTotals
+from ghost_deploy.stream.web.status import RunStatus, SourceStatus
 
 __all__ = ["CONTENT_TYPE", "render_metrics"]
 
@@ -18,18 +18,18 @@ _Labels = Mapping[str, str]
 _Sample = tuple[_Labels, float]
 
 
-def render_metrics(status: Status, figures: Mapping[str, Figures]) -> str:
+def render_metrics(status: RunStatus, totals: Mapping[str, SourceTotals]) -> str:
     """All metrics; every name begins with `ghost_deploy_`, times are in seconds.
 
     Args:
         status: of the run.
-        figures: `Board.figures()`, by source.
+        totals: `LatestResults.totals()`, by source.
     """
-    blocks = (_run(status), _frames(status.sources), _seen(figures), _sent(status))
+    blocks = (_run(status), _frames(status.sources), _seen(totals), _sent(status))
     return "".join(line + "\n" for block in blocks for line in block)
 
 
-def _run(status: Status) -> Iterator[str]:
+def _run(status: RunStatus) -> Iterator[str]:
     model = status.model
     facts = {
         "model": model.name,
@@ -77,13 +77,13 @@ def _frames(sources: tuple[SourceStatus, ...]) -> Iterator[str]:
     )
 
 
-def _seen(figures: Mapping[str, Figures]) -> Iterator[str]:
-    named = [({"source": source}, x) for source, x in figures.items()]
+def _seen(totals: Mapping[str, SourceTotals]) -> Iterator[str]:
+    named = [({"source": source}, x) for source, x in totals.items()]
     yield from _family(
         "detections_total",
         "counter",
         "Detections summed over frames, by class.",
-        [({**n, "class": c}, count) for n, x in named for c, count in sorted(x.totals.items())],
+        [({**n, "class": c}, count) for n, x in named for c, count in sorted(x.detections.items())],
     )
     yield from _head("frame_age_seconds", "histogram", "From capture to result.")
     for name, x in named:
@@ -100,7 +100,7 @@ def _seen(figures: Mapping[str, Figures]) -> Iterator[str]:
             yield _line("stage_seconds_count", {**name, "stage": stage}, sum(x.age_buckets))
 
 
-def _sent(status: Status) -> Iterator[str]:
+def _sent(status: RunStatus) -> Iterator[str]:
     named = [({"sink": sink}, x) for sink, x in status.deliveries.items()]
     yield from _family(
         "messages_sent_total", "counter", "Taken by the sink.", [(n, x.sent) for n, x in named]

@@ -12,7 +12,8 @@ import pytest
 from ghost_deploy.core.detections import Detections
 from ghost_deploy.core.errors import InputError, UnavailableError, UsageError
 from ghost_deploy.core.frame import Frame
-from ghost_deploy.stream.sinks.image_results import JSONL_SCHEMA, JsonlWriter, PictureWriter
+from ghost_deploy.stream.sinks.image_writer import ImageWriter
+from ghost_deploy.stream.sinks.jsonl_writer import JSONL_SCHEMA, JsonlWriter
 from ghost_deploy.stream.sinks.window import show
 
 IMAGE = np.full((4, 6, 3), 7, np.uint8)
@@ -84,16 +85,16 @@ def test_lines_that_cannot_be_written(tmp_path: Path) -> None:
     ],
 )
 def test_names_follow_the_sources(tmp_path: Path, sources: list[str], names: list[str]) -> None:
-    writer = PictureWriter(tmp_path / "out")
+    writer = ImageWriter(tmp_path / "out")
     written = [writer.write(frame(source), IMAGE) for source in sources]
     assert [path.name for path in written] == names
     assert all(cv2.imdecode(np.fromfile(path, np.uint8), 1).shape == (4, 6, 3) for path in written)
     assert sorted(os.listdir(tmp_path / "out")) == sorted(names)
 
 
-def test_a_second_run_replaces_the_pictures(tmp_path: Path) -> None:
+def test_a_second_run_replaces_the_images(tmp_path: Path) -> None:
     for value in (1, 200):
-        path = PictureWriter(tmp_path).write(frame("a.png"), np.full((2, 2, 3), value, np.uint8))
+        path = ImageWriter(tmp_path).write(frame("a.png"), np.full((2, 2, 3), value, np.uint8))
     assert cv2.imread(str(path))[0, 0, 0] == 200
     assert path.stat().st_mode & 0o777 == 0o644
 
@@ -102,18 +103,18 @@ def test_a_source_is_never_overwritten(tmp_path: Path) -> None:
     source = tmp_path / "a.png"
     source.write_bytes(b"precious")
     with pytest.raises(UsageError, match="overwritten"):
-        PictureWriter(tmp_path).write(frame(source), IMAGE)
+        ImageWriter(tmp_path).write(frame(source), IMAGE)
     assert source.read_bytes() == b"precious"
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot write"):
-        PictureWriter(tmp_path / "file" / "out")
+        ImageWriter(tmp_path / "file" / "out")
 
 
 def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    writer = PictureWriter(tmp_path)
+    writer = ImageWriter(tmp_path)
 
     def full(source: object, target: object) -> None:
         raise OSError(28, "No space left on device")
@@ -128,7 +129,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_read_only_folder(tmp_path: Path) -> None:
     tmp_path.chmod(0o555)
     with pytest.raises(InputError, match="Permission denied"):
-        PictureWriter(tmp_path).write(frame("a.png"), IMAGE)
+        ImageWriter(tmp_path).write(frame("a.png"), IMAGE)
 
 
 def test_no_display(monkeypatch: pytest.MonkeyPatch) -> None:

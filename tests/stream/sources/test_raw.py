@@ -21,7 +21,7 @@ class Pipe:
     writing: int
 
     def put(self, data: bytes) -> None:
-        """Write in a thread: a pipe holds less than a picture."""
+        """Write in a thread: a pipe holds less than an image."""
         threading.Thread(target=self._put, args=(data,)).start()
 
     def _put(self, data: bytes) -> None:
@@ -39,7 +39,7 @@ def pipe() -> Iterator[Pipe]:
     os.close(made.reading)
 
 
-def picture(number: int) -> bytes:
+def image(number: int) -> bytes:
     return barcode.frame(number, HW).tobytes()
 
 
@@ -53,26 +53,26 @@ def test_nothing(pipe: Pipe) -> None:
     assert pipe.reader().grab() is None
 
 
-def test_pictures_without_gaps(pipe: Pipe) -> None:
+def test_images_without_gaps(pipe: Pipe) -> None:
     reader = pipe.reader()
-    pipe.put(b"".join(map(picture, range(5))))
+    pipe.put(b"".join(map(image, range(5))))
     assert [number_of(reader) for _ in range(5)] == list(range(5))
 
 
-def test_the_end_within_a_picture_is_left_out(pipe: Pipe) -> None:
-    os.write(pipe.writing, picture(1)[:1000])
+def test_the_end_within_an_image_is_left_out(pipe: Pipe) -> None:
+    os.write(pipe.writing, image(1)[:1000])
     os.close(pipe.writing)
     assert pipe.reader().grab() is None
 
 
-def test_a_pause_within_a_picture_mixes_nothing(pipe: Pipe) -> None:
-    first, rest = picture(1)[:1000], picture(1)[1000:]
+def test_a_pause_within_an_image_mixes_nothing(pipe: Pipe) -> None:
+    first, rest = image(1)[:1000], image(1)[1000:]
     os.write(pipe.writing, first)
     with pytest.raises(InputError, match="standard input"):
         pipe.reader(0.05).grab()
     with pytest.raises(InputError, match="standard input"):
         pipe.reader(0.05).grab()
-    pipe.put(rest + picture(2))
+    pipe.put(rest + image(2))
     reader = pipe.reader()
     assert [number_of(reader), number_of(reader)] == [1, 2]
 

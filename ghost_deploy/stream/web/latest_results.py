@@ -1,4 +1,4 @@
-"""What the pipeline has said last, kept for those who look."""
+"""The newest result and the totals of each source, for the web view."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from dataclasses import dataclass, field
 from ghost_deploy.stream.result import Result
 from ghost_deploy.stream.web.history import STAGES, History
 
-__all__ = ["AGE_BUCKETS_S", "Board", "Figures", "Latest"]
+__all__ = ["AGE_BUCKETS_S", "LatestResults", "NumberedResult", "SourceTotals"]
 
 AGE_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the buckets of frame age, seconds; one without bound follows."""
 
 
 @dataclass(frozen=True)
-class Latest:
-    """The newest result of a source and its number among all results of the run."""
+class NumberedResult:
+    """The newest result of a source, with its number among all results of the run."""
 
     serial: int
     result: Result
 
 
 @dataclass(frozen=True)
-class Figures:
-    """The sums of one source at one moment.
+class SourceTotals:
+    """The totals of one source at one moment.
 
     Attributes:
         latest: the newest result.
-        totals: detections of each class over the run, counted in every frame.
+        detections: of each class over the run; an object counts in each frame.
         age_buckets: results by frame age, see `AGE_BUCKETS_S`; not cumulative.
         age_sum_ms: over all results.
         stage_sums_ms: over all results, by stage.
     """
 
     latest: Result
-    totals: dict[str, int]
+    detections: dict[str, int]
     age_buckets: tuple[int, ...]
     age_sum_ms: float
     stage_sums_ms: dict[str, float]
@@ -47,16 +47,16 @@ class Figures:
 
 @dataclass
 class _Entry:
-    latest: Latest
-    totals: Counter[str] = field(default_factory=Counter)
+    latest: NumberedResult
+    detections: Counter[str] = field(default_factory=Counter)
     age_buckets: list[int] = field(default_factory=lambda: [0] * (len(AGE_BUCKETS_S) + 1))
     age_sum_ms: float = 0.0
     stage_sums_ms: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     history: History = field(default_factory=History)
 
 
-class Board:
-    """Written by the pipeline, read by the server; holds one picture a source.
+class LatestResults:
+    """Written by the pipeline, read by the server; holds one image for each source.
 
     Args:
         clock: monotonic, seconds.
@@ -69,39 +69,39 @@ class Board:
         self._entries: dict[str, _Entry] = {}
 
     def put(self, result: Result) -> None:
-        """Take a result in place of the one before."""
+        """Replace the result of its source, and count it."""
         names = result.detections.names
         with self._lock:
             self._serial += 1
-            latest = Latest(self._serial, result)
+            latest = NumberedResult(self._serial, result)
             entry = self._entries.setdefault(result.source, _Entry(latest))
             entry.latest = latest
-            entry.totals.update(names)
+            entry.detections.update(names)
             entry.age_buckets[bisect_left(AGE_BUCKETS_S, result.age_ms / 1e3)] += 1
             entry.age_sum_ms += result.age_ms
             for stage in STAGES:
                 entry.stage_sums_ms[stage] += result.timings_ms.get(stage, 0.0)
             entry.history.add(self._clock(), result.age_ms, result.timings_ms)
 
-    def newer_than(self, serial: int) -> list[Latest]:
+    def newer_than(self, serial: int) -> list[NumberedResult]:
         """The newest result of each source that has one after `serial`, in order of arrival."""
         with self._lock:
             newer = [e.latest for e in self._entries.values() if e.latest.serial > serial]
         return sorted(newer, key=lambda latest: latest.serial)
 
-    def newest(self, source: str, serial: int = 0) -> Latest | None:
-        """The newest result of a source, if it came after `serial`."""
+    def newest(self, source: str, serial: int = 0) -> NumberedResult | None:
+        """Return the newest result of a source, if it came after `serial`."""
         with self._lock:
             entry = self._entries.get(source)
             return entry.latest if entry and entry.latest.serial > serial else None
 
-    def figures(self) -> dict[str, Figures]:
-        """The sums of every source that has given a result."""
+    def totals(self) -> dict[str, SourceTotals]:
+        """Return the totals of each source that has a result."""
         with self._lock:
             return {
-                source: Figures(
+                source: SourceTotals(
                     entry.latest.result,
-                    dict(entry.totals),
+                    dict(entry.detections),
                     tuple(entry.age_buckets),
                     entry.age_sum_ms,
                     dict(entry.stage_sums_ms),
@@ -110,7 +110,7 @@ class Board:
             }
 
     def histories(self) -> dict[str, dict[str, list[float]]]:
-        """`History.columns` of every source that has given a result."""
+        """Return `History.columns` of each source that has a result."""
         with self._lock:
             now = self._clock()
             return {source: entry.history.columns(now) for source, entry in self._entries.items()}
