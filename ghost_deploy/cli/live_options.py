@@ -23,14 +23,24 @@ _ALLOWED_WITH_IMAGES = frozenset({"batch_wait_ms", "rtsp_by", "read_timeout_s"})
 _DEFAULTS = {field.name: field.default for field in fields(LivePolicy)}
 
 
+Add = Callable[..., None]
+
+
 def add_live_options(parser: argparse.ArgumentParser) -> None:
     """Declare them."""
     actions: list[argparse.Action] = []
 
-    def adder(title: str) -> Callable[..., None]:
+    def adder(title: str) -> Add:
         group = parser.add_argument_group(title)
 
-        def add(flag: str, help: str, field: str = "", **options: Any) -> None:
+        def add(flag: str, field: str, help: str, type: Any = None, *names: str) -> None:
+            """Declare an option for a field of `LivePolicy`, if one is given; a flag without type.
+
+            `names`: what the value is shown as, or several: the choices.
+            """
+            options: dict[str, Any] = {"type": type} if type else {"action": "store_true"}
+            if names:
+                options |= {"choices": names} if names[1:] else {"metavar": names[0]}
             if field:
                 options |= {"dest": field, "default": _DEFAULTS[field]}
             actions.append(group.add_argument(flag, help=help, **options))
@@ -43,88 +53,38 @@ def add_live_options(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(live_options=actions)
 
 
-def _add_frame_options(add: Callable[..., None]) -> None:
-    add(
-        "--max-age",
-        "drop a live frame that waited longer",
-        "max_age_ms",
-        type=_above_zero,
-        metavar="MS",
-    )
-    add(
-        "--fps",
-        "infer at most F frames a second of a source",
-        "fps",
-        type=_above_zero,
-        metavar="F",
-    )
-    add("--every", "infer every Nth frame", "every", type=positive, metavar="N")
-    add("--skip-still", "leave out frames without motion", "skip_still", action="store_true")
-    add(
-        "--roi",
-        "infer that part only: source pixels, or fractions of width and height",
-        "roi",
-        type=Roi.parse,
-        metavar="X1,Y1,X2,Y2",
-    )
-    add("--track", "give each object an id that it keeps over frames", action="store_true")
-    add(
-        "--batch",
-        "infer the frames of up to N sources at once; the model must accept that "
-        "(`export --dynamic`)",
-        "batch",
-        type=positive,
-        metavar="N",
-    )
-    add(
-        "--batch-wait",
-        "how long a frame waits for others to make a batch (default: 10)",
-        "batch_wait_ms",
-        type=_above_zero,
-        metavar="MS",
-    )
+def _add_frame_options(add: Add) -> None:
+    region = "infer that part only: source pixels, or fractions of width and height"
+    batch = "infer the frames of up to N sources at once; the model must accept that (`export "
+    batch += "--dynamic`)"
+    wait = "how long a frame waits for others to make a batch (default: 10)"
+    add("--max-age", "max_age_ms", "drop a live frame that waited longer", _above_zero, "MS")
+    add("--fps", "fps", "infer at most F frames a second of a source", _above_zero, "F")
+    add("--every", "every", "infer every Nth frame", positive, "N")
+    add("--skip-still", "skip_still", "leave out frames without motion")
+    add("--roi", "roi", region, Roi.parse, "X1,Y1,X2,Y2")
+    add("--track", "", "give each object an id that it keeps over frames")
+    add("--batch", "batch", batch, positive, "N")
+    add("--batch-wait", "batch_wait_ms", wait, _above_zero, "MS")
 
 
-def _add_source_options(add: Callable[..., None]) -> None:
-    add(
-        "--require-all",
-        "fail if a source is missing at the start",
-        "require_all",
-        action="store_true",
-    )
-    add(
-        "--give-up",
-        "a source lost for S seconds has failed (default: it is tried forever)",
-        "give_up_s",
-        type=_above_zero,
-        metavar="S",
-    )
-    add(
-        "--rtsp-by",
-        "what reads RTSP (default: auto, GStreamer if it has a Jetson's decoder, else FFmpeg)",
-        "rtsp_by",
-        choices=["auto", "ffmpeg", "gstreamer"],
-    )
-    add(
-        "--timeout",
-        "a source without frames for S seconds is lost (default: 5)",
-        "read_timeout_s",
-        type=_above_zero,
-        metavar="S",
-    )
+def _add_source_options(add: Add) -> None:
+    forever = "a source lost for S seconds has failed (default: it is tried forever)"
+    rtsp = "what reads RTSP (default: auto, GStreamer if it has a Jetson's decoder, else FFmpeg)"
+    silence = "a source without frames for S seconds is lost (default: 5)"
+    add("--require-all", "require_all", "fail if a source is missing at the start")
+    add("--give-up", "give_up_s", forever, _above_zero, "S")
+    add("--rtsp-by", "rtsp_by", rtsp, str, "auto", "ffmpeg", "gstreamer")
+    add("--timeout", "read_timeout_s", silence, _above_zero, "S")
 
 
-def _add_sink_options(add: Callable[..., None]) -> None:
+def _add_sink_options(add: Add) -> None:
     for kind in SINKS:
         if kind.help:
-            add(f"--{kind.option}", kind.help, metavar=kind.metavar)
-    add(
-        "--keep",
-        "keep at most SIZE (as 500M, 20G) of videos, of snapshots and of lines each: the oldest "
-        "are removed (default: all is kept, until the disk is nearly full)",
-        type=_size,
-        metavar="SIZE",
-    )
+            add(f"--{kind.option}", "", kind.help, str, kind.metavar)
+    keep = "keep at most SIZE (as 500M, 20G) of videos, of snapshots and of lines each: the oldest "
+    keep += "are removed (default: all is kept, until the disk is nearly full)"
+    add("--keep", "", keep, _size, "SIZE")
 
 
 def make_policy(args: argparse.Namespace) -> LivePolicy:

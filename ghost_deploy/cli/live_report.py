@@ -78,7 +78,7 @@ class LiveReport(Sink):
         elif now.sent > before.sent and now.dropped == before.dropped and name in self._losing:
             self._losing.remove(name)
             self.clear()
-            self._console.note(f"{name}: working again, {now.dropped} lost so far")
+            self._console.note(f"{name}: works again, {now.dropped} lost so far")
 
     def clear(self) -> None:
         """Remove the status line."""

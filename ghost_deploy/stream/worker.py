@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,22 +48,16 @@ class _Loaded:
     region: tuple[int, int, int, int]
 
 
+@dataclass
 class FrameQueue:
     """What the workers share: waiting frames and their order, the runtime's slots, the results."""
 
-    def __init__(
-        self,
-        captures: list[Capture],
-        mailboxes: Mailboxes,
-        pacer: Pacer,
-        results: OrderedBuffer[Result],
-    ) -> None:
-        self.captures = captures
-        self.mailboxes = mailboxes
-        self.pacer = pacer
-        self.results = results
-        self._turn = threading.Lock()
-        self._count = 0
+    captures: list[Capture]
+    mailboxes: Mailboxes
+    pacer: Pacer
+    results: OrderedBuffer[Result]
+    _turn: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _count: int = field(default=0, init=False)
 
     def fetch(self, policy: LivePolicy) -> list[_Fetched]:
         """Wait for the next frames to infer together; empty when there will be no more."""

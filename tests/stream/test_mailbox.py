@@ -183,8 +183,8 @@ def test_a_source_that_comes_last_is_not_left_out(clock: Clock) -> None:
 def overdue(boxes: Mailboxes, index: int) -> None:
     """Put a frame of a steady source whose next frame should have come a second ago."""
     for n in range(30):
-        boxes._rhythms[0].arrived(n * 0.05, n * 0.05)
-    boxes._rhythms[0].arrived(1.5, 1.5)
+        boxes._periods[0].arrived(n * 0.05, n * 0.05)
+    boxes._periods[0].arrived(1.5, 1.5)
     boxes._places[0] = item(index)
 
 

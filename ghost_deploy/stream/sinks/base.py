@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from ghost_deploy.stream.result import Result
 __all__ = [
     "Annotate",
     "CountingSink",
+    "DeliveryCounter",
     "DeliveryStats",
     "ReadDelivery",
     "Sink",
@@ -62,6 +64,26 @@ class DeliveryStats:
     stuck: bool = False
 
 
+class DeliveryCounter:
+    """Counts deliveries; any thread may call its methods."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._stats = DeliveryStats()
+
+    def add(self, error: str = "", **changes: int) -> None:
+        """Add `changes` to the counters of those names; `error` is the last one, if given."""
+        with self._lock:
+            now = self._stats
+            sums: dict[str, Any] = {name: getattr(now, name) + n for name, n in changes.items()}
+            self._stats = replace(now, last_error=error or now.last_error, **sums)
+
+    def stats(self) -> DeliveryStats:
+        """Return the counters now."""
+        with self._lock:
+            return self._stats
+
+
 @runtime_checkable
 class CountingSink(Sink, Protocol):
     """A sink that may lose results, and counts them."""
@@ -89,11 +111,7 @@ def write_file(target: Path, data: bytes) -> None:
     Raises:
         InputError: the system refuses; nothing is left behind, an older file is untouched.
     """
-
-    def write(file: BinaryIO) -> None:
-        file.write(data)
-
     try:
-        write_whole(target, write)
+        write_whole(target, lambda file: file.write(data))
     except ExportError as error:
         raise InputError(error.what, got=error.got, fix=error.fix) from error

@@ -7,10 +7,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
-from ghost_deploy.stream.sinks.base import DeliveryStats
+from ghost_deploy.stream.sinks.base import DeliveryCounter, DeliveryStats
 
 __all__ = ["Answer", "Outbox"]
 
@@ -57,7 +57,7 @@ class Outbox:
         self._grace_s = grace_s
         self._changed = threading.Condition()
         self._queue: deque[bytes] = deque()
-        self._stats = DeliveryStats()
+        self._counter = DeliveryCounter()
         self._end_at: float | None = None
         self._thread = threading.Thread(target=self._work, name="outbox", daemon=True)
         self._thread.start()
@@ -66,19 +66,18 @@ class Outbox:
         """Queue one message without waiting; after `close` it is dropped."""
         with self._changed:
             if self._end_at is not None:
-                self._count(dropped=1)
+                self._counter.add(dropped=1)
                 return
             self._queue.append(message)
-            self._count(waiting=1)
+            self._counter.add(waiting=1)
             if len(self._queue) > self._capacity:
                 self._queue.popleft()
-                self._count(waiting=-1, dropped=1)
+                self._counter.add(waiting=-1, dropped=1)
             self._changed.notify()
 
     def stats(self) -> DeliveryStats:
         """Return the counters now; any thread may call it."""
-        with self._changed:
-            return self._stats
+        return self._counter.stats()
 
     def close(self) -> None:
         """Deliver what waits, for `grace_s` at most; the rest is counted as dropped."""
@@ -94,10 +93,10 @@ class Outbox:
             answer = self._deliver(message)
             with self._changed:
                 if answer.kind == "taken":
-                    self._count(waiting=-1, sent=1)
+                    self._counter.add(waiting=-1, sent=1)
                     wait_s = self._first_wait_s
                 elif answer.kind == "refused":
-                    self._count(waiting=-1, dropped=1, error=answer.reason)
+                    self._counter.add(waiting=-1, dropped=1, error=answer.reason)
                 else:
                     self._put_back(message, answer.reason)
                     self._pause(random.uniform(0, wait_s))
@@ -110,16 +109,16 @@ class Outbox:
                 self._changed.wait()
             if self._queue and not self._is_over():
                 return self._queue.popleft()
-            self._count(waiting=-len(self._queue), dropped=len(self._queue))
+            self._counter.add(waiting=-len(self._queue), dropped=len(self._queue))
             self._queue.clear()
             return None
 
     def _put_back(self, message: bytes, reason: str) -> None:
         if len(self._queue) < self._capacity:
             self._queue.appendleft(message)
-            self._count(retries=1, error=reason)
+            self._counter.add(retries=1, error=reason)
         else:
-            self._count(waiting=-1, dropped=1, error=reason)
+            self._counter.add(waiting=-1, dropped=1, error=reason)
 
     def _pause(self, seconds: float) -> None:
         """Wait, but not beyond the grace; new messages do not end the wait."""
@@ -133,9 +132,3 @@ class Outbox:
 
     def _is_over(self) -> bool:
         return self._end_at is not None and time.monotonic() >= self._end_at
-
-    def _count(self, error: str = "", **changes: int) -> None:
-        """Add `changes` to the counters of those names."""
-        now = self._stats
-        sums: dict[str, Any] = {name: getattr(now, name) + n for name, n in changes.items()}
-        self._stats = replace(now, last_error=error or now.last_error, **sums)

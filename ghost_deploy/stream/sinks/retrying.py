@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import time
 
 from ghost_deploy.core.errors import InputError
 from ghost_deploy.stream.backoff import Backoff
 from ghost_deploy.stream.result import Result
-from ghost_deploy.stream.sinks.base import CountingSink, DeliveryStats, Sink
+from ghost_deploy.stream.sinks.base import CountingSink, DeliveryCounter, DeliveryStats, Sink
 
 __all__ = ["RetryingSink"]
 
@@ -35,41 +34,33 @@ class RetryingSink(CountingSink):
         self._sink = sink
         self._backoff = Backoff(first_wait_s, longest_wait_s)
         self._wait_until = 0.0
-        self._lock = threading.Lock()
-        self._written = self._lost = self._failures = 0
-        self._error = ""
+        self._counter = DeliveryCounter()
 
     def write(self, result: Result) -> None:
         """Pass on one result, or count it as lost."""
         if time.monotonic() < self._wait_until:
-            with self._lock:
-                self._lost += 1
+            self._counter.add(dropped=1)
             return
         try:
             self._sink.write(result)
         except InputError as error:
             self._wait_until = time.monotonic() + self._backoff.delay()
-            with self._lock:
-                self._lost += 1
-            self._failed(error)
+            self._counter.add(_reason(error), dropped=1, retries=1)
         else:
             self._backoff.reset()
-            with self._lock:
-                self._written += 1
+            self._counter.add(sent=1)
 
     def stats(self) -> DeliveryStats:
         """Return the counters now; `retries` counts the failures."""
-        with self._lock:
-            return DeliveryStats(self._written, self._lost, 0, self._failures, self._error)
+        return self._counter.stats()
 
     def close(self) -> None:
         """Close the sink; a failure is counted in the statistics."""
         try:
             self._sink.close()
         except InputError as error:
-            self._failed(error)
+            self._counter.add(_reason(error), retries=1)
 
-    def _failed(self, error: InputError) -> None:
-        with self._lock:
-            self._failures += 1
-            self._error = f"{error.what}: {error.got}" if error.got else error.what
+
+def _reason(error: InputError) -> str:
+    return f"{error.what}: {error.got}" if error.got else error.what

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from dataclasses import replace
 
 from ghost_deploy.stream.result import Result
 from ghost_deploy.stream.sinks.base import CountingSink, DeliveryStats
@@ -73,11 +74,10 @@ class ThreadedSink(CountingSink):
         inner = self._sink.stats()
         with self._changed:
             stuck = self._is_stuck()
-            return DeliveryStats(
-                sent=inner.sent,
+            return replace(
+                inner,
                 dropped=inner.dropped + self._lost,
                 waiting=len(self._waiting) + (self._since is not None),
-                retries=inner.retries,
                 last_error="it hangs" if stuck else inner.last_error,
                 stuck=stuck,
             )

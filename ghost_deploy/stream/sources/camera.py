@@ -13,7 +13,7 @@ from ghost_deploy.stream.sources.opencv import CvReader
 from ghost_deploy.stream.sources.reader import lost
 from ghost_deploy.stream.sources.source_table import SourceAddress
 
-__all__ = ["open_reader", "read_by"]
+__all__ = ["open_reader"]
 
 _ON_LINUX = sys.platform == "linux"
 _FIX = "Check that it is connected and not in use; it is tried again automatically"
@@ -33,8 +33,3 @@ def open_reader(address: SourceAddress, policy: LivePolicy) -> CvReader:
         problem="it does not open" if readable else "no permission to read the device",
         fix=_FIX,
     )
-
-
-def read_by(address: SourceAddress, policy: LivePolicy) -> str:
-    """See `SourceModule`."""
-    return "V4L2 in OpenCV" if _ON_LINUX else "OpenCV"

@@ -22,7 +22,7 @@ from ghost_deploy.core.errors import ImageError
 from ghost_deploy.stream.policy import LivePolicy
 from ghost_deploy.stream.sources.gst_child import ERROR, HEADER
 from ghost_deploy.stream.sources.masking import without_secrets
-from ghost_deploy.stream.sources.reader import Loader, lost
+from ghost_deploy.stream.sources.reader import Loader, Reader, lost
 from ghost_deploy.stream.sources.source_table import SourceAddress
 
 __all__ = ["GstReader", "child_command", "exit_reason"]
@@ -35,7 +35,7 @@ _MOST_BYTES = 1 << 28  # of a frame: 8K in BGR is 100 MB
 _FIX = "Try the pipeline with gst-launch-1.0; it is tried again automatically"
 
 
-class GstReader:
+class GstReader(Reader):
     """Frames of a pipeline that runs in a child process, which ends with this reader.
 
     Args:
@@ -47,8 +47,6 @@ class GstReader:
     Raises:
         InputError: no frame came.
     """
-
-    rate: float | None = None
 
     def __init__(
         self,

@@ -1,11 +1,10 @@
-"""GStreamer: what is installed, and pipelines that users write."""
+"""What GStreamer reads: cameras of a Jetson, RTSP, and pipelines that users write."""
 
 from __future__ import annotations
 
 import functools
 import json
 import subprocess
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ghost_deploy.core.errors import UnavailableError
@@ -14,29 +13,27 @@ from ghost_deploy.stream.sources.gst_child import HEADER, SINK
 from ghost_deploy.stream.sources.gst_reader import GstReader, child_command, exit_reason
 from ghost_deploy.stream.sources.source_table import SourceAddress
 
-__all__ = [
-    "CSI_SOURCE",
-    "JETSON_CONVERTER",
-    "JETSON_DECODER",
-    "TO_BGR",
-    "GStreamer",
-    "open_pipeline",
-    "open_reader",
-    "probe_gstreamer",
-    "read_by",
-    "require_gstreamer",
-]
+__all__ = ["GStreamer", "open_reader", "probe_gstreamer", "read_by", "require_gstreamer"]
 
-CSI_SOURCE, JETSON_DECODER, JETSON_CONVERTER = "nvarguscamerasrc", "nvv4l2decoder", "nvvidconv"
-TO_BGR = "videoconvert ! video/x-raw,format=BGR ! appsink sync=false"
-_ELEMENTS = (CSI_SOURCE, JETSON_DECODER, JETSON_CONVERTER, "rtspsrc", "decodebin", "videoconvert")
+_CSI_SOURCE, _DECODER, _CONVERTER = "nvarguscamerasrc", "nvv4l2decoder", "nvvidconv"
+_ELEMENTS = (_CSI_SOURCE, _DECODER, _CONVERTER, "rtspsrc", "decodebin", "videoconvert")
+
+_TO_BGR = "videoconvert ! video/x-raw,format=BGR ! appsink sync=false"
+_CSI = (
+    f"{_CSI_SOURCE} sensor-id={{}} ! video/x-raw(memory:NVMM),width=1920,height=1080,"
+    f"framerate=30/1 ! {_CONVERTER} ! video/x-raw,format=BGRx ! {_TO_BGR}"
+)
+# The caps exclude a sound track. `parsebin` and `decodebin` tell H.264 from H.265.
+_RTSP = "rtspsrc name=camera latency=100 protocols=tcp ! application/x-rtp,media=video ! {} ! "
+_ON_JETSON = (
+    f"parsebin ! {_DECODER} enable-max-performance=1 ! {_CONVERTER} ! video/x-raw,format=BGRx"
+)
 
 _PROBE_LIMIT_S = 30.0  # the first scan of all plug-ins takes seconds on a small device
 _INSTALL = (
     "Run: sudo apt install gstreamer1.0-plugins-base gstreamer1.0-plugins-good "
     "gstreamer1.0-plugins-bad gstreamer1.0-libav"
 )
-_INSTALL_CSI = "CSI cameras need a Jetson with NVIDIA's drivers (nvidia-l4t-gstreamer)"
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,7 @@ class GStreamer:
     @property
     def decodes_in_hardware(self) -> bool:
         """Whether it has the decoder of a Jetson."""
-        return {JETSON_DECODER, JETSON_CONVERTER} <= self.elements
+        return {_DECODER, _CONVERTER} <= self.elements
 
 
 @functools.cache
@@ -76,8 +73,8 @@ def probe_gstreamer() -> GStreamer:
     return GStreamer(answer["version"], frozenset(answer["found"]))
 
 
-def require_gstreamer(address: SourceAddress, element: str) -> str:
-    """Check that GStreamer is installed, with `element`; returns what reads `address`.
+def require_gstreamer(address: SourceAddress) -> None:
+    """Check that GStreamer is installed, with the element that reads a source of that kind.
 
     Raises:
         UnavailableError: it, or the element, is not installed.
@@ -85,45 +82,37 @@ def require_gstreamer(address: SourceAddress, element: str) -> str:
     found = probe_gstreamer()
     if not found.version:
         raise UnavailableError(f"{address.label} needs GStreamer", got=found.problem, fix=_INSTALL)
-    if element not in found.elements:
+    needed = {"csi": _CSI_SOURCE, "rtsp": "rtspsrc"}.get(address.kind, "videoconvert")
+    if needed not in found.elements:
         raise UnavailableError(
-            f"{address.label} needs GStreamer's {element}",
+            f"{address.label} needs GStreamer's {needed}",
             got=f"GStreamer {found.version} without it",
-            fix=_INSTALL_CSI if element == CSI_SOURCE else _INSTALL,
+            fix="CSI cameras need a Jetson with NVIDIA's drivers (nvidia-l4t-gstreamer)"
+            if needed == _CSI_SOURCE
+            else _INSTALL,
         )
-    return f"GStreamer {found.version}, in a process of its own"
-
-
-def open_pipeline(
-    address: SourceAddress,
-    pipeline: str,
-    policy: LivePolicy,
-    *,
-    needs: str = "videoconvert",
-    settings: Mapping[str, Mapping[str, str]] | None = None,
-) -> GstReader:
-    """Run a pipeline.
-
-    Args:
-        address: what is read, for messages.
-        pipeline: it ends in an appsink.
-        policy: the timeouts.
-        needs: the element that must be installed.
-        settings: properties to set, by element and name.
-
-    Raises:
-        UnavailableError: GStreamer, or the element, is not installed.
-        InputError: no frame came in `policy.open_timeout_s`.
-    """
-    require_gstreamer(address, needs)
-    return GstReader(address, f"{pipeline} name={SINK}", policy, settings)
 
 
 def open_reader(address: SourceAddress, policy: LivePolicy) -> GstReader:
-    """See `SourceModule`."""
-    return open_pipeline(address, address.target, policy)
+    """See `SourceModule`; of the kinds `csi`, `gstreamer` and `rtsp`."""
+    require_gstreamer(address)
+    settings: dict[str, dict[str, str]] = {}
+    if address.kind == "csi":
+        pipeline = _CSI.format(int(address.target[len("csi://") :]))
+    elif address.kind == "rtsp":
+        # The address is set as a property: nothing in it can be parsed as elements.
+        settings = {"camera": {"location": address.target}}
+        in_hardware = probe_gstreamer().decodes_in_hardware
+        pipeline = _RTSP.format(_ON_JETSON if in_hardware else "decodebin") + _TO_BGR
+    else:
+        pipeline = address.target
+    # The last element is an appsink, which `labels.pipeline_label` has checked.
+    return GstReader(address, f"{pipeline} name={SINK}", policy, settings)
 
 
 def read_by(address: SourceAddress, policy: LivePolicy) -> str:
     """See `SourceModule`."""
-    return require_gstreamer(address, "videoconvert")
+    require_gstreamer(address)
+    found = probe_gstreamer()
+    how = ", decoded in hardware" if address.kind == "rtsp" and found.decodes_in_hardware else ""
+    return f"GStreamer {found.version}{how}, in a process of its own"

@@ -11,16 +11,14 @@ from ghost_deploy.core.errors import ImageError
 from ghost_deploy.core.frame import Frame
 from ghost_deploy.processing.images import list_images, read_image
 from ghost_deploy.stream.policy import LivePolicy
-from ghost_deploy.stream.sources.reader import Loader
+from ghost_deploy.stream.sources.reader import Loader, Reader
 from ghost_deploy.stream.sources.source_table import SourceAddress
 
-__all__ = ["ImagesReader", "find_images", "open_reader", "read_by", "read_frames"]
+__all__ = ["ImagesReader", "find_images", "open_reader", "read_frames"]
 
 
-class ImagesReader:
+class ImagesReader(Reader):
     """Image files, one after another; one that cannot be read is a broken frame."""
-
-    rate: float | None = None
 
     def __init__(self, paths: Iterable[Path]) -> None:
         self._paths = iter(paths)
@@ -36,18 +34,10 @@ class ImagesReader:
     def load(self) -> Loader:
         return functools.partial(read_image, self._path)
 
-    def close(self) -> None:
-        self._paths = iter(())
-
 
 def open_reader(address: SourceAddress, policy: LivePolicy) -> ImagesReader:
     """Read the images of the live pipeline, see `SourceModule`."""
     return ImagesReader(list_images(address.target))
-
-
-def read_by(address: SourceAddress, policy: LivePolicy) -> str:
-    """See `SourceModule`."""
-    return "OpenCV"
 
 
 def find_images(sources: Sequence[str]) -> list[Path]:

@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import deque
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -19,18 +19,16 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from ghost_deploy.core.errors import ImageError
 from ghost_deploy.stream.policy import LivePolicy
 from ghost_deploy.stream.sources.jpeg import JpegSplitter, decode_jpeg
-from ghost_deploy.stream.sources.reader import Loader, lost
+from ghost_deploy.stream.sources.reader import Loader, Reader, lost
 from ghost_deploy.stream.sources.source_table import SourceAddress
 
-__all__ = ["HttpMjpegReader", "PipeMjpegReader", "open_reader", "read_by"]
+__all__ = ["HttpMjpegReader", "PipeMjpegReader", "open_reader"]
 
 _CHUNK = 1 << 16
 
 
-class _MjpegReader(ABC):
+class _MjpegReader(Reader):
     """JPEG images of a byte stream, decoded only when their turn comes."""
-
-    rate: float | None = None
 
     def __init__(self, label: str, timeout_s: float) -> None:
         self._label = label
@@ -57,9 +55,6 @@ class _MjpegReader(ABC):
         return _broken if image is None else functools.partial(decode_jpeg, image)
 
     @abstractmethod
-    def close(self) -> None: ...
-
-    @abstractmethod
     def _receive(self) -> bytes | None:
         """Return some bytes, or None at the end; raises InputError when the source is lost."""
 
@@ -69,11 +64,6 @@ def open_reader(address: SourceAddress, policy: LivePolicy) -> _MjpegReader:
     if address.kind == "stdin":
         return PipeMjpegReader(sys.stdin.fileno(), policy.read_timeout_s)
     return HttpMjpegReader(address, policy)
-
-
-def read_by(address: SourceAddress, policy: LivePolicy) -> str:
-    """See `SourceModule`."""
-    return "ghost-deploy"
 
 
 class HttpMjpegReader(_MjpegReader):
@@ -136,9 +126,6 @@ class PipeMjpegReader(_MjpegReader):
             return os.read(self._descriptor, _CHUNK) or None
         except OSError as error:
             raise lost(self._label, error.strerror or "it cannot be read") from error
-
-    def close(self) -> None:
-        """Nothing is held."""
 
 
 def _broken() -> Any:

@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghost_deploy.core.errors import ImageError
-from ghost_deploy.stream.sources.reader import Loader, lost
+from ghost_deploy.stream.sources.reader import Loader, Reader, lost
 from ghost_deploy.stream.sources.source_table import SourceAddress
 
 __all__ = ["CvReader"]
 
 
-class CvReader:
+class CvReader(Reader):
     """A source that OpenCV reads.
 
     Args:

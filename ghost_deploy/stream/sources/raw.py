@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghost_deploy.stream.policy import LivePolicy
-from ghost_deploy.stream.sources.reader import Loader, lost
+from ghost_deploy.stream.sources.reader import Loader, Reader, lost
 from ghost_deploy.stream.sources.source_table import SourceAddress
 
-__all__ = ["RawReader", "open_reader", "read_by"]
+__all__ = ["RawReader", "open_reader"]
 
 _begun: dict[int, memoryview] = {}
 """The received part, by descriptor, of an image that was interrupted: the next reader of the pipe
@@ -27,12 +27,7 @@ def open_reader(address: SourceAddress, policy: LivePolicy) -> RawReader:
     return RawReader(sys.stdin.fileno(), (height, width), policy.read_timeout_s)
 
 
-def read_by(address: SourceAddress, policy: LivePolicy) -> str:
-    """See `SourceModule`."""
-    return "ghost-deploy"
-
-
-class RawReader:
+class RawReader(Reader):
     """BGR images of one size, 3 bytes a pixel, without gaps, from a descriptor, which stays open.
 
     A pipe without data for `timeout_s` is lost, and read on when it is opened again; only its end
@@ -43,8 +38,6 @@ class RawReader:
         size_hw: (height, width) of each image, pixels.
         timeout_s: longest wait for a whole image, seconds.
     """
-
-    rate: float | None = None
 
     def __init__(self, descriptor: int, size_hw: tuple[int, int], timeout_s: float) -> None:
         self._descriptor = descriptor
@@ -77,6 +70,3 @@ class RawReader:
     def load(self) -> Loader:
         image = self._image
         return lambda: image
-
-    def close(self) -> None:
-        """Nothing is held."""

@@ -19,7 +19,7 @@ Loader = Callable[[], NDArray[np.uint8]]
 class Reader(Protocol):
     """An open source. One thread uses it."""
 
-    rate: float | None
+    rate: float | None = None
     """Frames a second of a video; None if frames come at their own pace."""
 
     def grab(self) -> int | None:
@@ -33,7 +33,8 @@ class Reader(Protocol):
         """Return the loader of the frame grabbed last, which may defer the decoding."""
 
     def close(self) -> None:
-        """Release the source."""
+        """Release what is held; by default there is nothing."""
+        return
 
 
 def lost(label: str, why: str, fix: str = "It is opened again automatically") -> InputError:

@@ -12,33 +12,19 @@ from urllib.parse import urlsplit
 import cv2
 
 from ghost_deploy.stream.policy import LivePolicy
+from ghost_deploy.stream.sources import gstreamer
 from ghost_deploy.stream.sources.capture_clock import CaptureClock
-from ghost_deploy.stream.sources.gst_reader import GstReader
-from ghost_deploy.stream.sources.gstreamer import (
-    JETSON_CONVERTER,
-    JETSON_DECODER,
-    TO_BGR,
-    open_pipeline,
-    probe_gstreamer,
-    require_gstreamer,
-)
+from ghost_deploy.stream.sources.gstreamer import probe_gstreamer
 from ghost_deploy.stream.sources.opencv import CvReader
 from ghost_deploy.stream.sources.reader import Reader, lost
 from ghost_deploy.stream.sources.source_table import SourceAddress
 
-__all__ = ["RtspReader", "open_reader", "open_with_gstreamer", "read_by", "uses_gstreamer"]
+__all__ = ["RtspReader", "open_reader", "read_by", "uses_gstreamer"]
 
 # FFmpeg analyzes a stream for that many microseconds before it gives the first frame. The default
 # took 1.4 s with a camera of 20 frames/s; half a second is enough for H.264 and H.265.
 _FFMPEG_OPTIONS = "rtsp_transport;tcp|analyzeduration;500000"
 _FIX = "Check path, user and password of the camera; it is tried again automatically"
-
-# The caps exclude a sound track. `parsebin` and `decodebin` tell H.264 from H.265.
-_PIPELINE = "rtspsrc name=camera latency=100 protocols=tcp ! application/x-rtp,media=video ! {} ! "
-_ON_JETSON = (
-    f"parsebin ! {JETSON_DECODER} enable-max-performance=1 ! {JETSON_CONVERTER} ! "
-    "video/x-raw,format=BGRx"
-)
 
 
 def uses_gstreamer(policy: LivePolicy) -> bool:
@@ -52,24 +38,14 @@ def uses_gstreamer(policy: LivePolicy) -> bool:
 def open_reader(address: SourceAddress, policy: LivePolicy) -> Reader:
     """See `SourceModule`."""
     if uses_gstreamer(policy):
-        return open_with_gstreamer(address, policy)
+        return gstreamer.open_reader(address, policy)
     return RtspReader(address, policy)
-
-
-def open_with_gstreamer(address: SourceAddress, policy: LivePolicy) -> GstReader:
-    """Read RTSP with GStreamer, decoded in hardware on a Jetson."""
-    in_hardware = probe_gstreamer().decodes_in_hardware
-    pipeline = _PIPELINE.format(_ON_JETSON if in_hardware else "decodebin") + TO_BGR
-    # The address is set as a property: nothing in it can be parsed as elements.
-    settings = {"camera": {"location": address.target}}
-    return open_pipeline(address, pipeline, policy, needs="rtspsrc", settings=settings)
 
 
 def read_by(address: SourceAddress, policy: LivePolicy) -> str:
     """See `SourceModule`."""
     if uses_gstreamer(policy):
-        how = require_gstreamer(address, "rtspsrc")
-        return f"{how}, decoded in hardware" if probe_gstreamer().decodes_in_hardware else how
+        return gstreamer.read_by(address, policy)
     version = probe_gstreamer().version if policy.rtsp_by == "auto" else ""
     return f"FFmpeg in OpenCV{version and f'; GStreamer {version} with --rtsp-by gstreamer'}"
 

@@ -1,12 +1,13 @@
 """The kinds of sources, one row each.
 
-To add a kind: a module that has the functions of `SourceModule`, and a row in `SOURCES`. It is
-imported only when a source of that kind is opened or asked about.
+To add a kind: a module with `open_reader`, see `SourceModule`, and a row in `SOURCES`. The
+module is imported only when a source of that kind is used.
 """
 
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol, cast
@@ -50,7 +51,7 @@ class SourceAddress:
 
 
 class SourceModule(Protocol):
-    """What the module of a kind of source has."""
+    """What the module of a kind of source has; `read_by` only if its row has no `reader`."""
 
     def open_reader(self, address: SourceAddress, policy: LivePolicy) -> Reader:
         """Open the source, waiting at most `policy.open_timeout_s`.
@@ -77,6 +78,7 @@ class SourceKind:
         form: how users write it, for help and messages.
         label: recognizes a word, see `labels`; words are tried in the order of the rows.
         module: a `SourceModule`.
+        reader: the software that reads it; empty if that depends on the machine.
         is_live: whether frames come at their own pace.
         is_file: an existing file or folder is of one of these kinds, whatever its name.
         is_stdin: whether it reads standard input.
@@ -86,6 +88,7 @@ class SourceKind:
     form: str
     label: labels.Label
     module: str
+    reader: str = ""
     is_live: bool = True
     is_file: bool = False
     is_stdin: bool = False
@@ -95,27 +98,30 @@ class SourceKind:
         name = f"ghost_deploy.stream.sources.{self.module}"
         return cast("SourceModule", importlib.import_module(name))
 
+    def read_by(self, address: SourceAddress, policy: LivePolicy) -> str:
+        """As `SourceModule.read_by`."""
+        return self.reader or self.load().read_by(address, policy)
+
+
+_CV, _FFMPEG, _OURS = "OpenCV", "FFmpeg in OpenCV", "ghost-deploy"
+_CAMERA = "V4L2 in OpenCV" if sys.platform == "linux" else _CV
+_FILE = {"is_live": False, "is_file": True}
 
 SOURCES: dict[str, SourceKind] = {
     kind.name: kind
     for kind in (
         SourceKind("gstreamer", "GStreamer pipeline", labels.pipeline_label, "gstreamer"),
         SourceKind("rtsp", "rtsp://", labels.address_label("rtsp", "rtsps"), "rtsp"),
-        SourceKind("mjpeg", "http:// (MJPEG)", labels.address_label("http", "https"), "mjpeg"),
-        SourceKind("csi", "csi://0", labels.csi_label, "csi"),
-        SourceKind("stdin", "- (MJPEG)", labels.stdin_label, "mjpeg", is_stdin=True),
-        SourceKind("raw", "raw:WxH", labels.raw_label, "raw", is_stdin=True),
-        SourceKind("camera", "0, /dev/video0", labels.camera_label, "camera"),
         SourceKind(
-            "video", "video file", labels.video_label, "video_file", is_live=False, is_file=True
+            "mjpeg", "http:// (MJPEG)", labels.address_label("http", "https"), "mjpeg", _OURS
         ),
+        SourceKind("csi", "csi://0", labels.csi_label, "gstreamer"),
+        SourceKind("stdin", "- (MJPEG)", labels.stdin_label, "mjpeg", _OURS, is_stdin=True),
+        SourceKind("raw", "raw:WxH", labels.raw_label, "raw", _OURS, is_stdin=True),
+        SourceKind("camera", "0, /dev/video0", labels.camera_label, "camera", _CAMERA),
+        SourceKind("video", "video file", labels.video_label, "video_file", _FFMPEG, **_FILE),
         SourceKind(
-            "images",
-            "image, folder, glob",
-            labels.image_label,
-            "image_files",
-            is_live=False,
-            is_file=True,
+            "images", "image, folder, glob", labels.image_label, "image_files", _CV, **_FILE
         ),
     )
 }
@@ -133,7 +139,7 @@ def check_readable(addresses: Iterable[SourceAddress], policy: LivePolicy) -> No
         UnavailableError: it is not, for one of them.
     """
     for address in addresses:
-        SOURCES[address.kind].load().read_by(address, policy)
+        SOURCES[address.kind].read_by(address, policy)
 
 
 def source_backends() -> dict[str, str]:
@@ -142,7 +148,7 @@ def source_backends() -> dict[str, str]:
     for kind in reversed(SOURCES.values()):
         try:
             address = SourceAddress(kind.name, kind.form, kind.form)
-            found[kind.form] = kind.load().read_by(address, LivePolicy())
+            found[kind.form] = kind.read_by(address, LivePolicy())
         except UnavailableError as error:
             found[kind.form] = f"nothing: {error.what}. {error.fix}"
     return found

@@ -8,7 +8,7 @@ from ghost_deploy.stream.policy import LivePolicy
 from ghost_deploy.stream.sources.opencv import CvReader
 from ghost_deploy.stream.sources.source_table import SourceAddress
 
-__all__ = ["open_reader", "read_by"]
+__all__ = ["open_reader"]
 
 
 def open_reader(address: SourceAddress, policy: LivePolicy) -> CvReader:
@@ -20,8 +20,3 @@ def open_reader(address: SourceAddress, policy: LivePolicy) -> CvReader:
         problem="it holds no video that OpenCV can read",
         fix="Check the file: ffprobe shows what it holds",
     )
-
-
-def read_by(address: SourceAddress, policy: LivePolicy) -> str:
-    """See `SourceModule`."""
-    return "FFmpeg in OpenCV"

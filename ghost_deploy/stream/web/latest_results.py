@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ghost_deploy.stream.result import Result
 from ghost_deploy.stream.web.history import STAGES, History
@@ -26,9 +26,9 @@ class NumberedResult:
     result: Result
 
 
-@dataclass(frozen=True)
+@dataclass
 class SourceTotals:
-    """The totals of one source at one moment.
+    """The totals of one source.
 
     Attributes:
         latest: the newest result.
@@ -38,21 +38,11 @@ class SourceTotals:
         stage_sums_ms: over all results, by stage.
     """
 
-    latest: Result
-    detections: dict[str, int]
-    age_buckets: tuple[int, ...]
-    age_sum_ms: float
-    stage_sums_ms: dict[str, float]
-
-
-@dataclass
-class _Entry:
     latest: NumberedResult
     detections: Counter[str] = field(default_factory=Counter)
     age_buckets: list[int] = field(default_factory=lambda: [0] * (len(AGE_BUCKETS_S) + 1))
     age_sum_ms: float = 0.0
     stage_sums_ms: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
-    history: History = field(default_factory=History)
 
 
 class LatestResults:
@@ -66,7 +56,8 @@ class LatestResults:
         self._clock = clock
         self._lock = threading.Lock()
         self._serial = 0
-        self._entries: dict[str, _Entry] = {}
+        self._totals: dict[str, SourceTotals] = {}
+        self._histories: defaultdict[str, History] = defaultdict(History)
 
     def put(self, result: Result) -> None:
         """Replace the result of its source, and count it."""
@@ -74,43 +65,43 @@ class LatestResults:
         with self._lock:
             self._serial += 1
             latest = NumberedResult(self._serial, result)
-            entry = self._entries.setdefault(result.source, _Entry(latest))
-            entry.latest = latest
-            entry.detections.update(names)
-            entry.age_buckets[bisect_left(AGE_BUCKETS_S, result.age_ms / 1e3)] += 1
-            entry.age_sum_ms += result.age_ms
+            totals = self._totals.setdefault(result.source, SourceTotals(latest))
+            totals.latest = latest
+            totals.detections.update(names)
+            totals.age_buckets[bisect_left(AGE_BUCKETS_S, result.age_ms / 1e3)] += 1
+            totals.age_sum_ms += result.age_ms
             for stage in STAGES:
-                entry.stage_sums_ms[stage] += result.timings_ms.get(stage, 0.0)
-            entry.history.add(self._clock(), result.age_ms, result.timings_ms)
+                totals.stage_sums_ms[stage] += result.timings_ms.get(stage, 0.0)
+            history = self._histories[result.source]
+            history.add(self._clock(), result.age_ms, result.timings_ms)
 
     def newer_than(self, serial: int) -> list[NumberedResult]:
         """The newest result of each source that has one after `serial`, in order of arrival."""
         with self._lock:
-            newer = [e.latest for e in self._entries.values() if e.latest.serial > serial]
+            newer = [x.latest for x in self._totals.values() if x.latest.serial > serial]
         return sorted(newer, key=lambda latest: latest.serial)
 
     def newest(self, source: str, serial: int = 0) -> NumberedResult | None:
         """Return the newest result of a source, if it came after `serial`."""
         with self._lock:
-            entry = self._entries.get(source)
-            return entry.latest if entry and entry.latest.serial > serial else None
+            totals = self._totals.get(source)
+            return totals.latest if totals and totals.latest.serial > serial else None
 
     def totals(self) -> dict[str, SourceTotals]:
-        """Return the totals of each source that has a result."""
+        """Return a copy of the totals of each source that has a result."""
         with self._lock:
             return {
-                source: SourceTotals(
-                    entry.latest.result,
-                    dict(entry.detections),
-                    tuple(entry.age_buckets),
-                    entry.age_sum_ms,
-                    dict(entry.stage_sums_ms),
+                source: replace(
+                    totals,
+                    detections=totals.detections.copy(),
+                    age_buckets=totals.age_buckets.copy(),
+                    stage_sums_ms=totals.stage_sums_ms.copy(),
                 )
-                for source, entry in self._entries.items()
+                for source, totals in self._totals.items()
             }
 
     def histories(self) -> dict[str, dict[str, list[float]]]:
         """Return `History.columns` of each source that has a result."""
         with self._lock:
             now = self._clock()
-            return {source: entry.history.columns(now) for source, entry in self._entries.items()}
+            return {source: history.columns(now) for source, history in self._histories.items()}

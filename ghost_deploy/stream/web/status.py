@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -53,7 +53,8 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class SourceStatus(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True)
+class SourceStatus(SourceStats):
     """A source: its `SourceStats`, and what was detected.
 
     Attributes:
@@ -62,22 +63,9 @@ class SourceStatus(msgspec.Struct, frozen=True, kw_only=True):
         timings_ms: of the newest result, by stage.
     """
 
-    id: str
-    label: str
-    state: str
-    captured: int
-    processed: int
-    dropped: dict[str, int]
-    reconnects: int
-    last_frame_age_ms: float | None
-    fps: float
-    age_p50_ms: float | None
-    age_p99_ms: float | None
-    size_hw: tuple[int, int] | None
-    last_error: str
-    counts: dict[str, int]
-    totals: dict[str, int]
-    timings_ms: dict[str, float]
+    counts: dict[str, int] = field(default_factory=dict)
+    totals: dict[str, int] = field(default_factory=dict)
+    timings_ms: Mapping[str, float] = field(default_factory=dict)
 
 
 class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,11 +102,12 @@ def health(sources: tuple[SourceStats, ...], deliveries: Iterable[DeliveryStats]
 
 def describe(stats: SourceStats, totals: SourceTotals | None) -> SourceStatus:
     """Combine the counters of the pipeline with what was detected."""
-    facts = asdict(stats)
-    facts["dropped"] = {str(cause): count for cause, count in stats.dropped.items()}
+    if totals is None:
+        return SourceStatus(**vars(stats))
+    latest = totals.latest.result
     return SourceStatus(
-        **facts,
-        counts=dict(Counter(totals.latest.detections.names)) if totals else {},
-        totals=totals.detections if totals else {},
-        timings_ms=dict(totals.latest.timings_ms) if totals else {},
+        **vars(stats),
+        counts=Counter(latest.detections.names),
+        totals=totals.detections,
+        timings_ms=latest.timings_ms,
     )

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import pytest
 
 from ghost_deploy.core.errors import InputError, UsageError
-from ghost_deploy.stream.sources.raw import RawReader
+from ghost_deploy.stream.policy import LivePolicy
+from ghost_deploy.stream.sources.raw import RawReader, open_reader
 from ghost_deploy.stream.sources.uri import parse_source
 from tests.support import numbered_frames as barcode
 
@@ -79,10 +80,13 @@ def test_a_pause_within_an_image_mixes_nothing(pipe: Pipe) -> None:
 
 @pytest.mark.parametrize("word", ["raw:", "raw:640", "raw:0x480", "raw:640x-1", "raw:640x480x3"])
 def test_a_size_that_is_none(word: str) -> None:
-    with pytest.raises(UsageError, match="says no size"):
+    with pytest.raises(UsageError, match="gives no size"):
         parse_source(word)
 
 
-def test_the_size_in_a_word() -> None:
+def test_the_size_in_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
     source = parse_source("raw:1920x1080")
-    assert (source.kind, source.raw_hw, source.is_live) == ("raw", (1080, 1920), True)
+    assert (source.kind, source.is_live) == ("raw", True)
+    with open(os.devnull) as stdin:
+        monkeypatch.setattr("sys.stdin", stdin)
+        assert open_reader(source, LivePolicy())._hw == (1080, 1920)
