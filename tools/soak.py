@@ -45,17 +45,17 @@ from ghost_deploy.stream.malloc import use_single_arena
 from ghost_deploy.stream.pipeline import Pipeline
 from ghost_deploy.stream.policy import LivePolicy
 from ghost_deploy.stream.result import Result
-from ghost_deploy.stream.sinks.base import Sink
 from ghost_deploy.stream.sinks.jsonl import JsonlSink
 from ghost_deploy.stream.sinks.record import Annotator
 from ghost_deploy.stream.sinks.retrying import RetryingSink
+from ghost_deploy.stream.sinks.sink import Sink
 from ghost_deploy.stream.sinks.snapshots import SnapshotSink
 from ghost_deploy.stream.sinks.threaded import ThreadedSink
 from ghost_deploy.stream.sinks.video import VideoSink
 from ghost_deploy.stream.source_stats import SourceStats
 from ghost_deploy.stream.sources.uri import parse_source
 from ghost_deploy.stream.web.status import ModelCard
-from ghost_deploy.stream.web.view import WebViewSink
+from ghost_deploy.stream.web.web_view import WebViewSink
 from tests.support import numbered_frames as barcode
 from tests.support.camera_servers import RtspCamera
 from tests.support.running_pipeline import make_detector

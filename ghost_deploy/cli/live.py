@@ -20,7 +20,7 @@ from ghost_deploy.stream.sources.source_table import check_readable
 
 if TYPE_CHECKING:
     from ghost_deploy.stream.policy import LivePolicy
-    from ghost_deploy.stream.sinks.base import Sink
+    from ghost_deploy.stream.sinks.sink import Sink
     from ghost_deploy.stream.sources.source_table import SourceAddress
 
 __all__ = ["run_live"]

@@ -11,7 +11,7 @@ from typing import IO
 from ghost_deploy.cli.console import Column, Console
 from ghost_deploy.cli.format import by, plural
 from ghost_deploy.stream.result import Result
-from ghost_deploy.stream.sinks.base import DeliveryStats, ReadDelivery, Sink
+from ghost_deploy.stream.sinks.sink import DeliveryStats, ReadDelivery, Sink
 from ghost_deploy.stream.source_stats import ReadStats, SourceStats
 
 __all__ = ["LiveReport"]

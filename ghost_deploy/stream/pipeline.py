@@ -23,7 +23,7 @@ from ghost_deploy.stream.ordered_buffer import OrderedBuffer
 from ghost_deploy.stream.pacer import Pacer
 from ghost_deploy.stream.policy import LivePolicy
 from ghost_deploy.stream.result import Result
-from ghost_deploy.stream.sinks.base import Sink
+from ghost_deploy.stream.sinks.sink import Sink
 from ghost_deploy.stream.source_stats import SourceCounters, SourceStats
 from ghost_deploy.stream.sources.capture import Capture
 from ghost_deploy.stream.sources.reader import Reader

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from ghost_deploy.cli.console import Console
 from ghost_deploy.cli.live_report import LiveReport
-from ghost_deploy.stream.sinks.base import DeliveryStats
+from ghost_deploy.stream.sinks.sink import DeliveryStats
 from ghost_deploy.stream.source_stats import SourceStats
 
 

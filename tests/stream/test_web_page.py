@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ghost_deploy.stream.source_stats import SourceStats
-from ghost_deploy.stream.web.view import WebViewSink
+from ghost_deploy.stream.web.web_view import WebViewSink
 from tests.stream.test_web_parts import CARD
 from tests.support.browser import needs_browser, opened, screen
 from tests.support.stream_results import FakeStats, make_result

@@ -9,7 +9,7 @@ import pytest
 from starlette.datastructures import Headers
 
 from ghost_deploy.core.errors import InputError, UsageError
-from ghost_deploy.stream.sinks.base import DeliveryStats
+from ghost_deploy.stream.sinks.sink import DeliveryStats
 from ghost_deploy.stream.source_stats import SourceStats, State
 from ghost_deploy.stream.web.guard import AccessKeys
 from ghost_deploy.stream.web.history import SECONDS, History

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 from ghost_deploy.core.errors import InputError, MissingExtraError, UsageError
-from ghost_deploy.stream.sinks.base import DeliveryStats
+from ghost_deploy.stream.sinks.sink import DeliveryStats
 from ghost_deploy.stream.source_stats import SourceStats
-from ghost_deploy.stream.web.view import WebViewSink
+from ghost_deploy.stream.web.web_view import WebViewSink
 from tests.stream.test_web_parts import CARD
 from tests.support.stream_results import FakeStats, make_result
 

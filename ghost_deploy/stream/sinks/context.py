@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING
 
-from ghost_deploy.stream.sinks.base import Annotate, ReadDelivery
 from ghost_deploy.stream.sinks.record import Annotator
+from ghost_deploy.stream.sinks.sink import Annotate, ReadDelivery
 
 if TYPE_CHECKING:
     from ghost_deploy.detector import Detector

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ghost_deploy.core.errors import InputError, UsageError
 from ghost_deploy.core.frame import Frame
-from ghost_deploy.stream.sinks.base import cannot_write, write_file
+from ghost_deploy.stream.sinks.sink import cannot_write, write_file
 
 __all__ = ["ImageWriter"]
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import IO
 
 from ghost_deploy.stream.result import Result
-from ghost_deploy.stream.sinks.base import Sink, cannot_write
 from ghost_deploy.stream.sinks.context import SinkContext
 from ghost_deploy.stream.sinks.jsonl_writer import JsonlWriter
 from ghost_deploy.stream.sinks.record import result_record
 from ghost_deploy.stream.sinks.retention import FileStore, dated_path
+from ghost_deploy.stream.sinks.sink import Sink, cannot_write
 
 __all__ = ["JsonlSink", "open_sink"]
 

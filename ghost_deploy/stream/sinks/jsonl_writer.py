@@ -13,7 +13,7 @@ import msgspec
 from ghost_deploy.core.closing import Closing
 from ghost_deploy.core.detections import Detections
 from ghost_deploy.core.frame import Frame
-from ghost_deploy.stream.sinks.base import cannot_write
+from ghost_deploy.stream.sinks.sink import cannot_write
 
 __all__ = ["JSONL_SCHEMA", "JsonlWriter"]
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from ghost_deploy.stream.sinks.base import DeliveryCounter, DeliveryStats
+from ghost_deploy.stream.sinks.sink import DeliveryCounter, DeliveryStats
 
 __all__ = ["Answer", "Outbox"]
 

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from ghost_deploy.core.errors import InputError
-from ghost_deploy.stream.sinks.base import cannot_write
+from ghost_deploy.stream.sinks.sink import cannot_write
 
 __all__ = ["FileStore", "dated_path"]
 

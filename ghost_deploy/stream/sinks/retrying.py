@@ -7,7 +7,7 @@ import time
 from ghost_deploy.core.errors import InputError
 from ghost_deploy.stream.backoff import Backoff
 from ghost_deploy.stream.result import Result
-from ghost_deploy.stream.sinks.base import CountingSink, DeliveryCounter, DeliveryStats, Sink
+from ghost_deploy.stream.sinks.sink import CountingSink, DeliveryCounter, DeliveryStats, Sink
 
 __all__ = ["RetryingSink"]
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, cast
 
 if TYPE_CHECKING:
-    from ghost_deploy.stream.sinks.base import Sink
     from ghost_deploy.stream.sinks.context import SinkContext
+    from ghost_deploy.stream.sinks.sink import Sink
 
 __all__ = ["SINKS", "SinkKind", "open_sinks"]
 
@@ -51,8 +51,8 @@ class SinkKind:
 
     def open(self, target: str, context: SinkContext) -> Sink:
         """Open the sink and add its counters to `context`."""
-        from ghost_deploy.stream.sinks.base import CountingSink
         from ghost_deploy.stream.sinks.retrying import RetryingSink
+        from ghost_deploy.stream.sinks.sink import CountingSink
         from ghost_deploy.stream.sinks.threaded import ThreadedSink
 
         module = cast("SinkModule", importlib.import_module(f"ghost_deploy.stream.{self.module}"))
@@ -89,7 +89,7 @@ SINKS = (
     SinkKind(
         "serve",
         "web view",
-        "web.view",
+        "web.web_view",
         "HOST:PORT",
         "serve a web view and metrics; from other machines only with the token in "
         "$GHOST_DEPLOY_TOKEN",

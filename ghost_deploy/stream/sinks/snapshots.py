@@ -7,10 +7,10 @@ from pathlib import Path
 import cv2
 
 from ghost_deploy.stream.result import Result
-from ghost_deploy.stream.sinks.base import Annotate, Sink, write_file
 from ghost_deploy.stream.sinks.context import SinkContext
 from ghost_deploy.stream.sinks.record import Annotator, DetectionGate, captured_at, file_stem
 from ghost_deploy.stream.sinks.retention import FileStore, dated_path
+from ghost_deploy.stream.sinks.sink import Annotate, Sink, write_file
 
 __all__ = ["SnapshotSink", "open_sink"]
 

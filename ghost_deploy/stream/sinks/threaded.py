@@ -8,8 +8,8 @@ from collections import deque
 from dataclasses import replace
 
 from ghost_deploy.stream.result import Result
-from ghost_deploy.stream.sinks.base import CountingSink, DeliveryStats
 from ghost_deploy.stream.sinks.retrying import RetryingSink
+from ghost_deploy.stream.sinks.sink import CountingSink, DeliveryStats
 
 __all__ = ["ThreadedSink"]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ghost_deploy.stream.result import Result
-from ghost_deploy.stream.sinks.base import Sink
+from ghost_deploy.stream.sinks.sink import Sink
 from ghost_deploy.stream.track import Tracker
 
 __all__ = ["TrackingSink"]

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from ghost_deploy.core.errors import InputError, MissingExtraError
 from ghost_deploy.core.frame import Frame
 from ghost_deploy.stream.result import Result
-from ghost_deploy.stream.sinks.base import Annotate, Sink, cannot_write
 from ghost_deploy.stream.sinks.context import SinkContext
 from ghost_deploy.stream.sinks.record import Annotator, captured_at, file_stem
 from ghost_deploy.stream.sinks.retention import FileStore, dated_path
+from ghost_deploy.stream.sinks.sink import Annotate, Sink, cannot_write
 
 if TYPE_CHECKING:
     import av

@@ -13,11 +13,11 @@ import msgspec
 
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.stream.result import Result
-from ghost_deploy.stream.sinks.base import CountingSink, DeliveryStats, Sink
 from ghost_deploy.stream.sinks.context import SinkContext
 from ghost_deploy.stream.sinks.jsonl_writer import JSONL_SCHEMA
 from ghost_deploy.stream.sinks.outbox import Answer, Outbox
 from ghost_deploy.stream.sinks.record import DetectionGate, result_record
+from ghost_deploy.stream.sinks.sink import CountingSink, DeliveryStats, Sink
 
 __all__ = ["WebhookSink", "open_sink"]
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from ghost_deploy.core.errors import UnavailableError
 from ghost_deploy.stream.result import Result
-from ghost_deploy.stream.sinks.base import Annotate, Sink
 from ghost_deploy.stream.sinks.context import SinkContext
+from ghost_deploy.stream.sinks.sink import Annotate, Sink
 
 __all__ = ["WindowSink", "open_sink", "show"]
 

@@ -106,7 +106,7 @@ def open_reader(address: SourceAddress, policy: LivePolicy) -> GstReader:
         pipeline = _RTSP.format(_ON_JETSON if in_hardware else "decodebin") + _TO_BGR
     else:
         pipeline = address.target
-    # The last element is an appsink, which `labels.pipeline_label` has checked.
+    # The last element is an appsink, which `source_labels` has checked.
     return GstReader(address, f"{pipeline} name={SINK}", policy, settings)
 
 

@@ -14,7 +14,7 @@ from typing import Protocol, cast
 
 from ghost_deploy.core.errors import UnavailableError
 from ghost_deploy.stream.policy import LivePolicy
-from ghost_deploy.stream.sources import labels
+from ghost_deploy.stream.sources import source_labels as labels
 from ghost_deploy.stream.sources.reader import Reader
 
 __all__ = [
@@ -76,7 +76,7 @@ class SourceKind:
     Attributes:
         name: in `SourceAddress.kind`.
         form: how users write it, for help and messages.
-        label: recognizes a word, see `labels`; words are tried in the order of the rows.
+        label: recognizes a word, see `source_labels`; words are tried in the order of the rows.
         module: a `SourceModule`.
         reader: the software that reads it; empty if that depends on the machine.
         is_live: whether frames come at their own pace.
@@ -118,7 +118,7 @@ SOURCES: dict[str, SourceKind] = {
         SourceKind("csi", "csi://0", labels.csi_label, "gstreamer"),
         SourceKind("stdin", "- (MJPEG)", labels.stdin_label, "mjpeg", _OURS, is_stdin=True),
         SourceKind("raw", "raw:WxH", labels.raw_label, "raw", _OURS, is_stdin=True),
-        SourceKind("camera", "0, /dev/video0", labels.camera_label, "camera", _CAMERA),
+        SourceKind("camera", "0, /dev/video0", labels.camera_label, "usb_camera", _CAMERA),
         SourceKind("video", "video file", labels.video_label, "video_file", _FFMPEG, **_FILE),
         SourceKind(
             "images", "image, folder, glob", labels.image_label, "image_files", _CV, **_FILE

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ghost_deploy.core.errors import UsageError
-from ghost_deploy.stream.sources.labels import camera_label, exists, scheme_of
+from ghost_deploy.stream.sources.source_labels import camera_label, exists, scheme_of
 from ghost_deploy.stream.sources.source_table import SOURCES, SourceAddress
 
 __all__ = ["parse_source", "parse_sources"]

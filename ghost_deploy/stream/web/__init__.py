@@ -6,6 +6,6 @@ Starlette on uvicorn: maintained, and pure Python, so that nothing is compiled o
 from __future__ import annotations
 
 from ghost_deploy.stream.web.status import ModelCard
-from ghost_deploy.stream.web.view import WebViewSink
+from ghost_deploy.stream.web.web_view import WebViewSink
 
 __all__ = ["ModelCard", "WebViewSink"]

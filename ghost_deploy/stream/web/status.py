@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from ghost_deploy.detector import Detector
-from ghost_deploy.stream.sinks.base import DeliveryStats
+from ghost_deploy.stream.sinks.sink import DeliveryStats
 from ghost_deploy.stream.source_stats import SourceStats
 from ghost_deploy.stream.web.latest_results import SourceTotals
 

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from ghost_deploy.stream.sinks.base import DeliveryStats
 from ghost_deploy.stream.sinks.outbox import Answer, Outbox
+from ghost_deploy.stream.sinks.sink import DeliveryStats
 from tests.support.stream_results import wait_until
 
 TAKEN, LATER, REFUSED = Answer("taken"), Answer("later", "away"), Answer("refused", "no")

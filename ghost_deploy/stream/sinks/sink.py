@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -69,19 +70,21 @@ class DeliveryCounter:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._stats = DeliveryStats()
+        self._counts: Counter[str] = Counter()
+        self._error = ""
 
     def add(self, error: str = "", **changes: int) -> None:
         """Add `changes` to the counters of those names; `error` is the last one, if given."""
         with self._lock:
-            now = self._stats
-            sums: dict[str, Any] = {name: getattr(now, name) + n for name, n in changes.items()}
-            self._stats = replace(now, last_error=error or now.last_error, **sums)
+            for name, change in changes.items():
+                self._counts[name] += change
+            self._error = error or self._error
 
     def stats(self) -> DeliveryStats:
         """Return the counters now."""
         with self._lock:
-            return self._stats
+            counts: dict[str, Any] = dict(self._counts)
+            return DeliveryStats(**counts, last_error=self._error)
 
 
 @runtime_checkable

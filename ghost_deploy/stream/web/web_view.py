@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from ghost_deploy._version import __version__
 from ghost_deploy.core.errors import MissingExtraError
 from ghost_deploy.stream.result import Result
-from ghost_deploy.stream.sinks.base import ReadDelivery, Sink
 from ghost_deploy.stream.sinks.context import SinkContext
+from ghost_deploy.stream.sinks.sink import ReadDelivery, Sink
 from ghost_deploy.stream.source_stats import ReadStats
 from ghost_deploy.stream.web.jpeg_cache import Notifier
 from ghost_deploy.stream.web.latest_results import LatestResults, SourceTotals
