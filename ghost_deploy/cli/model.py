@@ -10,7 +10,7 @@ from ghost_deploy.core.errors import UsageError
 
 if TYPE_CHECKING:
     from ghost_deploy.detector import Detector
-    from ghost_deploy.stream.class_filter import Wanted
+    from ghost_deploy.stream.class_filter import ClassFilter
 
 __all__ = ["load_detector", "make_wanted", "say_what_runs"]
 
@@ -35,7 +35,7 @@ def load_detector(args: argparse.Namespace, **options: Any) -> Detector:
     )
 
 
-def make_wanted(args: argparse.Namespace, detector: Detector) -> tuple[Detector, Wanted]:
+def make_wanted(args: argparse.Namespace, detector: Detector) -> tuple[Detector, ClassFilter]:
     """What `--classes` and `--conf CLASS=C` keep, and the detector that finds all of that.
 
     Raises:
@@ -44,14 +44,14 @@ def make_wanted(args: argparse.Namespace, detector: Detector) -> tuple[Detector,
     import msgspec
 
     from ghost_deploy.detector import Detector
-    from ghost_deploy.stream.class_filter import Wanted
+    from ghost_deploy.stream.class_filter import ClassFilter
 
     spec, thresholds = detector.spec, detector.thresholds
     limits = {name: limit for name, limit in args.conf or () if name is not None}
     classes = [name.strip() for name in (args.classes or "").split(",") if name.strip()]
     if args.classes is not None and not classes:
         raise UsageError("--classes names no class", fix="Give names or numbers, e.g. 0,2")
-    wanted = Wanted(spec.class_names, thresholds.conf, classes, limits)
+    wanted = ClassFilter(spec.class_names, thresholds.conf, classes, limits)
     if wanted.least < thresholds.conf:
         lower = msgspec.structs.replace(thresholds, conf=wanted.least)
         detector = Detector(detector.runtime, spec, lower)
