@@ -11,7 +11,7 @@ from ghost_deploy.api.common import AnyPath, cache_dir, is_bundle
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import GateError, UsageError
 from ghost_deploy.runtimes import RuntimeOptions
-from ghost_deploy.runtimes.selection import Choice, choose, open_artifact, open_path
+from ghost_deploy.runtimes.opener import ArtifactChoice, choose, open_artifact, open_path
 
 if TYPE_CHECKING:
     from ghost_deploy.detector import Detector
@@ -90,7 +90,7 @@ def load(
         raise
 
 
-def _refuse_failed(bundle: Bundle, choice: Choice) -> None:
+def _refuse_failed(bundle: Bundle, choice: ArtifactChoice) -> None:
     """Raise if the bundle's own evidence says that this artifact is not the trained model."""
     _refuse_lossy(bundle, choice)
     document = bundle.document.evidence.get("parity")
@@ -113,7 +113,7 @@ def _refuse_failed(bundle: Bundle, choice: Choice) -> None:
             )
 
 
-def _refuse_lossy(bundle: Bundle, choice: Choice) -> None:
+def _refuse_lossy(bundle: Bundle, choice: ArtifactChoice) -> None:
     """Raise if calibration found that this int8 artifact loses too much."""
     document = bundle.document.evidence.get("int8")
     if document is None or choice.artifact.precision != "int8":

@@ -18,20 +18,20 @@ import msgspec
 
 from ghost_deploy.checkpoints.allowed_calls import check_calls
 from ghost_deploy.checkpoints.archive import Archive, open_archive
-from ghost_deploy.checkpoints.facts import Facts
+from ghost_deploy.checkpoints.checkpoint_info import CheckpointInfo
 from ghost_deploy.checkpoints.file_types import ZIP_MAGIC, read_file, reject_foreign
-from ghost_deploy.checkpoints.load import Loaded, load_data
-from ghost_deploy.checkpoints.module_tree import TreeReader
+from ghost_deploy.checkpoints.loading import LoadedCheckpoint, load_data
 from ghost_deploy.checkpoints.native import is_native, read_native
 from ghost_deploy.checkpoints.pickle_reader import read_pickle
-from ghost_deploy.checkpoints.plain import PlainReader
+from ghost_deploy.checkpoints.plain_values import PlainReader
 from ghost_deploy.checkpoints.records import Pickle
 from ghost_deploy.checkpoints.tensors import TensorTable
+from ghost_deploy.checkpoints.tree_reader import TreeReader
 from ghost_deploy.checkpoints.ultralytics import (
     check_task,
     find_network,
     module_classes,
-    read_facts,
+    read_info,
 )
 from ghost_deploy.checkpoints.user_modules import UserModules, load_user_modules
 from ghost_deploy.core.bundle import file_name
@@ -149,16 +149,16 @@ class _Attempts:
 def _describe_records(archive: Archive, pickle: Pickle, size: int, user: UserModules) -> Inspection:
     """What can be told without a network."""
     name, plain, attempt = archive.name, PlainReader(archive.name), _Attempts()
-    facts: Facts | None = None
+    facts: CheckpointInfo | None = None
     tree: ModuleNode | None = None
     attempt(lambda: check_calls(pickle.calls, name))
     found = attempt(lambda: find_network(pickle.root, name))
     if found is not None:
         attempt(lambda: check_task(found, name))
-        facts = attempt(lambda: read_facts(found, name, plain))
+        facts = attempt(lambda: read_info(found, name, plain))
         reader = TreeReader(name, TensorTable(archive), plain)
         tree = attempt(lambda: reader.read(found.record))
-    facts = facts or Facts(family="", class_names=())
+    facts = facts or CheckpointInfo(family="", class_names=())
     return Inspection(
         file=name,
         bytes=size,
@@ -221,7 +221,7 @@ def _strides(tree: ModuleNode) -> tuple[int, ...]:
     return tuple(int(stride) for stride in recorded if isinstance(stride, (int, float)))
 
 
-def _with_network(seen: Inspection, loaded: Loaded) -> Inspection:
+def _with_network(seen: Inspection, loaded: LoadedCheckpoint) -> Inspection:
     """The description completed from the network that was built."""
     spec, source, origins = loaded.spec, loaded.source, loaded.net.origins
     return msgspec.structs.replace(

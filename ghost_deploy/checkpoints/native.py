@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from ghost_deploy.models.network import DetectionNet
 
-__all__ = ["Native", "is_native", "read_native", "save_native"]
+__all__ = ["NativeCheckpoint", "is_native", "read_native", "save_native"]
 
 _KEY = "ghost_deploy.checkpoint"
 _SCHEMA = 1
@@ -61,7 +61,7 @@ class _Document(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
             raise ValueError(f"this version reads checkpoint schema {_SCHEMA}, got {self.schema}")
 
 
-class Native(msgspec.Struct, frozen=True):
+class NativeCheckpoint(msgspec.Struct, frozen=True):
     """What a file of our own form holds."""
 
     tree: ModuleNode
@@ -101,7 +101,7 @@ def save_native(
     import torch
     from safetensors.torch import save_file
 
-    from ghost_deploy.models.node import to_node
+    from ghost_deploy.models.tree_writer import to_node
 
     tree, tensors = to_node(net)
     stored = {
@@ -117,7 +117,7 @@ def save_native(
     _write(Path(path), lambda name: save_file(contiguous, name, metadata))
 
 
-def read_native(name: str, data: bytes) -> Native:
+def read_native(name: str, data: bytes) -> NativeCheckpoint:
     """Read a file of our own form.
 
     Args:
@@ -145,7 +145,7 @@ def read_native(name: str, data: bytes) -> Native:
         raise CorruptCheckpointError(
             f"{name} is damaged, or from another version", got=f"{error!s:.200}", fix=_AGAIN
         ) from error
-    return Native(tree=tree, tensors=tensors, spec=document.spec, source=document.source)
+    return NativeCheckpoint(tree=tree, tensors=tensors, spec=document.spec, source=document.source)
 
 
 def _metadata(data: bytes) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ghost_deploy.checkpoints.limits import MAX_OPCODES, MAX_PICKLE_BYTES
 from ghost_deploy.checkpoints.opcodes import OPCODES, STOP
-from ghost_deploy.checkpoints.pickle_vm import Machine, absurd
+from ghost_deploy.checkpoints.pickle_vm import PickleVM, absurd
 from ghost_deploy.checkpoints.records import Pickle
 
 __all__ = ["read_pickle"]
@@ -30,7 +30,7 @@ def read_pickle(data: bytes, where: str) -> Pickle:
     """
     if len(data) > MAX_PICKLE_BYTES:
         raise absurd(where, f"a pickle of {len(data)} bytes", f"at most {MAX_PICKLE_BYTES}")
-    machine = Machine(data, where)
+    machine = PickleVM(data, where)
     try:
         root = _run(machine)
     # What a short buffer, a missing stack entry or memo entry and bad text raise, all the same.
@@ -39,7 +39,7 @@ def read_pickle(data: bytes, where: str) -> Pickle:
     return Pickle(root, tuple(machine.calls), tuple(sorted(machine.globals)))
 
 
-def _run(machine: Machine) -> Any:
+def _run(machine: PickleVM) -> Any:
     data = machine.data
     for _ in range(MAX_OPCODES):
         code = data[machine.pos]

@@ -9,7 +9,7 @@ from ghost_deploy.checkpoints.limits import MAX_NAME
 from ghost_deploy.checkpoints.records import Call, GlobalRef, describe
 from ghost_deploy.core.errors import CorruptCheckpointError, UnsafeCheckpointError
 
-__all__ = ["Machine", "absurd"]
+__all__ = ["PickleVM", "absurd"]
 
 # Protocol 2 writes these modules under the names that Python 2 gave them.
 _PYTHON2_MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg"}
@@ -17,7 +17,7 @@ _PYTHON2_MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 _MAX_KEY = 1 << 60
 
 
-class Machine:
+class PickleVM:
     """The state of one reading."""
 
     __slots__ = ("calls", "data", "globals", "marks", "memo", "pos", "stack", "where")

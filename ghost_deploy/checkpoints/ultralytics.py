@@ -12,21 +12,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ghost_deploy.checkpoints.facts import (
-    Facts,
+from ghost_deploy.checkpoints.checkpoint_info import (
+    CheckpointInfo,
     class_names_of,
     family_of,
     image_size_of,
     metrics_of,
 )
-from ghost_deploy.checkpoints.module_tree import is_module, state_of
-from ghost_deploy.checkpoints.plain import NotPlainError, PlainReader
+from ghost_deploy.checkpoints.plain_values import NotPlainError, PlainReader
 from ghost_deploy.checkpoints.records import Call, describe, pairs_of
 from ghost_deploy.checkpoints.tensors import is_tensor
+from ghost_deploy.checkpoints.tree_reader import is_module, state_of
 from ghost_deploy.core.errors import CheckpointError, StructureError, UnknownClassError
 from ghost_deploy.models.tree import Attribute
 
-__all__ = ["Found", "check_task", "find_network", "module_classes", "read_facts"]
+__all__ = ["FoundNetwork", "check_task", "find_network", "module_classes", "read_info"]
 
 KNOWN_VERSION = (8, 4)
 """Ultralytics' newest minor version that this release was tested with."""
@@ -49,7 +49,7 @@ _TASK_OF_CLASS = {
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundNetwork:
     """The network of a file.
 
     Attributes:
@@ -62,19 +62,19 @@ class Found:
     document: dict[str, Any]
 
 
-def find_network(root: Any, where: str) -> Found:
+def find_network(root: Any, where: str) -> FoundNetwork:
     """The network to use: the averaged one if there is one.
 
     Raises:
         StructureError: there is none; the error says what there is.
     """
     if is_module(root):
-        return Found(root, "file", {})
+        return FoundNetwork(root, "file", {})
     pairs = pairs_of(root)
     document = {key: value for key, value in pairs or () if isinstance(key, str)}
     for key in ("ema", "model"):
         if is_module(document.get(key)):
-            return Found(document[key], key, document)
+            return FoundNetwork(document[key], key, document)
     values = [*document.values(), *(pairs_of(document.get("model")) or ())]
     only_tensors = any(
         is_tensor(value[1] if isinstance(value, tuple) else value) for value in values
@@ -93,7 +93,7 @@ def _summary(root: Any, document: dict[str, Any]) -> str:
     return ", ".join(f"{key[:40]}: {describe(value)}" for key, value in [*document.items()][:6])
 
 
-def check_task(found: Found, where: str) -> None:
+def check_task(found: FoundNetwork, where: str) -> None:
     """See that the network is a detector of a supported kind.
 
     Raises:
@@ -126,7 +126,7 @@ def check_task(found: Found, where: str) -> None:
         )
 
 
-def module_classes(found: Found) -> Counter[str]:
+def module_classes(found: FoundNetwork) -> Counter[str]:
     """How many modules of each class path a network has, shared ones once; never recurses."""
     seen: set[int] = set()
     counts: Counter[str] = Counter()
@@ -144,7 +144,7 @@ def module_classes(found: Found) -> Counter[str]:
     return counts
 
 
-def read_facts(found: Found, where: str, plain: PlainReader) -> Facts:
+def read_info(found: FoundNetwork, where: str, plain: PlainReader) -> CheckpointInfo:
     """Names, size, version and metrics.
 
     Raises:
@@ -163,7 +163,7 @@ def read_facts(found: Found, where: str, plain: PlainReader) -> Facts:
     metrics = metrics_of(_plain_dict(found.document.get("train_metrics"), plain))
     class_names = state.get("names", found.document.get("names"))
     pairs = pairs_of(class_names)
-    return Facts(
+    return CheckpointInfo(
         family=family,
         scale=scale,
         class_names=class_names_of(class_names if pairs is None else dict(pairs), where),
@@ -175,7 +175,9 @@ def read_facts(found: Found, where: str, plain: PlainReader) -> Facts:
     )
 
 
-def _warnings(found: Found, version: str, has_size: bool, has_metrics: bool) -> Iterator[str]:
+def _warnings(
+    found: FoundNetwork, version: str, has_size: bool, has_metrics: bool
+) -> Iterator[str]:
     if not version:
         yield "the file does not say which version of Ultralytics wrote it"
     elif (numbers := _numbers(version)) and numbers > KNOWN_VERSION:
@@ -193,7 +195,7 @@ def _warnings(found: Found, version: str, has_size: bool, has_metrics: bool) -> 
         )
 
 
-def _arguments(found: Found) -> list[dict[str, Any]]:
+def _arguments(found: FoundNetwork) -> list[dict[str, Any]]:
     """The training arguments of the file and of the network, as they are."""
     bags = [found.document.get("train_args"), state_of(found.record).get("args")]
     bags = [bag.state if isinstance(bag, Call) else bag for bag in bags]

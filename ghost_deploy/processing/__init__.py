@@ -19,7 +19,7 @@ except ImportError as error:
 from ghost_deploy.processing.images import as_bgr, list_images, read_image
 from ghost_deploy.processing.letterbox import Letterbox
 from ghost_deploy.processing.postprocess import Postprocessor
-from ghost_deploy.processing.tensor import Preprocessor
+from ghost_deploy.processing.preprocess import Preprocessor
 
 __all__ = [
     "Letterbox",

@@ -17,7 +17,7 @@ __all__ = ["listed_images", "read_description", "split_images", "splits"]
 
 _NOT_SPLITS = frozenset({"path", "names", "nc", "channels", "download", "yaml_file"})
 
-Absent = tuple[str, str]
+MissingImage = tuple[str, str]
 """Where an image was named, as file and line, and what is wrong with it."""
 
 
@@ -58,7 +58,7 @@ def splits(description: Mapping[str, Any]) -> list[str]:
 
 def split_images(
     file: Path, description: Mapping[str, Any], split: str
-) -> tuple[list[Path], list[Absent]]:
+) -> tuple[list[Path], list[MissingImage]]:
     """The images of one split, sorted, and those that it names but that are not there.
 
     `path` is taken relative to the folder of the data.yaml; a split is a folder (searched
@@ -77,7 +77,7 @@ def split_images(
         )
     root = file.parent / str(description.get("path") or ".")
     found: list[Path] = []
-    absent: list[Absent] = []
+    absent: list[MissingImage] = []
     for entry in entries if isinstance(entries, list) else [entries]:
         place = _place(root, str(entry), file)
         if place.is_dir():
@@ -97,7 +97,7 @@ def split_images(
     return sorted(set(found)), absent
 
 
-def listed_images(file: Path, root: Path) -> tuple[list[Path], list[Absent]]:
+def listed_images(file: Path, root: Path) -> tuple[list[Path], list[MissingImage]]:
     """The images of a text file with one path a line, in its order, and those not there.
 
     Args:
@@ -117,7 +117,7 @@ def listed_images(file: Path, root: Path) -> tuple[list[Path], list[Absent]]:
             fix="Check the path in the data.yaml",
         ) from error
     found: list[Path] = []
-    absent: list[Absent] = []
+    absent: list[MissingImage] = []
     for index, line in enumerate(lines, 1):
         if not line.strip():
             continue

@@ -18,7 +18,7 @@ import pytest
 from ghost_deploy.checkpoints.archive import open_archive
 from ghost_deploy.checkpoints.inspection import inspect_checkpoint
 from ghost_deploy.checkpoints.limits import MAX_MEMBERS
-from ghost_deploy.checkpoints.load import load_data
+from ghost_deploy.checkpoints.loading import load_data
 from ghost_deploy.checkpoints.user_modules import UserModules
 from ghost_deploy.core.errors import UnsafeCheckpointError
 from tests.support.checkpoint_files import archive, written
@@ -105,7 +105,7 @@ def test_sharing_is_paid_for(
     attack: Callable[[], bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A tenth of the real bound, so that the test is fast.
-    monkeypatch.setattr("ghost_deploy.checkpoints.module_tree.MAX_ENTRIES", 100_000)
+    monkeypatch.setattr("ghost_deploy.checkpoints.tree_reader.MAX_ENTRIES", 100_000)
     data = attack()
     assert len(data) < 6 << 20
     tracemalloc.start()

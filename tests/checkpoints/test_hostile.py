@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from ghost_deploy.checkpoints.inspection import inspect_checkpoint
-from ghost_deploy.checkpoints.load import Loaded, load_checkpoint, load_data
+from ghost_deploy.checkpoints.loading import LoadedCheckpoint, load_checkpoint, load_data
 from ghost_deploy.checkpoints.records import Call, GlobalRef, PersistentId
 from ghost_deploy.checkpoints.user_modules import UserModules
 from ghost_deploy.core.errors import (
@@ -47,7 +47,7 @@ CONV = "model.0.conv"
 MARKER = Path("it-ran")
 
 
-def load(data: bytes) -> Loaded:
+def load(data: bytes) -> LoadedCheckpoint:
     return load_data("forged.pt", data, UserModules())
 
 

@@ -12,14 +12,13 @@ import msgspec
 import numpy as np
 import pytest
 import torch
-from tools.training.optimize import input_side, learning_rate, make_optimizer
 
 from ghost_deploy.checkpoints.native import save_native
 from ghost_deploy.core.bundle import Source
 from ghost_deploy.core.errors import CorruptCheckpointError, InputError, UsageError
 from ghost_deploy.demo.scenes import CLASS_NAMES
 from ghost_deploy.models.network import DetectionNet
-from ghost_deploy.models.yaml import build_zoo
+from ghost_deploy.models.zoo_yaml import build_zoo
 from tests.support.training_images import OPTIONS, SIDE, scene_pictures, small_data
 from tools.training import loop
 from tools.training.augment import Augmentation, augment
@@ -27,6 +26,7 @@ from tools.training.batches import collate
 from tools.training.ema import MovingAverage
 from tools.training.loss import Losses, network_loss
 from tools.training.network import describe_network, start_network
+from tools.training.optimize import input_side, learning_rate, make_optimizer
 
 
 @pytest.fixture(autouse=True)

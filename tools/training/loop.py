@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from tools.training.optimize import MAX_NORM, input_side, learning_rate, make_optimizer
 from torch import nn
 
 from ghost_deploy.core.errors import UsageError
@@ -17,6 +16,7 @@ from tools.training.batches import epoch_batches
 from tools.training.ema import MovingAverage
 from tools.training.loss import network_loss
 from tools.training.network import start_network
+from tools.training.optimize import MAX_NORM, input_side, learning_rate, make_optimizer
 from tools.training.options import Options
 from tools.training.samples import Data
 from tools.training.state import load_state, save_state

@@ -13,7 +13,7 @@ import msgspec
 
 from ghost_deploy._version import __version__
 from ghost_deploy.judge.bench.machine import Machine, read_machine
-from ghost_deploy.runtimes.host import cpu_quota
+from ghost_deploy.runtimes.cpu_cores import cpu_quota
 
 __all__ = ["Snapshot", "parse_power_mode", "take_snapshot"]
 

@@ -12,7 +12,7 @@ from ghost_deploy.core.bundle import Artifact, Bundle, BundleDocument
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.evidence.accuracy import MAX_DROP
 from ghost_deploy.judge.accuracy.max_drop import Bar, bar_of
-from tests.runtimes.test_selection import SOURCE, SPEC
+from tests.runtimes.test_opener import SOURCE, SPEC
 
 INT8 = Artifact(
     format="onnx", precision="int8", path="m.onnx", files={"m.onnx": "ab"}, parent="ff", form="x"

@@ -9,7 +9,7 @@ import pytest
 
 from ghost_deploy.core.bundle import Artifact, Bundle, BundleDocument
 from ghost_deploy.judge.bench.failed_verdicts import failed_verdicts
-from tests.runtimes.test_selection import SOURCE, SPEC
+from tests.runtimes.test_opener import SOURCE, SPEC
 
 INT8 = Artifact(format="onnx", precision="int8", path="m", files={"m": "ab"}, parent="", form="x")
 ROW = {

@@ -19,7 +19,7 @@ from ghost_deploy.checkpoints.limits import (
     MAX_NAME,
 )
 from ghost_deploy.checkpoints.pickle_vm import absurd
-from ghost_deploy.checkpoints.plain import NotPlainError, PlainReader
+from ghost_deploy.checkpoints.plain_values import NotPlainError, PlainReader
 from ghost_deploy.checkpoints.records import Call, GlobalRef, describe, pairs_of
 from ghost_deploy.checkpoints.tensors import TensorTable, is_tensor
 from ghost_deploy.core.errors import StructureError, UnsafeCheckpointError

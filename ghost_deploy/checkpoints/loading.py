@@ -12,14 +12,14 @@ import msgspec
 
 from ghost_deploy.checkpoints.allowed_calls import check_calls
 from ghost_deploy.checkpoints.archive import Archive, open_archive
-from ghost_deploy.checkpoints.facts import Facts, class_names_of, structure_notes
+from ghost_deploy.checkpoints.checkpoint_info import CheckpointInfo, class_names_of, structure_notes
 from ghost_deploy.checkpoints.file_types import ZIP_MAGIC, is_safetensors, read_file, reject_foreign
-from ghost_deploy.checkpoints.module_tree import TreeReader
 from ghost_deploy.checkpoints.native import read_native
 from ghost_deploy.checkpoints.pickle_reader import read_pickle
-from ghost_deploy.checkpoints.plain import PlainReader
+from ghost_deploy.checkpoints.plain_values import PlainReader
 from ghost_deploy.checkpoints.tensors import TensorTable
-from ghost_deploy.checkpoints.ultralytics import check_task, find_network, read_facts
+from ghost_deploy.checkpoints.tree_reader import TreeReader
+from ghost_deploy.checkpoints.ultralytics import check_task, find_network, read_info
 from ghost_deploy.checkpoints.user_modules import UserModules, load_user_modules
 from ghost_deploy.core.bundle import Source, file_name
 from ghost_deploy.core.errors import StructureError, UsageError
@@ -29,7 +29,7 @@ from ghost_deploy.models.head import Branch
 from ghost_deploy.models.instantiate import build
 from ghost_deploy.models.network import DetectionNet
 
-__all__ = ["Loaded", "load_checkpoint", "load_data"]
+__all__ = ["LoadedCheckpoint", "load_checkpoint", "load_data"]
 
 _DEFAULT_SIDE = 640
 # Networks may halve the image more often than their head's strides say; Ultralytics, too, makes
@@ -38,7 +38,7 @@ _SMALLEST_STRIDE = 32
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedCheckpoint:
     """A checkpoint, ready for use.
 
     Attributes:
@@ -58,7 +58,7 @@ def load_checkpoint(
     modules: Sequence[Path] = (),
     size_hw: tuple[int, int] | None = None,
     branch: Branch | None = None,
-) -> Loaded:
+) -> LoadedCheckpoint:
     """Load an Ultralytics `.pt` or our own `.safetensors`; no code of the file is run.
 
     Args:
@@ -80,7 +80,7 @@ def load_checkpoint(
     return loaded if size_hw is None else _resized(loaded, size_hw)
 
 
-def load_data(name: str, data: bytes, user: UserModules) -> Loaded:
+def load_data(name: str, data: bytes, user: UserModules) -> LoadedCheckpoint:
     """As `load_checkpoint`, for a file that was read already."""
     if data.startswith(ZIP_MAGIC):
         return _load_ultralytics(open_archive(name, data), user)
@@ -89,20 +89,20 @@ def load_data(name: str, data: bytes, user: UserModules) -> Loaded:
     return _load_native(name, data, user)
 
 
-def _load_ultralytics(archive: Archive, user: UserModules) -> Loaded:
+def _load_ultralytics(archive: Archive, user: UserModules) -> LoadedCheckpoint:
     where = archive.name
     pickle = read_pickle(archive.pickle, where)
     check_calls(pickle.calls, where)
     found = find_network(pickle.root, where)
     check_task(found, where)
     plain = PlainReader(where)
-    facts = read_facts(found, where, plain)
+    facts = read_info(found, where, plain)
     tensors = TensorTable(archive)
     tree = TreeReader(where, tensors, plain).read(found.record)
     net = build(tree, tensors, extra=user.classes)
     _check_count(len(facts.class_names), net, where)
     facts = replace(facts, warnings=(*facts.warnings, *structure_notes(tree), *_net_notes(net)))
-    return Loaded(
+    return LoadedCheckpoint(
         net=net,
         spec=_spec(net, facts, archive),
         source=Source(
@@ -118,7 +118,7 @@ def _load_ultralytics(archive: Archive, user: UserModules) -> Loaded:
     )
 
 
-def _load_native(name: str, data: bytes, user: UserModules) -> Loaded:
+def _load_native(name: str, data: bytes, user: UserModules) -> LoadedCheckpoint:
     native = read_native(name, data)
     net = build(native.tree, native.tensors, extra=user.classes)
     _check_count(len(class_names_of(native.spec.class_names, name)), net, name)
@@ -146,7 +146,7 @@ def _load_native(name: str, data: bytes, user: UserModules) -> Loaded:
     spec = msgspec.structs.replace(
         native.spec, source_sha256=digest, gflops=gflops(net, native.spec.input.size_hw)
     )
-    return Loaded(net, spec, source)
+    return LoadedCheckpoint(net, spec, source)
 
 
 def _check_count(names: int, net: DetectionNet, where: str) -> None:
@@ -173,7 +173,7 @@ def _branch_note(net: DetectionNet) -> str:
     )
 
 
-def _on_branch(loaded: Loaded, branch: Branch) -> Loaded:
+def _on_branch(loaded: LoadedCheckpoint, branch: Branch) -> LoadedCheckpoint:
     """The same checkpoint, on the other branch of its head."""
     net = loaded.net
     if branch not in net.branches:
@@ -185,7 +185,7 @@ def _on_branch(loaded: Loaded, branch: Branch) -> Loaded:
     before = _branch_note(net)
     net.branch = branch
     notes = (note for note in loaded.source.warnings if note != before)
-    return Loaded(
+    return LoadedCheckpoint(
         net=net,
         spec=msgspec.structs.replace(loaded.spec, head=_head_spec(net)),
         source=msgspec.structs.replace(loaded.source, warnings=(*notes, _branch_note(net))),
@@ -201,7 +201,7 @@ def _head_spec(net: DetectionNet) -> HeadSpec:
     )
 
 
-def _spec(net: DetectionNet, facts: Facts, archive: Archive) -> ModelSpec:
+def _spec(net: DetectionNet, facts: CheckpointInfo, archive: Archive) -> ModelSpec:
     head = _head_spec(net)
     stride = max(_SMALLEST_STRIDE, *head.strides)
     wanted = facts.image_size_hw or (_DEFAULT_SIDE, _DEFAULT_SIDE)
@@ -219,7 +219,7 @@ def _spec(net: DetectionNet, facts: Facts, archive: Archive) -> ModelSpec:
     )
 
 
-def _resized(loaded: Loaded, size_hw: tuple[int, int]) -> Loaded:
+def _resized(loaded: LoadedCheckpoint, size_hw: tuple[int, int]) -> LoadedCheckpoint:
     stride = loaded.spec.input.stride
     if any(not 0 < side <= MAX_SIDE or side % stride for side in size_hw):
         raise UsageError(

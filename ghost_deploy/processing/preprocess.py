@@ -14,7 +14,7 @@ from ghost_deploy.core.spec import InputSpec
 from ghost_deploy.processing.images import as_bgr
 from ghost_deploy.processing.letterbox import Letterbox
 
-__all__ = ["Preprocessor", "pixel_table", "recast"]
+__all__ = ["Preprocessor", "convert_input", "pixel_table"]
 
 
 def pixel_table(spec: InputSpec) -> NDArray[np.float32]:
@@ -28,7 +28,7 @@ def pixel_table(spec: InputSpec) -> NDArray[np.float32]:
     return table
 
 
-def recast(tensor: NDArray[Any], have: InputSpec, want: InputSpec) -> NDArray[Any]:
+def convert_input(tensor: NDArray[Any], have: InputSpec, want: InputSpec) -> NDArray[Any]:
     """The same pictures as another graph's input; `tensor` itself where the forms are equal.
 
     Exact both ways: no two pixel values share a tensor value.
