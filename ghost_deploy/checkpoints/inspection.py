@@ -1,7 +1,7 @@
-"""What is in a checkpoint, told without running it and as far as it can be told.
+"""Describing a checkpoint without executing it, as far as possible.
 
-A file with unknown classes or with a hostile payload is described too: its records are inert. A
-network is built only from a file in which nothing was found.
+Files with unknown classes or a hostile payload are described too: their records are inert. A
+network is built only from a file without problems.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ class ClassUse(msgspec.Struct, frozen=True, kw_only=True):
     """A module class of the file.
 
     Attributes:
-        path: `module.Class` as the file names it.
-        count: how many modules of it the file has; a shared one counts once.
-        known: whether there is a definition of that name.
-        definition: which one fits; before the network was built, which ones may. Empty if none.
+        path: `module.Class` as named in the file.
+        count: number of modules of the class; a shared module counts once.
+        known: whether the class has a definition.
+        definition: the definition used; if the network was not built, the possible ones.
     """
 
     path: str
@@ -61,7 +61,7 @@ class ClassUse(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Inspection(msgspec.Struct, frozen=True, kw_only=True):
-    """What a checkpoint holds. Empty values stand for what could not be told.
+    """The content of a checkpoint. Empty values are unknown.
 
     Attributes:
         file: name without folder. bytes: its size. sha256: of the file.
@@ -69,13 +69,13 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
         family, scale: e.g. `yolov8-ghost`, `n`.
         class_names: in the order of the class channels.
         size_hw: default input size in pixels, a multiple of `stride`.
-        strides: of the head's levels, pixels a cell.
-        decoder: what the output tensor means, see `HeadSpec`.
+        strides: of the levels of the head, pixels per cell.
+        decoder: format of the output tensor, see `HeadSpec`.
         parameters: number of weights. gflops: 1e9 operations at `size_hw`.
         trained_with, trained_at, metrics, training: as recorded in the file.
         classes: the module classes, by path.
-        names: every importable name in the file, whether it is used or not.
-        warnings: what a user should know.
+        names: all importable names in the file, used or not.
+        warnings: for the user.
         exportable: whether the network could be built and checked.
         problems: why it cannot be exported.
     """
@@ -105,14 +105,14 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def inspect_checkpoint(path: str | os.PathLike[str], *, modules: Sequence[Path] = ()) -> Inspection:
-    """Describe a checkpoint without running any of it.
+    """Describe a checkpoint without executing any of it.
 
     Args:
         path: of the checkpoint.
-        modules: Python files with further module definitions. They are run.
+        modules: Python files with further module definitions. They are executed.
 
     Raises:
-        CheckpointError: it cannot be read at all: no checkpoint, or a damaged archive or pickle.
+        CheckpointError: not a checkpoint, or the archive or pickle is damaged.
         UsageError: a file of `modules` fails.
     """
     user = load_user_modules(modules)
@@ -133,7 +133,7 @@ def inspect_checkpoint(path: str | os.PathLike[str], *, modules: Sequence[Path] 
 
 
 class _Attempts:
-    """Runs the steps of a description and keeps what they complain about."""
+    """Runs the steps of a description and collects their errors."""
 
     def __init__(self) -> None:
         self.problems: list[str] = []
@@ -147,7 +147,7 @@ class _Attempts:
 
 
 def _describe_records(archive: Archive, pickle: Pickle, size: int, user: UserModules) -> Inspection:
-    """What can be told without a network."""
+    """The description without a network."""
     name, plain, attempt = archive.name, PlainReader(archive.name), _Attempts()
     facts: CheckpointInfo | None = None
     tree: ModuleNode | None = None
@@ -207,13 +207,13 @@ def _classes(counts: Counter[str], root: str, user: UserModules) -> tuple[ClassU
 
 
 def _count(tree: ModuleNode) -> int:
-    """Number of weights; shared ones count once."""
+    """Number of weights; shared weights count once."""
     shapes = {info.key: info.shape for _, node in tree.walk() for info in node.parameters.values()}
     return sum(math.prod(shape) for shape in shapes.values())
 
 
 def _strides(tree: ModuleNode) -> tuple[int, ...]:
-    """The strides that the last layer records, or nothing."""
+    """The strides recorded in the last layer, or none."""
     layers = list(tree.children.get("model", tree).children.values())
     recorded = layers[-1].get("stride") if layers else None
     if not isinstance(recorded, list):
@@ -222,7 +222,7 @@ def _strides(tree: ModuleNode) -> tuple[int, ...]:
 
 
 def _with_network(seen: Inspection, loaded: LoadedCheckpoint) -> Inspection:
-    """The description completed from the network that was built."""
+    """The description, completed with the network."""
     spec, source, origins = loaded.spec, loaded.source, loaded.net.origins
     return msgspec.structs.replace(
         seen,

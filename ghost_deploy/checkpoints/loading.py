@@ -1,4 +1,4 @@
-"""From a checkpoint file to a network, its description and where it came from."""
+"""Loading a checkpoint: the network, its description and its source."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ from ghost_deploy.models.network import DetectionNet
 __all__ = ["LoadedCheckpoint", "load_checkpoint", "load_data"]
 
 _DEFAULT_SIDE = 640
-# Networks may halve the image more often than their head's strides say; Ultralytics, too, makes
-# every input a multiple of at least this.
+# A network may downsample more than the strides of its head; Ultralytics too makes all inputs a
+# multiple of at least this.
 _SMALLEST_STRIDE = 32
 
 
 @dataclass(frozen=True)
 class LoadedCheckpoint:
-    """A checkpoint, ready for use.
+    """A loaded checkpoint.
 
     Attributes:
         net: float32, in eval mode, without gradients.
-        spec: what its numbers mean.
-        source: where it came from.
+        spec: the description of the model.
+        source: the origin of the weights.
     """
 
     net: DetectionNet
@@ -59,20 +59,20 @@ def load_checkpoint(
     size_hw: tuple[int, int] | None = None,
     branch: Branch | None = None,
 ) -> LoadedCheckpoint:
-    """Load an Ultralytics `.pt` or our own `.safetensors`; no code of the file is run.
+    """Load an Ultralytics `.pt` or our own `.safetensors`; no code of the file is executed.
 
     Args:
         path: of the checkpoint.
-        modules: Python files with further module definitions. They are run.
-        size_hw: input size in pixels; by default what the network was trained at, rounded up to
-            a multiple of the stride.
-        branch: which branch of the head to use, where it has two; by default what the file says
-            of itself, which is one2many for an Ultralytics file that has it.
+        modules: Python files with further module definitions. They are executed.
+        size_hw: (height, width) of the input in pixels; default: the size used in training,
+            rounded up to a multiple of the stride.
+        branch: branch of the head to use; default: as recorded in a file of ours, one2many for
+            an Ultralytics file that has it.
 
     Raises:
-        CheckpointError: and the errors below it, see `ghost_deploy.core.errors`.
-        UsageError: `size_hw` is no multiple of the stride, the head has no such `branch`, or a
-            file of `modules` fails.
+        CheckpointError: and its subclasses, see `ghost_deploy.core.errors`.
+        UsageError: `size_hw` is not a multiple of the stride, the head has no such `branch`, or
+            a file of `modules` fails.
     """
     loaded = load_data(file_name(path), read_file(path), load_user_modules(modules))
     if branch is not None and branch != loaded.net.branch:
@@ -81,7 +81,7 @@ def load_checkpoint(
 
 
 def load_data(name: str, data: bytes, user: UserModules) -> LoadedCheckpoint:
-    """As `load_checkpoint`, for a file that was read already."""
+    """Load a checkpoint whose content is `data`; see `load_checkpoint`."""
     if data.startswith(ZIP_MAGIC):
         return _load_ultralytics(open_archive(name, data), user)
     if not is_safetensors(data):
@@ -134,7 +134,7 @@ def _load_native(name: str, data: bytes, user: UserModules) -> LoadedCheckpoint:
         )
     digest = hashlib.sha256(data).hexdigest()
     old = native.source
-    # A file that our own trainer wrote has no ancestor.
+    # A file written by our trainer was not converted.
     converted = (f"converted from {old.file}, sha256 {old.sha256[:16]}...",) if old.sha256 else ()
     source = msgspec.structs.replace(
         old,
@@ -159,7 +159,7 @@ def _check_count(names: int, net: DetectionNet, where: str) -> None:
 
 
 def _net_notes(net: DetectionNet) -> tuple[str, ...]:
-    """What was found while building, and which branch of a head with two is used."""
+    """Notes of the network, and on the branch used of a head with two."""
     return (*net.notes, _branch_note(net)) if net.head.has_one2one else net.notes
 
 
@@ -169,12 +169,12 @@ def _branch_note(net: DetectionNet) -> str:
     return "the head has two branches: " + (
         "one2many with NMS is used, as Ultralytics does since 8.4.142"
         if net.branch == "one2many"
-        else "one2one without NMS is used, as was asked for"
+        else "one2one without NMS is used, as requested"
     )
 
 
 def _on_branch(loaded: LoadedCheckpoint, branch: Branch) -> LoadedCheckpoint:
-    """The same checkpoint, on the other branch of its head."""
+    """The checkpoint with another branch of its head."""
     net = loaded.net
     if branch not in net.branches:
         raise UsageError(

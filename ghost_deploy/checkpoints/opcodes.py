@@ -1,7 +1,7 @@
-"""What each pickle opcode does to the inert reader's state (protocols 2 to 5).
+"""The effect of each pickle opcode on the state of the reader (protocols 2 to 5).
 
-The meaning of an opcode is as `pickletools` in Python's standard library describes it. Opcodes of
-protocols 0 and 1 are absent: torch never writes them.
+The opcodes are documented in `pickletools` of the standard library. Opcodes of protocols 0 and 1
+are not supported: torch never writes them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ghost_deploy.checkpoints.limits import MAX_INTEGER_BYTES, MAX_MARKS, MAX_NAME
-from ghost_deploy.checkpoints.pickle_vm import PickleVM, absurd
+from ghost_deploy.checkpoints.pickle_vm import PickleVM, exceeds
 from ghost_deploy.checkpoints.records import Call, GlobalRef, PersistentId, describe
 
 __all__ = ["OPCODES", "STOP"]
@@ -78,7 +78,7 @@ def _integer(length: str) -> Opcode:
 
 def _mark(m: PickleVM) -> None:
     if len(m.marks) >= MAX_MARKS:
-        raise absurd(m.where, "deeper nesting", f"at most {MAX_MARKS} levels")
+        raise exceeds(m.where, "deeper nesting", f"at most {MAX_MARKS} levels")
     m.marks.append(m.stack)
     m.stack = []
 

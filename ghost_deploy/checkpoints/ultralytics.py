@@ -1,8 +1,8 @@
-"""The top level of an Ultralytics checkpoint: which network it holds, and what it says of it.
+"""The top level of an Ultralytics checkpoint: the network and its description.
 
-While training, the file has `ema` (the averaged network, which is the one to use), `optimizer`
-and more; afterwards `model` alone. Training arguments and `git` hold paths and addresses of the
-training machine: only the image size and the task are taken from them.
+During training, the file has `ema` (the averaged network, to be used), `optimizer` and more;
+afterwards only `model`. Training arguments and `git` contain paths and addresses of the training
+machine: only image size and task are read from them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ghost_deploy.models.tree import Attribute
 __all__ = ["FoundNetwork", "check_task", "find_network", "module_classes", "read_info"]
 
 KNOWN_VERSION = (8, 4)
-"""Ultralytics' newest minor version that this release was tested with."""
+"""Newest minor version of Ultralytics that this release was tested with."""
 
 _TASK_OF_CLASS = {
     "ClassificationModel": "classify",
@@ -53,7 +53,7 @@ class FoundNetwork:
     """The network of a file.
 
     Attributes:
-        record: of the network. origin: the key under which it was, or `file`.
+        record: of the network. origin: its key in the file, or `file`.
         document: the rest of the top level.
     """
 
@@ -63,10 +63,10 @@ class FoundNetwork:
 
 
 def find_network(root: Any, where: str) -> FoundNetwork:
-    """The network to use: the averaged one if there is one.
+    """Return the network to use: the averaged one, if present.
 
     Raises:
-        StructureError: there is none; the error says what there is.
+        StructureError: there is no network; the error describes the content.
     """
     if is_module(root):
         return FoundNetwork(root, "file", {})
@@ -94,7 +94,7 @@ def _summary(root: Any, document: dict[str, Any]) -> str:
 
 
 def check_task(found: FoundNetwork, where: str) -> None:
-    """See that the network is a detector of a supported kind.
+    """Require that the network is a detector of a supported kind.
 
     Raises:
         UnknownClassError: a model of the YOLOv5, v7 or v9 repositories.
@@ -109,7 +109,9 @@ def check_task(found: FoundNetwork, where: str) -> None:
             class_paths=(target.path,),
         )
     names = [path.rpartition(".")[2] for path in module_classes(found)]
-    recorded = [bag.get("task") for bag in _arguments(found)] + [state_of(found.record).get("task")]
+    recorded = [each.get("task") for each in _arguments(found)] + [
+        state_of(found.record).get("task")
+    ]
     tasks = [_TASK_OF_CLASS[name] for name in names if name in _TASK_OF_CLASS]
     tasks += [task for task in recorded if isinstance(task, str) and task != "detect"]
     if tasks:
@@ -127,7 +129,7 @@ def check_task(found: FoundNetwork, where: str) -> None:
 
 
 def module_classes(found: FoundNetwork) -> Counter[str]:
-    """How many modules of each class path a network has, shared ones once; never recurses."""
+    """Count the modules of each class path, shared modules once; without recursion."""
     seen: set[int] = set()
     counts: Counter[str] = Counter()
     queue: list[Any] = [found.record]
@@ -137,7 +139,7 @@ def module_classes(found: FoundNetwork) -> Counter[str]:
         seen.add(id(value))
         counts[value.target.path] += 1
         children = value.state["_modules"]
-        # A hostile file may give one dictionary to all its modules: it is gone through once.
+        # A hostile file may share one dictionary among all modules: it is visited once.
         if id(children) not in seen:
             seen.add(id(children))
             queue.extend(child for _, child in pairs_of(children) or ())
@@ -145,18 +147,25 @@ def module_classes(found: FoundNetwork) -> Counter[str]:
 
 
 def read_info(found: FoundNetwork, where: str, plain: PlainReader) -> CheckpointInfo:
-    """Names, size, version and metrics.
+    """Read class names, image size, version and metrics.
+
+    Args:
+        found: the network.
+        where: the file name, for error messages.
+        plain: reads plain values, within its budget.
 
     Raises:
         StructureError: the class names are unusable.
-        UnsafeCheckpointError: a part that is read is absurdly large.
+        UnsafeCheckpointError: a value exceeds a limit.
     """
     state = state_of(found.record)
     yaml = _plain_dict(state.get("yaml"), plain)
     names = [path.rpartition(".")[2] for path in module_classes(found)]
     family, scale = family_of(_text(yaml.get("yaml_file")), _text(yaml.get("scale")), names)
     size = next(
-        filter(None, (image_size_of(_plain(bag.get("imgsz"), plain)) for bag in _arguments(found))),
+        filter(
+            None, (image_size_of(_plain(each.get("imgsz"), plain)) for each in _arguments(found))
+        ),
         None,
     )
     version = _text(found.document.get("version"))
@@ -196,14 +205,14 @@ def _warnings(
 
 
 def _arguments(found: FoundNetwork) -> list[dict[str, Any]]:
-    """The training arguments of the file and of the network, as they are."""
-    bags = [found.document.get("train_args"), state_of(found.record).get("args")]
-    bags = [bag.state if isinstance(bag, Call) else bag for bag in bags]
-    return [bag for bag in bags if isinstance(bag, dict)]
+    """The training arguments of the file and of the network, unconverted."""
+    records = [found.document.get("train_args"), state_of(found.record).get("args")]
+    states = [each.state if isinstance(each, Call) else each for each in records]
+    return [state for state in states if isinstance(state, dict)]
 
 
 def _plain(value: Any, plain: PlainReader) -> Attribute:
-    """Plain data, or None for what is none: it is not part of the network."""
+    """Plain data, or None for anything else, which is not part of the network."""
     try:
         return plain.read(value)
     except NotPlainError:
@@ -211,12 +220,12 @@ def _plain(value: Any, plain: PlainReader) -> Attribute:
 
 
 def _plain_dict(value: Any, plain: PlainReader) -> dict[str, Attribute]:
-    """A dict with those of its values that are plain."""
+    """A dict as plain data; other values become None."""
     return {str(key): _plain(item, plain) for key, item in pairs_of(value) or ()}
 
 
 def _text(value: Any) -> str:
-    """A short printable text, or an empty one."""
+    """A short printable text, else an empty one."""
     return value if isinstance(value, str) and len(value) <= 64 and value.isprintable() else ""
 
 

@@ -1,6 +1,6 @@
-"""The one pre- and post-processing of every runtime, validation and calibration included.
+"""Pre- and post-processing, shared by all runtimes, validation and calibration.
 
-NumPy and OpenCV only: an edge box that runs a model needs nothing else from here.
+Depends on NumPy and OpenCV only.
 """
 
 from __future__ import annotations

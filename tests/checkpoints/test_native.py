@@ -16,7 +16,12 @@ from safetensors.torch import save
 from ghost_deploy.checkpoints.inspection import inspect_checkpoint
 from ghost_deploy.checkpoints.loading import LoadedCheckpoint, load_checkpoint
 from ghost_deploy.checkpoints.native import save_native
-from ghost_deploy.core.errors import CheckpointError, CorruptCheckpointError, StructureError
+from ghost_deploy.core.errors import (
+    CheckpointError,
+    CorruptCheckpointError,
+    ExportError,
+    StructureError,
+)
 from tests.support.assets import GHOSTNET, needs_assets
 from tests.support.checkpoint_files import written
 
@@ -77,8 +82,9 @@ def test_a_weight_beyond_float16_is_not_written(loaded: LoadedCheckpoint, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_is_not_there(loaded: LoadedCheckpoint, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="cannot write"):
+def test_a_folder_that_cannot_be_made(loaded: LoadedCheckpoint, tmp_path: Path) -> None:
+    (tmp_path / "no").write_bytes(b"a file")
+    with pytest.raises(ExportError, match="cannot write"):
         save_native(tmp_path / "no" / "n", loaded.net, loaded.spec, loaded.source)
 
 
