@@ -12,7 +12,7 @@ from ghost_deploy.core.bundle import DOCUMENT
 from ghost_deploy.core.errors import MissingExtraError
 
 if TYPE_CHECKING:
-    from ghost_deploy.checkpoints.load import Loaded
+    from ghost_deploy.checkpoints.loading import LoadedCheckpoint
 
 __all__ = [
     "AnyPath",
@@ -33,7 +33,7 @@ Progress: TypeAlias = Callable[[str, int, int], None]
 
 def load_checkpoint(
     checkpoint: AnyPath, modules: Sequence[AnyPath], *, one2one: bool = False
-) -> Loaded:
+) -> LoadedCheckpoint:
     """The checkpoint, ready for use, or an error that says what torch is needed for.
 
     Args:
@@ -42,7 +42,7 @@ def load_checkpoint(
             one2many where it has both.
     """
     require("torch", "export")
-    from ghost_deploy.checkpoints.load import load_checkpoint
+    from ghost_deploy.checkpoints.loading import load_checkpoint
 
     return load_checkpoint(
         checkpoint,

@@ -9,12 +9,12 @@ from ghost_deploy.core.bundle import NMS_FORM, Bundle, BundleWriter
 from ghost_deploy.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from ghost_deploy.checkpoints.load import Loaded
+    from ghost_deploy.checkpoints.loading import LoadedCheckpoint
 
 __all__ = ["needs_plugin", "put_nms"]
 
 
-def needs_plugin(loaded: Loaded, formats: Sequence[str]) -> bool:
+def needs_plugin(loaded: LoadedCheckpoint, formats: Sequence[str]) -> bool:
     """Whether NMS takes TensorRT's plugin: the head has no branch that needs none.
 
     Raises:

@@ -17,7 +17,7 @@ from ghost_deploy.cli.options import add_json
 from ghost_deploy.core.evidence.machine import Machine
 from ghost_deploy.judge.bench.machine import read_machine
 from ghost_deploy.runtimes import RUNTIMES, Probe, probe
-from ghost_deploy.runtimes.cpu import read_dot_product
+from ghost_deploy.runtimes.dot_product import read_dot_product
 
 __all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "run", "tell"]
 

@@ -18,13 +18,13 @@ from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.export.plan import Dynamic, Target, plan, plan_spec, require_tools
 
 if TYPE_CHECKING:
-    from ghost_deploy.checkpoints.load import Loaded
+    from ghost_deploy.checkpoints.loading import LoadedCheckpoint
 
 __all__ = ["export_artifacts"]
 
 
 def export_artifacts(
-    loaded: Loaded,
+    loaded: LoadedCheckpoint,
     writer: BundleWriter,
     *,
     formats: Sequence[str] = (),
@@ -80,7 +80,7 @@ def export_artifacts(
 class _Job:
     """What the makers of one export share; ONNX files are made once and kept by precision."""
 
-    loaded: Loaded
+    loaded: LoadedCheckpoint
     spec: ModelSpec
     writer: BundleWriter
     scratch: Path

@@ -13,7 +13,7 @@ from ghost_deploy.calib.forms import FORMS, Form
 from ghost_deploy.calib.quantize.placement import NAIVE, PlacementOptions
 from ghost_deploy.calib.quantize.qdq import quantize
 from ghost_deploy.calib.ranges.histogram import TensorStatistics
-from ghost_deploy.checkpoints.load import load_checkpoint
+from ghost_deploy.checkpoints.loading import load_checkpoint
 from ghost_deploy.export.onnx import onnx_from_net
 from ghost_deploy.export.plan import plan_spec
 from ghost_deploy.processing import Preprocessor, read_image

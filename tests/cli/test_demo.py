@@ -36,7 +36,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
 
     from ghost_deploy.checkpoints.native import save_native
-    from ghost_deploy.models.yaml import build_zoo
+    from ghost_deploy.models.zoo_yaml import build_zoo
 
     torch.manual_seed(0)
     net = build_zoo("yolov8n-ghost", len(CLASS_NAMES))

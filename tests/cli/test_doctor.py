@@ -11,7 +11,7 @@ import pytest
 from ghost_deploy.cli import doctor
 from ghost_deploy.cli.main import main
 from ghost_deploy.runtimes import RUNTIMES
-from ghost_deploy.runtimes.cpu import DotProduct
+from ghost_deploy.runtimes.dot_product import DotProduct
 
 Capture = pytest.CaptureFixture[str]
 

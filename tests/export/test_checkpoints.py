@@ -14,7 +14,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from ghost_deploy.checkpoints.load import Loaded, load_checkpoint
+from ghost_deploy.checkpoints.loading import LoadedCheckpoint, load_checkpoint
 from ghost_deploy.core.bundle import BundleWriter
 from ghost_deploy.export.artifacts import export_artifacts
 from ghost_deploy.export.operators import TENSORRT_8_5
@@ -29,7 +29,7 @@ LIMITS = {"fp32": (1e-3, 1e-5), "fp16": (0.2, 3e-3)}
 
 
 @cache
-def loaded(checkpoint: Path) -> Loaded:
+def loaded(checkpoint: Path) -> LoadedCheckpoint:
     return load_checkpoint(checkpoint)
 
 

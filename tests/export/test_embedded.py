@@ -19,7 +19,7 @@ from ghost_deploy.export.onnx import onnx_from_net
 from ghost_deploy.export.operators import TENSORRT_8_5
 from ghost_deploy.export.plan import Dynamic, plan_spec
 from ghost_deploy.export.rewrite import Pixels
-from ghost_deploy.processing.tensor import recast
+from ghost_deploy.processing.preprocess import convert_input
 from ghost_deploy.runtimes import RuntimeOptions, open_file
 from tests.support.tiny_detectors import tiny_loaded, tiny_net, tiny_spec
 
@@ -49,7 +49,7 @@ def test_every_pixel_value_becomes_the_same_number(changes: dict[str, Any]) -> N
     numbers = InputSpec(size_hw=(96, 128), **changes)
     pixels = msgspec.structs.replace(numbers, layout="nhwc", dtype="uint8")
     got = Pixels(pixels)(torch.from_numpy(PIXELS)).numpy()
-    np.testing.assert_array_equal(got, recast(PIXELS, pixels, numbers))
+    np.testing.assert_array_equal(got, convert_input(PIXELS, pixels, numbers))
 
 
 @pytest.mark.parametrize("dynamic", [False, True])
@@ -67,7 +67,7 @@ def test_the_graph(precision: str, dynamic: bool) -> None:
     first = next(node for node in model.graph.node if "images" in node.input)
     assert first.op_type == "Cast", "TensorRT takes uint8 at the border of a network only"
     expected = run_onnx(
-        onnx_from_net(tiny_net(), plain, precision), recast(PIXELS, spec.input, plain.input)
+        onnx_from_net(tiny_net(), plain, precision), convert_input(PIXELS, spec.input, plain.input)
     )
     np.testing.assert_array_equal(run_onnx(model, PIXELS), expected)
 

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 import ghost_deploy as gd
-from ghost_deploy.checkpoints.load import Loaded
+from ghost_deploy.checkpoints.loading import LoadedCheckpoint
 from ghost_deploy.cli.main import main
 from ghost_deploy.core.bundle import Bundle, BundleWriter, Source, sha256_of
 from ghost_deploy.core.errors import (
@@ -47,7 +47,7 @@ Make = Callable[[str], tuple[Bundle, Control]]
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle as a workstation exports it: ONNX fp32 and fp16, proved, with a reference."""
     folder = tmp_path_factory.mktemp("workstation") / "best"
-    loaded = cast("Loaded", tiny_loaded())
+    loaded = cast("LoadedCheckpoint", tiny_loaded())
     with BundleWriter(folder) as writer:
         spec, _ = export_artifacts(loaded, writer, formats=["onnx"])
         draft = writer.draft(spec, loaded.source, "test")

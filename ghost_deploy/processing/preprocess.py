@@ -1,4 +1,4 @@
-"""From images to the model's input tensor."""
+"""Pre-processing: from images to the model's input tensor."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ghost_deploy.core.spec import InputSpec
 from ghost_deploy.processing.images import as_bgr
 from ghost_deploy.processing.letterbox import Letterbox
 
-__all__ = ["Preprocessor", "pixel_table", "recast"]
+__all__ = ["Preprocessor", "convert_input", "pixel_table"]
 
 
 def pixel_table(spec: InputSpec) -> NDArray[np.float32]:
-    """The tensor value of every pixel value, (3, 256), one row a channel of the tensor.
+    """Return the tensor value of each pixel value, (3, 256) float32, a row per channel.
 
-    Computed in float32 as (pixel / divisor - mean) / std, one rounding a step.
+    Computed in float32 as (pixel / divisor - mean) / std, rounded at each step.
     """
     pixel = np.arange(256, dtype=np.float32) / np.float32(spec.divisor)
     mean, std = (np.array(values, np.float32)[:, None] for values in (spec.mean, spec.std))
@@ -28,14 +28,17 @@ def pixel_table(spec: InputSpec) -> NDArray[np.float32]:
     return table
 
 
-def recast(tensor: NDArray[Any], have: InputSpec, want: InputSpec) -> NDArray[Any]:
-    """The same pictures as another graph's input; `tensor` itself where the forms are equal.
+def convert_input(tensor: NDArray[Any], have: InputSpec, want: InputSpec) -> NDArray[Any]:
+    """Convert an input tensor to the form of another graph.
 
-    Exact both ways: no two pixel values share a tensor value.
+    Exact in both directions: no two pixel values have the same tensor value.
 
     Args:
-        tensor: (B, 3, H, W) float32 or (B, H, W, 3) uint8, as `have` says.
-        have, want: the descriptions, alike but for `layout` and `dtype`.
+        tensor: (B, 3, H, W) float32 or (B, H, W, 3) uint8, as described by `have`.
+        have, want: descriptions that differ only in `layout` and `dtype`.
+
+    Returns:
+        The images as described by `want`; `tensor` itself if the forms are equal.
     """
     if have.dtype == want.dtype:
         return tensor
@@ -50,15 +53,15 @@ def recast(tensor: NDArray[Any], have: InputSpec, want: InputSpec) -> NDArray[An
 
 
 class Preprocessor:
-    """Letterboxes images into one tensor, exactly as an `InputSpec` says.
+    """Letterboxes images into one tensor, as described by an `InputSpec`.
 
     Ownership: the tensor belongs to the preprocessor and is valid until its next call; copy what
-    you keep. Images stay the caller's and are not changed. One thread at a time.
+    you keep. Images are not modified. Not thread-safe.
     """
 
     def __init__(self, spec: InputSpec) -> None:
         self._spec = spec
-        # A table is exact for any mean and std, and was measured faster than arithmetic.
+        # A table is exact for any mean and std, and measured faster than arithmetic.
         self._table = pixel_table(spec)
         self._border: Any = self._table[:, spec.pad_value, None, None]
         if spec.embedded:
@@ -70,20 +73,20 @@ class Preprocessor:
     def __call__(
         self, images: Sequence[object], size_hw: tuple[int, int] | None = None
     ) -> tuple[NDArray[Any], list[Letterbox]]:
-        """Preprocess one batch.
+        """Preprocess a batch.
 
         Args:
-            images: anything that `as_bgr` takes, at most `spec.batch[1]` of them.
-            size_hw: (height, width) of the tensor; `spec.size_hw` when not given.
+            images: 1 to `spec.batch[1]` images, see `as_bgr`.
+            size_hw: (height, width) of the tensor in pixels; default: `spec.size_hw`.
 
         Returns:
             The tensor, (B, 3, H, W) float32 or (B, H, W, 3) uint8, and the letterbox of each
-            image. B is the number of images, or `spec.batch[0]` if that is more; rows without
-            an image hold the pad value.
+            image. B is the number of images, at least `spec.batch[0]`; rows without an image
+            hold the pad value.
 
         Raises:
             ImageError: an image cannot be read or used.
-            ShapeError: no image, too many, or a size that the graph does not accept.
+            ShapeError: no images, too many, or a size that the graph does not accept.
         """
         size = size_hw or self._spec.size_hw
         self._check(len(images), size)
@@ -126,7 +129,7 @@ class Preprocessor:
             self._scratch = np.empty((2, 3 * size_hw[0] * size_hw[1]), np.uint8)
 
     def _place(self, row: int, inside: tuple[slice, slice] | None) -> None:
-        """Make sure that all of a row but `inside` holds the border."""
+        """Fill a row with the border, except for `inside`."""
         if self._placed[row] != inside:
             self._tensor[row] = self._border
             self._placed[row] = inside
@@ -151,5 +154,5 @@ class Preprocessor:
 
 
 def _planes(spec: InputSpec) -> tuple[int, int, int]:
-    """Which plane of a BGR image each channel of the tensor is."""
+    """The plane of a BGR image for each channel of the tensor."""
     return (2, 1, 0) if spec.color == "rgb" else (0, 1, 2)

@@ -8,13 +8,13 @@ from torch import Tensor, nn
 
 from ghost_deploy.core.errors import StructureError
 from ghost_deploy.models.block import Block
-from ghost_deploy.models.connections import relative_sources
-from ghost_deploy.models.leaves import BOOKKEEPING, LEAVES
+from ghost_deploy.models.layer_inputs import relative_sources
 from ghost_deploy.models.network import DetectionNet
 from ghost_deploy.models.registry import OWN
+from ghost_deploy.models.torch_layers import BOOKKEEPING, TORCH_LAYERS
 from ghost_deploy.models.tree import Attribute, ModuleNode, TensorInfo
 
-__all__ = ["Writer", "to_node"]
+__all__ = ["TreeWriter", "to_node"]
 
 
 def to_node(net: DetectionNet) -> tuple[ModuleNode, dict[str, Tensor]]:
@@ -29,12 +29,12 @@ def to_node(net: DetectionNet) -> tuple[ModuleNode, dict[str, Tensor]]:
     Raises:
         StructureError: a module of the user holds an attribute that is not plain data.
     """
-    writer = Writer()
+    writer = TreeWriter()
     layers = {}
     for index, (name, layer) in enumerate(net.model.named_children()):
         node = writer.node(layer, f"model.{name}")
         at = index + net.offset
-        place: dict[str, Attribute] = {"i": at, "f": relative_sources(at, net.routes[index])}
+        place: dict[str, Attribute] = {"i": at, "f": relative_sources(at, net.layer_inputs[index])}
         layers[name] = ModuleNode(
             node.class_path,
             {**node.attributes, **place},
@@ -46,7 +46,7 @@ def to_node(net: DetectionNet) -> tuple[ModuleNode, dict[str, Tensor]]:
     return ModuleNode(f"{OWN}.DetectionNet", children={"model": model}), writer.tensors
 
 
-class Writer:
+class TreeWriter:
     """Collects the tensors while it walks the modules."""
 
     def __init__(self) -> None:
@@ -91,7 +91,7 @@ def _attributes(module: nn.Module, name: str) -> dict[str, Attribute]:
     if isinstance(module, Block):
         names = list(module.declaration.attributes)
     elif type(module).__module__.startswith("torch.nn."):
-        names = list(LEAVES[type(module).__name__].fields)
+        names = list(TORCH_LAYERS[type(module).__name__].fields)
     else:
         names = [key for key in vars(module) if not key.startswith("_") and key not in BOOKKEEPING]
     return {key: _plain(getattr(module, key), f"{name}.{key}") for key in names}

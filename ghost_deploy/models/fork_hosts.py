@@ -19,7 +19,7 @@ from ghost_deploy.models.conv import Conv
 from ghost_deploy.models.csp import C3, Bottleneck, C2f
 from ghost_deploy.models.fields import Channels
 from ghost_deploy.models.ghost import C2fGhost, C3Ghost, GhostConv
-from ghost_deploy.models.rep import RepConv
+from ghost_deploy.models.reparam import RepConv
 
 __all__ = ["FORK_HOSTS", "BottleneckHost", "C2fHost", "C3Host"]
 

@@ -1,4 +1,4 @@
-"""What a checkpoint says of its network besides the network: names, size, version, metrics."""
+"""The description of the network in a checkpoint: class names, image size, version, metrics."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ghost_deploy.core.errors import StructureError
 from ghost_deploy.models.tree import ModuleNode
 
 __all__ = [
-    "Facts",
+    "CheckpointInfo",
     "class_names_of",
     "family_of",
     "image_size_of",
@@ -28,16 +28,16 @@ _SIDES = range(1, 8193)
 
 
 @dataclass(frozen=True)
-class Facts:
-    """Texts and numbers of a checkpoint, checked; empty values where it says nothing.
+class CheckpointInfo:
+    """Validated texts and numbers of a checkpoint; empty if not recorded.
 
     Attributes:
         family: architecture, e.g. `yolov8-ghost`. scale: its size letter, e.g. `n`.
         class_names: in the order of the class channels.
-        image_size_hw: what the network was trained at, pixels, not yet a multiple of the stride.
+        image_size_hw: (height, width) of training in pixels, not yet a multiple of the stride.
         trained_with: framework and version. trained_at: date.
         metrics: of the last validation, e.g. `mAP50-95`, 0 to 1.
-        warnings: what a user should know.
+        warnings: for the user.
     """
 
     family: str
@@ -51,10 +51,14 @@ class Facts:
 
 
 def class_names_of(names: Any, where: str) -> tuple[str, ...]:
-    """Class names as a tuple, from a list or from a dict by class number.
+    """Convert class names to a tuple.
+
+    Args:
+        names: a list, or a dict by class id.
+        where: the file name, for the error message.
 
     Raises:
-        StructureError: a number is missing, or a name is no short printable text.
+        StructureError: an id is missing, or a name is not a short printable text.
     """
     by_number = dict(enumerate(names)) if isinstance(names, (list, tuple)) else names
     if not isinstance(by_number, dict) or not by_number:
@@ -81,11 +85,11 @@ def _wrong_names(where: str, got: str, expected: str) -> StructureError:
 
 
 def family_of(yaml_file: str, scale: str, class_names: Iterable[str]) -> tuple[str, str]:
-    """Architecture family and size letter, from the name of the model file or the module classes.
+    """Return architecture family and size letter.
 
     Args:
-        yaml_file: e.g. `yolov8n-ghost.yaml`, or an empty string.
-        scale: the size letter that the checkpoint records, or an empty string.
+        yaml_file: name of the model file, e.g. `yolov8n-ghost.yaml`, or empty.
+        scale: size letter recorded in the checkpoint, or empty.
         class_names: of all modules, e.g. `GhostConv`.
     """
     stem = re.sub(r"\.ya?ml$", "", yaml_file.rpartition("/")[2])
@@ -99,7 +103,7 @@ def family_of(yaml_file: str, scale: str, class_names: Iterable[str]) -> tuple[s
 
 
 def image_size_of(value: Any) -> tuple[int, int] | None:
-    """(height, width) from the training argument `imgsz`: a side, or height and width."""
+    """Return (height, width) of the training argument `imgsz`: a side, or height and width."""
     sides = value if isinstance(value, list) else [value]
     if len(sides) not in (1, 2) or not all(type(s) is int and s in _SIDES for s in sides):
         return None
@@ -107,7 +111,7 @@ def image_size_of(value: Any) -> tuple[int, int] | None:
 
 
 def metrics_of(value: Any) -> dict[str, float]:
-    """Validation metrics, without the losses, under their short names."""
+    """Return the validation metrics by their short names, without the losses."""
     found = {}
     for key, number in value.items() if isinstance(value, dict) else ():
         match = _METRIC.match(key)
@@ -117,7 +121,7 @@ def metrics_of(value: Any) -> dict[str, float]:
 
 
 def structure_notes(tree: ModuleNode) -> tuple[str, ...]:
-    """What the weights and the batch norms say that a user should know."""
+    """Return notes for the user on the types of the weights and on the batch norms."""
     notes = []
     dtypes = {info.dtype for _, node in tree.walk() for info in node.parameters.values()}
     if half := sorted(dtypes & {"float16", "bfloat16"}):

@@ -1,9 +1,8 @@
-"""Records that are plain data after all: sizes, sets, ordered dicts, name spaces, numbers.
+"""Records of plain data: sizes, sets, ordered dicts, namespaces, numbers.
 
-Everything is bounded: depth, and the number of values after shared parts were expanded, since a
-few kilobytes of lists of the same list would otherwise unfold to more than any memory holds. A
-container is paid for before it is copied, and a text by its length: one long text may be named
-as often as a short one.
+Depth and number of values are limited, with shared parts expanded: a few kilobytes of lists of the
+same list could expand to more than the memory. A container is counted before it is copied, and a
+text counts by its length, since a long text may be shared as well.
 """
 
 from __future__ import annotations
@@ -16,14 +15,14 @@ from typing import Any
 
 from ghost_deploy.checkpoints.allowed_calls import is_namespace
 from ghost_deploy.checkpoints.limits import MAX_DEPTH, MAX_VALUES
-from ghost_deploy.checkpoints.pickle_vm import absurd
+from ghost_deploy.checkpoints.pickle_vm import exceeds
 from ghost_deploy.checkpoints.records import Call, GlobalRef, describe, pairs_of
 from ghost_deploy.models.tree import Attribute
 
 __all__ = ["NotPlainError", "PlainReader", "base_name"]
 
 _DTYPE = re.compile(r"(b?float|u?int|complex|q?u?int|bits)\d+\w*|bool|half|double|long|short")
-_TEXT_OF_A_VALUE = 64  # characters of a text that are paid for as one value
+_TEXT_OF_A_VALUE = 64  # characters of a text that count as one value
 _LISTS = ("builtins.set", "builtins.frozenset", "collections.deque", "torch.Size")
 _NUMPY_FORMS = {
     **{f"f{size}": form for size, form in ((2, "<e"), (4, "<f"), (8, "<d"))},
@@ -34,14 +33,14 @@ _NUMPY_FORMS = {
 
 
 class NotPlainError(ValueError):
-    """A value is no plain data; the text says what it is. The caller makes an error of ours."""
+    """A value is not plain data; the text describes it. Callers convert it to an error of ours."""
 
 
 class PlainReader:
-    """Turns values of a pickle into plain data, within one budget for the whole file.
+    """Converts values of a pickle to plain data, within one budget for the whole file.
 
     Args:
-        where: the file's name, for error messages.
+        where: the file name, for error messages.
     """
 
     def __init__(self, where: str) -> None:
@@ -49,14 +48,14 @@ class PlainReader:
         self._left = MAX_VALUES
 
     def read(self, value: Any, depth: int = 0) -> Attribute:
-        """Plain data of `value`; paths lose their folders.
+        """Convert `value` to plain data; paths lose their folders.
 
         Raises:
-            NotPlainError: it is none.
-            UnsafeCheckpointError: it is too deep, too large or contains itself.
+            NotPlainError: it is not plain data.
+            UnsafeCheckpointError: it is nested too deeply, too large or contains itself.
         """
         if depth > MAX_DEPTH:
-            raise absurd(self._where, "deeper nesting", f"at most {MAX_DEPTH} levels")
+            raise exceeds(self._where, "deeper nesting", f"at most {MAX_DEPTH} levels")
         self._spend(_size(value))
         if isinstance(value, (list, tuple)):
             return [self.read(item, depth + 1) for item in value]
@@ -70,7 +69,7 @@ class PlainReader:
     def _spend(self, values: int) -> None:
         self._left -= values
         if self._left < 0:
-            raise absurd(self._where, "more values", f"at most {MAX_VALUES}")
+            raise exceeds(self._where, "more values", f"at most {MAX_VALUES}")
 
     def _call(self, call: Call, depth: int) -> Attribute:
         path = call.target.path
@@ -94,7 +93,7 @@ class PlainReader:
 
 
 def base_name(text: str) -> str:
-    """The text itself, or the last part of it if it is an absolute path of somebody's machine."""
+    """Return the text, or its last part if it is an absolute path."""
     is_path = text[:1] in ("/", "~", "\\") or (text[1:3] in (":\\", ":/") and text[0].isalpha())
     return text.replace("\\", "/").rstrip("/").rpartition("/")[2] if is_path else text
 
@@ -118,7 +117,7 @@ def _finite(value: float) -> float:
 
 
 def _size(value: Any) -> int:
-    """What is paid for a value before anything is made of it: its parts, in plain values."""
+    """The cost of a value before it is converted: its parts, in plain values."""
     if isinstance(value, str):
         return len(value) // _TEXT_OF_A_VALUE
     return len(value) if isinstance(value, (list, tuple, dict)) else 0
@@ -134,12 +133,12 @@ def _numpy_number(call: Call) -> Attribute:
     """A numpy scalar: a dtype record and the raw bytes, which protocol 2 writes as latin-1 text."""
     try:
         dtype, raw = call.args
-        # Cut, so that a long text costs nothing: no number has more than 8 bytes.
+        # Truncated, because a text may be long and no number has more than 8 bytes.
         kind = dtype.args[0][:8].lstrip("<|")
         if isinstance(raw, Call) and raw.target.path == "_codecs.encode":
             raw = raw.args[0][:16].encode("latin-1")
         (value,) = struct.unpack(_NUMPY_FORMS[kind], raw)
-    # Whatever of the record is not as numpy writes it ends in one of these.
+    # Raised by any record that is not as numpy writes it.
     except (AttributeError, IndexError, KeyError, TypeError, ValueError, struct.error) as error:
         raise NotPlainError("a numpy value of an unknown form") from error
     return _finite(value) if isinstance(value, float) else value

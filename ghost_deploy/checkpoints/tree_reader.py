@@ -1,9 +1,9 @@
-"""From the record of a pickled `nn.Module` to a `ModuleNode`: plain data, or a refusal.
+"""From the record of a pickled `nn.Module` to a `ModuleNode` of plain data.
 
-An `nn.Module` is pickled as its `__dict__`, which may hold anything. Understood are parameters,
-buffers, children and plain attributes. What would be code (hooks, a replaced `forward`, bound
-methods) is refused, whatever it says it does. A function that an attribute merely names, such as
-the gate of an attention block, becomes that name: nobody imports it.
+An `nn.Module` is pickled as its `__dict__`, which may hold anything. Parameters, buffers, children
+and plain attributes are read. Code (hooks, a replaced `forward`, bound methods) is refused. A
+function that an attribute refers to, such as the gate of an attention block, is read as its name
+and not imported.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from ghost_deploy.checkpoints.limits import (
     MAX_MODULES,
     MAX_NAME,
 )
-from ghost_deploy.checkpoints.pickle_vm import absurd
-from ghost_deploy.checkpoints.plain import NotPlainError, PlainReader
+from ghost_deploy.checkpoints.pickle_vm import exceeds
+from ghost_deploy.checkpoints.plain_values import NotPlainError, PlainReader
 from ghost_deploy.checkpoints.records import Call, GlobalRef, describe, pairs_of
 from ghost_deploy.checkpoints.tensors import TensorTable, is_tensor
 from ghost_deploy.core.errors import StructureError, UnsafeCheckpointError
@@ -29,15 +29,15 @@ from ghost_deploy.models.tree import Attribute, ModuleNode, TensorInfo
 __all__ = ["TreeReader", "is_module", "state_of"]
 
 _PARTS = ("_parameters", "_buffers", "_modules")
-# Results that a head computes again on each new input size, or that re-parameterisation left.
+# Caches: recomputed by the head for each input size, or left by a re-parameterization.
 _CACHES = frozenset({"anchors", "id_tensor", "strides"})
-# What Ultralytics hangs on the whole network besides the network: training arguments with paths
-# of the training machine, the loss, and what `ultralytics` reads itself.
-_BESIDES = frozenset({"args", "criterion", "names", "pt_path", "ckpt_path", "task", "yaml"})
+# Attributes of the whole network that are not part of it: training arguments with paths of the
+# training machine, the loss, and what `ultralytics` reads.
+_NOT_NETWORK = frozenset({"args", "criterion", "names", "pt_path", "ckpt_path", "task", "yaml"})
 
 
 def is_module(value: Any) -> bool:
-    """Whether a record is shaped like a pickled `nn.Module`."""
+    """Whether a record has the form of a pickled `nn.Module`."""
     return (
         isinstance(value, Call)
         and value.kind == "new"
@@ -55,9 +55,9 @@ class TreeReader:
     """Reads the modules of one file.
 
     Args:
-        where: the file's name, for error messages.
-        tensors: takes the tensors that are found.
-        plain: the budget for plain values.
+        where: the file name, for error messages.
+        tensors: receives the tensors.
+        plain: reads plain values, within its budget.
     """
 
     def __init__(self, where: str, tensors: TensorTable, plain: PlainReader) -> None:
@@ -66,22 +66,22 @@ class TreeReader:
         self._plain = plain
         self._entries = MAX_ENTRIES
         self._open: set[int] = set()
-        # By identity of the record: modules may be shared, as Ultralytics does with activations.
+        # By identity of the record: modules may be shared, e.g. activations in Ultralytics.
         self._done: dict[int, tuple[ModuleNode, int]] = {}
 
     def read(self, record: Call) -> ModuleNode:
-        """The tree of a whole network.
+        """Return the tree of a whole network.
 
         Raises:
-            StructureError: something is not what a network has at that place.
-            UnsafeCheckpointError: it carries code, contains itself or is absurdly large.
-            CorruptCheckpointError: a tensor does not fit its data.
+            StructureError: an unexpected value.
+            UnsafeCheckpointError: it contains code or itself, or exceeds a limit.
+            CorruptCheckpointError: a tensor does not match its data.
         """
         node, _ = self._node(record, "")
         return node
 
     def _node(self, record: Any, name: str) -> tuple[ModuleNode, int]:
-        """The node and how many modules it has below it, itself included."""
+        """The node and the number of its modules, itself included."""
         if id(record) in self._done:
             return self._done[id(record)]
         if not is_module(record):
@@ -92,7 +92,7 @@ class TreeReader:
                 fix="The file is damaged, or not a detector",
             )
         if id(record) in self._open or name.count(".") > MAX_DEPTH:
-            raise absurd(self._where, f"module {name[:80]} within itself", "a tree of modules")
+            raise exceeds(self._where, f"module {name[:80]} within itself", "a tree of modules")
         self._open.add(id(record))
         children, size = self._children(record, name)
         node = ModuleNode(
@@ -114,7 +114,7 @@ class TreeReader:
             children[key], below = self._node(value, _join(name, key))
             size += below
             if size > MAX_MODULES:
-                raise absurd(self._where, "more modules", f"at most {MAX_MODULES}")
+                raise exceeds(self._where, "more modules", f"at most {MAX_MODULES}")
         return children, size
 
     def _tensor_part(self, record: Call, part: str, name: str) -> dict[str, TensorInfo]:
@@ -125,7 +125,7 @@ class TreeReader:
         }
 
     def _part(self, record: Call, part: str, name: str) -> list[tuple[str, Any]]:
-        """Names and values of one of a module's three dictionaries."""
+        """Names and values of one of the three dictionaries of a module."""
         pairs = pairs_of(state_of(record)[part])
         self._spend(len(pairs or ()))
         if pairs is None or not all(_is_name(key) and "." not in key for key, _ in pairs):
@@ -154,7 +154,7 @@ class TreeReader:
             elif key.startswith("_"):
                 self._check_private(key, value, where)
             elif not (key in _CACHES and (value is None or is_tensor(value))) and (
-                name or key not in _BESIDES
+                name or key not in _NOT_NETWORK
             ):
                 attributes[key] = self._attribute(value, where)
         return attributes
@@ -177,7 +177,7 @@ class TreeReader:
             raise self._code(where, f"holds {error}") from error
 
     def _check_private(self, key: str, value: Any, where: str) -> None:
-        """torch's own bookkeeping must be empty of code; other private values are not read."""
+        """torch's private attributes must not contain code; others are checked and not kept."""
         if "hook" in key or key == "_compiled_call_impl":
             empty = value is None or isinstance(value, (bool, int)) or pairs_of(value) == []
             if not empty:
@@ -190,7 +190,7 @@ class TreeReader:
     def _check_forward(
         self, record: Call, value: Any, where: str, children: dict[str, ModuleNode]
     ) -> None:
-        """`forward` may only be the module's own `forward_fuse`, as fusing leaves it behind."""
+        """`forward` may only be the module's own `forward_fuse`, as set by fusing."""
         is_fused = (
             isinstance(value, Call)
             and value.target.path == "builtins.getattr"
@@ -202,10 +202,10 @@ class TreeReader:
             raise self._code(where, "replaces the computation of its class")
 
     def _spend(self, entries: int) -> None:
-        """Pay for entries that are gone through: modules may share a dictionary of many."""
+        """Count visited entries: modules may share a large dictionary."""
         self._entries -= entries
         if self._entries < 0:
-            raise absurd(self._where, "more attributes", f"at most {MAX_ENTRIES}")
+            raise exceeds(self._where, "more attributes", f"at most {MAX_ENTRIES}")
 
     def _code(self, where: str, what: str) -> UnsafeCheckpointError:
         return UnsafeCheckpointError(

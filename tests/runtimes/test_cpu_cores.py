@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ghost_deploy.runtimes import host
+from ghost_deploy.runtimes import cpu_cores
 
 
 def write(path: Path, text: str) -> None:
@@ -31,7 +31,7 @@ QUOTAS = [
 def test_quota(tmp_path: Path, files: dict[str, str], expected: int) -> None:
     for name, text in files.items():
         write(tmp_path / "fs" / "cgroup" / name, text)
-    assert host.cpu_quota(tmp_path) == expected
+    assert cpu_cores.cpu_quota(tmp_path) == expected
 
 
 @pytest.mark.parametrize(
@@ -55,14 +55,14 @@ def test_hyper_threads_count_once(
         topology = tmp_path / f"devices/system/cpu/cpu{cpu}/topology/thread_siblings_list"
         write(topology, f"{cpu % 2},{cpu % 2 + 2}\n")
     write(tmp_path / "fs/cgroup/cpu.max", quota)
-    monkeypatch.setattr(host, "_affinity", lambda: affinity)
-    assert host.available_cores(tmp_path) == expected
+    monkeypatch.setattr(cpu_cores, "_affinity", lambda: affinity)
+    assert cpu_cores.available_cores(tmp_path) == expected
 
 
 def test_an_empty_sysfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host, "_affinity", lambda: {0, 5})
-    assert host.available_cores(tmp_path) == 2
+    monkeypatch.setattr(cpu_cores, "_affinity", lambda: {0, 5})
+    assert cpu_cores.available_cores(tmp_path) == 2
 
 
 def test_this_machine() -> None:
-    assert host.available_cores() >= 1
+    assert cpu_cores.available_cores() >= 1

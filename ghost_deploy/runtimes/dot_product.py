@@ -1,9 +1,9 @@
-"""Whether this processor adds products of 8-bit numbers without losing any of them.
+"""The 8-bit dot product instructions of this CPU.
 
-Without such an instruction ONNX Runtime multiplies unsigned by signed 8-bit numbers on x86 with
-VPMADDUBSW, which adds pairs of products in 16 bits and cuts off what does not fit. Two products of
-255 and 127 do not, so an int8 file that was judged on a processor with VNNI may detect worse on one
-without. See "When to use reduce-range", https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html.
+On x86 without VNNI, ONNX Runtime multiplies unsigned by signed 8-bit numbers with VPMADDUBSW, which
+adds pairs of products in 16 bits with saturation. Two products of 255 and 127 saturate, so an int8
+file that was validated on a CPU with VNNI may be less accurate on one without.
+See "When to use reduce-range", https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["SATURATES", "DotProduct", "read_dot_product"]
+__all__ = ["SATURATION_WARNING", "DotProduct", "read_dot_product"]
 
-SATURATES = (
+SATURATION_WARNING = (
     "this CPU has no 8-bit dot product (VNNI), so ONNX Runtime adds pairs of int8 products in 16 "
-    "bits and cuts off what does not fit: a file that was judged on another CPU may detect worse "
-    "here. Only a verdict of this CPU counts: ghost-deploy validate BUNDLE --data DATA, or "
+    "bits and saturates: a file that was validated on another CPU may be less accurate here. "
+    "Validate it on this CPU: ghost-deploy validate BUNDLE --data DATA, or "
     "ghost-deploy calibrate BUNDLE --calib FOLDER"
 )
-"""What a user should know where `DotProduct.saturates`."""
+"""Warning for a CPU where `DotProduct.saturates`."""
 
 
 @dataclass(frozen=True)
 class _Family:
-    """Processors whose kernel tells flags under `field`, always `base` among them."""
+    """A CPU family: the field of /proc/cpuinfo with its flags, of which `base` are always set."""
 
     field: str
     base: frozenset[str]
@@ -43,12 +43,11 @@ _FAMILIES = {"x86_64": _X86, "amd64": _X86, "i686": _X86, "aarch64": _ARM, "arm6
 
 @dataclass(frozen=True)
 class DotProduct:
-    """The 8-bit dot product of a processor.
+    """The 8-bit dot product of a CPU.
 
     Attributes:
-        name: of the instructions; empty where there are none, None where that is not known.
-        saturates: whether ONNX Runtime's int8 kernels may cut off sums; None where that is not
-            known.
+        name: of the instructions; empty without any, None when unknown.
+        saturates: whether ONNX Runtime's int8 kernels may saturate; None when unknown.
     """
 
     name: str | None = None
@@ -56,7 +55,7 @@ class DotProduct:
 
     @property
     def sentence(self) -> str:
-        """What there is, for `doctor`."""
+        """Description for `doctor`."""
         if self.name is None:
             return "not known"
         if self.saturates:
@@ -65,11 +64,11 @@ class DotProduct:
 
 
 def read_dot_product(root: Path = Path("/"), machine: str | None = None) -> DotProduct:
-    """What the kernel tells of this processor; only Linux does.
+    """Read the CPU flags that Linux reports; unknown on other systems.
 
     Args:
-        root: where `proc` is; another one in tests.
-        machine: processor family as `platform.machine()` gives it; this machine's when None.
+        root: folder that contains `proc`.
+        machine: CPU family as returned by `platform.machine()`; default: this machine.
     """
     family = _FAMILIES.get((machine or platform.machine()).lower())
     if family is None:
@@ -82,7 +81,7 @@ def read_dot_product(root: Path = Path("/"), machine: str | None = None) -> DotP
 
 
 def _flags(cpuinfo: str, field: str) -> frozenset[str]:
-    """The flags that every processor has; none where the field is missing."""
+    """The flags that all cores have; none where the field is missing."""
     lines = re.findall(rf"^{field}[ \t]*:(.*)$", cpuinfo, re.MULTILINE)
     return frozenset.intersection(*(frozenset(line.split()) for line in lines or [""]))
 

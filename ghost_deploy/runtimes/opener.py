@@ -1,4 +1,4 @@
-"""From a bundle or a model file to an open runtime."""
+"""Opening a bundle's artifact or a single model file in a runtime."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from ghost_deploy.core.errors import (
     UsageError,
 )
 from ghost_deploy.core.spec import ModelSpec
-from ghost_deploy.runtimes import RUNTIMES, Row, open_file, runtime_row
+from ghost_deploy.runtimes import RUNTIMES, RuntimeRow, open_file, runtime_row
 from ghost_deploy.runtimes.base import Runtime, RuntimeOptions
 
-__all__ = ["Choice", "check_description", "choose", "open_artifact", "open_path"]
+__all__ = ["ArtifactChoice", "check_description", "choose", "open_artifact", "open_path"]
 
 _PREFERENCE = ("fp32", "fp16", "int8")
 
 
 @dataclass(frozen=True)
-class Choice:
-    """An artifact, the backend to open it with and the precision to run it in."""
+class ArtifactChoice:
+    """An artifact, the runtime that opens it and the precision of the run."""
 
-    row: Row
+    row: RuntimeRow
     artifact: Artifact
     precision: str
 
@@ -38,35 +38,36 @@ def choose(
     runtime: str = "auto",
     precision: str | None = None,
     options: RuntimeOptions | None = None,
-) -> Choice:
-    """The artifact of `bundle` that fulfils a wish, and what opens it.
+) -> ArtifactChoice:
+    """Choose the artifact of `bundle` to run, and the runtime that opens it.
 
     Args:
-        runtime: a key of `RUNTIMES`, or `auto`: the first one there that is installed, knows
-            the device and has an artifact in the precision.
-        precision: precision of the run; None means `options.precision`. When neither names one,
-            fp32 is taken, the checkpoint's own numbers, before fp16 and int8: a faster one is
-            asked for by name, and on most CPUs fp16 is not faster.
-        options: the device, and whether another one will do.
+        bundle: whose artifacts are considered.
+        runtime: a key of `RUNTIMES`, or `auto`: the first one that is installed, supports the
+            device and has an artifact in the precision.
+        precision: precision of the run; default: `options.precision`. If neither names one, fp32
+            is preferred to fp16 and int8: it computes what the checkpoint does, and fp16 is not
+            faster on most CPUs.
+        options: the device, and whether a fallback is allowed.
 
     Raises:
-        UsageError: no such runtime.
-        BundleError: the bundle has no artifact for that wish; the message lists what it has.
-        DeviceError: no backend for its artifacts knows the device.
-        MissingExtraError: what would open the artifact is not installed.
+        UsageError: unknown runtime.
+        BundleError: the bundle has no matching artifact; the message lists its artifacts.
+        DeviceError: no runtime for its artifacts supports the device.
+        MissingExtraError: the vendor package for the artifact is not installed.
     """
     options = options or RuntimeOptions()
     precision = precision or options.precision
     rows = tuple(RUNTIMES.values()) if runtime == "auto" else (runtime_row(runtime),)
     found = [choice for row in rows for choice in _choices(bundle, row, precision, options)]
     if not found:
-        wish = " ".join(filter(None, (precision, "" if runtime == "auto" else runtime)))
+        asked = " ".join(filter(None, (precision, "" if runtime == "auto" else runtime)))
         raise BundleError(
-            f"{bundle.path} has nothing to run{f' as {wish}' if wish else ''}",
+            f"{bundle.path} has nothing to run{f' as {asked}' if asked else ''}",
             got=", ".join(artifact.id for artifact in bundle.artifacts) or "no artifact",
             fix="Choose another --runtime or --precision, or export what is missing",
         )
-    # A backend that was named answers for its devices itself, with the command that helps.
+    # A runtime chosen by name checks the device itself; its error names the command that helps.
     any_device = runtime != "auto" or options.allow_fallback
     fitting = [c for c in found if any_device or options.device_kind in c.row.devices]
     if not fitting:
@@ -89,17 +90,18 @@ def open_artifact(
     precision: str | None = None,
     options: RuntimeOptions | None = None,
 ) -> Runtime:
-    """Open an artifact of `bundle` after checking its hashes.
+    """Open an artifact of `bundle` after verifying its hashes.
 
     Args:
-        runtime, precision: as `choose` takes them.
+        bundle: whose artifact is opened.
+        runtime, precision: see `choose`.
         options: device, threads, hint, fallback and cache.
 
     Raises:
-        UsageError, DeviceError, MissingExtraError: as `choose`.
-        BundleError: as `choose`, or a file of the artifact is missing or was changed.
-        SpecError: the bundle describes another model than the file itself.
-        BackendError: the backend refused the file.
+        UsageError, DeviceError, MissingExtraError: see `choose`.
+        BundleError: see `choose`, or a file of the artifact is missing or was changed.
+        SpecError: the bundle and the file describe different models.
+        BackendError: the backend cannot load the file.
     """
     options = options or RuntimeOptions()
     choice = choose(bundle, runtime=runtime, precision=precision, options=options)
@@ -114,10 +116,15 @@ def open_artifact(
 
 
 def check_description(runtime: Runtime, spec: ModelSpec, where: str) -> None:
-    """See that the description inside a model file, if there is one, is `spec`.
+    """Require that the description inside a model file, if there is one, equals `spec`.
 
-    The hashes of a bundle cover its model files, and `bundle.json` itself is covered by this: an
-    edited pad value or class order would give wrong detections without a word.
+    The hashes of a bundle cover its model files; this check covers `bundle.json`, where an edited
+    pad value or class order would silently give wrong detections.
+
+    Args:
+        runtime: of the opened file.
+        spec: the description in the bundle.
+        where: the file, for the error message.
 
     Raises:
         SpecError: they differ.
@@ -126,7 +133,7 @@ def check_description(runtime: Runtime, spec: ModelSpec, where: str) -> None:
     if inside is not None and ModelSpec.from_json(inside, where=where) != spec:
         raise SpecError(
             f"the description inside {where} is not that of the bundle",
-            fix="They were edited or mixed up: export the model again",
+            fix="One of them was changed: export the model again",
         )
 
 
@@ -136,16 +143,17 @@ def open_path(
     runtime: str = "auto",
     options: RuntimeOptions | None = None,
 ) -> tuple[Runtime, ModelSpec]:
-    """Open a single model file with the description that travels inside it.
+    """Open a single model file with the model description in its metadata.
 
     Args:
-        path: `.onnx`, `.xml`, or a checkpoint, which runs in PyTorch.
+        path: `.onnx`, `.xml`, an engine, or a checkpoint, which runs in PyTorch.
         runtime: a key of `RUNTIMES` that reads such files, or `auto`.
+        options: device, precision, threads.
 
     Raises:
-        UsageError: no such runtime, or none that reads such a file.
-        SpecError: the file carries no description, or a damaged one.
-        UnavailableError, BackendError, CheckpointError: as the backend's `open_model`.
+        UsageError: unknown runtime, or none that reads such a file.
+        SpecError: the file has no description, or a damaged one.
+        UnavailableError, BackendError, CheckpointError: see `open_model` of the backend.
     """
     path = Path(path)
     rows = tuple(RUNTIMES.values()) if runtime == "auto" else (runtime_row(runtime),)
@@ -172,8 +180,10 @@ def open_path(
         raise
 
 
-def _choices(bundle: Bundle, row: Row, precision: str, options: RuntimeOptions) -> list[Choice]:
-    """What `row` can run of `bundle`; without a precision, each artifact in its default one."""
+def _choices(
+    bundle: Bundle, row: RuntimeRow, precision: str, options: RuntimeOptions
+) -> list[ArtifactChoice]:
+    """The artifacts that `row` can run; without a precision, each one in its default precision."""
     found = []
     for artifact in bundle.artifacts:
         fits = artifact.format == row.format and (
@@ -181,5 +191,5 @@ def _choices(bundle: Bundle, row: Row, precision: str, options: RuntimeOptions) 
         )
         runs = row.precisions.get(artifact.precision, ()) if fits else ()
         wanted = [run for run in runs if run == precision] if precision else runs[:1]
-        found += [Choice(row, artifact, run) for run in wanted]
+        found += [ArtifactChoice(row, artifact, run) for run in wanted]
     return found

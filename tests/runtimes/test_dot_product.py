@@ -8,7 +8,7 @@ import pytest
 
 from ghost_deploy.core.bundle import FORM_KEY
 from ghost_deploy.runtimes import RuntimeOptions, ort
-from ghost_deploy.runtimes.cpu import SATURATES, DotProduct, read_dot_product
+from ghost_deploy.runtimes.dot_product import SATURATION_WARNING, DotProduct, read_dot_product
 from ghost_deploy.runtimes.ort import open_model
 from tests.support.runtime_cases import write_onnx
 
@@ -103,6 +103,6 @@ def test_opening_an_int8_file_that_may_saturate_says_so_once(
     monkeypatch.setattr(ort, "read_dot_product", lambda: found)
     path = write_onnx(tmp_path / "model.onnx", metadata={FORM_KEY: form} if form else {})
     with open_model(path, RuntimeOptions(precision="int8", any_form=True)) as opened:
-        assert opened.info.notes == ((SATURATES,) if warned else ())
+        assert opened.info.notes == ((SATURATION_WARNING,) if warned else ())
     for next_step in ("ghost-deploy validate", "ghost-deploy calibrate"):
-        assert next_step in SATURATES
+        assert next_step in SATURATION_WARNING

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from ghost_deploy.models.fields import MisfitError
-from ghost_deploy.models.fill import fill
-from ghost_deploy.models.leaves import LEAVES
-from ghost_deploy.models.node import Writer
+from ghost_deploy.models.load_weights import fill
+from ghost_deploy.models.torch_layers import TORCH_LAYERS
 from ghost_deploy.models.tree import ModuleNode, TensorInfo
+from ghost_deploy.models.tree_writer import TreeWriter
 from tests.support.module_trees import randomize
 
 LAYERS = [
@@ -53,24 +53,24 @@ LAYERS = [
 
 def assemble(node: ModuleNode) -> nn.Module:
     children = {name: assemble(child) for name, child in node.children.items()}
-    return LEAVES[node.class_name].assemble(node, children)
+    return TORCH_LAYERS[node.class_name].assemble(node, children)
 
 
 def test_every_leaf_of_the_table_is_tested() -> None:
-    assert {type(layer).__name__ for layer in LAYERS} == set(LEAVES)
+    assert {type(layer).__name__ for layer in LAYERS} == set(TORCH_LAYERS)
 
 
 @pytest.mark.parametrize("layer", LAYERS, ids=str)
 def test_a_layer_survives_the_round_trip(layer: nn.Module) -> None:
     layer = randomize(layer)
-    writer = Writer()
+    writer = TreeWriter()
     node = writer.node(layer, "layer")
     again = assemble(node)
     assert all(tensor.is_meta for tensor in again.state_dict().values())
     fill(again, node, writer.tensors)
     again.eval()
     assert repr(again) == repr(layer)
-    assert Writer().node(again, "layer") == node
+    assert TreeWriter().node(again, "layer") == node
     if not isinstance(layer, nn.ModuleList):
         shape = (2, 8) if isinstance(layer, nn.Linear) else (2, 4, 8, 8)
         x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
@@ -81,10 +81,10 @@ def infos(**shapes: tuple[int, ...]) -> dict[str, TensorInfo]:
     return {name: TensorInfo(name, "float32", shape) for name, shape in shapes.items()}
 
 
-CONV = Writer().node(nn.Conv2d(4, 6, 3, groups=2), "conv")
-NORM = Writer().node(nn.BatchNorm2d(4), "norm")
-UPSAMPLE = Writer().node(nn.Upsample(None, 2, "nearest"), "up")
-POOL = Writer().node(nn.MaxPool2d(2), "pool")
+CONV = TreeWriter().node(nn.Conv2d(4, 6, 3, groups=2), "conv")
+NORM = TreeWriter().node(nn.BatchNorm2d(4), "norm")
+UPSAMPLE = TreeWriter().node(nn.Upsample(None, 2, "nearest"), "up")
+POOL = TreeWriter().node(nn.MaxPool2d(2), "pool")
 
 
 @pytest.mark.parametrize(

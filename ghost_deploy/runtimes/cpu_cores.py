@@ -1,4 +1,4 @@
-"""How many CPU cores this process may use."""
+"""Number of CPU cores that this process may use."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _SYS = Path("/sys")
 
 
 def available_cores(sys_root: Path = _SYS) -> int:
-    """Physical cores that this process may use, at least 1.
+    """Return the number of physical cores that this process may use, at least 1.
 
-    Affinity and cgroup quota count; the hyper-threads of one core count once, because the
-    matrix kernels of an inference backend already fill a core with one thread.
+    Affinity and cgroup quota are respected. The hyper-threads of a core count once: one thread of
+    an inference backend's matrix kernels already saturates a core.
 
     Args:
-        sys_root: where sysfs is mounted.
+        sys_root: mount point of sysfs.
     """
     cpus = _affinity()
     cores = {_siblings(sys_root, cpu) for cpu in cpus}
@@ -26,13 +26,13 @@ def available_cores(sys_root: Path = _SYS) -> int:
 
 
 def cpu_quota(sys_root: Path = _SYS) -> int:
-    """Whole CPUs that the cgroup grants, at least 1; 0 when it sets no limit.
+    """Return the CPUs of the cgroup quota, rounded down, at least 1; 0 without a limit.
 
-    Reads cgroup v2 `cpu.max`, else v1 `cpu.cfs_quota_us` over `cpu.cfs_period_us`, as a
-    container sees them. See https://docs.kernel.org/admin-guide/cgroup-v2.html#cpu.
+    Reads cgroup v2 `cpu.max`, else v1 `cpu.cfs_quota_us` and `cpu.cfs_period_us`, as seen in a
+    container. See https://docs.kernel.org/admin-guide/cgroup-v2.html#cpu.
 
     Args:
-        sys_root: where sysfs is mounted.
+        sys_root: mount point of sysfs.
     """
     cgroup = sys_root / "fs" / "cgroup"
     quota, _, period = _read(cgroup / "cpu.max").partition(" ")
@@ -51,7 +51,7 @@ def _affinity() -> set[int]:
 
 
 def _siblings(sys_root: Path, cpu: int) -> str:
-    """The hyper-threads of the core that `cpu` belongs to, as the kernel lists them."""
+    """The kernel's list of the hyper-threads of the core of `cpu`."""
     topology = sys_root / "devices" / "system" / "cpu" / f"cpu{cpu}" / "topology"
     return _read(topology / "thread_siblings_list") or str(cpu)
 

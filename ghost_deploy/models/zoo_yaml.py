@@ -19,12 +19,12 @@ import torch
 from torch import nn
 
 from ghost_deploy.core.errors import MissingExtraError, UsageError
-from ghost_deploy.models.network import BACKBONE_PLACES, DetectionNet, Route
+from ghost_deploy.models.network import BACKBONE_PLACES, DetectionNet, LayerInput
 from ghost_deploy.models.registry import BLOCKS
 
 __all__ = ["build_zoo", "parse", "zoo_names"]
 
-Row: TypeAlias = Sequence[Any]
+LayerRow: TypeAlias = Sequence[Any]
 
 _ZOO = files("ghost_deploy.models") / "zoo"
 
@@ -90,7 +90,7 @@ def build_zoo(name: str, nc: int = 80, *, device: str = "cpu") -> DetectionNet:
 
 
 def parse(
-    rows: Sequence[Row], scale: tuple[float, float, int], nc: int, *, device: str = "cpu"
+    rows: Sequence[LayerRow], scale: tuple[float, float, int], nc: int, *, device: str = "cpu"
 ) -> DetectionNet:
     """The network of some rows.
 
@@ -101,7 +101,7 @@ def parse(
         device: where the tensors live.
     """
     layers: list[nn.Module] = []
-    routes: list[Route] = []
+    layer_inputs: list[LayerInput] = []
     widths: dict[int, int] = {-1: 3}
     offset = BACKBONE_PLACES - 1 if rows[0][2] in _BACKBONES else 0
     with torch.device(device):
@@ -109,7 +109,7 @@ def parse(
             place = len(layers) + offset
             sources = source if isinstance(source, list) else [source]
             absolute = tuple(item + place if layers and item < 0 else item for item in sources)
-            routes.append(Route(absolute, isinstance(source, list)))
+            layer_inputs.append(LayerInput(absolute, isinstance(source, list)))
             if module in _BACKBONES:
                 backbone: Any = BLOCKS[module][0](*arguments)
                 layers.append(backbone)
@@ -120,10 +120,10 @@ def parse(
             values = [nc if value == "nc" else value for value in arguments]
             layer, widths[place] = _layer(module, inputs, repeats, values, scale)
             layers.append(layer)
-    return DetectionNet(layers, routes)
+    return DetectionNet(layers, layer_inputs)
 
 
-def _row(layer: Row | Mapping[str, Row], scale: str) -> Row:
+def _row(layer: LayerRow | Mapping[str, LayerRow], scale: str) -> LayerRow:
     """The row of a layer, of the given scale where there are several."""
     if not isinstance(layer, Mapping):
         return layer

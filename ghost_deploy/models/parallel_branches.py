@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ghost_deploy.models.block import expect_each, require
 from ghost_deploy.models.fold import add_norm, add_up, fold_bn, padding_of
 from ghost_deploy.models.ghostnet_v1 import raw_pair, require_pairs
-from ghost_deploy.models.rep import require_parallel
+from ghost_deploy.models.reparam import require_parallel
 
 __all__ = ["branches", "merge", "pair", "require_branches", "run", "total"]
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ghost_deploy.core.errors import ImageError, ShapeError
 from ghost_deploy.core.spec import InputSpec
 from ghost_deploy.processing.letterbox import Letterbox
-from ghost_deploy.processing.tensor import Preprocessor, pixel_table, recast
+from ghost_deploy.processing.preprocess import Preprocessor, convert_input, pixel_table
 from tests.support.assets import BCCD, GHOST, MODELS, needs_assets
 
 DYNAMIC = InputSpec(size_hw=(64, 64), batch=(1, 4), min_hw=(32, 32), max_hw=(128, 128))
@@ -189,6 +189,6 @@ def test_pixels_and_numbers_are_exactly_the_same_picture(changes):
     images = [noise(50, 70), noise(64, 96)]
     numbers, _ = Preprocessor(have)(images)
     pixels, _ = Preprocessor(want)(images)
-    np.testing.assert_array_equal(recast(pixels, want, have), numbers)
-    np.testing.assert_array_equal(recast(numbers, have, want), pixels)
-    assert recast(numbers, have, have) is numbers
+    np.testing.assert_array_equal(convert_input(pixels, want, have), numbers)
+    np.testing.assert_array_equal(convert_input(numbers, have, want), pixels)
+    assert convert_input(numbers, have, have) is numbers

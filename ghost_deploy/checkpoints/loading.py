@@ -1,4 +1,4 @@
-"""From a checkpoint file to a network, its description and where it came from."""
+"""Loading a checkpoint: the network, its description and its source."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import msgspec
 
 from ghost_deploy.checkpoints.allowed_calls import check_calls
 from ghost_deploy.checkpoints.archive import Archive, open_archive
-from ghost_deploy.checkpoints.facts import Facts, class_names_of, structure_notes
+from ghost_deploy.checkpoints.checkpoint_info import CheckpointInfo, class_names_of, structure_notes
 from ghost_deploy.checkpoints.file_types import ZIP_MAGIC, is_safetensors, read_file, reject_foreign
-from ghost_deploy.checkpoints.module_tree import TreeReader
 from ghost_deploy.checkpoints.native import read_native
 from ghost_deploy.checkpoints.pickle_reader import read_pickle
-from ghost_deploy.checkpoints.plain import PlainReader
+from ghost_deploy.checkpoints.plain_values import PlainReader
 from ghost_deploy.checkpoints.tensors import TensorTable
-from ghost_deploy.checkpoints.ultralytics import check_task, find_network, read_facts
+from ghost_deploy.checkpoints.tree_reader import TreeReader
+from ghost_deploy.checkpoints.ultralytics import check_task, find_network, read_info
 from ghost_deploy.checkpoints.user_modules import UserModules, load_user_modules
 from ghost_deploy.core.bundle import Source, file_name
 from ghost_deploy.core.errors import StructureError, UsageError
@@ -29,22 +29,22 @@ from ghost_deploy.models.head import Branch
 from ghost_deploy.models.instantiate import build
 from ghost_deploy.models.network import DetectionNet
 
-__all__ = ["Loaded", "load_checkpoint", "load_data"]
+__all__ = ["LoadedCheckpoint", "load_checkpoint", "load_data"]
 
 _DEFAULT_SIDE = 640
-# Networks may halve the image more often than their head's strides say; Ultralytics, too, makes
-# every input a multiple of at least this.
+# A network may downsample more than the strides of its head; Ultralytics too makes all inputs a
+# multiple of at least this.
 _SMALLEST_STRIDE = 32
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """A checkpoint, ready for use.
+class LoadedCheckpoint:
+    """A loaded checkpoint.
 
     Attributes:
         net: float32, in eval mode, without gradients.
-        spec: what its numbers mean.
-        source: where it came from.
+        spec: the description of the model.
+        source: the origin of the weights.
     """
 
     net: DetectionNet
@@ -58,21 +58,21 @@ def load_checkpoint(
     modules: Sequence[Path] = (),
     size_hw: tuple[int, int] | None = None,
     branch: Branch | None = None,
-) -> Loaded:
-    """Load an Ultralytics `.pt` or our own `.safetensors`; no code of the file is run.
+) -> LoadedCheckpoint:
+    """Load an Ultralytics `.pt` or our own `.safetensors`; no code of the file is executed.
 
     Args:
         path: of the checkpoint.
-        modules: Python files with further module definitions. They are run.
-        size_hw: input size in pixels; by default what the network was trained at, rounded up to
-            a multiple of the stride.
-        branch: which branch of the head to use, where it has two; by default what the file says
-            of itself, which is one2many for an Ultralytics file that has it.
+        modules: Python files with further module definitions. They are executed.
+        size_hw: (height, width) of the input in pixels; default: the size used in training,
+            rounded up to a multiple of the stride.
+        branch: branch of the head to use; default: as recorded in a file of ours, one2many for
+            an Ultralytics file that has it.
 
     Raises:
-        CheckpointError: and the errors below it, see `ghost_deploy.core.errors`.
-        UsageError: `size_hw` is no multiple of the stride, the head has no such `branch`, or a
-            file of `modules` fails.
+        CheckpointError: and its subclasses, see `ghost_deploy.core.errors`.
+        UsageError: `size_hw` is not a multiple of the stride, the head has no such `branch`, or
+            a file of `modules` fails.
     """
     loaded = load_data(file_name(path), read_file(path), load_user_modules(modules))
     if branch is not None and branch != loaded.net.branch:
@@ -80,8 +80,8 @@ def load_checkpoint(
     return loaded if size_hw is None else _resized(loaded, size_hw)
 
 
-def load_data(name: str, data: bytes, user: UserModules) -> Loaded:
-    """As `load_checkpoint`, for a file that was read already."""
+def load_data(name: str, data: bytes, user: UserModules) -> LoadedCheckpoint:
+    """Load a checkpoint whose content is `data`; see `load_checkpoint`."""
     if data.startswith(ZIP_MAGIC):
         return _load_ultralytics(open_archive(name, data), user)
     if not is_safetensors(data):
@@ -89,20 +89,20 @@ def load_data(name: str, data: bytes, user: UserModules) -> Loaded:
     return _load_native(name, data, user)
 
 
-def _load_ultralytics(archive: Archive, user: UserModules) -> Loaded:
+def _load_ultralytics(archive: Archive, user: UserModules) -> LoadedCheckpoint:
     where = archive.name
     pickle = read_pickle(archive.pickle, where)
     check_calls(pickle.calls, where)
     found = find_network(pickle.root, where)
     check_task(found, where)
     plain = PlainReader(where)
-    facts = read_facts(found, where, plain)
+    facts = read_info(found, where, plain)
     tensors = TensorTable(archive)
     tree = TreeReader(where, tensors, plain).read(found.record)
     net = build(tree, tensors, extra=user.classes)
     _check_count(len(facts.class_names), net, where)
     facts = replace(facts, warnings=(*facts.warnings, *structure_notes(tree), *_net_notes(net)))
-    return Loaded(
+    return LoadedCheckpoint(
         net=net,
         spec=_spec(net, facts, archive),
         source=Source(
@@ -118,7 +118,7 @@ def _load_ultralytics(archive: Archive, user: UserModules) -> Loaded:
     )
 
 
-def _load_native(name: str, data: bytes, user: UserModules) -> Loaded:
+def _load_native(name: str, data: bytes, user: UserModules) -> LoadedCheckpoint:
     native = read_native(name, data)
     net = build(native.tree, native.tensors, extra=user.classes)
     _check_count(len(class_names_of(native.spec.class_names, name)), net, name)
@@ -134,7 +134,7 @@ def _load_native(name: str, data: bytes, user: UserModules) -> Loaded:
         )
     digest = hashlib.sha256(data).hexdigest()
     old = native.source
-    # A file that our own trainer wrote has no ancestor.
+    # A file written by our trainer was not converted.
     converted = (f"converted from {old.file}, sha256 {old.sha256[:16]}...",) if old.sha256 else ()
     source = msgspec.structs.replace(
         old,
@@ -146,7 +146,7 @@ def _load_native(name: str, data: bytes, user: UserModules) -> Loaded:
     spec = msgspec.structs.replace(
         native.spec, source_sha256=digest, gflops=gflops(net, native.spec.input.size_hw)
     )
-    return Loaded(net, spec, source)
+    return LoadedCheckpoint(net, spec, source)
 
 
 def _check_count(names: int, net: DetectionNet, where: str) -> None:
@@ -159,7 +159,7 @@ def _check_count(names: int, net: DetectionNet, where: str) -> None:
 
 
 def _net_notes(net: DetectionNet) -> tuple[str, ...]:
-    """What was found while building, and which branch of a head with two is used."""
+    """Notes of the network, and on the branch used of a head with two."""
     return (*net.notes, _branch_note(net)) if net.head.has_one2one else net.notes
 
 
@@ -169,12 +169,12 @@ def _branch_note(net: DetectionNet) -> str:
     return "the head has two branches: " + (
         "one2many with NMS is used, as Ultralytics does since 8.4.142"
         if net.branch == "one2many"
-        else "one2one without NMS is used, as was asked for"
+        else "one2one without NMS is used, as requested"
     )
 
 
-def _on_branch(loaded: Loaded, branch: Branch) -> Loaded:
-    """The same checkpoint, on the other branch of its head."""
+def _on_branch(loaded: LoadedCheckpoint, branch: Branch) -> LoadedCheckpoint:
+    """The checkpoint with another branch of its head."""
     net = loaded.net
     if branch not in net.branches:
         raise UsageError(
@@ -185,7 +185,7 @@ def _on_branch(loaded: Loaded, branch: Branch) -> Loaded:
     before = _branch_note(net)
     net.branch = branch
     notes = (note for note in loaded.source.warnings if note != before)
-    return Loaded(
+    return LoadedCheckpoint(
         net=net,
         spec=msgspec.structs.replace(loaded.spec, head=_head_spec(net)),
         source=msgspec.structs.replace(loaded.source, warnings=(*notes, _branch_note(net))),
@@ -201,7 +201,7 @@ def _head_spec(net: DetectionNet) -> HeadSpec:
     )
 
 
-def _spec(net: DetectionNet, facts: Facts, archive: Archive) -> ModelSpec:
+def _spec(net: DetectionNet, facts: CheckpointInfo, archive: Archive) -> ModelSpec:
     head = _head_spec(net)
     stride = max(_SMALLEST_STRIDE, *head.strides)
     wanted = facts.image_size_hw or (_DEFAULT_SIDE, _DEFAULT_SIDE)
@@ -219,7 +219,7 @@ def _spec(net: DetectionNet, facts: Facts, archive: Archive) -> ModelSpec:
     )
 
 
-def _resized(loaded: Loaded, size_hw: tuple[int, int]) -> Loaded:
+def _resized(loaded: LoadedCheckpoint, size_hw: tuple[int, int]) -> LoadedCheckpoint:
     stride = loaded.spec.input.stride
     if any(not 0 < side <= MAX_SIDE or side % stride for side in size_hw):
         raise UsageError(

@@ -6,8 +6,13 @@ from typing import Any
 
 import pytest
 
-from ghost_deploy.checkpoints.facts import family_of, image_size_of, metrics_of, structure_notes
-from ghost_deploy.checkpoints.plain import NotPlainError, PlainReader, base_name
+from ghost_deploy.checkpoints.checkpoint_info import (
+    family_of,
+    image_size_of,
+    metrics_of,
+    structure_notes,
+)
+from ghost_deploy.checkpoints.plain_values import NotPlainError, PlainReader, base_name
 from ghost_deploy.checkpoints.records import Call, GlobalRef
 from ghost_deploy.models.tree import ModuleNode
 from tests.support.checkpoint_files import call, new

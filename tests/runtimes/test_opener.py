@@ -21,7 +21,7 @@ from ghost_deploy.core.errors import (
 )
 from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec
 from ghost_deploy.runtimes import RuntimeOptions
-from ghost_deploy.runtimes.selection import choose, open_artifact, open_path
+from ghost_deploy.runtimes.opener import choose, open_artifact, open_path
 from tests.support.runtime_cases import expected, random_images, rig_or_skip, write_ir, write_onnx
 
 SPEC = ModelSpec(
@@ -49,7 +49,9 @@ def bundle_of(*ids: str) -> Bundle:
 def installed(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """The packages that count as installed; tests take some away."""
     packages = {"openvino", "onnxruntime", "torch"}
-    monkeypatch.setattr(runtimes.Row, "installed", property(lambda row: row.package in packages))
+    monkeypatch.setattr(
+        runtimes.RuntimeRow, "installed", property(lambda row: row.package in packages)
+    )
     return packages
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from ghost_deploy.core.errors import StructureError
-from ghost_deploy.models.network import BACKBONE_PLACES, Route
+from ghost_deploy.models.network import BACKBONE_PLACES, LayerInput
 from ghost_deploy.models.tree import Attribute, ModuleNode
 
-__all__ = ["read_routes", "relative_sources"]
+__all__ = ["read_layer_inputs", "relative_sources"]
 
 MAX_SOURCES = 64
 
 
-def read_routes(root: ModuleNode) -> tuple[Route, ...]:
+def read_layer_inputs(root: ModuleNode) -> tuple[LayerInput, ...]:
     """The route of every layer, from the attributes `i` and `f` that Ultralytics gives it.
 
     `f` is one index or a list: negative counts back from the layer itself, others are absolute.
@@ -21,7 +21,7 @@ def read_routes(root: ModuleNode) -> tuple[Route, ...]:
         StructureError: an index is missing, refers to no earlier layer or to one whose output the
             original would not have kept (`save` of the network).
     """
-    routes = []
+    layer_inputs = []
     layers = root.children["model"].children
     offset = BACKBONE_PLACES - 1 if layers["0"].get("backbone") is True else 0
     for place, (name, layer) in enumerate(layers.items(), offset):
@@ -34,12 +34,12 @@ def read_routes(root: ModuleNode) -> tuple[Route, ...]:
         if not 1 <= len(sources) <= MAX_SOURCES:
             raise _wrong(what, "has an unusable number of inputs", len(sources), "1 to 64")
         absolute = tuple(_absolute(what, place, item, place == offset) for item in sources)
-        routes.append(Route(absolute, many))
-    _check_saved(root, routes, offset)
-    return tuple(routes)
+        layer_inputs.append(LayerInput(absolute, many))
+    _check_saved(root, layer_inputs, offset)
+    return tuple(layer_inputs)
 
 
-def relative_sources(place: int, route: Route) -> Attribute:
+def relative_sources(place: int, route: LayerInput) -> Attribute:
     """The `f` of a layer at `place`: -1 for the one before it, otherwise absolute."""
     first = -1 in route.sources
     sources: list[Attribute] = [
@@ -60,13 +60,13 @@ def _absolute(what: str, place: int, source: Attribute, is_first: bool) -> int:
     return absolute
 
 
-def _check_saved(root: ModuleNode, routes: list[Route], offset: int) -> None:
+def _check_saved(root: ModuleNode, layer_inputs: list[LayerInput], offset: int) -> None:
     save = root.get("save")
     if save is None:
         return
     needed = {
         source
-        for place, route in enumerate(routes[1:], offset + 1)
+        for place, route in enumerate(layer_inputs[1:], offset + 1)
         for source in route.sources
         if source != place - 1
     }

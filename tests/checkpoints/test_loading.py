@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from ghost_deploy.checkpoints.load import Loaded, load_checkpoint, load_data
+from ghost_deploy.checkpoints.loading import LoadedCheckpoint, load_checkpoint, load_data
 from ghost_deploy.checkpoints.records import Call
 from ghost_deploy.checkpoints.user_modules import UserModules
 from ghost_deploy.core.errors import CheckpointError, CorruptCheckpointError, UsageError
@@ -23,7 +23,7 @@ pytestmark = needs_assets
 
 
 @pytest.fixture(scope="module", params=CHECKPOINTS, ids=lambda path: path.stem)
-def case(request: pytest.FixtureRequest) -> tuple[Path, Loaded]:
+def case(request: pytest.FixtureRequest) -> tuple[Path, LoadedCheckpoint]:
     return request.param, load_checkpoint(request.param)
 
 
@@ -37,7 +37,7 @@ def test_an_empty_file(tmp_path: Path) -> None:
         load_checkpoint(forge.written(tmp_path, b""))
 
 
-def test_raw_outputs_are_those_of_the_reference(case: tuple[Path, Loaded]) -> None:
+def test_raw_outputs_are_those_of_the_reference(case: tuple[Path, LoadedCheckpoint]) -> None:
     path, loaded = case
     recorded = np.load(path.with_suffix("").with_suffix(".reference.npz"))
     inputs = [key for key in recorded if key.startswith("input_416")]
@@ -51,7 +51,7 @@ def test_raw_outputs_are_those_of_the_reference(case: tuple[Path, Loaded]) -> No
         np.testing.assert_allclose(ours[:, 4:], theirs[:, 4:], rtol=0, atol=1e-5)
 
 
-def test_the_spec_says_what_the_file_says(case: tuple[Path, Loaded]) -> None:
+def test_the_spec_says_what_the_file_says(case: tuple[Path, LoadedCheckpoint]) -> None:
     path, loaded = case
     spec = loaded.spec
     assert spec.name == path.stem
@@ -66,7 +66,7 @@ def test_the_spec_says_what_the_file_says(case: tuple[Path, Loaded]) -> None:
     assert spec.trained_with == "ultralytics 8.4.190"
 
 
-def test_the_source_has_the_metrics_and_no_paths(case: tuple[Path, Loaded]) -> None:
+def test_the_source_has_the_metrics_and_no_paths(case: tuple[Path, LoadedCheckpoint]) -> None:
     path, loaded = case
     source = loaded.source
     assert source.file == path.name
@@ -78,7 +78,7 @@ def test_the_source_has_the_metrics_and_no_paths(case: tuple[Path, Loaded]) -> N
     assert "/" not in text.replace("m/s", "")
 
 
-def test_the_network_is_ready_for_inference(case: tuple[Path, Loaded]) -> None:
+def test_the_network_is_ready_for_inference(case: tuple[Path, LoadedCheckpoint]) -> None:
     net = case[1].net
     assert not net.training
     assert all(weights.dtype == torch.float32 for weights in net.parameters())
@@ -97,7 +97,7 @@ def test_a_size_that_does_not_fit(size: tuple[int, int]) -> None:
         load_checkpoint(GHOST, size_hw=size)
 
 
-def forged(change: Any) -> Loaded:
+def forged(change: Any) -> LoadedCheckpoint:
     return load_data("forged.pt", forge.forged(change), UserModules())
 
 
@@ -169,7 +169,7 @@ def test_what_fusing_leaves_behind_is_understood() -> None:
 def test_loading_is_isolated_and_imports_no_ultralytics() -> None:
     probe = (
         "import sys\n"
-        "from ghost_deploy.checkpoints.load import load_checkpoint\n"
+        "from ghost_deploy.checkpoints.loading import load_checkpoint\n"
         f"load_checkpoint({str(GHOSTNET)!r})\n"
         "print([m for m in sys.modules if m.startswith(('ultralytics', 'forkpkg'))])"
     )

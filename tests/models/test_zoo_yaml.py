@@ -13,7 +13,7 @@ from ghost_deploy.models.flops import count_parameters, gflops
 from ghost_deploy.models.fuse import fuse
 from ghost_deploy.models.instantiate import build, to_node
 from ghost_deploy.models.network import DetectionNet
-from ghost_deploy.models.yaml import build_zoo, parse, zoo_names
+from ghost_deploy.models.zoo_yaml import build_zoo, parse, zoo_names
 from tests.models.test_zoo import SIZES
 from tests.support.module_trees import randomize
 

@@ -1,8 +1,8 @@
-"""torch's own layers, built from the real attributes that a checkpoint carries.
+"""torch's own layers, built from the attributes in a checkpoint.
 
-`LEAVES` is the table: class, the check of every attribute that the constructor takes, and values
-for those that old versions of torch did not write. All layers are made on the meta device: their
-tensors have shapes and no memory until `build` puts the checkpoint's tensors in.
+`TORCH_LAYERS` is the table: class, a check of each attribute that the constructor takes, and
+defaults of attributes that old versions of torch did not write. All layers are built on the meta
+device: their tensors have no memory until `build` loads the checkpoint's tensors.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ghost_deploy.models.fields import (
 )
 from ghost_deploy.models.tree import ModuleNode
 
-__all__ = ["LEAVES", "Leaf"]
+__all__ = ["TORCH_LAYERS", "TorchLayer"]
 
 _CHANNELS = integer(1, MAX_CHANNELS)
 _KERNEL = pair(integer(1, 63))
@@ -45,7 +45,7 @@ BOOKKEEPING = frozenset({"training", "i", "f", "type", "np"})
 
 
 @dataclass(frozen=True)
-class Leaf:
+class TorchLayer:
     """How a torch layer is built.
 
     Attributes:
@@ -167,21 +167,21 @@ _UPSAMPLE: dict[str, Check] = {
 _INPLACE: dict[str, Check] = {"inplace": flag}
 
 _TABLE = (
-    Leaf(
+    TorchLayer(
         nn.Conv2d,
         _CONV,
         derived=frozenset({"transposed", "output_padding"}),
         has_bias=True,
         on_meta=True,
     ),
-    Leaf(
+    TorchLayer(
         nn.ConvTranspose2d,
         {**_CONV, "padding_mode": one_of("zeros"), "output_padding": _PADDING},
         derived=frozenset({"transposed"}),
         has_bias=True,
         on_meta=True,
     ),
-    Leaf(
+    TorchLayer(
         nn.BatchNorm2d,
         {
             "num_features": _CHANNELS,
@@ -193,34 +193,34 @@ _TABLE = (
         },
         on_meta=True,
     ),
-    Leaf(
+    TorchLayer(
         nn.Linear,
         {"in_features": _CHANNELS, "out_features": _CHANNELS},
         has_bias=True,
         on_meta=True,
     ),
-    Leaf(nn.SiLU, _INPLACE),
-    Leaf(nn.ReLU, _INPLACE),
-    Leaf(nn.ReLU6, _INPLACE, derived=frozenset({"min_val", "max_val"})),
-    Leaf(nn.Hardswish, _INPLACE),
-    Leaf(nn.Hardsigmoid, _INPLACE),
-    Leaf(nn.Mish, _INPLACE),
-    Leaf(nn.LeakyReLU, {"negative_slope": number(0, 10), "inplace": flag}),
-    Leaf(nn.ELU, {"alpha": number(0, 10), "inplace": flag}),
-    Leaf(nn.GELU, {"approximate": one_of("none", "tanh")}, defaults={"approximate": "none"}),
-    Leaf(nn.Sigmoid),
-    Leaf(nn.Tanh),
-    Leaf(nn.Softmax, {"dim": _AXIS}),
-    Leaf(nn.Identity),
-    Leaf(nn.Dropout, {"p": number(0, 1), "inplace": flag}),
-    Leaf(nn.Dropout2d, {"p": number(0, 1), "inplace": flag}),
-    Leaf(nn.Flatten, {"start_dim": _AXIS, "end_dim": _AXIS}),
-    Leaf(
+    TorchLayer(nn.SiLU, _INPLACE),
+    TorchLayer(nn.ReLU, _INPLACE),
+    TorchLayer(nn.ReLU6, _INPLACE, derived=frozenset({"min_val", "max_val"})),
+    TorchLayer(nn.Hardswish, _INPLACE),
+    TorchLayer(nn.Hardsigmoid, _INPLACE),
+    TorchLayer(nn.Mish, _INPLACE),
+    TorchLayer(nn.LeakyReLU, {"negative_slope": number(0, 10), "inplace": flag}),
+    TorchLayer(nn.ELU, {"alpha": number(0, 10), "inplace": flag}),
+    TorchLayer(nn.GELU, {"approximate": one_of("none", "tanh")}, defaults={"approximate": "none"}),
+    TorchLayer(nn.Sigmoid),
+    TorchLayer(nn.Tanh),
+    TorchLayer(nn.Softmax, {"dim": _AXIS}),
+    TorchLayer(nn.Identity),
+    TorchLayer(nn.Dropout, {"p": number(0, 1), "inplace": flag}),
+    TorchLayer(nn.Dropout2d, {"p": number(0, 1), "inplace": flag}),
+    TorchLayer(nn.Flatten, {"start_dim": _AXIS, "end_dim": _AXIS}),
+    TorchLayer(
         nn.MaxPool2d,
         {**_POOL, "dilation": _DILATION, "return_indices": one_of(False)},
         defaults={"dilation": 1, "return_indices": False, "ceil_mode": False},
     ),
-    Leaf(
+    TorchLayer(
         nn.AvgPool2d,
         {
             **_POOL,
@@ -229,17 +229,19 @@ _TABLE = (
         },
         defaults={"ceil_mode": False, "count_include_pad": True, "divisor_override": None},
     ),
-    Leaf(nn.AdaptiveAvgPool2d, {"output_size": _OUTPUT_SIZE}),
-    Leaf(nn.AdaptiveMaxPool2d, {"output_size": _OUTPUT_SIZE, "return_indices": one_of(False)}),
-    Leaf(
+    TorchLayer(nn.AdaptiveAvgPool2d, {"output_size": _OUTPUT_SIZE}),
+    TorchLayer(
+        nn.AdaptiveMaxPool2d, {"output_size": _OUTPUT_SIZE, "return_indices": one_of(False)}
+    ),
+    TorchLayer(
         nn.Upsample,
         _UPSAMPLE,
         defaults={"size": None, "align_corners": None, "recompute_scale_factor": None},
         derived=frozenset({"name"}),
     ),
-    Leaf(nn.Sequential),
-    Leaf(nn.ModuleList),
+    TorchLayer(nn.Sequential),
+    TorchLayer(nn.ModuleList),
 )
 
-LEAVES: Mapping[str, Leaf] = {leaf.kind.__name__: leaf for leaf in _TABLE}
+TORCH_LAYERS: Mapping[str, TorchLayer] = {leaf.kind.__name__: leaf for leaf in _TABLE}
 """By class name; a class path finds its leaf only from `torch.nn`."""

@@ -11,12 +11,12 @@ from torch import nn
 from ghost_deploy.core.errors import StructureError, UnknownClassError
 from ghost_deploy.models.conv import Conv
 from ghost_deploy.models.csp import C3, C2f
+from ghost_deploy.models.fork_hosts import FORK_HOSTS, BottleneckHost
 from ghost_deploy.models.fuse import fuse
 from ghost_deploy.models.ghost import C2fGhost, C3Ghost, GhostBottleneck, GhostConv
 from ghost_deploy.models.head import Detect
-from ghost_deploy.models.hosts import FORK_HOSTS, BottleneckHost
 from ghost_deploy.models.instantiate import build, to_node
-from ghost_deploy.models.network import DetectionNet, Route
+from ghost_deploy.models.network import DetectionNet, LayerInput
 from ghost_deploy.models.tree import ModuleNode
 from tests.support.module_trees import edit, randomize
 
@@ -25,7 +25,9 @@ X = torch.rand((1, 3, 64, 64), generator=torch.Generator().manual_seed(0))
 
 def net_around(host: nn.Module) -> DetectionNet:
     layers = [Conv(3, 8, 3, 2), host, Detect(2, [16])]
-    net = DetectionNet(layers, [Route((-1,), False), Route((0,), False), Route((1,), True)])
+    net = DetectionNet(
+        layers, [LayerInput((-1,), False), LayerInput((0,), False), LayerInput((1,), True)]
+    )
     net.check((64, 64))
     randomize(net)
     return net
