@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -17,16 +18,23 @@ if TYPE_CHECKING:
 __all__ = [
     "AnyPath",
     "Images",
+    "Note",
     "cache_dir",
     "find_images",
     "is_bundle",
     "load_checkpoint",
+    "log_note",
     "open_bundle",
     "require",
 ]
 
 AnyPath: TypeAlias = "str | os.PathLike[str]"
 Images: TypeAlias = "AnyPath | Sequence[AnyPath] | None"
+Note: TypeAlias = Callable[[str], None]
+"""Called with a sentence about what was stored, or why it was not."""
+
+log_note: Note = logging.getLogger("ghost_deploy").warning
+"""What is done with notes unless the caller takes them."""
 
 
 def load_checkpoint(

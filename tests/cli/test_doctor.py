@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from ghost_deploy.cli import doctor
+import ghost_deploy.api  # noqa: F401 # the module is found below
 from ghost_deploy.cli.main import main
 from ghost_deploy.runtimes import RUNTIMES
 from ghost_deploy.runtimes.dot_product import DotProduct
 
+DOCTOR = sys.modules["ghost_deploy.api.doctor"]
 Capture = pytest.CaptureFixture[str]
 
 # Found by every Python process started with its folder in PYTHONPATH.
@@ -39,7 +40,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
             text=True,
         )
 
-    monkeypatch.setattr(doctor, "_start", start)
+    monkeypatch.setattr(DOCTOR, "_start", start)
     return code
 
 
@@ -82,7 +83,7 @@ def test_a_machine_without_any_vendor(tmp_path: Path) -> None:
 
 def test_the_table(quick: dict[str, str], capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     lacking = DotProduct("", saturates=True)
-    monkeypatch.setattr(doctor, "read_dot_product", lambda: lacking)
+    monkeypatch.setattr(DOCTOR, "read_dot_product", lambda: lacking)
     assert main(["doctor"]) == 0
     out = capsys.readouterr().out
     assert "Python " in out
@@ -109,7 +110,7 @@ def test_a_package_that_fails(quick: dict[str, str], capsys: Capture) -> None:
 def test_a_package_that_hangs(
     quick: dict[str, str], capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doctor, "_PROBE_LIMIT_S", 1)
+    monkeypatch.setattr(DOCTOR, "_PROBE_LIMIT_S", 1)
     quick["eager"] = "import time; time.sleep(600)"
     assert main(["doctor"]) == 0
     assert "did not end within 1 s" in capsys.readouterr().out

@@ -162,10 +162,10 @@ def test_a_failed_export_prints_the_verdict_and_ends_with_1(
     bad = msgspec.structs.replace(report.rows[1], status="failed", reasons=("a bar was missed",))
     rows = (report.rows[0], bad, *report.rows[2:])
     document = msgspec.structs.replace(report, rows=rows).to_document()
-    with_plain_evidence(made, {"parity": document}).save()
+    written = with_plain_evidence(made, {"parity": document})
 
     def export(*_: object, **__: object) -> None:
-        raise GateError("it was written, but it is not proved", fix="Look at it")
+        raise GateError("it was written, but it is not proved", fix="Look at it", bundle=written)
 
     monkeypatch.setattr(api, "export", export)
     assert main(["export", "best.pt", "-o", str(out)]) == 1

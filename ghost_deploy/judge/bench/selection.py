@@ -14,7 +14,7 @@ from ghost_deploy.core.bundle.verdicts import failed_verdicts
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.evidence.latency import RunConfig
 from ghost_deploy.core.spec import ModelSpec
-from ghost_deploy.runtimes import RUNTIMES, RuntimeRow, RuntimeOptions, runtime_row
+from ghost_deploy.runtimes import RUNTIMES, RuntimeOptions, RuntimeRow, runtime_row
 
 __all__ = ["Candidate", "Subject", "Wishes", "candidates", "label_of", "open_subjects"]
 
