@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ghost_deploy.api.common import AnyPath, cache_dir, require
@@ -12,7 +14,7 @@ from ghost_deploy.core.progress import Progress, silent
 from ghost_deploy.runtimes import RuntimeOptions
 
 if TYPE_CHECKING:
-    from ghost_deploy.calib.images.collection import CalibrationSet
+    from ghost_deploy.calib import CalibrationSet
     from ghost_deploy.judge.datasets.dataset import DataSet
 
 __all__ = ["Calibration", "Int8Inputs", "add_int8", "read_int8_inputs"]
@@ -86,7 +88,7 @@ def read_int8_inputs(
     """
     for package in ("onnx", "onnxruntime", "pycocotools", *(f for f in formats if f == "openvino")):
         require(package, "int8")
-    from ghost_deploy.calib.images.collection import collect_images
+    from ghost_deploy.calib import collect_images
     from ghost_deploy.judge.datasets.opening import open_dataset
 
     how = calib if isinstance(calib, Calibration) else Calibration(source=calib)
@@ -127,29 +129,28 @@ def add_int8(
         BundleError: there is no fp32 ONNX file, or it was changed.
         InputError, ImageError, ExportError: as `calibrate`.
     """
-    from ghost_deploy.calib.search.finish import make_int8
-    from ghost_deploy.calib.search.search import Request
+    from ghost_deploy.calib import Int8Request, make_int8
+    from ghost_deploy.judge.accuracy.int8_judge import AGREEMENT_IMAGES, int8_judge
+    from ghost_deploy.judge.bench.int8_stopwatch import TIMED_IMAGES, Int8Stopwatch
 
-    how = inputs.calibration
-    request = Request(
+    how, images = inputs.calibration, inputs.images
+    source = bundle.verified_path(bundle.artifact("onnx", "fp32"))
+    request = Int8Request(
+        bundle=bundle,
+        source=source,
+        images=images,
         formats=tuple(formats),
         max_drop=how.max_drop,
         repair=how.repair,
         workers=how.workers,
+        speed=how.speed,
         seed=how.seed,
-        options=options,
+        threads=options.threads,
         cache_dir=cache_dir(),
     )
-    _, draft = make_int8(
-        writer,
-        bundle.verified_path(bundle.artifact("onnx", "fp32")),
-        bundle.spec,
-        bundle.document.source,
-        inputs.images,
-        request,
-        data=inputs.data,
-        speed=how.speed,
-        evidence=bundle.evidence,
-        progress=progress,
-    )
-    return draft
+    with tempfile.TemporaryDirectory(dir=writer.folder) as folder:
+        data = inputs.data or images.subset(AGREEMENT_IMAGES).files(Path(folder))
+        judge = int8_judge(bundle.spec, source, data, options, progress)
+        timed = images.subset(TIMED_IMAGES).files(Path(folder))
+        stopwatch = Int8Stopwatch(timed, options, progress)
+        return make_int8(writer, request, judge, stopwatch, progress)[1]

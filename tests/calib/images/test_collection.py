@@ -68,7 +68,7 @@ def test_too_few_images_are_refused_unless_allowed(tmp_path: Path) -> None:
         collect_images(folder)
     text = str(caught.value)
     assert "63 usable, 1 not usable (broken.png" in text
-    assert "1 twice" in text
+    assert "1 duplicates" in text
     assert "at least 64" in text
     assert len(small(folder)) == MIN_IMAGES - 1
     write(folder, 1, start=MIN_IMAGES)

@@ -1,4 +1,4 @@
-"""Pictures for the judge."""
+"""Image files of a calibration set."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
+from ghost_deploy.calib.images import collection
 from ghost_deploy.calib.images.collection import collect_images
-from ghost_deploy.calib.search import accuracy_judge as judge
-from ghost_deploy.calib.search.accuracy_judge import image_files
 from ghost_deploy.core.errors import ExportError
 
 
@@ -25,14 +24,14 @@ def video(tmp_path: Path) -> Path:
 
 
 def test_a_full_disk_is_named(video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(judge.cv2, "imwrite", lambda *given: False)
+    monkeypatch.setattr(collection.cv2, "imwrite", lambda *given: False)
     with pytest.raises(ExportError, match="cannot write"):
-        image_files(collect_images(video, allow_small=True), tmp_path)
+        collect_images(video, allow_small=True).files(tmp_path)
 
 
 def test_frames_of_a_video_become_files_without_loss(video: Path, tmp_path: Path) -> None:
     calibration = collect_images(video, allow_small=True)
-    files = image_files(calibration, tmp_path)
+    files = calibration.files(tmp_path)
     assert len(set(files)) == len(calibration) > 1
     for path, image in zip(files, calibration.images(), strict=True):
         assert np.array_equal(cv2.imread(str(path)), image)
@@ -41,4 +40,4 @@ def test_frames_of_a_video_become_files_without_loss(video: Path, tmp_path: Path
 def test_image_files_are_used_as_they_are(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     cv2.imwrite(str(path), np.zeros((40, 60, 3), np.uint8))
-    assert image_files(collect_images(path, allow_small=True), tmp_path) == [path]
+    assert collect_images(path, allow_small=True).files(tmp_path) == [path]

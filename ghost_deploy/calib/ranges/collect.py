@@ -1,14 +1,14 @@
-"""What every tensor of a model holds on the calibration images, collected once for all methods.
+"""Statistics of every tensor of a model on the calibration images, collected once for all methods.
 
-Memory: the images go through one by one. The tensors are split into passes over the images so
-that what one image makes of the tensors of a pass fits into a budget; a small detector needs one.
-On top come ONNX Runtime's own buffers and 64 KiB of histogram a tensor. The number of images costs
-no memory. Measured on yolov8n-ghost at 640 (333 tensors, 198 MB an image): a peak of 583 MB for the
+Memory: images are processed one by one. The tensors are split into passes over the images, so that
+the tensors of a pass for one image fit into a budget; a small detector needs one pass. ONNX
+Runtime's buffers and 64 KiB of histogram for each tensor are added. The number of images does not
+matter. Measured on yolov8n-ghost at 640 (333 tensors, 198 MB an image): a peak of 583 MB for the
 process after 500 images in one pass, and of 390 MB with a budget of 64 MiB.
 
 Cache: finished statistics are kept as `<key>.statistics`, unfinished ones as
-`<key>.part.statistics` every `SNAPSHOT` images, from which an interrupted run goes on. A file
-that is damaged or made for something else is collected anew, with a note.
+`<key>.part.statistics` every `SNAPSHOT` images, from which an interrupted run continues. A file
+that is damaged or of another key is replaced, with a note.
 """
 
 from __future__ import annotations
@@ -25,18 +25,20 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from ghost_deploy.calib.graph.index import Graph
-from ghost_deploy.calib.graph.intermediates import Taps
-from ghost_deploy.calib.images.collection import CalibrationSet, Progress, preprocessing_fingerprint
+from ghost_deploy.calib.graph.index import index_float
+from ghost_deploy.calib.graph.intermediates import Intermediates
+from ghost_deploy.calib.images.collection import CalibrationSet, preprocessing_fingerprint
 from ghost_deploy.calib.ranges.histogram import TensorStatistics, merge
 from ghost_deploy.calib.ranges.statistics_file import Statistics, StatisticsKey
 from ghost_deploy.core.errors import InputError, UsageError
+from ghost_deploy.core.progress import Progress, silent
 from ghost_deploy.core.spec import InputSpec
+from ghost_deploy.export.onnx_index import OnnxIndex
 
 __all__ = ["COLLECTOR", "SNAPSHOT", "Statistics", "collect_statistics", "statistics_key"]
 
 COLLECTOR = 1
-"""Version of what is collected and how; raise it when either changes."""
+"""Version of the collected statistics; increment it when their meaning changes."""
 
 SNAPSHOT = 25
 """Images between two snapshots."""
@@ -46,9 +48,9 @@ _MIB = 1 << 20
 
 @dataclass(frozen=True)
 class _Task:
-    """What is to be collected: the tensors pass by pass, and what the result depends on."""
+    """The tensors to collect, pass by pass, and what the result depends on."""
 
-    graph: Graph
+    graph: OnnxIndex
     passes: tuple[tuple[str, ...], ...]
     calibration: CalibrationSet
     input_spec: InputSpec
@@ -57,12 +59,12 @@ class _Task:
 
     @property
     def steps(self) -> int:
-        """Runs of the model in all."""
+        """Total number of runs of the model."""
         return len(self.passes) * len(self.calibration)
 
     @property
     def part_key(self) -> StatisticsKey:
-        """Of unfinished statistics, which also depend on the order of images and the passes."""
+        """Key of unfinished statistics, which also depend on the order of images and passes."""
         order = [source.digest for source in self.calibration.sources]
         return msgspec.structs.replace(self.key, images=_hash(order), tensors=_hash(self.passes))
 
@@ -76,31 +78,31 @@ def collect_statistics(
     threads: int = 0,
     cache_dir: Path | None = None,
     memory_mib: int = 1024,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> Statistics:
-    """Run the float model on every image and count the values of its tensors.
+    """Run the float model on every image and collect the statistics of its tensors.
 
     The result does not depend on the order of the images, the passes or interruptions.
 
     Args:
-        model: a float ONNX model with one input, at most 2 GiB.
+        model: a float ONNX model with one input, at most 2 GiB, or its file.
         calibration: the images.
-        input_spec: how they become the model's input.
-        tensors: names; by default every float32 tensor that the graph computes, and its input.
-        threads: of ONNX Runtime; 0 for its choice.
-        cache_dir: where to keep statistics and snapshots; nowhere when None.
-        memory_mib: budget for the tensors of one image, in MiB; more passes keep to it.
-        progress: told of every run of the model.
+        input_spec: of the model.
+        tensors: names; by default the input and every float32 tensor that the graph computes.
+        threads: of ONNX Runtime; 0 for its default.
+        cache_dir: keeps statistics and snapshots; None keeps none.
+        memory_mib: memory for the tensors of one image, in MiB; the number of passes follows.
+        progress: receives each run of the model.
 
     Raises:
-        UsageError: the model has no such float32 tensor, no image, or the budget is below 1.
-        InputError: an image is unreadable or was changed; a value is not finite.
+        UsageError: an unknown tensor, no image, or memory below 1 MiB.
+        InputError: an image is unreadable or has changed; a value is not finite.
         BackendError: ONNX Runtime cannot run the model.
-        ExportError: the cache cannot be written to.
+        ExportError: the cache cannot be written.
     """
     if isinstance(model, Path):
         model = _load(model)
-    graph = Graph(model)
+    graph = index_float(model)
     names = _checked(graph, tensors, len(calibration), memory_mib)
     key = statistics_key(model, calibration, input_spec, names)
     passes = _passes(graph, names, memory_mib * _MIB)
@@ -123,7 +125,14 @@ def collect_statistics(
 def statistics_key(
     model: ModelProto, calibration: CalibrationSet, input_spec: InputSpec, tensors: Sequence[str]
 ) -> StatisticsKey:
-    """What the statistics of `tensors` depend on."""
+    """The key of the statistics of some tensors.
+
+    Args:
+        model: the float model.
+        calibration: the images.
+        input_spec: of the model.
+        tensors: their names.
+    """
     digest = hashlib.sha256(model.graph.SerializeToString(deterministic=True))
     for opset in model.opset_import:
         digest.update(f"{opset.domain}:{opset.version}".encode())
@@ -147,14 +156,14 @@ def _load(path: Path) -> ModelProto:
 
 
 def _checked(
-    graph: Graph, tensors: Sequence[str] | None, images: int, memory_mib: int
+    graph: OnnxIndex, tensors: Sequence[str] | None, images: int, memory_mib: int
 ) -> tuple[str, ...]:
     known = graph.activations()
     names = known if tensors is None else tuple(dict.fromkeys(tensors))
     unknown = sorted(set(names) - set(known))
     if unknown or not names or not images or memory_mib < 1:
         raise UsageError(
-            "there is nothing to collect" if not unknown else "the model has no such tensor",
+            "the model has no such tensor" if unknown else "there is nothing to collect",
             got=", ".join(unknown) or f"{len(names)} tensors, {images} images, {memory_mib} MiB",
             expected="float32 tensors of the graph, images, and a budget of at least 1 MiB",
             fix="Name tensors of the fp32 model, and a folder of images",
@@ -162,7 +171,7 @@ def _checked(
     return names
 
 
-def _passes(graph: Graph, names: Sequence[str], budget: int) -> tuple[tuple[str, ...], ...]:
+def _passes(graph: OnnxIndex, names: Sequence[str], budget: int) -> tuple[tuple[str, ...], ...]:
     """The tensors in groups that fit into `budget` bytes, or hold one that does not."""
     sizes = [4 * math.prod(graph.shapes[name]) for name in names if name in graph.shapes]
     unknown = max(sizes, default=budget)  # as large as the largest known
@@ -180,7 +189,7 @@ def _passes(graph: Graph, names: Sequence[str], budget: int) -> tuple[tuple[str,
 
 
 def _cached(file: Path, key: StatisticsKey) -> tuple[Statistics | None, tuple[str, ...]]:
-    """What a file holds, or else a note why it is of no use; no note where there is none."""
+    """The statistics of a file, or a note why they cannot be used; neither without a file."""
     if not file.exists():
         return None, ()
     try:
@@ -195,9 +204,9 @@ def _collect(
     done: int,
     part: Path | None,
     notes: tuple[str, ...],
-    progress: Progress | None,
+    progress: Progress,
 ) -> Statistics:
-    """Go on after `done` steps with what there is, and leave snapshots in `part`."""
+    """Continue after `done` steps with `have`, and leave snapshots in `part`."""
     images = len(task.calibration)
     for number, names in enumerate(task.passes):
         start = max(0, done - number * images)
@@ -208,8 +217,7 @@ def _collect(
             step = number * images + index
             if part is not None and index % SNAPSHOT == 0 and step < task.steps:
                 Statistics(task.part_key, have, step).save(part)
-            if progress is not None:
-                progress("collecting ranges", step, task.steps)
+            progress("collecting ranges", step, task.steps)
     # A tensor that was empty on every image has no statistics.
     ordered = {name: have[name] for names in task.passes for name in names if name in have}
     return Statistics(task.key, ordered, images, notes)
@@ -221,13 +229,13 @@ def _values(
     """The tensors of one pass, image by image from number `start`."""
     inputs = [name for name in names if name in task.graph.inputs]
     inner = [name for name in names if name not in inputs]
-    taps = Taps(task.graph.model, inner, threads=task.threads) if inner else None
+    inner_values = Intermediates(task.graph.model, inner, threads=task.threads) if inner else None
     rows = task.input_spec.batch[0]
     rest = CalibrationSet(task.calibration.sources[start:])
     for batch in rest.batches(task.input_spec):
-        # A graph with a fixed batch sees one image several times: that changes no distribution.
+        # A graph with a fixed batch gets the image several times: no distribution changes.
         feed = np.repeat(batch, rows, axis=0) if rows > 1 else batch
-        values = taps(feed) if taps is not None else {}
+        values = inner_values.of_batch(feed) if inner_values is not None else {}
         yield values | dict.fromkeys(inputs, feed)
 
 

@@ -15,15 +15,16 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from ghost_deploy.calib.images.collection import CalibrationSet, collect_images
-from ghost_deploy.calib.ranges import statistics as module
+from ghost_deploy.calib.ranges import collect as module
+from ghost_deploy.calib.ranges.collect import collect_statistics
 from ghost_deploy.calib.ranges.histogram import TensorStatistics
-from ghost_deploy.calib.ranges.statistics import collect_statistics
 from ghost_deploy.calib.ranges.statistics_file import Statistics
 from ghost_deploy.checkpoints.loading import load_checkpoint
 from ghost_deploy.core.errors import BackendError, ExportError, InputError, UsageError
 from ghost_deploy.core.spec import InputSpec
 from ghost_deploy.export.onnx import onnx_from_net
 from tests.support.assets import BCCD, GHOST, needs_assets
+from tests.support.small_graphs import same_statistics
 
 SIZE = (32, 64)
 SPEC = InputSpec(size_hw=SIZE)
@@ -101,7 +102,9 @@ def assert_describes(stats: TensorStatistics, values: NDArray[np.float32]) -> No
 
 
 def same(a: Statistics, b: Statistics) -> bool:
-    return list(a.tensors) == list(b.tensors) and all(a[n].same_as(b[n]) for n in a.tensors)
+    return list(a.tensors) == list(b.tensors) and all(
+        same_statistics(a[n], b[n]) for n in a.tensors
+    )
 
 
 @pytest.mark.parametrize("tensors", [["shape"], ["w"], ["none"], ["conv", "none"]])
@@ -151,7 +154,7 @@ def test_all_float_tensors_are_described(pictures: CalibrationSet) -> None:
     feeds = list(pictures.batches(SPEC))
     for name, values in straight(net(), feeds, INNER).items():
         assert_describes(found[name], values)
-    assert found["images"].same_as(TensorStatistics.of(np.concatenate(feeds)))
+    assert same_statistics(found["images"], TensorStatistics.of(np.concatenate(feeds)))
 
 
 def test_a_path_and_a_choice_of_tensors(pictures: CalibrationSet, tmp_path: Path) -> None:
@@ -160,9 +163,9 @@ def test_a_path_and_a_choice_of_tensors(pictures: CalibrationSet, tmp_path: Path
     found = collect_statistics(path, pictures, SPEC, tensors=["silu", "images", "silu"])
     everything = collect_statistics(net(), pictures, SPEC)
     assert list(found.tensors) == ["silu", "images"]
-    assert all(found[name].same_as(everything[name]) for name in found.tensors)
+    assert all(same_statistics(found[name], everything[name]) for name in found.tensors)
     only_input = collect_statistics(path, pictures, SPEC, tensors=["images"])
-    assert only_input["images"].same_as(everything["images"])
+    assert same_statistics(only_input["images"], everything["images"])
 
 
 @pytest.mark.parametrize("rows", [3, "batch"])
@@ -184,12 +187,12 @@ def test_passes_keep_to_the_budget_and_change_nothing(
     monkeypatch.setattr(module, "_MIB", 40_000)  # two of the inner tensors of 16 KiB
     seen: list[list[str]] = []
 
-    class Watched(module.Taps):
+    class Watched(module.Intermediates):
         def __init__(self, model: ModelProto, tensors: Any, **options: Any) -> None:
             seen.append(list(tensors))
             super().__init__(model, tensors, **options)
 
-    monkeypatch.setattr(module, "Taps", Watched)
+    monkeypatch.setattr(module, "Intermediates", Watched)
     steps: list[tuple[str, int, int]] = []
     split = collect_statistics(
         net(), pictures, SPEC, memory_mib=1, progress=lambda *call: steps.append(call)
