@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     """Calibrate, judge and print."""
     from ghost_deploy import api
-    from ghost_deploy.cli.int8_table import print_int8
+    from ghost_deploy.cli.tables import print_int8
     from ghost_deploy.core.bundle import Bundle
 
     failed: GateError | None = None

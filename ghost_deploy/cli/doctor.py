@@ -40,7 +40,7 @@ _PROBE_LIMIT_S = 120
 _PACKAGES = ("numpy", "msgspec", "torch", "safetensors", "onnx", "onnxsim", "tensorrt")
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class DoctorReport(msgspec.Struct, frozen=True, kw_only=True):
     """The document of `doctor --json`.
 
     `packages` maps a name to a version or to nothing; the details of `sources` map the forms of a
@@ -86,13 +86,13 @@ def tell(name: str) -> None:
         out.flush()
 
 
-def _examine() -> Report:
+def _examine() -> DoctorReport:
     names = [name for name in RUNTIMES if name != "fake"]
     # Started together, then collected: the slowest import decides, not the sum.
     children = {name: _start(name) for name in (*names, _OPENCV, _SOURCES)}
     probes = {name: _collect(name, child) for name, child in children.items()}
     packages = {name: _version(name) for name in _PACKAGES}
-    return Report(
+    return DoctorReport(
         ghost_deploy=__version__,
         python=f"{platform.python_version()} ({platform.python_implementation()})",
         machine=read_machine(),
@@ -199,7 +199,7 @@ def _version(package: str) -> str:
         return ""
 
 
-def _print(report: Report, console: Console) -> None:
+def _print(report: DoctorReport, console: Console) -> None:
     machine = report.machine
     facts: list[tuple[str, Any]] = [
         ("ghost-deploy", report.ghost_deploy),

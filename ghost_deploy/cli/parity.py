@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     """Compare and print."""
     from ghost_deploy import api
-    from ghost_deploy.cli.parity_table import print_parity
+    from ghost_deploy.cli.tables import print_parity
 
     with console.steps() as progress:
         report = api.parity(

@@ -10,8 +10,8 @@ import cv2
 import msgspec
 import numpy as np
 import pytest
-
 from ghost_deploy.cli.latency_table import labels
+
 from ghost_deploy.cli.main import main
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.evidence.latency import BenchReport

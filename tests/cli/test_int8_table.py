@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 
 import msgspec
+from ghost_deploy.cli.int8_table import print_int8
 
 from ghost_deploy.cli.console import Console
-from ghost_deploy.cli.int8_table import print_int8
 from ghost_deploy.core.evidence.int8 import CurvePoint, Int8Report, LayerHarm, Sensitivity
 from tests.support.int8_reports import report, row
 

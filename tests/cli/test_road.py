@@ -12,11 +12,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from ghost_deploy.cli.parity_table import print_parity
 
 from ghost_deploy import api
 from ghost_deploy.cli.console import Console
 from ghost_deploy.cli.main import main
-from ghost_deploy.cli.parity_table import print_parity
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import GateError
 from ghost_deploy.core.evidence.parity import ParityReport
