@@ -97,7 +97,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if args.json:
         console.document(report.to_document())
     else:
-        from ghost_deploy.cli.latency_table import print_latency
+        from ghost_deploy.cli.tables import print_latency
 
         print_latency(report, console)
     if args.save:  # after printing: a folder that cannot be written to is an error

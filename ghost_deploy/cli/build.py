@@ -7,7 +7,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from ghost_deploy.cli.console import Column, Console
-from ghost_deploy.cli.format import mebibytes, plural, size_of
+from ghost_deploy.cli.format import mebibytes, size_of
 from ghost_deploy.cli.options import add_bundle, add_switches, natural, positive
 from ghost_deploy.core.errors import GateError, UsageError
 
@@ -139,43 +139,23 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 
 def _print(bundle: Bundle, chosen: list[str], console: Console) -> None:
+    from msgspec.structs import replace
+
+    from ghost_deploy.cli.tables import print_builds, print_parity
+
     assert bundle.evidence.build is not None  # something was just built
-    records = bundle.evidence.build.engines
-    checks = _checks(bundle)
-    names = ("engine", "built from", "route", "layers", "reformat", "size", "self-check")
-    rows, notes = [], []
-    for artifact in bundle.artifacts:
-        if artifact.format != "tensorrt" or artifact.precision not in chosen:
-            continue
-        record = records[artifact.id]
-        layers = ", ".join(f"{count} {name}" for name, count in record.precisions.items())
-        size = mebibytes(size_of(bundle, artifact))
-        verdict = checks.get(artifact.id, "not run")
-        rows.append(
-            [artifact.id, record.built_from, record.route, layers or "not told",
-             str(record.reformats), size, verdict]
-        )  # fmt: skip
-        if record.dla is not None:
-            notes.append(record.dla.summary())
-            notes += [f"  on the GPU: {each.name} ({each.type})" for each in record.dla.fallbacks]
-        notes += [f"{artifact.id}: {note}" for note in record.notes]
-        notes.append(
-            f"{artifact.id}: {record.fingerprint}; workspace {record.workspace_mib} MiB, timing "
-            f"cache {record.timing_cache}, {plural(record.pinned, 'layer')} held in a type"
-        )
-    console.table([Column(name) for name in names], rows)
-    for note in notes:
-        console.note(note)
-
-
-def _checks(bundle: Bundle) -> dict[str, str]:
-    """The verdict of each engine of the bundle, in a few words, by the id of its artifact."""
-    report = bundle.evidence.parity
-    told: dict[str, str] = {}
-    for row in report.rows if report else ():
-        if row.tensor is None:
-            told[row.artifact] = row.status
-        else:
-            score, box = row.tensor.score.max, row.tensor.box_px.max
-            told[row.artifact] = f"{row.status}: score {score:.1g}, box {box:.1g} px"
-    return told
+    built = [a for a in bundle.artifacts if a.format == "tensorrt" and a.precision in chosen]
+    ids = {artifact.id for artifact in built}
+    console.table(
+        (Column("engine"), Column("file"), Column("size", right=True)),
+        [[a.id, a.path, mebibytes(size_of(bundle, a))] for a in built],
+    )
+    console.result("")
+    print_builds(bundle.evidence.build, console, ids)
+    parity = bundle.evidence.parity
+    checks = tuple(row for row in parity.rows if row.artifact in ids) if parity else ()
+    if parity and checks:
+        print_parity(replace(parity, rows=checks), console)
+    if len(checks) < len(ids):
+        unchecked = sorted(ids - {row.artifact for row in checks})
+        console.result(f"self-check not run: {', '.join(unchecked)}")

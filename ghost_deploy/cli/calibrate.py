@@ -77,7 +77,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 
 def _print(bundle: Bundle | None, args: argparse.Namespace, console: Console) -> None:
-    from ghost_deploy.cli.int8_table import print_int8
+    from ghost_deploy.cli.tables import print_int8
 
     report = bundle.evidence.int8 if bundle else None
     if report is None:

@@ -7,12 +7,11 @@ import shlex
 import time
 from typing import TYPE_CHECKING
 
-from ghost_deploy.cli.console import Column, Console
+from ghost_deploy.cli.console import Console
 from ghost_deploy.core.errors import GateError
 
 if TYPE_CHECKING:
     from ghost_deploy.api import DemoResult
-    from ghost_deploy.report.blocks import Report
 
 __all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "run"]
 
@@ -59,8 +58,11 @@ def _facts(model: object) -> str:
 
 
 def _print(done: DemoResult, console: Console) -> None:
-    _table(done.report, console)
-    console.result("")
+    from ghost_deploy.cli.tables import print_sections
+    from ghost_deploy.report.sections.overview import overview
+    from ghost_deploy.report.view import ReportView
+
+    print_sections(overview(ReportView(done.report)), console)
     console.result(done.report.verdict.headline)
     for reason in done.report.verdict.reasons:
         console.result(f"  {reason}")
@@ -71,14 +73,3 @@ def _print(done: DemoResult, console: Console) -> None:
     page = shlex.quote(str(done.files["report"]))
     console.result(f"next: open {page}, then do the same with a detector of your own:")
     console.result("      ghost-deploy export best.pt -o out/best --images photos")
-
-
-def _table(report: Report, console: Console) -> None:
-    """The table that the report begins with."""
-    from ghost_deploy.report.cells import Table, plain
-    from ghost_deploy.report.page import make_page
-
-    blocks = make_page(report).sections[0].blocks
-    table = next(block for block in blocks if isinstance(block, Table))
-    columns = [Column(plain(column.title), column.right) for column in table.columns]
-    console.table(columns, [[plain(cell) for cell in row] for row in table.rows])

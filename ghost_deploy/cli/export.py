@@ -154,7 +154,7 @@ def _named(args: argparse.Namespace, names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _print(bundle: Bundle, console: Console) -> None:
-    from ghost_deploy.cli.parity_table import print_parity
+    from ghost_deploy.cli.tables import print_int8, print_parity
 
     console.table(
         (Column("artifact"), Column("file"), Column("size", right=True)),
@@ -164,7 +164,5 @@ def _print(bundle: Bundle, console: Console) -> None:
     assert bundle.evidence.parity is not None  # an export is always proved
     print_parity(bundle.evidence.parity, console)
     if bundle.evidence.int8:
-        from ghost_deploy.cli.int8_table import print_int8
-
         console.result("")
         print_int8(bundle.evidence.int8, console)

@@ -113,13 +113,11 @@ def _print_bundle(bundle: Bundle, console: Console) -> None:
 
 def _print_evidence(bundle: Bundle, console: Console) -> None:
     evidence = bundle.evidence
-    if evidence.parity:
-        from ghost_deploy.cli.parity_table import print_parity
+    from ghost_deploy.cli.tables import print_accuracy, print_parity
 
+    if evidence.parity:
         print_parity(evidence.parity, console)
     if evidence.accuracy:
-        from ghost_deploy.cli.accuracy_table import print_accuracy
-
         print_accuracy(evidence.accuracy, console)
     missing = [k for k in ("parity", "accuracy", "latency") if k not in evidence.documents]
     if missing:

@@ -31,9 +31,7 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument(
-        "checkpoint", metavar="CHECKPOINT", help="what was exported"
-    )
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="what was exported")
     add_bundle(parser)
     add_images(parser, "to compare on: folder, file or glob (default: demo scenes, weak evidence)")
     add_modules(parser)
@@ -44,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     """Compare and print."""
     from ghost_deploy import api
-    from ghost_deploy.cli.parity_table import print_parity
+    from ghost_deploy.cli.tables import print_parity
 
     with console.steps() as progress:
         report = api.parity(

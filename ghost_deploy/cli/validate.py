@@ -84,7 +84,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if args.json:
         console.document(report.to_document())
     else:
-        from ghost_deploy.cli.accuracy_table import print_accuracy
+        from ghost_deploy.cli.tables import print_accuracy
 
         print_accuracy(report, console)
     for note in notes:

@@ -6,8 +6,8 @@ import pickle
 from pathlib import Path
 
 import pytest
-from ghost_deploy.checkpoints.loading import load_checkpoint
 
+from ghost_deploy.checkpoints.loading import load_checkpoint
 from ghost_deploy.core.errors import BackendError
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.export.onnx import onnx_from_net

@@ -1,4 +1,4 @@
-"""Bring together what was measured of the same file on the same runtime."""
+"""Join what was measured of the same file on the same runtime."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal
 from ghost_deploy.core.evidence.accuracy import AccuracyRow
 from ghost_deploy.core.evidence.latency import BenchRow, RunConfig
 from ghost_deploy.core.evidence.parity import ParityRow
-from ghost_deploy.report.blocks import BundleFacts, Place, Row
+from ghost_deploy.report.document import BundleFacts, ReportRow, RowRef
 from ghost_deploy.report.material import Material
 from ghost_deploy.report.number_format import runtime_title
 
@@ -22,7 +22,7 @@ _Key = tuple[str, str, str]
 
 @dataclass
 class _Run:
-    """One row while it is put together.
+    """One row while it is built.
 
     `config` is None where nothing was timed; `int8` is the status that calibration gave the file,
     and the sentence for it.
@@ -33,13 +33,13 @@ class _Run:
     subject: str = ""
     config: RunConfig | None = None
     baseline: bool = False
-    parity: tuple[Place, ParityRow] | None = None
-    accuracy: tuple[Place, AccuracyRow] | None = None
-    latency: tuple[Place, BenchRow] | None = None
+    parity: tuple[RowRef, ParityRow] | None = None
+    accuracy: tuple[RowRef, AccuracyRow] | None = None
+    latency: tuple[RowRef, BenchRow] | None = None
     int8: tuple[str, str] | None = None
 
 
-def make_rows(material: Material) -> tuple[Row, ...]:
+def make_rows(material: Material) -> tuple[ReportRow, ...]:
     """A row for each thing that was run, in the order of the documents, timed ones first.
 
     Figures belong together when file, runtime and precision are the same. A row that was timed
@@ -76,7 +76,7 @@ def _timed(material: Material) -> Iterator[_Run]:
                 subject=row.subject,
                 config=row.config,
                 baseline=row.baseline,
-                latency=(Place(report=index, row=number), row),
+                latency=(RowRef(report=index, row=number), row),
             )
 
 
@@ -84,7 +84,7 @@ def _measured(material: Material) -> Iterator[_Run]:
     for index, report in enumerate(material.accuracy):
         for number, row in enumerate(report.rows):
             key = (row.sha256, row.runtime, row.precision)
-            place = Place(report=index, row=number)
+            place = RowRef(report=index, row=number)
             yield _Run(row.artifact, key, report.model, accuracy=(place, row))
 
 
@@ -92,24 +92,25 @@ def _compared(material: Material) -> Iterator[_Run]:
     for index, report in enumerate(material.parity):
         for number, row in enumerate(report.rows):
             key = (row.sha256, row.runtime, row.precision)
-            place = Place(report=index, row=number)
+            place = RowRef(report=index, row=number)
             yield _Run(row.artifact, key, report.model, parity=(place, row))
 
 
 def _labels(runs: Sequence[_Run]) -> list[str]:
-    """Runtime and precision, and whatever else tells a row from the others."""
+    """Runtime and precision, and the details in which rows with the same label differ."""
     labels = [_plain(run) for run in runs]
-    # A baseline is told by its name, several models by theirs.
+    # A baseline is named, and so are several models.
     several = len({run.subject for run in runs if run.latency and not run.baseline}) > 1
     labels = [
         f"{run.subject}: {label}" if run.baseline or (several and run.subject) else label
         for run, label in zip(runs, labels, strict=True)
     ]
     for detail in (_artifact, _batch, _threads, _streams, _file, _document):
-        counts = Counter(labels)
+        details = [detail(run) for run in runs]
+        ambiguous = Counter(label for label, _ in set(zip(labels, details, strict=True)))
         labels = [
-            f"{label}, {detail(run)}" if counts[label] > 1 and detail(run) else label
-            for run, label in zip(runs, labels, strict=True)
+            f"{label}, {text}" if ambiguous[label] > 1 and text else label
+            for label, text in zip(labels, details, strict=True)
         ]
     return labels
 
@@ -130,11 +131,14 @@ def _batch(run: _Run) -> str:
 def _threads(run: _Run) -> str:
     if run.config is None:
         return ""
-    return f"{run.config.threads} threads" if run.config.threads else "default threads"
+    count = run.config.threads
+    return f"{count} thread{'s' * (count > 1)}" if count else "default threads"
 
 
 def _streams(run: _Run) -> str:
-    return f"{run.config.streams} streams" if run.config else ""
+    if run.config is None:
+        return ""
+    return f"{run.config.streams} stream{'s' * (run.config.streams > 1)}"
 
 
 def _file(run: _Run) -> str:
@@ -142,13 +146,13 @@ def _file(run: _Run) -> str:
 
 
 def _document(run: _Run) -> str:
-    place = (run.latency or run.accuracy or run.parity or [Place(report=0, row=0)])[0]
+    place = (run.latency or run.accuracy or run.parity or [RowRef(report=0, row=0)])[0]
     return f"document {place.report + 1}"
 
 
-def _row(run: _Run, label: str) -> Row:
-    reasons = [*_faults(run)]
-    return Row(
+def _row(run: _Run, label: str) -> ReportRow:
+    reasons = list(_failures(run))
+    return ReportRow(
         label=label,
         artifact=run.artifact,
         sha256=run.key[0],
@@ -166,13 +170,13 @@ def _row(run: _Run, label: str) -> Row:
 def _standing(run: _Run, *, failed: bool) -> Literal["passes", "fails", "unproved", "skipped"]:
     if failed:
         return "fails"
-    if _vouched(run):
+    if _passed(run):
         return "passes"
     statuses = {each[1].status for each in (run.parity, run.accuracy, run.latency) if each}
     return "skipped" if statuses == {"skipped"} else "unproved"
 
 
-def _faults(run: _Run) -> Iterator[str]:
+def _failures(run: _Run) -> Iterator[str]:
     if run.parity and run.parity[1].status == "failed":
         yield f"parity: {'; '.join(run.parity[1].reasons)}"
     if run.accuracy and run.accuracy[1].status == "failed":
@@ -180,11 +184,11 @@ def _faults(run: _Run) -> Iterator[str]:
     if run.int8 and run.int8[0] == "failed":
         yield f"int8: {run.int8[1]}"
     if run.latency and run.latency[1].status == "failed":
-        yield f"it broke while it was timed: {run.latency[1].reason}"
+        yield f"it failed while it was timed: {run.latency[1].reason}"
 
 
-def _vouched(run: _Run) -> bool:
-    """Whether a comparison with bars was passed: parity where it has some, or accuracy."""
+def _passed(run: _Run) -> bool:
+    """Whether a gate was passed: of accuracy, or of parity where the precision has one."""
     if run.int8 and run.int8[0] == "passed":
         return True
     if run.accuracy and run.accuracy[1].status == "passed":

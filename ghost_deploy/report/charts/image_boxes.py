@@ -1,4 +1,4 @@
-"""Pictures with boxes, the reference's and a model's side by side."""
+"""Images with boxes, the reference's and a model's side by side."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ghost_deploy.core.evidence.hard_images import HardImage, ShownBox
-from ghost_deploy.report.cells import Cell
+from ghost_deploy.report.blocks import Cell
 from ghost_deploy.report.charts.svg import Element, add, add_cell, element, markup
 
-__all__ = ["Panel", "photo"]
+__all__ = ["Panel", "image_boxes"]
 
 _JPEG_START = b"\xff\xd8\xff"
 _MOST_BYTES = 200_000
@@ -19,13 +19,13 @@ _MOST_NAMES = 20
 
 @dataclass(frozen=True)
 class Panel:
-    """One model's boxes on a picture.
+    """One model's boxes on an image.
 
     Attributes:
         title: whose they are.
         wrong: how many are false or missed.
         boxes: with the cells of their class and score; the last is None for a label.
-        at: where they stand in the document.
+        at: their place in the document.
     """
 
     title: Sequence[str | Cell]
@@ -34,26 +34,29 @@ class Panel:
     at: str
 
 
-def photo(image: HardImage, panels: Sequence[Panel], number: str) -> str:
-    """The picture once for each panel, stored once.
+def image_boxes(image: HardImage, panels: Sequence[Panel], number: str) -> str:
+    """Draw the image once for each panel; its data is stored once.
 
     Args:
         image: its size and pixels.
         panels: what is drawn on it.
-        number: tells it from the other pictures of the page.
+        number: tells it from the other images of the page.
+
+    Returns:
+        HTML.
     """
     height, width = image.size_hw
-    root = element("div", class_="photos")
+    root = element("div", class_="images")
     for panel in panels:
-        figure = add(root, "figure", class_="photo")
+        figure = add(root, "figure", class_="image")
         svg = add(figure, "svg", viewBox=f"0 0 {width} {height}", role="img", data_boxes=panel.at)
-        svg.set("aria-label", "A picture with the boxes that one model draws")
+        svg.set("aria-label", "An image with the boxes that one model draws")
         _background(svg, image, number, first=panel is panels[0])
         unit = max(width, height) / 640
         wrong = sum(box.state != "found" for box, _, _ in panel.boxes)
         for box, name, score in sorted(panel.boxes, key=lambda each: _depth(each[0])):
             _draw(svg, box, unit)
-            # More names would bury the picture and each other.
+            # More names would hide the image and each other.
             if box.alone or (box.state != "found" and wrong <= _MOST_NAMES):
                 _name(svg, box, name, score, unit, width)
         caption = add(figure, "figcaption")
@@ -63,9 +66,9 @@ def photo(image: HardImage, panels: Sequence[Panel], number: str) -> str:
 
 def _background(svg: Element, image: HardImage, number: str, *, first: bool) -> None:
     height, width = image.size_hw
-    key = f"photo-{number}"
+    key = f"image-{number}"
     if not image.jpeg.startswith(_JPEG_START) or len(image.jpeg) > _MOST_BYTES:
-        add(svg, "rect", class_="no-photo", width=width, height=height)
+        add(svg, "rect", class_="no-image", width=width, height=height)
     elif first:
         data = f"data:image/jpeg;base64,{b64encode(image.jpeg).decode()}"
         add(svg, "image", id=key, href=data, width=width, height=height,
@@ -75,7 +78,7 @@ def _background(svg: Element, image: HardImage, number: str, *, first: bool) -> 
 
 
 def _depth(box: ShownBox) -> tuple[int, float]:
-    """What matters is drawn last, in front."""
+    """Order of drawing: errors last, in front."""
     return ("found", "ignored", "false", "missed").index(box.state) + 4 * box.alone, box.score or 0
 
 
