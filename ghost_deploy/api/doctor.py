@@ -143,12 +143,14 @@ def _numpy_clash(error: ImportError) -> Probe:
 
 def _probe_sources() -> Probe:
     try:
-        from ghost_deploy.stream.sources.backends import source_backends
+        from ghost_deploy.stream.sources.source_table import source_backends
+
+        details = source_backends()
     except ImportError as error:
         return Probe(
             runtime=_SOURCES, installed=False, problem=str(error), fix=f"Run: {_OPENCV_FIX}"
         )
-    return Probe(runtime=_SOURCES, installed=True, details=source_backends())
+    return Probe(runtime=_SOURCES, installed=True, details=details)
 
 
 def _built_with(built: str, key: str) -> str:

@@ -20,7 +20,7 @@ from ghost_deploy.core.frame import Frame
 
 if TYPE_CHECKING:
     from ghost_deploy.detector import Detector
-    from ghost_deploy.stream.class_filter import Wanted
+    from ghost_deploy.stream.class_filter import ClassFilter
     from ghost_deploy.stream.pipeline import Pipeline
     from ghost_deploy.stream.policy import LivePolicy
     from ghost_deploy.stream.result import Result
@@ -81,13 +81,13 @@ def infer(
         else:
             from ghost_deploy.stream.pipeline import Pipeline
 
-            results = _live(Pipeline(detector, found, policy, wanted=wanted))
+            results = _live(Pipeline(detector, found, policy, detection_filter=wanted))
         return _until_end(results, stack.pop_all())
 
 
 def select_classes(
     detector: Detector, classes: Sequence[str], class_conf: Mapping[str, float]
-) -> tuple[Detector, Wanted]:
+) -> tuple[Detector, ClassFilter]:
     """A filter of detections, and a detector that finds all that the filter keeps.
 
     Args:
@@ -98,10 +98,10 @@ def select_classes(
         UsageError: the model has no such class.
     """
     from ghost_deploy.detector import Detector
-    from ghost_deploy.stream.class_filter import Wanted
+    from ghost_deploy.stream.class_filter import ClassFilter
 
     spec, thresholds = detector.spec, detector.thresholds
-    wanted = Wanted(spec.class_names, thresholds.conf, classes, class_conf)
+    wanted = ClassFilter(spec.class_names, thresholds.conf, classes, class_conf)
     if wanted.least < thresholds.conf:
         lower = msgspec.structs.replace(thresholds, conf=wanted.least)
         detector = Detector(detector.runtime, spec, lower)

@@ -16,7 +16,8 @@ from ghost_deploy.core.errors import ImageError
 if TYPE_CHECKING:
     from ghost_deploy.core.detections import Detections
     from ghost_deploy.core.frame import Frame
-    from ghost_deploy.stream.sinks.image_results import JsonlWriter, PictureWriter
+    from ghost_deploy.stream.sinks.image_writer import ImageWriter
+    from ghost_deploy.stream.sinks.jsonl_writer import JsonlWriter
 
 __all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "run"]
 
@@ -150,14 +151,14 @@ class _Outputs:
         self._show = args.show
         self._folder = args.out
         self._jsonl = args.jsonl
-        self._pictures: PictureWriter | None = None
+        self._pictures: ImageWriter | None = None
         self._lines: JsonlWriter | None = None
         if args.out:
-            from ghost_deploy.stream.sinks.image_results import PictureWriter
+            from ghost_deploy.stream.sinks.image_writer import ImageWriter
 
-            self._pictures = PictureWriter(Path(args.out))
+            self._pictures = ImageWriter(Path(args.out))
         if args.jsonl:
-            from ghost_deploy.stream.sinks.image_results import JsonlWriter
+            from ghost_deploy.stream.sinks.jsonl_writer import JsonlWriter
 
             self._lines = JsonlWriter(console.out if args.jsonl == "-" else Path(args.jsonl))
 

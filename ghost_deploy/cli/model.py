@@ -10,7 +10,7 @@ from ghost_deploy.core.errors import UsageError
 
 if TYPE_CHECKING:
     from ghost_deploy.detector import Detector
-    from ghost_deploy.stream.class_filter import Wanted
+    from ghost_deploy.stream.class_filter import ClassFilter
 
 __all__ = ["classes_of", "conf_by_class", "load_detector", "make_wanted", "say_what_runs"]
 
@@ -35,8 +35,8 @@ def load_detector(args: argparse.Namespace, **options: Any) -> Detector:
     )
 
 
-def make_wanted(args: argparse.Namespace, detector: Detector) -> tuple[Detector, Wanted]:
-    """What `--classes` and `--conf CLASS=C` keep, and the detector that finds all of that.
+def make_wanted(args: argparse.Namespace, detector: Detector) -> tuple[Detector, ClassFilter]:
+    """The detector and the filter for `--classes` and `--conf CLASS=C`.
 
     Raises:
         UsageError: the model has no such class.

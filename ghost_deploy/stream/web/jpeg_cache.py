@@ -1,4 +1,4 @@
-"""Annotated pictures as JPEG, made only for those who look, once for all of them."""
+"""Annotated images as JPEG, encoded on demand and once for all viewers."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from ghost_deploy.core.detections import Detections
 from ghost_deploy.processing.images import as_bgr
 from ghost_deploy.stream.draw import draw
 from ghost_deploy.stream.result import Result
-from ghost_deploy.stream.web.board import Latest
+from ghost_deploy.stream.web.latest_results import NumberedResult
 
-__all__ = ["SIDES", "Pictures", "Signal", "encode"]
+__all__ = ["SIDES", "JpegCache", "Notifier", "encode"]
 
 SIDES = (480, 960, 1600)
-"""Limits of the longer side that a picture may be asked for in, pixels."""
+"""The sizes that can be requested: limits of the longer side, pixels."""
 
 _QUALITY = 80
 
 
-class Signal:
-    """Tells coroutines that another thread has something new."""
+class Notifier:
+    """Notifies coroutines of new results that another thread has."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -35,16 +35,16 @@ class Signal:
         self.is_closed = False
 
     def send(self) -> None:
-        """Set the event of every listener; costs next to nothing when there is none."""
+        """Set the event of each listener."""
         with self._lock:
             listeners = tuple(self._listeners)
         for loop, event in listeners:
-            # The loop may have ended meanwhile: then nobody waits any more.
+            # The loop may have ended meanwhile.
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(event.set)
 
     def close(self) -> None:
-        """Tell the listeners that nothing will follow: `is_closed` is set."""
+        """Set `is_closed` and notify: nothing will follow."""
         self.is_closed = True
         self.send()
 
@@ -61,26 +61,31 @@ class Signal:
                 self._listeners.remove(listener)
 
 
-class Pictures:
-    """The newest JPEG of each source and size, encoded on a thread beside the event loop."""
+class JpegCache:
+    """The newest JPEG of each source and size, encoded in a thread outside the event loop."""
 
     def __init__(self) -> None:
         self._newest: dict[tuple[str, int], tuple[int, asyncio.Future[bytes]]] = {}
 
-    async def jpeg(self, latest: Latest, side: int) -> bytes:
-        """The annotated picture of a result, its longer side at most `side` pixels."""
+    async def jpeg(self, latest: NumberedResult, side: int) -> bytes:
+        """Return the annotated image of a result, its longer side at most `side` pixels."""
         key = latest.result.source, side
         serial, encoded = self._newest.get(key, (0, None))
         if encoded is None or serial != latest.serial:
             loop = asyncio.get_running_loop()
             encoded = loop.run_in_executor(None, encode, latest.result, side)
             self._newest[key] = latest.serial, encoded
-        # One viewer who leaves must not cancel the picture of the others.
+        # A viewer that disconnects must not cancel the image of the others.
         return await asyncio.shield(encoded)
 
 
 def encode(result: Result, side: int) -> bytes:
-    """Draw and encode; the picture is made smaller first, so that labels stay legible."""
+    """Annotate and encode as JPEG; the image is scaled down first, so that labels stay legible.
+
+    Args:
+        result: to show.
+        side: limit of the longer side, pixels.
+    """
     image, found = as_bgr(result.frame), result.detections
     scale = min(1.0, side / max(result.frame.size_hw))
     if scale < 1.0:
@@ -91,6 +96,6 @@ def encode(result: Result, side: int) -> bytes:
         found = Detections(
             found.xyxy * np.float32(scale), found.score, found.class_id, found.class_names
         )
-    picture = draw(image, found, result.track_ids)
-    _, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    image = draw(image, found, result.track_ids)
+    _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
     return data.tobytes()

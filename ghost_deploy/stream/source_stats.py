@@ -1,25 +1,77 @@
-"""The counters of a live run: exact, and readable from any thread."""
+"""The statistics of a source: exact counters, readable from any thread."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
-from ghost_deploy.stream.result import Cause, Result, SourceStats, State
+from ghost_deploy.stream.result import Result
 
-__all__ = ["SourceBook", "StatsBook"]
+__all__ = ["Cause", "ReadStats", "SourceCounters", "SourceStats", "State"]
+
+Cause = Literal["newer", "old", "skipped", "still", "broken", "stopped"]
+"""Why a captured frame was not inferred: replaced by a `newer` one while it waited, `old` beyond
+the age limit, `skipped` by the rate limits, `still` by the motion gate, `broken` because it does
+not decode, or waiting when the run was `stopped`."""
+
+State = Literal["connecting", "live", "lost", "ended", "failed"]
+"""The state of a source: `lost` is being opened again, `ended` and `failed` are final."""
 
 _FPS_WINDOW_NS = 5_000_000_000
 _AGES = 1000
-"""Ages kept a source for percentiles: half a minute at 30 frames a second."""
+"""Ages kept of each source for percentiles: half a minute at 30 frames/s."""
 
 
-class SourceBook:
-    """What happened to the frames of one source. All methods may be called from any thread."""
+@dataclass(frozen=True)
+class SourceStats:
+    """The counters of one source at one moment.
+
+    `captured` equals `processed` plus the sum of `dropped` plus the frames under way, of which
+    there are none after the run.
+
+    Attributes:
+        id: as `Result.source`.
+        label: as `Result.label`.
+        state: see `State`.
+        captured: frames received.
+        processed: frames inferred and handed to the sinks.
+        dropped: frames not inferred, by cause; a cause without frames is absent.
+        reconnects: how often the source came back after a loss.
+        last_frame_age_ms: since the capture of the last frame; None before the first.
+        fps: results a second, over the last seconds.
+        age_p50_ms, age_p99_ms: percentiles of `Result.age_ms` over the last results; None before
+            the first.
+        size_hw: of the last frame; None before the first.
+        last_error: why it was last lost, without credentials; empty if it never was.
+    """
+
+    id: str
+    label: str
+    state: State = "connecting"
+    captured: int = 0
+    processed: int = 0
+    dropped: Mapping[Cause, int] = field(default_factory=dict)
+    reconnects: int = 0
+    last_frame_age_ms: float | None = None
+    fps: float = 0.0
+    age_p50_ms: float | None = None
+    age_p99_ms: float | None = None
+    size_hw: tuple[int, int] | None = None
+    last_error: str = ""
+
+
+ReadStats = Callable[[], tuple[SourceStats, ...]]
+"""Returns the counters of all sources now, in their order; any thread may call it."""
+
+
+class SourceCounters:
+    """Counts the frames of one source. Any thread may call any method."""
 
     def __init__(self, id: str, label: str) -> None:
         self.id = id
@@ -38,7 +90,7 @@ class SourceBook:
         self._times: deque[int] = deque(maxlen=_AGES)
 
     def captured(self, t_ns: int) -> int:
-        """A frame came at `t_ns`; its index. A source that was not live is live now."""
+        """Count a frame that came at `t_ns`; the source is live now. Returns the frame's index."""
         with self._lock:
             if self._state != "live":
                 self._reconnects += self._was_live
@@ -62,25 +114,25 @@ class SourceBook:
             self._times.append(time.monotonic_ns())
 
     def enter(self, state: State, error: str = "") -> None:
-        """The source is in `state` now; `error`, where given, says why."""
+        """Set the state; `error`, if given, is the reason."""
         with self._lock:
             self._state = state
             self._error = error or self._error
 
     @property
     def state(self) -> State:
-        """Where the source stands."""
+        """The current state."""
         with self._lock:
             return self._state
 
     @property
     def was_live(self) -> bool:
-        """Whether it ever gave a frame."""
+        """Whether it has ever delivered a frame."""
         with self._lock:
             return self._was_live
 
-    def snapshot(self) -> SourceStats:
-        """The counters now."""
+    def stats(self) -> SourceStats:
+        """Return the counters now."""
         now = time.monotonic_ns()
         with self._lock:
             while self._times and now - self._times[0] > _FPS_WINDOW_NS:
@@ -103,14 +155,3 @@ class SourceBook:
                 size_hw=self._size_hw,
                 last_error=self._error,
             )
-
-
-class StatsBook:
-    """The books of all sources; a `StatsView`."""
-
-    def __init__(self, books: Sequence[SourceBook]) -> None:
-        self._books = tuple(books)
-
-    def snapshot(self) -> tuple[SourceStats, ...]:
-        """The counters of every source, in the order of the sources."""
-        return tuple(book.snapshot() for book in self._books)

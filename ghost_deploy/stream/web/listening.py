@@ -1,4 +1,4 @@
-"""Where the web view listens, and who may be there."""
+"""The address where the web view listens, and the rules for it."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ from dataclasses import dataclass
 
 from ghost_deploy.core.errors import InputError, UsageError
 
-__all__ = ["LEAST_TOKEN", "Address", "check_token", "is_expected_host", "listen"]
+__all__ = ["LEAST_TOKEN", "ListenAddress", "check_token", "is_expected_host", "listen"]
 
 LEAST_TOKEN = 16
-"""Characters of a token that guards an address other machines can reach."""
+"""Least length of a token, if other machines can reach the address."""
 
 _LARGEST_PORT = 65535
 
 
 @dataclass(frozen=True)
-class Address:
-    """A host, as the user wrote it, and a port; port 0 lets the system choose."""
+class ListenAddress:
+    """A host, as the user wrote it, and a port; with port 0 the system chooses one."""
 
     host: str
     port: int
 
     @classmethod
-    def parse(cls, text: str) -> Address:
-        """`HOST:PORT`, `[IPV6]:PORT`, `:PORT` or `PORT`; without a host it is 127.0.0.1.
+    def parse(cls, text: str) -> ListenAddress:
+        """Parse `HOST:PORT`, `[IPV6]:PORT`, `:PORT` or `PORT`; the default host is 127.0.0.1.
 
         Raises:
-            UsageError: none of these.
+            UsageError: `text` is none of these.
         """
         host, _, port = text.strip().rpartition(":")
         bracketed = host.startswith("[") and host.endswith("]")
         host = host[1:-1] if bracketed else host
         ok = port.isascii() and port.isdecimal() and int(port) <= _LARGEST_PORT
-        # Without brackets it cannot be told where an IPv6 address ends.
+        # Without brackets the end of an IPv6 address is ambiguous.
         if not ok or (":" in host) != bracketed or any(c.isspace() or c in "/@[]" for c in host):
             raise UsageError(
-                "this is no address to serve at",
+                "this is not an address to serve at",
                 got=repr(text),
                 expected="HOST:PORT",
                 fix="Give for example 127.0.0.1:8080",
@@ -45,8 +45,8 @@ class Address:
         return cls(host or "127.0.0.1", int(port))
 
 
-def listen(address: Address) -> socket.socket:
-    """A listening socket at the first address that the host's name stands for.
+def listen(address: ListenAddress) -> socket.socket:
+    """Open a listening socket at the first address that the host resolves to.
 
     Raises:
         InputError: the address is in use, or not one of this machine.
@@ -57,9 +57,9 @@ def listen(address: Address) -> socket.socket:
         )[0]
         listener = socket.socket(family, kind, protocol)
         try:
-            # A restart must not wait until the connections of the last run have timed out.
+            # A restart must not wait for connections of the last run to time out.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            # What lies in the buffer of a slow connection is old when it arrives.
+            # A small buffer: what waits in it for a slow connection is old when it arrives.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 128 * 1024)
             listener.bind(where)
             listener.listen(64)
@@ -76,10 +76,10 @@ def listen(address: Address) -> socket.socket:
 
 
 def check_token(listener: socket.socket, token: str | None) -> None:
-    """A view that other machines can reach needs a token that cannot be guessed.
+    """Require a token that cannot be guessed if other machines can reach the view.
 
     Raises:
-        UsageError: there is none, or it is too short.
+        UsageError: the token is missing or too short.
     """
     host = listener.getsockname()[0]
     # A link-local IPv6 address carries its zone: `fe80::1%eth0`.
@@ -99,13 +99,13 @@ def check_token(listener: socket.socket, token: str | None) -> None:
 def is_expected_host(header: str, served: str) -> bool:
     """Whether the `Host` of a request is one that DNS rebinding cannot forge.
 
-    A page on the web can make a name of its own point here, and its browser then asks under that
-    name. So only numeric addresses, `localhost`, the machine's own name and the name that is
-    served are answered.
+    A page on the web can let a name of its own resolve to this machine, and browsers then send
+    that name. Only numeric addresses, `localhost`, the name of the machine and the configured name
+    are accepted.
 
     Args:
         header: value of the `Host` header.
-        served: `Address.host`.
+        served: `ListenAddress.host`.
     """
     host, colon, port = header.rpartition(":")
     if not colon or not (port.isascii() and port.isdecimal()):

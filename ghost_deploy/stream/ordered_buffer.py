@@ -1,20 +1,20 @@
-"""Bring what several workers finish back into the order in which it was begun."""
+"""Bring the results of several workers back into the order of their frames."""
 
 from __future__ import annotations
 
 import threading
 from typing import Generic, TypeVar
 
-__all__ = ["Ordered"]
+__all__ = ["OrderedBuffer"]
 
 T = TypeVar("T")
 
 
-class Ordered(Generic[T]):
-    """A bounded buffer that gives out items by their number: 0, 1, 2, ...
+class OrderedBuffer(Generic[T]):
+    """A bounded buffer that returns items by their number: 0, 1, 2, ...
 
     Args:
-        room: how far ahead of the next item to be given out one may be put.
+        room: how far ahead of the next item to return an item may be put.
     """
 
     def __init__(self, room: int) -> None:
@@ -25,10 +25,10 @@ class Ordered(Generic[T]):
         self._changed = threading.Condition()
 
     def put(self, number: int, item: T | None) -> bool:
-        """Put the item of that number, or None if nothing came of it; wait until there is room.
+        """Put the item of that number, or None to skip the number; wait until there is room.
 
         Returns:
-            False, with nothing put, once the buffer is closed.
+            False, with nothing put, after `close`.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._closed or number < self._next + self._room)
@@ -39,7 +39,7 @@ class Ordered(Generic[T]):
             return True
 
     def get(self, timeout: float) -> T | None:
-        """The next item, or None if it has not come after `timeout` seconds."""
+        """Return the next item, or None after `timeout` seconds."""
         with self._changed:
             self._changed.wait_for(self._skip_to_item, timeout)
             if not self._skip_to_item():
@@ -50,7 +50,7 @@ class Ordered(Generic[T]):
             return item
 
     def close(self) -> list[T]:
-        """Accept nothing more, wake everybody, and return the items that were left."""
+        """Accept no more items, wake all threads, and return the waiting items."""
         with self._changed:
             self._closed = True
             left = [item for item in self._items.values() if item is not None]
@@ -59,7 +59,7 @@ class Ordered(Generic[T]):
             return left
 
     def _skip_to_item(self) -> bool:
-        """Pass over numbers of which nothing came; whether the next item is there."""
+        """Skip the numbers without an item; whether the next item is there."""
         while self._next in self._items and self._items[self._next] is None:
             del self._items[self._next]
             self._next += 1
