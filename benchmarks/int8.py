@@ -33,7 +33,7 @@ from ghost_deploy.calib.quantize.qdq import DEFAULT_METHOD, quantize
 from ghost_deploy.calib.ranges.collect import collect_statistics
 from ghost_deploy.calib.ranges.histogram import TensorStatistics
 from ghost_deploy.calib.ranges.methods import METHODS, Method
-from ghost_deploy.checkpoints.load import load_checkpoint
+from ghost_deploy.checkpoints.loading import load_checkpoint
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.detector import Detector
 from ghost_deploy.export.onnx import onnx_from_net

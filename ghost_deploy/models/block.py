@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from ghost_deploy.models.fields import Check, MisfitError
 from ghost_deploy.models.fold import fold_bn
-from ghost_deploy.models.leaves import BOOKKEEPING
+from ghost_deploy.models.torch_layers import BOOKKEEPING
 from ghost_deploy.models.tree import ModuleNode
 
 __all__ = ["Block", "Declaration", "expect_each", "require"]

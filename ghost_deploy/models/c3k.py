@@ -11,7 +11,7 @@ from ghost_deploy.models.block import Block, expect_each, require
 from ghost_deploy.models.conv import Conv
 from ghost_deploy.models.csp import C3, Bottleneck, C2f
 from ghost_deploy.models.fields import Flag
-from ghost_deploy.models.rep import RepVGGDW
+from ghost_deploy.models.reparam import RepVGGDW
 
 __all__ = ["CIB", "C2fCIB", "C3k", "C3k2", "SCDown"]
 

@@ -9,7 +9,7 @@ from torch.nn import functional
 from ghost_deploy.models.block import Block, expect_each, require
 from ghost_deploy.models.conv import Conv
 from ghost_deploy.models.fields import Channels
-from ghost_deploy.models.rep import RepCSP
+from ghost_deploy.models.reparam import RepCSP
 
 __all__ = ["ELAN1", "SPPELAN", "AConv", "ADown", "RepNCSPELAN4"]
 

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from ghost_deploy.models.block import Block, require
-from ghost_deploy.models.branches import branches, merge, pair, require_branches, run, total
 from ghost_deploy.models.fields import Channels, Count, Flag, one_of
 from ghost_deploy.models.ghostnet_v1 import (
     SqueezeExcite,
@@ -27,6 +26,14 @@ from ghost_deploy.models.ghostnet_v1 import (
     shortcut,
 )
 from ghost_deploy.models.ghostnet_v2 import FIRST_WITH_ATTENTION, attend, dfc, require_dfc
+from ghost_deploy.models.parallel_branches import (
+    branches,
+    merge,
+    pair,
+    require_branches,
+    run,
+    total,
+)
 
 __all__ = ["GhostBottleneckV3", "GhostModuleV3"]
 

@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from ghost_deploy.core.errors import StructureError, UnknownClassError
-from ghost_deploy.models.connections import read_routes
 from ghost_deploy.models.fields import MisfitError, is_function
-from ghost_deploy.models.fill import fill
+from ghost_deploy.models.layer_inputs import read_layer_inputs
+from ghost_deploy.models.load_weights import fill
 from ghost_deploy.models.network import DetectionNet
-from ghost_deploy.models.node import to_node
-from ghost_deploy.models.registry import NETWORKS, UserModules, candidates
+from ghost_deploy.models.registry import NETWORKS, UserClasses, candidates
 from ghost_deploy.models.tree import ModuleNode
+from ghost_deploy.models.tree_writer import to_node
 
 __all__ = ["build", "to_node"]
 
@@ -26,7 +26,7 @@ MAX_MODULES = 20_000
 
 
 def build(
-    node: ModuleNode, tensors: Mapping[str, Tensor], *, extra: UserModules | None = None
+    node: ModuleNode, tensors: Mapping[str, Tensor], *, extra: UserClasses | None = None
 ) -> DetectionNet:
     """The network that a tree describes, checked, in eval mode, float32, without gradients.
 
@@ -47,7 +47,7 @@ def build(
     builder.check_known(node)
     sequence = node.children["model"]
     layers = [builder.module(child, f"model.{name}") for name, child in sequence.children.items()]
-    net = DetectionNet(layers, read_routes(node))
+    net = DetectionNet(layers, read_layer_inputs(node))
     net.origins = dict(sorted(builder.origins.items()))
     net.notes = tuple(builder.notes)
     net.check()
@@ -58,7 +58,7 @@ def build(
 class _Builder:
     """Builds modules from nodes and remembers which definition stood for which class path."""
 
-    def __init__(self, extra: UserModules) -> None:
+    def __init__(self, extra: UserClasses) -> None:
         self.extra = extra
         self.origins: dict[str, str] = {}
         self.notes: list[str] = []

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ghost_deploy.core.errors import StructureError
 from ghost_deploy.models.head import Branch, Detect, top_k
 
-__all__ = ["DetectionNet", "Route", "WidthCheck", "meta_copy"]
+__all__ = ["DetectionNet", "LayerInput", "WidthCheck", "meta_copy"]
 
 MAX_FEATURE_ELEMENTS = 1 << 28
 """More than this in one layer's output, at the size of the dry run, is no detector: 1 GiB."""
@@ -26,7 +26,7 @@ LayerCall: TypeAlias = Callable[[int, Maps], Maps]
 
 
 @dataclass(frozen=True)
-class Route:
+class LayerInput:
     """Where a layer's input comes from.
 
     Attributes:
@@ -47,13 +47,13 @@ class DetectionNet(nn.Module):
 
     Attributes:
         model: all layers; the last one is the head.
-        routes: one for each layer.
+        layer_inputs: one for each layer.
         branch: which branch of the head `forward` uses.
         origins: which definition stands for each class path of the checkpoint.
         notes: what was found while building that a user should know.
     """
 
-    def __init__(self, layers: Sequence[nn.Module], routes: Sequence[Route]) -> None:
+    def __init__(self, layers: Sequence[nn.Module], layer_inputs: Sequence[LayerInput]) -> None:
         super().__init__()
         head = layers[-1] if layers else None
         if not isinstance(head, Detect):
@@ -64,7 +64,7 @@ class DetectionNet(nn.Module):
                 fix="Only detectors can be deployed",
             )
         self.model = nn.Sequential(*layers)
-        self.routes = tuple(routes)
+        self.layer_inputs = tuple(layer_inputs)
         self.branch: Branch = self.branches[0]
         self.origins: dict[str, str] = {}
         self.notes: tuple[str, ...] = ()
@@ -158,9 +158,11 @@ class DetectionNet(nn.Module):
 
     def _walk(self, x: Tensor, call: LayerCall) -> list[Tensor]:
         """Run all layers but the head; an output is kept until its last use."""
-        last_use = {s: index for index, route in enumerate(self.routes) for s in route.sources}
+        last_use = {
+            s: index for index, route in enumerate(self.layer_inputs) for s in route.sources
+        }
         outputs: dict[int, Tensor] = {-1: x}
-        for index, route in enumerate(self.routes[:-1]):
+        for index, route in enumerate(self.layer_inputs[:-1]):
             inputs = self._inputs(index, outputs)
             for source in set(route.sources):
                 if last_use[source] == index:
@@ -169,10 +171,10 @@ class DetectionNet(nn.Module):
             maps = value if isinstance(value, list) else [value]
             for back, each in enumerate(reversed(maps)):
                 outputs[index + self.offset - back] = each
-        return self._inputs(len(self.routes) - 1, outputs)
+        return self._inputs(len(self.layer_inputs) - 1, outputs)
 
     def _inputs(self, index: int, outputs: Mapping[int, Tensor]) -> list[Tensor]:
-        sources = self.routes[index].sources
+        sources = self.layer_inputs[index].sources
         if missing := [source for source in sources if source not in outputs]:
             raise StructureError(
                 f"layer {index} takes an output that no layer gives",

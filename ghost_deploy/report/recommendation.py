@@ -1,7 +1,7 @@
-"""What to deploy on this machine, in one sentence, and what speaks for and against it.
+"""The recommendation: what to deploy on this machine, with reasons.
 
-The fastest of those that pass is recommended, and only differences that were shown are claimed:
-a ratio whose quartiles lie on both sides of 1 is no difference.
+The fastest run that passes is recommended. A ratio whose quartiles lie on both sides of 1 counts as
+no difference.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 from ghost_deploy.core.evidence.accuracy import AccuracyReport, AccuracyRow
 from ghost_deploy.core.evidence.latency import BenchRow, Comparison, Ratio
-from ghost_deploy.report.blocks import Row, Verdict
+from ghost_deploy.report.document import ReportRow, Verdict
+from ghost_deploy.report.joined_rows import int8_rows
 from ghost_deploy.report.material import Material
 from ghost_deploy.report.number_format import points
-from ghost_deploy.report.rows import int8_rows
 
-__all__ = ["judge"]
+__all__ = ["recommend"]
 
 _END_TO_END, _ALONE = "end_to_end", "run_alone"
 
@@ -26,7 +26,7 @@ class _Timed:
     """A row that was timed; `ms` is what an image takes, the median."""
 
     index: int
-    row: Row
+    row: ReportRow
     figures: BenchRow
     ms: float
 
@@ -35,18 +35,18 @@ class _Timed:
         return self.row.label
 
 
-def judge(material: Material, rows: Sequence[Row]) -> Verdict:
+def recommend(material: Material, rows: Sequence[ReportRow]) -> Verdict:
     """The verdict over all rows.
 
-    Only rows of the first latency document are held against each other: others were not
-    measured side by side with them.
+    Only rows of the first latency document are compared: others were not measured side by side
+    with them.
     """
     timed = _timed(material, rows)
     passing = [each for each in timed if each.row.standing == "passes" and not each.row.baseline]
     if not passing:
         return _nothing(rows, timed)
     best = min(passing, key=lambda each: each.ms)
-    verdict = _recommend(best, passing, timed, material)
+    verdict = _verdict(best, passing, timed, material)
     chosen = best.index if verdict.row is None else verdict.row
     others = tuple(_others(timed, best))
     several = (
@@ -63,17 +63,17 @@ def judge(material: Material, rows: Sequence[Row]) -> Verdict:
             *_accuracy_reasons(rows[chosen], material),
             *others,
             *several,
-            *_unrest(material),
+            *_noise(material),
         ),
         row=chosen,
     )
 
 
-def _timed(material: Material, rows: Sequence[Row]) -> list[_Timed]:
+def _timed(material: Material, rows: Sequence[ReportRow]) -> list[_Timed]:
     """Rows with times of the first latency document.
 
-    Of a thing that was timed several ways, those with the fewest streams and the smallest batch:
-    the verdict is about how long one image takes.
+    Of an artifact that was timed in several ways, those with the fewest streams and the smallest
+    batch: the verdict is about the time of one image.
     """
     found = []
     for index, row in enumerate(rows):
@@ -94,7 +94,7 @@ def _timed(material: Material, rows: Sequence[Row]) -> list[_Timed]:
     return [_Timed(index, row, f, _per_image(f, stage)) for index, row, f in found]
 
 
-def _key(row: Row) -> tuple[str, str, str]:
+def _key(row: ReportRow) -> tuple[str, str, str]:
     return row.sha256, row.runtime, row.precision
 
 
@@ -109,7 +109,7 @@ def _per_image(row: BenchRow, stage: str) -> float:
     return row.figures.stages[stage].p50 / row.config.batch
 
 
-def _nothing(rows: Sequence[Row], timed: Sequence[_Timed]) -> Verdict:
+def _nothing(rows: Sequence[ReportRow], timed: Sequence[_Timed]) -> Verdict:
     """Why nothing can be recommended."""
     own = [row for row in rows if not row.baseline]
     failed = [f"{row.label}: {reason}" for row in own for reason in row.reasons]
@@ -126,13 +126,13 @@ def _nothing(rows: Sequence[Row], timed: Sequence[_Timed]) -> Verdict:
     if timed:
         return Verdict(
             tone="warn",
-            headline="There are times and nothing that vouches for the answers: no verdict.",
-            reasons=("Measure what they find: ghost-deploy validate, or ghost-deploy parity",),
+            headline="There are times, and the accuracy was not judged: no verdict.",
+            reasons=("Measure the accuracy: ghost-deploy validate, or ghost-deploy parity",),
         )
     return Verdict(tone="bad", headline="Nothing was measured: there is no verdict.")
 
 
-def _recommend(
+def _verdict(
     best: _Timed, passing: Sequence[_Timed], timed: Sequence[_Timed], material: Material
 ) -> Verdict:
     comparison = best.figures.comparison
@@ -219,20 +219,20 @@ def _spread(own: _Timed, anchor: _Timed, ratio: Ratio) -> str:
     )
 
 
-def _cost(row: Row, material: Material) -> str:
-    """What it costs in accuracy."""
+def _cost(row: ReportRow, material: Material) -> str:
+    """The loss of accuracy, in words."""
     found = _accuracy(row, material)
     if found is None:
         judged = {sha256: why for sha256, _, why in int8_rows(material.bundles)}
         return judged.get(row.sha256, "parity passed, mAP was not measured")
     _, figures = found
     if figures.delta is None:
-        return "it is what the others' mAP is compared with"
+        return "it is the reference of the others' mAP"
     within = f"within the gate of {figures.max_drop:g}"
     return f"{points(figures.delta)} points mAP50-95, {within}"
 
 
-def _accuracy(row: Row, material: Material) -> tuple[AccuracyReport, AccuracyRow] | None:
+def _accuracy(row: ReportRow, material: Material) -> tuple[AccuracyReport, AccuracyRow] | None:
     if row.accuracy is None:
         return None
     report = material.accuracy[row.accuracy.report]
@@ -240,7 +240,7 @@ def _accuracy(row: Row, material: Material) -> tuple[AccuracyReport, AccuracyRow
     return (report, figures) if figures.accuracy else None
 
 
-def _accuracy_reasons(row: Row, material: Material) -> Iterator[str]:
+def _accuracy_reasons(row: ReportRow, material: Material) -> Iterator[str]:
     found = _accuracy(row, material)
     if found is None or found[1].interval is None:
         return
@@ -266,15 +266,15 @@ def _others(timed: Sequence[_Timed], best: _Timed) -> Iterator[str]:
     """Faster rows that are not recommended, and why."""
     for each in timed:
         if each.ms < best.ms and not each.row.baseline and each.row.standing != "passes":
-            why = "; ".join(each.row.reasons) or "nothing vouches for its answers"
-            yield f"{each.label} is faster ({each.ms:.2f} ms an image) and out: {why}"
+            why = "; ".join(each.row.reasons) or "its accuracy was not judged"
+            yield f"{each.label} is faster ({each.ms:.2f} ms an image) and not recommended: {why}"
 
 
-def _unrest(material: Material) -> Iterator[str]:
-    """What the benchmark said of a machine that was not quiet."""
+def _noise(material: Material) -> Iterator[str]:
+    """Warnings of the benchmark about a noisy machine."""
     for warning in material.latency[0].warnings:
         if warning.startswith("the machine "):
-            yield f"Mind that {warning}"
+            yield f"Warning: {warning}"
 
 
 def _listed(labels: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from ghost_deploy.core.errors import BackendError, CheckpointError, DeviceError
 from ghost_deploy.core.spec import InputSpec
 from ghost_deploy.runtimes import RuntimeOptions, open_file
 from ghost_deploy.runtimes.eager import EagerRuntime
-from ghost_deploy.runtimes.selection import open_path
+from ghost_deploy.runtimes.opener import open_path
 from tests.support.assets import GHOST, needs_assets
 
 torch = pytest.importorskip("torch")

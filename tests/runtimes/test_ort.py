@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ghost_deploy.core.errors import BackendError, DeviceError
-from ghost_deploy.runtimes import RuntimeOptions, host, open_file, ort, probe
+from ghost_deploy.runtimes import RuntimeOptions, cpu_cores, open_file, ort, probe
 from tests.support.runtime_cases import random_images, write_onnx
 
 pytest.importorskip("onnxruntime")
@@ -91,7 +91,7 @@ def test_only_latency_spins(tmp_path: Path, hint: Any, spins: str) -> None:
     with ort.open_model(write_onnx(tmp_path / "model.onnx"), options) as runtime:
         settings = runtime._session.get_session_options()
         assert settings.get_session_config_entry("session.intra_op.allow_spinning") == spins
-        assert runtime.info.threads == host.available_cores()
+        assert runtime.info.threads == cpu_cores.available_cores()
 
 
 def test_precision_labels(tmp_path: Path) -> None:

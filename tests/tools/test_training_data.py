@@ -27,7 +27,7 @@ def test_no_data_set(tmp_path: Path) -> None:
 def test_a_data_set_without_its_images(tmp_path: Path) -> None:
     file = write_yolo(tmp_path)
     (tmp_path / "images" / "train").rename(tmp_path / "elsewhere")
-    with pytest.raises(InputError, match="images that are not there"):
+    with pytest.raises(InputError, match="images that do not exist"):
         read_data(file, SIDE)
 
 

@@ -18,7 +18,7 @@ from ghost_deploy.core.bundle import Source
 from ghost_deploy.core.errors import CorruptCheckpointError, InputError, UsageError
 from ghost_deploy.demo.scenes import CLASS_NAMES
 from ghost_deploy.models.network import DetectionNet
-from ghost_deploy.models.yaml import build_zoo
+from ghost_deploy.models.zoo_yaml import build_zoo
 from tests.support.training_images import OPTIONS, SIDE, scene_pictures, small_data
 from tools.training import loop
 from tools.training.augment import Augmentation, augment

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from ghost_deploy.checkpoints.load import load_checkpoint
+from ghost_deploy.checkpoints.loading import load_checkpoint
 from ghost_deploy.core.errors import GhostDeployError
 from ghost_deploy.models.network import DetectionNet
 from tools.training.loop import train

@@ -9,14 +9,14 @@ import torch
 from torch import nn
 
 from ghost_deploy._version import __version__
-from ghost_deploy.checkpoints.facts import family_of
-from ghost_deploy.checkpoints.load import load_checkpoint
+from ghost_deploy.checkpoints.checkpoint_info import family_of
+from ghost_deploy.checkpoints.loading import load_checkpoint
 from ghost_deploy.core.errors import InputError, UsageError
 from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec
 from ghost_deploy.models.flops import gflops
 from ghost_deploy.models.head import DFL
 from ghost_deploy.models.network import DetectionNet
-from ghost_deploy.models.yaml import build_zoo
+from ghost_deploy.models.zoo_yaml import build_zoo
 from tools.training.options import Options
 
 __all__ = ["describe_network", "start_network"]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 
-from ghost_deploy.checkpoints.load import load_checkpoint
+from ghost_deploy.checkpoints.loading import load_checkpoint
 from ghost_deploy.checkpoints.native import save_native
 from ghost_deploy.core.bundle import Source
 from ghost_deploy.core.spec import ModelSpec, encode_json

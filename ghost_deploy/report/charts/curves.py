@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ghost_deploy.report.cells import Cell
+from ghost_deploy.report.blocks import Cell
 from ghost_deploy.report.charts.scale import Scale, tick_text
-from ghost_deploy.report.charts.svg import Element, add, add_cell, element, markup, picture
+from ghost_deploy.report.charts.svg import Element, add, add_cell, canvas, element, markup
 
 __all__ = ["ClassCurves", "Curve", "curves"]
 
@@ -18,7 +18,7 @@ _Y = Scale(0, 1, 164, 10, 0.5)
 
 @dataclass(frozen=True)
 class Curve:
-    """Precision at recall 0, 0.01, ... 1, and where it stands; `style` and `dash` of its line."""
+    """Precision at recall 0, 0.01, ... 1, and its place; `style` and `dash` of its line."""
 
     precision: Sequence[float]
     at: str
@@ -45,7 +45,7 @@ def curves(classes: Sequence[ClassCurves]) -> str:
         for number, (words, cell) in enumerate(each.facts):
             caption[-1].tail = f" · {words} " if number else f"{words} "
             add_cell(caption, "data", cell)
-        svg = picture(_WIDTH, _HEIGHT, "Precision against recall", class_="chart")
+        svg = canvas(_WIDTH, _HEIGHT, "Precision against recall", class_="chart")
         figure.append(svg)
         _axes(svg)
         for line in each.lines:

@@ -19,7 +19,7 @@ from ghost_deploy.calib.ranges import collect as module
 from ghost_deploy.calib.ranges.collect import collect_statistics
 from ghost_deploy.calib.ranges.histogram import TensorStatistics
 from ghost_deploy.calib.ranges.statistics_file import Statistics
-from ghost_deploy.checkpoints.load import load_checkpoint
+from ghost_deploy.checkpoints.loading import load_checkpoint
 from ghost_deploy.core.errors import BackendError, ExportError, InputError, UsageError
 from ghost_deploy.core.spec import InputSpec
 from ghost_deploy.export.onnx import onnx_from_net

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ghost_deploy.checkpoints.load import load_checkpoint
+from ghost_deploy.checkpoints.loading import load_checkpoint
 from ghost_deploy.core.errors import BackendError
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.export.onnx import onnx_from_net
