@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ghost_deploy.cli.console import Console, Progress, Steps
+from ghost_deploy.cli.console import Console, ProgressBar, StepProgress
 from ghost_deploy.cli.options import add_json, add_run_options, positive
 
 if TYPE_CHECKING:
     from ghost_deploy.core.evidence.latency import BenchReport
 
-__all__ = ["DESCRIPTION", "EXAMPLES", "Rounds", "add_arguments", "run"]
+__all__ = ["DESCRIPTION", "EXAMPLES", "RoundProgress", "add_arguments", "run"]
 
 DESCRIPTION = """\
 Measure latency and throughput, host to host: the model alone, and each stage from image file to
@@ -105,7 +105,7 @@ def _measure(args: argparse.Namespace, console: Console) -> BenchReport:
     )
     given = {"duration_s": args.duration, "rounds": args.rounds}
     settings = Settings(**{name: value for name, value in given.items() if value is not None})
-    with _images(args.images) as (images, source), Rounds(console) as progress:
+    with _images(args.images) as (images, source), RoundProgress(console) as progress:
         return run_bench(
             args.bundles,
             images,
@@ -137,14 +137,14 @@ def _images(source: str | None) -> Iterator[tuple[list[Path], str]]:
         yield paths, "demo scenes"
 
 
-class Rounds(contextlib.AbstractContextManager["Rounds"]):
+class RoundProgress(contextlib.AbstractContextManager["RoundProgress"]):
     """A line for each step before the measuring, then a bar of rounds."""
 
-    def __init__(self, console: Console, steps: Steps | None = None) -> None:
+    def __init__(self, console: Console, steps: StepProgress | None = None) -> None:
         self._console = console
-        self._steps = steps or Steps(console)
+        self._steps = steps or StepProgress(console)
         self._stack = contextlib.ExitStack()
-        self._bar: Progress | None = None
+        self._bar: ProgressBar | None = None
 
     def __call__(self, what: str, done: int, total: int) -> None:
         if not total:
@@ -153,7 +153,7 @@ class Rounds(contextlib.AbstractContextManager["Rounds"]):
         if self._bar is None:
             self._steps(f"{what} {total} rounds", 0, 0)
             self._bar = self._stack.enter_context(self._console.progress(what, total))
-        self._bar.reach(done)
+        self._bar.update(done)
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()

@@ -40,13 +40,13 @@ def run(args: argparse.Namespace, console: Console) -> int:
     """Do it, with progress, then say what came of it."""
     from ghost_deploy.api.demo import demonstrate
     from ghost_deploy.api.inspect import inspect
-    from ghost_deploy.cli.bench import Rounds
+    from ghost_deploy.cli.bench import RoundProgress
     from ghost_deploy.demo.embedded import MODEL_FILE
 
     start = time.perf_counter()
     model = inspect(MODEL_FILE)
     console.note(f"the built-in detector: {_facts(model)}")
-    with console.steps() as progress, Rounds(console, progress) as rounds:
+    with console.steps() as progress, RoundProgress(console, progress) as rounds:
         done = demonstrate(args.out, progress=progress, timing=rounds)
     assert done.report is not None
     _print(done, done.report, console)

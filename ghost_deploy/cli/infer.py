@@ -126,7 +126,7 @@ def _run_images(args: argparse.Namespace, sources: list[str], console: Console) 
             for frame in read_frames(paths, lambda _, error: unreadable.append(error)):
                 found = wanted(detector(frame))
                 summary.add(frame, found)
-                progress.reach(frame.index + 1)
+                progress.update(frame.index + 1)
                 if not outputs.write(frame, found):
                     break
     summary.print(console, console.err if args.jsonl == "-" else console.out)
