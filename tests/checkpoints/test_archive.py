@@ -1,4 +1,4 @@
-"""The archive: what torch writes is read, everything ambiguous or damaged is named."""
+"""Archives of torch are read; ambiguous and damaged ones are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every torch layer goes through plain data and back; hostile attributes do not."""
+"""All torch layers survive a round trip through plain data; hostile attributes are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Boxes stay on their objects whatever happens to the sample."""
+"""Boxes stay on their objects in all augmentations."""
 
 from __future__ import annotations
 

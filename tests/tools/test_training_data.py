@@ -1,4 +1,4 @@
-"""What is learned from: wrong inputs first, then scenes and data sets as they are read."""
+"""Training data: wrong inputs, scenes and data sets."""
 
 from __future__ import annotations
 

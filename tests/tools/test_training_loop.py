@@ -1,4 +1,4 @@
-"""The loop: what it learns, what it averages, and that it goes on where it was left."""
+"""The loop: what it learns, what it averages, and how it resumes."""
 
 from __future__ import annotations
 
