@@ -94,7 +94,16 @@ class DWConv(Conv):
 
 
 def require_halves(cv1: Conv, c: int, cv2: Conv | None = None) -> None:
-    """Raise `MisfitError` unless cv1 gives, and cv2 takes, two halves of `c` channels."""
+    """Require a map of two halves between convolutions.
+
+    Args:
+        cv1: returns the two halves.
+        c: channels of a half.
+        cv2: takes two halves, if given.
+
+    Raises:
+        MisfitError: the channels differ.
+    """
     require(cv1.out_channels == 2 * c, f"cv1 must give 2 * c = {2 * c} channels")
     taken = 2 * c if cv2 is None else cv2.in_channels
     require(taken == 2 * c, f"cv2 must take 2 * c = {2 * c} channels")

@@ -73,7 +73,13 @@ class C3(Block):
         self.m = nn.Sequential(*(self.member(hidden, shortcut, g) for _ in range(n)))
 
     def member(self, hidden: int, shortcut: bool, g: int) -> Block:
-        """Create a member."""
+        """Create a member.
+
+        Args:
+            hidden: its input and output channels.
+            shortcut: whether it adds its input.
+            g: groups of its convolution.
+        """
         return Bottleneck(hidden, hidden, shortcut, g, k=(1, 3), e=1.0)
 
     def fit(self) -> None:

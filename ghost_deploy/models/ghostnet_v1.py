@@ -235,9 +235,11 @@ def raw_pair(
 def conv_bn(
     inp: int, oup: int, kernel: int, stride: int = 1, *, groups: int = 1, relu: bool = True
 ) -> nn.Sequential:
-    """Create convolution, batch norm and ReLU, or without `relu` an empty Sequential in its place.
+    """Create convolution, batch norm and activation.
 
-    The other arguments are those of `raw_pair`.
+    Args:
+        inp, oup, kernel, stride, groups: see `raw_pair`.
+        relu: end in ReLU, else in an empty Sequential.
     """
     last = nn.ReLU(inplace=True) if relu else nn.Sequential()
     return nn.Sequential(*raw_pair(inp, oup, kernel, stride, groups=groups), last)
@@ -286,7 +288,15 @@ def require_pairs(parts: Sequence[nn.Module], name: str) -> list[nn.Conv2d]:
 
 
 def require_ghost(primary: nn.Conv2d, cheap: nn.Conv2d, oup: int) -> None:
-    """Raise `MisfitError` unless two convolutions form a Ghost module of `oup` channels."""
+    """Require two convolutions that form a Ghost module.
+
+    Args:
+        primary, cheap: its two convolutions.
+        oup: channels of its output.
+
+    Raises:
+        MisfitError: they do not.
+    """
     require(cheap.in_channels == primary.out_channels, "the cheap operation must follow the other")
     require_depthwise(cheap, "the cheap operation")
     total = primary.out_channels + cheap.out_channels
@@ -299,7 +309,16 @@ def require_depthwise(conv: nn.Conv2d, name: str) -> None:
 
 
 def require_normed_depthwise(conv: nn.Conv2d, bn: nn.Module | None, name: str) -> None:
-    """Raise `MisfitError` unless `conv` is depthwise and has a batch norm, folded or not."""
+    """Require a depthwise convolution with a batch norm, folded or not.
+
+    Args:
+        conv: the convolution.
+        bn: its batch norm; another module or None if it was folded.
+        name: of the convolution, for the error message.
+
+    Raises:
+        MisfitError: it is not.
+    """
     require_depthwise(conv, name)
     normed = isinstance(bn, nn.BatchNorm2d) or conv.bias is not None
     require(normed, f"{name} has no batch norm")

@@ -137,7 +137,12 @@ def dfc(inp: int, oup: int, kernel: int, stride: int) -> nn.Sequential:
 
 
 def require_dfc(branch: nn.Sequential | None, wanted: bool, width: int) -> None:
-    """Require an attention branch of `width` channels if `wanted`, else none.
+    """Require the attention branch, or its absence.
+
+    Args:
+        branch: the attention branch.
+        wanted: whether there must be one.
+        width: channels of its output.
 
     Raises:
         MisfitError: it differs.
