@@ -33,17 +33,11 @@ def accuracy(view: ReportView) -> Iterator[Section]:
     """A section for each accuracy document."""
     for index, report in enumerate(view.report.accuracy):
         data: At = ("accuracy", index, "data")
-        split: Line = (" (", view.cell("text", *data, "split"), ")") if report.data.split else ()
-        lead: Line = (
-            "Measured on ", view.cell("text", *data, "name"), *split, ": ",
-            view.cell("count", *data, "images"), " images",
-        )  # fmt: skip
+        split = " ({split:text})" if report.data.split else ""
+        lead = view.line(f"Measured on {{name:text}}{split}: {{images:count}} images", *data)
         at = _figures(view, index, report)
         if at:
-            lead = (
-                *lead, ", ", view.cell("count", *at, "boxes"), " boxes. Protocol: ",
-                view.cell("text", *at, "protocol"), ".",
-            )  # fmt: skip
+            lead = (*lead, *view.line(", {boxes:count} boxes. Protocol: {protocol:text}.", *at))
         blocks = list(_blocks(view, index, report))
         yield Section(numbered("accuracy", index), ("Accuracy",), blocks, lead)
 
@@ -52,10 +46,8 @@ def difference(view: ReportView, at: At) -> Line:
     """What a model gained or lost in points, with the interval; `at` is where both stand."""
     if view.find(*at, "delta") is None:
         return NOTHING
-    delta = view.cell("points", *at, "delta")
-    if view.find(*at, "interval") is None:
-        return (delta,)
-    return (delta, " (", view.cell("range", *at, "interval"), ")")
+    interval = view.find(*at, "interval") is not None
+    return view.line("{delta:points} ({interval:range})" if interval else "{delta:points}", *at)
 
 
 def _blocks(view: ReportView, index: int, report: AccuracyReport) -> Iterator[Block]:
@@ -209,18 +201,14 @@ def _facts(view: ReportView, index: int, report: AccuracyReport) -> FactList:
     at: At = ("accuracy", index)
     rows: list[tuple[str, Line]] = []
     if report.reference:
-        rows.append(("reference", (view.cell("text", *at, "reference", "name"),)))
+        rows.append(("reference", view.line("{reference/name:text}", *at)))
     if report.recorded and report.recorded.agrees:
-        rows.append(("training", (view.cell("text", *at, "recorded", "sentence"),)))
-    confidence = view.cell("percent", *at, "confidence")
-    resamples = view.cell("count", *at, "resamples")
-    rows.append(
-        ("intervals", (confidence, ", ", resamples, " paired bootstrap samples of the images"))
+        rows.append(("training", view.line("{recorded/sentence:text}", *at)))
+    intervals = "{confidence:percent}, {resamples:count} paired bootstrap samples of the images"
+    data = (
+        "{images:count} images, of them {negatives:count} without an object; crowd regions "
+        "{crowds:count}; fingerprint {fingerprint:hash}"
     )
-    rows.append(("data", (
-        view.cell("count", *at, "data", "images"), " images, of them ",
-        view.cell("count", *at, "data", "negatives"), " without an object; crowd regions ",
-        view.cell("count", *at, "data", "crowds"), "; fingerprint ",
-        view.cell("hash", *at, "data", "fingerprint"),
-    )))  # fmt: skip
+    rows.append(("intervals", view.line(intervals, *at)))
+    rows.append(("data", view.line(data, *at, "data")))
     return FactList(rows)

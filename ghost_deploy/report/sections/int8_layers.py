@@ -60,8 +60,7 @@ def layers(view: DocumentView, at: At, report: Int8Report, name: str) -> Iterato
     for number, (form, found) in enumerate(report.sensitivity.items()):
         place: At = (*at, "sensitivity", form)
         title: Line = ("Accuracy against share of int8: ", view.key(*place))
-        recipe = view.cell("text", *place, "recipe")
-        lead: Line = ("Layers returned to float from the recipe ", recipe, ".")
+        lead = view.line("Layers returned to float from the recipe {recipe:text}.", *place)
         limits = [
             DropLimit(row.max_drop, view.cell("plain", *at, "rows", i, "max_drop"))
             for i, row in enumerate(report.rows)
@@ -75,8 +74,8 @@ def _blocks(
     view: DocumentView, place: At, found: Sensitivity, limit: DropLimit | None
 ) -> Iterator[Block]:
     if found.problem:
-        why: Line = ("Returning layers to float does not help: ",)
-        yield Notes([(*why, view.cell("text", *place, "problem"))], tone="warn")
+        why = "Returning layers to float does not help: {problem:text}"
+        yield Notes([view.line(why, *place)], tone="warn")
     if found.curve:
         yield _drawing(view, place, found.curve, limit)
     if found.layers:

@@ -59,7 +59,7 @@ def tiles(view: ReportView) -> Iterator[Tile]:
     if row.accuracy and row.accuracy.accuracy:
         at = row.at("accuracy")
         lost = row.accuracy.delta is not None
-        delta: Line = (", ", view.cell("points", *at, "delta"), " points") if lost else ()
+        delta = view.line(", {delta:points} points", *at) if lost else ()
         yield Tile((view.cell("map", *at, "accuracy", "map50_95"),), ("mAP50-95", *delta))
     if row.latency:
         size = view.cell("mib", *row.at("latency"), "bytes")
