@@ -16,6 +16,7 @@ from ghost_deploy.report.blocks import (
     Section,
     Table,
     TableColumn,
+    pointer,
 )
 from ghost_deploy.report.charts.style import swatches
 from ghost_deploy.report.charts.tradeoff import DropLimit, TradeoffPoint, best_so_far, tradeoff
@@ -77,22 +78,20 @@ def _blocks(
         why = "Returning layers to float does not help: {problem:text}"
         yield Notes([view.line(why, *place)], tone="warn")
     if found.curve:
-        yield _drawing(view, place, found.curve, limit)
+        yield _drawing(place, found.curve, limit)
     if found.layers:
         yield from _harms(view, place, found.layers)
     if found.curve:
         yield _choices(view, place, found.curve, limit)
 
 
-def _drawing(
-    view: DocumentView, place: At, curve: Sequence[CurvePoint], limit: DropLimit | None
-) -> Drawing:
+def _drawing(place: At, curve: Sequence[CurvePoint], limit: DropLimit | None) -> Drawing:
     points = [
         TradeoffPoint(
             point.int8_share,
             point.lost,
-            view.cell("share", *place, "curve", i, "int8_share").at,
-            view.cell("rate2", *place, "curve", i, "lost").at,
+            pointer(*place, "curve", i, "int8_share"),
+            pointer(*place, "curve", i, "lost"),
             chosen=point.chosen,
         )
         for i, point in enumerate(curve)

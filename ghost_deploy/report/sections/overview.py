@@ -17,7 +17,6 @@ from ghost_deploy.report.blocks import (
     TableColumn,
 )
 from ghost_deploy.report.charts.scatter import Level, Point, scatter
-from ghost_deploy.report.sections.accuracy import difference
 from ghost_deploy.report.sections.field_table import notes
 from ghost_deploy.report.view import ReportView, RowView, run_legend
 
@@ -82,10 +81,9 @@ def overview(view: ReportView) -> Iterator[Section]:
 
 
 def _cells(view: ReportView, row: RowView) -> list[Line]:
-    delta: Line = NOTHING
-    if row.accuracy and row.accuracy.accuracy:
-        delta = difference(view, row.at("accuracy"))
-        delta = ("reference",) if row.accuracy.delta is None else delta
+    delta = row.show("accuracy", "difference")
+    if row.accuracy and row.accuracy.accuracy and row.accuracy.delta is None:
+        delta = ("reference",)
     return [
         (row.label,),
         (row.cell("text", "artifact"),),
