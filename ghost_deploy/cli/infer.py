@@ -131,7 +131,7 @@ def _run_images(args: argparse.Namespace, sources: list[str], console: Console) 
         with _Outputs(args, console) as outputs, console.progress("detecting", steps) as progress:
             for frame, found in results:
                 summary.add(frame, found)
-                progress.reach(frame.index + 1)
+                progress.update(frame.index + 1)
                 if not outputs.write(frame, found):
                     break
     summary.print(console, console.err if args.jsonl == "-" else console.out)

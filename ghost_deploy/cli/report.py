@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-o", "--out", metavar="FILE", required=True, help="page to write")
     parser.add_argument("--markdown", metavar="FILE", help="write the same as Markdown")
-    parser.add_argument("--json", metavar="FILE", help="write the document that pages are made of")
+    parser.add_argument("--json", metavar="FILE", help="write the document that the pages show")
 
 
 def run(args: argparse.Namespace, console: Console) -> int:

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from ghost_deploy.core.evidence.accuracy import AccuracyReport, AccuracyRow
 from ghost_deploy.core.evidence.latency import BenchRow, Comparison, Ratio
-from ghost_deploy.report.document import ReportRow, Verdict
+from ghost_deploy.report.document import ReportRow, Tone, Verdict
 from ghost_deploy.report.joined_rows import int8_rows
 from ghost_deploy.report.material import Material
 from ghost_deploy.report.number_format import points
@@ -48,25 +50,14 @@ def recommend(material: Material, rows: Sequence[ReportRow]) -> Verdict:
     best = min(passing, key=lambda each: each.ms)
     verdict = _verdict(best, passing, timed, material)
     chosen = best.index if verdict.row is None else verdict.row
-    others = tuple(_others(timed, best))
-    several = (
-        ("The other latency documents were not measured side by side with the first and are "
-         "not compared with it",)
-        if len(material.latency) > 1
-        else ()
-    )  # fmt: skip
-    return Verdict(
-        tone=verdict.tone,
-        headline=verdict.headline,
-        reasons=(
-            *verdict.reasons,
-            *_accuracy_reasons(rows[chosen], material),
-            *others,
-            *several,
-            *_noise(material),
-        ),
-        row=chosen,
-    )
+    reasons = [*verdict.reasons, *_accuracy_reasons(rows[chosen], material), *_others(timed, best)]
+    if len(material.latency) > 1:
+        reasons.append(
+            "The other latency documents were not measured side by side with the first and are "
+            "not compared with it"
+        )
+    reasons += _noise(material)
+    return msgspec.structs.replace(verdict, reasons=tuple(reasons), row=chosen)
 
 
 def _timed(material: Material, rows: Sequence[ReportRow]) -> list[_Timed]:
@@ -140,40 +131,31 @@ def _verdict(
     if comparison is None:
         return _first(best, passing, cost)
     anchor = next(
-        (
-            each
-            for each in timed
-            if each.row.latency and each.row.latency.row == comparison.reference
-        ),
-        None,
+        (o for o in timed if o.row.latency and o.row.latency.row == comparison.reference), None
     )
-    ratio = _ratio(comparison)
     if anchor is None:
-        return Verdict(tone="good", headline=f"Use {best.label} here; {cost}.")
+        return Verdict(tone="good", headline=f"Use {best.label} here; {cost}.", row=best.index)
+    ratio, chosen = _ratio(comparison), best
+    tone: Tone = "good"
     if anchor.row.baseline and ratio.decided and ratio.median < 1:
-        return Verdict(
-            tone="warn",
-            headline=f"{anchor.label}, the baseline, is {1 / ratio.median:.2f} times as fast as "
-            f"the best of this model here, {best.label}; {cost}.",
-            reasons=tuple(_compared(best, anchor, ratio)),
+        tone = "warn"
+        headline = (
+            f"{anchor.label}, the baseline, is {1 / ratio.median:.2f} times as fast as the best "
+            f"of this model here, {best.label}; {cost}."
         )
-    if not ratio.decided:
-        own = anchor.row.standing == "passes" and not anchor.row.baseline
-        chosen = anchor if own else best
-        other = best if own else anchor
-        return Verdict(
-            tone="good",
-            headline=f"Use {chosen.label} here: {other.label} is not shown to be any faster or "
-            f"slower; {_cost(chosen.row, material)}.",
-            reasons=tuple(_compared(best, anchor, ratio)),
-            row=chosen.index,
+    elif ratio.decided:
+        speed = f"{ratio.median:.2f} times as fast as {anchor.label}"
+        headline = f"Use {best.label} here: {speed}; {cost}."
+    else:
+        other = anchor
+        if anchor.row.standing == "passes" and not anchor.row.baseline:
+            chosen, other = anchor, best
+        headline = (
+            f"Use {chosen.label} here: {other.label} is not shown to be any faster or slower; "
+            f"{_cost(chosen.row, material)}."
         )
-    speed = f"{ratio.median:.2f} times as fast as {anchor.label}"
-    return Verdict(
-        tone="good",
-        headline=f"Use {best.label} here: {speed}; {cost}.",
-        reasons=tuple(_compared(best, anchor, ratio)),
-    )
+    reasons = tuple(_compared(best, anchor, ratio))
+    return Verdict(tone=tone, headline=headline, reasons=reasons, row=chosen.index)
 
 
 def _first(best: _Timed, passing: Sequence[_Timed], cost: str) -> Verdict:
@@ -185,15 +167,11 @@ def _first(best: _Timed, passing: Sequence[_Timed], cost: str) -> Verdict:
     second = min(others, key=lambda each: each.ms)
     assert second.figures.comparison is not None
     ratio = _ratio(second.figures.comparison)
+    next_best = f"{second.label} is not shown to be any faster or slower"
     if ratio.decided:
         next_best = f"{second.label}, the next, runs at {ratio.median:.2f} times its speed"
-    else:
-        next_best = f"{second.label} is not shown to be any faster or slower"
-    return Verdict(
-        tone="good",
-        headline=f"Use {best.label} here: {next_best}; {cost}.",
-        reasons=(_spread(second, best, ratio),),
-    )
+    headline = f"Use {best.label} here: {next_best}; {cost}."
+    return Verdict(tone="good", headline=headline, reasons=(_spread(second, best, ratio),))
 
 
 def _ratio(comparison: Comparison) -> Ratio:

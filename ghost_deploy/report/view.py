@@ -8,7 +8,7 @@ from typing import Literal
 
 from ghost_deploy.core.evidence.accuracy import Accuracy, AccuracyRow
 from ghost_deploy.core.evidence.latency import BenchRow, Figures
-from ghost_deploy.report.blocks import At, Cell, DocumentView, Line, Pill
+from ghost_deploy.report.blocks import NOTHING, At, Cell, DocumentView, Line, Pill
 from ghost_deploy.report.charts.style import Style, styles, swatches
 from ghost_deploy.report.document import Report, ReportRow, RowRef
 
@@ -76,6 +76,13 @@ class RowView:
         """A value of the row itself."""
         return self.view.cell(form, "rows", self.index, *steps)
 
+    def show(self, kind: Literal["parity", "accuracy", "latency"], form: str, *steps: str) -> Line:
+        """One of its figures, or a status (`pill`), as a line; `NOTHING` where it has none."""
+        if getattr(self.row, kind) is None or self.view.find(*self.at(kind), *steps) is None:
+            return NOTHING
+        place = (*self.at(kind), *steps)
+        return (self.view.pill(*place) if form == "pill" else self.view.cell(form, *place),)
+
     @property
     def stage(self) -> str:
         """What its latency is judged by: from file to detections, or the model alone."""
@@ -117,6 +124,13 @@ class ReportView(DocumentView):
                 first = found.get(ref.row)
                 found[ref.row] = replace(first, shared=True) if first else row
         return [found[number] for number in sorted(found)]
+
+    def reference_of(self, row: RowView) -> RowView | None:
+        """The row that the times of another are compared with."""
+        if row.row.latency is None or row.latency is None or row.latency.comparison is None:
+            return None
+        wanted = RowRef(report=row.row.latency.report, row=row.latency.comparison.reference)
+        return next((other for other in self.rows if other.row.latency == wanted), None)
 
     def _row(self, index: int, row: ReportRow, style: Style) -> RowView:
         report = self.report

@@ -1,4 +1,4 @@
-"""An int8 file runs only where it was made for."""
+"""An int8 file runs only in the runtime it was built for."""
 
 from __future__ import annotations
 

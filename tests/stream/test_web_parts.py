@@ -163,7 +163,7 @@ def test_the_newest_results_and_the_totals() -> None:
     assert results.newest("cam1", 2) is None
     totals = results.totals()
     assert totals["cam1"].detections == {"dög": 2, "cat": 2}
-    assert totals["cam1"].age_buckets == (1, 0, 1) + (0,) * (len(AGE_BUCKETS_S) - 2)
+    assert totals["cam1"].age_buckets == [1, 0, 1] + [0] * (len(AGE_BUCKETS_S) - 2)
     assert totals["cam1"].age_sum_ms == 40.0
     assert totals["cam1"].stage_sums_ms == {"pre": 4.0, "run": 24.0, "post": 2.0}
     assert totals["cam2"].detections == {}

@@ -95,7 +95,7 @@ def require_clean(model: ModelProto, *, strongly_typed: bool = False) -> None:
     findings = lint(model, strongly_typed=strongly_typed)
     if findings:
         raise ExportError(
-            f"TensorRT would not accept the int8 graph ({len(findings)} findings)",
+            f"TensorRT would refuse the int8 graph ({len(findings)} findings)",
             got="; ".join(map(str, findings[:3])),
             fix="Report this with the checkpoint's architecture; nothing was written",
         )

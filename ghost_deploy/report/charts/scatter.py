@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ghost_deploy.report.blocks import Cell
-from ghost_deploy.report.charts.scale import Scale, tick_text
+from ghost_deploy.report.charts.axes import axes
+from ghost_deploy.report.charts.scale import Scale
 from ghost_deploy.report.charts.style import Style, mark
 from ghost_deploy.report.charts.svg import Element, add, add_cell, canvas, for_both_widths, markup
 
@@ -87,17 +88,13 @@ def scatter(points: Sequence[Point], levels: Sequence[Level]) -> str:
 
 def _scatter(points: Sequence[Point], gates: Sequence[Level], width: float, height: float) -> str:
     svg = canvas(width, height, "Accuracy against latency", class_="chart")
-    x = Scale.over(
-        [value for p in points for value in (p.x, p.x_high)],
-        _LEFT,
-        width - _RIGHT,
-        ticks=max(3, int(width / 110)),
-        zero=True,
-    )
+    times = [value for p in points for value in (p.x, p.x_high)]
+    ticks = max(3, int(width / 110))
+    x = Scale.over(times, _LEFT, width - _RIGHT, ticks=ticks, zero=True)
     levels = [value for p in points for value in (p.y, *(p.y_range or ()))]
     levels += [gate.y for gate in gates]
     y = Scale.over(levels, height - _BOTTOM, _TOP, ticks=5, least=_LEAST_SPAN)
-    _axes(svg, x, y, width, height)
+    axes(svg, x, y, ("ms an image, median", "mAP50-95"))
     room = _Room(width, height)
     for gate in gates:
         _gate(svg, gate, x, y, room)
@@ -113,26 +110,6 @@ def _scatter(points: Sequence[Point], gates: Sequence[Level], width: float, heig
     for point in points:
         _label(svg, point, x(point.x), y(point.y), room)
     return markup(svg)
-
-
-def _axes(svg: Element, x: Scale, y: Scale, width: float, height: float) -> None:
-    bottom = height - _BOTTOM
-    for value in y.ticks:
-        add(svg, "line", class_="grid", x1=_LEFT, x2=width - _RIGHT, y1=y(value), y2=y(value))
-        place = {"x": _LEFT - 8, "y": y(value) + 4, "text_anchor": "end"}
-        _tick(svg, "y", value, y(value), place)
-    for value in x.ticks:
-        add(svg, "line", class_="grid", x1=x(value), x2=x(value), y1=bottom, y2=bottom + 4)
-        _tick(svg, "x", value, x(value), {"x": x(value), "y": bottom + 18, "text_anchor": "middle"})
-    add(svg, "text", "mAP50-95", class_="axis-name", x=4, y=12)
-    add(svg, "text", "ms an image, median", class_="axis-name", x=width - _RIGHT, y=height - 6,
-        text_anchor="end")  # fmt: skip
-
-
-def _tick(svg: Element, axis: str, value: float, place: float, where: dict[str, object]) -> None:
-    text = tick_text(value)
-    add(svg, "text", text, class_="tick", data_axis=axis, data_tick=text,
-        data_place=f"{place:.4f}", **where)  # fmt: skip
 
 
 def _gate(svg: Element, gate: Level, x: Scale, y: Scale, room: _Room) -> None:
@@ -166,16 +143,8 @@ def _point(svg: Element, point: Point, x: Scale, y: Scale) -> None:
     if point.best:
         add(group, "circle", class_="halo", cx=at[0], cy=at[1], r=12)
     classes = f"mark {point.style.colour}{' hollow' if point.hollow else ''}"
-    mark(
-        group,
-        point.style.shape,
-        *at,
-        6,
-        class_=classes,
-        data_x=point.x_at,
-        data_y=point.y_at,
-        data_batch=point.batch,
-    )
+    mark(group, point.style.shape, *at, 6, class_=classes, data_x=point.x_at, data_y=point.y_at,
+         data_batch=point.batch)  # fmt: skip
     add_cell(group[-1], "title", point.label)
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ghost_deploy.report.blocks import Cell
-from ghost_deploy.report.charts.scale import Scale, tick_text
+from ghost_deploy.report.charts.axes import axes
+from ghost_deploy.report.charts.scale import Scale
 from ghost_deploy.report.charts.style import mark
 from ghost_deploy.report.charts.svg import Element, add, add_cell, canvas, for_both_widths, markup
 
@@ -76,7 +77,7 @@ def _tradeoff(
     )
     levels = [0.0, *(p.y for p in points), *([limit.y] if limit else [])]
     y = Scale.over(levels, height - _BOTTOM, _TOP, ticks=5, least=_LEAST_POINTS)
-    _axes(svg, x, y, names)
+    axes(svg, x, y, names, percent=True)
     if limit:
         _limit(svg, limit, x, y)
     best = [points[i] for i in best_so_far([(p.x, p.y) for p in points])]
@@ -93,24 +94,6 @@ def _corners(best: Sequence[TradeoffPoint], x: Scale, y: Scale) -> Iterator[str]
         if i:
             yield f"{x(point.x):.2f},{y(best[i - 1].y):.2f}"
         yield f"{x(point.x):.2f},{y(point.y):.2f}"
-
-
-def _axes(svg: Element, x: Scale, y: Scale, names: tuple[str, str]) -> None:
-    for value in y.ticks:
-        add(svg, "line", class_="grid", x1=x.start, x2=x.end, y1=y(value), y2=y(value))
-        place = {"x": x.start - 8, "y": y(value) + 4, "text_anchor": "end"}
-        _tick(svg, "y", tick_text(value), y(value), place)
-    for value in x.ticks:
-        add(svg, "line", class_="grid", x1=x(value), x2=x(value), y1=y.start, y2=y.start + 4)
-        place = {"x": x(value), "y": y.start + 18, "text_anchor": "middle"}
-        _tick(svg, "x", f"{tick_text(100 * value)} %", x(value), place)
-    add(svg, "text", names[1], class_="axis-name", x=4, y=12)
-    add(svg, "text", names[0], class_="axis-name", x=x.end, y=y.start + 38, text_anchor="end")
-
-
-def _tick(svg: Element, axis: str, text: str, place: float, where: dict[str, object]) -> None:
-    add(svg, "text", text, class_="tick", data_axis=axis, data_tick=text,
-        data_place=f"{place:.4f}", **where)  # fmt: skip
 
 
 def _limit(svg: Element, limit: DropLimit, x: Scale, y: Scale) -> None:

@@ -160,24 +160,18 @@ def _times(view: ReportView, rows: Sequence[RowView], names: Sequence[Line]) -> 
 
 def _comparisons(view: ReportView, rows: Sequence[RowView]) -> Iterator[Table]:
     """How many times as fast each run is as the one that it is compared with."""
-    labels = {row.at("latency")[3]: row.label for row in rows}
-    compared = [(row, row.latency.comparison) for row in rows if row.latency]
     body: list[list[Line]] = []
-    for row, comparison in compared:
-        if comparison is None:
-            continue
-        judged = comparison.end_to_end or comparison.run
-        verdict = "faster" if judged.median > 1 else "slower"
-        at = (*row.at("latency"), "comparison")
-        ratios = [view.cell("quartiles", *at, key) for _, key in _RATIOS]
-        reference = labels.get(comparison.reference, "a run that failed")
-        body.append([
-            _name(row), *((cell,) for cell in ratios),
-            (verdict if judged.decided else "no difference shown",), (reference,),
-        ])  # fmt: skip
+    for row in rows:
+        other = view.reference_of(row)
+        if row.latency and row.latency.comparison and other:
+            ratio = row.latency.comparison.end_to_end or row.latency.comparison.run
+            verdict = "faster" if ratio.median > 1 else "slower"
+            ratios = [row.show("latency", "quartiles", "comparison", key) for _, key in _RATIOS]
+            judged = (verdict if ratio.decided else "no difference shown",)
+            body.append([_name(row), *ratios, judged, _name(other)])
     if body:
-        columns = [TableColumn(("run",)), *(TableColumn((title,), True) for title, _ in _RATIOS),
-                   TableColumn(("verdict",)), TableColumn(("than",))]  # fmt: skip
+        titles = ("run", *(title for title, _ in _RATIOS), "verdict", "than")
+        columns = [TableColumn((title,), 0 < place < 4) for place, title in enumerate(titles)]
         caption = "Times as fast: the median of the rounds and the quartiles"
         yield Table(columns, body, (caption,))
 

@@ -23,17 +23,13 @@ from ghost_deploy.report.view import ReportView, RowView, run_legend
 
 __all__ = ["Tile", "overview", "tiles"]
 
-_COLUMNS = (
-    TableColumn(("run",)),
-    TableColumn(("artifact",)),
-    TableColumn(("verdict",)),
-    TableColumn(("mAP50-95",), right=True),
-    TableColumn(("points, interval",), right=True),
-    TableColumn(("ms, median",), right=True),
-    TableColumn(("p99",), right=True),
-    TableColumn(("times as fast",), right=True),
-    TableColumn(("size",), right=True),
-)
+_COLUMNS = tuple(
+    TableColumn((title,), right=place > 2)
+    for place, title in enumerate(
+        ("run", "artifact", "verdict", "mAP50-95", "points, interval", "ms, median", "p99",
+         "times as fast", "size")
+    )
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -56,16 +52,15 @@ def tiles(view: ReportView) -> Iterator[Tile]:
         if batch > 1:
             what = f"a batch, {what}"
         yield Tile((row.time("p50"), " ms"), (what, ", median; p99 ", row.time("p99")))
-        if row.latency.comparison:
-            yield Tile(
-                (_ratio(row, "ratio", "median"), " times"), ("the speed of ", _anchor(view, row))
-            )
+        other = view.reference_of(row)
+        if other:
+            times = _ratio(row, "ratio", "median")
+            yield Tile((times, " times"), ("the speed of ", other.label))
     if row.accuracy and row.accuracy.accuracy:
         at = row.at("accuracy")
-        meaning: Line = ("mAP50-95",)
-        if row.accuracy.delta is not None:
-            meaning = ("mAP50-95, ", view.cell("points", *at, "delta"), " points")
-        yield Tile((view.cell("map", *at, "accuracy", "map50_95"),), meaning)
+        lost = row.accuracy.delta is not None
+        delta: Line = (", ", view.cell("points", *at, "delta"), " points") if lost else ()
+        yield Tile((view.cell("map", *at, "accuracy", "map50_95"),), ("mAP50-95", *delta))
     if row.latency:
         size = view.cell("mib", *row.at("latency"), "bytes")
         yield Tile((size,), ("on disk, ", view.cell("text", "rows", index, "artifact")))
@@ -75,56 +70,42 @@ def overview(view: ReportView) -> Iterator[Section]:
     """The table of all rows, and accuracy against latency."""
     if not view.rows:
         return
-    blocks: list[Block] = []
-    chart = _scatter(view)
-    if chart:
-        blocks.append(chart)
-    table = Table(
-        _COLUMNS, [_cells(view, row) for row in view.rows], marked=view.report.verdict.row
-    )
-    blocks.append(table)
+    body = [_cells(view, row) for row in view.rows]
+    table = Table(_COLUMNS, body, marked=view.report.verdict.row)
     reasons = [
         (row.label, ": ", view.cell("text", "rows", row.index, "reasons", i))
         for row in view.rows
         for i in range(len(row.row.reasons))
     ]
-    blocks += notes(reasons, "bad")
+    blocks: list[Block] = [*_scatter(view), table, *notes(reasons, "bad")]
     yield Section("overview", ("All runs",), blocks)
 
 
 def _cells(view: ReportView, row: RowView) -> list[Line]:
-    artifact: Line = (view.cell("text", "rows", row.index, "artifact"),)
+    delta: Line = NOTHING
+    if row.accuracy and row.accuracy.accuracy:
+        delta = difference(view, row.at("accuracy"))
+        delta = ("reference",) if row.accuracy.delta is None else delta
     return [
         (row.label,),
-        artifact,
+        (row.cell("text", "artifact"),),
         (row.standing,),
-        *_accuracy(view, row),
+        row.show("accuracy", "map", "accuracy", "map50_95"),
+        delta,
         *_times(view, row),
-        _size(view, row),
+        row.show("latency", "mib", "bytes"),
     ]
-
-
-def _accuracy(view: ReportView, row: RowView) -> list[Line]:
-    if row.accuracy is None or row.accuracy.accuracy is None:
-        return [NOTHING, NOTHING]
-    at = row.at("accuracy")
-    score: Line = (view.cell("map", *at, "accuracy", "map50_95"),)
-    reference = row.accuracy.delta is None
-    return [score, ("reference",) if reference else difference(view, at)]
 
 
 def _times(view: ReportView, row: RowView) -> list[Line]:
     if row.latency is None or row.latency.figures is None:
-        status: Line = (view.pill(*row.at("latency"), "status"),) if row.latency else NOTHING
-        return [status, NOTHING, NOTHING]
-    speed: Line = ("baseline",) if _is_anchor(view, row) else NOTHING
+        return [row.show("latency", "pill", "status"), NOTHING, NOTHING]
+    speed: Line = NOTHING
     if row.latency.comparison:
         speed = (_ratio(row, "quartiles"),)
+    elif any(view.reference_of(each) is row for each in view.rows):
+        speed = ("baseline",)
     return [(row.time("p50"),), (row.time("p99"),), speed]
-
-
-def _size(view: ReportView, row: RowView) -> Line:
-    return (view.cell("mib", *row.at("latency"), "bytes"),) if row.latency else NOTHING
 
 
 def _ratio(row: RowView, form: str, *figure: str) -> Cell:
@@ -134,44 +115,18 @@ def _ratio(row: RowView, form: str, *figure: str) -> Cell:
     return row.view.cell(form, *row.at("latency"), "comparison", kind, *figure)
 
 
-def _is_anchor(view: ReportView, row: RowView) -> bool:
-    """Whether others of its document are compared with it."""
-    place = row.row.latency
-    assert place is not None
-    rows = view.report.latency[place.report].rows
-    return any(each.comparison and each.comparison.reference == place.row for each in rows)
-
-
-def _anchor(view: ReportView, row: RowView) -> Cell | str:
-    """The name of the row that this one is compared with."""
-    place = row.row.latency
-    assert place is not None
-    assert row.latency is not None
-    assert row.latency.comparison is not None
-    wanted = place.report, row.latency.comparison.reference
-    for other in view.rows:
-        found = other.row.latency
-        if found and (found.report, found.row) == wanted:
-            return other.label
-    return ""
-
-
-def _scatter(view: ReportView) -> Drawing | None:
+def _scatter(view: ReportView) -> Iterator[Drawing]:
     both = [row for row in view.timed() if row in tuple(view.measured())]
     if not both:
-        return None
+        return
     points = [_point(view, row) for row in both]
-    levels = list(_levels(view))
-    return Drawing(
-        ("Accuracy against latency",),
-        partial(scatter, points, levels),
-        (
-            "Further left is faster, further up is more accurate. Horizontal lines reach to the "
-            "90th percentile of the latency, vertical ones over the interval of the mAP. Hollow: "
-            "it does not pass, or nothing was judged.",
-        ),
-        run_legend(both),
+    note = (
+        "Further left is faster, further up is more accurate. Horizontal lines reach to the 90th "
+        "percentile of the latency, vertical ones over the interval of the mAP. Hollow: it does "
+        "not pass, or nothing was judged."
     )
+    draw = partial(scatter, points, list(_levels(view)))
+    yield Drawing(("Accuracy against latency",), draw, (note,), run_legend(both))
 
 
 def _point(view: ReportView, row: RowView) -> Point:
@@ -182,11 +137,8 @@ def _point(view: ReportView, row: RowView) -> Point:
     score = row.measured.map50_95
     reach = None
     if row.accuracy.interval and row.accuracy.delta is not None:
-        base = score - row.accuracy.delta / 100
-        reach = (
-            base + row.accuracy.interval.low / 100,
-            base + row.accuracy.interval.high / 100,
-        )
+        interval, base = row.accuracy.interval, score - row.accuracy.delta / 100
+        reach = (base + interval.low / 100, base + interval.high / 100)
     return Point(
         label=row.label,
         x=times.p50 / batch,

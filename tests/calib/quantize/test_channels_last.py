@@ -51,7 +51,7 @@ def kinds(model: ModelProto) -> Counter[str]:
 
 @cache
 def measured(name: str) -> tuple[ModelProto, dict[str, TensorStatistics]]:
-    """A network of the zoo and statistics of it on one picture."""
+    """A network of the zoo and statistics of it on one image."""
     model = exported(name, "one2one" if name.startswith("yolov10") else "dfl")
     image = np.random.default_rng(0).random((1, 3, *SIZE_HW), np.float32)
     return model, statistics_of(model, [image])
