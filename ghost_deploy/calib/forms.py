@@ -17,6 +17,7 @@ from typing import Protocol, TypeAlias
 
 from onnx import ModelProto
 
+from ghost_deploy.calib.quantize.conventions import Convention, PlacementOptions
 from ghost_deploy.calib.quantize.int8_files import (
     STRONG_FORM,
     BuiltFile,
@@ -27,7 +28,6 @@ from ghost_deploy.calib.quantize.int8_files import (
     write_openvino_file,
     write_tensorrt_file,
 )
-from ghost_deploy.calib.quantize.options import Convention, PlacementOptions
 from ghost_deploy.calib.quantize.qdq import QdqGraph
 from ghost_deploy.calib.ranges.histogram import TensorStatistics
 from ghost_deploy.calib.ranges.methods import Method

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from ghost_deploy.calib.quantize.options import PlacementOptions
+from ghost_deploy.calib.quantize.conventions import PlacementOptions
 from ghost_deploy.calib.quantize.qdq import DEFAULT_METHOD
 from ghost_deploy.calib.ranges.methods import Method
 

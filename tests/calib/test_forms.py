@@ -28,10 +28,9 @@ def test_a_recipe_returns_nodes_to_float() -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_corrections_of_ours_can_be_left_out(form: str) -> None:
-    names = {
-        recipe.name for variant in recipes_for(FORMS[form], repair=False) for recipe in variant
-    }
-    more = {recipe.name for variant in recipes_for(FORMS[form]) for recipe in variant}
+    row = FORMS[form]
+    names = {recipe.name for variant in recipes_for(row, repair=False) for recipe in variant}
+    more = {recipe.name for variant in recipes_for(row) for recipe in variant}
     assert names < more
     assert all("biases corrected" in name for name in more - names)
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from ghost_deploy.calib.forms import FORMS
-from ghost_deploy.calib.quantize.options import NAIVE, PlacementOptions
+from ghost_deploy.calib.quantize.conventions import NAIVE, PlacementOptions
 from ghost_deploy.calib.ranges.histogram import TensorStatistics
-from ghost_deploy.checkpoints.load import load_checkpoint
+from ghost_deploy.checkpoints.loading import load_checkpoint
 from ghost_deploy.export.onnx import onnx_from_net
 from ghost_deploy.export.plan import plan_spec
 from ghost_deploy.processing import Preprocessor, read_image

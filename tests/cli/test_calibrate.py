@@ -12,8 +12,6 @@ from typing import Any
 import pytest
 
 from ghost_deploy import api
-from ghost_deploy.api import Calibration
-from ghost_deploy.api.int8_export import Quantized
 from ghost_deploy.cli.main import main
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import UsageError
@@ -128,13 +126,6 @@ def test_export_checks_the_labels_before_it_works(
     assert "classes" in said
     assert "ONNX fp32" not in said
     assert not (tmp_path / "b").exists()
-
-
-def test_an_int8_graph_does_not_end_in_the_plugin(fresh: Path) -> None:
-    asked = Quantized(("onnx",), Calibration(source="photos"))
-    asked.check_model(Bundle.read(fresh).spec, plugin=False)
-    with pytest.raises(UsageError, match="plugin"):
-        asked.check_model(Bundle.read(fresh).spec, plugin=True)
 
 
 @pytest.mark.parametrize("formats", ["onnx", ["tensorrt"], ["onnx", "coreml"]])

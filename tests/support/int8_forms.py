@@ -10,7 +10,7 @@ from onnx import ModelProto
 from ghost_deploy.calib.forms import int8_form
 from ghost_deploy.calib.graph.structure import Structure
 from ghost_deploy.calib.quantize import placement, qdq
-from ghost_deploy.calib.quantize.options import PlacementOptions
+from ghost_deploy.calib.quantize.conventions import PlacementOptions
 from ghost_deploy.calib.quantize.placement import Placement
 from ghost_deploy.calib.quantize.qdq import QdqGraph
 from ghost_deploy.calib.ranges.histogram import TensorStatistics

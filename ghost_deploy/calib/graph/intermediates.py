@@ -16,11 +16,11 @@ from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 from ghost_deploy.core.errors import BackendError, InputError
 from ghost_deploy.export.onnx_index import live_nodes
 
-__all__ = ["Intermediates", "Subgraph"]
+__all__ = ["Intermediates"]
 
 
-class Subgraph:
-    """The part of a model between known and wanted tensors.
+class Intermediates:
+    """Intermediate tensors of a model; only the part between known and wanted ones is run.
 
     Args:
         model: float or Q/DQ, at most 2 GiB.
@@ -76,26 +76,9 @@ class Subgraph:
             raise _refused("run", error) from error
         return dict(zip(self._wanted, results, strict=True))
 
-
-class Intermediates:
-    """Intermediate tensors of a model, batch by batch.
-
-    Args:
-        model: float or Q/DQ, with one input; at most 2 GiB.
-        tensors: names of float32 tensors that its nodes compute.
-        threads: of ONNX Runtime; 0 for its default.
-
-    Raises:
-        InputError: the model computes no such tensor.
-        BackendError: ONNX Runtime cannot load or run the model.
-    """
-
-    def __init__(self, model: ModelProto, tensors: Iterable[str], *, threads: int = 0) -> None:
-        self._part = Subgraph(model, tensors, threads=threads)
-
-    def __call__(self, batch: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        """The tensors by name for one batch, (B, 3, H, W) float32."""
-        return self._part(dict.fromkeys(self._part.inputs, batch))
+    def of_batch(self, batch: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """The wanted tensors by name for one batch, (B, 3, H, W), of a model with one input."""
+        return self(dict.fromkeys(self.inputs, batch))
 
 
 def _part(model: ModelProto, wanted: Sequence[str], known: frozenset[str]) -> ModelProto:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
-from ghost_deploy.calib.graph.intermediates import Subgraph
+from ghost_deploy.calib.graph.intermediates import Intermediates
 from ghost_deploy.calib.graph.parameters import set_parameters
 from ghost_deploy.core.errors import InputError
 from ghost_deploy.export.onnx_index import live_nodes
@@ -105,7 +105,7 @@ class PairedRun:
         for name, tensors in samples.items():
             layer = set_parameters(_layer(self._float_model, tensors.node), weights, biases)
             source, result = layer.graph.input[0].name, layer.graph.output[0].name
-            part = Subgraph(layer, [result], threads=self._threads)
+            part = Intermediates(layer, [result], threads=self._threads)
             found[name] = [part({source: x})[result] for x in tensors.inputs]
         return found
 
@@ -121,7 +121,7 @@ class PairedRun:
     def _compute(self, model: ModelProto, images: list[_Values], wanted: Sequence[str]) -> None:
         missing = [name for name in dict.fromkeys(wanted) if name not in images[0]]
         if missing:
-            part = Subgraph(model, missing, known=images[0], threads=self._threads)
+            part = Intermediates(model, missing, known=images[0], threads=self._threads)
             for values in images:
                 values.update(part(values))
 

@@ -1,4 +1,4 @@
-"""Weights and biases of a float model's convolutions, by node name."""
+"""Replaces weights and biases of a float model's convolutions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
 
-__all__ = ["bias_of", "set_parameters", "weight_of"]
+__all__ = ["set_parameters"]
 
 
 def set_parameters(
@@ -48,23 +48,3 @@ def set_parameters(
                 copy.graph.initializer.append(array)
                 node.input[position] = name
     return copy
-
-
-def weight_of(model: ModelProto, conv: str) -> NDArray[np.float32]:
-    """The weights of a convolution, (out, in / groups, height, width)."""
-    weight = _constant(model, conv, 1)
-    assert weight is not None, "a convolution has weights"
-    return weight
-
-
-def bias_of(model: ModelProto, conv: str) -> NDArray[np.float32]:
-    """The bias of a convolution, (out,); zeros where it has none."""
-    bias = _constant(model, conv, 2)
-    return np.zeros(len(weight_of(model, conv)), np.float32) if bias is None else bias
-
-
-def _constant(model: ModelProto, conv: str, position: int) -> NDArray[np.float32] | None:
-    (node,) = (node for node in model.graph.node if node.name == conv)
-    names = node.input[position : position + 1]
-    tensors = [tensor for tensor in model.graph.initializer if tensor.name in names]
-    return numpy_helper.to_array(tensors[0]) if tensors else None

@@ -1,7 +1,7 @@
-"""The regions of a network, found by how nodes are connected.
+"""The regions of a network, found by its connections.
 
-The head is what follows the last convolutions, an attention block is what surrounds a Softmax,
-a gate is what makes the factor of a product from a sigmoid.
+The head starts with the last convolutions, an attention block surrounds a Softmax, a gate computes
+a factor of a product with a sigmoid.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _PASSING = frozenset(
         "Slice", "SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze",
     }
 )  # fmt: skip
-"""Operators that only choose among values or move them, so that their output keeps the scale of
-their first input; of Resize only the nearest one, see `passes`."""
+"""Operators that only select or move values, so that their output keeps the scale of their first
+input; Resize only in the mode `nearest`, see `passes`."""
 
 
 SELF_GATED = {"Sigmoid": "silu", "HardSigmoid": "hardswish"}
-"""Activation that a product of its input with this operator's result is, by operator."""
+"""Name of the activation x * operator(x), by operator."""
 
 
 def find_silus(graph: OnnxIndex) -> Iterator[tuple[str, tuple[str, str]]]:
@@ -57,6 +57,7 @@ def find_head(graph: OnnxIndex) -> frozenset[str]:
 
 
 def find_attention(graph: OnnxIndex, head: frozenset[str]) -> Iterator[str]:
+    """Names of the nodes around each Softmax outside the head, up to the nearest convolutions."""
     for node in graph.nodes:
         if node.op_type != "Softmax" or node.name in head:
             continue
@@ -69,7 +70,7 @@ def find_attention(graph: OnnxIndex, head: frozenset[str]) -> Iterator[str]:
 def _until_conv(
     graph: OnnxIndex, start: Iterable[NodeProto], *, down: bool
 ) -> dict[str, NodeProto]:
-    """Nodes reached from `start` without crossing a convolution; those reached are included."""
+    """Nodes reached from `start` up to and including the nearest convolutions."""
     found: dict[str, NodeProto] = {}
     queue = list(start)
     while queue:
@@ -90,6 +91,13 @@ def _until_conv(
 def find_gates(
     graph: OnnxIndex, silus: Mapping[str, tuple[str, str]], apart: frozenset[str]
 ) -> Iterator[str]:
+    """Names of the products with a sigmoid factor, and of the nodes that compute the factor.
+
+    Args:
+        graph: of the float model.
+        silus: of `find_silus`; they are no gates.
+        apart: names of nodes of other regions.
+    """
     own = {mul for _, mul in silus.values()}
     for node in graph.nodes:
         inputs = graph.data_inputs(node)
@@ -103,7 +111,7 @@ def find_gates(
 
 
 def _source(graph: OnnxIndex, name: str) -> NodeProto | None:
-    """The node whose values `name` holds, past all that only moves them."""
+    """The node that computes the values of `name`, skipping nodes that only move them."""
     node = graph.producer.get(name)
     while node is not None and passes(graph, node):
         node = graph.producer.get(node.input[0])
@@ -111,7 +119,7 @@ def _source(graph: OnnxIndex, name: str) -> NodeProto | None:
 
 
 def _only_for(graph: OnnxIndex, name: str) -> set[str]:
-    """The nodes whose results are used for nothing but `name`."""
+    """The nodes whose results are used for `name` alone."""
     found = {graph.producer[name].name}
     queue = [graph.producer[name]]
     while queue:

@@ -1,4 +1,4 @@
-"""What a graph is made of, found by how its nodes are connected; names differ between forks."""
+"""The parts of a graph, found by its connections alone; names differ between forks."""
 
 from __future__ import annotations
 
@@ -43,8 +43,7 @@ class ConvInfo:
         activated: the output of the activation; `output` itself where there is none.
         activation_nodes: names, in execution order.
         macs: multiply-adds of one run.
-        stride: rows of the first convolution's input for one of its output; 0 where that is not
-            known.
+        stride: rows of the image for one row of its output; 0 where that is not known.
     """
 
     name: str
@@ -86,16 +85,16 @@ class Structure:
     """The parts of a graph, by node name.
 
     Attributes:
-        graph: in which they were found.
+        graph: of the float model.
         convs: every convolution, in execution order.
         concats: those outside the head, attention blocks and gates.
         silus: (input, name of the Mul) of each self-gated activation, by name of its Sigmoid.
         residual_adds: sums of two feature maps, outside the head, attention blocks and gates.
         pools: likewise.
         head: the last convolutions and all that follows them.
-        attention: from the convolution that makes queries, keys and values to the one that mixes
-            the result, both included.
-        gates: what makes the factor of a product, and the product.
+        attention: from the convolution of queries, keys and values to the output projection,
+            both included.
+        gates: nodes that compute a sigmoid factor of a product, and the product.
     """
 
     graph: OnnxIndex
@@ -109,7 +108,7 @@ class Structure:
     gates: frozenset[str]
 
     def entry(self, stride: int) -> frozenset[str]:
-        """Names of the convolutions that the first one beyond `stride` depends on."""
+        """Names of the convolutions that the first one of a larger stride depends on."""
         deeper = next((conv for conv in self.convs.values() if conv.stride > stride), None)
         if deeper is None:
             return frozenset()

@@ -12,11 +12,13 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto
+from onnx import ModelProto, NodeProto
 
+from ghost_deploy.calib.graph.index import index_float
 from ghost_deploy.calib.graph.paired_run import Feeds, PairedRun
-from ghost_deploy.calib.graph.parameters import bias_of, set_parameters, weight_of
+from ghost_deploy.calib.graph.parameters import set_parameters
 from ghost_deploy.calib.quantize.weights import on_grid
+from ghost_deploy.export.onnx_index import OnnxIndex
 
 __all__ = ["correct_bias"]
 
@@ -42,14 +44,16 @@ def correct_bias(
         InputError: no images, or the quantized form of another model.
         BackendError: ONNX Runtime cannot run a part.
     """
+    graph = index_float(model)
     run = PairedRun(model, quantized, feeds, threads=threads)
     weights = {
-        name: on_grid(weight_of(model, name), scales) for name, scales in weight_scales.items()
+        name: on_grid(graph.weight(graph.node[name]), scales)
+        for name, scales in weight_scales.items()
     }
     biases = {}
     for stage, names in enumerate(run.stages):
         samples = run.sample(stage)
-        old = {name: bias_of(model, name) for name in names}
+        old = {name: _bias(graph, graph.node[name]) for name in names}
         outputs = run.run(samples, weights, old)
         for name in names:
             pairs = zip(outputs[name], samples[name].outputs, strict=True)
@@ -58,3 +62,9 @@ def correct_bias(
             outputs[name] = [y - shift[:, None, None].astype(np.float32) for y in outputs[name]]
         run.advance(stage, outputs)
     return set_parameters(model, {}, biases)
+
+
+def _bias(graph: OnnxIndex, conv: NodeProto) -> NDArray[np.float32]:
+    """The bias of a convolution, (out,); zeros where it has none."""
+    bias = graph.bias(conv)
+    return np.zeros(len(graph.weight(conv)), np.float32) if bias is None else bias

@@ -1,4 +1,7 @@
-"""How the files of the forms are written."""
+"""Writers of int8 files.
+
+The writers of Q/DQ graphs take the graph, an empty folder and the description of the model.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What TensorRT's parser takes of a Q/DQ graph, checked on the finished file.
+"""Checks a finished Q/DQ graph against the rules of TensorRT's parser.
 
-The rules are those of the oldest parser that is supported: onnx-tensorrt, branch release/8.5-GA,
+The rules are those of the oldest supported parser: onnx-tensorrt, branch release/8.5-GA,
 builtin_op_importers.cpp (QuantizeLinear, DequantizeLinear), and TensorRT 8.5.3, NvInfer.h
 (IQuantizeLayer, IDequantizeLayer).
 """
@@ -29,12 +29,12 @@ _Q, _DQ = "QuantizeLinear", "DequantizeLinear"
 
 @dataclass(frozen=True)
 class Finding:
-    """A rule that a graph breaks.
+    """A violation of a rule.
 
     Attributes:
         rule: one of `RULES`.
-        node: where; empty for the whole graph.
-        message: what was found.
+        node: its name; empty for the whole graph.
+        message: description.
     """
 
     rule: str
@@ -67,11 +67,11 @@ _Rule = Callable[[_QdqIndex], Iterator[tuple[str, str]]]
 
 
 def lint(model: ModelProto, *, strongly_typed: bool = False) -> list[Finding]:
-    """Every place where the graph breaks a rule; empty for one that TensorRT parses.
+    """All violations of a graph; empty for one that TensorRT parses.
 
     Args:
         model: with Q/DQ pairs.
-        strongly_typed: judge the form with a float16 rest, which TensorRT 10 and 11 parse:
+        strongly_typed: apply the rules of the form with float16, which TensorRT 10 and 11 parse:
             opset 19 or newer, scales float16 where the tensor is.
     """
     graph = _QdqIndex(model, strongly_typed=strongly_typed)
@@ -83,10 +83,14 @@ def lint(model: ModelProto, *, strongly_typed: bool = False) -> list[Finding]:
 
 
 def require_clean(model: ModelProto, *, strongly_typed: bool = False) -> None:
-    """Raise unless `lint` finds nothing.
+    """Raise an error if `lint` finds violations.
+
+    Args:
+        model: with Q/DQ pairs.
+        strongly_typed: as in `lint`.
 
     Raises:
-        ExportError: it does; the message has the first three findings.
+        ExportError: the message has the first three findings.
     """
     findings = lint(model, strongly_typed=strongly_typed)
     if findings:
@@ -183,7 +187,7 @@ def _pair(graph: _QdqIndex) -> Iterator[tuple[str, str]]:
             if not readers or any(reader.op_type != _DQ for reader in readers):
                 yield node.name, "a Q is not followed by a DQ"
             if node.output[0] in graph.outputs:
-                yield node.name, "a Q makes an output of the graph"
+                yield node.name, "a Q computes an output of the graph"
             for reader in readers:
                 if reader.op_type == _DQ and not _same_parameters(graph, node, reader):
                     yield reader.name, "a DQ has another scale, zero point or axis than its Q"
@@ -202,7 +206,7 @@ def _mixed_output(graph: _QdqIndex) -> Iterator[tuple[str, str]]:
         for tensor in () if last is None else (*last.output, *last.input):
             source = graph.producer.get(tensor)
             if source is not None and source.op_type == _DQ and tensor not in graph.constants:
-                yield source.name, f"the output {name} is made of quantized values"
+                yield source.name, f"the output {name} is computed from quantized values"
 
 
 _RULES: dict[str, _Rule] = {

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from onnx import NodeProto
 
 from ghost_deploy.calib.graph.structure import Structure
-from ghost_deploy.calib.quantize.options import Convention, PlacementOptions
+from ghost_deploy.calib.quantize.conventions import Convention, PlacementOptions
 from ghost_deploy.calib.quantize.roles import (
     int8_nodes,
     kept_float,

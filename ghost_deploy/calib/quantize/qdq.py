@@ -12,7 +12,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from ghost_deploy.calib.graph.index import index_float
 from ghost_deploy.calib.graph.structure import find_structure
-from ghost_deploy.calib.quantize.options import Convention, PlacementOptions
+from ghost_deploy.calib.quantize.conventions import Convention, PlacementOptions
 from ghost_deploy.calib.quantize.placement import Placement, place
 from ghost_deploy.calib.quantize.scales import QuantParams, activation_scales
 from ghost_deploy.calib.quantize.weights import round_weight, weight_scales

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from onnx import NodeProto
 
 from ghost_deploy.calib.graph.structure import ConvInfo, Structure
-from ghost_deploy.calib.quantize.options import PlacementOptions
+from ghost_deploy.calib.quantize.conventions import PlacementOptions
 
 __all__ = [
     "DEEP",

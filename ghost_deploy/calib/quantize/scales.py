@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghost_deploy.calib.graph.structure import Structure
-from ghost_deploy.calib.quantize.options import Convention
+from ghost_deploy.calib.quantize.conventions import Convention
 from ghost_deploy.calib.quantize.placement import Placement
 from ghost_deploy.calib.ranges.histogram import TensorStatistics
 from ghost_deploy.calib.ranges.methods import Method, Range, activation_range
@@ -42,7 +42,13 @@ class QuantParams:
 
     @classmethod
     def of(cls, low: float, high: float, how: Convention) -> QuantParams:
-        """Levels spread over the range `low` <= 0 <= `high`."""
+        """Levels spread over a range.
+
+        Args:
+            low: lower end, at most 0.
+            high: upper end, at least 0.
+            how: what the kernels accept.
+        """
         if how.symmetric:
             scale = np.float32(max(-low, high, 127 * _SMALLEST) / 127)
             return cls(float(scale), 0, how.signed)

@@ -235,7 +235,7 @@ def _values(
     for batch in rest.batches(task.input_spec):
         # A graph with a fixed batch gets the image several times: no distribution changes.
         feed = np.repeat(batch, rows, axis=0) if rows > 1 else batch
-        values = inner_values(feed) if inner_values is not None else {}
+        values = inner_values.of_batch(feed) if inner_values is not None else {}
         yield values | dict.fromkeys(inputs, feed)
 
 

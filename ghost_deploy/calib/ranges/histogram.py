@@ -84,11 +84,6 @@ class TensorStatistics:
         """The middles of the bins, (n,), ascending."""
         return self.edges[:-1] + self.width / 2
 
-    def same_as(self, other: TensorStatistics) -> bool:
-        """Whether both say exactly the same."""
-        mine, theirs = ((s.count, s.minimum, s.maximum, s.exponent, s.first) for s in (self, other))
-        return mine == theirs and np.array_equal(self.counts, other.counts)
-
 
 def merge(*parts: TensorStatistics) -> TensorStatistics:
     """The exact statistics of the values of all parts together, independent of their order.

@@ -10,80 +10,48 @@ The choice is slightly optimistic on the images that it was made on: judge it on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
-from pathlib import Path
 
 import msgspec
 
-from ghost_deploy.calib.search.measuring import Build, Measure
+from ghost_deploy.calib.search.measuring import Measure
 from ghost_deploy.calib.search.sensitivity import LayerGroup, Ranking
 from ghost_deploy.core.errors import GateError, UsageError
+from ghost_deploy.core.evidence.int8 import CurvePoint
 from ghost_deploy.core.progress import Progress, silent
 
-__all__ = ["Budget", "BudgetPoint", "FloatGroup", "fit_budget", "measure_speed"]
+__all__ = ["Budget", "fit_budget"]
 
 _CONVERSION_COST = 0.005
 """Cost of any float group beside its multiply-adds, as a share of the network's: its inputs and
 outputs are converted. Keeps tiny groups of tiny harm from ranking first."""
 
 
-class BudgetPoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One measured choice, a point of the curve of loss against share of int8.
-
-    Attributes:
-        returned: names of the groups that are float.
-        int8_share: of the network's multiply-adds, as planned, 0 to 1.
-        loss: points lost against the float model.
-    """
-
-    returned: tuple[str, ...]
-    int8_share: float
-    loss: float
-
-
-class FloatGroup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A group that was returned to float.
-
-    Attributes:
-        group: the layers.
-        harm: points lost when it alone is int8; None where that was not measured.
-        gain: additional points lost when it is int8 and the other returned groups stay float.
-        cost_ms: milliseconds that it adds to a run; None where not measured.
-    """
-
-    group: LayerGroup
-    harm: float | None
-    gain: float
-    cost_ms: float | None = None
-
-
-class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+@dataclass(frozen=True)
+class Budget:
     """The choice of layers.
 
     Attributes:
-        max_drop: points that may be lost.
-        loss: points that are lost.
-        int8_share: of the network's multiply-adds, as planned, 0 to 1.
-        returned: groups that are float, most harmful per cost first.
-        curve: every choice that was measured, from most to least int8.
+        groups: the float groups, most harmful per cost first.
+        gains: by float group, the additional points lost when it is int8 and the others stay float.
+        curve: all measured choices, from most to least int8.
     """
 
-    max_drop: float
-    loss: float
-    int8_share: float
-    returned: tuple[FloatGroup, ...]
-    curve: tuple[BudgetPoint, ...]
+    groups: tuple[LayerGroup, ...]
+    gains: Mapping[LayerGroup, float]
+    curve: tuple[CurvePoint, ...]
+
+    @property
+    def chosen(self) -> CurvePoint:
+        """The chosen point of the curve."""
+        return next(point for point in self.curve if point.chosen)
 
     @property
     def float_nodes(self) -> frozenset[str]:
         """Names of the nodes that stay float."""
-        return frozenset(name for each in self.returned for name in each.group.nodes)
-
-    @property
-    def chosen(self) -> tuple[str, ...]:
-        """`returned` of the point of the curve that was chosen."""
-        return tuple(each.group.name for each in self.returned)
+        return _nodes(self.groups)
 
 
 def fit_budget(
@@ -126,27 +94,6 @@ def fit_budget(
     return search.result(())
 
 
-def measure_speed(budget: Budget, build: Build, run_ms: Callable[[Path], float]) -> Budget:
-    """`budget` with the time that each returned group costs.
-
-    Args:
-        budget: as fitted.
-        build: writes the int8 model whose named nodes stay float.
-        run_ms: milliseconds of one run of a model.
-    """
-    everything = budget.float_nodes
-    base = run_ms(build(everything)) if budget.returned else 0.0
-    return msgspec.structs.replace(
-        budget,
-        returned=tuple(
-            msgspec.structs.replace(
-                each, cost_ms=base - run_ms(build(everything - set(each.group.nodes)))
-            )
-            for each in budget.returned
-        ),
-    )
-
-
 class _Search:
     """Measures choices and keeps all of them for the curve."""
 
@@ -156,23 +103,20 @@ class _Search:
         self._judge, self._max_drop, self._progress = judge, max_drop, progress
         self._harm = {row.group: row.harm for row in ranking.rows}
         self._order = tuple(sorted(ranking.groups, key=self._rank_key))
-        self._points: dict[tuple[LayerGroup, ...], BudgetPoint] = {}
+        self._points: dict[tuple[LayerGroup, ...], CurvePoint] = {}
 
     def holds(self, *choices: tuple[LayerGroup, ...]) -> bool:
         """Whether the last of `choices` is within the limit; all are measured."""
         self.measure(choices)
-        return self._points[choices[-1]].loss <= self._max_drop
+        return self._points[choices[-1]].lost <= self._max_drop
 
     def measure(self, choices: Sequence[tuple[LayerGroup, ...]]) -> None:
-        sets = [frozenset(name for group in choice for name in group.nodes) for choice in choices]
-        losses = self._judge.all(sets)
+        """Add points to the curve."""
+        losses = self._judge.all([_nodes(choice) for choice in choices])
         whole = sum(group.share for group in self._order)
         for choice, loss in zip(choices, losses, strict=True):
-            share = whole - sum(group.share for group in choice)
-            names = tuple(group.name for group in choice)
-            self._points[choice] = BudgetPoint(
-                returned=names, int8_share=max(share, 0.0), loss=loss
-            )
+            share = max(whole - sum(group.share for group in choice), 0.0)
+            self._points[choice] = CurvePoint(int8_share=share, lost=loss, returned=len(choice))
         self._progress("choosing float layers", len(self._points), 2 * len(self._order))
 
     def first_that_holds(self) -> tuple[LayerGroup, ...]:
@@ -183,7 +127,7 @@ class _Search:
             batch = prefixes[start : start + step]
             self.measure(batch)
             for prefix in batch:
-                if self._points[prefix].loss <= self._max_drop:
+                if self._points[prefix].lost <= self._max_drop:
                     return prefix
         return self._order
 
@@ -196,21 +140,14 @@ class _Search:
         return choice
 
     def result(self, choice: tuple[LayerGroup, ...]) -> Budget:
+        """The budget of a choice that is within the limit."""
         without = {group: _without(choice, group) for group in choice}
         self.measure([fewer for fewer in without.values() if fewer not in self._points])
         point = self._points[choice]
+        self._points[choice] = msgspec.structs.replace(point, chosen=True)
         return Budget(
-            max_drop=self._max_drop,
-            loss=point.loss,
-            int8_share=point.int8_share,
-            returned=tuple(
-                FloatGroup(
-                    group=group,
-                    harm=self._harm[group],
-                    gain=self._points[fewer].loss - point.loss,
-                )
-                for group, fewer in without.items()
-            ),
+            groups=choice,
+            gains={g: self._points[fewer].lost - point.lost for g, fewer in without.items()},
             curve=tuple(sorted(self._points.values(), key=lambda each: -each.int8_share)),
         )
 
@@ -222,3 +159,7 @@ class _Search:
 
 def _without(choice: tuple[LayerGroup, ...], group: LayerGroup) -> tuple[LayerGroup, ...]:
     return tuple(each for each in choice if each != group)
+
+
+def _nodes(groups: Iterable[LayerGroup]) -> frozenset[str]:
+    return frozenset(name for group in groups for name in group.nodes)

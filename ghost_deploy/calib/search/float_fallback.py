@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,16 +12,16 @@ from ghost_deploy.calib.graph.index import index_float
 from ghost_deploy.calib.graph.structure import find_structure
 from ghost_deploy.calib.quantize.int8_files import write_model
 from ghost_deploy.calib.recipes import Recipe
-from ghost_deploy.calib.search.budget import Budget, FloatGroup, fit_budget, measure_speed
+from ghost_deploy.calib.search.budget import Budget, fit_budget
 from ghost_deploy.calib.search.int8_builder import Int8Builder
 from ghost_deploy.calib.search.journal import Journal
 from ghost_deploy.calib.search.measuring import Build, FloatNodes, Loss, Measure
 from ghost_deploy.calib.search.output_noise import OutputNoise, head_tensors
 from ghost_deploy.calib.search.protocols import AccuracyJudge, Stopwatch
-from ghost_deploy.calib.search.sensitivity import RankedGroup, Ranking, group_layers, rank
+from ghost_deploy.calib.search.sensitivity import LayerGroup, Ranking, group_layers, rank
 from ghost_deploy.core.bundle import sha256_of
 from ghost_deploy.core.errors import GateError
-from ghost_deploy.core.evidence.int8 import CurvePoint, LayerHarm, Sensitivity
+from ghost_deploy.core.evidence.int8 import LayerHarm, Sensitivity
 from ghost_deploy.core.progress import Progress, silent
 
 __all__ = ["FallbackResult", "FloatFallback"]
@@ -128,20 +129,21 @@ class FloatFallback:
         judge = self.judge.quiet(threads=1 if self.workers > 1 else None)
         measure = self._measure(build, _Lost(judge, form.runtime, builder.scratch), "lost")
         ranking = self._rank(build, measure)
+        progress = self._labelled(f"{form.name}/returning: choice")
         try:
-            budget = fit_budget(
-                ranking,
-                measure,
-                self.max_drop,
-                progress=self._labelled(f"{form.name}/returning: choice"),
-            )
+            budget = fit_budget(ranking, measure, self.max_drop, progress=progress)
         except GateError as error:
+            layers = _layers(ranking, {}, {})
             problem = f"{error.what}: {error.got}"
-            return FallbackResult(None, _sensitivity(recipe, ranking, None, problem))
-        if form.executed:
-            budget = self._with_costs(budget, build)
-        found = recipe.with_float(budget.float_nodes)
-        return FallbackResult(found, _sensitivity(recipe, ranking, budget))
+            return FallbackResult(
+                None, Sensitivity(recipe=recipe.name, layers=layers, problem=problem)
+            )
+        costs = self._costs(budget, build) if form.executed else {}
+        layers = _layers(ranking, budget.gains, costs)
+        return FallbackResult(
+            recipe.with_float(budget.float_nodes),
+            Sensitivity(recipe=recipe.name, layers=layers, curve=budget.curve),
+        )
 
     def _rank(self, build: _Files, measure: Measure) -> Ranking:
         """All groups of layers by their harm: by noise first, the worst by the judge."""
@@ -175,53 +177,36 @@ class FloatFallback:
         journal = Journal(self.journal, key)
         return Measure(build, loss, name=name, journal=journal, workers=self.workers)
 
-    def _with_costs(self, budget: Budget, build: Build) -> Budget:
-        """The budget with the time that each float group adds to a run."""
+    def _costs(self, budget: Budget, build: Build) -> dict[LayerGroup, float]:
+        """Milliseconds that each float group adds to a run; empty where not all were timed."""
+        if not budget.groups:
+            return {}
         nodes = budget.float_nodes
-        choices = [nodes, *(nodes - set(each.group.nodes) for each in budget.returned)]
-        files = {choice: build(choice) for choice in dict.fromkeys(choices)} if nodes else {}
-        times = self.stopwatch.file_times_ms(list(files.values())) if files else {}
-        if len(times) < len(files):
-            return budget
-        return measure_speed(budget, files.__getitem__, times.__getitem__)
+        base = build(nodes)
+        fewer = {group: build(nodes - set(group.nodes)) for group in budget.groups}
+        times = self.stopwatch.file_times_ms([base, *fewer.values()])
+        if len(times) <= len(fewer):
+            return {}
+        return {group: times[base] - times[file] for group, file in fewer.items()}
 
     def _labelled(self, label: str) -> Progress:
         return lambda what, done, total: self.progress(label, done, total)
 
 
-def _sensitivity(
-    recipe: Recipe, ranking: Ranking, budget: Budget | None, problem: str = ""
-) -> Sensitivity:
-    returned = {each.group: each for each in budget.returned} if budget else {}
-    return Sensitivity(
-        recipe=recipe.name,
-        layers=tuple(_layer(row, returned.get(row.group)) for row in ranking.rows),
-        curve=_curve(budget) if budget else (),
-        problem=problem,
-    )
-
-
-def _layer(row: RankedGroup, returned: FloatGroup | None) -> LayerHarm:
-    return LayerHarm(
-        nodes=row.group.nodes,
-        share=row.group.share,
-        noise=row.proxy,
-        harm=row.harm,
-        returned=returned is not None,
-        gain=returned.gain if returned else None,
-        cost_ms=returned.cost_ms if returned else None,
-    )
-
-
-def _curve(budget: Budget) -> tuple[CurvePoint, ...]:
+def _layers(
+    ranking: Ranking, gains: Mapping[LayerGroup, float], costs: Mapping[LayerGroup, float]
+) -> tuple[LayerHarm, ...]:
     return tuple(
-        CurvePoint(
-            int8_share=point.int8_share,
-            lost=point.loss,
-            returned=len(point.returned),
-            chosen=point.returned == budget.chosen,
+        LayerHarm(
+            nodes=row.group.nodes,
+            share=row.group.share,
+            noise=row.proxy,
+            harm=row.harm,
+            returned=row.group in gains,
+            gain=gains.get(row.group),
+            cost_ms=costs.get(row.group),
         )
-        for point in budget.curve
+        for row in ranking.rows
     )
 
 

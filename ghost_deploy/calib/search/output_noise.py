@@ -58,7 +58,7 @@ class OutputNoise:
 
     def _run(self, model: ModelProto) -> dict[str, list[NDArray[np.float32]]]:
         intermediates = Intermediates(model, self._tensors, threads=self._threads)
-        runs = [intermediates(batch) for batch in self._feeds]
+        runs = [intermediates.of_batch(batch) for batch in self._feeds]
         return {name: [run[name] for run in runs] for name in self._tensors}
 
 

@@ -9,8 +9,7 @@ when one rounding is replaced by an equally good one. A cheap and smooth proxy s
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import msgspec
+from dataclasses import dataclass
 
 from ghost_deploy.calib.graph.structure import Structure
 from ghost_deploy.calib.search.measuring import Measure
@@ -21,7 +20,8 @@ from ghost_deploy.export.onnx_index import OnnxIndex
 __all__ = ["LayerGroup", "RankedGroup", "Ranking", "group_layers", "rank"]
 
 
-class LayerGroup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+@dataclass(frozen=True, kw_only=True)
+class LayerGroup:
     """Layers that are int8 or float together.
 
     Attributes:
@@ -35,7 +35,8 @@ class LayerGroup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     share: float
 
 
-class RankedGroup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+@dataclass(frozen=True, kw_only=True)
+class RankedGroup:
     """A group and its harm.
 
     Attributes:
@@ -50,7 +51,8 @@ class RankedGroup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     harm: float | None
 
 
-class Ranking(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+@dataclass(frozen=True, kw_only=True)
+class Ranking:
     """All groups, the most harmful first.
 
     Attributes:

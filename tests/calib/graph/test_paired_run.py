@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 
 from ghost_deploy.calib.graph.paired_run import PairedRun
-from ghost_deploy.calib.graph.parameters import bias_of, weight_of
 from ghost_deploy.calib.quantize.weights import on_grid
 from ghost_deploy.core.errors import InputError
 from tests.support.int8_forms import quantize
-from tests.support.small_graphs import ghost_net, images, run, statistics_of
+from tests.support.small_graphs import bias_of, ghost_net, images, run, statistics_of, weight_of
 
 FORMS: tuple[str, ...] = ("tensorrt", "ort-x86", "openvino")
 

@@ -1,4 +1,4 @@
-"""Which pictures are chosen."""
+"""Which images are chosen."""
 
 from __future__ import annotations
 

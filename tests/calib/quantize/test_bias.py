@@ -3,11 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ghost_deploy.calib.graph.parameters import bias_of, weight_of
 from ghost_deploy.calib.quantize.bias import correct_bias
 from ghost_deploy.core.errors import InputError
 from tests.support.int8_forms import quantize
-from tests.support.small_graphs import ghost_net, images, run, statistics_of
+from tests.support.small_graphs import bias_of, ghost_net, images, run, statistics_of, weight_of
 
 
 def test_no_images() -> None:

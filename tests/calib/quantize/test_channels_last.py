@@ -16,7 +16,7 @@ from onnx import ModelProto, helper, numpy_helper
 
 from ghost_deploy.calib.forms import int8_form
 from ghost_deploy.calib.quantize.channels_last import to_channels_last
-from ghost_deploy.calib.quantize.options import NAIVE, PlacementOptions
+from ghost_deploy.calib.quantize.conventions import NAIVE, PlacementOptions
 from ghost_deploy.calib.quantize.ort_kernels import DOMAIN
 from ghost_deploy.calib.ranges.histogram import TensorStatistics
 from ghost_deploy.core.bundle import FORM_KEY
@@ -51,7 +51,7 @@ def kinds(model: ModelProto) -> Counter[str]:
 
 @cache
 def measured(name: str) -> tuple[ModelProto, dict[str, TensorStatistics]]:
-    """A network of the zoo and statistics of it on one picture."""
+    """A network of the zoo and statistics of it on one image."""
     model = exported(name, "one2one" if name.startswith("yolov10") else "dfl")
     image = np.random.default_rng(0).random((1, 3, *SIZE_HW), np.float32)
     return model, statistics_of(model, [image])

@@ -7,7 +7,7 @@ import pytest
 from ghost_deploy.calib.forms import FORMS, int8_form
 from ghost_deploy.calib.graph.index import index_float
 from ghost_deploy.calib.graph.structure import Structure, find_structure
-from ghost_deploy.calib.quantize.options import NAIVE, PlacementOptions
+from ghost_deploy.calib.quantize.conventions import NAIVE, PlacementOptions
 from ghost_deploy.calib.quantize.placement import Placement
 from ghost_deploy.core.errors import UsageError
 from tests.support.exported_graphs import exported

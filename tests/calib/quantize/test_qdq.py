@@ -12,8 +12,8 @@ import pytest
 from onnx import ModelProto, numpy_helper
 
 from ghost_deploy.calib.forms import FORMS
+from ghost_deploy.calib.quantize.conventions import NAIVE, PlacementOptions
 from ghost_deploy.calib.quantize.lint import lint
-from ghost_deploy.calib.quantize.options import NAIVE, PlacementOptions
 from ghost_deploy.calib.ranges.histogram import TensorStatistics
 from ghost_deploy.core.bundle import FORM_KEY
 from ghost_deploy.core.errors import InputError

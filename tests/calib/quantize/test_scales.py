@@ -6,7 +6,7 @@ import pytest
 from ghost_deploy.calib.forms import int8_form
 from ghost_deploy.calib.graph.index import index_float
 from ghost_deploy.calib.graph.structure import Structure, find_structure
-from ghost_deploy.calib.quantize.options import PlacementOptions
+from ghost_deploy.calib.quantize.conventions import PlacementOptions
 from ghost_deploy.calib.quantize.scales import QuantParams, activation_scales
 from ghost_deploy.calib.ranges.histogram import TensorStatistics
 from ghost_deploy.calib.ranges.methods import METHODS, Method

@@ -11,19 +11,20 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from ghost_deploy.calib.ranges.statistics import collect_statistics
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from ghost_deploy.calib.images.collection import CalibrationSet, collect_images
-from ghost_deploy.calib.ranges import statistics as module
+from ghost_deploy.calib.ranges import collect as module
+from ghost_deploy.calib.ranges.collect import collect_statistics
 from ghost_deploy.calib.ranges.histogram import TensorStatistics
 from ghost_deploy.calib.ranges.statistics_file import Statistics
-from ghost_deploy.checkpoints.load import load_checkpoint
+from ghost_deploy.checkpoints.loading import load_checkpoint
 from ghost_deploy.core.errors import BackendError, ExportError, InputError, UsageError
 from ghost_deploy.core.spec import InputSpec
 from ghost_deploy.export.onnx import onnx_from_net
 from tests.support.assets import BCCD, GHOST, needs_assets
+from tests.support.small_graphs import same_statistics
 
 SIZE = (32, 64)
 SPEC = InputSpec(size_hw=SIZE)
@@ -57,9 +58,9 @@ def net(*extra: onnx.NodeProto, rows: int | str = 1) -> ModelProto:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> CalibrationSet:
+def calibration(tmp_path: Path) -> CalibrationSet:
     rng = np.random.default_rng(1)
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     folder.mkdir()
     for number in range(7):
         image = rng.integers(0, 40 * (number + 1) % 256 + 1, (40, 50, 3), dtype=np.uint8)
@@ -101,19 +102,21 @@ def assert_describes(stats: TensorStatistics, values: NDArray[np.float32]) -> No
 
 
 def same(a: Statistics, b: Statistics) -> bool:
-    return list(a.tensors) == list(b.tensors) and all(a[n].same_as(b[n]) for n in a.tensors)
+    return list(a.tensors) == list(b.tensors) and all(
+        same_statistics(a[n], b[n]) for n in a.tensors
+    )
 
 
 @pytest.mark.parametrize("tensors", [["shape"], ["w"], ["none"], ["conv", "none"]])
-def test_tensors_that_are_not_there(tensors: list[str], pictures: CalibrationSet) -> None:
+def test_tensors_that_are_not_there(tensors: list[str], calibration: CalibrationSet) -> None:
     with pytest.raises(UsageError, match="no such tensor"):
-        collect_statistics(net(), pictures, SPEC, tensors=tensors)
+        collect_statistics(net(), calibration, SPEC, tensors=tensors)
 
 
 @pytest.mark.parametrize("options", [{"tensors": []}, {"memory_mib": 0}])
-def test_nothing_to_collect(options: dict[str, Any], pictures: CalibrationSet) -> None:
+def test_nothing_to_collect(options: dict[str, Any], calibration: CalibrationSet) -> None:
     with pytest.raises(UsageError, match="nothing to collect"):
-        collect_statistics(net(), pictures, SPEC, **options)
+        collect_statistics(net(), calibration, SPEC, **options)
 
 
 def test_no_image() -> None:
@@ -122,65 +125,65 @@ def test_no_image() -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no model"])
-def test_no_model(content: bytes | None, pictures: CalibrationSet, tmp_path: Path) -> None:
+def test_no_model(content: bytes | None, calibration: CalibrationSet, tmp_path: Path) -> None:
     path = tmp_path / "x.onnx"
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(InputError):
-        collect_statistics(path, pictures, SPEC)
+        collect_statistics(path, calibration, SPEC)
 
 
-def test_an_image_that_went_away(pictures: CalibrationSet) -> None:
-    pictures.sources[3].path.unlink()
+def test_an_image_that_went_away(calibration: CalibrationSet) -> None:
+    calibration.sources[3].path.unlink()
     with pytest.raises(InputError, match=r"3\.png"):
-        collect_statistics(net(), pictures, SPEC)
+        collect_statistics(net(), calibration, SPEC)
 
 
-def test_a_model_that_cannot_run(pictures: CalibrationSet) -> None:
+def test_a_model_that_cannot_run(calibration: CalibrationSet) -> None:
     model = net(helper.make_node("Reshape", ["silu", "shape7"], ["wrong"], "r"))
     model.graph.initializer.append(numpy_helper.from_array(np.array([7, 7]), "shape7"))
     model.graph.output.append(helper.make_tensor_value_info("wrong", FLOAT, None))
     with pytest.raises(BackendError):
-        collect_statistics(model, pictures, SPEC, tensors=["wrong"])
+        collect_statistics(model, calibration, SPEC, tensors=["wrong"])
 
 
-def test_all_float_tensors_are_described(pictures: CalibrationSet) -> None:
-    found = collect_statistics(net(), pictures, SPEC)
+def test_all_float_tensors_are_described(calibration: CalibrationSet) -> None:
+    found = collect_statistics(net(), calibration, SPEC)
     assert list(found.tensors) == ["images", *INNER, "out"]
     assert found.images == 7
-    feeds = list(pictures.batches(SPEC))
+    feeds = list(calibration.batches(SPEC))
     for name, values in straight(net(), feeds, INNER).items():
         assert_describes(found[name], values)
-    assert found["images"].same_as(TensorStatistics.of(np.concatenate(feeds)))
+    assert same_statistics(found["images"], TensorStatistics.of(np.concatenate(feeds)))
 
 
-def test_a_path_and_a_choice_of_tensors(pictures: CalibrationSet, tmp_path: Path) -> None:
+def test_a_path_and_a_choice_of_tensors(calibration: CalibrationSet, tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
     onnx.save(net(), path)
-    found = collect_statistics(path, pictures, SPEC, tensors=["silu", "images", "silu"])
-    everything = collect_statistics(net(), pictures, SPEC)
+    found = collect_statistics(path, calibration, SPEC, tensors=["silu", "images", "silu"])
+    everything = collect_statistics(net(), calibration, SPEC)
     assert list(found.tensors) == ["silu", "images"]
-    assert all(found[name].same_as(everything[name]) for name in found.tensors)
-    only_input = collect_statistics(path, pictures, SPEC, tensors=["images"])
-    assert only_input["images"].same_as(everything["images"])
+    assert all(same_statistics(found[name], everything[name]) for name in found.tensors)
+    only_input = collect_statistics(path, calibration, SPEC, tensors=["images"])
+    assert same_statistics(only_input["images"], everything["images"])
 
 
 @pytest.mark.parametrize("rows", [3, "batch"])
-def test_other_batches(rows: int | str, pictures: CalibrationSet) -> None:
+def test_other_batches(rows: int | str, calibration: CalibrationSet) -> None:
     """A fixed batch shows every image several times, which changes counts but no shares."""
     times = rows if isinstance(rows, int) else 1
     spec = msgspec.structs.replace(SPEC, batch=(times, 3))
-    found = collect_statistics(net(rows=rows), pictures, spec)
-    plain = collect_statistics(net(), pictures, SPEC)
+    found = collect_statistics(net(rows=rows), calibration, spec)
+    plain = collect_statistics(net(), calibration, SPEC)
     for name, stats in plain.tensors.items():
         assert found[name].count == times * stats.count
         assert found[name].maximum == pytest.approx(stats.maximum, rel=1e-5)
 
 
 def test_passes_keep_to_the_budget_and_change_nothing(
-    pictures: CalibrationSet, monkeypatch: pytest.MonkeyPatch
+    calibration: CalibrationSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = collect_statistics(net(), pictures, SPEC)
+    whole = collect_statistics(net(), calibration, SPEC)
     monkeypatch.setattr(module, "_MIB", 40_000)  # two of the inner tensors of 16 KiB
     seen: list[list[str]] = []
 
@@ -192,7 +195,7 @@ def test_passes_keep_to_the_budget_and_change_nothing(
     monkeypatch.setattr(module, "Intermediates", Watched)
     steps: list[tuple[str, int, int]] = []
     split = collect_statistics(
-        net(), pictures, SPEC, memory_mib=1, progress=lambda *call: steps.append(call)
+        net(), calibration, SPEC, memory_mib=1, progress=lambda *call: steps.append(call)
     )
     # The input fills the first pass, which needs no run of the model.
     assert seen == [["conv", "sigmoid"], ["silu", "out"]]
@@ -201,21 +204,21 @@ def test_passes_keep_to_the_budget_and_change_nothing(
     assert {total for *_, total in steps} == {21}
 
 
-def test_the_order_of_images_changes_nothing(pictures: CalibrationSet) -> None:
-    reverse = CalibrationSet(pictures.sources[::-1])
-    a, b = (collect_statistics(net(), each, SPEC) for each in (pictures, reverse))
+def test_the_order_of_images_changes_nothing(calibration: CalibrationSet) -> None:
+    reverse = CalibrationSet(calibration.sources[::-1])
+    a, b = (collect_statistics(net(), each, SPEC) for each in (calibration, reverse))
     assert same(a, b)
     assert a.key == b.key
 
 
 @pytest.mark.parametrize("operator", ["Log", "Sqrt"])
 def test_a_value_that_is_not_finite_names_tensor_and_image(
-    operator: str, pictures: CalibrationSet
+    operator: str, calibration: CalibrationSet
 ) -> None:
     model = net(helper.make_node(operator, ["conv"], ["bad"], "b"))
     model.graph.output.append(helper.make_tensor_value_info("bad", FLOAT, None))
     with pytest.raises(InputError, match=r"tensor bad .*image 0\.png.*not finite"):
-        collect_statistics(model, pictures, SPEC)
+        collect_statistics(model, calibration, SPEC)
 
 
 class Interrupt:
@@ -233,18 +236,18 @@ class Interrupt:
 
 @pytest.mark.parametrize("stop", [1, 2, 7, 9, 20])
 def test_an_interrupted_run_goes_on(
-    stop: int, pictures: CalibrationSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stop: int, calibration: CalibrationSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "SNAPSHOT", 2)
     monkeypatch.setattr(module, "_MIB", 40_000)
     options: dict[str, Any] = {"memory_mib": 1, "cache_dir": tmp_path / "cache"}
     with pytest.raises(KeyboardInterrupt):
-        collect_statistics(net(), pictures, SPEC, progress=Interrupt(stop), **options)
+        collect_statistics(net(), calibration, SPEC, progress=Interrupt(stop), **options)
     rest = Interrupt()
-    found = collect_statistics(net(), pictures, SPEC, progress=rest, **options)
+    found = collect_statistics(net(), calibration, SPEC, progress=rest, **options)
     assert rest.steps[-1] == 21
     assert stop - 2 < rest.steps[0] <= stop + 1
-    assert same(found, collect_statistics(net(), pictures, SPEC))
+    assert same(found, collect_statistics(net(), calibration, SPEC))
     assert found.notes == ()
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [
         f"{found.key.digest[:16]}.statistics"
@@ -252,27 +255,27 @@ def test_an_interrupted_run_goes_on(
 
 
 def test_snapshots_of_another_order_or_split_are_not_gone_on_with(
-    pictures: CalibrationSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    calibration: CalibrationSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "SNAPSHOT", 2)
-    reverse = CalibrationSet(pictures.sources[::-1])
-    for again, mib in ((reverse, 1 << 20), (pictures, 40_000)):
+    reverse = CalibrationSet(calibration.sources[::-1])
+    for again, mib in ((reverse, 1 << 20), (calibration, 40_000)):
         cache = tmp_path / str(mib)
         with pytest.raises(KeyboardInterrupt):
-            collect_statistics(net(), pictures, SPEC, cache_dir=cache, progress=Interrupt(5))
+            collect_statistics(net(), calibration, SPEC, cache_dir=cache, progress=Interrupt(5))
         monkeypatch.setattr(module, "_MIB", mib)
         rest = Interrupt()
         found = collect_statistics(net(), again, SPEC, cache_dir=cache, memory_mib=1, progress=rest)
         assert rest.steps[0] == 1
         assert "collected again" in found.notes[0]
-        assert same(found, collect_statistics(net(), pictures, SPEC))
+        assert same(found, collect_statistics(net(), calibration, SPEC))
         monkeypatch.setattr(module, "_MIB", 1 << 20)
 
 
-def test_what_was_collected_is_kept(pictures: CalibrationSet, tmp_path: Path) -> None:
+def test_what_was_collected_is_kept(calibration: CalibrationSet, tmp_path: Path) -> None:
     steps = Interrupt()
-    first = collect_statistics(net(), pictures, SPEC, cache_dir=tmp_path, progress=steps)
-    again = collect_statistics(net(), pictures, SPEC, cache_dir=tmp_path, progress=steps)
+    first = collect_statistics(net(), calibration, SPEC, cache_dir=tmp_path, progress=steps)
+    again = collect_statistics(net(), calibration, SPEC, cache_dir=tmp_path, progress=steps)
     assert len(steps.steps) == 7
     assert same(first, again)
 
@@ -285,14 +288,14 @@ def other_model() -> ModelProto:
     return model
 
 
-def test_anything_else_is_collected_anew(pictures: CalibrationSet, tmp_path: Path) -> None:
-    first = collect_statistics(net(), pictures, SPEC, cache_dir=tmp_path)
+def test_anything_else_is_collected_anew(calibration: CalibrationSet, tmp_path: Path) -> None:
+    first = collect_statistics(net(), calibration, SPEC, cache_dir=tmp_path)
     darker = msgspec.structs.replace(SPEC, divisor=300.0)
     others: list[Statistics] = [
-        collect_statistics(other_model(), pictures, SPEC, cache_dir=tmp_path),
-        collect_statistics(net(), pictures.subset(6), SPEC, cache_dir=tmp_path),
-        collect_statistics(net(), pictures, darker, cache_dir=tmp_path),
-        collect_statistics(net(), pictures, SPEC, cache_dir=tmp_path, tensors=["conv"]),
+        collect_statistics(other_model(), calibration, SPEC, cache_dir=tmp_path),
+        collect_statistics(net(), calibration.subset(6), SPEC, cache_dir=tmp_path),
+        collect_statistics(net(), calibration, darker, cache_dir=tmp_path),
+        collect_statistics(net(), calibration, SPEC, cache_dir=tmp_path, tensors=["conv"]),
     ]
     words = [other.key.differences(first.key) for other in others]
     assert words == [
@@ -305,12 +308,12 @@ def test_anything_else_is_collected_anew(pictures: CalibrationSet, tmp_path: Pat
 
 
 def test_what_a_file_says_of_itself_is_no_part_of_the_key(
-    pictures: CalibrationSet, tmp_path: Path
+    calibration: CalibrationSet, tmp_path: Path
 ) -> None:
-    first = collect_statistics(net(), pictures, SPEC, cache_dir=tmp_path)
+    first = collect_statistics(net(), calibration, SPEC, cache_dir=tmp_path)
     named = net()
     helper.set_model_props(named, {"description": "renamed"})
-    assert collect_statistics(named, pictures, SPEC, cache_dir=tmp_path).key == first.key
+    assert collect_statistics(named, calibration, SPEC, cache_dir=tmp_path).key == first.key
 
 
 def damage_by_cutting(path: Path) -> None:
@@ -330,20 +333,20 @@ def damage_by_another_key(path: Path) -> None:
     "damage", [damage_by_cutting, damage_by_another_file, damage_by_another_key]
 )
 def test_a_damaged_cache_is_collected_again_with_a_note(
-    damage: Any, pictures: CalibrationSet, tmp_path: Path
+    damage: Any, calibration: CalibrationSet, tmp_path: Path
 ) -> None:
-    first = collect_statistics(net(), pictures, SPEC, cache_dir=tmp_path)
+    first = collect_statistics(net(), calibration, SPEC, cache_dir=tmp_path)
     damage(next(tmp_path.glob("*.statistics")))
-    again = collect_statistics(net(), pictures, SPEC, cache_dir=tmp_path)
+    again = collect_statistics(net(), calibration, SPEC, cache_dir=tmp_path)
     assert "collected again" in again.notes[0]
     assert same(again, first)
-    assert collect_statistics(net(), pictures, SPEC, cache_dir=tmp_path).notes == ()
+    assert collect_statistics(net(), calibration, SPEC, cache_dir=tmp_path).notes == ()
 
 
-def test_a_cache_that_cannot_be_written(pictures: CalibrationSet, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written(calibration: CalibrationSet, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(ExportError, match="cannot write"):
-        collect_statistics(net(), pictures, SPEC, cache_dir=tmp_path / "file")
+        collect_statistics(net(), calibration, SPEC, cache_dir=tmp_path / "file")
 
 
 @needs_assets
@@ -355,10 +358,10 @@ def test_a_real_detector(dynamic: bool) -> None:
         free = {"min_hw": (32, 32), "max_hw": (640, 640), "batch": (1, 4)}
         spec = msgspec.structs.replace(spec, input=msgspec.structs.replace(spec.input, **free))
     model = onnx_from_net(loaded.net, spec, "fp32")
-    pictures = collect_images(BCCD / "data.yaml", count=8, allow_small=True)
-    found = collect_statistics(model, pictures, spec.input, memory_mib=8, threads=1)
+    calibration = collect_images(BCCD / "data.yaml", count=8, allow_small=True)
+    found = collect_statistics(model, calibration, spec.input, memory_mib=8, threads=1)
     assert len(found) > 300
     assert {"images", "output0"} <= set(found.tensors)
     inner = tuple(name for name in found.tensors if name != "images")
-    for name, values in straight(model, list(pictures.batches(spec.input)), inner).items():
+    for name, values in straight(model, list(calibration.batches(spec.input)), inner).items():
         assert_describes(found[name], values)

@@ -12,8 +12,8 @@ import openvino
 import pytest
 
 from ghost_deploy.calib.quantize import int8_files
+from ghost_deploy.calib.quantize.conventions import PlacementOptions
 from ghost_deploy.calib.quantize.nncf import quantize_openvino
-from ghost_deploy.calib.quantize.options import PlacementOptions
 from ghost_deploy.calib.recipes import openvino_recipes
 from ghost_deploy.calib.search import int8_builder
 from ghost_deploy.core.bundle import FORM_KEY

@@ -8,11 +8,11 @@ import onnx
 import pytest
 
 from ghost_deploy.calib.graph.index import index_float
-from ghost_deploy.calib.graph.parameters import bias_of, set_parameters
+from ghost_deploy.calib.graph.parameters import set_parameters
 from ghost_deploy.calib.graph.structure import find_structure
 from ghost_deploy.calib.search.output_noise import OutputNoise, head_tensors
 from ghost_deploy.core.errors import InputError
-from tests.support.small_graphs import ghost_net, images, run
+from tests.support.small_graphs import bias_of, ghost_net, images, run
 
 
 @pytest.mark.parametrize(("tensors", "count"), [((), 1), (("last:out",), 0)])

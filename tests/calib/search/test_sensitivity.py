@@ -2,13 +2,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from ghost_deploy.calib.graph.index import index_float
 from ghost_deploy.calib.graph.structure import find_structure
 from ghost_deploy.calib.search.measuring import FloatNodes, Measure
-from ghost_deploy.calib.search.sensitivity import LayerGroup, Ranking, group_layers, rank
+from ghost_deploy.calib.search.sensitivity import LayerGroup, group_layers, rank
 from ghost_deploy.core.errors import UsageError
 from tests.support.small_graphs import ghost_net
 
@@ -56,11 +55,6 @@ def test_the_judge_sees_only_what_the_proxy_finds_worst() -> None:
     assert [row.group.name for row in ranking.rows] == ["b", "d", "a", "c"]
     assert [row.harm is None for row in ranking.rows] == [False, False, True, True]
     assert ranking.rows[2].proxy == pytest.approx(0.7)
-
-
-def test_a_ranking_is_json() -> None:
-    ranking = rank(GROUPS, Measure(as_path, loss))
-    assert msgspec.json.decode(msgspec.json.encode(ranking), type=Ranking) == ranking
 
 
 def test_the_halves_of_a_ghost_module_are_one_group() -> None:
