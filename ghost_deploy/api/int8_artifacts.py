@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING
 
 from ghost_deploy.api.common import AnyPath, cache_dir, require
 from ghost_deploy.core.bundle import Bundle, BundleWriter
+from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.progress import Progress, silent
+from ghost_deploy.export.plan import check_devices
 from ghost_deploy.runtimes import RuntimeOptions
+from ghost_deploy.runtimes.dot_product import read_dot_product
 
 if TYPE_CHECKING:
     from ghost_deploy.calib import CalibrationSet
@@ -40,6 +43,8 @@ class Calibration:
         workers: processes that measure side by side while layers are ranked for `max_drop`. More
             than one needs a main module that may be imported: `if __name__ == "__main__"`.
         speed: time the result beside the float artifacts.
+        devices: processors to make the artifacts for: `x86`, `x86-vnni`, `arm64`; this machine's
+            family when empty.
     """
 
     source: AnyPath | Sequence[AnyPath]
@@ -53,6 +58,7 @@ class Calibration:
     repair: bool = True
     workers: int = 1
     speed: bool = True
+    devices: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -92,6 +98,7 @@ def read_int8_inputs(
     from ghost_deploy.judge.datasets.opening import open_dataset
 
     how = calib if isinstance(calib, Calibration) else Calibration(source=calib)
+    require_judge(check_devices(how.devices))
     data = None if how.data is None else open_dataset(how.data, split=how.split)
     images = collect_images(
         how.source,
@@ -140,6 +147,7 @@ def add_int8(
         source=source,
         images=images,
         formats=tuple(formats),
+        devices=check_devices(how.devices),
         max_drop=how.max_drop,
         repair=how.repair,
         workers=how.workers,
@@ -154,3 +162,17 @@ def add_int8(
         timed = images.subset(TIMED_IMAGES).files(Path(folder))
         stopwatch = Int8Stopwatch(timed, options, progress)
         return make_int8(writer, request, judge, stopwatch, progress)[1]
+
+
+def require_judge(devices: Sequence[str]) -> None:
+    """Require that this processor can judge int8 files for `devices`.
+
+    Raises:
+        UsageError: files for x86-vnni overflow on this processor, so that nothing could judge them.
+    """
+    if "x86-vnni" in devices and read_dot_product().saturates is not False:
+        raise UsageError(
+            "int8 files for x86-vnni cannot be judged on this processor",
+            got="no VNNI",
+            fix="Calibrate on a processor with VNNI, or name x86, whose files run there too",
+        )

@@ -10,7 +10,7 @@ A new form is a row of `FORMS`; a new way of making files is a function of `cali
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -34,7 +34,6 @@ from ghost_deploy.calib.ranges.methods import Method
 from ghost_deploy.calib.recipes import Recipe, openvino_recipes, qdq_recipes
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.spec import ModelSpec
-from ghost_deploy.runtimes.int8_forms import ort_form
 
 __all__ = ["FORMS", "DerivedForm", "Int8Form", "forms_of", "int8_form", "recipes_for"]
 
@@ -77,7 +76,7 @@ class Int8Form:
             of a TensorRT file as written, only slowly.
         executed: whether that runtime computes the form in int8, so that its time and its share of
             int8 mean something.
-        portable: made on every machine, else only where it is ONNX Runtime's form.
+        targets: processors that it is made for, of `export.plan.DEVICES`; empty for all.
         convention: what its kernels accept.
         options: the placement that measured best.
         variants: placements that may be faster on another processor or with wider layers.
@@ -92,7 +91,7 @@ class Int8Form:
     path: str
     runtime: str
     executed: bool = True
-    portable: bool = True
+    targets: tuple[str, ...] = ()
     convention: Convention
     options: PlacementOptions
     variants: Mapping[str, PlacementOptions] = field(default_factory=dict)
@@ -132,9 +131,11 @@ _OPENVINO = Int8Form(
     format="openvino",
     path="model.int8_openvino_model",
     runtime="openvino",
+    targets=("x86",),
     convention=Convention(
         form="openvino",
         signed=False, symmetric=False, rounds="sources", int32_bias=False, stored_weights=True,
+        overflow_guard=True,
     ),
     # The depthwise int8 kernels are fast and lose nothing.
     options=PlacementOptions(),
@@ -154,10 +155,11 @@ _ORT_X86 = Int8Form(
     format="onnx",
     path="model.int8.ort-x86.onnx",
     runtime="ort",
-    portable=False,
+    targets=("x86",),
     convention=Convention(
         form="ort-x86",
         signed=False, symmetric=False, rounds="outputs", int32_bias=True, stored_weights=True,
+        overflow_guard=True,
     ),
     options=_X86_OPTIONS,
     variants={
@@ -171,7 +173,7 @@ _ORT_ARM = Int8Form(
     format="onnx",
     path="model.int8.ort-arm.onnx",
     runtime="ort",
-    portable=False,
+    targets=("arm64",),
     convention=Convention(
         form="ort-arm",
         signed=True, symmetric=False, rounds="outputs", int32_bias=True, stored_weights=True,
@@ -181,9 +183,21 @@ _ORT_ARM = Int8Form(
     variants={"depthwise int8": PlacementOptions(first_conv="float")},
 )  # fmt: skip
 
-FORMS: Mapping[str, Int8Form] = {
-    form.name: form for form in (_ORT_X86, _ORT_ARM, _TENSORRT, _OPENVINO)
-}
+
+def _for_vnni(form: Int8Form) -> Int8Form:
+    """The form without the guard: refused by processors without VNNI."""
+    name = f"{form.name}-vnni"
+    return replace(
+        form,
+        path=form.path.replace("int8", f"int8.{name}", 1).replace(f".{form.name}.onnx", ".onnx"),
+        targets=("x86-vnni",),
+        convention=replace(form.convention, form=name, overflow_guard=False),
+    )
+
+
+_ALL = (_ORT_X86, _for_vnni(_ORT_X86), _ORT_ARM, _TENSORRT, _OPENVINO, _for_vnni(_OPENVINO))
+
+FORMS: Mapping[str, Int8Form] = {form.name: form for form in _ALL}
 """All forms that are made from recipes, by name."""
 
 
@@ -202,13 +216,18 @@ def int8_form(name: str) -> Int8Form:
     return FORMS[name]
 
 
-def forms_of(formats: Iterable[str]) -> list[Int8Form]:
-    """The forms that this machine makes for artifact formats such as `onnx` and `openvino`."""
+def forms_of(formats: Iterable[str], targets: Collection[str]) -> list[Int8Form]:
+    """The forms of artifact formats for target processors.
+
+    Args:
+        formats: such as `onnx` and `openvino`.
+        targets: names of `export.plan.DEVICES`.
+    """
     return [
         form
         for name in formats
         for form in FORMS.values()
-        if form.format == name and (form.portable or form.name == ort_form())
+        if form.format == name and (not form.targets or not set(form.targets).isdisjoint(targets))
     ]
 
 

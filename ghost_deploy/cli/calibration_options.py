@@ -45,6 +45,15 @@ def add_calibration_options(parser: argparse.ArgumentParser, *, required: bool) 
     group.add_argument(
         "--calib-seed", type=natural, default=0, metavar="N", help="of the choice (default: 0)"
     )
+    group.add_argument(
+        "--for",
+        dest="devices",
+        type=lambda text: text.split(","),
+        default=[],
+        metavar="TARGET[,TARGET]",
+        help="processors to make int8 files for: x86, x86-vnni, arm64 (default: this machine's "
+        "family; files for x86 are right with and without VNNI)",
+    )
     add_switches(
         group,
         {
@@ -89,4 +98,5 @@ def calibration_of(args: argparse.Namespace) -> Calibration | None:
         repair=not args.no_repair,
         workers=getattr(args, "threads", 0) or os.cpu_count() or 1,
         speed=not args.no_speed,
+        devices=tuple(args.devices),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +40,7 @@ def write_openvino(
     spec: ModelSpec,
     precision: str,
     *,
+    info: Mapping[str, str] | None = None,
     transform: Callable[[openvino.Model], openvino.Model] | None = None,
 ) -> list[Path]:
     """Convert an ONNX file and write the IR into a new folder.
@@ -54,6 +55,7 @@ def write_openvino(
         spec: of the export.
         precision: `fp32`, `fp16`, or `int8` of a graph that has its Q/DQ pairs already or gets
             its quantization from `transform`.
+        info: further entries of its rt_info.
         transform: applied to the converted model before it is described and written.
 
     Returns:
@@ -75,6 +77,8 @@ def write_openvino(
         if transform is not None:
             model = transform(model)
         _describe(model, spec)
+        for key, value in (info or {}).items():
+            model.set_rt_info(value, [key])
         openvino.save_model(model, xml, compress_to_fp16=precision == "fp16")
         # A disk that fills up with the last bytes is noticed only by reading them.
         written = core.read_model(xml).get_rt_info([ModelSpec.Json]).astype(str)

@@ -7,6 +7,7 @@ of its format.
 from __future__ import annotations
 
 import importlib.util
+import platform
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -16,10 +17,13 @@ from ghost_deploy.core.errors import MissingExtraError, UsageError
 from ghost_deploy.core.spec import MAX_SIDE, HeadSpec, InputSpec, ModelSpec
 
 __all__ = [
+    "DEVICES",
     "TARGETS",
     "Dynamic",
     "ExportPlan",
     "Target",
+    "check_devices",
+    "default_device",
     "plan_export",
     "plan_spec",
     "require_tools",
@@ -64,6 +68,34 @@ TARGETS = (
     Target("tensorrt", "int8", _TENSORRT),
 )
 """All combinations, in the order in which they are made."""
+
+
+DEVICES = {
+    "x86": "all x86-64 processors, also without VNNI; the default on x86",
+    "x86-vnni": "x86-64 processors with VNNI alone: int8 weights keep their full range",
+    "arm64": "64-bit ARM processors; the default on ARM",
+}
+"""Processors that int8 artifacts can be made for: `--for NAME`."""
+
+
+def default_device(machine: str | None = None) -> str:
+    """The entry of `DEVICES` for this machine.
+
+    Args:
+        machine: processor family as `platform.machine()` gives it; this machine's when None.
+    """
+    arm = (machine or platform.machine()).lower() in ("aarch64", "arm64")
+    return "arm64" if arm else "x86"
+
+
+def check_devices(names: Sequence[str]) -> tuple[str, ...]:
+    """The devices to make int8 artifacts for; this machine's where none is named.
+
+    Raises:
+        UsageError: a name is not known; the message lists those that are.
+    """
+    _check_known("target", names, set(DEVICES))
+    return tuple(dict.fromkeys(names)) or (default_device(),)
 
 
 @dataclass(frozen=True)

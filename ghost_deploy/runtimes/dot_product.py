@@ -1,8 +1,8 @@
 """The 8-bit dot product instructions of this CPU.
 
-On x86 without VNNI, ONNX Runtime multiplies unsigned by signed 8-bit numbers with VPMADDUBSW, which
-adds pairs of products in 16 bits with saturation. Two products of 255 and 127 saturate, so an int8
-file that was validated on a CPU with VNNI may be less accurate on one without.
+On x86 without VNNI, ONNX Runtime and OpenVINO multiply unsigned by signed 8-bit numbers with
+VPMADDUBSW, which adds pairs of products in 16 bits with saturation: an int8 file without the guard
+of `calib.quantize.overflow` detects something else there.
 See "When to use reduce-range", https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html.
 """
 
@@ -13,15 +13,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["SATURATION_WARNING", "DotProduct", "read_dot_product"]
-
-SATURATION_WARNING = (
-    "this CPU has no 8-bit dot product (VNNI), so ONNX Runtime adds pairs of int8 products in 16 "
-    "bits and saturates: a file that was validated on another CPU may be less accurate here. "
-    "Validate it on this CPU: ghost-deploy validate BUNDLE --data DATA, or "
-    "ghost-deploy calibrate BUNDLE --calib FOLDER"
-)
-"""Warning for a CPU where `DotProduct.saturates`."""
+__all__ = ["DotProduct", "read_dot_product"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +39,7 @@ class DotProduct:
 
     Attributes:
         name: of the instructions; empty without any, None when unknown.
-        saturates: whether ONNX Runtime's int8 kernels may saturate; None when unknown.
+        saturates: whether int8 kernels add pairs of products in 16 bits; None when unknown.
     """
 
     name: str | None = None
@@ -59,7 +51,7 @@ class DotProduct:
         if self.name is None:
             return "not known"
         if self.saturates:
-            return "none: int8 files for ONNX Runtime may saturate; validate here"
+            return "none: int8 files made for x86-vnni are refused, those for x86 are right"
         return self.name or "none; int8 does not saturate on this kind of CPU"
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import platform
 
-from ghost_deploy.core.errors import BackendError
+from ghost_deploy.core.errors import BackendError, DeviceError
+from ghost_deploy.runtimes.dot_product import read_dot_product
 
-__all__ = ["ort_form", "require_form"]
+__all__ = ["forms_here", "ort_form", "require_form", "require_guard"]
 
 _ARM = ("aarch64", "arm64")
 
@@ -23,6 +24,38 @@ def ort_form(machine: str | None = None) -> str:
         machine: CPU family as returned by `platform.machine()`; default: this machine.
     """
     return "ort-arm" if (machine or platform.machine()).lower() in _ARM else "ort-x86"
+
+
+def forms_here(runtime: str) -> tuple[str, ...]:
+    """Int8 forms that a CPU runtime executes in int8 on this machine, the preferred one first.
+
+    Args:
+        runtime: `ort` or `openvino`.
+    """
+    form = ort_form() if runtime == "ort" else runtime
+    guarded_only = form == "ort-arm" or read_dot_product().saturates is not False
+    return (form,) if guarded_only else (f"{form}-vnni", form)
+
+
+def require_guard(guard: str, *, where: str) -> None:
+    """Require that the int8 products of a file cannot overflow on this CPU.
+
+    Args:
+        guard: value of `GUARD_KEY` in the file; empty where it has none.
+        where: the file, for the error message.
+
+    Raises:
+        DeviceError: the CPU has no 8-bit dot product, and the file has no guard.
+    """
+    if not guard and read_dot_product().saturates:
+        raise DeviceError(
+            f"the int8 file {where} is for processors with VNNI: on this CPU sums of its products "
+            "overflow, and it detects something else",
+            got="a CPU without an 8-bit dot product",
+            expected="a file for x86",
+            fix="Make one, on any machine: ghost-deploy calibrate BUNDLE --calib FOLDER --for x86; "
+            "or use another precision",
+        )
 
 
 def require_form(runtime: str, got: str, forms: tuple[str, ...], *, where: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ghost_deploy.core.bundle import sha256_of
+from ghost_deploy.core.bundle import GUARD_KEY, sha256_of
 from ghost_deploy.core.errors import GhostDeployError
 from ghost_deploy.runtimes.base import (
     Device,
@@ -24,6 +24,8 @@ from ghost_deploy.runtimes.base import (
     TensorSpec,
 )
 from ghost_deploy.runtimes.cpu_cores import available_cores, cpu_quota
+from ghost_deploy.runtimes.dot_product import read_dot_product
+from ghost_deploy.runtimes.int8_forms import require_guard
 from ghost_deploy.runtimes.vendor import existing_file, fallback, vendor_errors, vendor_import
 
 __all__ = ["OvRuntime", "open_model", "probe"]
@@ -62,6 +64,8 @@ class OvRuntime(Runtime):
         choice = _resolve(core, options)
         config, notes = _config(path, options, choice)
         fix = "Export the model again, or update: pip install -U openvino"
+        if choice.device == "CPU" and options.precision == "int8":
+            self._require_guard(core, path)
         with vendor_errors(f"OpenVINO cannot load {path}", fix):
             compiled = core.compile_model(str(path), choice.device, config)
             device = ", ".join(compiled.get_property("EXECUTION_DEVICES"))
@@ -94,6 +98,16 @@ class OvRuntime(Runtime):
         return {
             spec.name: value for spec, value in zip(self.outputs, result.to_tuple(), strict=True)
         }
+
+    @staticmethod
+    def _require_guard(core: Any, path: Path) -> None:
+        """Refuse an int8 file that overflows on this CPU; the file is read only where one may."""
+        if not read_dot_product().saturates:
+            return
+        with vendor_errors(f"OpenVINO cannot read {path}", "Export the model again"):
+            info = core.read_model(str(path)).get_rt_info()
+            guard = str(info[GUARD_KEY].value) if GUARD_KEY in info else ""
+        require_guard(guard, where=str(path))
 
     def _fork(self) -> OvRuntime:
         fork = copy.copy(self)

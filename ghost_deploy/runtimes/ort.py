@@ -10,7 +10,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ghost_deploy.core.bundle import FORM_KEY
+from ghost_deploy.core.bundle import FORM_KEY, GUARD_KEY
 from ghost_deploy.core.errors import GhostDeployError
 from ghost_deploy.runtimes.base import (
     Device,
@@ -21,8 +21,7 @@ from ghost_deploy.runtimes.base import (
     TensorSpec,
 )
 from ghost_deploy.runtimes.cpu_cores import available_cores
-from ghost_deploy.runtimes.dot_product import SATURATION_WARNING, read_dot_product
-from ghost_deploy.runtimes.int8_forms import ort_form, require_form
+from ghost_deploy.runtimes.int8_forms import forms_here, require_form, require_guard
 from ghost_deploy.runtimes.vendor import existing_file, fallback, vendor_errors, vendor_import
 
 __all__ = ["OrtRuntime", "open_model", "probe"]
@@ -70,9 +69,12 @@ class OrtRuntime(Runtime):
                 providers=_provider_list(asked, options.device_index),
             )
             session.disable_fallback()
-        form = session.get_modelmeta().custom_metadata_map.get(FORM_KEY, "")
+        stored = session.get_modelmeta().custom_metadata_map
+        form = stored.get(FORM_KEY, "")
+        if form.startswith("ort-x86") and asked == _CPU:
+            require_guard(stored.get(GUARD_KEY, ""), where=str(path))
         if not options.any_form:
-            require_form("ort", form, (ort_form(),), where=str(path))
+            require_form("ort", form, forms_here("ort"), where=str(path))
         got = session.get_providers()[0]
         if got != asked:
             notes += (fallback(options, f"ONNX Runtime could only open {got}", _cuda_fix()),)
@@ -82,8 +84,6 @@ class OrtRuntime(Runtime):
         self._names = [spec.name for spec in self.outputs]
         if got == _CPU and options.precision == "fp16":
             notes += (_FP16_ON_CPU,)
-        if got == _CPU and form == "ort-x86" and read_dot_product().saturates:
-            notes += (SATURATION_WARNING,)
         self.info = RuntimeInfo(
             runtime="ort",
             version=onnxruntime.__version__,

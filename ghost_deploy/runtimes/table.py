@@ -15,7 +15,7 @@ from typing import cast
 
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.runtimes.base import Probe, Runtime, RuntimeOptions
-from ghost_deploy.runtimes.int8_forms import ort_form
+from ghost_deploy.runtimes.int8_forms import forms_here
 
 __all__ = ["RUNTIMES", "RuntimeRow", "open_file", "probe", "runtime_row"]
 
@@ -67,7 +67,7 @@ RUNTIMES: dict[str, RuntimeRow] = {
             suffixes=(".xml",),
             precisions={"fp32": ("fp32", "bf16"), "fp16": ("fp16",), "int8": ("int8",)},
             devices=("cpu", "gpu", "npu"),
-            forms=("openvino",),
+            forms=forms_here("openvino"),
         ),
         RuntimeRow(
             name="trt",
@@ -89,7 +89,7 @@ RUNTIMES: dict[str, RuntimeRow] = {
             suffixes=(".onnx",),
             precisions={"fp32": ("fp32",), "fp16": ("fp16",), "int8": ("int8",)},
             devices=("cpu", "cuda", "gpu"),
-            forms=(ort_form(),),
+            forms=forms_here("ort"),
         ),
         RuntimeRow(
             name="eager",

@@ -26,6 +26,8 @@ class Convention:
         int32_bias: biases are stored as int32 behind a DequantizeLinear.
         stored_weights: weights are stored as int8 behind a DequantizeLinear, else as float32
             in front of Q and DQ.
+        overflow_guard: scales of weights are enlarged until no pair of products overflows on an
+            x86 processor without VNNI, see `calib.quantize.overflow`.
     """
 
     form: str
@@ -34,6 +36,7 @@ class Convention:
     rounds: Literal["inputs", "sources", "outputs"]
     int32_bias: bool
     stored_weights: bool
+    overflow_guard: bool = False
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,14 @@ from pathlib import Path
 from onnx import ModelProto
 
 from ghost_deploy.calib.quantize.channels_last import to_channels_last
+from ghost_deploy.calib.quantize.conventions import Convention
 from ghost_deploy.calib.quantize.lint import require_clean
 from ghost_deploy.calib.quantize.qdq import QdqGraph
 from ghost_deploy.calib.quantize.strongly_typed import to_strong_fp16
 from ghost_deploy.calib.quantize.trt_cache import write_trt_cache
 from ghost_deploy.calib.ranges.histogram import TensorStatistics
 from ghost_deploy.calib.ranges.methods import Method, activation_range
-from ghost_deploy.core.bundle import FORM_KEY
+from ghost_deploy.core.bundle import FORM_KEY, GUARD, GUARD_KEY
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.export.openvino import write_openvino
 
@@ -26,6 +27,7 @@ __all__ = [
     "STRONG_FORM",
     "TRT_CACHE",
     "BuiltFile",
+    "file_info",
     "strongly_typed_form",
     "write_cache_file",
     "write_channels_last_file",
@@ -111,8 +113,15 @@ def write_openvino_file(graph: QdqGraph, folder: Path, spec: ModelSpec) -> Built
         ExportError: OpenVINO cannot convert the graph.
     """
     source = write_model(graph.model, folder / "model.onnx")
-    xml, *extra = write_openvino(source, folder / "model_openvino_model", spec, "int8")
+    info = file_info(graph.placement.convention)
+    xml, *extra = write_openvino(source, folder / "model_openvino_model", spec, "int8", info=info)
     return BuiltFile(xml, tuple(extra), graph)
+
+
+def file_info(convention: Convention) -> dict[str, str]:
+    """What an int8 file says of itself: its form, and whether it can overflow."""
+    guard = {GUARD_KEY: GUARD} if convention.overflow_guard else {}
+    return {FORM_KEY: convention.form, **guard}
 
 
 def write_cache_file(

@@ -13,12 +13,13 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from ghost_deploy.calib.graph.index import index_float
 from ghost_deploy.calib.graph.structure import find_structure
 from ghost_deploy.calib.quantize.conventions import Convention, PlacementOptions
+from ghost_deploy.calib.quantize.overflow import overflow_free_scales
 from ghost_deploy.calib.quantize.placement import Placement, place
 from ghost_deploy.calib.quantize.scales import QuantParams, activation_scales
 from ghost_deploy.calib.quantize.weights import round_weight, weight_scales
 from ghost_deploy.calib.ranges.histogram import TensorStatistics
 from ghost_deploy.calib.ranges.methods import Method, Range
-from ghost_deploy.core.bundle import FORM_KEY
+from ghost_deploy.core.bundle import FORM_KEY, GUARD, GUARD_KEY
 from ghost_deploy.core.errors import ExportError
 from ghost_deploy.export.onnx_index import OnnxIndex, live_nodes
 
@@ -129,6 +130,9 @@ def _all_weight_scales(
             # The bias levels of a channel with tiny weights would exceed int32.
             needed = np.abs(bias) / (scales[node.input[0]].scale * _BIAS_LIMIT)
             chosen = np.maximum(chosen, needed.astype(np.float32))
+        if placement.convention.overflow_guard:
+            groups = int(graph.attribute(node, "group", 1))
+            chosen = overflow_free_scales(graph.weight(node), chosen, groups)
         found[name] = chosen
     return found
 
@@ -166,6 +170,8 @@ class _Writer:
         del result.graph.initializer[:]
         result.graph.initializer.extend((*kept, *self.constants.values()))
         result.metadata_props.add(key=FORM_KEY, value=self.convention.form)
+        if self.convention.overflow_guard:
+            result.metadata_props.add(key=GUARD_KEY, value=GUARD)
         try:
             onnx.checker.check_model(result, full_check=True)
         except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:

@@ -16,8 +16,9 @@ from ghost_deploy.calib.graph.index import index_float
 from ghost_deploy.calib.graph.structure import find_structure
 from ghost_deploy.calib.images.collection import CalibrationSet
 from ghost_deploy.calib.quantize.bias import correct_bias
-from ghost_deploy.calib.quantize.int8_files import BuiltFile
+from ghost_deploy.calib.quantize.int8_files import BuiltFile, file_info
 from ghost_deploy.calib.quantize.nncf import quantize_openvino, read_openvino, save_openvino
+from ghost_deploy.calib.quantize.openvino_overflow import guard_weights
 from ghost_deploy.calib.quantize.openvino_rewrites import approximate_silu
 from ghost_deploy.calib.quantize.qdq import QdqGraph, quantize
 from ghost_deploy.calib.ranges.histogram import TensorStatistics
@@ -111,14 +112,20 @@ class Int8Builder:
         return Path(tempfile.mkdtemp(dir=self.scratch))
 
     def _with_nncf(self, recipe: Recipe) -> BuiltFile:
+        convention = int8_form(recipe.form).convention
+
         def transform(model: Any) -> Any:
             quantized = self._quantized_by_nncf(model, recipe)
+            if convention.overflow_guard:
+                guard_weights(quantized, model)
             if recipe.gelu:
                 approximate_silu(quantized)
             return quantized
 
         folder = self.new_folder() / "model_openvino_model"
-        xml, *extra = write_openvino(self.source, folder, self.spec, "int8", transform=transform)
+        xml, *extra = write_openvino(
+            self.source, folder, self.spec, "int8", info=file_info(convention), transform=transform
+        )
         return BuiltFile(xml, tuple(extra))
 
     def _quantized_by_nncf(self, model: Any, recipe: Recipe) -> Any:

@@ -37,6 +37,7 @@ class Int8Request:
         source: its fp32 ONNX file.
         images: to calibrate on.
         formats: `onnx` gives the forms of ONNX Runtime and TensorRT, `openvino` its own.
+        devices: processors to make them for, names of `export.plan.DEVICES`.
         max_drop: points that may be lost; layers return to float until that holds. None for the
             judge's default, without returning layers.
         repair: also try to correct biases of our own graphs.
@@ -51,6 +52,7 @@ class Int8Request:
     source: Path
     images: CalibrationSet
     formats: tuple[str, ...] = ("onnx", "openvino")
+    devices: tuple[str, ...] = ("x86",)
     max_drop: float | None = None
     repair: bool = True
     workers: int = 1
@@ -105,12 +107,12 @@ def _make_forms(
     progress: Progress,
 ) -> Int8Report:
     """The artifacts of all forms; the report has no times and no verdict."""
-    forms = forms_of(request.formats)
+    forms = forms_of(request.formats, request.devices)
     if not forms:
         raise UsageError(
             "no int8 form belongs to these formats",
-            got=", ".join(request.formats),
-            expected="onnx, openvino",
+            got=f"{', '.join(request.formats)} for {', '.join(request.devices)}",
+            expected="onnx; or openvino for x86",
             fix="Name one of those",
         )
     parent = sha256_of(request.source)

@@ -14,6 +14,8 @@ from ghost_deploy.core.bundle.folder import Bundle
 from ghost_deploy.core.bundle.manifest import (
     DOCUMENT,
     FORM_KEY,
+    GUARD,
+    GUARD_KEY,
     NMS_FORM,
     Artifact,
     BundleDocument,
@@ -26,6 +28,8 @@ from ghost_deploy.core.bundle.writer import BundleWriter
 __all__ = [
     "DOCUMENT",
     "FORM_KEY",
+    "GUARD",
+    "GUARD_KEY",
     "NMS_FORM",
     "Artifact",
     "Bundle",

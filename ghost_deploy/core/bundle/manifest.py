@@ -13,6 +13,8 @@ from ghost_deploy.core.spec import ModelSpec
 __all__ = [
     "DOCUMENT",
     "FORM_KEY",
+    "GUARD",
+    "GUARD_KEY",
     "NMS_FORM",
     "SCHEMA",
     "Artifact",
@@ -34,6 +36,12 @@ FORM_KEY = "ghost_deploy.int8_form"
 NMS_FORM = "efficient-nms"
 """The form of an ONNX graph with TensorRT's plugin inside: no runtime opens it, engines are built
 from it."""
+
+GUARD_KEY = "ghost_deploy.overflow_guard"
+"""Key of the metadata inside an int8 file whose weights were chosen so that nothing overflows."""
+
+GUARD = "pairs"
+"""Value of `GUARD_KEY`: sums of two neighbouring products fit into int16."""
 
 _CHUNK = 1 << 20
 
