@@ -20,7 +20,7 @@ from ghost_deploy.core.errors import GateError, MissingExtraError, UnavailableEr
 from ghost_deploy.core.evidence.base import Document
 
 if TYPE_CHECKING:
-    from ghost_deploy.report.document import Report
+    from ghost_deploy.report.report_document import Report
 
 __all__ = ["Demonstration", "Extent", "demonstrate"]
 

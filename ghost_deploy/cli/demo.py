@@ -12,7 +12,7 @@ from ghost_deploy.core.errors import GateError
 
 if TYPE_CHECKING:
     from ghost_deploy.api.demo import Demonstration
-    from ghost_deploy.report.document import Report
+    from ghost_deploy.report.report_document import Report
 
 __all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "run"]
 

@@ -13,7 +13,7 @@ import pytest
 
 from ghost_deploy import api
 from ghost_deploy.api import Calibration
-from ghost_deploy.api.int8_export import Quantized
+from ghost_deploy.api.int8_export import Int8Export
 from ghost_deploy.calib.search.search import DEFAULT_DROPS
 from ghost_deploy.cli.main import main
 from ghost_deploy.core.bundle import Bundle
@@ -131,7 +131,7 @@ def test_export_checks_the_labels_before_it_works(
 
 
 def test_an_int8_graph_does_not_end_in_the_plugin(fresh: Path) -> None:
-    asked = Quantized(("onnx",), Calibration(source="photos"))
+    asked = Int8Export(("onnx",), Calibration(source="photos"))
     asked.check_model(Bundle.read(fresh).spec, plugin=False)
     with pytest.raises(UsageError, match="plugin"):
         asked.check_model(Bundle.read(fresh).spec, plugin=True)
