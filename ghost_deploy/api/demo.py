@@ -27,7 +27,7 @@ from ghost_deploy.core.evidence.base import Document
 from ghost_deploy.core.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from ghost_deploy.report.document import Report
+    from ghost_deploy.report.report_document import Report
 
 __all__ = ["DemoResult", "DemoSize", "demo"]
 

@@ -13,10 +13,10 @@ import msgspec
 
 from ghost_deploy.core.evidence.accuracy import AccuracyReport, AccuracyRow
 from ghost_deploy.core.evidence.latency import BenchRow, Comparison, Ratio
-from ghost_deploy.report.document import ReportRow, Tone, Verdict
 from ghost_deploy.report.joined_rows import int8_rows
 from ghost_deploy.report.material import Material
 from ghost_deploy.report.number_format import points
+from ghost_deploy.report.report_document import ReportRow, Tone, Verdict
 
 __all__ = ["recommend"]
 
