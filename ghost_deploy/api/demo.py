@@ -191,7 +191,7 @@ class _Steps:
                 "no artifact passes on this machine", fix="See the report for the reasons"
             )
             return
-        folder = self.folder / "pictures"
+        folder = self.folder / "annotated"
         folder.mkdir(exist_ok=True)
         paths = self.scenes[: self.size.drawn]
         with load(self.bundle, runtime, precision) as detector:
