@@ -81,13 +81,11 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, RuntimeOptions]]:
     """Runtimes that need no file; (name, options) of those that were opened."""
     calls: list[tuple[str, RuntimeOptions]] = []
 
-    def open_artifact(
-        _: gd.Bundle, *, runtime: str, precision: str, options: RuntimeOptions
-    ) -> Runtime:
-        calls.append((runtime, options))
+    def open_planned(_: gd.Bundle, run: PlannedRun, options: RuntimeOptions) -> Runtime:
+        calls.append((run.row.name, options))
         return FakeRuntime.for_spec(SPEC, gd.Detections.empty())
 
-    monkeypatch.setattr(sys.modules["ghost_deploy.api.load"], "open_artifact", open_artifact)
+    monkeypatch.setattr(sys.modules["ghost_deploy.api.load"], "open_planned", open_planned)
     return calls
 
 

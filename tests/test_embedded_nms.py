@@ -14,7 +14,7 @@ from ghost_deploy.core.errors import BundleError, UsageError
 from ghost_deploy.export.artifacts import export_artifacts
 from ghost_deploy.export.efficient_nms import OPERATOR
 from ghost_deploy.runtimes import RuntimeOptions
-from ghost_deploy.runtimes.opener import choose
+from ghost_deploy.runtimes.plan import choose
 from tests.support.tiny_detectors import tiny_loaded
 
 

@@ -138,7 +138,7 @@ def open_inputs(wanted: Calibration, formats: Sequence[str], progress: Progress 
     for package in needed:
         require(package, "int8")
     from ghost_deploy.calib.images.collection import collect_images
-    from ghost_deploy.judge.datasets.opening import open_dataset
+    from ghost_deploy.judge.datasets.open_dataset import open_dataset
 
     data = None if wanted.data is None else open_dataset(wanted.data, split=wanted.split)
     pictures = collect_images(

@@ -17,7 +17,7 @@ import msgspec
 from ghost_deploy.api.common import AnyPath, Progress, load_checkpoint, require
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import GateError, MissingExtraError, UnavailableError, UsageError
-from ghost_deploy.core.evidence.base import Document
+from ghost_deploy.core.evidence.document import Document
 
 if TYPE_CHECKING:
     from ghost_deploy.report.blocks import Report
@@ -176,7 +176,7 @@ def _measure(job: _Job, done: Demonstration, bundle: Bundle) -> Bundle:
     require("pycocotools", "validate")
     from ghost_deploy.demo.scene_files import LABELS
     from ghost_deploy.judge.accuracy.validation import run_accuracy
-    from ghost_deploy.judge.datasets.opening import open_dataset
+    from ghost_deploy.judge.datasets.open_dataset import open_dataset
 
     dataset = open_dataset(done.folder / "scenes" / LABELS)
     loaded = load_checkpoint(job.source, ())

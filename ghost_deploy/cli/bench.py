@@ -92,10 +92,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
 def _measure(args: argparse.Namespace, console: Console) -> BenchReport:
     from ghost_deploy.core.evidence.latency import Settings
     from ghost_deploy.judge.bench.benchmark import run_bench
-    from ghost_deploy.judge.bench.selection import Wishes
+    from ghost_deploy.judge.bench.selection import Selection
     from ghost_deploy.runtimes import RuntimeOptions
 
-    wishes = Wishes(
+    selection = Selection(
         runtimes=args.runtime,
         precisions=args.precision,
         batches=args.batch,
@@ -110,7 +110,7 @@ def _measure(args: argparse.Namespace, console: Console) -> BenchReport:
             args.bundles,
             images,
             baseline=args.baseline,
-            wishes=wishes,
+            selection=selection,
             settings=settings,
             image_source=source,
             progress=progress,

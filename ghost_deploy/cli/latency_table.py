@@ -9,7 +9,7 @@ from ghost_deploy.cli.console import Column, Console
 from ghost_deploy.cli.format import mebibytes, plural
 
 if TYPE_CHECKING:
-    from ghost_deploy.core.evidence.latency import BenchReport, BenchRow, Comparison, Figures
+    from ghost_deploy.core.evidence.latency import BenchReport, BenchRow, SpeedComparison, LatencyFigures
 
 __all__ = ["labels", "print_latency"]
 
@@ -73,7 +73,7 @@ def _threads(count: int) -> str:
     return plural(count, "thread") if count else "default threads"
 
 
-def _times(found: Sequence[tuple[str, Figures]]) -> list[list[str]]:
+def _times(found: Sequence[tuple[str, LatencyFigures]]) -> list[list[str]]:
     rows = []
     for name, figures in found:
         rates = {"run_alone": figures.run_throughput, "end_to_end": figures.throughput}
@@ -85,13 +85,13 @@ def _times(found: Sequence[tuple[str, Figures]]) -> list[list[str]]:
     return rows
 
 
-def _stages(figures: Figures) -> list[str]:
+def _stages(figures: LatencyFigures) -> list[str]:
     medians = [figures.stages[name].p50 if name in figures.stages else None for name in _STAGES]
     cells = ["-" if value is None else f"{value:.2f}" for value in medians]
     return [*cells, f"{figures.first_run_ms:.1f}", f"{figures.load_ms:.0f}"]
 
 
-def _resources(figures: Figures) -> list[str]:
+def _resources(figures: LatencyFigures) -> list[str]:
     return [
         f"{figures.cpu_cores:.2f}",
         mebibytes(figures.peak_bytes),
@@ -103,7 +103,7 @@ def _resources(figures: Figures) -> list[str]:
 _POWER = ("watts", "mJ/image", "GPU load", "hottest", "samples")
 
 
-def _power(name: str, figures: Figures) -> Iterator[list[str]]:
+def _power(name: str, figures: LatencyFigures) -> Iterator[list[str]]:
     power = figures.power
     if power is None:
         return
@@ -122,7 +122,7 @@ def _told(value: float | None, form: str, unit: str = "") -> str:
     return "-" if value is None else f"{value:{form}}{unit}"
 
 
-def _speeds(comparison: Comparison) -> list[str]:
+def _speeds(comparison: SpeedComparison) -> list[str]:
     ratios = (comparison.run, comparison.end_to_end, comparison.throughput)
     judged = comparison.end_to_end or comparison.run
     verdict = "faster" if judged.median > 1 else "slower"

@@ -94,7 +94,7 @@ def _measure(args: argparse.Namespace, bundle: Bundle, console: Console) -> Accu
 
     require("pycocotools", "validate")
     from ghost_deploy.judge.accuracy.validation import run_accuracy
-    from ghost_deploy.judge.datasets.opening import open_dataset
+    from ghost_deploy.judge.datasets.open_dataset import open_dataset
     from ghost_deploy.runtimes import RuntimeOptions
 
     dataset = open_dataset(

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ghost_deploy.core.evidence.accuracy import AccuracyReport, AccuracyRow
-from ghost_deploy.core.evidence.latency import BenchRow, Comparison, Ratio
+from ghost_deploy.core.evidence.latency import BenchRow, SpeedComparison, Ratio
 from ghost_deploy.report.blocks import Row, Verdict
 from ghost_deploy.report.material import Material
 from ghost_deploy.report.number_format import points
@@ -196,7 +196,7 @@ def _first(best: _Timed, passing: Sequence[_Timed], cost: str) -> Verdict:
     )
 
 
-def _ratio(comparison: Comparison) -> Ratio:
+def _ratio(comparison: SpeedComparison) -> Ratio:
     return comparison.end_to_end or comparison.run
 
 

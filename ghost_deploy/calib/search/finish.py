@@ -17,7 +17,7 @@ from ghost_deploy.core.bundle import Bundle, BundleWriter, Source
 from ghost_deploy.core.evidence.int8 import Int8Report
 from ghost_deploy.core.evidence.kinds import Evidence
 from ghost_deploy.core.spec import ModelSpec
-from ghost_deploy.judge.bench.machine import read_machine
+from ghost_deploy.judge.bench.read_machine import read_machine
 from ghost_deploy.judge.datasets.dataset import DataSet
 
 __all__ = ["make_int8"]

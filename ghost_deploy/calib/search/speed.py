@@ -10,7 +10,7 @@ from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.evidence.int8 import SpeedRow
 from ghost_deploy.core.evidence.latency import BenchReport, BenchRow, Settings
 from ghost_deploy.judge.bench.benchmark import run_bench
-from ghost_deploy.judge.bench.selection import Wishes
+from ghost_deploy.judge.bench.selection import Selection
 from ghost_deploy.judge.bench.statistics import ratio, round_medians
 from ghost_deploy.runtimes import RuntimeOptions
 
@@ -36,9 +36,9 @@ def file_times_ms(
         options: device and threads.
         progress: told of each step.
     """
-    wishes = Wishes(options=options, threads=(options.threads,))
+    selection = Selection(options=options, threads=(options.threads,))
     tell = _rounds(progress)
-    report = run_bench(files, images, wishes=wishes, settings=_SHORT, progress=tell)
+    report = run_bench(files, images, selection=selection, settings=_SHORT, progress=tell)
     rows = {path: row for path, row in zip(files, report.rows, strict=True) if row.figures}
     if files[0] not in rows:
         return {}
@@ -63,9 +63,9 @@ def speed_rows(
         options: device and threads.
         progress: told of each step.
     """
-    wishes = Wishes(options=options, threads=(options.threads,))
+    selection = Selection(options=options, threads=(options.threads,))
     tell = _rounds(progress)
-    report = run_bench([bundle], images, wishes=wishes, settings=_SHORT, progress=tell)
+    report = run_bench([bundle], images, selection=selection, settings=_SHORT, progress=tell)
     return _rows(report)
 
 

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 import msgspec
 
-from ghost_deploy.core.evidence.base import Document, Part
+from ghost_deploy.core.evidence.document import Document, EvidencePart
 from ghost_deploy.core.evidence.hard_images import HardImage
 
 __all__ = [
@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 
-class ClassAccuracy(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ClassAccuracy(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One class; all figures 0 to 1, None where the data set has no object of it.
 
     Attributes:
@@ -44,7 +44,7 @@ class ClassAccuracy(Part, frozen=True, kw_only=True, forbid_unknown_fields=True)
     curve: tuple[float, ...] = ()
 
 
-class Accuracy(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Accuracy(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How well a detector finds what is labelled; all figures 0 to 1.
 
     Attributes:
@@ -65,7 +65,7 @@ class Accuracy(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     classes: tuple[ClassAccuracy, ...]
 
 
-class Recorded(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Recorded(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The mAP50-95 that a checkpoint records, beside that of this data set.
 
     Attributes:
@@ -84,7 +84,7 @@ class Recorded(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     sentence: str
 
 
-class Interval(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Interval(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The middle 95 % of the resampled differences, in points of mAP (0.01)."""
 
     low: float
@@ -94,7 +94,7 @@ class Interval(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return f"{self.low:+.2f} to {self.high:+.2f}"
 
 
-class DatasetFacts(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class DatasetFacts(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What was measured on, ready for JSON; no folder of anybody's machine.
 
     Attributes:
@@ -119,7 +119,7 @@ class DatasetFacts(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     notes: tuple[str, ...] = ()
 
 
-class Reference(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Reference(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the artifacts are compared with.
 
     Attributes:
@@ -134,7 +134,7 @@ class Reference(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     accuracy: Accuracy
 
 
-class ClassDelta(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ClassDelta(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a model gained or lost in one class; None where there is nothing to compare.
 
     Attributes:
@@ -146,7 +146,7 @@ class ClassDelta(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     interval: Interval | None
 
 
-class AccuracyRow(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class AccuracyRow(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One artifact on one runtime in one precision.
 
     Attributes:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from ghost_deploy.core.evidence.base import Part
+from ghost_deploy.core.evidence.document import EvidencePart
 
 __all__ = ["HardImage", "ShownBox"]
 
 
-class ShownBox(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ShownBox(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A detection, or a label that no detection found.
 
     Attributes:
@@ -28,7 +28,7 @@ class ShownBox(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     alone: bool = False
 
 
-class HardImage(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class HardImage(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An image on which a model and its reference differ most, or are most wrong.
 
     Attributes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from ghost_deploy.core.evidence.base import Document, Part
+from ghost_deploy.core.evidence.document import Document, EvidencePart
 
 __all__ = [
     "CalibrationFacts",
@@ -14,13 +14,13 @@ __all__ = [
     "Int8Row",
     "Judged",
     "LayerHarm",
-    "Sensitivity",
+    "SensitivityCurve",
     "SpeedRow",
     "Trial",
 ]
 
 
-class CalibrationFacts(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class CalibrationFacts(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the ranges were taken from.
 
     Attributes:
@@ -42,7 +42,7 @@ class CalibrationFacts(Part, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     notes: tuple[str, ...] = ()
 
 
-class Judged(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Judged(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What accuracy is measured on.
 
     Attributes:
@@ -63,7 +63,7 @@ class Judged(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     reference: float
 
 
-class Executed(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Executed(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Multiply-adds of one run of batch 1, by the arithmetic that did them.
 
     Attributes:
@@ -87,7 +87,7 @@ class Executed(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return self.int8_macs / self.macs if self.macs else 0.0
 
 
-class Trial(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Trial(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One way of making an int8 file that was tried.
 
     Attributes:
@@ -112,7 +112,7 @@ class Trial(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     problem: str = ""
 
 
-class Int8Row(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Int8Row(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An int8 artifact.
 
     Attributes:
@@ -145,7 +145,7 @@ class Int8Row(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     notes: tuple[str, ...] = ()
 
 
-class SpeedRow(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SpeedRow(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Time of one run of the model alone, on this machine.
 
     Attributes:
@@ -166,7 +166,7 @@ class SpeedRow(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     over_fp32: float | None = None
 
 
-class LayerHarm(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class LayerHarm(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Layers that are int8 or float together, and what int8 costs there.
 
     Attributes:
@@ -189,7 +189,7 @@ class LayerHarm(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     cost_ms: float | None = None
 
 
-class CurvePoint(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class CurvePoint(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Accuracy at a share of int8.
 
     Attributes:
@@ -205,7 +205,7 @@ class CurvePoint(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     chosen: bool = False
 
 
-class Sensitivity(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SensitivityCurve(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What was found where layers were to be returned to float.
 
     Attributes:
@@ -248,7 +248,7 @@ class Int8Report(Document, frozen=True, kw_only=True, forbid_unknown_fields=True
     trials: tuple[Trial, ...] = ()
     speed: tuple[SpeedRow, ...] = ()
     machine: str = ""
-    sensitivity: dict[str, Sensitivity] = {}
+    sensitivity: dict[str, SensitivityCurve] = {}
     verdict: str = ""
     tools: dict[str, str] = {}
 

@@ -8,15 +8,15 @@ from typing import ClassVar, Literal
 import msgspec
 
 from ghost_deploy.core.errors import UsageError
-from ghost_deploy.core.evidence.base import Document, Part
+from ghost_deploy.core.evidence.document import Document, EvidencePart
 from ghost_deploy.core.evidence.machine import PowerFigures, Snapshot
 
 __all__ = [
     "ISOLATION",
     "BenchReport",
     "BenchRow",
-    "Comparison",
-    "Figures",
+    "SpeedComparison",
+    "LatencyFigures",
     "ImagesUsed",
     "Obtained",
     "Ratio",
@@ -32,7 +32,7 @@ ISOLATION = (
 )
 
 
-class RunConfig(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RunConfig(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a candidate is run.
 
     Attributes:
@@ -55,7 +55,7 @@ class RunConfig(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return "latency" if self.streams == 1 else "throughput"
 
 
-class Settings(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Settings(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How long is measured.
 
     Attributes:
@@ -85,14 +85,14 @@ class Settings(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 )
 
 
-class ImagesUsed(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ImagesUsed(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What was measured on: where the files came from and how many they were."""
 
     source: str
     count: int
 
 
-class Obtained(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Obtained(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the runtime reported, see `RuntimeInfo`."""
 
     device: str
@@ -103,7 +103,7 @@ class Obtained(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     notes: tuple[str, ...]
 
 
-class TimeSummary(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class TimeSummary(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A sample of times in milliseconds; percentiles are interpolated linearly.
 
     Attributes:
@@ -121,7 +121,7 @@ class TimeSummary(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     images_per_second: float
 
 
-class Ratio(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Ratio(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Median and quartiles of the ratios of values that were measured in the same round."""
 
     median: float
@@ -137,7 +137,7 @@ class Ratio(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return self.low > 1 or self.high < 1
 
 
-class Figures(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class LatencyFigures(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What was measured of one candidate. Times are milliseconds, host to host, of a batch.
 
     Attributes:
@@ -170,7 +170,7 @@ class Figures(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     power: PowerFigures | None = None
 
 
-class Comparison(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SpeedComparison(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How many times as fast a row is as another that was measured beside it.
 
     Attributes:
@@ -186,7 +186,7 @@ class Comparison(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     throughput: Ratio
 
 
-class BenchRow(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class BenchRow(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One artifact, run in one way.
 
     Attributes:
@@ -212,8 +212,8 @@ class BenchRow(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     status: Literal["measured", "skipped", "failed"]
     reason: str = ""
     obtained: Obtained | None = None
-    figures: Figures | None = None
-    comparison: Comparison | None = None
+    figures: LatencyFigures | None = None
+    comparison: SpeedComparison | None = None
     against: tuple[str, ...] = ()
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from ghost_deploy.core.evidence.base import Document, Part
+from ghost_deploy.core.evidence.document import Document, EvidencePart
 from ghost_deploy.core.spec import Thresholds
 
 __all__ = [
     "Attribution",
     "DetectionFigures",
     "Gate",
-    "ImageRef",
+    "ComparedImage",
     "ParityBasis",
     "ParityReport",
     "ParityRow",
@@ -22,14 +22,14 @@ __all__ = [
 ]
 
 
-class ImageRef(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ComparedImage(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An image that was compared: its file name, and the first 12 digits of its sha256."""
 
     name: str
     sha256: str
 
 
-class ParityBasis(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ParityBasis(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the verdict rests on.
 
     Attributes:
@@ -46,7 +46,7 @@ class ParityBasis(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     sentence: str
 
 
-class Gate(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Gate(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The bars of one precision; a figure equal to its bar passes.
 
     Attributes:
@@ -77,7 +77,7 @@ class Gate(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_quiet_box_px: float | None = None
 
 
-class Spread(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Spread(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Distribution of absolute differences over `count` values; all 0.0 when there is none.
 
     `p99` is rounded up to the next step of a logarithmic scale, at most 2.4 % above the exact
@@ -90,7 +90,7 @@ class Spread(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     p99: float = 0.0
 
 
-class TensorFigures(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class TensorFigures(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Raw outputs on identical input tensors.
 
     Attributes:
@@ -119,7 +119,7 @@ class TensorFigures(Part, frozen=True, kw_only=True, forbid_unknown_fields=True)
     problem: str = ""
 
 
-class WorstImage(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class WorstImage(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The image that agrees least.
 
     Unusable outputs count most, then unmatched detections, then the difference of scores, then
@@ -140,7 +140,7 @@ class WorstImage(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_box_px: float = 0.0
 
 
-class DetectionFigures(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class DetectionFigures(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Detections after post-processing, paired one to one within a class.
 
     Attributes:
@@ -181,7 +181,7 @@ class DetectionFigures(Part, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return self.matched / self.total if self.total else 0.0
 
 
-class StageFinding(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class StageFinding(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One stage swapped alone: whether it agrees, and the figures."""
 
     stage: str
@@ -189,7 +189,7 @@ class StageFinding(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     sentence: str
 
 
-class Attribution(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Attribution(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where a failed gate's difference comes from.
 
     Attributes:
@@ -206,7 +206,7 @@ class Attribution(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     findings: tuple[StageFinding, ...] = ()
 
 
-class ParityRow(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ParityRow(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One artifact on one runtime in one precision.
 
     Attributes:
@@ -269,7 +269,7 @@ class ParityReport(Document, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     thresholds: Thresholds
     rows: tuple[ParityRow, ...]
     evidence: ParityBasis
-    images: tuple[ImageRef, ...]
+    images: tuple[ComparedImage, ...]
     tools: dict[str, str]
     warnings: tuple[str, ...] = ()
 

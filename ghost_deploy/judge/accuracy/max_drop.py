@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from ghost_deploy.core.bundle import Artifact, Bundle
 from ghost_deploy.core.errors import UsageError
 
-__all__ = ["MAX_DROP", "Bar", "bar_of", "max_drop_for"]
+__all__ = ["MAX_DROP", "MaxDrop", "max_drop_of", "default_max_drop"]
 
 
 @dataclass(frozen=True)
-class Bar:
+class MaxDrop:
     """The largest loss of mAP50-95 that passes, points, and where it comes from if that must be
     said."""
 
@@ -20,7 +20,7 @@ class Bar:
     note: str = ""
 
 
-def bar_of(bundle: Bundle, artifact: Artifact, precision: str, asked: float | None) -> Bar:
+def max_drop_of(bundle: Bundle, artifact: Artifact, precision: str, asked: float | None) -> MaxDrop:
     """The bar of an artifact, or of an engine that was built from it.
 
     A calibration that had no labels was held to points of agreement, which are no points of mAP.
@@ -35,11 +35,11 @@ def bar_of(bundle: Bundle, artifact: Artifact, precision: str, asked: float | No
         UsageError: there is no bar for that precision.
     """
     if asked is not None:
-        return Bar(asked)
+        return MaxDrop(asked)
     calibrated = _calibrated(bundle, artifact) if precision == "int8" else None
     if calibrated is None:
-        return Bar(max_drop_for(precision))
-    return Bar(calibrated, f"may lose {calibrated:g} points: the bar of its calibration")
+        return MaxDrop(default_max_drop(precision))
+    return MaxDrop(calibrated, f"may lose {calibrated:g} points: the bar of its calibration")
 
 
 def _calibrated(bundle: Bundle, artifact: Artifact) -> float | None:
@@ -60,7 +60,7 @@ calibration was given another one is held to that, see `bars`.
 """
 
 
-def max_drop_for(precision: str) -> float:
+def default_max_drop(precision: str) -> float:
     """The largest loss of mAP50-95 that passes in that precision, points.
 
     Raises:

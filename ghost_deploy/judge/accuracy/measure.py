@@ -31,7 +31,7 @@ __all__ = [
     "ClassAccuracy",
     "Measured",
     "Progress",
-    "Watch",
+    "OnImage",
     "evaluate",
     "limits",
     "measure",
@@ -44,7 +44,7 @@ THRESHOLDS = Thresholds(conf=0.001, iou=0.7, max_det=300)
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with what is being done, how many images are done, and how many there are."""
 
-Watch: TypeAlias = Callable[[tuple[int, int], Detections], None]
+OnImage: TypeAlias = Callable[[tuple[int, int], Detections], None]
 """Called for each image with its (height, width) in pixels and what was found in it."""
 
 _AT_50, _AT_75 = 0, 5  # places among the IoU thresholds 0.5, 0.55, ... 0.95
@@ -80,7 +80,7 @@ def measure(
     dataset: DataSet,
     progress: Progress | None = None,
     label: str = "",
-    watch: Watch | None = None,
+    watch: OnImage | None = None,
 ) -> Measured:
     """As `evaluate`, with the matches.
 
@@ -112,7 +112,7 @@ def measure_with(
     step: int = 1,
     progress: Progress | None = None,
     label: str = "",
-    watch: Watch | None = None,
+    watch: OnImage | None = None,
 ) -> Measured:
     """Measure anything that detects.
 

@@ -20,18 +20,18 @@ from ghost_deploy.core.evidence.accuracy import AccuracyReport, AccuracyRow, Rec
 from ghost_deploy.core.evidence.hard_images import HardImage
 from ghost_deploy.detector import Detector
 from ghost_deploy.judge.accuracy.bootstrap import CONFIDENCE, RESAMPLES, Resampler
-from ghost_deploy.judge.accuracy.hard_images import Sight, hard_images
-from ghost_deploy.judge.accuracy.max_drop import bar_of
+from ghost_deploy.judge.accuracy.choose_hard_images import ImageDetections, hard_images
+from ghost_deploy.judge.accuracy.max_drop import max_drop_of
 from ghost_deploy.judge.accuracy.measure import Progress, measure
 from ghost_deploy.judge.accuracy.recorded import (
     METRIC,
     compare_recorded,
     measure_as_trained,
 )
-from ghost_deploy.judge.accuracy.rows import Figures, Run, row_of, unopened_rows
+from ghost_deploy.judge.accuracy.accuracy_rows import AccuracyFigures, MeasuredRun, row_of, unopened_rows
 from ghost_deploy.judge.candidates import Candidate, candidates, open_candidate
 from ghost_deploy.judge.datasets.dataset import DataSet
-from ghost_deploy.judge.parity.reference import open_reference
+from ghost_deploy.judge.parity.pytorch_reference import open_reference
 from ghost_deploy.runtimes import RuntimeOptions
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ _BROKEN = (BackendError, ShapeError, SpecError)
 
 
 @dataclass(frozen=True)
-class _Bench:
+class _Measurement:
     """What every model is measured with."""
 
     bundle: Bundle
@@ -53,27 +53,27 @@ class _Bench:
     sampler: Resampler
     progress: Progress | None
 
-    def figures(self, detector: Detector, label: str) -> Figures:
+    def figures(self, detector: Detector, label: str) -> AccuracyFigures:
         conf = self.bundle.spec.thresholds.conf
-        sights: list[Sight] = []
+        detections: list[ImageDetections] = []
 
         def watch(size_hw: tuple[int, int], found: Detections) -> None:
-            sights.append(Sight(size_hw, found[found.score > conf]))
+            detections.append(ImageDetections(size_hw, found[found.score > conf]))
 
         measured = measure(detector, self.data, self.progress, label, watch)
-        return Figures(measured.accuracy, self.sampler.classes(measured.tables), sights)
+        return AccuracyFigures(measured.accuracy, self.sampler.classes(measured.tables), detections)
 
-    def run(self, candidate: Candidate) -> Run:
+    def run(self, candidate: Candidate) -> MeasuredRun:
         try:
             with open_candidate(self.bundle, candidate, self.options) as detector:
                 info = detector.runtime.info
-                return Run(candidate, self.figures(detector, _one_word(candidate)), info)
+                return MeasuredRun(candidate, self.figures(detector, _one_word(candidate)), info)
         except UnavailableError as error:
             if candidate.named:
                 raise
-            return Run(candidate, skipped=str(error))
+            return MeasuredRun(candidate, skipped=str(error))
         except _BROKEN as error:
-            return Run(candidate, broken=str(error))
+            return MeasuredRun(candidate, broken=str(error))
 
 
 def run_accuracy(
@@ -99,7 +99,7 @@ def run_accuracy(
         runtimes: names from the runtimes table; all that can open an artifact when None.
         precisions: that the models are run in; all that the runtimes know when None.
         options: device and threads; `precision` is set for each run.
-        max_drop: largest loss of mAP50-95 in points, instead of that of `bar_of`.
+        max_drop: largest loss of mAP50-95 in points, instead of that of `max_drop_of`.
         map_classes: match the data set's classes with the model's by name.
         resamples: of the bootstrap.
         progress: told before each image.
@@ -117,11 +117,11 @@ def run_accuracy(
     """
     data = dataset.for_model(bundle.spec.class_names, by_name=map_classes)
     plan = candidates(bundle, runtimes, precisions)
-    bars = [bar_of(bundle, each.artifact, each.precision, max_drop) for each in plan]
+    bars = [max_drop_of(bundle, each.artifact, each.precision, max_drop) for each in plan]
     sampler = Resampler(len(data.images), resamples)
-    bench = _Bench(bundle, data, options or RuntimeOptions(), sampler, progress)
-    runs = [bench.run(candidate) for candidate in plan]
-    found = _eager(bench, loaded) if loaded else _stand_in(bench, runs)
+    measurement = _Measurement(bundle, data, options or RuntimeOptions(), sampler, progress)
+    runs = [measurement.run(candidate) for candidate in plan]
+    found = _eager(measurement, loaded) if loaded else _stand_in(measurement, runs)
     reference, figures = found if found else (None, None)
     rows = [row_of(run, figures, bar) for run, bar in zip(runs, bars, strict=True)]
     source = bundle.document.source
@@ -134,7 +134,7 @@ def run_accuracy(
         rows=(*rows, *unopened_rows(bundle, max_drop)),
         resamples=resamples,
         confidence=CONFIDENCE,
-        recorded=_recorded(bench, loaded, reference),
+        recorded=_recorded(measurement, loaded, reference),
         tools=_tools(rows),
         conf=bundle.spec.thresholds.conf,
         hard_images=_hard_images(data, runs, figures),
@@ -142,11 +142,11 @@ def run_accuracy(
     )
 
 
-def _eager(bench: _Bench, loaded: LoadedCheckpoint) -> tuple[Reference, Figures]:
+def _eager(measurement: _Measurement, loaded: LoadedCheckpoint) -> tuple[Reference, AccuracyFigures]:
     """The PyTorch module itself."""
-    with open_reference(loaded, bench.bundle.spec) as detector:
+    with open_reference(loaded, measurement.bundle.spec) as detector:
         name = f"eager (PyTorch {detector.runtime.info.version}) in fp32"
-        figures = bench.figures(detector, "checkpoint/eager")
+        figures = measurement.figures(detector, "checkpoint/eager")
     return Reference(name=name, kind="checkpoint", accuracy=figures.accuracy), figures
 
 
@@ -157,13 +157,13 @@ def _one_word(candidate: Candidate) -> str:
     return "/".join(filter(None, words))
 
 
-def _stand_in(bench: _Bench, runs: Sequence[Run]) -> tuple[Reference, Figures] | None:
+def _stand_in(measurement: _Measurement, runs: Sequence[MeasuredRun]) -> tuple[Reference, AccuracyFigures] | None:
     """The first fp32 artifact that runs here, also one that was not asked for."""
-    if all(artifact.precision != "fp32" for artifact in bench.bundle.artifacts):
+    if all(artifact.precision != "fp32" for artifact in measurement.bundle.artifacts):
         return None
     others = (
-        bench.run(replace(candidate, named=False))
-        for candidate in candidates(bench.bundle, None, ["fp32"])
+        measurement.run(replace(candidate, named=False))
+        for candidate in candidates(measurement.bundle, None, ["fp32"])
         if candidate.label not in {run.candidate.label for run in runs}
     )
     for run in chain(runs, others):
@@ -174,26 +174,26 @@ def _stand_in(bench: _Bench, runs: Sequence[Run]) -> tuple[Reference, Figures] |
 
 
 def _hard_images(
-    data: DataSet, runs: Sequence[Run], reference: Figures | None
+    data: DataSet, runs: Sequence[MeasuredRun], reference: AccuracyFigures | None
 ) -> tuple[HardImage, ...]:
     if reference is None:
         return ()
     others = {
-        row: run.figures.sights
+        row: run.figures.detections
         for row, run in enumerate(runs)
         if run.figures and run.figures is not reference
     }
-    return hard_images(data, reference.sights, others)
+    return hard_images(data, reference.detections, others)
 
 
 def _recorded(
-    bench: _Bench, loaded: LoadedCheckpoint | None, reference: Reference | None
+    measurement: _Measurement, loaded: LoadedCheckpoint | None, reference: Reference | None
 ) -> Recorded | None:
-    metrics = (loaded.source if loaded else bench.bundle.document.source).metrics
+    metrics = (loaded.source if loaded else measurement.bundle.document.source).metrics
     if METRIC not in metrics or reference is None:
         return None
     if loaded and loaded.source.trained_with.startswith("ultralytics"):
-        value, how = measure_as_trained(loaded, bench.data, bench.progress, "checkpoint/as-trained")
+        value, how = measure_as_trained(loaded, measurement.data, measurement.progress, "checkpoint/as-trained")
         return compare_recorded(metrics, value, how, exact=True)
     accuracy = reference.accuracy
     return compare_recorded(metrics, accuracy.map50_95, accuracy.protocol, exact=False)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ghost_deploy.core.evidence.latency import BenchRow, Comparison, Figures, Ratio, RunConfig
+from ghost_deploy.core.evidence.latency import BenchRow, SpeedComparison, LatencyFigures, Ratio, RunConfig
 from ghost_deploy.judge.bench.statistics import ratio, round_medians
 from ghost_deploy.judge.bench.timer import RUN_ALONE
 
@@ -39,12 +39,12 @@ def _reference(rows: Sequence[BenchRow], anchors: Sequence[int], config: RunConf
     return (same or anchors)[0]
 
 
-def _compare(row: BenchRow, other: BenchRow, reference: int) -> Comparison:
+def _compare(row: BenchRow, other: BenchRow, reference: int) -> SpeedComparison:
     own, theirs = row.figures, other.figures
     assert own is not None
     assert theirs is not None
     both_walk = bool(own.rates and theirs.rates)
-    return Comparison(
+    return SpeedComparison(
         reference=reference,
         run=_speed(RUN_ALONE, row, other),
         end_to_end=_speed("end_to_end", row, other) if both_walk else None,
@@ -62,5 +62,5 @@ def _per_image(stage: str, row: BenchRow) -> list[float]:
     return [time / row.config.batch for time in round_medians(row.figures.samples[stage])]
 
 
-def _rates(figures: Figures, walks: bool) -> list[float]:
+def _rates(figures: LatencyFigures, walks: bool) -> list[float]:
     return figures.rates if walks else figures.run_rates

@@ -16,7 +16,7 @@ from ghost_deploy.core.evidence.latency import RunConfig
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.runtimes import RUNTIMES, RuntimeRow, RuntimeOptions, runtime_row
 
-__all__ = ["Candidate", "Subject", "Wishes", "candidates", "label_of", "open_subjects"]
+__all__ = ["BenchCandidate", "Subject", "Selection", "candidates", "label_of", "open_subjects"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class BenchCandidate:
     """A subject's model, how it is run, and whether others are compared with it.
 
     Attributes:
@@ -58,7 +58,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Wishes:
+class Selection:
     """What to measure of each subject.
 
     Attributes:
@@ -124,15 +124,15 @@ def open_subjects(models: Sequence[str | os.PathLike[str] | Bundle]) -> list[Sub
     ]
 
 
-def candidates(subject: Subject, wishes: Wishes, *, baseline: bool = False) -> list[Candidate]:
-    """Everything of a subject that fulfils the wishes.
+def candidates(subject: Subject, selection: Selection, *, baseline: bool = False) -> list[BenchCandidate]:
+    """Everything of a subject that fulfils the selection.
 
     Raises:
         UsageError: there is nothing, or its graph does not take one of the batches.
         BundleError: a file of the bundle was changed.
     """
     models = list(
-        _files(subject, wishes) if subject.bundle is None else _artifacts(subject, wishes)
+        _files(subject, selection) if subject.bundle is None else _artifacts(subject, selection)
     )
     if not models:
         held = (
@@ -143,13 +143,13 @@ def candidates(subject: Subject, wishes: Wishes, *, baseline: bool = False) -> l
         raise UsageError(
             f"nothing of {subject.name} can be measured",
             got=held,
-            expected=f"runtimes {', '.join(row.name for row in wishes.rows)}; precisions "
-            f"{', '.join(wishes.precisions) if wishes.precisions else 'any'}",
+            expected=f"runtimes {', '.join(row.name for row in selection.rows)}; precisions "
+            f"{', '.join(selection.precisions) if selection.precisions else 'any'}",
             fix="Name other runtimes or precisions, or export more of them",
         )
-    counts = list(itertools.product(_batches(subject, wishes), wishes.threads, wishes.streams))
+    counts = list(itertools.product(_batches(subject, selection), selection.threads, selection.streams))
     return [
-        Candidate(
+        BenchCandidate(
             subject=subject.name,
             artifact=model.name,
             path=model.path,
@@ -163,8 +163,8 @@ def candidates(subject: Subject, wishes: Wishes, *, baseline: bool = False) -> l
                 threads=threads,
                 streams=streams,
             ),
-            named=wishes.precisions is not None
-            or (wishes.runtimes is not None and model.precision == model.own_precision),
+            named=selection.precisions is not None
+            or (selection.runtimes is not None and model.precision == model.own_precision),
             baseline=baseline,
             against=model.against,
         )
@@ -187,11 +187,11 @@ class _Model:
     against: tuple[str, ...] = ()
 
 
-def _artifacts(subject: Subject, wishes: Wishes) -> Iterator[_Model]:
+def _artifacts(subject: Subject, selection: Selection) -> Iterator[_Model]:
     bundle = subject.bundle
     assert bundle is not None
     for artifact in bundle.artifacts:
-        runs = list(_runs(artifact, wishes))
+        runs = list(_runs(artifact, selection))
         if not runs:
             continue
         path = bundle.verified_path(artifact)
@@ -204,33 +204,33 @@ def _artifacts(subject: Subject, wishes: Wishes) -> Iterator[_Model]:
             yield _Model(artifact.id, path, digest, size, runtime, precision, own, against)
 
 
-def _runs(artifact: Artifact, wishes: Wishes) -> Iterator[tuple[str, str]]:
-    for row in wishes.rows:
+def _runs(artifact: Artifact, selection: Selection) -> Iterator[tuple[str, str]]:
+    for row in selection.rows:
         # An int8 graph made for another runtime is slow here, and that says nothing about it.
         if row.format == artifact.format and artifact.form in ("", *row.forms):
             for precision in row.precisions.get(artifact.precision, ()):
-                if wishes.precisions is None or precision in wishes.precisions:
+                if selection.precisions is None or precision in selection.precisions:
                     yield row.name, precision
 
 
-def _files(subject: Subject, wishes: Wishes) -> Iterator[_Model]:
+def _files(subject: Subject, selection: Selection) -> Iterator[_Model]:
     path = subject.file
     assert path is not None
     belonging = [each for each in (path, path.with_suffix(".bin")) if each.is_file()]
     size = sum(each.stat().st_size for each in dict.fromkeys(belonging))
-    for row in wishes.rows:
+    for row in selection.rows:
         if path.suffix.lower() in row.suffixes:
             yield _Model(path.name, path.resolve(), sha256_of(path), size, row.name, "", "")
 
 
-def _batches(subject: Subject, wishes: Wishes) -> Sequence[int]:
+def _batches(subject: Subject, selection: Selection) -> Sequence[int]:
     if subject.bundle is None:
-        return wishes.batches or (1,)
+        return selection.batches or (1,)
     low, high = subject.bundle.spec.input.batch
-    for batch in wishes.batches or ():
+    for batch in selection.batches or ():
         takes = f"{low}" if low == high else f"{low} to {high}"
         _require(low <= batch <= high, f"{subject.name} takes no batch of {batch}", takes)
-    return wishes.batches or (low,)
+    return selection.batches or (low,)
 
 
 def _place(model: str | os.PathLike[str] | Bundle) -> Path:

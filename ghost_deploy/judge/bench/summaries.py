@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ghost_deploy.core.evidence.latency import BenchRow, Figures, RunConfig
+from ghost_deploy.core.evidence.latency import BenchRow, LatencyFigures, RunConfig
 from ghost_deploy.core.evidence.machine import Snapshot
-from ghost_deploy.judge.bench.power import Interval, Sampler, power_figures
+from ghost_deploy.judge.bench.power import TimeSpan, Sampler, power_figures
 from ghost_deploy.judge.bench.selection import label_of
 from ghost_deploy.judge.bench.statistics import relative_spread, round_medians, summarize
 from ghost_deploy.judge.bench.timer import RUN_ALONE, STAGES, WALK, Turn
@@ -22,12 +22,12 @@ _BUSY_SHARE = 0.25
 
 
 def figures_of(
-    turns: Sequence[tuple[Interval, Turn]],
+    turns: Sequence[tuple[TimeSpan, Turn]],
     config: RunConfig,
     ready: Ready,
     peak_bytes: int,
     sampler: Sampler | None,
-) -> Figures:
+) -> LatencyFigures:
     """The figures of one candidate from its turns, at least one of bare calls."""
     walks = [turn for _, turn in turns if turn.phase == WALK]
     calls = [turn for _, turn in turns if turn.phase != WALK]
@@ -39,7 +39,7 @@ def figures_of(
     power = None
     if sampler is not None:
         power = power_figures(sampler.within(intervals), _rate(work))
-    return Figures(
+    return LatencyFigures(
         stages={
             name: summarize([time for times in rounds for time in times], images)
             for name, rounds in samples.items()

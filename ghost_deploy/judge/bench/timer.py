@@ -26,7 +26,7 @@ from ghost_deploy.detector import Detector
 from ghost_deploy.processing import read_image
 from ghost_deploy.runtimes.base import Runtime, TensorSpec
 
-__all__ = ["RUN_ALONE", "STAGES", "WALK", "Lane", "Phase", "Station", "Turn"]
+__all__ = ["RUN_ALONE", "STAGES", "WALK", "Stream", "Phase", "CandidateTimer", "Turn"]
 
 STAGES = ("decode", "pre", "run", "post", "end_to_end")
 """What a walk is timed in; the last is the sum of the others."""
@@ -59,7 +59,7 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     cpu_s: float
 
 
-class Lane:
+class Stream:
     """One stream of requests to one opened model, which it owns.
 
     Args:
@@ -135,67 +135,67 @@ class Lane:
         return {name: array.copy() for name, array in feeds.items()}
 
 
-class Station:
-    """A candidate that is open, with one lane a stream.
+class CandidateTimer:
+    """A candidate that is open, with one stream a stream.
 
     Args:
-        lanes: of equal models, at least one.
+        streams: of equal models, at least one.
         clock: nanoseconds.
         cpu_clock: nanoseconds of processor time that this process has used.
     """
 
     def __init__(
         self,
-        lanes: Sequence[Lane],
+        streams: Sequence[Stream],
         *,
         clock: Clock = time.perf_counter_ns,
         cpu_clock: Clock = time.process_time_ns,
     ) -> None:
-        self._lanes = lanes
+        self._streams = streams
         self._clock = clock
         self._cpu_clock = cpu_clock
 
     @property
     def phases(self) -> tuple[Phase, ...]:
         """What can be timed."""
-        return self._lanes[0].phases
+        return self._streams[0].phases
 
     def turn(self, phase: Phase, seconds: float) -> Turn:
-        """Time one phase for so long in all, at least once a lane.
+        """Time one phase for so long in all, at least once a stream.
 
         Whoever had the machine before left caches and threads in another state, so one request a
-        lane goes first, uncounted but within the time.
+        stream goes first, uncounted but within the time.
         """
         end = self._clock() + round(seconds * 1e9)
-        for lane in self._lanes:
-            _step(lane, phase)()
+        for stream in self._streams:
+            _step(stream, phase)()
         cpu, start = self._cpu_clock(), self._clock()
         times = self._concurrently(phase, end)
         wall_s, cpu_s = (self._clock() - start) / 1e9, (self._cpu_clock() - cpu) / 1e9
         return Turn(
             phase=phase,
             samples={name: [round(each[name] / 1e6, 4) for each in times] for name in times[0]},
-            images=len(times) * self._lanes[0].batch,
+            images=len(times) * self._streams[0].batch,
             wall_s=wall_s,
             cpu_s=cpu_s,
         )
 
     def close(self) -> None:
         """Free the models."""
-        for lane in self._lanes:
-            lane.close()
+        for stream in self._streams:
+            stream.close()
 
     def _concurrently(self, phase: Phase, end_ns: int) -> list[Times]:
-        if len(self._lanes) == 1:
-            return self._repeat(_step(self._lanes[0], phase), end_ns)
-        ready = threading.Barrier(len(self._lanes))
+        if len(self._streams) == 1:
+            return self._repeat(_step(self._streams[0], phase), end_ns)
+        ready = threading.Barrier(len(self._streams))
 
-        def stream(lane: Lane) -> list[Times]:
+        def stream(stream: Stream) -> list[Times]:
             ready.wait()
-            return self._repeat(_step(lane, phase), end_ns)
+            return self._repeat(_step(stream, phase), end_ns)
 
-        with ThreadPoolExecutor(len(self._lanes)) as pool:
-            return [times for found in pool.map(stream, self._lanes) for times in found]
+        with ThreadPoolExecutor(len(self._streams)) as pool:
+            return [times for found in pool.map(stream, self._streams) for times in found]
 
     def _repeat(self, step: Callable[[], Times], end_ns: int) -> list[Times]:
         times = [step()]
@@ -204,8 +204,8 @@ class Station:
         return times
 
 
-def _step(lane: Lane, phase: Phase) -> Callable[[], Times]:
-    return lane.walk if phase == WALK else lane.run_alone
+def _step(stream: Stream, phase: Phase) -> Callable[[], Times]:
+    return stream.walk if phase == WALK else stream.run_alone
 
 
 def _noise(tensor: TensorSpec, shape: tuple[int, ...]) -> NDArray[Any]:

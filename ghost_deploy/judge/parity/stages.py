@@ -30,9 +30,9 @@ from ghost_deploy.processing.postprocess import output_shape
 from ghost_deploy.processing.preprocess import convert_input
 
 __all__ = [
-    "Comparison",
-    "Truth",
-    "Walk",
+    "ImageComparison",
+    "ReferenceResult",
+    "StageOutputs",
     "canonical",
     "compare",
     "compare_raw",
@@ -40,7 +40,7 @@ __all__ = [
     "input_difference",
     "largest_difference",
     "lowered",
-    "walk",
+    "run_stages",
 ]
 
 _REACH = max(gate.max_score for gate in GATES.values())
@@ -52,7 +52,7 @@ def lowered(thresholds: Thresholds) -> Thresholds:
 
 
 @dataclass(frozen=True, eq=False)
-class Walk:
+class StageOutputs:
     """What the stages before the post-processing made of one image. The arrays are copies.
 
     Attributes:
@@ -69,27 +69,27 @@ class Walk:
 
 
 @dataclass(frozen=True, eq=False)
-class Truth:
+class ReferenceResult:
     """What the reference says of one image.
 
     Attributes:
         detector: the reference.
         image: (H, W, 3) uint8 BGR.
-        walk: its tensor and raw outputs.
+        run_stages: its tensor and raw outputs.
         detections: what it makes of them, at a `lowered` threshold.
     """
 
     detector: Detector
     image: NDArray[np.uint8]
-    walk: Walk
+    run_stages: StageOutputs
     detections: Detections
 
     @classmethod
     def of(
         cls, detector: Detector, image: NDArray[np.uint8], size_hw: tuple[int, int] | None
-    ) -> Truth:
-        """Ask the reference; arguments and errors are those of `walk`."""
-        own = walk(detector, image, size_hw)
+    ) -> ReferenceResult:
+        """Ask the reference; arguments and errors are those of `run_stages`."""
+        own = run_stages(detector, image, size_hw)
         return cls(detector, image, own, detect(detector, own.outputs, own.letterboxes))
 
     @property
@@ -99,7 +99,7 @@ class Truth:
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
+class ImageComparison:
     """A candidate beside the reference on one image; `input_max` as in `TensorFigures`."""
 
     input_max: float
@@ -107,12 +107,12 @@ class Comparison:
     detections: DetectionDiff
 
 
-def walk(
+def run_stages(
     detector: Detector,
     image: NDArray[np.uint8],
     size_hw: tuple[int, int] | None = None,
-    fed: Walk | None = None,
-) -> Walk:
+    fed: StageOutputs | None = None,
+) -> StageOutputs:
     """Take one image through the preprocessing and the runtime of `detector`.
 
     A graph of fixed batch is fed the image in every row, one of dynamic batch in two, and the
@@ -142,10 +142,10 @@ def walk(
             f"the {detector.runtime.info.runtime} runtime changed its input tensor",
             fix="Report this: runtimes must leave their inputs alone",
         )
-    return Walk(own, form, letterboxes[:1], _last_row(outputs, count))
+    return StageOutputs(own, form, letterboxes[:1], _last_row(outputs, count))
 
 
-def input_difference(own: Walk, theirs: Walk) -> float:
+def input_difference(own: StageOutputs, theirs: StageOutputs) -> float:
     """Largest absolute difference of two walks' input tensors, in the form of the first."""
     return largest_difference(own.tensor, convert_input(theirs.tensor, theirs.input, own.input))
 
@@ -170,7 +170,7 @@ def detect(
     return found
 
 
-def compare(truth: Truth, candidate: Detector, gate: Gate, conf: float) -> Comparison:
+def compare(truth: ReferenceResult, candidate: Detector, gate: Gate, conf: float) -> ImageComparison:
     """Compare a candidate with the reference on the reference's own input tensor.
 
     Args:
@@ -179,13 +179,13 @@ def compare(truth: Truth, candidate: Detector, gate: Gate, conf: float) -> Compa
         gate: whose bars the pairs are counted by.
         conf: score threshold; both detectors work at `lowered` ones.
     """
-    theirs = walk(candidate, truth.image, truth.size_hw, truth.walk)
+    theirs = run_stages(candidate, truth.image, truth.size_hw, truth.stages)
     raw = compare_raw(truth, theirs, candidate)
     found = Detections.empty()
     if raw.usable:
         found = detect(candidate, theirs.outputs, theirs.letterboxes)
-    return Comparison(
-        input_max=input_difference(truth.walk, theirs),
+    return ImageComparison(
+        input_max=input_difference(truth.stages, theirs),
         tensor=raw,
         detections=compare_detections(
             truth.detections, found, conf=conf, margin=gate.max_score, min_iou=gate.min_iou
@@ -193,10 +193,10 @@ def compare(truth: Truth, candidate: Detector, gate: Gate, conf: float) -> Compa
     )
 
 
-def compare_raw(truth: Truth, theirs: Walk, candidate: Detector) -> TensorDiff:
+def compare_raw(truth: ReferenceResult, theirs: StageOutputs, candidate: Detector) -> TensorDiff:
     """Compare raw outputs, in the form that the reference gives them."""
     own, spec = truth.detector.spec.head, candidate.spec
-    reference = truth.walk.outputs[own.output][0]
+    reference = truth.stages.outputs[own.output][0]
     embedded = spec.head.decoder == "efficient-nms" and own.decoder == "dfl"
     if own.end_to_end != spec.head.end_to_end and not embedded:
         return TensorDiff(

@@ -16,9 +16,9 @@ from ghost_deploy.core.bundle import Bundle, BundleWriter
 from ghost_deploy.core.errors import InputError, UnavailableError, UsageError
 from ghost_deploy.core.evidence.accuracy import AccuracyReport, AccuracyRow
 from ghost_deploy.export.artifacts import export_artifacts
-from ghost_deploy.judge.accuracy.max_drop import MAX_DROP, max_drop_for
+from ghost_deploy.judge.accuracy.max_drop import MAX_DROP, default_max_drop
 from ghost_deploy.judge.accuracy.validation import run_accuracy
-from ghost_deploy.judge.datasets.opening import DataSet, open_dataset
+from ghost_deploy.judge.datasets.open_dataset import DataSet, open_dataset
 from tests.judge.conftest import Proof
 from tests.support.assets import BCCD, needs_assets, val_images
 
@@ -267,9 +267,9 @@ def test_another_data_set_is_refused(ghost: Proof, tmp_path: Path) -> None:
 
 
 def test_every_precision_has_its_gate() -> None:
-    assert {name: max_drop_for(name) for name in MAX_DROP} == MAX_DROP
+    assert {name: default_max_drop(name) for name in MAX_DROP} == MAX_DROP
     with pytest.raises(UsageError, match="fp8"):
-        max_drop_for("fp8")
+        default_max_drop("fp8")
 
 
 @pytest.mark.slow

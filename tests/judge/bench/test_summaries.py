@@ -5,14 +5,14 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from ghost_deploy.core.evidence.latency import BenchRow, Figures, RunConfig
+from ghost_deploy.core.evidence.latency import BenchRow, LatencyFigures, RunConfig
 from ghost_deploy.core.evidence.machine import Snapshot
 from ghost_deploy.judge.bench.snapshot import take_snapshot
 from ghost_deploy.judge.bench.summaries import warnings_of
 
 
 def row(spread: float) -> BenchRow:
-    figures = Figures(
+    figures = LatencyFigures(
         stages={},
         throughput=None,
         run_throughput=1.0,

@@ -13,43 +13,43 @@ from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.evidence.accuracy import Accuracy, AccuracyRow, ClassDelta
 from ghost_deploy.judge.accuracy.average_precision import coco_map
 from ghost_deploy.judge.accuracy.bootstrap import Resampler
-from ghost_deploy.judge.accuracy.hard_images import Sight
-from ghost_deploy.judge.accuracy.max_drop import Bar, bar_of
+from ghost_deploy.judge.accuracy.choose_hard_images import ImageDetections
+from ghost_deploy.judge.accuracy.max_drop import MaxDrop, max_drop_of
 from ghost_deploy.judge.candidates import Candidate
 from ghost_deploy.runtimes import RUNTIMES, RuntimeInfo
 
-__all__ = ["Figures", "Run", "row_of", "unopened_rows"]
+__all__ = ["AccuracyFigures", "MeasuredRun", "row_of", "unopened_rows"]
 
 _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
-class Figures:
+class AccuracyFigures:
     """What was measured of one model.
 
     Attributes:
         accuracy: its figures.
         classes: (B, K) AP50-95 of each class on each resample.
-        sights: its detections above the model's own threshold, in the order of the images.
+        detections: its detections above the model's own threshold, in the order of the images.
     """
 
     accuracy: Accuracy
     classes: NDArray[np.float64]
-    sights: list[Sight]
+    detections: list[ImageDetections]
 
 
 @dataclass(frozen=True)
-class Run:
+class MeasuredRun:
     """A candidate that was measured, or why it was not."""
 
     candidate: Candidate
-    figures: Figures | None = None
+    figures: AccuracyFigures | None = None
     info: RuntimeInfo | None = None
     skipped: str = ""
     broken: str = ""
 
 
-def row_of(run: Run, reference: Figures | None, bar: Bar) -> AccuracyRow:
+def row_of(run: MeasuredRun, reference: AccuracyFigures | None, bar: MaxDrop) -> AccuracyRow:
     """Judge a run against the reference."""
     artifact, info, figures = run.candidate.artifact, run.info, run.figures
     reasons: tuple[str, ...] = tuple(filter(None, (run.skipped, run.broken)))
@@ -84,7 +84,7 @@ def row_of(run: Run, reference: Figures | None, bar: Bar) -> AccuracyRow:
     )
 
 
-def _notes(run: Run) -> tuple[str, ...]:
+def _notes(run: MeasuredRun) -> tuple[str, ...]:
     own = run.info.notes if run.info else ()
     if not run.candidate.foreign:
         return own
@@ -92,7 +92,7 @@ def _notes(run: Run) -> tuple[str, ...]:
     return (*own, f"made for {form}: judged for accuracy here, not for speed")
 
 
-def _class_deltas(reference: Figures, figures: Figures) -> Iterator[ClassDelta]:
+def _class_deltas(reference: AccuracyFigures, figures: AccuracyFigures) -> Iterator[ClassDelta]:
     pairs = zip(reference.accuracy.classes, figures.accuracy.classes, strict=True)
     for k, (theirs, own) in enumerate(pairs):
         if theirs.ap50_95 is None or own.ap50_95 is None:
@@ -103,7 +103,7 @@ def _class_deltas(reference: Figures, figures: Figures) -> Iterator[ClassDelta]:
 
 
 def _status(
-    run: Run, blamed: bool, *, is_reference: bool
+    run: MeasuredRun, blamed: bool, *, is_reference: bool
 ) -> Literal["passed", "failed", "skipped", "reference"]:
     if run.skipped:
         return "skipped"
@@ -124,6 +124,6 @@ def unopened_rows(bundle: Bundle, max_drop: float | None) -> Iterator[AccuracyRo
                 runtime="",
                 precision=artifact.precision,
                 status="skipped",
-                max_drop=bar_of(bundle, artifact, artifact.precision, max_drop).points,
+                max_drop=max_drop_of(bundle, artifact, artifact.precision, max_drop).points,
                 reasons=(f"no runtime of this version opens {artifact.format}",),
             )

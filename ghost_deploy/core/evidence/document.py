@@ -9,18 +9,18 @@ import msgspec
 
 from ghost_deploy.core.spec import decode_json
 
-__all__ = ["Document", "Part"]
+__all__ = ["Document", "EvidencePart"]
 
 _VERDICT = "passed"
 
 D = TypeVar("D", bound="Document")
 
 
-class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class EvidencePart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of the parts of a document."""
 
 
-class Document(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Document(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of the documents that a command prints and a bundle keeps.
 
     Attributes:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ghost_deploy.checkpoints.loading import LoadedCheckpoint
     from ghost_deploy.models.network import DetectionNet
 
-__all__ = ["open_exact", "open_reference"]
+__all__ = ["open_float64", "open_reference"]
 
 
 def open_reference(loaded: LoadedCheckpoint, spec: ModelSpec) -> Detector:
@@ -38,7 +38,7 @@ def open_reference(loaded: LoadedCheckpoint, spec: ModelSpec) -> Detector:
     return _open(loaded, spec, net, head)
 
 
-def open_exact(loaded: LoadedCheckpoint, spec: ModelSpec) -> Detector:
+def open_float64(loaded: LoadedCheckpoint, spec: ModelSpec) -> Detector:
     """As `open_reference`, computed in float64 on a copy; input and output are float32."""
     import torch
 
