@@ -9,8 +9,7 @@ from ghost_deploy.cli.console import Column, Console
 from ghost_deploy.cli.format import plural
 
 if TYPE_CHECKING:
-    from ghost_deploy.core.evidence.accuracy import AccuracyReport, AccuracyRow
-    from ghost_deploy.judge.accuracy.measure import Accuracy
+    from ghost_deploy.core.evidence.accuracy import Accuracy, AccuracyReport, AccuracyRow
 
 __all__ = ["print_accuracy"]
 

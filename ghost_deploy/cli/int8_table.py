@@ -13,7 +13,7 @@ if TYPE_CHECKING:
         CurvePoint,
         Int8Report,
         Int8Row,
-        SensitivityCurve,
+        Sensitivity,
         SpeedRow,
         Trial,
     )
@@ -138,7 +138,7 @@ def _harms(report: Int8Report) -> Iterator[list[str]]:
                 ]
 
 
-def _print_curve(report: Int8Report, form: str, found: SensitivityCurve, console: Console) -> None:
+def _print_curve(report: Int8Report, form: str, found: Sensitivity, console: Console) -> None:
     """The choices that no other beats in both figures, each as a point on a line."""
     from ghost_deploy.report.charts.tradeoff import best_so_far
 

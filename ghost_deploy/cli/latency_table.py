@@ -9,7 +9,12 @@ from ghost_deploy.cli.console import Column, Console
 from ghost_deploy.cli.format import mebibytes, plural
 
 if TYPE_CHECKING:
-    from ghost_deploy.core.evidence.latency import BenchReport, BenchRow, SpeedComparison, LatencyFigures
+    from ghost_deploy.core.evidence.latency import (
+        BenchReport,
+        BenchRow,
+        LatencyFigures,
+        SpeedComparison,
+    )
 
 __all__ = ["labels", "print_latency"]
 
@@ -21,7 +26,7 @@ _STAGES = ("decode", "pre", "run", "post")
 def print_latency(report: BenchReport, console: Console) -> None:
     """Times, stages, comparisons, then what they rest on."""
     names = [
-        f"{name} (failed)" if row.against else name
+        f"{name} (failed)" if row.failed_verdicts else name
         for name, row in zip(labels(report.rows), report.rows, strict=True)
     ]
     measured = [(name, row.figures) for name, row in zip(names, report.rows, strict=True)]

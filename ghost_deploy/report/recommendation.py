@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ghost_deploy.core.evidence.accuracy import AccuracyReport, AccuracyRow
-from ghost_deploy.core.evidence.latency import BenchRow, SpeedComparison, Ratio
+from ghost_deploy.core.evidence.latency import BenchRow, Ratio, SpeedComparison
 from ghost_deploy.report.blocks import Row, Verdict
 from ghost_deploy.report.material import Material
 from ghost_deploy.report.number_format import points

@@ -15,6 +15,7 @@ from ghost_deploy.runtimes.plan import PlannedRun
 
 __all__ = ["open_path", "open_planned"]
 
+
 def open_planned(bundle: Bundle, run: PlannedRun, options: RuntimeOptions) -> Runtime:
     """Open an artifact as planned, after verifying its hashes and its description.
 
@@ -30,9 +31,7 @@ def open_planned(bundle: Bundle, run: PlannedRun, options: RuntimeOptions) -> Ru
         BackendError: the backend cannot load the file.
     """
     path = bundle.verified_path(run.artifact)
-    options = replace(
-        options, precision=run.precision, any_form=options.any_form or run.foreign
-    )
+    options = replace(options, precision=run.precision, any_form=options.any_form or run.foreign)
     opened = open_file(run.row.name, path, options)
     try:
         _check_description(opened, bundle.spec, run.artifact.path)

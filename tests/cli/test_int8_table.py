@@ -8,7 +8,7 @@ import msgspec
 
 from ghost_deploy.cli.console import Console
 from ghost_deploy.cli.int8_table import print_int8
-from ghost_deploy.core.evidence.int8 import CurvePoint, Int8Report, LayerHarm, SensitivityCurve
+from ghost_deploy.core.evidence.int8 import CurvePoint, Int8Report, LayerHarm, Sensitivity
 from tests.support.int8_reports import report, row
 
 LAYERS = tuple(
@@ -34,7 +34,7 @@ def printed(found: Int8Report) -> list[str]:
 
 def searched(*, curve: tuple[CurvePoint, ...] = CURVE, problem: str = "") -> Int8Report:
     layers = (*LAYERS[:6], RETURNED, *LAYERS[7:])
-    found = SensitivityCurve(recipe="minmax", layers=layers, curve=curve, problem=problem)
+    found = Sensitivity(recipe="minmax", layers=layers, curve=curve, problem=problem)
     return msgspec.structs.replace(
         report(row("onnx-int8-ort-x86", 0.48)), sensitivity={"ort-x86": found}
     )

@@ -11,7 +11,7 @@ from ghost_deploy.core.bundle import Bundle, BundleWriter, Source
 from ghost_deploy.core.detections import Detections
 from ghost_deploy.core.errors import GhostDeployError
 from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec
-from ghost_deploy.judge.bench.timer import Stream, Phase, CandidateTimer, Turn
+from ghost_deploy.judge.bench.timer import CandidateTimer, Phase, Stream, Turn
 from ghost_deploy.judge.bench.worker_main import Ready, Task
 from ghost_deploy.runtimes import RuntimeInfo
 from ghost_deploy.runtimes.fake import FakeRuntime

@@ -14,7 +14,7 @@ from ghost_deploy.core.evidence.int8 import (
     Int8Row,
     Judged,
     LayerHarm,
-    SensitivityCurve,
+    Sensitivity,
     SpeedRow,
     Trial,
 )
@@ -74,8 +74,8 @@ def evidence(status: Any = "passed") -> dict[str, Any]:
         speed=(SpeedRow(artifact=INT8.artifact, runtime="openvino", precision="int8", p50_ms=6.1,
                         over_fastest_float=0.61, low=0.6, high=0.63),),
         sensitivity={
-            "openvino": SensitivityCurve(recipe="histogram", layers=LAYERS, curve=CURVE),
-            f"tensorrt {HOSTILE}": SensitivityCurve(
+            "openvino": Sensitivity(recipe="histogram", layers=LAYERS, curve=CURVE),
+            f"tensorrt {HOSTILE}": Sensitivity(
                 recipe="minmax",
                 layers=(LayerHarm(nodes=("stem",), share=0.02, noise=None, harm=0.4),),
                 problem="the loss exceeds the budget even with every layer float: 0.71 points",

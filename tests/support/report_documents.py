@@ -25,8 +25,8 @@ from ghost_deploy.core.evidence.hard_images import HardImage, ShownBox
 from ghost_deploy.core.evidence.latency import (
     BenchReport,
     BenchRow,
-    LatencyFigures,
     ImagesUsed,
+    LatencyFigures,
     Obtained,
     RunConfig,
     Settings,
@@ -34,8 +34,8 @@ from ghost_deploy.core.evidence.latency import (
 from ghost_deploy.core.evidence.machine import Machine, PowerFigures, Snapshot
 from ghost_deploy.core.evidence.parity import (
     Attribution,
-    DetectionFigures,
     ComparedImage,
+    DetectionFigures,
     ParityBasis,
     ParityReport,
     ParityRow,

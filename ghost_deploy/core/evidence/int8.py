@@ -14,7 +14,7 @@ __all__ = [
     "Int8Row",
     "Judged",
     "LayerHarm",
-    "SensitivityCurve",
+    "Sensitivity",
     "SpeedRow",
     "Trial",
 ]
@@ -205,7 +205,7 @@ class CurvePoint(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=
     chosen: bool = False
 
 
-class SensitivityCurve(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Sensitivity(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What was found where layers were to be returned to float.
 
     Attributes:
@@ -248,7 +248,7 @@ class Int8Report(Document, frozen=True, kw_only=True, forbid_unknown_fields=True
     trials: tuple[Trial, ...] = ()
     speed: tuple[SpeedRow, ...] = ()
     machine: str = ""
-    sensitivity: dict[str, SensitivityCurve] = {}
+    sensitivity: dict[str, Sensitivity] = {}
     verdict: str = ""
     tools: dict[str, str] = {}
 

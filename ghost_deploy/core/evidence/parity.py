@@ -9,9 +9,9 @@ from ghost_deploy.core.spec import Thresholds
 
 __all__ = [
     "Attribution",
+    "ComparedImage",
     "DetectionFigures",
     "Gate",
-    "ComparedImage",
     "ParityBasis",
     "ParityReport",
     "ParityRow",
@@ -47,22 +47,24 @@ class ParityBasis(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Gate(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The bars of one precision; a figure equal to its bar passes.
+    """The limits of one precision; a figure equal to its limit passes, None sets no limit.
 
     Attributes:
-        precision: the precision that the model ran in.
-        judged_by: `parity`, or `mAP` where raw and matched differences are reported without a
-            bar, because quantization moves single boxes without making the detector worse.
-        min_iou: a pair of detections counts as matched from this IoU on.
-        min_matched: least share of matched detections, 0 to 1.
-        max_score: largest difference of a pair's scores; also how near to the score threshold
-            a detection may be that only one side reports.
-        max_box_px: largest coordinate difference of a pair, source pixels; None sets no bar.
-        max_raw_score: largest difference of raw scores; None sets no bar.
-        max_raw_box_px: largest difference of raw boxes, letterboxed pixels; None sets no bar.
-        max_log_odds: largest difference of the raw scores' log-odds. A bar only where neither
-            side found anything, so that the raw outputs must decide alone.
-        max_quiet_box_px: mean difference of the raw boxes; a bar in the same case only.
+        precision: of the run.
+        judged_by: `parity`, or `mAP` where differences are reported without a limit, because
+            quantization moves single boxes without making the detector worse.
+        min_iou: a pair of detections is matched from this IoU on.
+        min_matched: smallest share of matched detections, 0 to 1.
+        max_score: largest difference of the scores of a pair.
+        max_borderline: largest difference of the scores of a pair that straddles the score
+            threshold; default: `max_score`.
+        max_box_px: largest coordinate difference of a pair, source pixels.
+        max_raw_score: largest difference of raw scores.
+        max_raw_box_px: largest difference of raw boxes, letterboxed pixels.
+        max_log_odds: largest difference of the log-odds of raw scores; applies only if neither
+            side has a detection.
+        max_quiet_box_px: largest mean difference of raw boxes, letterboxed pixels; applies in the
+            same case only.
     """
 
     precision: str
@@ -70,11 +72,17 @@ class Gate(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
     min_iou: float
     min_matched: float
     max_score: float
+    max_borderline: float | None = None
     max_box_px: float | None = None
     max_raw_score: float | None = None
     max_raw_box_px: float | None = None
     max_log_odds: float | None = None
     max_quiet_box_px: float | None = None
+
+    @property
+    def margin(self) -> float:
+        """How near to the score threshold a detection may be that only one side reports."""
+        return self.max_score if self.max_borderline is None else self.max_borderline
 
 
 class Spread(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -146,10 +154,10 @@ class DetectionFigures(EvidencePart, frozen=True, kw_only=True, forbid_unknown_f
     Attributes:
         reference: detections of the reference above the threshold, over all images.
         candidate: the same of the candidate.
-        matched: pairs whose IoU reaches the gate's bar; includes the borderline ones.
+        matched: pairs whose IoU reaches that of the gate; includes the borderline ones.
         borderline: pairs of which one side is above the score threshold and the other below it
-            by no more than the gate's score difference.
-        displaced: pairs whose IoU misses the gate's bar.
+            by no more than the margin of the gate.
+        displaced: pairs whose IoU is below that of the gate.
         missing: reference detections without a partner.
         extra: candidate detections without a partner.
         score: differences of the pairs' scores.
@@ -215,9 +223,9 @@ class ParityRow(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=T
         runtime, precision: what it was asked to run on and in.
         status: `skipped` is no verdict: this machine cannot run it.
         reasons: why it failed or was skipped; empty when it passed.
-        gate: the bars.
-        coarse: why the bars are wider than the precision's and the figures are against float64,
-            where float32 itself is too coarse for the network; empty elsewhere.
+        gate: the limits.
+        coarse: why the limits are wider than those of the precision and the figures are against
+            float64: float32 itself is too coarse for the network; else empty.
         tensor, detections: the figures; None when it did not run.
         attribution: where the difference comes from; None unless a comparison failed.
         device, version, compute, notes: as the runtime reported them.

@@ -1,4 +1,4 @@
-"""The images that a person should look at first: where two models differ, or both are wrong."""
+"""Chooses the images worth a look: where two models differ, or both are wrong."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _QUALITIES = (85, 70, 50, 30)
 
 @dataclass(frozen=True, eq=False)
 class ImageDetections:
-    """What a model found in one image; `size_hw` is the image's (height, width) in pixels."""
+    """Detections of a model in one image; `size_hw` is its (height, width) in pixels."""
 
     size_hw: tuple[int, int]
     found: Detections
@@ -34,7 +34,7 @@ class ImageDetections:
 
 @dataclass(frozen=True, eq=False)
 class _Side:
-    """A model's detections of one image held against the labels and the other model's."""
+    """Detections of a model in one image, compared with the labels and the other model's."""
 
     boxes: tuple[ShownBox, ...]
 
@@ -67,7 +67,9 @@ class _Pair:
 
 
 def hard_images(
-    dataset: DataSet, reference: Sequence[ImageDetections], candidates: Mapping[int, Sequence[ImageDetections]]
+    dataset: DataSet,
+    reference: Sequence[ImageDetections],
+    candidates: Mapping[int, Sequence[ImageDetections]],
 ) -> tuple[HardImage, ...]:
     """At most six images, those on which a model departs most from the reference first.
 
@@ -84,7 +86,9 @@ def hard_images(
     """
     worst = []
     for index, (image, right) in enumerate(zip(dataset.images, reference, strict=True)):
-        pairs = [_pair(image, right, detections[index], row) for row, detections in candidates.items()]
+        pairs = [
+            _pair(image, right, detections[index], row) for row, detections in candidates.items()
+        ]
         if pairs:
             worst.append(max(pairs, key=lambda pair: pair.rank))
     worst.sort(key=lambda pair: pair.rank, reverse=True)

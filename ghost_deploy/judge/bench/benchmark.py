@@ -1,4 +1,4 @@
-"""A benchmark run: open every candidate, let them take turns, make figures of what they did."""
+"""A benchmark run: open all candidates, let them take turns, compute the figures."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ from ghost_deploy.core.errors import (
     UsageError,
 )
 from ghost_deploy.core.evidence.latency import BenchReport, BenchRow, ImagesUsed, Obtained, Settings
-from ghost_deploy.judge.bench.power import TimeSpan, Sampler, sampling
+from ghost_deploy.core.progress import Progress, silent
+from ghost_deploy.judge.bench.power import Sampler, TimeSpan, sampling
 from ghost_deploy.judge.bench.ratios import compared
 from ghost_deploy.judge.bench.selection import (
     BenchCandidate,
-    Subject,
     Selection,
+    Subject,
     candidates,
     label_of,
     open_subjects,
@@ -36,10 +37,7 @@ from ghost_deploy.judge.bench.timer import Phase, Turn
 from ghost_deploy.judge.bench.worker_main import Task
 from ghost_deploy.judge.bench.worker_process import Measurer, WorkerProcess
 
-__all__ = ["Progress", "run_bench"]
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how many steps of it are done, and how many there are."""
+__all__ = ["run_bench"]
 
 _BROKEN = (BackendError, InputError)
 """What a damaged or wrong artifact raises when it is opened or run."""
@@ -49,9 +47,13 @@ _DEFAULT_SIZE = (640, 640)
 
 @dataclass
 class _Entry:
-    """A candidate and what it has done so far; `turns` holds when each happened.
+    """A candidate with its turns so far.
 
-    `error` is why it cannot go on.
+    Attributes:
+        candidate: what is measured.
+        measurer: None before it is open, or if it cannot be opened.
+        error: why it cannot go on.
+        turns: with the time span of each.
     """
 
     candidate: BenchCandidate
@@ -72,7 +74,7 @@ class _Entry:
     def take(
         self, phase: Phase, seconds: float, clock: Callable[[], float], *, count: bool
     ) -> None:
-        """One turn; a candidate that breaks is out, the others go on."""
+        """Measure one turn; after an error this candidate does nothing more, the others go on."""
         if self.measurer is None or self.error:
             return
         start = clock()
@@ -100,27 +102,28 @@ def run_bench(
     """Measure deployments side by side.
 
     Args:
-        models: bundles, or model files; one without our description is timed on random numbers,
-            the model alone.
-        images: files to measure on, used in turn.
-        baseline: what the others are compared with; without one, the first row is.
+        models: bundles or model files; of a file without description only the model is timed, on
+            random numbers.
+        images: image files, used in turn.
+        baseline: what the others are compared with; default: the first row.
         selection: runtimes, precisions, batches, threads and streams.
-        settings: how long.
+        settings: durations.
         image_source: what the images are, for the report.
-        progress: told what is being done.
-        open_measurer: opens what a task names, by default in a process of its own.
+        progress: called with what is being done.
+        open_measurer: opens a task; default: in a process of its own.
         clock: monotonic seconds, of the same origin as the power samples.
 
     Returns:
-        The report. What this machine cannot run is listed as skipped, what breaks as failed.
+        The report. Runs that are not possible on this machine are listed as skipped, runs that
+        break as failed.
 
     Raises:
         UsageError: nothing to measure, no image, or an unknown name.
         BundleError: a bundle cannot be read or was changed.
-        UnavailableError: a runtime or precision was asked for by name and is not here.
-        GhostDeployError: nothing can be opened; the reason of the first candidate.
+        UnavailableError: a runtime or precision was named and is not on this machine.
+        GhostDeployError: nothing can be opened; the error of the first candidate.
     """
-    selection, settings, tell = selection or Selection(), settings or Settings(), progress or _silent
+    selection, settings, tell = selection or Selection(), settings or Settings(), progress or silent
     if not images:
         raise UsageError("there is no image to measure on", fix="Name a folder with --images")
     subjects = open_subjects([*models, *([] if baseline is None else [baseline])])
@@ -169,7 +172,7 @@ def _open(
 def _measure(
     entries: Sequence[_Entry], settings: Settings, tell: Progress, clock: Callable[[], float]
 ) -> None:
-    """Warm up, then rounds in which each open candidate has one turn a phase."""
+    """Warm up, then rounds in which each open candidate has one turn for each phase."""
     tell("warming up", 0, 0)
     for entry in entries:
         for phase in entry.phases:
@@ -185,7 +188,10 @@ def _measure(
 
 
 def _task(
-    candidate: BenchCandidate, images: Sequence[Path], selection: Selection, size_hw: tuple[int, int]
+    candidate: BenchCandidate,
+    images: Sequence[Path],
+    selection: Selection,
+    size_hw: tuple[int, int],
 ) -> Task:
     return Task(
         path=str(candidate.path),
@@ -233,9 +239,5 @@ def _row(entry: _Entry, sampler: Sampler | None) -> BenchRow:
         reason=str(entry.error) if entry.error else "",
         obtained=obtained,
         figures=figures,
-        against=candidate.against,
+        failed_verdicts=candidate.failed_verdicts,
     )
-
-
-def _silent(what: str, done: int, total: int) -> None:
-    """No progress was asked for."""

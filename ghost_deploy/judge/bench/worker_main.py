@@ -21,7 +21,7 @@ from ghost_deploy.core.errors import BackendError, GhostDeployError
 from ghost_deploy.core.evidence.latency import RunConfig
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.judge.bench.memory import peak_memory_bytes
-from ghost_deploy.judge.bench.timer import RUN_ALONE, Clock, Stream, Phase, CandidateTimer, Turn
+from ghost_deploy.judge.bench.timer import RUN_ALONE, CandidateTimer, Clock, Phase, Stream, Turn
 from ghost_deploy.runtimes import Runtime, RuntimeInfo, RuntimeOptions, open_file
 
 __all__ = ["Done", "Failure", "MeasureRequest", "Ready", "Reply", "Task", "main", "open_timer"]

@@ -51,7 +51,9 @@ class FailedCandidate:
     fp32: Detector | None = None
 
 
-def diagnose(reference: Detector, failed: FailedCandidate, image: InputImage, conf: float) -> Attribution:
+def diagnose(
+    reference: Detector, failed: FailedCandidate, image: InputImage, conf: float
+) -> Attribution:
     """Find the stage that causes the difference between the reference and a candidate.
 
     Args:
@@ -82,7 +84,9 @@ def _preprocess(own: StageOutputs, theirs: StageOutputs) -> StageFinding:
     return StageFinding(stage="preprocess", ok=not apart, sentence=sentence)
 
 
-def _network(truth: ReferenceResult, failed: FailedCandidate, theirs: StageOutputs, conf: float) -> Iterator[StageFinding]:
+def _network(
+    truth: ReferenceResult, failed: FailedCandidate, theirs: StageOutputs, conf: float
+) -> Iterator[StageFinding]:
     """Raw outputs on the reference's tensor, both through the reference's post-processing."""
     reasons = _raw_failures(truth, failed.detector, theirs, failed.gate, conf)
     precision = failed.detector.runtime.info.precision
@@ -104,7 +108,9 @@ def _network(truth: ReferenceResult, failed: FailedCandidate, theirs: StageOutpu
         yield StageFinding(stage="precision", ok=False, sentence=sentence)
 
 
-def _raw_failures(truth: ReferenceResult, candidate: Detector, theirs: StageOutputs, gate: Gate, conf: float) -> str:
+def _raw_failures(
+    truth: ReferenceResult, candidate: Detector, theirs: StageOutputs, gate: Gate, conf: float
+) -> str:
     """What of the gate the raw outputs of one image fail, an empty string if nothing."""
     raw = compare_raw(truth, theirs, candidate)
     found = Detections.empty()

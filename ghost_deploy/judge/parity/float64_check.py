@@ -22,7 +22,7 @@ from ghost_deploy.judge.parity.inputs import InputImage
 from ghost_deploy.judge.parity.stages import ReferenceResult, compare
 from ghost_deploy.judge.parity.tally import Tally
 
-__all__ = ["SLACK", "Float64Pass", "Float64Check", "widened"]
+__all__ = ["SLACK", "Float64Check", "Float64Pass", "widened"]
 
 SLACK = 4.0
 """A choice, not a measured bound: both errors are maxima over few values, and on five networks
@@ -100,7 +100,9 @@ class Float64Check:
         )
         return Float64Pass(limits, tensor, found, note)
 
-    def _tally(self, expected: Mapping[str, ReferenceResult], detector: Detector, gate: Gate) -> Tally:
+    def _tally(
+        self, expected: Mapping[str, ReferenceResult], detector: Detector, gate: Gate
+    ) -> Tally:
         tally = Tally()
         for name, result_of in expected.items():
             result = compare(result_of, detector, gate, self._conf)

@@ -11,7 +11,12 @@ import pytest
 
 from ghost_deploy.core.detections import Detections
 from ghost_deploy.core.evidence.hard_images import HardImage
-from ghost_deploy.judge.accuracy.choose_hard_images import MOST_IMAGES, ImageDetections, hard_images, small_jpeg
+from ghost_deploy.judge.accuracy.choose_hard_images import (
+    MOST_IMAGES,
+    ImageDetections,
+    hard_images,
+    small_jpeg,
+)
 from ghost_deploy.judge.datasets.dataset import DataSet, LabelledImage
 from ghost_deploy.judge.datasets.labels import Labels
 

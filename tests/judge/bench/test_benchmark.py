@@ -147,7 +147,10 @@ def test_a_bare_file_as_baseline(
     theirs = write_onnx(tmp_path / "theirs.onnx")
     fakes = Fakes({"theirs": 20.0, "fp32": 10.0})
     report = fakes.bench(
-        bundles[:1], pictures, baseline=theirs, selection=Selection(precisions=["fp32"], batches=[1, 4])
+        bundles[:1],
+        pictures,
+        baseline=theirs,
+        selection=Selection(precisions=["fp32"], batches=[1, 4]),
     )
     ours, _, last, batch = report.rows
     assert last.figures is not None

@@ -56,7 +56,7 @@ def test_one_bundle_given_twice(bundle: Bundle) -> None:
     ],
     ids=str,
 )
-def test_wishes_that_make_no_sense(selection: dict[str, Any]) -> None:
+def test_selections_that_make_no_sense(selection: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         Selection(**selection)
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from ghost_deploy.core.detections import Detections
 from ghost_deploy.core.errors import BackendError, ShapeError, UsageError
-from ghost_deploy.judge.bench import timer as station_module
-from ghost_deploy.judge.bench.timer import STAGES, Stream, CandidateTimer
+from ghost_deploy.judge.bench import timer as timer_module
+from ghost_deploy.judge.bench.timer import STAGES, CandidateTimer, Stream
 from ghost_deploy.processing import read_image
 from ghost_deploy.runtimes import TensorSpec
 from ghost_deploy.runtimes.fake import FakeRuntime
@@ -21,7 +21,7 @@ from tests.support.bench_models import MS, Clock, fake_runtime, small_spec
 Array = NDArray[Any]
 
 
-def one_lane(pictures: list[Path], run_ms: float = 10.0) -> tuple[CandidateTimer, Clock]:
+def one_stream(pictures: list[Path], run_ms: float = 10.0) -> tuple[CandidateTimer, Clock]:
     clock = Clock()
     stream = Stream(fake_runtime(clock, run_ms), small_spec(), pictures, clock=clock)
     return CandidateTimer([stream], clock=clock, cpu_clock=lambda: 3 * clock.now), clock
@@ -44,28 +44,30 @@ def test_a_model_that_breaks(pictures: list[Path]) -> None:
     stream = Stream(FakeRuntime.for_spec(small_spec(), fail), small_spec(), pictures)
     with pytest.raises(BackendError):
         CandidateTimer([stream]).turn("run_alone", 0.0)
-    two = [Stream(FakeRuntime.for_spec(small_spec(), fail), small_spec(), pictures) for _ in range(2)]
+    two = [
+        Stream(FakeRuntime.for_spec(small_spec(), fail), small_spec(), pictures) for _ in range(2)
+    ]
     with pytest.raises(BackendError):
-        CandidateTimer(two).turn("walk", 0.0)
+        CandidateTimer(two).turn("end_to_end", 0.0)
 
 
 def test_a_turn_lasts_its_time_and_its_first_request_does_not_count(pictures: list[Path]) -> None:
-    timer, clock = one_lane(pictures)
+    timer, clock = one_stream(pictures)
     turn = timer.turn("run_alone", 0.1)
     assert turn.samples == {"run_alone": [10.0] * 9}
     assert (turn.images, turn.wall_s, turn.cpu_s) == (9, 0.09, pytest.approx(0.27))
     assert clock.now == 100 * MS
 
 
-@pytest.mark.parametrize("phase", ["walk", "run_alone"])
+@pytest.mark.parametrize("phase", ["end_to_end", "run_alone"])
 def test_a_turn_too_short_for_one_request_has_one(phase: Any, pictures: list[Path]) -> None:
-    turn = one_lane(pictures)[0].turn(phase, 0.0)
+    turn = one_stream(pictures)[0].turn(phase, 0.0)
     assert all(len(times) == 1 for times in turn.samples.values())
     assert turn.images == 1
 
 
-def test_the_stages_of_a_walk(pictures: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    timer, clock = one_lane(pictures, run_ms=10)
+def test_the_stages_end_to_end(pictures: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    timer, clock = one_stream(pictures, run_ms=10)
     stream = timer._streams[0]
     detector = stream._detector
     assert detector is not None
@@ -77,10 +79,10 @@ def test_the_stages_of_a_walk(pictures: list[Path], monkeypatch: pytest.MonkeyPa
 
         return wrapped
 
-    monkeypatch.setattr(station_module, "read_image", slow(read_image, 3))
+    monkeypatch.setattr(timer_module, "read_image", slow(read_image, 3))
     monkeypatch.setattr(detector, "preprocess", slow(detector.preprocess, 2))
     monkeypatch.setattr(detector, "postprocess", slow(detector.postprocess, 1))
-    turn = timer.turn("walk", 0.048)
+    turn = timer.turn("end_to_end", 0.048)
     expected = {"decode": 3.0, "pre": 2.0, "run": 10.0, "post": 1.0, "end_to_end": 16.0}
     assert turn.samples == {name: [expected[name]] * 2 for name in STAGES}
     assert turn.wall_s == 0.032
@@ -97,7 +99,7 @@ def test_images_take_turns(pictures: list[Path]) -> None:
     empty = FakeRuntime.for_spec(spec, Detections.empty())
     stream = Stream(FakeRuntime.for_spec(spec, look), spec, pictures, batch=2)
     for _ in range(3):
-        stream.walk()
+        stream.end_to_end()
     first = round(seen[0])
     assert sorted(map(round, seen)) == [0, 0, 40, 40, 80, 80]
     assert first == 80  # the first two made the tensor of `run_alone`
@@ -119,7 +121,7 @@ def test_streams_run_at_the_same_time(pictures: list[Path]) -> None:
 
         return Stream(FakeRuntime.for_spec(spec, meet), spec, pictures)
 
-    turn = CandidateTimer([stream(), stream()]).turn("walk", 0.0)
+    turn = CandidateTimer([stream(), stream()]).turn("end_to_end", 0.0)
     assert turn.images == 2
     assert len(turn.samples["run"]) == 2
 
@@ -149,7 +151,7 @@ def test_an_input_that_is_no_image(spec: Any) -> None:
 
 
 def test_closing(pictures: list[Path]) -> None:
-    timer, _ = one_lane(pictures)
+    timer, _ = one_stream(pictures)
     timer.close()
     with pytest.raises(BackendError, match="closed"):
         timer.turn("run_alone", 0.0)

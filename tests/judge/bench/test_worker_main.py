@@ -49,7 +49,10 @@ def test_no_file(pictures: list[Path], tmp_path: Path) -> None:
 
 def test_a_damaged_image(model: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"no image")
-    with pytest.raises(ImageError, match="damaged"), WorkerProcess(task(model, [tmp_path / "broken.png"])):
+    with (
+        pytest.raises(ImageError, match="damaged"),
+        WorkerProcess(task(model, [tmp_path / "broken.png"])),
+    ):
         pass
 
 
@@ -70,13 +73,13 @@ def test_turns(model: Path, pictures: list[Path]) -> None:
     with WorkerProcess(task(model, pictures)) as measurer:
         ready = measurer.ready
         assert (ready.info.runtime, ready.info.threads) == ("ort", 1)
-        assert ready.phases == ("walk", "run_alone")
+        assert ready.phases == ("end_to_end", "run_alone")
         assert min(ready.load_ms, ready.first_run_ms) > 0
-        walk = measurer.turn("walk", 0.02)
-        assert set(walk.samples) == set(STAGES)
-        assert walk.images == len(walk.samples["run"]) >= 1
-        assert walk.wall_s > 0
-        for parts in zip(*(walk.samples[name] for name in STAGES), strict=True):
+        passes = measurer.turn("end_to_end", 0.02)
+        assert set(passes.samples) == set(STAGES)
+        assert passes.images == len(passes.samples["run"]) >= 1
+        assert passes.wall_s > 0
+        for parts in zip(*(passes.samples[name] for name in STAGES), strict=True):
             assert sum(parts[:-1]) == pytest.approx(parts[-1], abs=5e-4)
         assert set(measurer.turn("run_alone", 0.02).samples) == {"run_alone"}
         assert measurer.peak_bytes >= ready.start_bytes > 1_000_000
@@ -93,7 +96,7 @@ def test_a_model_without_description(model: Path) -> None:
 def test_several_streams(model: Path, pictures: list[Path]) -> None:
     config = RunConfig(runtime="ort", precision="fp32", threads=1, streams=2)
     timer, _ = open_timer(task(model, pictures, config=config))
-    turn = timer.turn("walk", 0.0)
+    turn = timer.turn("end_to_end", 0.0)
     assert turn.images == len(turn.samples["run"]) >= 2
     timer.close()
 
@@ -103,7 +106,7 @@ def test_a_process_that_is_killed(model: Path, pictures: list[Path]) -> None:
         os.kill(measurer._child.pid, signal.SIGKILL)
         measurer._child.wait()
         with pytest.raises(BackendError, match="ended") as caught:
-            measurer.turn("walk", 0.0)
+            measurer.turn("end_to_end", 0.0)
         assert caught.value.got == "SIGKILL"
 
 

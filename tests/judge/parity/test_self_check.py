@@ -176,8 +176,7 @@ def test_another_preprocessing_is_seen(carried: Bundle, monkeypatch: pytest.Monk
     strange = StoredReference(
         found.spec,
         tuple(
-            StoredImage(image.name, image.image, "0" * 64, image.output)
-            for image in found.images
+            StoredImage(image.name, image.image, "0" * 64, image.output) for image in found.images
         ),
     )
     monkeypatch.setattr("ghost_deploy.judge.parity.self_check.read_stored", lambda bundle: strange)
