@@ -19,7 +19,7 @@ from ghost_deploy.core.errors import (
 from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.table import RUNTIMES, RuntimeRow, runtime_row
 
-__all__ = ["PlannedRun", "choose", "plan_runs", "runs_of", "unopened"]
+__all__ = ["PlannedRun", "check_precisions", "choose", "plan_runs", "runs_of", "unopened"]
 
 _PREFERENCE = ("fp32", "fp16", "int8")
 
@@ -90,14 +90,7 @@ def plan_runs(
         UsageError: unknown runtime or precision.
     """
     rows = [runtime_row(name) for name in dict.fromkeys(RUNTIMES if runtimes is None else runtimes)]
-    known = {run for row in RUNTIMES.values() for runs in row.precisions.values() for run in runs}
-    for name in precisions or ():
-        if name not in known:
-            raise UsageError(
-                f"there is no precision {name!r}",
-                expected=", ".join(sorted(known)),
-                fix="Name one of those",
-            )
+    check_precisions(precisions)
     return [
         PlannedRun(
             artifact,
@@ -112,6 +105,22 @@ def plan_runs(
         for precision in runs_of(artifact, row)
         if precisions is None or precision in precisions
     ]
+
+
+def check_precisions(names: Sequence[str] | None) -> None:
+    """Require that a runtime of the table can run in each precision.
+
+    Raises:
+        UsageError: unknown precision.
+    """
+    known = {run for row in RUNTIMES.values() for runs in row.precisions.values() for run in runs}
+    for name in names or ():
+        if name not in known:
+            raise UsageError(
+                f"there is no precision {name!r}",
+                expected=", ".join(sorted(known)),
+                fix="Name one of those",
+            )
 
 
 def runs_of(artifact: Artifact, row: RuntimeRow) -> tuple[str, ...]:

@@ -30,13 +30,13 @@ class ComparedImage(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class ParityBasis(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the verdict rests on.
+    """The images and detections that the verdict rests on.
 
     Attributes:
         source: the user's images, or the demo scenes.
-        strength: `weak` when a passed gate says little about this model's real pictures.
+        strength: `weak` if a passed gate says little about the images that the model is for.
         images, detections: how many; detections are the reference's, above the threshold.
-        sentence: the same for a person.
+        sentence: the same in words.
     """
 
     source: Literal["images", "demo"]
@@ -105,12 +105,10 @@ class TensorFigures(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fiel
         input_max: largest difference between the input tensors that the artifact's description
             and the reference's make of one image; the outputs come from the reference's tensor.
         compared: anchors (or rows of an end-to-end head) that were compared, over all images.
-        selection: which: `score > 0.05` on either side, or `top 100` of each image where nothing
-            reached that on any image.
+        selection: `score > 0.05` on either side, or `top 100` of each image if none is above.
         box_px: largest difference of an anchor's four box channels, letterboxed pixels.
         score: largest difference of an anchor's class scores.
-        log_odds: difference of log(p / (1 - p)) of the anchor's best class: means the same for
-            small scores as for large ones.
+        log_odds: difference of log(p / (1 - p)) of the anchor's best class.
         nonfinite: NaN or infinite numbers in the candidate's outputs.
         reference_nonfinite: the same in the reference's.
         problem: why outputs could not be compared at all, or an empty string.
@@ -128,10 +126,7 @@ class TensorFigures(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class WorstImage(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The image that agrees least.
-
-    Unusable outputs count most, then unmatched detections, then the difference of scores, then
-    of boxes.
+    """The image with the largest difference: by usability, then detections, scores, boxes.
 
     Attributes:
         name: of the image.
@@ -198,14 +193,14 @@ class StageFinding(EvidencePart, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class Attribution(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where a failed gate's difference comes from.
+    """The stage that causes the difference behind a failed gate.
 
     Attributes:
         stage: `preprocess`, `graph`, `precision`, `graph or precision`, `decode/NMS`, `descale`,
             or `unclear`.
-        sentence: the finding on that stage, in words and figures.
-        image: the image that was looked at, the worst one.
-        findings: every stage that was tried, in the order of the road.
+        sentence: the finding on that stage, with figures.
+        image: the image that was run, the worst one.
+        findings: of all stages that were swapped, in the order of the pipeline.
     """
 
     stage: str
@@ -227,7 +222,7 @@ class ParityRow(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=T
         coarse: why the limits are wider than those of the precision and the figures are against
             float64: float32 itself is too coarse for the network; else empty.
         tensor, detections: the figures; None when it did not run.
-        attribution: where the difference comes from; None unless a comparison failed.
+        attribution: the cause of the difference; None unless a comparison failed.
         device, version, compute, notes: as the runtime reported them.
     """
 
@@ -249,7 +244,7 @@ class ParityRow(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class ParityReport(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How a bundle's artifacts compare with the PyTorch module.
+    """Differences of the artifacts of a bundle from the PyTorch module.
 
     Attributes:
         model: name of the model.
@@ -260,7 +255,7 @@ class ParityReport(Document, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             graph has several.
         thresholds: of the post-processing.
         rows: one for each artifact, runtime and precision.
-        evidence: what the verdict rests on.
+        evidence: the basis of the verdict.
         images: what was compared.
         tools: versions of what took part.
         warnings: anything else that a reader should know.

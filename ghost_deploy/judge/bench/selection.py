@@ -17,7 +17,7 @@ from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.evidence.latency import RunConfig
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.runtimes import RUNTIMES, RuntimeOptions, runtime_row
-from ghost_deploy.runtimes.plan import plan_runs
+from ghost_deploy.runtimes.plan import check_precisions, plan_runs
 
 __all__ = ["BenchCandidate", "Selection", "Subject", "candidates", "label_of", "open_subjects"]
 
@@ -73,7 +73,7 @@ class Selection:
         options: device, and whether a fallback is allowed.
 
     Raises:
-        UsageError: a count is missing or too small.
+        UsageError: unknown precision, or a count is missing or too small.
     """
 
     runtimes: Sequence[str] | None = None
@@ -84,6 +84,7 @@ class Selection:
     options: RuntimeOptions = field(default_factory=RuntimeOptions)
 
     def __post_init__(self) -> None:
+        check_precisions(self.precisions)
         for what, counts, least in (
             ("batch", (1,) if self.batches is None else self.batches, 1),
             ("number of threads", self.threads, 0),

@@ -93,8 +93,8 @@ class Float64Check:
         if failures(limits, tensor, found) and found.matched_share < MIN_MATCHED:
             return None
         note = (
-            f"float32 is coarse for this network: on {len(expected)} images PyTorch itself is up to "
-            f"{own.tensor().box_px.max:.2g} px and {own.tensor().score.max:.2g} in score from "
+            f"float32 is coarse for this network: on {len(expected)} images PyTorch itself is up "
+            f"to {own.tensor().box_px.max:.2g} px and {own.tensor().score.max:.2g} in score from "
             f"float64, this artifact {tensor.box_px.max:.2g} px and {tensor.score.max:.2g}; "
             f"{found.matched} of {found.total} detections match"
         )

@@ -30,7 +30,7 @@ __all__ = ["FILE", "StoredImage", "StoredReference", "read_stored"]
 
 FILE = "reference.npz"
 _TOP = 200
-"""Anchors that are kept whatever their score: more than a comparison of images without detections takes."""
+"""Anchors that are kept whatever their score: more than `differences.TOP_ANCHORS`."""
 
 _FLOOR = 1e-3
 _MAX_BYTES = 256 << 20

@@ -52,7 +52,7 @@ def test_the_bar_of_the_calibration_holds_for_the_file_and_its_engine(artifact: 
     bundle = bundle_of(calibration(sha256="ab", max_drop=0.3))
     found = max_drop_of(bundle, artifact, "int8", None)
     assert found.points == 0.3
-    assert "0.3 points: the bar of its calibration" in found.note
+    assert "0.3 points: the limit of its calibration" in found.note
     assert max_drop_of(bundle, artifact, "int8", 2.0) == MaxDrop(2.0)
     assert max_drop_of(bundle, artifact, "fp16", None) == MaxDrop(MAX_DROP["fp16"])
 

@@ -82,7 +82,7 @@ def move_boxes(output: NDArray[Any]) -> None:
 
 
 def move_scores(output: NDArray[Any]) -> None:
-    output[4:] *= 0.9
+    output[4:] *= 0.8
 
 
 def spoil(output: NDArray[Any]) -> None:
