@@ -17,7 +17,7 @@ from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import DeviceError
 from ghost_deploy.core.evidence.parity import Gate
 from ghost_deploy.detector import Detector
-from ghost_deploy.judge.parity.gate import failures, gate_for
+from ghost_deploy.judge.parity.gate import failures, gate_for, raw_failures
 from ghost_deploy.judge.parity.prove import run_parity
 from ghost_deploy.judge.parity.pytorch_reference import open_reference
 from ghost_deploy.judge.parity.stages import ReferenceResult, compare
@@ -61,8 +61,8 @@ def default_eps(net: nn.Module) -> None:
             module.eps = 1e-5
 
 
-def reasons(proof: Proof, net: nn.Module, gate: Gate) -> tuple[str, ...]:
-    """What a network in the place of the checkpoint's fails on four images."""
+def compared(proof: Proof, net: nn.Module, gate: Gate = GATE) -> Tally:
+    """The differences of a network in the place of the checkpoint's, on four images."""
     conf, tally = proof.bundle.spec.thresholds.conf, Tally()
     with open_reference(proof.loaded, proof.bundle.spec) as reference:
         spec = reference.spec
@@ -72,28 +72,33 @@ def reasons(proof: Proof, net: nn.Module, gate: Gate) -> tuple[str, ...]:
                 expected = ReferenceResult.of(reference, read_image(path), None)
                 found = compare(expected, candidate, gate, conf)
                 tally.add(path.name, found.tensor, found.detections, found.input_max)
-    return failures(gate, tally.tensor(), tally.detections())
+    return tally
 
 
-def test_bfloat16_passes_and_misses_the_gate_of_fp16(ghost: Proof) -> None:
-    net = Autocast(ghost.loaded.net)
-    assert reasons(ghost, net, GATE) == ()
-    assert reasons(ghost, net, gate_for("fp16"))
+def test_bfloat16_is_within_the_raw_limits_and_misses_the_gate_of_fp16(ghost: Proof) -> None:
+    """So few detections do not resolve their share; on all images OpenVINO's does, see below."""
+    net, fp16 = Autocast(ghost.loaded.net), gate_for("fp16")
+    tally = compared(ghost, net)
+    assert raw_failures(GATE, tally.tensor()) == ()
+    assert tally.detections().matched_share > 0.95
+    tally = compared(ghost, net, fp16)
+    assert failures(fp16, tally.tensor(), tally.detections())
 
 
 @pytest.mark.parametrize("change", [replace_silu, default_eps])
 def test_a_wrong_network_fails(ghost: Proof, change: Callable[[nn.Module], None]) -> None:
     net = copy.deepcopy(ghost.loaded.net)
     change(net)
-    assert any("raw score difference" in reason for reason in reasons(ghost, net, GATE))
+    (reason,) = raw_failures(GATE, compared(ghost, net).tensor())
+    assert "raw score difference" in reason
 
 
-def run_bf16(proof: Proof, precisions: list[str] | None) -> str:
-    """The status of the bf16 row on two images."""
+def run_bf16(proof: Proof, precisions: list[str] | None, images: int = 2) -> str:
+    """The status of the bf16 row."""
     report = run_parity(
         proof.loaded,
         Bundle.read(proof.bundle.path),
-        val_images()[:2],
+        val_images()[:images],
         runtimes=["openvino"],
         precisions=precisions,
     )
@@ -103,7 +108,7 @@ def run_bf16(proof: Proof, precisions: list[str] | None) -> str:
 
 @pytest.mark.skipif(not HAS_BF16, reason="this CPU has no bf16")
 def test_openvino_in_bf16_passes(ghost: Proof) -> None:
-    assert run_bf16(ghost, ["bf16"]) == "passed"
+    assert run_bf16(ghost, ["bf16"], images=16) == "passed"
 
 
 class WithoutBf16:
