@@ -107,10 +107,10 @@ class Detector(Closing):
     def postprocess(
         self, outputs: Mapping[str, NDArray[Any]], letterboxes: Sequence[Letterbox]
     ) -> list[Detections]:
-        """Return the detections of each image of one batch.
+        """Return the detections of each image of one batch, boxes in pixels of the image.
 
         Args:
-            outputs: of the runtime, by name.
+            outputs: of the runtime, by name, with shapes as in `HeadSpec`.
             letterboxes: of the images, in order.
         """
         return self._postprocessor(outputs, letterboxes, self._thresholds)

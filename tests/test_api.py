@@ -29,7 +29,7 @@ from ghost_deploy.core.spec import ModelSpec, Thresholds
 from ghost_deploy.judge.parity.gate import gate_for
 from ghost_deploy.runtimes import Runtime, RuntimeOptions
 from ghost_deploy.runtimes.fake import FakeRuntime
-from ghost_deploy.runtimes.plan import PlannedRun
+from ghost_deploy.runtimes.run_plan import PlannedRun
 from tests.support.assets import GHOST, needs_assets, val_images
 from tests.support.model_specs import make_spec
 from tests.support.stored_evidence import as_json, evidence_of, with_plain_evidence

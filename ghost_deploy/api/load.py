@@ -13,7 +13,7 @@ from ghost_deploy.core.bundle.verdicts import failed_verdicts
 from ghost_deploy.core.errors import GateError, UsageError
 from ghost_deploy.runtimes import RuntimeOptions
 from ghost_deploy.runtimes.opener import open_path, open_planned
-from ghost_deploy.runtimes.plan import PlannedRun, choose
+from ghost_deploy.runtimes.run_plan import PlannedRun, choose
 
 if TYPE_CHECKING:
     from ghost_deploy.detector import Detector

@@ -29,12 +29,12 @@ from ghost_deploy.models.head import Branch
 from ghost_deploy.models.instantiate import build
 from ghost_deploy.models.network import DetectionNet
 
-__all__ = ["LoadedCheckpoint", "load_checkpoint", "load_data"]
+__all__ = ["SMALLEST_STRIDE", "LoadedCheckpoint", "head_spec", "load_checkpoint", "load_data"]
 
 _DEFAULT_SIDE = 640
 # A network may downsample more than the strides of its head; Ultralytics too makes all inputs a
 # multiple of at least this.
-_SMALLEST_STRIDE = 32
+SMALLEST_STRIDE = 32
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def _load_native(name: str, data: bytes, user: UserModules) -> LoadedCheckpoint:
     _check_count(len(class_names_of(native.spec.class_names, name)), net, name)
     if native.spec.head.branch in net.branches:
         net.branch = native.spec.head.branch
-    head = _head_spec(net)
+    head = head_spec(net)
     if head != native.spec.head:
         raise StructureError(
             f"{name} describes another head than it has",
@@ -187,12 +187,13 @@ def _on_branch(loaded: LoadedCheckpoint, branch: Branch) -> LoadedCheckpoint:
     notes = (note for note in loaded.source.warnings if note != before)
     return LoadedCheckpoint(
         net=net,
-        spec=msgspec.structs.replace(loaded.spec, head=_head_spec(net)),
+        spec=msgspec.structs.replace(loaded.spec, head=head_spec(net)),
         source=msgspec.structs.replace(loaded.source, warnings=(*notes, _branch_note(net))),
     )
 
 
-def _head_spec(net: DetectionNet) -> HeadSpec:
+def head_spec(net: DetectionNet) -> HeadSpec:
+    """Return the output format of the branch that the network uses."""
     return HeadSpec(
         decoder="dfl" if net.branch == "one2many" else "one2one",
         strides=net.strides,
@@ -202,8 +203,8 @@ def _head_spec(net: DetectionNet) -> HeadSpec:
 
 
 def _spec(net: DetectionNet, facts: CheckpointInfo, archive: Archive) -> ModelSpec:
-    head = _head_spec(net)
-    stride = max(_SMALLEST_STRIDE, *head.strides)
+    head = head_spec(net)
+    stride = max(SMALLEST_STRIDE, *head.strides)
     wanted = facts.image_size_hw or (_DEFAULT_SIDE, _DEFAULT_SIDE)
     height, width = (min(-(-side // stride) * stride, MAX_SIDE) for side in wanted)
     return ModelSpec(

@@ -101,7 +101,13 @@ class PickleVM:
         self.stack.append(self.globals.setdefault(path, GlobalRef(module, name)))
 
     def push_call(self, kind: Literal["reduce", "new"], target: Any, args: Any) -> None:
-        """Push the record of a call."""
+        """Push the record of a call.
+
+        Args:
+            kind: see `Call.kind`.
+            target: the callable, a `GlobalRef` in a valid pickle.
+            args: positional arguments, a tuple in a valid pickle.
+        """
         if not isinstance(target, GlobalRef):
             raise self.unsafe(f"asks to call {describe(target)}")
         if type(args) is not tuple:
@@ -118,7 +124,12 @@ def _is_plain_key(key: Any) -> bool:
 
 
 def exceeds(where: str, got: str, expected: str) -> UnsafeCheckpointError:
-    """Return the error for a file whose content exceeds a limit."""
+    """Return the error for a file whose content exceeds a limit.
+
+    Args:
+        where: the file name.
+        got, expected: the content, and the limit.
+    """
     return UnsafeCheckpointError(
         f"{where} exceeds a limit of checkpoints",
         got=got,

@@ -25,7 +25,11 @@ required argument.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from ghost_deploy.core.bundle import Bundle
+    from ghost_deploy.core.evidence.json_document import Document
 
 __all__ = [
     "BackendError",
@@ -146,9 +150,29 @@ class BackendError(GhostDeployError):
 
 
 class GateError(GhostDeployError):
-    """A measured figure is outside its gate."""
+    """A measured figure is outside its gate.
+
+    Args:
+        what, fix, got, expected: as in `GhostDeployError`.
+        report: the document with the verdict, kept as `report`.
+        bundle: the bundle that holds it, kept as `bundle`; it was written in spite of the verdict.
+    """
 
     exit_code = 1
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        fix: str,
+        got: object = None,
+        expected: object = None,
+        report: Document | None = None,
+        bundle: Bundle | None = None,
+    ) -> None:
+        self.report = report
+        self.bundle = bundle
+        super().__init__(what, fix=fix, got=got, expected=expected)
 
 
 class UnavailableError(GhostDeployError):

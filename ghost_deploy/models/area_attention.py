@@ -1,7 +1,7 @@
-"""Area attention of YOLO12 (Tian et al. 2025, arXiv:2502.12524), as Ultralytics has it.
+"""Area attention of YOLO12 (Tian et al. 2025, arXiv:2502.12524), as in Ultralytics.
 
-The files of sizes l and x scale a residual by a learned vector, `gamma`, which is not known here;
-those are refused by `Block.assemble`, which finds a tensor that no part declares.
+Files of sizes l and x scale a residual by a learned vector, `gamma`, which is not supported:
+`Block.assemble` refuses their undeclared tensor.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ HEAD_WIDTH = 32
 
 
 class AAttn(Block):
-    """y = proj(v softmax(q^T k / sqrt(head_dim))^T + pe(v)), apart in each of `area` row bands.
+    """y = proj(v softmax(q^T k / sqrt(head_dim))^T + pe(v)), separately in each of `area` areas.
 
-    The cells, row by row, are cut into `area` equal parts that do not see each other.
+    The areas are equal parts of the cells in row order.
     """
 
     origin = "Ultralytics AAttn"
@@ -87,7 +87,7 @@ class A2C2f(Block):
     """y = cv2(cat(z, m0(z), m1(m0(z)), ...)) with z = cv1(x); members of `ABlock` or `C3k`."""
 
     origin = "Ultralytics A2C2f"
-    # None in the files that are known; a learned one is a tensor, which no part declares.
+    # None in supported files; a learned one is an undeclared tensor.
     harmless = frozenset({"gamma"})
     members: ClassVar[tuple[type[nn.Module], ...]] = (nn.Sequential, C3k)
     cv1: Conv

@@ -1,6 +1,6 @@
-"""C2f over the Ghost blocks of Huawei, as forks put it into the backbone of a YOLOv8.
+"""C2f over the Ghost blocks of Huawei, as in the backbone of YOLOv8 forks.
 
-Files are read by the hosts of `hosts`, whatever their members; these make new networks.
+These create new networks; files may also be read by the classes of `fork_hosts`.
 """
 
 from __future__ import annotations

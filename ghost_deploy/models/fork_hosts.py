@@ -1,9 +1,9 @@
-"""Hosts of forks: the arithmetic of C2f, C3 or Bottleneck around members of another kind.
+"""C2f, C3 and Bottleneck of forks, with members of other classes.
 
-Forks derive a class from a stock host, put Ghost modules in and give it one of many names. Such
-a name stands for a host when the parts are exactly those of the stock host; what the members
-compute is decided by their own classes. `FORK_HOSTS` is the table of the names. A name that is
-not in it is refused even where the parts would fit: parts do not tell the arithmetic.
+Forks derive a class from one of these host blocks, insert Ghost modules and give it one of many
+names. `FORK_HOSTS` maps known names to host blocks; the parts must be exactly those of the host
+block, and the members are defined by their own classes. Other names are refused even if the parts
+match: equal parts may be computed in another way.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["FORK_HOSTS", "BottleneckHost", "C2fHost", "C3Host"]
 class C2fHost(C2f):
     """A `C2f` over any members that keep the width; cv1 and cv2 may be Ghost convolutions.
 
-    Files that lack `c` halve the output of cv1, which is the same.
+    In files without `c` it is half of the output of cv1.
     """
 
     origin = "fork host: C2f over other members"
@@ -57,7 +57,7 @@ class C3Host(C3):
 
 
 class BottleneckHost(Bottleneck):
-    """A `Bottleneck` of which one or both convolutions are of another kind."""
+    """A `Bottleneck` whose convolutions may be of other classes."""
 
     origin = "fork host: Bottleneck over other convolutions"
     cv1: Conv | GhostConv | RepConv  # type: ignore[assignment] # all have the widths asked for
@@ -104,4 +104,4 @@ FORK_HOSTS: Mapping[str, tuple[type[Block], ...]] = {
     },
     **dict.fromkeys(_BOTTLENECKS, (Bottleneck, BottleneckHost)),
 }
-"""Names of well-known fork hosts, e.g. `C2f_Ghost` or `C3k2GhostV2`, and what to try for them."""
+"""Definitions to try for known names in forks, e.g. `C2f_Ghost` or `C3k2GhostV2`."""

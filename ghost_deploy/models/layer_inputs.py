@@ -1,4 +1,4 @@
-"""Reading where each layer's input comes from, without trusting it."""
+"""The inputs of the layers: reading and checking their indices."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ MAX_SOURCES = 64
 
 
 def read_layer_inputs(root: ModuleNode) -> tuple[LayerInput, ...]:
-    """The route of every layer, from the attributes `i` and `f` that Ultralytics gives it.
+    """Read the input of each layer from Ultralytics' attributes `i` and `f`.
 
-    `f` is one index or a list: negative counts back from the layer itself, others are absolute.
-    With a whole backbone as first layer, indices are the places that `DetectionNet` describes.
+    `f` is an index or a list: negative indices are relative to the layer, others absolute. With a
+    whole backbone as first layer, indices are the places described in `DetectionNet`.
 
     Raises:
-        StructureError: an index is missing, refers to no earlier layer or to one whose output the
-            original would not have kept (`save` of the network).
+        StructureError: an index is missing, does not refer to an earlier layer, or refers to one
+            whose output the original does not keep (`save` of the network).
     """
     layer_inputs = []
     layers = root.children["model"].children
@@ -40,7 +40,7 @@ def read_layer_inputs(root: ModuleNode) -> tuple[LayerInput, ...]:
 
 
 def relative_sources(place: int, route: LayerInput) -> Attribute:
-    """The `f` of a layer at `place`: -1 for the one before it, otherwise absolute."""
+    """Return the `f` of a layer at `place`: -1 for the layer before it, otherwise absolute."""
     first = -1 in route.sources
     sources: list[Attribute] = [
         -1 if first or source == place - 1 else source for source in route.sources
@@ -51,7 +51,7 @@ def relative_sources(place: int, route: LayerInput) -> Attribute:
 def _absolute(what: str, place: int, source: Attribute, is_first: bool) -> int:
     if type(source) is not int:
         raise _wrong(what, "has an input that is no index", source, "an integer")
-    # The image itself feeds the first layer, and nothing else does.
+    # The image is the only input of the first layer, and of no other.
     if is_first and source == -1:
         return -1
     absolute = source + place if source < 0 else source

@@ -1,4 +1,4 @@
-"""Blocks of earlier Ultralytics networks that custom YAMLs still use."""
+"""Blocks of earlier Ultralytics networks, still used in custom YAMLs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ghost_deploy.models.block import Block, expect_each, require
-from ghost_deploy.models.conv import BN_EPS, BN_MOMENTUM, Activation, Conv
+from ghost_deploy.models.conv import BN_EPS, BN_MOMENTUM, Activation, Conv, require_halves
 from ghost_deploy.models.csp import Bottleneck
 from ghost_deploy.models.fields import Channels
 
@@ -16,7 +16,7 @@ __all__ = ["C1", "C2", "SPP", "BottleneckCSP", "Focus"]
 
 
 class C1(Block):
-    """y = m(z) + z with z = cv1(x), m a row of convolutions."""
+    """y = m(z) + z with z = cv1(x), m a sequence of convolutions."""
 
     origin = "Ultralytics C1"
     cv1: Conv
@@ -37,7 +37,7 @@ class C1(Block):
 
 
 class C2(Block):
-    """a, b = split(cv1(x)); y = cv2(cat(m(a), b)), m a row of bottlenecks."""
+    """a, b = split(cv1(x)); y = cv2(cat(m(a), b)), m a sequence of bottlenecks."""
 
     origin = "Ultralytics C2"
     members: ClassVar[tuple[type[nn.Module], ...]] = (Bottleneck,)
@@ -57,8 +57,7 @@ class C2(Block):
 
     def fit(self) -> None:
         expect_each(self.m, *self.members)
-        widths = (self.cv1.out_channels, self.cv2.in_channels)
-        require(widths == (2 * self.c,) * 2, f"cv1 and cv2 must meet at 2 * c = {2 * self.c}")
+        require_halves(self.cv1, self.c, self.cv2)
 
     def forward(self, x: Tensor) -> Tensor:
         a, b = torch.split(self.cv1(x), self.c, 1)
@@ -66,7 +65,7 @@ class C2(Block):
 
 
 class SPP(Block):
-    """y = cv2(cat(z, p1(z), p2(z), ...)) with z = cv1(x), poolings of growing size side by side."""
+    """y = cv2(cat(z, p1(z), p2(z), ...)) with z = cv1(x), parallel poolings of several sizes."""
 
     origin = "Ultralytics SPP"
     cv1: Conv

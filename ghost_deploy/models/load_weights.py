@@ -1,4 +1,4 @@
-"""Putting a checkpoint's tensors into a network that was built without memory."""
+"""Loading the tensors of a checkpoint into a network on the meta device."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from ghost_deploy.models.block import Block
 from ghost_deploy.models.fields import MisfitError
 from ghost_deploy.models.tree import ModuleNode, TensorInfo
 
-__all__ = ["fill"]
+__all__ = ["load_weights"]
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
-def fill(net: nn.Module, root: ModuleNode, tensors: Mapping[str, Tensor]) -> None:
-    """Give every module of `net` its data, as float32 copies; one key stays one tensor.
+def load_weights(net: nn.Module, root: ModuleNode, tensors: Mapping[str, Tensor]) -> None:
+    """Set the parameters and buffers of `net` to float32 copies; shared tensors stay shared.
 
     Args:
-        net: built from `root`, so that their names and shapes agree.
-        root: the tree that names the data.
-        tensors: the data by key.
+        net: built from `root`, with equal names and shapes.
+        root: the tree with the keys of the tensors.
+        tensors: by key.
 
     Raises:
-        CorruptCheckpointError: data is absent, of another shape or type, or not finite.
-        StructureError: a block relies on values that are not there.
+        CorruptCheckpointError: a tensor is missing, of another shape or type, or not finite.
+        StructureError: a block does not have the values that it relies on.
     """
     parameters: dict[str, nn.Parameter] = {}
     buffers: dict[str, Tensor] = {}
@@ -51,7 +51,7 @@ def fill(net: nn.Module, root: ModuleNode, tensors: Mapping[str, Tensor]) -> Non
 
 
 def _complete(module: nn.Module, name: str) -> None:
-    """Check what a module relies on, and set what no checkpoint has to hold."""
+    """Check the values of a module, and set tensors that are optional in a checkpoint."""
     if isinstance(module, nn.BatchNorm2d):
         counter, variance = module.num_batches_tracked, module.running_var
         if counter is not None and counter.is_meta:

@@ -1,8 +1,8 @@
-"""Which definitions may stand for a class path.
+"""The definitions of class names.
 
-A class *name* has one or more definitions, tried in order: three different things are called
-GhostConv, and forks move classes between modules. What a path means is decided by structure, in
-`build`. Adding a definition is a block class and a row in `BLOCKS`.
+A class *name* has one or more definitions, which `build` tries in order and verifies by structure:
+different blocks are called GhostConv, and forks move classes between modules. To add a definition,
+add a block class and its row in `BLOCKS`.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ from ghost_deploy.models.user_class import UserClass
 __all__ = ["BLOCKS", "NETWORKS", "OWN", "Definition", "UserClasses", "candidates"]
 
 UserClasses: TypeAlias = Mapping[str, type[nn.Module]]
-"""Definitions brought by the user with `--modules`, by class name."""
+"""Definitions of the user, given with `--modules`, by class name."""
 
 OWN = "ghost_deploy"
-"""Package part of the class paths in our own files: `ghost_deploy.GhostConv` names exactly one
-definition, whatever module it lives in."""
+"""Package of the class paths in our own files: `ghost_deploy.GhostConv` denotes exactly one
+definition, independent of its module."""
 
 NETWORKS = frozenset({"DetectionModel", "DetectionNet", "YOLOv10DetectionModel"})
 """Class names of a whole network, the root of the tree."""
 
-# The versions of Huawei's blocks are told apart by structure: forks name them as they like.
+# Versions of Huawei's blocks are distinguished by structure: forks use arbitrary names.
 _GHOST_MODULES: tuple[type[Block], ...] = (
     ghostnet_v3.GhostModuleV3,
     ghostnet_v2.GhostModuleV2,
@@ -152,7 +152,12 @@ Definition: TypeAlias = "type[Block] | TorchLayer | UserClass"
 
 
 def candidates(class_path: str, extra: UserClasses) -> tuple[Definition, ...]:
-    """The definitions to try for a class path, in order; empty when the class is unknown."""
+    """Return the definitions to try for a class path, in order; none for an unknown class.
+
+    Args:
+        class_path: `module.Class` as named in the checkpoint.
+        extra: classes of the user, by class name.
+    """
     package, _, name = class_path.rpartition(".")
     if package == "torch.nn" or package.startswith("torch.nn."):
         leaf = TORCH_LAYERS.get(name)

@@ -1,8 +1,8 @@
-"""Blocks that train several parallel convolutions and deploy as one.
+"""Re-parameterized blocks: several parallel convolutions in training, one in deployment.
 
-Convolution is linear: branches over one input, with their batch norms folded, add up to a single
-convolution whose kernel is the sum of theirs, smaller kernels padded with zeros to the largest
-(Ding et al. 2021, RepVGG, arXiv:2101.03697). A file written after fusion holds only that one.
+Convolution is linear: branches of one input, with their batch norms folded, add up to a single
+convolution whose kernel is the sum of theirs, smaller kernels padded with zeros (Ding et al. 2021,
+RepVGG, arXiv:2101.03697). A file written after fusion contains only this one.
 """
 
 from __future__ import annotations

@@ -40,20 +40,20 @@ _SCALE = pair(number(1 / 32, 32))
 _AXIS = integer(-4, 3)
 _EPS = number(1e-12, 1.0)
 
-# What every module has, or what Ultralytics adds to the layers of a network.
+# Attributes of all modules, or added by Ultralytics to the layers of a network.
 BOOKKEEPING = frozenset({"training", "i", "f", "type", "np"})
 
 
 @dataclass(frozen=True)
 class TorchLayer:
-    """How a torch layer is built.
+    """How to build a torch layer.
 
     Attributes:
         kind: the torch class.
-        fields: the check of each constructor argument; the attribute has the same name.
-        defaults: values of attributes that a checkpoint may lack.
-        derived: attributes that follow from the others or from torch itself.
-        has_bias: whether the constructor takes `bias`, told by the parameter being there.
+        fields: a check of each constructor argument; the attribute has the same name.
+        defaults: values of attributes that may be missing in a checkpoint.
+        derived: attributes that depend on the others or on torch.
+        has_bias: whether the constructor takes `bias`; true if the parameter exists.
         on_meta: whether the constructor takes `device`.
     """
 
@@ -66,11 +66,15 @@ class TorchLayer:
 
     @property
     def origin(self) -> str:
-        """Whose definition this is."""
+        """The original of this definition."""
         return f"torch {self.kind.__name__}"
 
     def assemble(self, node: ModuleNode, children: Mapping[str, nn.Module]) -> nn.Module:
-        """The layer, with tensors on the meta device.
+        """Build the layer, with tensors on the meta device.
+
+        Args:
+            node: the attributes and tensor shapes.
+            children: of a container, by name, already built.
 
         Raises:
             MisfitError: an attribute is missing or out of range, or a tensor has another name or
@@ -94,7 +98,7 @@ class TorchLayer:
         return layer
 
     def unknown(self, node: ModuleNode) -> set[str]:
-        """Names of attributes that this table does not know."""
+        """Return the names of attributes that are not in this table."""
         return set(node.attributes) - set(self.fields) - self.derived - BOOKKEEPING
 
     def _value(self, node: ModuleNode, name: str) -> Any:
@@ -107,7 +111,7 @@ class TorchLayer:
 
     def _container(self, children: Mapping[str, nn.Module]) -> nn.Module:
         numbered = list(children) == [str(index) for index in range(len(children))]
-        # Members of a Sequential may have names instead: they run in the order of the file.
+        # Members of a Sequential may have names instead and run in the order of the file.
         named = self.kind is nn.Sequential and not any(name.isdigit() for name in children)
         if not numbered and not named:
             raise MisfitError(f"its members must be numbered from 0, got {list(children)}")
@@ -127,10 +131,10 @@ def _require_no_tensors(node: ModuleNode) -> None:
 
 
 def _compare_tensors(layer: nn.Module, node: ModuleNode) -> None:
-    """The layer's parameters and buffers must be the node's, by name and shape."""
+    """Require that the layer and the node have tensors of equal names and shapes."""
     wanted = {name: tuple(tensor.shape) for name, tensor in layer.state_dict().items()}
     found = {name: info.shape for name, info in {**node.parameters, **node.buffers}.items()}
-    # A counter of training steps: not used in inference, absent from some checkpoints.
+    # A counter of training steps, unused in inference and missing in some checkpoints.
     wanted.pop("num_batches_tracked", None)
     found.pop("num_batches_tracked", None)
     for name in sorted(wanted.keys() | found.keys()):
@@ -188,7 +192,7 @@ _TABLE = (
             "eps": _EPS,
             "momentum": either(none, number(0, 1)),
             "affine": flag,
-            # Without running statistics the result would depend on the other images of a batch.
+            # Without running statistics the result depends on the other images of a batch.
             "track_running_stats": one_of(True),
         },
         on_meta=True,
@@ -244,4 +248,4 @@ _TABLE = (
 )
 
 TORCH_LAYERS: Mapping[str, TorchLayer] = {leaf.kind.__name__: leaf for leaf in _TABLE}
-"""By class name; a class path finds its leaf only from `torch.nn`."""
+"""By class name; applied only to classes of `torch.nn`."""

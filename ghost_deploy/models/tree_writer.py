@@ -1,4 +1,4 @@
-"""From a network to a tree of plain data: the inverse of `build`, for our own file form."""
+"""From a network to a tree of plain data, the inverse of `build`, for our own file form."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ __all__ = ["TreeWriter", "to_node"]
 
 
 def to_node(net: DetectionNet) -> tuple[ModuleNode, dict[str, Tensor]]:
-    """A tree that `build` makes an equal network of, and its tensors.
+    """Convert a network to a tree and its tensors, from which `build` builds an equal network.
 
-    Classes of ours are named `ghost_deploy.CLASS`, which stands for exactly one definition;
-    classes of the user keep their own path. A tensor that several modules share appears once.
+    Our classes are named `ghost_deploy.CLASS`, which denotes exactly one definition; classes of
+    the user keep their path. A tensor shared by several modules occurs once.
 
     Returns:
-        the root, and the data by the key that its `TensorInfo` names; the network's own memory.
+        The root, and the tensors by the keys in `TensorInfo`; they share memory with the network.
 
     Raises:
-        StructureError: a module of the user holds an attribute that is not plain data.
+        StructureError: a user-defined module has an attribute that is not plain data.
     """
     writer = TreeWriter()
     layers = {}
@@ -47,14 +47,14 @@ def to_node(net: DetectionNet) -> tuple[ModuleNode, dict[str, Tensor]]:
 
 
 class TreeWriter:
-    """Collects the tensors while it walks the modules."""
+    """Converts modules to nodes and collects their tensors."""
 
     def __init__(self) -> None:
         self.tensors: dict[str, Tensor] = {}
         self._keys: dict[int, str] = {}
 
     def node(self, module: nn.Module, name: str) -> ModuleNode:
-        """The node of a module and everything below it."""
+        """Return the node of a module, with its children."""
         return ModuleNode(
             _path(module),
             _attributes(module, name),
@@ -87,7 +87,7 @@ def _full_path(kind: type) -> str:
 
 
 def _attributes(module: nn.Module, name: str) -> dict[str, Attribute]:
-    """What `build` needs to make the module again."""
+    """The attributes that `build` needs to rebuild the module."""
     if isinstance(module, Block):
         names = list(module.declaration.attributes)
     elif type(module).__module__.startswith("torch.nn."):

@@ -1,4 +1,4 @@
-"""Classes that the user brought with `--modules` and thereby trusts."""
+"""Classes of the user, given with `--modules` and thereby trusted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["UserClass"]
 
 @dataclass(frozen=True)
 class UserClass:
-    """A definition whose parts are unknown here: everything in the file goes into it.
+    """A definition of unknown parts: all attributes and tensors of the file are set.
 
     Attributes:
         kind: the user's class.
@@ -27,17 +27,21 @@ class UserClass:
 
     @property
     def origin(self) -> str:
-        """Whose definition this is."""
+        """The origin of this definition."""
         return f"user's {self.kind.__name__}"
 
     def assemble(self, node: ModuleNode, children: Mapping[str, nn.Module]) -> nn.Module:
-        """The module as unpickling would make it: without `__init__`, with the file's attributes.
+        """Assemble the module like unpickling: without `__init__`, with the attributes of the file.
 
-        What was a tuple is a list, because the tree knows no tuples.
+        Tuples are lists, because a tree has no tuples.
+
+        Args:
+            node: the attributes and tensor shapes.
+            children: by name, already built.
 
         Raises:
-            MisfitError: an attribute of the file would hide a method of the class, or the name of
-                a child cannot be used.
+            MisfitError: an attribute hides a method of the class, or the name of a child is
+                invalid.
         """
         module = self.kind.__new__(self.kind)
         nn.Module.__init__(module)
@@ -58,12 +62,12 @@ class UserClass:
         return module
 
     def unknown(self, node: ModuleNode) -> set[str]:
-        """No attribute is unknown to a definition that takes them all."""
+        """Return no names: all attributes are accepted."""
         return set()
 
 
 def _require_callable(kind: type[nn.Module], name: str, function: object) -> None:
-    """Raise `MisfitError` unless the class itself has what the file only names."""
+    """Raise `MisfitError` unless the class defines the function that the file names."""
     if not callable(getattr(kind, name, None)):
         raise MisfitError(
             f"attribute {name!r} is {function} in the file: set it in the class, as "

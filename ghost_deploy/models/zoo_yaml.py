@@ -1,10 +1,10 @@
-"""New networks from the zoo's YAML files, with the argument semantics of Ultralytics.
+"""New networks from the YAML files of the zoo, with the argument semantics of Ultralytics.
 
-A file holds `scales`, each [depth, width, max_channels], and `layers`: rows
+A file has `scales`, each [depth, width, max_channels], and `layers`: rows
 `[from, repeats, module, arguments]`. `from` is -1 for the layer before, another index or a list.
-For a module that maps channels, the first argument is its output width before scaling; for one
-that hosts members, the number of repeats is scaled by depth and becomes an argument. A layer
-that differs between scales is a table of rows, each under the letters of its scales.
+The first argument of a module with output channels is their number before scaling; for a block with
+members, the number of repeats is scaled by depth and passed as an argument. A layer that differs
+between scales is a mapping of rows, each by the letters of its scales.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _ZOO = files("ghost_deploy.models") / "zoo"
 
 _JOINTS = frozenset({"Concat", "Detect", "Upsample"})
 _BACKBONES = frozenset({"GhostNetV1", "GhostNetV2", "GhostNetV3"})
-"""Whole backbones, only as the first layer: its maps have the places up to 4."""
+"""Whole backbones, allowed as first layer; their maps have the places up to 4."""
 _HOSTS = frozenset(
     {
         "A2C2f",
@@ -50,11 +50,11 @@ _HOSTS = frozenset(
         "C3k2",
     }
 )
-"""Blocks that take the number of their members as their third argument."""
+"""Blocks whose third argument is the number of their members."""
 
 
 def zoo_names() -> tuple[str, ...]:
-    """Every name that `build_zoo` knows, e.g. `yolov8n-ghost`, sorted."""
+    """Return the names of all networks of the zoo, e.g. `yolov8n-ghost`, sorted."""
     names = []
     for file in _ZOO.iterdir():
         if file.name.endswith(".yaml"):
@@ -64,15 +64,15 @@ def zoo_names() -> tuple[str, ...]:
 
 
 def build_zoo(name: str, nc: int = 80, *, device: str = "cpu") -> DetectionNet:
-    """An untrained network of the zoo, in eval mode, without gradients.
+    """Build an untrained network of the zoo, in eval mode, without gradients.
 
     Args:
         name: family and scale, e.g. `yolov8n-ghost-p2`.
         nc: number of classes.
-        device: where the tensors live; `meta` for a network that only has shapes.
+        device: of the tensors; `meta` for a network without memory.
 
     Raises:
-        UsageError: no such name.
+        UsageError: unknown name.
     """
     match = re.fullmatch(r"(yolo\w*?\d+)([a-z])(-[\w-]+)?", name)
     if name not in zoo_names() or match is None:
@@ -92,13 +92,13 @@ def build_zoo(name: str, nc: int = 80, *, device: str = "cpu") -> DetectionNet:
 def parse(
     rows: Sequence[LayerRow], scale: tuple[float, float, int], nc: int, *, device: str = "cpu"
 ) -> DetectionNet:
-    """The network of some rows.
+    """Build the network of the given rows.
 
     Args:
         rows: [from, repeats, module, arguments] of each layer.
-        scale: depth multiple of repeats, width multiple of channels, most channels before it.
-        nc: number of classes; stands for the argument `nc`.
-        device: where the tensors live.
+        scale: factor of repeats, factor of channels, and maximum of channels before scaling.
+        nc: number of classes; the value of the argument `nc`.
+        device: of the tensors.
     """
     layers: list[nn.Module] = []
     layer_inputs: list[LayerInput] = []
@@ -124,7 +124,7 @@ def parse(
 
 
 def _row(layer: LayerRow | Mapping[str, LayerRow], scale: str) -> LayerRow:
-    """The row of a layer, of the given scale where there are several."""
+    """The row of a layer for the given scale."""
     if not isinstance(layer, Mapping):
         return layer
     (row,) = (row for letters, row in layer.items() if scale in letters)
@@ -151,12 +151,12 @@ def _layer(
         return block(*values), out
     if n == 1:
         return block(*values), out
-    # Copies with equal arguments: the first must not change the width.
+    # Repeats have equal arguments: the first must not change the width.
     return nn.Sequential(*(block(*values) for _ in range(n))), out
 
 
 def _joint(module: str, inputs: list[int], arguments: list[Any]) -> tuple[nn.Module, int]:
-    """A layer without channels of its own to scale, and its output width."""
+    """A layer without scaled channels, and its output width."""
     if module == "Upsample":
         factor, mode = arguments
         return nn.Upsample(None, factor, mode), inputs[0]
@@ -167,12 +167,12 @@ def _joint(module: str, inputs: list[int], arguments: list[Any]) -> tuple[nn.Mod
 
 
 def _divisible(value: float, divisor: int) -> int:
-    """The smallest multiple of `divisor` that is not below `value`."""
+    """The smallest multiple of `divisor` that is at least `value`."""
     return math.ceil(value / divisor) * divisor
 
 
 def _split(stem: str) -> tuple[str, str]:
-    """`yolov8-ghost-p2` -> (`yolov8`, `-ghost-p2`)."""
+    """Split `yolov8-ghost-p2` to (`yolov8`, `-ghost-p2`)."""
     version, dash, rest = stem.partition("-")
     return version, dash + rest
 

@@ -11,7 +11,7 @@ from ghost_deploy.core.errors import SpecError, UsageError
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.runtimes import RUNTIMES, open_file, runtime_row
 from ghost_deploy.runtimes.base import Runtime, RuntimeOptions
-from ghost_deploy.runtimes.plan import PlannedRun
+from ghost_deploy.runtimes.run_plan import PlannedRun
 
 __all__ = ["open_path", "open_planned"]
 

@@ -1,4 +1,4 @@
-"""Which branch of a head with two is used, and that it stays so in our own form."""
+"""The branch used of a head with two, also in our own form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names, families, sizes and metrics from what a checkpoint records."""
+"""Class names, families, image sizes and metrics of checkpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attacks planted in a real checkpoint: refused by an error of ours, and nothing ever runs."""
+"""Attacks in a real checkpoint: refused by an error of ours, and nothing is executed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real checkpoints, loaded: the numbers are those that Ultralytics recorded."""
+"""Real checkpoints: the loaded networks compute what Ultralytics recorded."""
 
 from __future__ import annotations
 

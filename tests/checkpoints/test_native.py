@@ -1,4 +1,4 @@
-"""Our own form: what is written is read, and nothing else is."""
+"""Our own form: a round trip, and refusal of other files."""
 
 from __future__ import annotations
 

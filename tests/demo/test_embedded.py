@@ -1,4 +1,4 @@
-"""The detector in the package: small, sound, and as good as it says."""
+"""The detector in the package: its size, its record and its accuracy."""
 
 from __future__ import annotations
 

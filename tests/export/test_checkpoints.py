@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from ghost_deploy.checkpoints.loading import LoadedCheckpoint, load_checkpoint
 from ghost_deploy.core.bundle import BundleWriter
-from ghost_deploy.export.artifacts import export_artifacts
 from ghost_deploy.export.operators import TENSORRT_8_5
 from ghost_deploy.export.plan import Dynamic
 from tests.support.assets import GHOST, GHOSTNET, needs_assets
+from tests.support.exported_artifacts import export_artifacts
 
 pytestmark = needs_assets
 

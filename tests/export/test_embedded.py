@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from ghost_deploy.core.bundle import BundleWriter
 from ghost_deploy.core.spec import InputSpec, ModelSpec
 from ghost_deploy.detector import Detector
-from ghost_deploy.export.artifacts import export_artifacts
 from ghost_deploy.export.onnx import onnx_from_net
 from ghost_deploy.export.operators import TENSORRT_8_5
 from ghost_deploy.export.plan import Dynamic, plan_spec
 from ghost_deploy.export.rewrite import Pixels
 from ghost_deploy.processing.preprocess import convert_input
 from ghost_deploy.runtimes import RuntimeOptions, open_file
+from tests.support.exported_artifacts import export_artifacts
 from tests.support.tiny_detectors import tiny_loaded, tiny_net, tiny_spec
 
 PIXELS = np.random.default_rng(1).integers(0, 256, (1, 96, 128, 3), dtype=np.uint8)
@@ -75,9 +75,7 @@ def test_the_graph(precision: str, dynamic: bool) -> None:
 def test_a_bundle_of_pixels(tmp_path: Any) -> None:
     loaded: Any = tiny_loaded()
     with BundleWriter(tmp_path / "bundle") as writer:
-        spec, artifacts = export_artifacts(
-            loaded, writer, precisions=("fp32",), embed_preprocess=True
-        )
+        spec, artifacts = export_artifacts(loaded, writer, precisions=("fp32",), embedded=True)
         assert [artifact.options["input"] for artifact in artifacts] == ["uint8 pixels"] * 2
         writer.draft(spec, loaded.source, "test")
         bundle = writer.finish()

@@ -9,8 +9,8 @@ import pytest
 
 from ghost_deploy.checkpoints.loading import LoadedCheckpoint, load_checkpoint
 from ghost_deploy.core.bundle import Bundle, BundleWriter
-from ghost_deploy.export.artifacts import export_artifacts
 from tests.support.assets import GHOST, GHOSTNET
+from tests.support.exported_artifacts import export_artifacts
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Class names of forks, and what their parts must be to stand for a host that is known."""
+"""Class names of forks, and the parts that their definitions require."""
 
 from __future__ import annotations
 

@@ -153,19 +153,19 @@ def regnet(m: Any, x: Tensor) -> Tensor:
 
 def stage(m: Any, x: Tensor) -> Tensor:
     first = regnet(m.base, x)
-    dear, cheap = first[:, : m.raw_planes], first[:, m.raw_planes :]
+    costly, cheap = first[:, : m.raw_planes], first[:, m.raw_planes :]
     outputs = [first]
     for layer in m.layers:
-        outputs.append(regnet(layer, outputs[-1] if len(outputs) > 1 else dear))
+        outputs.append(regnet(layer, outputs[-1] if len(outputs) > 1 else costly))
     mixed = chain(list(m.merge)[1:], torch.cat(outputs, 1).mean((2, 3), keepdim=True))
     cheap = (chain(m.cheap, cheap) + mixed).clamp(min=0)
     return regnet(m.end, torch.cat([outputs[-1], cheap], 1))
 
 
 def gated(m: SqueezeExcite, gate: nn.Module) -> SqueezeExciteGated:
-    twin = SqueezeExciteGated(8)
-    twin.gate_fn = gate  # type: ignore[assignment]
-    return twin
+    copied = SqueezeExciteGated(8)
+    copied.gate_fn = gate  # type: ignore[assignment]
+    return copied
 
 
 CASES: list[tuple[nn.Module, Callable[[Any, Tensor], Tensor]]] = [

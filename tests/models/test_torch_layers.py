@@ -1,4 +1,4 @@
-"""Every torch layer goes through plain data and back; hostile attributes do not."""
+"""All torch layers survive a round trip through plain data; hostile attributes are refused."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ghost_deploy.models.fields import MisfitError
-from ghost_deploy.models.load_weights import fill
+from ghost_deploy.models.load_weights import load_weights
 from ghost_deploy.models.torch_layers import TORCH_LAYERS
 from ghost_deploy.models.tree import ModuleNode, TensorInfo
 from ghost_deploy.models.tree_writer import TreeWriter
@@ -67,7 +67,7 @@ def test_a_layer_survives_the_round_trip(layer: nn.Module) -> None:
     node = writer.node(layer, "layer")
     again = assemble(node)
     assert all(tensor.is_meta for tensor in again.state_dict().values())
-    fill(again, node, writer.tensors)
+    load_weights(again, node, writer.tensors)
     again.eval()
     assert repr(again) == repr(layer)
     assert TreeWriter().node(again, "layer") == node

@@ -1,4 +1,4 @@
-"""Every network of the zoo, exported and compared with itself: the whole road but training."""
+"""All networks of the zoo, exported and compared with PyTorch."""
 
 from __future__ import annotations
 

@@ -183,7 +183,7 @@ def test_pixels_without_an_image_are_grey():
     [{}, {"color": "bgr"}, {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}],
     ids=str,
 )
-def test_pixels_and_numbers_are_exactly_the_same_picture(changes):
+def test_pixels_and_numbers_are_exactly_the_same_image(changes):
     have = msgspec.structs.replace(DYNAMIC, **changes)
     want = msgspec.structs.replace(EMBEDDED, **changes)
     images = [noise(50, 70), noise(64, 96)]

@@ -1,4 +1,4 @@
-"""How many cores may be used, told from a pretended sysfs."""
+"""The number of usable cores, read from a simulated sysfs."""
 
 from __future__ import annotations
 

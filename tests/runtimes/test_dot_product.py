@@ -1,4 +1,4 @@
-"""Processors with and without an 8-bit dot product, as Linux describes them."""
+"""CPUs with and without an 8-bit dot product, as described by Linux."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is PyTorch's own."""
+"""Behaviour specific to PyTorch."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def test_an_absent_device(device: str) -> None:
 
 
 def test_a_failing_module_is_ours() -> None:
-    told = "sizes of tensors must match"
-    with EagerRuntime(Weird(), SIZE) as runtime, pytest.raises(BackendError, match=told):
+    message = "sizes of tensors must match"
+    with EagerRuntime(Weird(), SIZE) as runtime, pytest.raises(BackendError, match=message):
         runtime.run(IMAGES)
 
 

@@ -1,4 +1,4 @@
-"""Which artifact is opened with what."""
+"""The choice of artifact and runtime."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ghost_deploy.core.errors import (
 from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec
 from ghost_deploy.runtimes import Runtime, RuntimeOptions
 from ghost_deploy.runtimes.opener import open_path, open_planned
-from ghost_deploy.runtimes.plan import choose
+from ghost_deploy.runtimes.run_plan import choose
 from tests.support.runtime_cases import expected, random_images, rig_or_skip, write_ir, write_onnx
 
 SPEC = ModelSpec(
@@ -140,7 +140,7 @@ REFUSED: list[tuple[tuple[str, ...], str, str | None, str, type[GhostDeployError
 ]
 
 
-@pytest.mark.parametrize(("ids", "runtime", "precision", "device", "error", "told"), REFUSED)
+@pytest.mark.parametrize(("ids", "runtime", "precision", "device", "error", "message"), REFUSED)
 def test_refusals(
     installed: set[str],
     ids: tuple[str, ...],
@@ -148,9 +148,9 @@ def test_refusals(
     precision: str | None,
     device: str,
     error: type[GhostDeployError],
-    told: str,
+    message: str,
 ) -> None:
-    with pytest.raises(error, match=told):
+    with pytest.raises(error, match=message):
         choose(
             bundle_of(*ids), runtime=runtime, precision=precision, options=RuntimeOptions(device)
         )
@@ -251,16 +251,16 @@ def test_a_file_explains_itself(tmp_path: Path, row: str, write: object, name: s
 
 
 @pytest.mark.parametrize(
-    ("metadata", "told"), [({}, "no model description"), ({ModelSpec.Json: "{}"}, "not a valid")]
+    ("metadata", "message"), [({}, "no model description"), ({ModelSpec.Json: "{}"}, "not a valid")]
 )
-def test_a_file_that_does_not(tmp_path: Path, metadata: dict[str, str], told: str) -> None:
+def test_a_file_that_does_not(tmp_path: Path, metadata: dict[str, str], message: str) -> None:
     rig_or_skip("ort")
-    with pytest.raises(SpecError, match=told):
+    with pytest.raises(SpecError, match=message):
         open_path(write_onnx(tmp_path / "m.onnx", metadata=metadata))
 
 
 @pytest.mark.parametrize(
-    ("name", "runtime", "told"),
+    ("name", "runtime", "message"),
     [
         ("m.tflite", "auto", r"got \.tflite, expected \.xml, \.plan, \.engine, \.onnx"),
         ("m", "auto", "no suffix"),
@@ -268,6 +268,6 @@ def test_a_file_that_does_not(tmp_path: Path, metadata: dict[str, str], told: st
         ("m.onnx", "nothing", "no runtime 'nothing'"),
     ],
 )
-def test_no_file_for_that_runtime(tmp_path: Path, name: str, runtime: str, told: str) -> None:
-    with pytest.raises(UsageError, match=told):
+def test_no_file_for_that_runtime(tmp_path: Path, name: str, runtime: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         open_path(tmp_path / name, runtime=runtime)

@@ -1,4 +1,4 @@
-"""The command: what it writes can be used, and says how it came about."""
+"""The command: its results are usable and record how they were made."""
 
 from __future__ import annotations
 

@@ -7,8 +7,8 @@ from typing import ClassVar, Literal
 
 import msgspec
 
-from ghost_deploy.core.evidence.document import Document, EvidencePart
 from ghost_deploy.core.evidence.hard_images import HardImage
+from ghost_deploy.core.evidence.json_document import Document, Part
 
 __all__ = [
     "Accuracy",
@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 
-class ClassAccuracy(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ClassAccuracy(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One class; all figures 0 to 1, None where the data set has no object of it.
 
     Attributes:
@@ -44,7 +44,7 @@ class ClassAccuracy(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fiel
     curve: tuple[float, ...] = ()
 
 
-class Accuracy(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Accuracy(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How well a detector finds what is labelled; all figures 0 to 1.
 
     Attributes:
@@ -65,7 +65,7 @@ class Accuracy(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     classes: tuple[ClassAccuracy, ...]
 
 
-class Recorded(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Recorded(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The mAP50-95 that a checkpoint records, beside that of this data set.
 
     Attributes:
@@ -84,7 +84,7 @@ class Recorded(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     sentence: str
 
 
-class Interval(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Interval(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The middle 95 % of the resampled differences, in points of mAP (0.01)."""
 
     low: float
@@ -94,7 +94,7 @@ class Interval(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return f"{self.low:+.2f} to {self.high:+.2f}"
 
 
-class DatasetFacts(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class DatasetFacts(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What was measured on, ready for JSON; no folder of anybody's machine.
 
     Attributes:
@@ -119,7 +119,7 @@ class DatasetFacts(EvidencePart, frozen=True, kw_only=True, forbid_unknown_field
     notes: tuple[str, ...] = ()
 
 
-class Reference(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Reference(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the artifacts are compared with.
 
     Attributes:
@@ -134,7 +134,7 @@ class Reference(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=T
     accuracy: Accuracy
 
 
-class ClassDelta(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ClassDelta(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a model gained or lost in one class; None where there is nothing to compare.
 
     Attributes:
@@ -146,7 +146,7 @@ class ClassDelta(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=
     interval: Interval | None
 
 
-class AccuracyRow(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class AccuracyRow(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One artifact on one runtime in one precision.
 
     Attributes:
@@ -186,7 +186,7 @@ class AccuracyReport(Document, frozen=True, kw_only=True, forbid_unknown_fields=
 
     Attributes:
         model: name of the model.
-        checkpoint, checkpoint_sha256: the weights that the bundle was made from.
+        checkpoint, checkpoint_sha256: the weights that the bundle was exported from.
         data: what was measured on.
         reference: what the differences are to; None where nothing could stand for it.
         rows: one for each artifact, runtime and precision.
@@ -245,7 +245,7 @@ class AccuracyReport(Document, frozen=True, kw_only=True, forbid_unknown_fields=
         return f"Accuracy {verdict}: {passed} of {passed + failed} runs within their gates{tail}"
 
     def thin(self) -> AccuracyReport:
-        """The same without curves and pictures: what a bundle keeps."""
+        """Returns a copy without curves and images, which a bundle keeps."""
         replace = msgspec.structs.replace
         reference = self.reference and replace(
             self.reference, accuracy=_without_curves(self.reference.accuracy)

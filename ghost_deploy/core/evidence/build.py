@@ -6,14 +6,14 @@ from typing import ClassVar, Literal
 
 import msgspec
 
-from ghost_deploy.core.evidence.document import Document, EvidencePart
+from ghost_deploy.core.evidence.json_document import Document, Part
 
 __all__ = ["BuildRecord", "BuildRecords", "DlaLayer", "DlaReport", "Fingerprint", "Hardware"]
 
 Hardware = Literal["", "ampere+", "same-compute-capability"]
 
 
-class Fingerprint(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Fingerprint(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The machine that an engine is for.
 
     Attributes:
@@ -49,7 +49,7 @@ class DlaLayer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     type: str
 
 
-class DlaReport(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class DlaReport(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a DLA core takes of a network.
 
     Attributes:
@@ -74,7 +74,7 @@ class DlaReport(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=T
         )
 
 
-class BuildRecord(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class BuildRecord(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One engine.
 
     Attributes:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from ghost_deploy.core.evidence.document import EvidencePart
+from ghost_deploy.core.evidence.json_document import Part
 
 __all__ = ["HardImage", "ShownBox"]
 
 
-class ShownBox(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ShownBox(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A detection, or a label that no detection found.
 
     Attributes:
@@ -28,7 +28,7 @@ class ShownBox(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     alone: bool = False
 
 
-class HardImage(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class HardImage(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An image on which a model and its reference differ most, or are most wrong.
 
     Attributes:
@@ -38,7 +38,7 @@ class HardImage(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=T
         differences: detections that only one of the two has.
         reference_wrong, candidate_wrong: false detections and missed labels of each.
         reference, candidate: detections above the model's own threshold, and missed labels.
-        jpeg: the picture without boxes, its longer side at most 640 pixels.
+        jpeg: the image without boxes, its longer side at most 640 pixels.
     """
 
     name: str

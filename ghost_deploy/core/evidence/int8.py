@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from ghost_deploy.core.evidence.document import Document, EvidencePart
+from ghost_deploy.core.evidence.json_document import Document, Part
 
 __all__ = [
     "CalibrationFacts",
@@ -20,16 +20,16 @@ __all__ = [
 ]
 
 
-class CalibrationFacts(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class CalibrationFacts(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the ranges were taken from.
 
     Attributes:
-        images: pictures used.
+        images: number of images used.
         fingerprint: sha256 over their content.
-        preprocessing: sha256 over what turns a picture into the input.
+        preprocessing: sha256 over what turns an image into the input.
         seed: of the sampling.
-        skipped: names of pictures that could not be used.
-        duplicates: pictures left out because one of equal content is there.
+        skipped: names of images that could not be used.
+        duplicates: images left out because another one has the same content.
         notes: what a reader should know.
     """
 
@@ -42,7 +42,7 @@ class CalibrationFacts(EvidencePart, frozen=True, kw_only=True, forbid_unknown_f
     notes: tuple[str, ...] = ()
 
 
-class Judged(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Judged(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What accuracy is measured on.
 
     Attributes:
@@ -63,7 +63,7 @@ class Judged(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True
     reference: float
 
 
-class Executed(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Executed(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Multiply-adds of one run of batch 1, by the arithmetic that did them.
 
     Attributes:
@@ -87,7 +87,7 @@ class Executed(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return self.int8_macs / self.macs if self.macs else 0.0
 
 
-class Trial(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Trial(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One way of making an int8 file that was tried.
 
     Attributes:
@@ -112,7 +112,7 @@ class Trial(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True)
     problem: str = ""
 
 
-class Int8Row(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Int8Row(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An int8 artifact.
 
     Attributes:
@@ -145,7 +145,7 @@ class Int8Row(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     notes: tuple[str, ...] = ()
 
 
-class SpeedRow(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SpeedRow(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Time of one run of the model alone, on this machine.
 
     Attributes:
@@ -166,7 +166,7 @@ class SpeedRow(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     over_fp32: float | None = None
 
 
-class LayerHarm(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class LayerHarm(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Layers that are int8 or float together, and what int8 costs there.
 
     Attributes:
@@ -189,7 +189,7 @@ class LayerHarm(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=T
     cost_ms: float | None = None
 
 
-class CurvePoint(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class CurvePoint(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Accuracy at a share of int8.
 
     Attributes:
@@ -205,7 +205,7 @@ class CurvePoint(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=
     chosen: bool = False
 
 
-class Sensitivity(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Sensitivity(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What was found where layers were to be returned to float.
 
     Attributes:

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import msgspec
 
 from ghost_deploy.core.errors import UsageError
-from ghost_deploy.core.evidence.document import Document, EvidencePart
+from ghost_deploy.core.evidence.json_document import Document, Part
 from ghost_deploy.core.evidence.machine import PowerFigures, Snapshot
 
 __all__ = [
@@ -32,7 +32,7 @@ ISOLATION = (
 )
 
 
-class RunConfig(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RunConfig(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a candidate is run.
 
     Attributes:
@@ -55,7 +55,7 @@ class RunConfig(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=T
         return "latency" if self.streams == 1 else "throughput"
 
 
-class Settings(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Settings(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How long is measured.
 
     Attributes:
@@ -85,14 +85,14 @@ class Settings(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 )
 
 
-class ImagesUsed(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ImagesUsed(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What was measured on: where the files came from and how many they were."""
 
     source: str
     count: int
 
 
-class Obtained(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Obtained(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the runtime reported, see `RuntimeInfo`."""
 
     device: str
@@ -103,7 +103,7 @@ class Obtained(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     notes: tuple[str, ...]
 
 
-class TimeSummary(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class TimeSummary(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A sample of times in milliseconds; percentiles are interpolated linearly.
 
     Attributes:
@@ -121,7 +121,7 @@ class TimeSummary(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields
     images_per_second: float
 
 
-class Ratio(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Ratio(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Median and quartiles of the ratios of values that were measured in the same round."""
 
     median: float
@@ -137,7 +137,7 @@ class Ratio(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True)
         return self.low > 1 or self.high < 1
 
 
-class LatencyFigures(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class LatencyFigures(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What was measured of one candidate. Times are milliseconds, host to host, of a batch.
 
     Attributes:
@@ -170,7 +170,7 @@ class LatencyFigures(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fie
     power: PowerFigures | None = None
 
 
-class SpeedComparison(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SpeedComparison(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How many times as fast a row is as another that was measured beside it.
 
     Attributes:
@@ -187,7 +187,7 @@ class SpeedComparison(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class BenchRow(
-    EvidencePart,
+    Part,
     frozen=True,
     kw_only=True,
     forbid_unknown_fields=True,

@@ -6,7 +6,7 @@ import hashlib
 
 import msgspec
 
-from ghost_deploy.core.evidence.document import EvidencePart
+from ghost_deploy.core.evidence.json_document import Part
 
 __all__ = ["Machine", "PowerFigures", "Snapshot"]
 
@@ -48,7 +48,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-class Snapshot(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Snapshot(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where and when something was measured. A fact that is not told is empty, 0 or None.
 
     Attributes:
@@ -85,7 +85,7 @@ class Snapshot(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return "; ".join(filter(None, parts))
 
 
-class PowerFigures(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class PowerFigures(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What tegrastats said while one candidate took images from file to detections.
 
     Attributes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from ghost_deploy.core.evidence.document import Document, EvidencePart
+from ghost_deploy.core.evidence.json_document import Document, Part
 from ghost_deploy.core.spec import Thresholds
 
 __all__ = [
@@ -22,14 +22,14 @@ __all__ = [
 ]
 
 
-class ComparedImage(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ComparedImage(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An image that was compared: its file name, and the first 12 digits of its sha256."""
 
     name: str
     sha256: str
 
 
-class ParityBasis(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ParityBasis(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The images and detections that the verdict rests on.
 
     Attributes:
@@ -46,7 +46,7 @@ class ParityBasis(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields
     sentence: str
 
 
-class Gate(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Gate(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The limits of one precision; a figure equal to its limit passes, None sets no limit.
 
     Attributes:
@@ -85,7 +85,7 @@ class Gate(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return self.max_score if self.max_borderline is None else self.max_borderline
 
 
-class Spread(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Spread(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Distribution of absolute differences over `count` values; all 0.0 when there is none.
 
     `p99` is rounded up to the next step of a logarithmic scale, at most 2.4 % above the exact
@@ -98,7 +98,7 @@ class Spread(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True
     p99: float = 0.0
 
 
-class TensorFigures(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class TensorFigures(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Raw outputs on identical input tensors.
 
     Attributes:
@@ -125,7 +125,7 @@ class TensorFigures(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fiel
     problem: str = ""
 
 
-class WorstImage(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class WorstImage(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The image with the largest difference: by usability, then detections, scores, boxes.
 
     Attributes:
@@ -143,7 +143,7 @@ class WorstImage(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=
     max_box_px: float = 0.0
 
 
-class DetectionFigures(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class DetectionFigures(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Detections after post-processing, paired one to one within a class.
 
     Attributes:
@@ -184,7 +184,7 @@ class DetectionFigures(EvidencePart, frozen=True, kw_only=True, forbid_unknown_f
         return self.matched / self.total if self.total else 0.0
 
 
-class StageFinding(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class StageFinding(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One stage swapped alone: whether it agrees, and the figures."""
 
     stage: str
@@ -192,7 +192,7 @@ class StageFinding(EvidencePart, frozen=True, kw_only=True, forbid_unknown_field
     sentence: str
 
 
-class Attribution(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Attribution(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The stage that causes the difference behind a failed gate.
 
     Attributes:
@@ -209,7 +209,7 @@ class Attribution(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields
     findings: tuple[StageFinding, ...] = ()
 
 
-class ParityRow(EvidencePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ParityRow(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One artifact on one runtime in one precision.
 
     Attributes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from ghost_deploy.core.evidence.document import Document
+from ghost_deploy.core.evidence.json_document import Document
 
 __all__ = ["ReferenceNote"]
 

@@ -16,7 +16,7 @@ from ghost_deploy.judge.accuracy.bootstrap import Resampler
 from ghost_deploy.judge.accuracy.choose_hard_images import ImageDetections
 from ghost_deploy.judge.accuracy.max_drop import MaxDrop, max_drop_of
 from ghost_deploy.runtimes import RuntimeInfo
-from ghost_deploy.runtimes.plan import PlannedRun, unopened
+from ghost_deploy.runtimes.run_plan import PlannedRun, unopened
 
 __all__ = ["AccuracyFigures", "MeasuredRun", "row_of", "unopened_rows"]
 

@@ -17,7 +17,7 @@ from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.evidence.latency import RunConfig
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.runtimes import RUNTIMES, RuntimeOptions, runtime_row
-from ghost_deploy.runtimes.plan import check_precisions, plan_runs
+from ghost_deploy.runtimes.run_plan import check_precisions, plan_runs
 
 __all__ = ["BenchCandidate", "Selection", "Subject", "candidates", "label_of", "open_subjects"]
 

@@ -19,7 +19,7 @@ from ghost_deploy.judge.parity.inputs import InputImage
 from ghost_deploy.judge.parity.stages import ReferenceResult, compare
 from ghost_deploy.judge.parity.tally import Tally
 from ghost_deploy.runtimes import RuntimeInfo, RuntimeOptions
-from ghost_deploy.runtimes.plan import PlannedRun, plan_runs
+from ghost_deploy.runtimes.run_plan import PlannedRun, plan_runs
 
 __all__ = ["ParityRun"]
 

@@ -68,7 +68,7 @@ class Float64Check:
         conf: float,
     ) -> None:
         self._reference, self._open_float64 = reference, open_float64
-        self._pictures, self._conf = images, conf
+        self._images, self._conf = images, conf
         self._float64: Detector | None = None
 
     def run(self, candidate: Detector, gate: Gate, worst: str) -> Float64Pass | None:
@@ -110,10 +110,10 @@ class Float64Check:
         return tally
 
     def _chosen(self, worst: str) -> list[InputImage]:
-        step = -(-len(self._pictures) // MAX_IMAGES)
+        step = -(-len(self._images) // MAX_IMAGES)
         return [
             image
-            for number, image in enumerate(self._pictures)
+            for number, image in enumerate(self._images)
             if number % step == 0 or image.name == worst
         ]
 

@@ -76,7 +76,7 @@ def _branch(loaded: LoadedCheckpoint, spec: ModelSpec) -> tuple[DetectionNet, He
     if not (net.head.has_one2one if branch == "one2one" else net.head.has_one2many):
         raise UsageError(
             f"the bundle holds the {branch} branch of a head, {loaded.source.file} has none",
-            fix="Name the checkpoint that the bundle was made from",
+            fix="Name the checkpoint that the bundle was exported from",
         )
     # A shallow copy shares all weights; the caller's module keeps its branch.
     net = copy.copy(net)

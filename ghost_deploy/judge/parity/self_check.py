@@ -24,7 +24,7 @@ from ghost_deploy.judge.parity.stored_reference import (
 )
 from ghost_deploy.runtimes import RuntimeOptions, TensorSpec, runtime_row
 from ghost_deploy.runtimes.fake import FakeRuntime
-from ghost_deploy.runtimes.plan import PlannedRun
+from ghost_deploy.runtimes.run_plan import PlannedRun
 
 __all__ = ["self_check", "with_row"]
 

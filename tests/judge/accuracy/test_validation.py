@@ -15,13 +15,13 @@ from ghost_deploy.checkpoints.loading import LoadedCheckpoint
 from ghost_deploy.core.bundle import Bundle, BundleWriter
 from ghost_deploy.core.errors import InputError, UnavailableError, UsageError
 from ghost_deploy.core.evidence.accuracy import AccuracyReport, AccuracyRow
-from ghost_deploy.export.artifacts import export_artifacts
 from ghost_deploy.judge.accuracy.max_drop import MAX_DROP, default_max_drop
 from ghost_deploy.judge.accuracy.validation import run_accuracy
 from ghost_deploy.judge.datasets.open_dataset import DataSet, open_dataset
 from tests.judge.conftest import Proof
 from tests.support.assets import BCCD, needs_assets, val_images
 from tests.support.capabilities import HAS_BF16
+from tests.support.exported_artifacts import export_artifacts
 
 pytestmark = needs_assets
 

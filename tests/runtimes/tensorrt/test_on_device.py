@@ -28,7 +28,6 @@ from ghost_deploy.core.errors import (
     UsageError,
 )
 from ghost_deploy.core.evidence.parity import ParityReport
-from ghost_deploy.export.artifacts import export_artifacts
 from ghost_deploy.judge.parity.prove import prove
 from ghost_deploy.judge.parity.store_reference import store_reference
 from ghost_deploy.runtimes import RUNTIMES
@@ -36,6 +35,7 @@ from ghost_deploy.runtimes.tensorrt import cudart as _cudart
 from ghost_deploy.runtimes.tensorrt.plan_file import read_plan
 from tests.support import trt_stand_in as stand_in
 from tests.support.engine_orders import ORIN, SCALES, install
+from tests.support.exported_artifacts import export_artifacts
 from tests.support.fake_tensorrt import VERSIONS, Control, Tensor
 from tests.support.stored_evidence import evidence_of
 from tests.support.tiny_detectors import tiny_loaded
@@ -303,10 +303,10 @@ class TestCommand:
         assert "fp16-weak" in said.out
         assert "passed" in said.out
         assert "ghost-deploy bench" in said.out
-        assert "on the GPU: /Concat (CONCATENATION)" in said.err
+        assert "on the GPU: /Concat (CONCATENATION)" in said.out
         assert "tensorrt info: hello" in said.err
         assert "detail" not in said.err
-        assert "tensorrt-fp16: careful" in said.err
+        assert "tensorrt-fp16: careful" in said.out
 
     def test_a_failed_check_is_exit_code_1(
         self, device: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
