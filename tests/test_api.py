@@ -29,6 +29,7 @@ from ghost_deploy.core.spec import ModelSpec, Thresholds
 from ghost_deploy.judge.parity.gate import gate_for
 from ghost_deploy.runtimes import Runtime, RuntimeOptions
 from ghost_deploy.runtimes.fake import FakeRuntime
+from ghost_deploy.runtimes.run_plan import PlannedRun
 from tests.support.assets import GHOST, needs_assets, val_images
 from tests.support.model_specs import make_spec
 from tests.support.stored_evidence import as_json, evidence_of, with_plain_evidence
@@ -81,13 +82,11 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, RuntimeOptions]]:
     """Runtimes that need no file; (name, options) of those that were opened."""
     calls: list[tuple[str, RuntimeOptions]] = []
 
-    def open_artifact(
-        _: gd.Bundle, *, runtime: str, precision: str, options: RuntimeOptions
-    ) -> Runtime:
-        calls.append((runtime, options))
+    def open_planned(_: gd.Bundle, run: PlannedRun, options: RuntimeOptions) -> Runtime:
+        calls.append((run.row.name, options))
         return FakeRuntime.for_spec(SPEC, gd.Detections.empty())
 
-    monkeypatch.setattr(sys.modules["ghost_deploy.api.load"], "open_artifact", open_artifact)
+    monkeypatch.setattr(sys.modules["ghost_deploy.api.load"], "open_planned", open_planned)
     return calls
 
 

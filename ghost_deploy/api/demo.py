@@ -23,7 +23,7 @@ from ghost_deploy.api.report import report
 from ghost_deploy.api.validate import validate
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import GateError, MissingExtraError, UnavailableError, UsageError
-from ghost_deploy.core.evidence.base import Document
+from ghost_deploy.core.evidence.json_document import Document
 from ghost_deploy.core.progress import Progress, silent
 
 if TYPE_CHECKING:

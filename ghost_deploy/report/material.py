@@ -14,7 +14,7 @@ import msgspec
 from ghost_deploy.core.bundle import DOCUMENT, Bundle, BundleDocument, file_name
 from ghost_deploy.core.errors import GhostDeployError, InputError, UsageError
 from ghost_deploy.core.evidence.accuracy import AccuracyReport
-from ghost_deploy.core.evidence.base import Document
+from ghost_deploy.core.evidence.json_document import Document
 from ghost_deploy.core.evidence.latency import BenchReport
 from ghost_deploy.core.evidence.parity import ParityReport
 from ghost_deploy.report.checks import contradictions

@@ -178,7 +178,7 @@ def test_what_failed_its_stored_verdict_is_timed_and_marked(
     assert f"warning: half onnx-fp16 on ort {said}" in out
     assert main([*words, "--json"]) == 0
     rows = BenchReport.from_document(json.loads(capsys.readouterr().out)).rows
-    assert [row.against for row in rows] == [(), (said,)]
+    assert [row.failed_verdicts for row in rows] == [(), (said,)]
 
 
 def test_labels(small: Path, image: str, capsys: Capture) -> None:
