@@ -88,8 +88,10 @@ def build_plan(api: Api, order: Order, log: Log, progress: BuildProgress) -> Bui
         KeyboardInterrupt: the user gave up; nothing is left.
     """
     # Builder, network and parser are gone before the engine is loaded: a Jetson has one memory.
+    # Not so with 8.5, whose bindings let each of them keep the other alive until the process ends:
+    # the weights of a detector, some MB, for each build.
     plan, dla, pinned, timing = _serialize(api, order, log, progress)
-    runtime = compat.new_runtime(api, log.bridge(api))
+    runtime = compat.new_runtime(api, log.listen(api), log.last)
     engine = compat.deserialize(
         runtime,
         plan,
@@ -107,8 +109,8 @@ def build_plan(api: Api, order: Order, log: Log, progress: BuildProgress) -> Bui
 def _serialize(
     api: Api, order: Order, log: Log, progress: BuildProgress
 ) -> tuple[bytes, DlaReport | None, int, str]:
-    logger = log.bridge(api)
-    builder = compat.new_builder(api, logger)
+    logger = log.listen(api)
+    builder = compat.new_builder(api, logger, log.last)
     compat.load_plugins(api, logger)
     network = compat.new_network(api, builder, strongly_typed=order.route.strongly_typed)
     # The parser owns the weights: it must live until the engine is built.
@@ -124,7 +126,8 @@ def _serialize(
     timing = TimingCache(order.timing_cache)
     timing.attach(config)
     progress.attach(api, config, network.num_layers)
-    plan = _run(builder, network, config, log, order)
+    with progress.deferred_signals():
+        plan = _run(builder, network, config, log, order)
     del parser
     if progress.interrupted or log.interrupted:
         raise KeyboardInterrupt

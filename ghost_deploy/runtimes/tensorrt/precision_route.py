@@ -146,6 +146,7 @@ def apply(api: Api, route: Route, config: Any, network: Any) -> int:
         compat.set_flag(api, config, name, on=False)
     if not route.pinned:
         return 0
+    compat.release_quantization_types(api, map(network.get_layer, range(network.num_layers)))
     tail, last = decode_tail(network)
     for index in tail:
         compat.pin_layer(api, network.get_layer(index), "FLOAT")

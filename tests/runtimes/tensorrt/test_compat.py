@@ -85,7 +85,7 @@ def test_creation_flags(
 ) -> None:
     _, control = install(version, monkeypatch)
     api = compat.load()
-    builder = compat.new_builder(api, Log().bridge(api))
+    builder = compat.new_builder(api, Log().listen(api))
     compat.new_network(api, builder, strongly_typed=False)
     assert control.called("Builder.create_network") == [(weak,)]
     if strong is None:
@@ -100,14 +100,14 @@ def test_no_cuda_is_a_device_error(fake_trt: ModuleType) -> None:
     fake_trt.__fake__.cuda_fails = True
     api, log = compat.load(), Log()
     for make in (compat.new_builder, compat.new_runtime):
-        with pytest.raises(DeviceError, match="nvidia-smi"):
-            make(api, log.bridge(api))
-    assert "error: 35" in log.last()
+        with pytest.raises(DeviceError, match="nvidia-smi") as caught:
+            make(api, log.listen(api), log.last)
+        assert caught.value.got == "CUDA initialization failure with error: 35"
 
 
 def test_flags_and_settings_that_a_version_lacks(fake_trt: ModuleType) -> None:
     api = compat.load()
-    config = compat.new_builder(api, Log().bridge(api)).create_builder_config()
+    config = compat.new_builder(api, Log().listen(api)).create_builder_config()
     asked = {
         "FP16": hasattr(fake_trt.BuilderFlag, "FP16"),
         "VERSION_COMPATIBLE": hasattr(fake_trt.BuilderFlag, "VERSION_COMPATIBLE"),
@@ -157,7 +157,7 @@ def test_an_engine_and_its_tensors(fake_trt: ModuleType) -> None:
     ]
     plan = make_plan(version, tensors, [{"images": (low, usual, high)}])
     api = compat.load()
-    runtime = compat.new_runtime(api, Log().bridge(api))
+    runtime = compat.new_runtime(api, Log().listen(api))
     engine = compat.deserialize(runtime, plan, what="x.plan")
     assert compat.io_tensors(engine) == (
         compat.IoTensor("images", True, (-1, 3, -1, -1), "float32"),
@@ -165,7 +165,6 @@ def test_an_engine_and_its_tensors(fake_trt: ModuleType) -> None:
         compat.IoTensor("count", False, (1,), "int32"),
     )
     assert compat.profile_shapes(engine, "images") == (low, usual, high)
-    assert compat.device_memory_bytes(engine) == 1 << 20
     assert compat.num_dla_cores(runtime) == 0
 
 
@@ -181,7 +180,7 @@ def test_a_type_that_numpy_lacks(fake_trt: ModuleType) -> None:
 def test_a_plan_that_tensorrt_refuses(plan: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     install("10.3", monkeypatch)
     api, log = compat.load(), Log()
-    runtime = compat.new_runtime(api, log.bridge(api))
+    runtime = compat.new_runtime(api, log.listen(api))
     with pytest.raises(BackendError, match=r"x\.plan") as caught:
         compat.deserialize(runtime, plan, what="x.plan", why=log.last)
     assert "ghost-deploy build" in caught.value.fix
@@ -194,7 +193,7 @@ def test_host_code_is_allowed_only_where_the_plan_needs_it(
     _, control = install("10.3", monkeypatch)
     api = compat.load()
     plan = make_plan("10.3", [], flags=("VERSION_COMPATIBLE",))
-    runtime = compat.new_runtime(api, Log().bridge(api))
+    runtime = compat.new_runtime(api, Log().listen(api))
     with pytest.raises(BackendError):
         compat.deserialize(runtime, plan, what="x")
     assert compat.deserialize(runtime, plan, what="x", version_compatible=True, dla=1) is not None
@@ -210,7 +209,7 @@ def test_only_compat_knows_versions() -> None:
         f"{path.name}: {line.strip()}"
         for path in room.glob("*.py")
         for line in path.read_text().splitlines()
-        if probe.search(line) and "refuse(api.release" not in line
+        if probe.search(line) and "(api.release" not in line
     ]
     assert found == []
 

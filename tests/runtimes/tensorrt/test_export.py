@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
 import importlib.util
 from pathlib import Path
 
@@ -11,7 +12,6 @@ import pytest
 
 import ghost_deploy as gd
 from ghost_deploy.api import common
-from ghost_deploy.api import export as exporting
 from ghost_deploy.cli.main import main
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import GateError, MissingExtraError
@@ -23,6 +23,8 @@ from tests.support.assets import BCCD, GHOST, needs_assets
 from tests.support.engine_orders import ORIN, install
 from tests.support.fake_tensorrt import Tensor
 from tests.support.tiny_detectors import tiny_loaded, tiny_spec
+
+exporting = importlib.import_module("ghost_deploy.api.export")  # its name is also the verb's
 
 
 @pytest.fixture

@@ -139,7 +139,7 @@ def test_a_foreign_record() -> None:
 def test_the_log_keeps_the_newest_and_is_bounded(fake_trt: ModuleType) -> None:
     told: list[tuple[str, str]] = []
     log = Log(lambda *line: told.append(line))
-    bridge = log.bridge(compat.load())
+    bridge = log.listen(compat.load())
     severity = fake_trt.ILogger.Severity
     assert log.last() == ""
     for number in range(100):

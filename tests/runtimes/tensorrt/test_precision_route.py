@@ -151,6 +151,16 @@ def test_a_build_call_by_call(
     assert bool(control.called("IBuilderConfig.int8_calibrator=")) == calibrated
 
 
+@pytest.mark.parametrize("version", WEAK)
+def test_only_our_layers_are_held_in_a_type(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The importer of 10 asks for types on Q and DQ; the flag that we need makes them binding."""
+    _, control = install(version, monkeypatch)
+    control.layers += [QUANTIZED, Layer("/dq", "DEQUANTIZE", ("z",), ("y",))]
+    build(make_order("int8-qdq-weak"))
+    precisions, outputs = control.built_with
+    assert set(precisions) == {name for name, _ in outputs} == set(TAIL)
+
+
 @pytest.mark.parametrize("version", ["8.5.3", "8.6.1", "10.3", "10.13"])
 def test_a_calibration_profile_only_below_10(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
     _, control = install(version, monkeypatch)
@@ -185,7 +195,7 @@ class TestTail:
         control = fake.__fake__
         control.layers = layers
         api = compat.load()
-        logger = Log().bridge(api)
+        logger = Log().listen(api)
         builder = compat.new_builder(api, logger)
         network = compat.new_network(api, builder, strongly_typed=False)
         assert fake.OnnxParser(network, logger).parse(b"x")

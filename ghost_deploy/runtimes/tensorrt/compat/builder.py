@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ __all__ = [
     "new_network",
     "parser_faults",
     "pin_layer",
+    "release_quantization_types",
     "set_calibrator",
     "set_flag",
     "set_hardware_level",
@@ -41,9 +43,14 @@ class ParserFault:
     operator: str = ""
 
 
-def new_builder(api: Api, logger: Any) -> Any:
-    """A Builder; DeviceError when CUDA cannot be initialized."""
-    return construct(api.module.Builder, logger)
+def new_builder(api: Api, logger: Any, explain: Callable[[], str] = str) -> Any:
+    """A Builder; DeviceError when CUDA cannot be initialized.
+
+    Args:
+        logger: of `process_logger`.
+        explain: gives TensorRT's newest error line.
+    """
+    return construct(api.module.Builder, logger, explain)
 
 
 def load_plugins(api: Api, logger: Any) -> None:
@@ -156,6 +163,22 @@ def pin_layer(api: Api, layer: Any, data_type: str) -> None:
     layer.precision = value
     for number in range(layer.num_outputs):
         layer.set_output_type(number, value)
+
+
+def release_quantization_types(api: Api, layers: Iterable[Any]) -> None:
+    """Take back the types that the ONNX importer of 10 gives to Q and DQ layers.
+
+    It asks for float32 computation of each Q and a float32 output of each DQ. Alone these are
+    hints; with PREFER_PRECISION_CONSTRAINTS, which the decode tail needs, they would pull
+    everything that is not quantized to float32.
+    """
+    if api.release[0] < 10:
+        return
+    for layer in layers:
+        if layer.type.name in ("QUANTIZE", "DEQUANTIZE"):
+            layer.reset_precision()
+            for number in range(layer.num_outputs):
+                layer.reset_output_type(number)
 
 
 def parser_faults(parser: Any) -> tuple[ParserFault, ...]:
