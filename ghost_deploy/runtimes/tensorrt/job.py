@@ -79,7 +79,7 @@ class Job:
         source: the ONNX artifact.
         fingerprint: what the engine will run on.
         tensorrt: version of TensorRT.
-        said: what is known against this release.
+        said: what is known against this release, and of the memory.
     """
 
     request: EngineRequest
@@ -111,6 +111,7 @@ def resolve(
         if a.format == "onnx"
     }
     scales = _scales(bundle, request)
+    workspace, warnings = workspace_bytes(gpu, request.workspace_mib)
     route, source = choose_route(
         api,
         request.precision,
@@ -118,6 +119,7 @@ def resolve(
         strongly_typed=request.strongly_typed,
         scales=scales is not None,
         prefer_scales=request.int8_cache is not None,
+        dla=request.dla is not None,
     )
     said = refuse(api.release, _use(bundle, request, route, gpu))
     artifact, machine = have[source], here(api.text, gpu)
@@ -126,7 +128,7 @@ def resolve(
         what=artifact.path,
         route=route,
         shapes=Shapes.of(bundle.spec.input),
-        workspace_bytes=workspace_bytes(gpu, request.workspace_mib),
+        workspace_bytes=workspace,
         scales=scales if route.calibrated else None,
         algorithm=request.calibrator,
         opt_level=request.opt_level,
@@ -141,7 +143,7 @@ def resolve(
         hardware=request.hardware,
         version_compatible=request.version_compatible,
     )
-    return Job(request, order, artifact, fingerprint, api.text, said)
+    return Job(request, order, artifact, fingerprint, api.text, (*said, *warnings))
 
 
 def _use(bundle: Bundle, request: EngineRequest, route: Route, gpu: Gpu) -> Use:

@@ -96,7 +96,7 @@ def test_calls_are_checked(fake_trt: ModuleType) -> None:
         lambda: config.set_timing_cache(cache),
         lambda: config.set_timing_cache(cache, False, True),
         lambda: config.set_timing_cache(cache, ignore=False),
-        lambda: config.num_optimization_profiles(),
+        config.num_optimization_profiles,
     ):
         with pytest.raises(TypeError):
             wrong()

@@ -117,6 +117,16 @@ def test_build_and_self_check(precision: str, version: str, device: Make) -> Non
     assert {row.artifact for row in report.rows} >= {"onnx-fp32", "onnx-fp16"}
 
 
+def test_a_jetson_with_a_full_page_cache(
+    device: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle, _ = device("10.3")
+    full = dataclasses.replace(ORIN, free_bytes=50 << 20)
+    monkeypatch.setattr(_cudart, "describe_gpu", lambda index=0: full)
+    assert main(["build", str(bundle.path), "--trt"]) == 0
+    assert "50 of 8192 MiB free" in capsys.readouterr().err
+
+
 def test_building_again_replaces_and_uses_the_timing_cache(device: Make) -> None:
     bundle, _ = device("10.3")
     first = gd.build(bundle)
@@ -261,6 +271,16 @@ class TestInt8:
         built = gd.build(bundle, "int8", int8_cache=cache, self_check=False)
         assert built.artifact("tensorrt", "int8").options["route"] == "int8-calibrator"
         assert len(control.called("Builder.calibrated_with")) == 1
+
+    def test_on_a_dla_from_the_cache_beside_the_nodes(self, device: Make) -> None:
+        bundle, control = device("10.3")
+        control.dla_cores = 1
+        bundle = self.quantized(bundle, "tensorrt")
+        with pytest.raises(UsageError, match="Q/DQ"):
+            gd.build(bundle, "int8", dla=0, self_check=False)
+        (bundle.path / "model.int8.trtcache").write_bytes(SCALES)
+        built = gd.build(bundle, "int8", dla=0, self_check=False)
+        assert built.artifact("tensorrt", "int8").options["route"] == "int8-calibrator"
 
     def test_a_known_bad_release(self, device: Make) -> None:
         bundle, _ = device("10.3")

@@ -34,13 +34,29 @@ DESKTOP = replace(ORIN, integrated=False)
 )
 def test_workspace(integrated: bool, free: int, asked: int | None, expected: int) -> None:
     gpu = replace(ORIN, integrated=integrated, free_bytes=free)
-    assert workspace_bytes(gpu, asked) == expected
+    assert workspace_bytes(gpu, asked) == (expected, ())
 
 
 @pytest.mark.parametrize(("free", "asked"), [(0, None), (100 * MIB, None), (100 * MIB, 101)])
 def test_too_little_memory(free: int, asked: int | None) -> None:
     with pytest.raises(DeviceError, match="MiB free"):
         workspace_bytes(replace(DESKTOP, free_bytes=free), asked)
+
+
+@pytest.mark.parametrize(
+    ("free", "asked", "expected"), [(0, None, 64 * MIB), (100 * MIB, 101, 101 * MIB)]
+)
+def test_a_jetson_builds_with_a_warning(free: int, asked: int | None, expected: int) -> None:
+    """What is free there is an estimate."""
+    size, (warning,) = workspace_bytes(replace(ORIN, free_bytes=free), asked)
+    assert size == expected
+    assert f"{free // MIB} of 8192 MiB free" in warning
+    assert "Close other programs" in warning
+
+
+def test_a_jetson_has_no_more_than_it_has() -> None:
+    with pytest.raises(DeviceError, match="9000 MiB"):
+        workspace_bytes(ORIN, 9000)
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,22 @@ def test_a_named_cache_goes_before_the_nodes(monkeypatch: pytest.MonkeyPatch) ->
     assert route.name == "int8-calibrator"
 
 
+@pytest.mark.parametrize("version", WEAK)
+def test_int8_on_a_dla_comes_by_the_cache(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(version, monkeypatch)
+    api = compat.load()
+    assert choose_route(api, "int8", ALL, scales=True, dla=True)[0].name == "int8-calibrator"
+    assert choose_route(api, "fp16", ALL, dla=True)[0].name == "fp16-weak"
+    with pytest.raises(UsageError, match=r"takes no Q/DQ nodes.*--int8-cache"):
+        choose_route(api, "int8", ALL, dla=True)
+
+
+def test_no_int8_on_a_dla_with_11(monkeypatch: pytest.MonkeyPatch) -> None:
+    install("11.4", monkeypatch)
+    with pytest.raises(UnavailableError, match=r"takes no Q/DQ nodes.*--fp16"):
+        choose_route(compat.load(), "int8", ALL, scales=True, dla=True)
+
+
 @pytest.mark.parametrize(
     ("version", "precision", "have", "words"),
     [
