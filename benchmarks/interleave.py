@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from time import perf_counter_ns
 from typing import Any
 
+from ghost_deploy.core.evidence.latency import Ratio
 from ghost_deploy.judge.bench.snapshot import take_snapshot
-from ghost_deploy.judge.bench.statistics import Ratio, ratio, shuffled
+from ghost_deploy.judge.bench.statistics import ratio, shuffled
 
 __all__ = ["Ratio", "interleave", "machine", "ratio"]
 

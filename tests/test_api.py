@@ -24,13 +24,14 @@ from ghost_deploy.core.errors import (
     SpecError,
     UsageError,
 )
-from ghost_deploy.core.evidence.parity import Evidence, ParityReport, ParityRow
+from ghost_deploy.core.evidence.parity import ParityBasis, ParityReport, ParityRow
 from ghost_deploy.core.spec import ModelSpec, Thresholds
 from ghost_deploy.judge.parity.gate import gate_for
 from ghost_deploy.runtimes import Runtime, RuntimeOptions
 from ghost_deploy.runtimes.fake import FakeRuntime
 from tests.support.assets import GHOST, needs_assets, val_images
 from tests.support.model_specs import make_spec
+from tests.support.stored_evidence import as_json, evidence_of
 
 SPEC = make_spec((64, 64))
 ARTIFACT = Artifact(
@@ -52,7 +53,7 @@ def report(**changes: Any) -> ParityReport:
     fields: dict[str, Any] = dict.fromkeys(
         ("model", "checkpoint", "checkpoint_sha256", "reference", "semantics"), "x"
     )
-    evidence = Evidence(source="images", strength="good", images=1, detections=1, sentence="x")
+    evidence = ParityBasis(source="images", strength="good", images=1, detections=1, sentence="x")
     return ParityReport(
         **fields,
         sizes_hw=((64, 64),),
@@ -70,7 +71,7 @@ def bundle(evidence: ParityReport | None = None) -> gd.Bundle:
         source=Source(file="best.pt", sha256="b" * 64),
         artifacts=(ARTIFACT,),
         created_with="test",
-        evidence={} if evidence is None else {"parity": evidence.to_document()},
+        evidence={} if evidence is None else as_json({"parity": evidence.to_document()}),
     )
     return gd.Bundle(Path("somewhere"), document)
 
@@ -148,7 +149,9 @@ def test_other_verdicts_do_not_concern_it(row: dict[str, Any], opened: list[Any]
 
 
 def test_evidence_from_another_version_is_an_error(opened: list[Any]) -> None:
-    document = msgspec.structs.replace(bundle().document, evidence={"parity": {"schema": 99}})
+    document = msgspec.structs.replace(
+        bundle().document, evidence=as_json({"parity": {"schema": 99}})
+    )
     with pytest.raises(SpecError, match="parity evidence"):
         gd.load(gd.Bundle(Path("x"), document), "ort")
 
@@ -230,7 +233,7 @@ def test_export_load_and_detect(tmp_path: Path) -> None:
         progress=lambda what, done, total: said.append(what),
     )
     assert said[:2] == ["loading", "ONNX fp32"]
-    assert made.document.evidence["parity"]["passed"] is True
+    assert evidence_of(made)["parity"]["passed"] is True
     assert made.spec.input.size_hw == (320, 416)
     with gd.load(made) as proved, gd.load(made.path / "model.fp32.onnx") as bare:
         assert proved.runtime.info.precision == "fp32"
@@ -262,7 +265,7 @@ def test_a_failed_gate_writes_the_bundle_and_raises(
         gd.export(GHOST, tmp_path / "out", formats=("onnx",), imgsz=320, images=images)
     assert "onnx-fp32 on ort" in str(caught.value.got)
     written = gd.Bundle.read(tmp_path / "out", verify=True)
-    assert written.document.evidence["parity"]["passed"] is False
+    assert evidence_of(written)["parity"]["passed"] is False
     with pytest.raises(GateError, match="failed its comparison"):
         gd.load(written)
 

@@ -12,9 +12,10 @@ from ghost_deploy.core.errors import GateError, UsageError
 from ghost_deploy.runtimes import RuntimeOptions
 
 if TYPE_CHECKING:
+    from ghost_deploy.core.evidence.build import Hardware
     from ghost_deploy.core.evidence.parity import ParityRow
     from ghost_deploy.runtimes.tensorrt.engine_builder import Built
-    from ghost_deploy.runtimes.tensorrt.fingerprint import Gpu, Hardware
+    from ghost_deploy.runtimes.tensorrt.fingerprint import Gpu
     from ghost_deploy.runtimes.tensorrt.job import EngineRequest, Job
 
 __all__ = ["Log", "build", "make_engine", "put_engine"]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ghost_deploy.api.common import AnyPath, Progress, cache_dir, require
-from ghost_deploy.core.bundle import Bundle, BundleDocument, BundleWriter
+from ghost_deploy.core.bundle import Bundle, BundleWriter
 from ghost_deploy.core.errors import GateError, UsageError
 from ghost_deploy.runtimes import RuntimeOptions
 
@@ -101,7 +101,7 @@ def calibrate(
         report, draft = int8_into(
             writer,
             source,
-            opened.document,
+            opened,
             inputs,
             wanted,
             formats=chosen,
@@ -155,7 +155,7 @@ def open_inputs(wanted: Calibration, formats: Sequence[str], progress: Progress 
 def int8_into(
     writer: BundleWriter,
     source: Path,
-    document: BundleDocument,
+    bundle: Bundle,
     inputs: Inputs,
     wanted: Calibration,
     *,
@@ -179,13 +179,13 @@ def int8_into(
     return make_int8(
         writer,
         source,
-        document.spec,
-        document.source,
+        bundle.spec,
+        bundle.document.source,
         inputs.pictures,
         request,
         data=inputs.data,
         speed=wanted.speed,
-        evidence=document.evidence,
+        evidence=bundle.evidence,
         progress=progress,
     )
 

@@ -10,13 +10,14 @@ import importlib.util
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from ghost_deploy.api.common import AnyPath, Progress, load_checkpoint, require
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import GateError, MissingExtraError, UnavailableError, UsageError
+from ghost_deploy.core.evidence.base import Document
 
 if TYPE_CHECKING:
     from ghost_deploy.report.blocks import Report
@@ -165,7 +166,8 @@ def _export(
     except GateError:
         # The bundle is there with its verdict; the report says the same louder.
         bundle = Bundle.read(folder)
-    _keep(done, "parity", bundle.document.evidence["parity"])
+    assert bundle.evidence.parity is not None  # an export is always proved
+    _keep(done, bundle.evidence.parity)
     done.files["bundle"] = folder
     return bundle
 
@@ -179,8 +181,8 @@ def _measure(job: _Job, done: Demonstration, bundle: Bundle) -> Bundle:
     dataset = open_dataset(done.folder / "scenes" / LABELS)
     loaded = load_checkpoint(job.source, ())
     report = run_accuracy(bundle, dataset, loaded=loaded, progress=job.tell)
-    _keep(done, "accuracy", report.to_document())
-    return _with_evidence(bundle, "accuracy", report.thin().to_document())
+    _keep(done, report)
+    return _with_evidence(bundle, report.thin())
 
 
 def _time(job: _Job, done: Demonstration, bundle: Bundle) -> Bundle:
@@ -194,21 +196,20 @@ def _time(job: _Job, done: Demonstration, bundle: Bundle) -> Bundle:
         image_source="generated scenes",
         progress=job.timing,
     )
-    _keep(done, "latency", report.to_document())
-    only = report.only([bundle.path.name]).to_document()
-    return _with_evidence(bundle, "latency", only)
+    _keep(done, report)
+    return _with_evidence(bundle, report.only([bundle.path.name]))
 
 
-def _with_evidence(bundle: Bundle, kind: str, document: dict[str, Any]) -> Bundle:
-    proved = bundle.with_evidence(kind, document)
+def _with_evidence(bundle: Bundle, document: Document) -> Bundle:
+    proved = bundle.with_evidence(document)
     proved.save()
     return proved
 
 
-def _keep(done: Demonstration, kind: str, document: dict[str, Any]) -> None:
-    path = done.folder / f"{kind}.json"
-    path.write_bytes(msgspec.json.encode(document))
-    done.files[kind] = path
+def _keep(done: Demonstration, document: Document) -> None:
+    path = done.folder / f"{document.KIND}.json"
+    path.write_bytes(msgspec.json.encode(document.to_document()))
+    done.files[document.KIND] = path
 
 
 def _write_report(done: Demonstration, bundle: Bundle) -> None:

@@ -66,4 +66,4 @@ def put_nms(writer: BundleWriter, bundle: Bundle) -> Bundle:
             form=NMS_FORM,
         )
     document = bundle.document
-    return writer.draft(spec, document.source, document.created_with, document.evidence)
+    return writer.draft(spec, document.source, document.created_with, bundle.evidence)

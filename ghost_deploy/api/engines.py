@@ -66,11 +66,10 @@ def add_engines(
         ExportError, UnavailableError: as `build`.
     """
     from ghost_deploy.api.build import make_engine, put_engine
-    from ghost_deploy.core.evidence.parity import ParityReport
     from ghost_deploy.runtimes.tensorrt.job import EngineRequest
 
     for precision in precisions:
         made = make_engine(bundle, EngineRequest(precision), beside=beside, progress=tell)
         bundle, _ = put_engine(writer, bundle, made, progress=tell)
-    document = bundle.document.evidence["parity"]
-    return bundle, ParityReport.from_document(document, where=str(beside))
+    assert bundle.evidence.parity is not None  # the draft was proved
+    return bundle, bundle.evidence.parity

@@ -115,7 +115,7 @@ class Int8Export:
         self.report, draft = int8_into(
             writer,
             bundle.verified_path(bundle.artifact("onnx", "fp32")),
-            bundle.document,
+            bundle,
             self.inputs,
             self.calibration,
             formats=self.formats,

@@ -9,6 +9,7 @@ import msgspec
 
 from ghost_deploy.api.common import AnyPath, cache_dir, is_bundle
 from ghost_deploy.core.bundle import Bundle
+from ghost_deploy.core.bundle.verdicts import failed_verdicts
 from ghost_deploy.core.errors import GateError, UsageError
 from ghost_deploy.runtimes import RuntimeOptions
 from ghost_deploy.runtimes.selection import Choice, choose, open_artifact, open_path
@@ -91,43 +92,13 @@ def load(
 
 
 def _refuse_failed(bundle: Bundle, choice: Choice) -> None:
-    """Raise if the bundle's own evidence says that this artifact is not the trained model."""
-    _refuse_lossy(bundle, choice)
-    document = bundle.document.evidence.get("parity")
-    if document is None:
-        return
-    from ghost_deploy.core.evidence.parity import ParityReport
-
-    report = ParityReport.from_document(document, where=f"the parity evidence of {bundle.path}")
-    artifact = choice.artifact
-    asked = (artifact.id, artifact.files[artifact.path], choice.row.name, choice.precision)
-    for row in report.rows:
-        if (row.artifact, row.sha256, row.runtime, row.precision) != asked:
-            continue
-        if row.status == "failed":
+    """Raise if the evidence of the bundle says that this artifact is not the trained model."""
+    artifact, runtime = choice.artifact, choice.row.name
+    for verdict in failed_verdicts(bundle, artifact, runtime, choice.precision):
+        if verdict.kind != "accuracy":
             raise GateError(
-                f"{artifact.id} on {row.runtime} failed its comparison with the checkpoint",
-                got=row.reasons[0] if row.reasons else None,
-                fix="Use another precision or runtime, or pass --allow-failed-parity "
-                "(allow_failed_parity=True in Python)",
-            )
-
-
-def _refuse_lossy(bundle: Bundle, choice: Choice) -> None:
-    """Raise if calibration found that this int8 artifact loses too much."""
-    document = bundle.document.evidence.get("int8")
-    if document is None or choice.artifact.precision != "int8":
-        return
-    from ghost_deploy.core.evidence.int8 import Int8Report
-
-    report = Int8Report.from_document(document, where=f"the int8 evidence of {bundle.path}")
-    artifact = choice.artifact
-    for row in report.rows:
-        same = (row.artifact, row.sha256) == (artifact.id, artifact.files[artifact.path])
-        if same and row.status == "failed":
-            raise GateError(
-                f"{artifact.id} loses too much",
-                got=f"{row.drop:.2f} points, at most {row.max_drop:g} allowed",
-                fix="Use another precision, calibrate again with --max-drop, or pass "
+                f"{artifact.id} on {runtime} {verdict.sentence}",
+                got=verdict.reason or None,
+                fix="Use another precision or runtime, calibrate again with --max-drop, or pass "
                 "--allow-failed-parity (allow_failed_parity=True in Python)",
             )

@@ -13,12 +13,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from ghost_deploy.core.errors import BackendError, UsageError
+from ghost_deploy.core.evidence.int8 import Executed
 
-__all__ = ["Executed", "executed"]
+__all__ = ["executed"]
 
 # Position of the weights among the inputs, by operator.
 _CONVOLUTIONS = {"Conv": 1, "FusedConv": 1, "NhwcFusedConv": 1, "QLinearConv": 3, "ConvInteger": 1}
@@ -30,30 +30,6 @@ _OV_INTEGER = frozenset({"i8", "u8"})
 
 _Kernel = tuple[str, bool, int]
 """Name of the kernel, whether it computes in int8, its multiply-adds."""
-
-
-class Executed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Multiply-adds of one run of batch 1, by the arithmetic that did them.
-
-    Attributes:
-        runtime: `ort` or `openvino`.
-        version: of the runtime.
-        macs: multiply-adds of all convolutions and matrix products, as the kernels do them:
-            ONNX Runtime's float kernels pad the channels to a multiple of 16.
-        int8_macs: those done by int8 kernels.
-        kernels: multiply-adds by kernel, e.g. `Conv float` or `brgconv_avx512_i8`.
-    """
-
-    runtime: str
-    version: str
-    macs: int
-    int8_macs: int
-    kernels: dict[str, int] = {}
-
-    @property
-    def share(self) -> float:
-        """Share of the multiply-adds done in int8, 0 to 1."""
-        return self.int8_macs / self.macs if self.macs else 0.0
 
 
 def executed(path: str | Path, size_hw: tuple[int, int]) -> Executed:

@@ -169,8 +169,7 @@ def _save(args: argparse.Namespace, report: BenchReport, console: Console) -> No
         if subject.bundle is None:
             console.note(f"{subject.name} is no bundle: its figures were not stored")
             continue
-        document = report.only([subject.name]).to_document()
-        subject.bundle.with_evidence("latency", document).save()
+        subject.bundle.with_evidence(report.only([subject.name])).save()
         console.note(f"latency stored in {subject.bundle.path}")
 
 

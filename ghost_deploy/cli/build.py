@@ -147,10 +147,8 @@ class _Log:
 
 
 def _print(bundle: Bundle, chosen: list[str], console: Console) -> None:
-    from ghost_deploy.core.evidence.build import KIND, BuildRecords
-
-    where = str(bundle.path)
-    records = BuildRecords.from_document(bundle.document.evidence[KIND], where=where).engines
+    assert bundle.evidence.build is not None  # something was just built
+    records = bundle.evidence.build.engines
     checks = _checks(bundle)
     names = ("engine", "built from", "route", "layers", "reformat", "size", "self-check")
     rows, notes = [], []
@@ -180,14 +178,9 @@ def _print(bundle: Bundle, chosen: list[str], console: Console) -> None:
 
 def _checks(bundle: Bundle) -> dict[str, str]:
     """The verdict of each engine of the bundle, in a few words, by the id of its artifact."""
-    from ghost_deploy.core.evidence.parity import ParityReport
-
-    document = bundle.document.evidence.get("parity")
-    if document is None:
-        return {}
-    report = ParityReport.from_document(document, where=str(bundle.path))
+    report = bundle.evidence.parity
     told: dict[str, str] = {}
-    for row in report.rows:
+    for row in report.rows if report else ():
         if row.tensor is None:
             told[row.artifact] = row.status
         else:

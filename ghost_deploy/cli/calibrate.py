@@ -46,7 +46,6 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from ghost_deploy import api
     from ghost_deploy.cli.int8_table import print_int8
     from ghost_deploy.core.bundle import Bundle
-    from ghost_deploy.core.evidence.int8 import Int8Report
 
     failed: GateError | None = None
     calibration = calibration_of(args)
@@ -64,9 +63,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
             )
         except GateError as error:
             failed, bundle = error, Bundle.read(args.bundle)
-    report = Int8Report.from_document(bundle.document.evidence["int8"], where=args.bundle)
+    report = bundle.evidence.int8
+    assert report is not None  # it was just calibrated
     if args.json:
-        console.document(report.document())
+        console.document(report.to_document())
     else:
         print_int8(report, console)
     if failed:

@@ -14,7 +14,8 @@ import msgspec
 from ghost_deploy._version import __version__
 from ghost_deploy.cli.console import Column, Console, separated_output
 from ghost_deploy.cli.options import add_json
-from ghost_deploy.judge.bench.machine import Machine, read_machine
+from ghost_deploy.core.evidence.machine import Machine
+from ghost_deploy.judge.bench.machine import read_machine
 from ghost_deploy.runtimes import RUNTIMES, Probe, probe
 from ghost_deploy.runtimes.cpu import read_dot_product
 

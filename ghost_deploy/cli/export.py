@@ -170,18 +170,16 @@ def _chosen(args: argparse.Namespace, names: tuple[str, ...]) -> tuple[str, ...]
 
 def _print(bundle: Bundle, console: Console) -> None:
     from ghost_deploy.cli.parity_table import print_parity
-    from ghost_deploy.core.evidence.parity import ParityReport
 
     console.table(
         (Column("artifact"), Column("file"), Column("size", right=True)),
         [[a.id, a.path, mebibytes(size_of(bundle, a))] for a in bundle.artifacts],
     )
     console.result("")
-    document = bundle.document.evidence["parity"]
-    print_parity(ParityReport.from_document(document, where=str(bundle.path)), console)
-    if (found := bundle.document.evidence.get("int8")) is not None:
+    assert bundle.evidence.parity is not None  # an export is always proved
+    print_parity(bundle.evidence.parity, console)
+    if bundle.evidence.int8:
         from ghost_deploy.cli.int8_table import print_int8
-        from ghost_deploy.core.evidence.int8 import Int8Report
 
         console.result("")
-        print_int8(Int8Report.from_document(found, where=str(bundle.path)), console)
+        print_int8(bundle.evidence.int8, console)

@@ -118,21 +118,16 @@ def _print_bundle(bundle: Bundle, console: Console) -> None:
 
 
 def _print_evidence(bundle: Bundle, console: Console) -> None:
-    evidence = bundle.document.evidence
-    if "parity" in evidence:
+    evidence = bundle.evidence
+    if evidence.parity:
         from ghost_deploy.cli.parity_table import print_parity
-        from ghost_deploy.core.evidence.parity import ParityReport
 
-        print_parity(
-            ParityReport.from_document(evidence["parity"], where=str(bundle.path)), console
-        )
-    if "accuracy" in evidence:
+        print_parity(evidence.parity, console)
+    if evidence.accuracy:
         from ghost_deploy.cli.accuracy_table import print_accuracy
-        from ghost_deploy.core.evidence.accuracy import AccuracyReport
 
-        report = AccuracyReport.from_document(evidence["accuracy"], where=str(bundle.path))
-        print_accuracy(report, console)
-    missing = [kind for kind in ("parity", "accuracy", "latency") if kind not in evidence]
+        print_accuracy(evidence.accuracy, console)
+    missing = [k for k in ("parity", "accuracy", "latency") if k not in evidence.documents]
     if missing:
         console.result(f"no evidence of: {', '.join(missing)}")
 

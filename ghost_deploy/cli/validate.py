@@ -121,12 +121,12 @@ def _measure(args: argparse.Namespace, bundle: Bundle, console: Console) -> Accu
 def _store(bundle: Bundle, report: AccuracyReport, console: Console) -> None:
     from ghost_deploy.core.errors import BundleError
 
-    kept = bundle.document.evidence.get("accuracy", {}).get("passed")
-    if report.unjudged and kept is not None:
+    kept = bundle.evidence.accuracy
+    if report.unjudged and kept is not None and not kept.unjudged:
         console.note("nothing was judged: the bundle keeps the verdict that it has")
         return
     try:
-        bundle.with_evidence("accuracy", report.thin().to_document()).save()
+        bundle.with_evidence(report.thin()).save()
     except BundleError as error:
         # A bundle on a read-only disk can be measured too.
         console.note(f"the report was not stored in the bundle: {error}")

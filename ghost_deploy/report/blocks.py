@@ -8,7 +8,10 @@ from typing import Any, Literal
 import msgspec
 
 from ghost_deploy.core.bundle import BundleDocument
+from ghost_deploy.core.errors import SpecError
 from ghost_deploy.core.evidence.accuracy import AccuracyReport
+from ghost_deploy.core.evidence.int8 import Int8Report
+from ghost_deploy.core.evidence.kinds import Evidence
 from ghost_deploy.core.evidence.latency import BenchReport
 from ghost_deploy.core.evidence.parity import ParityReport
 from ghost_deploy.core.spec import decode_json
@@ -39,6 +42,19 @@ class BundleFacts(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     name: str
     document: BundleDocument
+
+    @property
+    def evidence(self) -> Evidence:
+        """What the bundle keeps and no other document of the report says."""
+        return Evidence(self.document.evidence, self.name)
+
+    @property
+    def int8(self) -> Int8Report | None:
+        """Its calibration; None also where that is of another version, see `sections.evidence`."""
+        try:
+            return self.evidence.int8
+        except SpecError:
+            return None
 
 
 class Place(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -137,7 +153,8 @@ class Report(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def to_document(self) -> dict[str, Any]:
         """The JSON form as plain values."""
-        document: dict[str, Any] = msgspec.to_builtins(self)
+        # Through JSON: bundles keep their evidence as JSON text.
+        document: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
         return document
 
     @classmethod

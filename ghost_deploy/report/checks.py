@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ghost_deploy.core.evidence.accuracy import AccuracyReport
+from ghost_deploy.core.evidence.accuracy import Accuracy, AccuracyReport
 from ghost_deploy.core.evidence.latency import BenchReport
 from ghost_deploy.core.evidence.parity import ParityReport
-from ghost_deploy.judge.accuracy.figures import Accuracy
 
 __all__ = ["WALK_STAGES", "contradictions"]
 

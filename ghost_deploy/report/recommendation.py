@@ -10,12 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ghost_deploy.core.evidence.accuracy import AccuracyReport, AccuracyRow
-from ghost_deploy.core.evidence.latency import BenchRow, Comparison
-from ghost_deploy.judge.bench.statistics import Ratio
+from ghost_deploy.core.evidence.latency import BenchRow, Comparison, Ratio
 from ghost_deploy.report.blocks import Row, Verdict
-from ghost_deploy.report.int8_evidence import int8_rows
 from ghost_deploy.report.material import Material
 from ghost_deploy.report.number_format import points
+from ghost_deploy.report.rows import int8_rows
 
 __all__ = ["judge"]
 

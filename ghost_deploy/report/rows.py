@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ghost_deploy.core.evidence.accuracy import AccuracyRow
-from ghost_deploy.core.evidence.latency import BenchRow
+from ghost_deploy.core.evidence.latency import BenchRow, RunConfig
 from ghost_deploy.core.evidence.parity import ParityRow
-from ghost_deploy.judge.bench.selection import Config
-from ghost_deploy.report.blocks import Place, Row
-from ghost_deploy.report.int8_evidence import int8_rows
+from ghost_deploy.report.blocks import BundleFacts, Place, Row
 from ghost_deploy.report.material import Material
 from ghost_deploy.report.number_format import runtime_title
 
@@ -33,7 +31,7 @@ class _Run:
     artifact: str
     key: _Key
     subject: str = ""
-    config: Config | None = None
+    config: RunConfig | None = None
     baseline: bool = False
     parity: tuple[Place, ParityRow] | None = None
     accuracy: tuple[Place, AccuracyRow] | None = None
@@ -193,3 +191,13 @@ def _vouched(run: _Run) -> bool:
         return True
     parity = run.parity[1] if run.parity else None
     return parity is not None and parity.status == "passed" and parity.gate.judged_by == "parity"
+
+
+def int8_rows(bundles: Sequence[BundleFacts]) -> Iterator[tuple[str, str, str]]:
+    """sha256, status and sentence of each artifact that calibration judged."""
+    for report in (bundle.int8 for bundle in bundles):
+        for row in report.rows if report else ():
+            lost = "its accuracy was not measured"
+            if row.drop is not None:
+                lost = f"lost {row.drop:.2f} points against float, at most {row.max_drop:g} allowed"
+            yield row.sha256, row.status, lost

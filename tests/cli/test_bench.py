@@ -17,6 +17,7 @@ from ghost_deploy.core.evidence.latency import BenchReport
 from ghost_deploy.judge.bench.timer import STAGES
 from tests.support.assets import needs_assets
 from tests.support.bench_models import write_bundle, write_onnx
+from tests.support.stored_evidence import evidence_of, with_plain_evidence
 
 Capture = pytest.CaptureFixture[str]
 QUICK = ["--duration", "0.1", "--rounds", "2", "--threads", "1"]
@@ -100,7 +101,7 @@ def test_json_on_demo_scenes(small: Path, capsys: Capture) -> None:
         assert row.obtained.threads == 1
     assert "loading small onnx-fp32 on ort" in said.err
     assert "measuring 2 rounds" in said.err
-    assert "latency" not in Bundle.read(small).document.evidence
+    assert "latency" not in evidence_of(Bundle.read(small))
 
 
 def test_tables_and_a_bare_baseline(
@@ -120,7 +121,7 @@ def test_tables_and_a_bare_baseline(
     ):
         assert text in said.out, text
     assert "theirs.onnx is no bundle" in said.err
-    stored = Bundle.read(small).document.evidence["latency"]
+    stored = evidence_of(Bundle.read(small))["latency"]
     kept = BenchReport.from_document(stored)
     assert [row.artifact for row in kept.rows] == ["onnx-fp32", "onnx-fp16"]
     assert all(row.figures and not row.figures.samples for row in kept.rows)
@@ -155,7 +156,7 @@ def test_what_failed_its_stored_verdict_is_timed_and_marked(
         "status": "failed",
         "reasons": ["score difference 0.3 > 0.01"],
     }
-    bundle.with_evidence("parity", {"rows": [verdict]}).save()
+    with_plain_evidence(bundle, {"parity": {"rows": [verdict]}}).save()
     words = ["bench", str(bundle.path), "--images", picture, *QUICK]
     assert main(words) == 0
     out = capsys.readouterr().out

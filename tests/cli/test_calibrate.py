@@ -20,6 +20,7 @@ from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.evidence.int8 import Int8Report
 from tests.support.assets import BCCD, GHOST, needs_assets
+from tests.support.stored_evidence import evidence_of
 
 pytestmark = needs_assets
 
@@ -184,7 +185,7 @@ def test_each_form_has_its_file_and_its_row(calibrated: tuple[Path, str]) -> Non
     bundle = Bundle.read(folder, verify=True)
     made = {each.id: each for each in bundle.artifacts if each.precision == "int8"}
     report = Int8Report.from_document(json.loads(printed), where="standard output")
-    assert report == Int8Report.from_document(bundle.document.evidence["int8"], where="bundle")
+    assert report == Int8Report.from_document(evidence_of(bundle)["int8"], where="bundle")
     assert {row.artifact for row in report.rows} == set(made)
     assert {each.form for each in made.values()} >= {"tensorrt", "tensorrt-fp16"}
     assert "model.int8.trtcache" in made["onnx-int8-tensorrt"].files

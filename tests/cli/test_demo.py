@@ -21,6 +21,7 @@ from ghost_deploy.core.errors import MissingExtraError, UsageError
 from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec
 from ghost_deploy.demo.scenes import CLASS_NAMES
 from tests.support.page_tracing import faults
+from tests.support.stored_evidence import evidence_of
 
 pytest.importorskip("torch")
 
@@ -72,7 +73,7 @@ def test_everything_is_in_the_folder(done: Any) -> None:
     assert faults((done.folder / "report.html").read_text(), document) == []
     assert len(list((done.folder / "scenes" / "images").iterdir())) == SMALL.scenes
     bundle = Bundle.read(done.folder / "bundle", verify=True)
-    assert {"parity", "accuracy", "latency"} <= bundle.document.evidence.keys()
+    assert {"parity", "accuracy", "latency"} <= evidence_of(bundle).keys()
     assert {artifact.precision for artifact in bundle.artifacts} == {"fp32", "fp16"}
 
 

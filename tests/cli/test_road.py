@@ -21,6 +21,7 @@ from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import GateError
 from ghost_deploy.core.evidence.parity import ParityReport
 from tests.support.assets import GHOST, GHOSTNET, needs_assets
+from tests.support.stored_evidence import evidence_of, with_plain_evidence
 
 Capture = pytest.CaptureFixture[str]
 ALL = ("onnx-fp32", "onnx-fp16", "openvino-fp32", "openvino-fp16")
@@ -157,11 +158,11 @@ def test_a_failed_export_prints_the_verdict_and_ends_with_1(
 ) -> None:
     out = shutil.copytree(bundle, tmp_path / "out")
     made = Bundle.read(out)
-    report = ParityReport.from_document(made.document.evidence["parity"])
+    report = ParityReport.from_document(evidence_of(made)["parity"])
     bad = msgspec.structs.replace(report.rows[1], status="failed", reasons=("a bar was missed",))
     rows = (report.rows[0], bad, *report.rows[2:])
     document = msgspec.structs.replace(report, rows=rows).to_document()
-    made.with_evidence("parity", document).save()
+    with_plain_evidence(made, {"parity": document}).save()
 
     def export(*_: object, **__: object) -> None:
         raise GateError("it was written, but it is not proved", fix="Look at it")

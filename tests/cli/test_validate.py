@@ -13,6 +13,7 @@ from ghost_deploy.cli.main import main
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.evidence.accuracy import AccuracyReport
 from tests.support.assets import GHOST, needs_assets, val_images
+from tests.support.stored_evidence import evidence_of, with_plain_evidence
 
 Capture = pytest.CaptureFixture[str]
 
@@ -87,7 +88,7 @@ def test_a_table_and_the_evidence_in_the_bundle(
     assert "with the training: mAP50-95 recorded 0.565" in said.out
     assert "Accuracy passed: 2 of 2 runs within their gates." in said.out
     assert re.search(r"^onnx-fp32/ort 4 images +\d+\.\d s$", said.err, re.MULTILINE)
-    stored = Bundle.read(copy).document.evidence["accuracy"]
+    stored = evidence_of(Bundle.read(copy))["accuracy"]
     assert AccuracyReport.from_document(stored).passed
     assert main(["inspect", str(copy)]) == 0
     assert "Accuracy passed: 2 of 2 runs within their gates." in capsys.readouterr().out
@@ -101,7 +102,7 @@ def test_json_is_one_document(bundle: Path, data: Path, tmp_path: Path, capsys: 
     assert document["passed"] is True
     assert document["reference"]["name"] == "onnx-fp32 on ort"
     report = AccuracyReport.from_document(document)
-    kept = AccuracyReport.from_document(Bundle.read(copy).document.evidence["accuracy"])
+    kept = AccuracyReport.from_document(evidence_of(Bundle.read(copy))["accuracy"])
     assert report.thin() == kept
     assert report.rows[0].accuracy is not None
     assert len(report.rows[0].accuracy.classes[0].curve) == 101
@@ -115,7 +116,7 @@ def test_a_missed_gate_is_exit_code_1(bundle: Path, data: Path, tmp_path: Path) 
     (copy / "bundle.json").write_text(json.dumps(document))
     assert len(Bundle.read(copy).artifacts) < len(kept.artifacts)
     assert main(["validate", str(copy), "--data", str(data), "--runtime", "ort"]) == 1
-    assert Bundle.read(copy).document.evidence["accuracy"]["passed"] is False
+    assert evidence_of(Bundle.read(copy))["accuracy"]["passed"] is False
 
 
 def test_a_model_measured_alone_is_told_and_not_judged(
@@ -131,15 +132,15 @@ def test_a_model_measured_alone_is_told_and_not_judged(
     assert re.search(r"^onnx-fp32 +ort +fp32 +reference +0\.\d{4}", said.out, re.MULTILINE)
     assert "Accuracy measured, not judged" in said.out
     assert "nothing was judged" not in said.err
-    stored = Bundle.read(copy).document.evidence["accuracy"]
+    stored = evidence_of(Bundle.read(copy))["accuracy"]
     assert stored["passed"] is None
     assert main([*words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["passed"] is None
 
-    Bundle.read(copy).with_evidence("accuracy", {**stored, "passed": True}).save()
+    with_plain_evidence(Bundle.read(copy), {"accuracy": {**stored, "passed": True}}).save()
     assert main(words) == 0
     assert "nothing was judged: the bundle keeps the verdict" in capsys.readouterr().err
-    assert Bundle.read(copy).document.evidence["accuracy"]["passed"] is True
+    assert evidence_of(Bundle.read(copy))["accuracy"]["passed"] is True
 
 
 def test_an_int8_artifact_is_held_to_the_bar_of_its_calibration(

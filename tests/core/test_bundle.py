@@ -11,6 +11,7 @@ import pytest
 from ghost_deploy.core.bundle import DOCUMENT, Bundle, BundleWriter, Source, file_name, sha256_of
 from ghost_deploy.core.errors import BundleError, ExportError, UsageError
 from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec
+from tests.support.stored_evidence import evidence_of, with_plain_evidence
 
 SPEC = ModelSpec(
     name="toy",
@@ -165,9 +166,9 @@ def test_a_target_below_a_file_is_an_export_error(tmp_path: Path) -> None:
 
 
 def test_evidence_is_kept_and_saved_atomically(tmp_path: Path) -> None:
-    bundle = write(tmp_path / "out").with_evidence("parity", {"passed": True})
+    bundle = with_plain_evidence(write(tmp_path / "out"), {"parity": {"passed": True}})
     bundle.save()
-    assert Bundle.read(bundle.path).document.evidence == {"parity": {"passed": True}}
+    assert evidence_of(Bundle.read(bundle.path)) == {"parity": {"passed": True}}
     assert leftovers(bundle.path) == []
 
 
@@ -255,17 +256,17 @@ def test_a_document_nested_beyond_measure_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_artifact_is_put_beside_those_of_a_bundle(tmp_path: Path) -> None:
-    old = write(tmp_path / "b").with_evidence("parity", {"schema": 1})
+    old = with_plain_evidence(write(tmp_path / "b"), {"parity": {"schema": 1}})
     with BundleWriter(old.path, overwrite=True) as writer:
         writer.adopt(old)
         file = writer.folder / "model.int8.onnx"
         file.write_bytes(b"int8")
         writer.add(format="onnx", precision="int8", path=file, parent="0", tools={}, form="ort-x86")
-        writer.draft(SPEC, SOURCE, "test", evidence=old.document.evidence)
+        writer.draft(SPEC, SOURCE, "test", evidence=old.evidence)
         new = writer.finish()
     assert [artifact.id for artifact in new.artifacts] == ["onnx-fp32", "onnx-int8-ort-x86"]
     assert [new.verified_path(each).read_bytes() for each in new.artifacts] == [b"weights", b"int8"]
-    assert new.document.evidence == {"parity": {"schema": 1}}
+    assert evidence_of(new) == {"parity": {"schema": 1}}
     assert leftovers(tmp_path) == []
 
 
@@ -291,12 +292,12 @@ def test_a_file_of_the_evidence_comes_along(tmp_path: Path) -> None:
     bundle = write(tmp_path / "out")
     (bundle.path / "reference.npz").write_bytes(b"pictures")
     note = {"file": "reference.npz", "sha256": sha256_of(bundle.path / "reference.npz")}
-    bundle.with_evidence("reference", note).save()
+    with_plain_evidence(bundle, {"reference": note}).save()
     bundle = Bundle.read(bundle.path)
     assert bundle.evidence_files() == ("reference.npz",)
     with BundleWriter(bundle.path, overwrite=True) as writer:
         writer.adopt(bundle)
-        writer.draft(bundle.spec, bundle.document.source, "t", bundle.document.evidence)
+        writer.draft(bundle.spec, bundle.document.source, "t", bundle.evidence)
         after = writer.finish()
     assert (after.path / "reference.npz").read_bytes() == b"pictures"
 
@@ -305,6 +306,6 @@ def test_a_file_of_the_evidence_comes_along(tmp_path: Path) -> None:
 def test_a_file_that_the_evidence_names_wrongly(name: str, tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(b"x")
     note = {"file": name, "sha256": "0" * 64}
-    bundle = write(tmp_path / "out").with_evidence("reference", note)
+    bundle = with_plain_evidence(write(tmp_path / "out"), {"reference": note})
     with pytest.raises(BundleError, match="not the file"):
         bundle.evidence_files()

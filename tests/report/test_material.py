@@ -21,6 +21,7 @@ from tests.support.report_documents import (
     parity_report,
     report,
 )
+from tests.support.stored_evidence import with_plain_evidence
 
 
 def write(folder: Path, name: str, document: Any) -> Path:
@@ -142,15 +143,17 @@ def test_a_document_goes_before_what_the_bundle_keeps(tmp_path: Path) -> None:
     folder = tmp_path / "made"
     kept = accuracy_report(USUAL[:1]).thin().to_document()
     bundle: Bundle = write_bundle(folder)
-    bundle.with_evidence("accuracy", kept).with_evidence("other", {"a": 1}).save()
+    with_plain_evidence(bundle, {"accuracy": kept, "other": {"a": 1}}).save()
     alone = read_sources([folder])
     assert [row.artifact for row in alone.accuracy[0].rows] == ["onnx-fp32"]
-    assert alone.bundles[0].document.evidence == {"other": {"a": 1}}
+    assert [bytes(text) for text in alone.bundles[0].document.evidence.values()] == [
+        b'{\n      "a": 1\n    }'
+    ]
     full = write(tmp_path, "accuracy.json", accuracy_report(USUAL).to_document())
     both = read_sources([folder, full])
     assert len(both.accuracy) == 1
     assert len(both.accuracy[0].rows) == len(USUAL)
-    broken = Bundle.read(folder).with_evidence("accuracy", {"schema": 1})
+    broken = with_plain_evidence(Bundle.read(folder), {"accuracy": {"schema": 1}})
     broken.save()
     with pytest.raises(SpecError, match="accuracy evidence of made"):
         read_sources([folder])

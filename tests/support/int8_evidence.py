@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 
-from ghost_deploy.calib.executed import Executed
 from ghost_deploy.core.evidence.int8 import (
     CalibrationFacts,
     CurvePoint,
+    Executed,
     Int8Report,
     Int8Row,
     Judged,
@@ -21,6 +21,7 @@ from ghost_deploy.core.evidence.int8 import (
 from ghost_deploy.report.assemble import assemble
 from ghost_deploy.report.blocks import Report
 from tests.support.report_documents import HOSTILE, NOW, Run, material
+from tests.support.stored_evidence import as_json
 
 INT8 = Run("openvino", "int8", form="openvino", ms=6.0, accuracy=None, parity=None)
 
@@ -87,6 +88,6 @@ def evidence(status: Any = "passed") -> dict[str, Any]:
 def with_evidence(document: Any, *runs: Run) -> Report:
     found = material([INT8, *runs])
     (facts,) = found.bundles
-    changed = msgspec.structs.replace(facts.document, evidence={"int8": document})
+    changed = msgspec.structs.replace(facts.document, evidence=as_json({"int8": document}))
     found.bundles = [msgspec.structs.replace(facts, document=changed)]
     return assemble(found, now=NOW)

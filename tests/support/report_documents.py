@@ -12,10 +12,16 @@ import numpy as np
 
 from ghost_deploy.core.bundle import Artifact, BundleDocument, Source
 from ghost_deploy.core.evidence.accuracy import (
+    Accuracy,
     AccuracyReport,
     AccuracyRow,
+    ClassAccuracy,
     ClassDelta,
+    DatasetFacts,
+    HardImage,
+    Interval,
     Reference,
+    ShownBox,
 )
 from ghost_deploy.core.evidence.latency import (
     BenchReport,
@@ -23,31 +29,29 @@ from ghost_deploy.core.evidence.latency import (
     Figures,
     ImagesUsed,
     Obtained,
+    RunConfig,
     Settings,
 )
+from ghost_deploy.core.evidence.machine import Machine, PowerFigures, Snapshot
 from ghost_deploy.core.evidence.parity import (
     Attribution,
-    Evidence,
+    DetectionFigures,
     ImageRef,
+    ParityBasis,
     ParityReport,
     ParityRow,
+    Spread,
+    TensorFigures,
 )
 from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec, Thresholds
-from ghost_deploy.judge.accuracy.bootstrap import Interval
-from ghost_deploy.judge.accuracy.figures import Accuracy, ClassAccuracy, HardImage, ShownBox
 from ghost_deploy.judge.accuracy.recorded import Recorded
-from ghost_deploy.judge.bench.machine import Machine
-from ghost_deploy.judge.bench.power import PowerFigures
 from ghost_deploy.judge.bench.ratios import compared
-from ghost_deploy.judge.bench.selection import Config
-from ghost_deploy.judge.bench.snapshot import Snapshot
 from ghost_deploy.judge.bench.statistics import summarize
-from ghost_deploy.judge.datasets.dataset import DataSetFacts
-from ghost_deploy.judge.parity.figures import DetectionFigures, Spread, TensorFigures
 from ghost_deploy.judge.parity.gate import GATES
 from ghost_deploy.report.assemble import assemble
 from ghost_deploy.report.blocks import BundleFacts, Report, SourceFile
 from ghost_deploy.report.material import Material
+from tests.support.stored_evidence import as_json
 
 HOSTILE = "<script>alert(1)</script>"
 NAMES = (HOSTILE, '"><img src=x onerror=alert(2)>', "{{ 7*7 }} | `x` http://evil.example/")
@@ -199,7 +203,7 @@ def _bench_row(run: Run, samples: int) -> BenchRow:
         bytes=3_500_000,
         model=run.subject,
         family="yolov8-ghost",
-        config=Config(runtime=run.runtime, precision=run.precision, batch=run.batch),
+        config=RunConfig(runtime=run.runtime, precision=run.precision, batch=run.batch),
         status=run.timed or "skipped",
         reason="" if done else "this CPU has no bf16 arithmetic",
         obtained=obtained if done else None,
@@ -239,7 +243,7 @@ def accuracy_report(
         model="ghost",
         checkpoint=f"best {HOSTILE}.pt",
         checkpoint_sha256="cd" * 32,
-        data=DataSetFacts(
+        data=DatasetFacts(
             name=f"data {HOSTILE}.yaml",
             form="yolo",
             split="val",
@@ -320,7 +324,7 @@ def parity_report(runs: Sequence[Run]) -> ParityReport:
         sizes_hw=((416, 416),),
         thresholds=Thresholds(),
         rows=tuple(_parity_row(run) for run in runs if run.parity),
-        evidence=Evidence(
+        evidence=ParityBasis(
             source="images", strength="good", images=24, detections=409,
             sentence="Compared on 24 images with 409 detections",
         ),
@@ -391,6 +395,6 @@ def bundle(runs: Sequence[Run], names: Sequence[str] = NAMES) -> BundleFacts:
         ),
         artifacts=tuple(artifacts.values()),
         created_with="ghost-deploy 0.1",
-        evidence=evidence,
+        evidence=as_json(evidence),
     )  # fmt: skip
     return BundleFacts(name=f"out {HOSTILE}", document=document)

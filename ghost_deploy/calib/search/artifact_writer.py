@@ -11,7 +11,6 @@ from typing import Literal
 import msgspec
 from onnx import ModelProto
 
-from ghost_deploy.calib.executed import Executed
 from ghost_deploy.calib.forms import Form
 from ghost_deploy.calib.quantize.lint import require_clean
 from ghost_deploy.calib.quantize.strongly_typed import to_strong_fp16
@@ -23,7 +22,7 @@ from ghost_deploy.calib.search.recipes import JUDGES, Recipe
 from ghost_deploy.calib.search.tool_versions import versions
 from ghost_deploy.core.bundle import FORM_KEY, Artifact, BundleWriter
 from ghost_deploy.core.errors import ExportError
-from ghost_deploy.core.evidence.int8 import Int8Row, Trial
+from ghost_deploy.core.evidence.int8 import Executed, Int8Row, Trial
 
 __all__ = ["STRONG_FORM", "TRT_CACHE", "Deposit", "Kept", "strong_form"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -16,14 +15,12 @@ from ghost_deploy.calib.search.search import Request, add_int8
 from ghost_deploy.calib.search.speed import speed_rows
 from ghost_deploy.core.bundle import Bundle, BundleWriter, Source
 from ghost_deploy.core.evidence.int8 import Int8Report
+from ghost_deploy.core.evidence.kinds import Evidence
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.judge.bench.machine import read_machine
 from ghost_deploy.judge.datasets.dataset import DataSet
 
-__all__ = ["EVIDENCE", "make_int8"]
-
-EVIDENCE = "int8"
-"""Kind of the report among a bundle's evidence."""
+__all__ = ["make_int8"]
 
 _TIMED_ON = 16
 """Pictures that times are taken on."""
@@ -39,7 +36,7 @@ def make_int8(
     *,
     data: DataSet | None = None,
     speed: bool = True,
-    evidence: dict[str, dict[str, Any]] | None = None,
+    evidence: Evidence | None = None,
     progress: Progress | None = None,
 ) -> tuple[Int8Report, Bundle]:
     """Make, judge and time the int8 artifacts in a writer's folder.
@@ -66,4 +63,4 @@ def make_int8(
             rows = speed_rows(draft, pictures, request.options, progress)
         report = msgspec.structs.replace(report, speed=rows, machine=read_machine().cpu)
     report = msgspec.structs.replace(report, verdict=verdict(report))
-    return report, draft.with_evidence(EVIDENCE, report.document())
+    return report, draft.with_evidence(report)

@@ -19,9 +19,9 @@ from ghost_deploy.calib.search.form_pipeline import Line
 from ghost_deploy.calib.search.tool_versions import versions
 from ghost_deploy.core.bundle import BundleWriter, sha256_of
 from ghost_deploy.core.errors import UsageError
-from ghost_deploy.core.evidence.accuracy import MAX_DROP
 from ghost_deploy.core.evidence.int8 import CalibrationFacts, Int8Report
 from ghost_deploy.core.spec import ModelSpec
+from ghost_deploy.judge.accuracy.max_drop import MAX_DROP
 from ghost_deploy.judge.datasets.dataset import DataSet
 from ghost_deploy.runtimes import RuntimeOptions
 from ghost_deploy.runtimes.int8_forms import ort_form

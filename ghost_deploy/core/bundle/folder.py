@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import tempfile
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from ghost_deploy.core.bundle.manifest import DOCUMENT, Artifact, BundleDocument, sha256_of
-from ghost_deploy.core.errors import BundleError, GhostDeployError
+from ghost_deploy.core.errors import BundleError, ExportError, GhostDeployError
+from ghost_deploy.core.evidence.base import Document
+from ghost_deploy.core.evidence.kinds import Evidence
+from ghost_deploy.core.files import write_whole
 from ghost_deploy.core.spec import ModelSpec, decode_json, encode_json
 
 __all__ = ["Bundle"]
@@ -37,6 +38,11 @@ class Bundle:
     def spec(self) -> ModelSpec:
         """The model's description."""
         return self.document.spec
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        """What was measured of the artifacts."""
+        return Evidence(self.document.evidence, str(self.path))
 
     @property
     def artifacts(self) -> tuple[Artifact, ...]:
@@ -122,27 +128,20 @@ class Bundle:
             BundleError: one is missing or is not the one that was written.
         """
         found = []
-        for document in self.document.evidence.values():
-            name, wanted = document.get("file"), document.get("sha256")
-            if not isinstance(name, str) or not isinstance(wanted, str):
-                continue
-            plain = Path(name).name == name
-            if (
-                not plain
-                or not (self.path / name).is_file()
-                or sha256_of(self.path / name) != wanted
-            ):
+        for name, wanted in self.evidence.files():
+            file = self.path / name
+            if Path(name).name != name or not file.is_file() or sha256_of(file) != wanted:
                 raise BundleError(
-                    f"{self.path / name} is not the file that was written",
+                    f"{file} is not the file that was written",
                     expected=f"sha256 {wanted[:12]}",
                     fix="Copy the bundle again, or export the model again",
                 )
             found.append(name)
         return tuple(found)
 
-    def with_evidence(self, kind: str, document: Any) -> Bundle:
-        """The same bundle with `document` as its evidence of that kind, not yet saved."""
-        evidence = {**self.document.evidence, kind: document}
+    def with_evidence(self, document: Document) -> Bundle:
+        """A copy with `document` as its evidence of that kind, not yet saved."""
+        evidence = self.evidence.having(document).documents
         return Bundle(self.path, msgspec.structs.replace(self.document, evidence=evidence))
 
     def save(self) -> None:
@@ -153,25 +152,9 @@ class Bundle:
         """
         data = encode_json(self.document)
         try:
-            handle, name = tempfile.mkstemp(dir=self.path, prefix=".bundle-", suffix=".json")
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                # mkstemp makes a file for the owner alone; a bundle is read by other accounts.
-                os.chmod(name, 0o644)
-                os.replace(name, self.path / DOCUMENT)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    os.unlink(name)
-                raise
-        except OSError as error:
-            raise BundleError(
-                f"cannot write {self.path / DOCUMENT}",
-                got=error.strerror,
-                fix="Free some space or choose a folder that you may write to",
-            ) from error
+            write_whole(self.path / DOCUMENT, lambda file: file.write(data))
+        except ExportError as error:
+            raise BundleError(error.what, got=error.got, fix=error.fix) from error
 
     def _check_present(self, artifact: Artifact) -> None:
         for name in artifact.files:

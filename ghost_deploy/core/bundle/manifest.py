@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -101,15 +100,14 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class BundleDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The content of `bundle.json`.
 
-    `evidence` maps a kind (`parity`, `accuracy`, `latency`) to the JSON document which that
-    layer wrote; its form belongs to that layer and carries its own schema number.
+    `evidence` has the JSON text of each document by its kind; `Bundle.evidence` decodes them.
     """
 
     spec: ModelSpec
     source: Source
     artifacts: tuple[Artifact, ...]
     created_with: str
-    evidence: dict[str, dict[str, Any]] = {}
+    evidence: dict[str, msgspec.Raw] = {}
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:

@@ -9,11 +9,11 @@ import tempfile
 from collections.abc import Collection
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from ghost_deploy.core.bundle.folder import Bundle
 from ghost_deploy.core.bundle.manifest import DOCUMENT, Artifact, BundleDocument, Source, sha256_of
 from ghost_deploy.core.errors import ExportError, UsageError
+from ghost_deploy.core.evidence.kinds import Evidence
 from ghost_deploy.core.spec import ModelSpec
 
 __all__ = ["BundleWriter"]
@@ -122,7 +122,7 @@ class BundleWriter:
         spec: ModelSpec,
         source: Source,
         created_with: str,
-        evidence: dict[str, dict[str, Any]] | None = None,
+        evidence: Evidence | None = None,
     ) -> Bundle:
         """Write `bundle.json` into the hidden folder and return that bundle, to be proved."""
         document = BundleDocument(
@@ -130,7 +130,7 @@ class BundleWriter:
             source=source,
             artifacts=tuple(self._artifacts),
             created_with=created_with,
-            evidence=evidence or {},
+            evidence=evidence.documents if evidence else {},
         )
         bundle = Bundle(self.folder, document)
         bundle.save()

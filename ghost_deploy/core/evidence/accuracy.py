@@ -1,56 +1,168 @@
-"""The accuracy report: figures, differences and verdicts, ready for JSON."""
+"""Evidence of accuracy: mAP of artifacts on labelled images."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
 import msgspec
 
-from ghost_deploy.core.errors import GateError, UsageError
-from ghost_deploy.core.spec import decode_json
-from ghost_deploy.judge.accuracy.bootstrap import Interval
-from ghost_deploy.judge.accuracy.figures import Accuracy, HardImage, Recorded
-from ghost_deploy.judge.datasets.dataset import DataSetFacts
+from ghost_deploy.core.evidence.base import Document, Part
 
 __all__ = [
-    "MAX_DROP",
-    "SCHEMA",
+    "Accuracy",
     "AccuracyReport",
     "AccuracyRow",
+    "ClassAccuracy",
     "ClassDelta",
+    "DatasetFacts",
+    "HardImage",
+    "Interval",
+    "Recorded",
     "Reference",
-    "max_drop_for",
+    "ShownBox",
 ]
 
-SCHEMA = 1
-"""Version of the JSON form of `AccuracyReport`; a reader refuses any other."""
 
-MAX_DROP: dict[str, float] = {"fp32": 0.1, "fp16": 0.1, "bf16": 0.3, "int8": 0.5}
-"""Largest loss of mAP50-95 by the precision that a model runs in, in points (0.01).
+class ClassAccuracy(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One class; all figures 0 to 1, None where the data set has no object of it.
 
-bf16 has 3 bits of mantissa less than fp16: -0.03 and +0.10 points were measured on two trained
-checkpoints with 87 images. That of int8 is the default of calibration too; an artifact whose
-calibration was given another one is held to that, see `bars`.
-"""
-
-
-def max_drop_for(precision: str) -> float:
-    """The largest loss of mAP50-95 that passes in that precision, points.
-
-    Raises:
-        UsageError: there is no gate for it.
+    Attributes:
+        name: of the class.
+        boxes: objects that count.
+        ap50_95: average precision, mean over the ten IoU thresholds.
+        ap50: at IoU 0.5.
+        recall: the largest recall, mean over the ten IoU thresholds.
+        curve: precision at IoU 0.5 and recall 0, 0.01, ... 1, rounded to 4 decimals; empty where
+            there is no object, and in the evidence that a bundle keeps.
     """
-    try:
-        return MAX_DROP[precision]
-    except KeyError:
-        raise UsageError(
-            f"there is no accuracy gate for precision {precision!r}",
-            expected=", ".join(MAX_DROP),
-            fix="Name the largest loss yourself: --max-drop POINTS",
-        ) from None
+
+    name: str
+    boxes: int
+    ap50_95: float | None
+    ap50: float | None
+    recall: float | None
+    curve: tuple[float, ...] = ()
 
 
-class Reference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Accuracy(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How well a detector finds what is labelled; all figures 0 to 1.
+
+    Attributes:
+        protocol: how it was measured, in words.
+        images, boxes: what it was measured on.
+        map50_95, map50, map75: COCO's mean average precision over classes with objects.
+        recall: COCO's average recall, at most 300 detections an image.
+        classes: in the order of the class ids.
+    """
+
+    protocol: str
+    images: int
+    boxes: int
+    map50_95: float
+    map50: float
+    map75: float
+    recall: float
+    classes: tuple[ClassAccuracy, ...]
+
+
+class Recorded(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The mAP50-95 that a checkpoint records, beside that of this data set.
+
+    Attributes:
+        recorded, measured: 0 to 1.
+        protocol: how it was measured.
+        tolerance: largest difference that agrees, in points (0.01).
+        agrees: whether it does.
+        sentence: the same for a person.
+    """
+
+    recorded: float
+    measured: float
+    protocol: str
+    tolerance: float
+    agrees: bool
+    sentence: str
+
+
+class ShownBox(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A detection, or a label that no detection found.
+
+    Attributes:
+        xyxy: x1 y1 x2 y2, source pixels, rounded to 0.1.
+        class_id: from 0.
+        score: 0 to 1, rounded to 4 decimals; None for a label.
+        state: `found` is a detection of a labelled object (IoU from 0.5 on, same class), `false`
+            one of nothing, `ignored` one in a crowd region, `missed` a label.
+        alone: a detection whose like the other model does not have.
+    """
+
+    xyxy: tuple[float, float, float, float]
+    class_id: int
+    score: float | None
+    state: Literal["found", "false", "ignored", "missed"]
+    alone: bool = False
+
+
+class HardImage(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An image on which a model and its reference differ most, or are most wrong.
+
+    Attributes:
+        name: of the file.
+        size_hw: (height, width) in pixels.
+        row: index of the model among the report's rows.
+        differences: detections that only one of the two has.
+        reference_wrong, candidate_wrong: false detections and missed labels of each.
+        reference, candidate: detections above the model's own threshold, and missed labels.
+        jpeg: the picture without boxes, its longer side at most 640 pixels.
+    """
+
+    name: str
+    size_hw: tuple[int, int]
+    row: int
+    differences: int
+    reference_wrong: int
+    candidate_wrong: int
+    reference: tuple[ShownBox, ...]
+    candidate: tuple[ShownBox, ...]
+    jpeg: bytes
+
+
+class Interval(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The middle 95 % of the resampled differences, in points of mAP (0.01)."""
+
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.low:+.2f} to {self.high:+.2f}"
+
+
+class DatasetFacts(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What was measured on, ready for JSON; no folder of anybody's machine.
+
+    Attributes:
+        name: file name of the description.
+        form: `yolo` or `coco`.
+        split: the part that was used; empty for the COCO form.
+        images, negatives: number of images, and of those without any object.
+        boxes: objects that count, by class name.
+        crowds: regions that neither count nor punish.
+        fingerprint: sha256 over file names, boxes and classes, in order.
+        notes: what a reader should know, e.g. labels that were left out.
+    """
+
+    name: str
+    form: str
+    split: str
+    images: int
+    negatives: int
+    boxes: dict[str, int]
+    crowds: int
+    fingerprint: str
+    notes: tuple[str, ...] = ()
+
+
+class Reference(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the artifacts are compared with.
 
     Attributes:
@@ -65,7 +177,7 @@ class Reference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     accuracy: Accuracy
 
 
-class ClassDelta(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ClassDelta(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a model gained or lost in one class; None where there is nothing to compare.
 
     Attributes:
@@ -77,7 +189,7 @@ class ClassDelta(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     interval: Interval | None
 
 
-class AccuracyRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class AccuracyRow(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One artifact on one runtime in one precision.
 
     Attributes:
@@ -112,7 +224,7 @@ class AccuracyRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     notes: tuple[str, ...] = ()
 
 
-class AccuracyReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class AccuracyReport(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How accurate the artifacts of a bundle are, and what that cost against the original.
 
     Attributes:
@@ -130,10 +242,12 @@ class AccuracyReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         warnings: anything else that a reader should know.
     """
 
+    KIND: ClassVar[str] = "accuracy"
+
     model: str
     checkpoint: str
     checkpoint_sha256: str
-    data: DataSetFacts
+    data: DatasetFacts
     reference: Reference | None
     rows: tuple[AccuracyRow, ...]
     resamples: int
@@ -143,11 +257,6 @@ class AccuracyReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     conf: float = 0.0
     hard_images: tuple[HardImage, ...] = ()
     warnings: tuple[str, ...] = ()
-    schema: int = SCHEMA
-
-    def __post_init__(self) -> None:
-        if self.schema != SCHEMA:
-            raise ValueError(f"this version reads accuracy schema {SCHEMA}, got {self.schema}")
 
     @property
     def passed(self) -> bool:
@@ -160,6 +269,11 @@ class AccuracyReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         """Whether something was measured, but there was nothing to hold it against but itself."""
         states = {row.status for row in self.rows}
         return "reference" in states and not states & {"passed", "failed"}
+
+    @property
+    def verdict_value(self) -> bool | None:
+        """Value of `passed` in the JSON form; None where nothing was judged."""
+        return None if self.unjudged else self.passed
 
     def summary(self) -> str:
         """The verdict in one sentence."""
@@ -175,27 +289,6 @@ class AccuracyReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         verdict = "passed" if self.passed else "failed"
         return f"Accuracy {verdict}: {passed} of {passed + failed} runs within their gates{tail}"
 
-    def check(self) -> None:
-        """Raise unless the report is passed.
-
-        Raises:
-            GateError: it is not; the message gives each reason.
-        """
-        if self.passed:
-            return
-        reasons = [
-            f"{row.artifact} on {row.runtime}: {'; '.join(row.reasons)}"
-            for row in self.rows
-            if row.status == "failed"
-        ]
-        raise GateError(
-            self.summary(),
-            got="\n    ".join(["", *reasons]) if reasons else "nothing that could be judged",
-            fix="Compare stage by stage with: ghost-deploy parity CHECKPOINT BUNDLE"
-            if reasons
-            else "Name what the bundle was made from: --checkpoint FILE",
-        )
-
     def thin(self) -> AccuracyReport:
         """The same without curves and pictures: what a bundle keeps."""
         reference = self.reference and msgspec.structs.replace(
@@ -206,26 +299,6 @@ class AccuracyReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             for row in self.rows
         )
         return msgspec.structs.replace(self, reference=reference, rows=rows, hard_images=())
-
-    def to_document(self) -> dict[str, Any]:
-        """The JSON form as plain values; of `thin()` for a bundle.
-
-        `passed` is the verdict: None where nothing was judged.
-        """
-        document: dict[str, Any] = msgspec.to_builtins(self)
-        return {"passed": None if self.unjudged else self.passed, **document}
-
-    @classmethod
-    def from_document(
-        cls, document: dict[str, Any], *, where: str = "the report"
-    ) -> AccuracyReport:
-        """Read what `to_document` wrote.
-
-        Raises:
-            SpecError: unknown keys, another schema, or values of the wrong type.
-        """
-        plain = {key: value for key, value in document.items() if key != "passed"}
-        return decode_json(msgspec.json.encode(plain), cls, where=where)
 
 
 def _without_curves(accuracy: Accuracy) -> Accuracy:

@@ -1,22 +1,80 @@
-"""What a bundle remembers of the engines that were built from it: evidence of the kind `build`."""
+"""Evidence of builds: the TensorRT engines of a bundle."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import ClassVar, Literal
 
 import msgspec
 
-from ghost_deploy.core.spec import decode_json
-from ghost_deploy.runtimes.tensorrt.dla import DlaReport
-from ghost_deploy.runtimes.tensorrt.fingerprint import Fingerprint
+from ghost_deploy.core.evidence.base import Document, Part
 
-__all__ = ["KIND", "SCHEMA", "BuildRecord", "BuildRecords"]
+__all__ = ["BuildRecord", "BuildRecords", "DlaLayer", "DlaReport", "Fingerprint", "Hardware"]
 
-KIND = "build"
-SCHEMA = 1
+Hardware = Literal["", "ampere+", "same-compute-capability"]
 
 
-class BuildRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Fingerprint(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The machine that an engine is for.
+
+    Attributes:
+        tensorrt, cuda: versions, e.g. `10.3.0` and `12.6`.
+        compute_capability, gpu: as in `Gpu`.
+        platform: operating system and processor family, e.g. `linux-aarch64`.
+        dla: the DLA core, None on the GPU.
+        hardware: on which other GPUs it runs too; empty means none.
+        version_compatible: newer versions of the same major TensorRT run it too.
+    """
+
+    tensorrt: str
+    cuda: str
+    compute_capability: str
+    gpu: str
+    platform: str
+    dla: int | None = None
+    hardware: Hardware = ""
+    version_compatible: bool = False
+
+    def __str__(self) -> str:
+        where = f"DLA {self.dla} of {self.gpu}" if self.dla is not None else self.gpu
+        return (
+            f"TensorRT {self.tensorrt}, CUDA {self.cuda}, compute capability "
+            f"{self.compute_capability} ({where}), {self.platform}"
+        )
+
+
+class DlaLayer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A layer that falls back to the GPU."""
+
+    name: str
+    type: str
+
+
+class DlaReport(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a DLA core takes of a network.
+
+    Attributes:
+        core: its number.
+        layers: of the whole network.
+        switches: how often the data goes from one processor to the other, in network order.
+        fallbacks: layers that the GPU has to run.
+    """
+
+    core: int
+    layers: int
+    switches: int
+    fallbacks: tuple[DlaLayer, ...]
+
+    def summary(self) -> str:
+        """One sentence for a person."""
+        kinds = sorted({layer.type for layer in self.fallbacks})
+        names = f" ({', '.join(kinds)})" if kinds else ""
+        return (
+            f"DLA {self.core} takes {self.layers - len(self.fallbacks)} of {self.layers} layers; "
+            f"{len(self.fallbacks)} fall back to the GPU{names}, {self.switches} switches"
+        )
+
+
+class BuildRecord(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One engine.
 
     Attributes:
@@ -44,22 +102,9 @@ class BuildRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     notes: tuple[str, ...] = ()
 
 
-class BuildRecords(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class BuildRecords(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All engines of a bundle, by the id of their artifact."""
 
+    KIND: ClassVar[str] = "build"
+
     engines: dict[str, BuildRecord] = {}
-    schema: int = SCHEMA
-
-    def __post_init__(self) -> None:
-        if self.schema != SCHEMA:
-            raise ValueError(f"this version reads build schema {SCHEMA}, got {self.schema}")
-
-    def to_document(self) -> dict[str, Any]:
-        """The JSON form as plain values, for `Bundle.with_evidence`."""
-        document: dict[str, Any] = msgspec.to_builtins(self)
-        return document
-
-    @classmethod
-    def from_document(cls, document: dict[str, Any], *, where: str) -> BuildRecords:
-        """Read what `to_document` wrote; SpecError for anything else."""
-        return decode_json(msgspec.json.encode(document), cls, where=where)

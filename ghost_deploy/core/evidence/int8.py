@@ -1,18 +1,15 @@
-"""What calibration found: one document, stored in the bundle and shown by the command."""
+"""Evidence of calibration: what int8 artifacts lose and gain."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
-import msgspec
-
-from ghost_deploy.calib.executed import Executed
-from ghost_deploy.core.spec import decode_json
+from ghost_deploy.core.evidence.base import Document, Part
 
 __all__ = [
-    "SCHEMA",
     "CalibrationFacts",
     "CurvePoint",
+    "Executed",
     "Int8Report",
     "Int8Row",
     "Judged",
@@ -22,15 +19,8 @@ __all__ = [
     "Trial",
 ]
 
-SCHEMA = 1
-"""Version of the JSON form of `Int8Report`; a reader refuses any other."""
 
-
-class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of the document's parts."""
-
-
-class CalibrationFacts(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class CalibrationFacts(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the ranges were taken from.
 
     Attributes:
@@ -52,7 +42,7 @@ class CalibrationFacts(_Strict, frozen=True, kw_only=True, forbid_unknown_fields
     notes: tuple[str, ...] = ()
 
 
-class Judged(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Judged(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What accuracy is measured on.
 
     Attributes:
@@ -73,7 +63,31 @@ class Judged(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
     reference: float
 
 
-class Trial(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Executed(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Multiply-adds of one run of batch 1, by the arithmetic that did them.
+
+    Attributes:
+        runtime: `ort` or `openvino`.
+        version: of the runtime.
+        macs: multiply-adds of all convolutions and matrix products, as the kernels do them:
+            ONNX Runtime's float kernels pad the channels to a multiple of 16.
+        int8_macs: those done by int8 kernels.
+        kernels: multiply-adds by kernel, e.g. `Conv float` or `brgconv_avx512_i8`.
+    """
+
+    runtime: str
+    version: str
+    macs: int
+    int8_macs: int
+    kernels: dict[str, int] = {}
+
+    @property
+    def share(self) -> float:
+        """Share of the multiply-adds done in int8, 0 to 1."""
+        return self.int8_macs / self.macs if self.macs else 0.0
+
+
+class Trial(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One way of making an int8 file that was tried.
 
     Attributes:
@@ -98,7 +112,7 @@ class Trial(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
     problem: str = ""
 
 
-class Int8Row(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Int8Row(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An int8 artifact.
 
     Attributes:
@@ -131,7 +145,7 @@ class Int8Row(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
     notes: tuple[str, ...] = ()
 
 
-class SpeedRow(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SpeedRow(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Time of one run of the model alone, on this machine.
 
     Attributes:
@@ -152,7 +166,7 @@ class SpeedRow(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
     over_fp32: float | None = None
 
 
-class LayerHarm(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class LayerHarm(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Layers that are int8 or float together, and what int8 costs there.
 
     Attributes:
@@ -175,7 +189,7 @@ class LayerHarm(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
     cost_ms: float | None = None
 
 
-class CurvePoint(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class CurvePoint(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Accuracy at a share of int8.
 
     Attributes:
@@ -191,7 +205,7 @@ class CurvePoint(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True)
     chosen: bool = False
 
 
-class Sensitivity(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Sensitivity(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What was found where layers were to be returned to float.
 
     Attributes:
@@ -207,7 +221,7 @@ class Sensitivity(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True
     problem: str = ""
 
 
-class Int8Report(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Int8Report(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that calibration found.
 
     Attributes:
@@ -224,6 +238,8 @@ class Int8Report(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True)
         tools: versions.
     """
 
+    KIND: ClassVar[str] = "int8"
+
     model: str
     parent: str
     calibration: CalibrationFacts
@@ -235,27 +251,8 @@ class Int8Report(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True)
     sensitivity: dict[str, Sensitivity] = {}
     verdict: str = ""
     tools: dict[str, str] = {}
-    schema: int = SCHEMA
-
-    def __post_init__(self) -> None:
-        if self.schema != SCHEMA:
-            raise ValueError(f"this version reads int8 schema {SCHEMA}, got {self.schema}")
 
     @property
     def passed(self) -> bool:
         """Whether there are int8 artifacts and none of them lost too much."""
         return bool(self.rows) and all(row.status != "failed" for row in self.rows)
-
-    def document(self) -> dict[str, Any]:
-        """As plain values, for the bundle's evidence and for JSON."""
-        plain: dict[str, Any] = msgspec.to_builtins(self)
-        return plain
-
-    @classmethod
-    def from_document(cls, document: Any, *, where: str) -> Int8Report:
-        """Read what `document` gave.
-
-        Raises:
-            SpecError: it is damaged or from another version.
-        """
-        return decode_json(msgspec.json.encode(document), cls, where=where)

@@ -1,33 +1,29 @@
-"""What a benchmark found: one document, from which tables and pages are made."""
+"""Evidence of latency: times of artifacts on one machine."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
 import msgspec
 
 from ghost_deploy.core.errors import UsageError
-from ghost_deploy.core.spec import decode_json
-from ghost_deploy.judge.bench.power import PowerFigures
-from ghost_deploy.judge.bench.selection import Config
-from ghost_deploy.judge.bench.snapshot import Snapshot
-from ghost_deploy.judge.bench.statistics import Ratio, Summary
+from ghost_deploy.core.evidence.base import Document, Part
+from ghost_deploy.core.evidence.machine import PowerFigures, Snapshot
 
 __all__ = [
     "ISOLATION",
-    "SCHEMA",
     "BenchReport",
     "BenchRow",
     "Comparison",
     "Figures",
     "ImagesUsed",
     "Obtained",
+    "Ratio",
+    "RunConfig",
     "Settings",
+    "TimeSummary",
 ]
-
-SCHEMA = 1
-"""Version of the JSON form of `BenchReport`; a reader refuses any other."""
 
 ISOLATION = (
     "each candidate in a process of its own, the processes taking turns in an order drawn anew "
@@ -36,11 +32,30 @@ ISOLATION = (
 )
 
 
-class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of the document's parts."""
+class RunConfig(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a candidate is run.
+
+    Attributes:
+        runtime: a name in the runtimes table.
+        precision: of the run; empty for a bare file, which does not say.
+        batch: images a request.
+        threads: CPU threads asked for; 0 lets the runtime choose.
+        streams: concurrent requests, each to its own copy of the model.
+    """
+
+    runtime: str
+    precision: str = ""
+    batch: int = 1
+    threads: int = 0
+    streams: int = 1
+
+    @property
+    def hint(self) -> str:
+        """What the runtime is told to tune for; see `RuntimeOptions.hint`."""
+        return "latency" if self.streams == 1 else "throughput"
 
 
-class Settings(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Settings(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How long is measured.
 
     Attributes:
@@ -70,14 +85,14 @@ class Settings(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 )
 
 
-class ImagesUsed(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ImagesUsed(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What was measured on: where the files came from and how many they were."""
 
     source: str
     count: int
 
 
-class Obtained(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Obtained(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the runtime reported, see `RuntimeInfo`."""
 
     device: str
@@ -88,7 +103,41 @@ class Obtained(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
     notes: tuple[str, ...]
 
 
-class Figures(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class TimeSummary(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A sample of times in milliseconds; percentiles are interpolated linearly.
+
+    Attributes:
+        count: number of times.
+        images_per_second: images that such a time each covers, over the sum of the times.
+    """
+
+    count: int
+    mean: float
+    min: float
+    p50: float
+    p90: float
+    p99: float
+    max: float
+    images_per_second: float
+
+
+class Ratio(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Median and quartiles of the ratios of values that were measured in the same round."""
+
+    median: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.median:.3f} ({self.low:.3f} to {self.high:.3f})"
+
+    @property
+    def decided(self) -> bool:
+        """Whether the quartiles lie on one side of 1."""
+        return self.low > 1 or self.high < 1
+
+
+class Figures(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What was measured of one candidate. Times are milliseconds, host to host, of a batch.
 
     Attributes:
@@ -106,7 +155,7 @@ class Figures(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
         power: where tegrastats told it.
     """
 
-    stages: dict[str, Summary]
+    stages: dict[str, TimeSummary]
     throughput: float | None
     run_throughput: float
     spread: float
@@ -121,7 +170,7 @@ class Figures(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
     power: PowerFigures | None = None
 
 
-class Comparison(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Comparison(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How many times as fast a row is as another that was measured beside it.
 
     Attributes:
@@ -137,7 +186,7 @@ class Comparison(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True)
     throughput: Ratio
 
 
-class BenchRow(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class BenchRow(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One artifact, run in one way.
 
     Attributes:
@@ -159,7 +208,7 @@ class BenchRow(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
     bytes: int
     model: str
     family: str
-    config: Config
+    config: RunConfig
     status: Literal["measured", "skipped", "failed"]
     reason: str = ""
     obtained: Obtained | None = None
@@ -168,7 +217,7 @@ class BenchRow(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
     against: tuple[str, ...] = ()
 
 
-class BenchReport(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class BenchReport(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How fast some deployments are on one machine, measured side by side.
 
     Attributes:
@@ -180,17 +229,14 @@ class BenchReport(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True
         warnings: what a reader should know before trusting a figure.
     """
 
+    KIND: ClassVar[str] = "latency"
+
     rows: tuple[BenchRow, ...]
     images: ImagesUsed
     settings: Settings
     snapshot: Snapshot
     isolation: str = ISOLATION
     warnings: tuple[str, ...] = ()
-    schema: int = SCHEMA
-
-    def __post_init__(self) -> None:
-        if self.schema != SCHEMA:
-            raise ValueError(f"this version reads latency schema {SCHEMA}, got {self.schema}")
 
     @property
     def complete(self) -> bool:
@@ -202,20 +248,6 @@ class BenchReport(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True
         """The rows of some subjects, without raw samples and ratios: what a bundle keeps."""
         rows = tuple(_thin(row) for row in self.rows if row.subject in subjects)
         return msgspec.structs.replace(self, rows=rows)
-
-    def to_document(self) -> dict[str, Any]:
-        """The JSON form as plain values."""
-        document: dict[str, Any] = msgspec.to_builtins(self)
-        return document
-
-    @classmethod
-    def from_document(cls, document: dict[str, Any], *, where: str = "the report") -> BenchReport:
-        """Read what `to_document` wrote.
-
-        Raises:
-            SpecError: unknown keys, another schema, or values of the wrong type.
-        """
-        return decode_json(msgspec.json.encode(document), cls, where=where)
 
 
 def _thin(row: BenchRow) -> BenchRow:

@@ -1,37 +1,35 @@
-"""The parity report: figures, verdicts and what they rest on, ready for JSON."""
+"""Evidence of parity: how far artifacts are from the checkpoint."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
-import msgspec
-
-from ghost_deploy.core.spec import Thresholds, decode_json
-from ghost_deploy.judge.parity.figures import DetectionFigures, TensorFigures
-from ghost_deploy.judge.parity.gate import Gate
+from ghost_deploy.core.evidence.base import Document, Part
+from ghost_deploy.core.spec import Thresholds
 
 __all__ = [
-    "SCHEMA",
     "Attribution",
-    "Evidence",
+    "DetectionFigures",
+    "Gate",
     "ImageRef",
+    "ParityBasis",
     "ParityReport",
     "ParityRow",
+    "Spread",
     "StageFinding",
+    "TensorFigures",
+    "WorstImage",
 ]
 
-SCHEMA = 1
-"""Version of the JSON form of `ParityReport`; a reader refuses any other."""
 
-
-class ImageRef(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ImageRef(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An image that was compared: its file name, and the first 12 digits of its sha256."""
 
     name: str
     sha256: str
 
 
-class Evidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ParityBasis(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the verdict rests on.
 
     Attributes:
@@ -48,7 +46,142 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     sentence: str
 
 
-class StageFinding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Gate(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The bars of one precision; a figure equal to its bar passes.
+
+    Attributes:
+        precision: the precision that the model ran in.
+        judged_by: `parity`, or `mAP` where raw and matched differences are reported without a
+            bar, because quantization moves single boxes without making the detector worse.
+        min_iou: a pair of detections counts as matched from this IoU on.
+        min_matched: least share of matched detections, 0 to 1.
+        max_score: largest difference of a pair's scores; also how near to the score threshold
+            a detection may be that only one side reports.
+        max_box_px: largest coordinate difference of a pair, source pixels; None sets no bar.
+        max_raw_score: largest difference of raw scores; None sets no bar.
+        max_raw_box_px: largest difference of raw boxes, letterboxed pixels; None sets no bar.
+        max_log_odds: largest difference of the raw scores' log-odds. A bar only where neither
+            side found anything, so that the raw outputs must decide alone.
+        max_quiet_box_px: mean difference of the raw boxes; a bar in the same case only.
+    """
+
+    precision: str
+    judged_by: Literal["parity", "mAP"] = "parity"
+    min_iou: float
+    min_matched: float
+    max_score: float
+    max_box_px: float | None = None
+    max_raw_score: float | None = None
+    max_raw_box_px: float | None = None
+    max_log_odds: float | None = None
+    max_quiet_box_px: float | None = None
+
+
+class Spread(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Distribution of absolute differences over `count` values; all 0.0 when there is none.
+
+    `p99` is rounded up to the next step of a logarithmic scale, at most 2.4 % above the exact
+    percentile.
+    """
+
+    count: int = 0
+    max: float = 0.0
+    mean: float = 0.0
+    p99: float = 0.0
+
+
+class TensorFigures(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Raw outputs on identical input tensors.
+
+    Attributes:
+        input_max: largest difference between the input tensors that the artifact's description
+            and the reference's make of one image; the outputs come from the reference's tensor.
+        compared: anchors (or rows of an end-to-end head) that were compared, over all images.
+        selection: which: `score > 0.05` on either side, or `top 100` of each image where nothing
+            reached that on any image.
+        box_px: largest difference of an anchor's four box channels, letterboxed pixels.
+        score: largest difference of an anchor's class scores.
+        log_odds: difference of log(p / (1 - p)) of the anchor's best class: means the same for
+            small scores as for large ones.
+        nonfinite: NaN or infinite numbers in the candidate's outputs.
+        reference_nonfinite: the same in the reference's.
+        problem: why outputs could not be compared at all, or an empty string.
+    """
+
+    input_max: float = 0.0
+    compared: int = 0
+    selection: str = ""
+    box_px: Spread = Spread()
+    score: Spread = Spread()
+    log_odds: Spread = Spread()
+    nonfinite: int = 0
+    reference_nonfinite: int = 0
+    problem: str = ""
+
+
+class WorstImage(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The image that agrees least.
+
+    Unusable outputs count most, then unmatched detections, then the difference of scores, then
+    of boxes.
+
+    Attributes:
+        name: of the image.
+        unusable: the raw outputs could not be compared.
+        unmatched: detections that are displaced, missing or extra.
+        max_score: of detections, and of raw outputs where nothing was found.
+        max_box_px: of detections, source pixels.
+    """
+
+    name: str
+    unusable: bool = False
+    unmatched: int = 0
+    max_score: float = 0.0
+    max_box_px: float = 0.0
+
+
+class DetectionFigures(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Detections after post-processing, paired one to one within a class.
+
+    Attributes:
+        reference: detections of the reference above the threshold, over all images.
+        candidate: the same of the candidate.
+        matched: pairs whose IoU reaches the gate's bar; includes the borderline ones.
+        borderline: pairs of which one side is above the score threshold and the other below it
+            by no more than the gate's score difference.
+        displaced: pairs whose IoU misses the gate's bar.
+        missing: reference detections without a partner.
+        extra: candidate detections without a partner.
+        score: differences of the pairs' scores.
+        box_px: largest coordinate difference of each pair, source pixels.
+        min_iou: of all pairs; 1.0 when there is none.
+        worst: None when no image was compared.
+    """
+
+    reference: int = 0
+    candidate: int = 0
+    matched: int = 0
+    borderline: int = 0
+    displaced: int = 0
+    missing: int = 0
+    extra: int = 0
+    score: Spread = Spread()
+    box_px: Spread = Spread()
+    min_iou: float = 1.0
+    worst: WorstImage | None = None
+
+    @property
+    def total(self) -> int:
+        """Pairs and unpaired detections of both sides: what `matched` is a part of."""
+        return self.matched + self.displaced + self.missing + self.extra
+
+    @property
+    def matched_share(self) -> float:
+        """`matched` over `total`, 0 to 1; 0.0 when nothing was found on either side."""
+        return self.matched / self.total if self.total else 0.0
+
+
+class StageFinding(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One stage swapped alone: whether it agrees, and the figures."""
 
     stage: str
@@ -56,7 +189,7 @@ class StageFinding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     sentence: str
 
 
-class Attribution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Attribution(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where a failed gate's difference comes from.
 
     Attributes:
@@ -73,7 +206,7 @@ class Attribution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     findings: tuple[StageFinding, ...] = ()
 
 
-class ParityRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ParityRow(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One artifact on one runtime in one precision.
 
     Attributes:
@@ -107,7 +240,7 @@ class ParityRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     notes: tuple[str, ...] = ()
 
 
-class ParityReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ParityReport(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a bundle's artifacts compare with the PyTorch module.
 
     Attributes:
@@ -125,6 +258,8 @@ class ParityReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         warnings: anything else that a reader should know.
     """
 
+    KIND: ClassVar[str] = "parity"
+
     model: str
     checkpoint: str
     checkpoint_sha256: str
@@ -133,21 +268,21 @@ class ParityReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     sizes_hw: tuple[tuple[int, int], ...]
     thresholds: Thresholds
     rows: tuple[ParityRow, ...]
-    evidence: Evidence
+    evidence: ParityBasis
     images: tuple[ImageRef, ...]
     tools: dict[str, str]
     warnings: tuple[str, ...] = ()
-    schema: int = SCHEMA
-
-    def __post_init__(self) -> None:
-        if self.schema != SCHEMA:
-            raise ValueError(f"this version reads parity schema {SCHEMA}, got {self.schema}")
 
     @property
     def passed(self) -> bool:
         """Whether something ran and nothing that ran failed."""
         states = {row.status for row in self.rows}
         return "passed" in states and "failed" not in states
+
+    @property
+    def verdict_value(self) -> bool:
+        """Value of `passed` in the JSON form."""
+        return self.passed
 
     def summary(self) -> str:
         """The verdict in one sentence."""
@@ -159,18 +294,3 @@ class ParityReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             return f"Parity failed: nothing could be run on this machine{tail}"
         verdict = "passed" if self.passed else "failed"
         return f"Parity {verdict}: {counts['passed']} of {ran} runs within their gates{tail}"
-
-    def to_document(self) -> dict[str, Any]:
-        """The JSON form as plain values, with the verdict, for `Bundle.with_evidence`."""
-        document: dict[str, Any] = msgspec.to_builtins(self)
-        return {"passed": self.passed, **document}
-
-    @classmethod
-    def from_document(cls, document: dict[str, Any], *, where: str = "the report") -> ParityReport:
-        """Read what `to_document` wrote.
-
-        Raises:
-            SpecError: unknown keys, another schema, or values of the wrong type.
-        """
-        plain = {key: value for key, value in document.items() if key != "passed"}
-        return decode_json(msgspec.json.encode(plain), cls, where=where)

@@ -8,26 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ghost_deploy.core.evidence.accuracy import Interval
 from ghost_deploy.judge.accuracy.average_precision import ClassTable, coco_classes
 
-__all__ = ["CONFIDENCE", "RESAMPLES", "Interval", "Resampler"]
+__all__ = ["CONFIDENCE", "RESAMPLES", "Resampler"]
 
 RESAMPLES = 500
 CONFIDENCE = 0.95
-
-
-class Interval(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The middle 95 % of the resampled differences, in points of mAP (0.01)."""
-
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.low:+.2f} to {self.high:+.2f}"
 
 
 class Resampler:

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from ghost_deploy.core.detections import Detections
 from ghost_deploy.core.errors import InputError
+from ghost_deploy.core.evidence.accuracy import Accuracy, ClassAccuracy
 from ghost_deploy.core.spec import ModelSpec, Thresholds
 from ghost_deploy.detector import Detector
 from ghost_deploy.judge.accuracy.average_precision import ClassTable, class_tables
-from ghost_deploy.judge.accuracy.figures import Accuracy, ClassAccuracy
 from ghost_deploy.judge.accuracy.matching import Curves, Matches, accumulate, match
 from ghost_deploy.judge.datasets.dataset import DataSet
 from ghost_deploy.processing import Postprocessor, read_image

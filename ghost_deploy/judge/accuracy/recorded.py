@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghost_deploy.core.detections import Detections
+from ghost_deploy.core.evidence.accuracy import Recorded
 from ghost_deploy.core.spec import InputSpec
 from ghost_deploy.judge.accuracy.average_precision import ultralytics_map
-from ghost_deploy.judge.accuracy.figures import Recorded
 from ghost_deploy.judge.accuracy.measure import (
     THRESHOLDS,
     Progress,

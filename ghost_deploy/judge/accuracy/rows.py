@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghost_deploy.core.bundle import Bundle
-from ghost_deploy.core.evidence.accuracy import AccuracyRow, ClassDelta
+from ghost_deploy.core.evidence.accuracy import Accuracy, AccuracyRow, ClassDelta
 from ghost_deploy.judge.accuracy.average_precision import coco_map
 from ghost_deploy.judge.accuracy.bootstrap import Resampler
-from ghost_deploy.judge.accuracy.figures import Accuracy
 from ghost_deploy.judge.accuracy.hard_images import Sight
 from ghost_deploy.judge.accuracy.max_drop import Bar, bar_of
 from ghost_deploy.judge.candidates import Candidate

@@ -16,10 +16,15 @@ from ghost_deploy._version import __version__
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.detections import Detections
 from ghost_deploy.core.errors import BackendError, ShapeError, SpecError, UnavailableError
-from ghost_deploy.core.evidence.accuracy import AccuracyReport, AccuracyRow, Reference
+from ghost_deploy.core.evidence.accuracy import (
+    AccuracyReport,
+    AccuracyRow,
+    HardImage,
+    Recorded,
+    Reference,
+)
 from ghost_deploy.detector import Detector
 from ghost_deploy.judge.accuracy.bootstrap import CONFIDENCE, RESAMPLES, Resampler
-from ghost_deploy.judge.accuracy.figures import HardImage, Recorded
 from ghost_deploy.judge.accuracy.hard_images import Sight, hard_images
 from ghost_deploy.judge.accuracy.max_drop import bar_of
 from ghost_deploy.judge.accuracy.measure import Progress, measure

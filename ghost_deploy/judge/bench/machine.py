@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import re
 from pathlib import Path
 
-import msgspec
+from ghost_deploy.core.evidence.machine import Machine
 
-__all__ = ["Machine", "read_machine"]
+__all__ = ["read_machine"]
 
 # What decides how fast CPU backends are, by the kernel's names: x86, then ARM.
 _RELEVANT_FLAGS = frozenset(
@@ -31,43 +30,6 @@ _ARM_CORES = {
     (0x4E, 0x003): "NVIDIA Denver 2",
     (0x4E, 0x004): "NVIDIA Carmel",
 }
-
-
-class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """What a figure or a compiled model belongs to. A fact that is not told is empty or 0.
-
-    Attributes:
-        system: operating system and kernel.
-        distribution: the `PRETTY_NAME` of the distribution.
-        architecture: e.g. `x86_64`, `aarch64`.
-        cpu: model of the processor.
-        cpus: logical processors that this process may use.
-        cpu_flags: instruction sets that matter for inference, sorted.
-        memory_bytes, memory_available_bytes: RAM.
-        board: name of an embedded board.
-        jetson: release line of a Jetson's L4T.
-        nvidia_driver: version of the NVIDIA kernel driver.
-        nvidia_gpus: names of the discrete NVIDIA GPUs.
-    """
-
-    system: str
-    architecture: str
-    cpus: int
-    distribution: str = ""
-    cpu: str = ""
-    cpu_flags: tuple[str, ...] = ()
-    memory_bytes: int = 0
-    memory_available_bytes: int = 0
-    board: str = ""
-    jetson: str = ""
-    nvidia_driver: str = ""
-    nvidia_gpus: tuple[str, ...] = ()
-
-    @property
-    def cpu_key(self) -> str:
-        """Short name that two processors share only if they have one model and one set of flags."""
-        text = "\n".join((self.architecture, self.cpu, *self.cpu_flags))
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def read_machine(root: Path = Path("/")) -> Machine:

@@ -9,37 +9,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-import msgspec
-
+from ghost_deploy.core.evidence.machine import PowerFigures
 from ghost_deploy.judge.bench.tegrastats import TegraSample, parse_line
 
-__all__ = ["Interval", "PowerFigures", "Sampler", "power_figures", "sampling"]
+__all__ = ["Interval", "Sampler", "power_figures", "sampling"]
 
 INTERVAL_S = 0.1
 _STOP_LIMIT_S = 2.0
 
 Interval = tuple[float, float]
 """From when to when something ran, seconds of the monotonic clock."""
-
-
-class PowerFigures(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What tegrastats said while one candidate took images from file to detections.
-
-    Attributes:
-        samples: lines that fell into its turns.
-        watts: mean power of the board; None where the board tells no total.
-        rails: whose sum that is.
-        joules_per_image: mean power times the time that one image took; None as `watts`.
-        gpu_load: mean, per cent; None where no line told it.
-        temperature_c: of the hottest sensor, its maximum; None where no sensor was on.
-    """
-
-    samples: int
-    watts: float | None = None
-    rails: tuple[str, ...] = ()
-    joules_per_image: float | None = None
-    gpu_load: float | None = None
-    temperature_c: float | None = None
 
 
 class Sampler:

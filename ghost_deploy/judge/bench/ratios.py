@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ghost_deploy.core.evidence.latency import BenchRow, Comparison, Figures
-from ghost_deploy.judge.bench.selection import Config
-from ghost_deploy.judge.bench.statistics import Ratio, ratio, round_medians
+from ghost_deploy.core.evidence.latency import BenchRow, Comparison, Figures, Ratio, RunConfig
+from ghost_deploy.judge.bench.statistics import ratio, round_medians
 from ghost_deploy.judge.bench.timer import RUN_ALONE
 
 __all__ = ["compared"]
@@ -34,7 +33,7 @@ def compared(rows: Sequence[BenchRow]) -> list[BenchRow]:
     return result
 
 
-def _reference(rows: Sequence[BenchRow], anchors: Sequence[int], config: Config) -> int:
+def _reference(rows: Sequence[BenchRow], anchors: Sequence[int], config: RunConfig) -> int:
     bare = msgspec.structs.replace(config, precision="")  # a bare file names no precision
     same = [index for index in anchors if rows[index].config in (config, bare)]
     return (same or anchors)[0]

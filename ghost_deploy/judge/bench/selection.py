@@ -9,46 +9,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
-
 from ghost_deploy.core.bundle import DOCUMENT, Artifact, Bundle, sha256_of
+from ghost_deploy.core.bundle.verdicts import failed_verdicts
 from ghost_deploy.core.errors import UsageError
+from ghost_deploy.core.evidence.latency import RunConfig
 from ghost_deploy.core.spec import ModelSpec
-from ghost_deploy.judge.bench.failed_verdicts import failed_verdicts
 from ghost_deploy.runtimes import RUNTIMES, Row, RuntimeOptions, runtime_row
 
-__all__ = [
-    "Candidate",
-    "Config",
-    "Subject",
-    "Wishes",
-    "candidates",
-    "label_of",
-    "open_subjects",
-]
-
-
-class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How a candidate is run.
-
-    Attributes:
-        runtime: a name in the runtimes table.
-        precision: of the run; empty for a bare file, which does not say.
-        batch: images a request.
-        threads: CPU threads asked for; 0 lets the runtime choose.
-        streams: concurrent requests, each to its own copy of the model.
-    """
-
-    runtime: str
-    precision: str = ""
-    batch: int = 1
-    threads: int = 0
-    streams: int = 1
-
-    @property
-    def hint(self) -> str:
-        """What the runtime is told to tune for; see `RuntimeOptions.hint`."""
-        return "latency" if self.streams == 1 else "throughput"
+__all__ = ["Candidate", "Subject", "Wishes", "candidates", "label_of", "open_subjects"]
 
 
 @dataclass(frozen=True)
@@ -83,7 +51,7 @@ class Candidate:
     sha256: str
     bytes: int
     spec: ModelSpec | None
-    config: Config
+    config: RunConfig
     named: bool
     baseline: bool
     against: tuple[str, ...] = ()
@@ -133,7 +101,7 @@ class Wishes:
         return [runtime_row(name) for name in names]
 
 
-def label_of(subject: str, artifact: str, config: Config) -> str:
+def label_of(subject: str, artifact: str, config: RunConfig) -> str:
     """A line's name of a candidate, e.g. `best onnx-fp32 on ort`; a bare file is named once."""
     return f"{' '.join(dict.fromkeys((subject, artifact)))} on {config.runtime}"
 
@@ -188,7 +156,7 @@ def candidates(subject: Subject, wishes: Wishes, *, baseline: bool = False) -> l
             sha256=model.sha256,
             bytes=model.bytes,
             spec=subject.bundle.spec if subject.bundle else None,
-            config=Config(
+            config=RunConfig(
                 runtime=model.runtime,
                 precision=model.precision,
                 batch=batch,
@@ -230,7 +198,8 @@ def _artifacts(subject: Subject, wishes: Wishes) -> Iterator[_Model]:
         size = sum((bundle.path / name).stat().st_size for name in artifact.files)
         for runtime, precision in runs:
             digest = artifact.files[artifact.path]
-            against = failed_verdicts(bundle, artifact, runtime, precision)
+            failed = failed_verdicts(bundle, artifact, runtime, precision)
+            against = tuple(map(str, failed))
             own = artifact.precision
             yield _Model(artifact.id, path, digest, size, runtime, precision, own, against)
 

@@ -9,56 +9,18 @@ from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 
-import msgspec
-
 from ghost_deploy._version import __version__
-from ghost_deploy.judge.bench.machine import Machine, read_machine
+from ghost_deploy.core.evidence.machine import Snapshot
+from ghost_deploy.judge.bench.machine import read_machine
 from ghost_deploy.runtimes.host import cpu_quota
 
-__all__ = ["Snapshot", "parse_power_mode", "take_snapshot"]
+__all__ = ["parse_power_mode", "take_snapshot"]
 
 _PACKAGES = (
     *("numpy", "opencv-python-headless", "opencv-python", "onnxruntime", "onnxruntime-gpu"),
     *("openvino", "tensorrt", "torch"),
 )
 _QUERY_LIMIT_S = 10
-
-
-class Snapshot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where and when something was measured. A fact that is not told is empty, 0 or None.
-
-    Attributes:
-        measured_at: UTC, ISO 8601.
-        machine: what it is.
-        cpu_quota: whole CPUs that a container may use; 0 without such a limit.
-        governors: that choose the clocks of the cores.
-        load_before: mean number of running processes over the minute before.
-        power_mode: of a Jetson, e.g. `MAXN`.
-        packages: versions of what may take part.
-    """
-
-    measured_at: str
-    machine: Machine
-    cpu_quota: int
-    governors: tuple[str, ...]
-    load_before: float | None
-    power_mode: str
-    packages: dict[str, str]
-
-    @property
-    def sentence(self) -> str:
-        """One line that names the processor and the versions."""
-        machine = self.machine
-        packages = ", ".join(f"{name} {version}" for name, version in self.packages.items())
-        parts = (
-            machine.board,
-            machine.cpu or machine.architecture,
-            f"{machine.cpus} CPUs",
-            ", ".join(machine.nvidia_gpus),
-            f"power mode {self.power_mode}" if self.power_mode else "",
-            packages,
-        )
-        return "; ".join(filter(None, parts))
 
 
 def take_snapshot(root: Path = Path("/")) -> Snapshot:

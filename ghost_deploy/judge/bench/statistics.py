@@ -5,50 +5,16 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from ghost_deploy.core.errors import UsageError
+from ghost_deploy.core.evidence.latency import Ratio, TimeSummary
 
-__all__ = ["Ratio", "Summary", "ratio", "relative_spread", "round_medians", "shuffled", "summarize"]
-
-
-class Summary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A sample of times in milliseconds; percentiles are interpolated linearly.
-
-    Attributes:
-        count: number of times.
-        images_per_second: images that such a time each covers, over the sum of the times.
-    """
-
-    count: int
-    mean: float
-    min: float
-    p50: float
-    p90: float
-    p99: float
-    max: float
-    images_per_second: float
+__all__ = ["ratio", "relative_spread", "round_medians", "shuffled", "summarize"]
 
 
-class Ratio(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Median and quartiles of the ratios of values that were measured in the same round."""
-
-    median: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.median:.3f} ({self.low:.3f} to {self.high:.3f})"
-
-    @property
-    def decided(self) -> bool:
-        """Whether the quartiles lie on one side of 1."""
-        return self.low > 1 or self.high < 1
-
-
-def summarize(times_ms: Sequence[float], images: int = 1) -> Summary:
+def summarize(times_ms: Sequence[float], images: int = 1) -> TimeSummary:
     """The figures of one sample.
 
     Args:
@@ -61,7 +27,7 @@ def summarize(times_ms: Sequence[float], images: int = 1) -> Summary:
     values = _filled(times_ms)
     p50, p90, p99 = np.percentile(values, (50, 90, 99)).tolist()
     mean = float(values.mean())
-    return Summary(
+    return TimeSummary(
         count=len(values),
         mean=mean,
         min=float(values.min()),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ghost_deploy.core.evidence.latency import BenchRow, Figures
+from ghost_deploy.core.evidence.latency import BenchRow, Figures, RunConfig
+from ghost_deploy.core.evidence.machine import Snapshot
 from ghost_deploy.judge.bench.power import Interval, Sampler, power_figures
-from ghost_deploy.judge.bench.selection import Config, label_of
-from ghost_deploy.judge.bench.snapshot import Snapshot
+from ghost_deploy.judge.bench.selection import label_of
 from ghost_deploy.judge.bench.statistics import relative_spread, round_medians, summarize
 from ghost_deploy.judge.bench.timer import RUN_ALONE, STAGES, WALK, Turn
 from ghost_deploy.judge.bench.worker_main import Ready
@@ -23,7 +23,7 @@ _BUSY_SHARE = 0.25
 
 def figures_of(
     turns: Sequence[tuple[Interval, Turn]],
-    config: Config,
+    config: RunConfig,
     ready: Ready,
     peak_bytes: int,
     sampler: Sampler | None,

@@ -18,9 +18,9 @@ from typing import IO, Any
 import msgspec
 
 from ghost_deploy.core.errors import BackendError, GhostDeployError
+from ghost_deploy.core.evidence.latency import RunConfig
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.judge.bench.memory import peak_memory_bytes
-from ghost_deploy.judge.bench.selection import Config
 from ghost_deploy.judge.bench.timer import RUN_ALONE, Clock, Lane, Phase, Station, Turn
 from ghost_deploy.runtimes import Runtime, RuntimeInfo, RuntimeOptions, open_file
 
@@ -40,7 +40,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     path: str
-    config: Config
+    config: RunConfig
     images: tuple[str, ...]
     size_hw: tuple[int, int]
     spec: ModelSpec | None = None

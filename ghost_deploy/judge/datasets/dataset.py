@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from ghost_deploy.core.errors import InputError
+from ghost_deploy.core.evidence.accuracy import DatasetFacts
 from ghost_deploy.judge.datasets.labels import Labels
 
-__all__ = ["DataSet", "DataSetFacts", "LabelledImage"]
+__all__ = ["DataSet", "LabelledImage"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,31 +55,6 @@ class LabelledImage:
         return self.labels.xyxy
 
 
-class DataSetFacts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What was measured on, ready for JSON; no folder of anybody's machine.
-
-    Attributes:
-        name: file name of the description.
-        form: `yolo` or `coco`.
-        split: the part that was used; empty for the COCO form.
-        images, negatives: number of images, and of those without any object.
-        boxes: objects that count, by class name.
-        crowds: regions that neither count nor punish.
-        fingerprint: sha256 over file names, boxes and classes, in order.
-        notes: what a reader should know, e.g. labels that were left out.
-    """
-
-    name: str
-    form: str
-    split: str
-    images: int
-    negatives: int
-    boxes: dict[str, int]
-    crowds: int
-    fingerprint: str
-    notes: tuple[str, ...] = ()
-
-
 @dataclass(frozen=True, eq=False)
 class DataSet:
     """Labelled images of one split.
@@ -105,13 +80,13 @@ class DataSet:
         """Objects that count: crowd regions do not."""
         return sum(int((~image.labels.crowd).sum()) for image in self.images)
 
-    def facts(self) -> DataSetFacts:
+    def facts(self) -> DatasetFacts:
         """A summary for the report."""
         counts: Counter[int] = Counter()
         for image in self.images:
             counts.update(image.labels.class_id[~image.labels.crowd].tolist())
         names = self.class_names or [str(i) for i in range(max(counts, default=-1) + 1)]
-        return DataSetFacts(
+        return DatasetFacts(
             name=self.name,
             form=self.form,
             split=self.split,

@@ -6,11 +6,12 @@ import os
 from pathlib import Path
 
 from ghost_deploy.core.errors import InputError, UsageError
+from ghost_deploy.core.evidence.accuracy import DatasetFacts
 from ghost_deploy.judge.datasets.coco import read_coco
-from ghost_deploy.judge.datasets.dataset import DataSet, DataSetFacts, LabelledImage
+from ghost_deploy.judge.datasets.dataset import DataSet, LabelledImage
 from ghost_deploy.judge.datasets.yolo import read_yolo
 
-__all__ = ["DataSet", "DataSetFacts", "LabelledImage", "open_dataset"]
+__all__ = ["DataSet", "DatasetFacts", "LabelledImage", "open_dataset"]
 
 _YAML = frozenset({".yaml", ".yml"})
 

@@ -14,13 +14,13 @@ from ghost_deploy.core.errors import (
     SpecError,
     UnavailableError,
 )
-from ghost_deploy.core.evidence.parity import Attribution, ParityRow
+from ghost_deploy.core.evidence.parity import Attribution, Gate, ParityRow
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.detector import Detector
 from ghost_deploy.judge.candidates import Candidate, open_candidate
 from ghost_deploy.judge.parity.diagnose import Suspect, attribute
 from ghost_deploy.judge.parity.float64_check import Acquittal, SecondLook
-from ghost_deploy.judge.parity.gate import Gate, failures, gate_for
+from ghost_deploy.judge.parity.gate import failures, gate_for
 from ghost_deploy.judge.parity.inputs import Picture
 from ghost_deploy.judge.parity.stages import Truth, compare
 from ghost_deploy.judge.parity.tally import Tally

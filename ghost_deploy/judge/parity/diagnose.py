@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ghost_deploy.core.detections import Detections
-from ghost_deploy.core.evidence.parity import Attribution, StageFinding
+from ghost_deploy.core.evidence.parity import Attribution, Gate, StageFinding
 from ghost_deploy.detector import Detector
 from ghost_deploy.judge.parity.differences import DetectionDiff, compare_detections
-from ghost_deploy.judge.parity.gate import GATES, Gate, failures
+from ghost_deploy.judge.parity.gate import GATES, failures
 from ghost_deploy.judge.parity.inputs import Picture
 from ghost_deploy.judge.parity.stages import (
     Truth,

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 import msgspec
 
+from ghost_deploy.core.evidence.parity import DetectionFigures, Gate, TensorFigures
 from ghost_deploy.detector import Detector
-from ghost_deploy.judge.parity.figures import DetectionFigures, TensorFigures
-from ghost_deploy.judge.parity.gate import Gate, failures, raw_failures
+from ghost_deploy.judge.parity.gate import failures, raw_failures
 from ghost_deploy.judge.parity.inputs import Picture
 from ghost_deploy.judge.parity.stages import Truth, compare
 from ghost_deploy.judge.parity.tally import Tally

@@ -7,45 +7,13 @@ the bars. An empty comparison fails, whatever the precision.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
 
 import msgspec
 
 from ghost_deploy.core.errors import UsageError
-from ghost_deploy.judge.parity.figures import DetectionFigures, TensorFigures
+from ghost_deploy.core.evidence.parity import DetectionFigures, Gate, TensorFigures
 
-__all__ = ["GATES", "Gate", "failures", "gate_for", "raw_failures"]
-
-
-class Gate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The bars of one precision; a figure equal to its bar passes.
-
-    Attributes:
-        precision: the precision that the model ran in.
-        judged_by: `parity`, or `mAP` where raw and matched differences are reported without a
-            bar, because quantization moves single boxes without making the detector worse.
-        min_iou: a pair of detections counts as matched from this IoU on.
-        min_matched: least share of matched detections, 0 to 1.
-        max_score: largest difference of a pair's scores; also how near to the score threshold
-            a detection may be that only one side reports.
-        max_box_px: largest coordinate difference of a pair, source pixels; None sets no bar.
-        max_raw_score: largest difference of raw scores; None sets no bar.
-        max_raw_box_px: largest difference of raw boxes, letterboxed pixels; None sets no bar.
-        max_log_odds: largest difference of the raw scores' log-odds. A bar only where neither
-            side found anything, so that the raw outputs must decide alone.
-        max_quiet_box_px: mean difference of the raw boxes; a bar in the same case only.
-    """
-
-    precision: str
-    judged_by: Literal["parity", "mAP"] = "parity"
-    min_iou: float
-    min_matched: float
-    max_score: float
-    max_box_px: float | None = None
-    max_raw_score: float | None = None
-    max_raw_box_px: float | None = None
-    max_log_odds: float | None = None
-    max_quiet_box_px: float | None = None
+__all__ = ["GATES", "failures", "gate_for", "raw_failures"]
 
 
 # Where nothing is detected, the bars are four times and more the largest difference measured on

@@ -19,7 +19,7 @@ import numpy as np
 
 from ghost_deploy._version import __version__
 from ghost_deploy.core.bundle import Bundle
-from ghost_deploy.core.evidence.parity import Evidence, ParityReport, ParityRow
+from ghost_deploy.core.evidence.parity import ParityBasis, ParityReport, ParityRow
 from ghost_deploy.core.spec import InputSpec, ModelSpec
 from ghost_deploy.detector import Detector
 from ghost_deploy.judge.candidates import candidates
@@ -60,7 +60,7 @@ def prove(
     Arguments and errors are those of `run_parity`.
     """
     report = run_parity(loaded, bundle, images, options=options, progress=progress)
-    return bundle.with_evidence("parity", report.to_document()), report
+    return bundle.with_evidence(report), report
 
 
 def run_parity(
@@ -179,7 +179,7 @@ def _unopened(bundle: Bundle) -> Iterator[ParityRow]:
             )
 
 
-def _evidence(images: int, detections: int, *, demo: bool) -> Evidence:
+def _evidence(images: int, detections: int, *, demo: bool) -> ParityBasis:
     few = images < MIN_IMAGES or detections < MIN_DETECTIONS
     counted = f"{_count(images, 'image')} with {_count(detections, 'detection')}"
     sentence = f"Compared on {counted}"
@@ -194,7 +194,7 @@ def _evidence(images: int, detections: int, *, demo: bool) -> Evidence:
             f"Weak evidence: compared on {counted}; {MIN_IMAGES} images and "
             f"{MIN_DETECTIONS} detections are the least that resolves the gates"
         )
-    return Evidence(
+    return ParityBasis(
         source="demo" if demo else "images",
         strength="weak" if demo or few else "good",
         images=images,

@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from ghost_deploy.core.bundle import Artifact, Bundle
 from ghost_deploy.core.errors import BackendError
-from ghost_deploy.core.evidence.parity import ParityReport, ParityRow
+from ghost_deploy.core.evidence.parity import Gate, ParityRow
 from ghost_deploy.detector import Detector
 from ghost_deploy.judge.candidates import Candidate
 from ghost_deploy.judge.parity.candidate_run import Run
-from ghost_deploy.judge.parity.gate import Gate
 from ghost_deploy.judge.parity.inputs import Picture
 from ghost_deploy.judge.parity.stages import Truth, lowered
 from ghost_deploy.judge.parity.stored_reference import (
@@ -75,11 +74,11 @@ def with_row(bundle: Bundle, row: ParityRow) -> Bundle:
 
     The bundle must have parity evidence; it is not saved.
     """
-    document = bundle.document.evidence["parity"]
-    report = ParityReport.from_document(document, where=f"the parity evidence of {bundle.path}")
+    report = bundle.evidence.parity
+    assert report is not None  # every export is proved
     others = [old for old in report.rows if old.artifact != row.artifact]
     report = msgspec.structs.replace(report, rows=(*others, row))
-    return bundle.with_evidence("parity", report.to_document())
+    return bundle.with_evidence(report)
 
 
 def _replay(stored: StoredReference) -> Detector:
@@ -126,9 +125,7 @@ def _picture(stored: StoredPicture) -> Picture:
 
 def _coarse_gate(bundle: Bundle, precision: str) -> Gate | None:
     """The wider bars that the export gave this network, where float32 is too coarse for it."""
-    document = bundle.document.evidence.get("parity")
-    if document is None:
-        return None
-    report = ParityReport.from_document(document, where=f"the parity evidence of {bundle.path}")
-    fitting = (row.gate for row in report.rows if row.coarse and row.precision == precision)
+    report = bundle.evidence.parity
+    rows = report.rows if report else ()
+    fitting = (row.gate for row in rows if row.coarse and row.precision == precision)
     return next(fitting, None)

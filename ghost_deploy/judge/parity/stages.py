@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ghost_deploy.core.detections import Detections
 from ghost_deploy.core.errors import BackendError, ShapeError
+from ghost_deploy.core.evidence.parity import Gate
 from ghost_deploy.core.spec import InputSpec, ModelSpec, Thresholds
 from ghost_deploy.detector import Detector
 from ghost_deploy.judge.parity.differences import (
@@ -20,7 +21,7 @@ from ghost_deploy.judge.parity.differences import (
     compare_detections,
     compare_tensors,
 )
-from ghost_deploy.judge.parity.gate import GATES, Gate
+from ghost_deploy.judge.parity.gate import GATES
 from ghost_deploy.processing.boxes import xyxy_to_xywh
 from ghost_deploy.processing.decode import decode_dfl_raw
 from ghost_deploy.processing.letterbox import Letterbox

@@ -6,17 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from ghost_deploy.core.bundle import Bundle, sha256_of
+from ghost_deploy.core.evidence.reference import ReferenceNote
 from ghost_deploy.detector import Detector
 from ghost_deploy.judge.parity.inputs import Picture, demo_pictures, file_pictures
 from ghost_deploy.judge.parity.reference import open_exact, open_reference
 from ghost_deploy.judge.parity.stages import Truth, lowered
 from ghost_deploy.judge.parity.stored_reference import (
     FILE,
-    KIND,
-    StoredNote,
     StoredPicture,
     StoredReference,
     digest,
@@ -67,14 +64,14 @@ def store_reference(
         info = reference.runtime.info
     path = bundle.path / FILE
     stored.write(path, floor=min(1e-3, lowered(bundle.spec.thresholds).conf))
-    note = StoredNote(
+    note = ReferenceNote(
         file=FILE,
         sha256=sha256_of(path),
         pictures=len(kept),
         source="demo" if images is None else "images",
         reference=f"PyTorch {info.version} in {'float64' if exact else 'float32'}, unfused",
     )
-    return bundle.with_evidence(KIND, msgspec.to_builtins(note))
+    return bundle.with_evidence(note)
 
 
 def _ask(

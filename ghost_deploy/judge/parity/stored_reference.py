@@ -19,21 +19,16 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import BundleError, SpecError
-from ghost_deploy.core.spec import MAX_SIDE, ModelSpec, decode_json
+from ghost_deploy.core.spec import MAX_SIDE, ModelSpec
 
-__all__ = ["FILE", "KIND", "StoredNote", "StoredPicture", "StoredReference", "read_stored"]
+__all__ = ["FILE", "StoredPicture", "StoredReference", "read_stored"]
 
 FILE = "reference.npz"
-KIND = "reference"
-"""Kind of the bundle's evidence that names the file and its hash."""
-
-SCHEMA = 1
 _TOP = 200
 """Anchors that are kept whatever their score: more than a comparison of quiet images takes."""
 
@@ -53,24 +48,6 @@ _DAMAGED = (
     cv2.error,
 )
 """What numpy, zlib and OpenCV raise for a damaged file."""
-
-
-class StoredNote(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the bundle says of its reference.
-
-    Attributes:
-        file, sha256: where it is.
-        pictures: how many.
-        source: `images` of the user, or `demo` scenes.
-        reference: what computed the outputs.
-    """
-
-    file: str
-    sha256: str
-    pictures: int
-    source: str
-    reference: str
-    schema: int = SCHEMA
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,11 +122,9 @@ def read_stored(bundle: Bundle) -> StoredReference | None:
     Raises:
         BundleError: it is missing, was changed, or is damaged.
     """
-    document = bundle.document.evidence.get(KIND)
-    if document is None:
+    note = bundle.evidence.reference
+    if note is None:
         return None
-    where = f"the reference of {bundle.path}"
-    note = decode_json(msgspec.json.encode(document), StoredNote, where=where)
     bundle.evidence_files()
     path = bundle.path / note.file
     return StoredReference.read(path.read_bytes(), where=str(path))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ghost_deploy.core.evidence.parity import DetectionFigures, Spread, TensorFigures, WorstImage
 from ghost_deploy.judge.parity.differences import QUIET_TOP, SCORE_FLOOR, DetectionDiff, TensorDiff
-from ghost_deploy.judge.parity.figures import DetectionFigures, Spread, TensorFigures, WorstImage
 
 __all__ = ["SpreadTally", "Tally"]
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from ghost_deploy.core.evidence.int8 import Int8Report
 from ghost_deploy.report.cells import Block, Cell, Column, Facts, Line, Section, Table
-from ghost_deploy.report.int8_evidence import KIND
 from ghost_deploy.report.sections.int8 import int8_sections
 from ghost_deploy.report.view import View
 
@@ -26,7 +26,7 @@ def evidence(view: View) -> Iterator[Section]:
         kinds = view.look.value("bundles", index, "document", "evidence")
         for number, (kind, document) in enumerate(kinds.items()):
             at: _At = ("bundles", index, "document", "evidence", kind)
-            if kind == KIND and int8_sections(view, index) is not None:
+            if kind == Int8Report.KIND and int8_sections(view, index) is not None:
                 continue  # it has a section of its own
             name = f"evidence-{index + 1}-{number + 1}"
             yield Section(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from ghost_deploy.core.evidence.int8 import Int8Report
 from ghost_deploy.report.cells import Block, Cell, Facts, Line, Notes, Section
-from ghost_deploy.report.int8_evidence import KIND, is_int8
 from ghost_deploy.report.sections.int8_layers import layers
 from ghost_deploy.report.sections.labelled import At, Field, table
 from ghost_deploy.report.view import View
@@ -56,19 +56,15 @@ def int8_sections(view: View, index: int) -> list[Section] | None:
         One section, and one more for each form whose layers were searched; None where there is no
         such evidence, or it has not the form that is known here.
     """
-    at: At = ("bundles", index, "document", "evidence", KIND)
-    document = view.look.value(*at[:-1]).get(KIND)
-    if not is_int8(document):
+    at: At = ("bundles", index, "document", "evidence", Int8Report.KIND)
+    if view.report.bundles[index].int8 is None:
         return None
+    document = view.look.value(*at)
     name = f"int8-{index + 1}" if index else "int8"
-    try:
-        lead: Line = (view.look.cell("text", *at, "verdict"),) if document["verdict"] else ()
-        blocks = list(_blocks(view, at, document))
-        own = Section(name, ("Calibration to ", view.look.key(*at)), blocks, lead)
-        return [own, *layers(view, at, document, name)]
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
-        # Evidence is whatever a bundle holds; the general listing shows it as it stands.
-        return None
+    lead: Line = (view.look.cell("text", *at, "verdict"),) if document["verdict"] else ()
+    blocks = list(_blocks(view, at, document))
+    own = Section(name, ("Calibration to ", view.look.key(*at)), blocks, lead)
+    return [own, *layers(view, at, document, name)]
 
 
 def _blocks(view: View, at: At, document: dict[str, Any]) -> Iterator[Block]:

@@ -5,45 +5,12 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-import msgspec
-
 from ghost_deploy.core.errors import DeviceError, UsageError
+from ghost_deploy.core.evidence.build import DlaLayer, DlaReport
 from ghost_deploy.runtimes.tensorrt import compat
 from ghost_deploy.runtimes.tensorrt.compat import Api
 
-__all__ = ["DlaLayer", "DlaReport", "use_dla"]
-
-
-class DlaLayer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A layer that falls back to the GPU."""
-
-    name: str
-    type: str
-
-
-class DlaReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a DLA core takes of a network.
-
-    Attributes:
-        core: its number.
-        layers: of the whole network.
-        switches: how often the data goes from one processor to the other, in network order.
-        fallbacks: layers that the GPU has to run.
-    """
-
-    core: int
-    layers: int
-    switches: int
-    fallbacks: tuple[DlaLayer, ...]
-
-    def summary(self) -> str:
-        """One sentence for a person."""
-        kinds = sorted({layer.type for layer in self.fallbacks})
-        names = f" ({', '.join(kinds)})" if kinds else ""
-        return (
-            f"DLA {self.core} takes {self.layers - len(self.fallbacks)} of {self.layers} layers; "
-            f"{len(self.fallbacks)} fall back to the GPU{names}, {self.switches} switches"
-        )
+__all__ = ["use_dla"]
 
 
 def use_dla(api: Api, builder: Any, config: Any, network: Any, core: int) -> DlaReport:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ghost_deploy._version import __version__
 from ghost_deploy.core.bundle import Artifact, Bundle, BundleWriter
-from ghost_deploy.core.evidence.build import KIND, BuildRecord, BuildRecords
+from ghost_deploy.core.evidence.build import BuildRecord, BuildRecords
 from ghost_deploy.core.spec import encode_json
 from ghost_deploy.runtimes.tensorrt.engine_builder import Built
 from ghost_deploy.runtimes.tensorrt.job import Job
@@ -47,7 +47,7 @@ def deposit(writer: BundleWriter, bundle: Bundle, job: Job, built: Built) -> Bun
     )
     bundle = _record(bundle, artifact, job, built)
     document = bundle.document
-    return writer.draft(document.spec, document.source, document.created_with, document.evidence)
+    return writer.draft(document.spec, document.source, document.created_with, bundle.evidence)
 
 
 def _write(folder: Path, bundle: Bundle, job: Job, built: Built) -> tuple[Path, ...]:
@@ -67,11 +67,7 @@ def _write(folder: Path, bundle: Bundle, job: Job, built: Built) -> tuple[Path, 
 
 
 def _record(bundle: Bundle, artifact: Artifact, job: Job, built: Built) -> Bundle:
-    document = bundle.document.evidence.get(KIND)
-    where = f"the build evidence of {bundle.path}"
-    known = (
-        BuildRecords() if document is None else BuildRecords.from_document(document, where=where)
-    )
+    known = bundle.evidence.build or BuildRecords()
     record = BuildRecord(
         route=job.order.route.name,
         built_from=job.source.id,
@@ -85,4 +81,4 @@ def _record(bundle: Bundle, artifact: Artifact, job: Job, built: Built) -> Bundl
         notes=(*job.said, *built.warnings),
     )
     records = BuildRecords(engines={**known.engines, artifact.id: record})
-    return bundle.with_evidence(KIND, records.to_document())
+    return bundle.with_evidence(records)

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ghost_deploy.core.errors import ExportError
+from ghost_deploy.core.evidence.build import DlaReport, Hardware
 from ghost_deploy.runtimes.tensorrt import compat
 from ghost_deploy.runtimes.tensorrt import precision_route as precision
 from ghost_deploy.runtimes.tensorrt.build_progress import BuildProgress
 from ghost_deploy.runtimes.tensorrt.compat import Api
-from ghost_deploy.runtimes.tensorrt.dla import DlaReport, use_dla
-from ghost_deploy.runtimes.tensorrt.fingerprint import Hardware
+from ghost_deploy.runtimes.tensorrt.dla import use_dla
 from ghost_deploy.runtimes.tensorrt.layer_report import UNKNOWN, LayerReport, inspect_engine
 from ghost_deploy.runtimes.tensorrt.logger import Log, build_failed, parse_failed
 from ghost_deploy.runtimes.tensorrt.precision_route import Route

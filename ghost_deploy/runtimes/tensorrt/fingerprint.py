@@ -6,15 +6,12 @@ import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
-
-import msgspec
 
 from ghost_deploy.core.errors import DeviceError
+from ghost_deploy.core.evidence.build import Fingerprint
 
-__all__ = ["Fingerprint", "Gpu", "Hardware", "differences", "here", "require_match"]
+__all__ = ["Gpu", "differences", "here", "require_match"]
 
-Hardware = Literal["", "ampere+", "same-compute-capability"]
 
 _AMPERE = (8, 0)
 
@@ -37,35 +34,6 @@ class Gpu:
     free_bytes: int
     total_bytes: int
     integrated: bool = False
-
-
-class Fingerprint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The machine that an engine is for.
-
-    Attributes:
-        tensorrt, cuda: versions, e.g. `10.3.0` and `12.6`.
-        compute_capability, gpu: as in `Gpu`.
-        platform: operating system and processor family, e.g. `linux-aarch64`.
-        dla: the DLA core, None on the GPU.
-        hardware: on which other GPUs it runs too; empty means none.
-        version_compatible: newer versions of the same major TensorRT run it too.
-    """
-
-    tensorrt: str
-    cuda: str
-    compute_capability: str
-    gpu: str
-    platform: str
-    dla: int | None = None
-    hardware: Hardware = ""
-    version_compatible: bool = False
-
-    def __str__(self) -> str:
-        where = f"DLA {self.dla} of {self.gpu}" if self.dla is not None else self.gpu
-        return (
-            f"TensorRT {self.tensorrt}, CUDA {self.cuda}, compute capability "
-            f"{self.compute_capability} ({where}), {self.platform}"
-        )
 
 
 def here(tensorrt: str, gpu: Gpu) -> Fingerprint:

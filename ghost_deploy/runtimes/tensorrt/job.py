@@ -10,10 +10,11 @@ import msgspec
 
 from ghost_deploy.core.bundle import NMS_FORM, Artifact, Bundle
 from ghost_deploy.core.errors import UsageError
+from ghost_deploy.core.evidence.build import Fingerprint, Hardware
 from ghost_deploy.runtimes.tensorrt.calibration_cache import read_scales
 from ghost_deploy.runtimes.tensorrt.compat import Api
 from ghost_deploy.runtimes.tensorrt.engine_builder import Order
-from ghost_deploy.runtimes.tensorrt.fingerprint import Fingerprint, Gpu, Hardware, here
+from ghost_deploy.runtimes.tensorrt.fingerprint import Gpu, here
 from ghost_deploy.runtimes.tensorrt.precision_route import Route, choose_route
 from ghost_deploy.runtimes.tensorrt.profiles import Shapes
 from ghost_deploy.runtimes.tensorrt.releases import Use, refuse

@@ -19,8 +19,8 @@ from typing import Any
 import msgspec
 
 from ghost_deploy.core.errors import BackendError, SpecError
+from ghost_deploy.core.evidence.build import Fingerprint
 from ghost_deploy.core.spec import ModelSpec, decode_json, encode_json
-from ghost_deploy.runtimes.tensorrt.fingerprint import Fingerprint
 from ghost_deploy.runtimes.tensorrt.foreign import spec_from_header
 
 __all__ = ["SCHEMA", "Plan", "Sidecar", "read_plan", "sidecar_path", "write_file", "write_plan"]

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ghost_deploy.runtimes.tensorrt.fingerprint import Fingerprint
+from ghost_deploy.core.evidence.build import Fingerprint
 from ghost_deploy.runtimes.tensorrt.plan_file import write_file
 
 __all__ = ["TimingCache", "cache_path"]

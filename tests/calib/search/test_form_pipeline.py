@@ -10,14 +10,13 @@ from typing import Any
 
 import pytest
 
-from ghost_deploy.calib.executed import Executed
 from ghost_deploy.calib.search import form_pipeline as room
 from ghost_deploy.calib.search.builder import Made
 from ghost_deploy.calib.search.float_fallback import Mended, Search
 from ghost_deploy.calib.search.form_pipeline import Line
 from ghost_deploy.calib.search.recipes import Recipe
 from ghost_deploy.core.errors import ExportError, MissingExtraError
-from ghost_deploy.core.evidence.int8 import Sensitivity
+from ghost_deploy.core.evidence.int8 import Executed, Sensitivity
 from tests.support.int8_fakes import SPEC
 from tests.support.int8_reports import judged
 

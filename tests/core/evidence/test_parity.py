@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from ghost_deploy.core.errors import SpecError
-from ghost_deploy.core.evidence.parity import Evidence, ParityReport, ParityRow
+from ghost_deploy.core.evidence.parity import ParityBasis, ParityReport, ParityRow
 from ghost_deploy.core.spec import Thresholds
 from ghost_deploy.judge.parity.gate import gate_for
 
@@ -25,7 +25,7 @@ def report(*states: Any) -> ParityReport:
         )
         for number, status in enumerate(states)
     )
-    evidence = Evidence(source="images", strength="good", images=1, detections=1, sentence="")
+    evidence = ParityBasis(source="images", strength="good", images=1, detections=1, sentence="")
     return ParityReport(
         model="toy",
         checkpoint="toy.pt",

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import msgspec
 import pytest
 
 from ghost_deploy.calib.search.search import DEFAULT_DROPS
 from ghost_deploy.core.bundle import Artifact, Bundle, BundleDocument
 from ghost_deploy.core.errors import UsageError
-from ghost_deploy.core.evidence.accuracy import MAX_DROP
-from ghost_deploy.judge.accuracy.max_drop import Bar, bar_of
+from ghost_deploy.core.evidence.int8 import Int8Report
+from ghost_deploy.judge.accuracy.max_drop import MAX_DROP, Bar, bar_of
 from tests.runtimes.test_selection import SOURCE, SPEC
+from tests.support.int8_reports import report, row
 
 INT8 = Artifact(
     format="onnx", precision="int8", path="m.onnx", files={"m.onnx": "ab"}, parent="ff", form="x"
@@ -22,42 +24,32 @@ ENGINE = Artifact(
 )
 
 
-def evidence(by: str = "labels", **row: Any) -> dict[str, Any]:
-    return {"judged": {"by": by}, "rows": [{"sha256": "99", "max_drop": 9.0}, row]}
+def calibration(by: Literal["labels", "agreement"] = "labels", **change: Any) -> Int8Report:
+    other = msgspec.structs.replace(row("onnx-int8-x", 0.0), sha256="99", max_drop=9.0)
+    return report(other, msgspec.structs.replace(other, **change), by=by)
 
 
-def bundle_of(document: Any) -> Bundle:
-    kept = {} if document is None else {"int8": document}
-    return Bundle(
-        Path("out"),
-        BundleDocument(
-            spec=SPEC, source=SOURCE, artifacts=(INT8,), created_with="test", evidence=kept
-        ),
-    )
+def bundle_of(calibrated: Int8Report | None) -> Bundle:
+    document = BundleDocument(spec=SPEC, source=SOURCE, artifacts=(INT8,), created_with="test")
+    bundle = Bundle(Path("out"), document)
+    return bundle.with_evidence(calibrated) if calibrated else bundle
 
 
 @pytest.mark.parametrize(
-    "document",
+    "calibrated",
     [
         None,
-        {},
-        {"judged": None, "rows": []},
-        {"judged": {"by": "labels"}},
-        {"judged": {"by": "labels"}, "rows": 3},
-        {"judged": {"by": "labels"}, "rows": [3]},
-        evidence(sha256="ab"),
-        evidence(sha256="ab", max_drop="much"),
-        evidence(sha256="other", max_drop=0.2),
-        evidence(by="agreement", sha256="ab", max_drop=3.0),
+        calibration(sha256="other", max_drop=0.2),
+        calibration(by="agreement", sha256="ab", max_drop=3.0),
     ],
 )
-def test_without_a_bar_in_points_of_map_the_default_holds(document: Any) -> None:
-    assert bar_of(bundle_of(document), INT8, "int8", None) == Bar(MAX_DROP["int8"])
+def test_without_a_bar_in_points_of_map_the_default_holds(calibrated: Int8Report | None) -> None:
+    assert bar_of(bundle_of(calibrated), INT8, "int8", None) == Bar(MAX_DROP["int8"])
 
 
 @pytest.mark.parametrize("artifact", [INT8, ENGINE])
 def test_the_bar_of_the_calibration_holds_for_the_file_and_its_engine(artifact: Artifact) -> None:
-    bundle = bundle_of(evidence(sha256="ab", max_drop=0.3))
+    bundle = bundle_of(calibration(sha256="ab", max_drop=0.3))
     found = bar_of(bundle, artifact, "int8", None)
     assert found.points == 0.3
     assert "0.3 points: the bar of its calibration" in found.note

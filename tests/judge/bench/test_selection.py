@@ -7,7 +7,8 @@ import pytest
 
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import BundleError, UsageError
-from ghost_deploy.judge.bench.selection import Config, Wishes, candidates, label_of, open_subjects
+from ghost_deploy.core.evidence.latency import RunConfig
+from ghost_deploy.judge.bench.selection import Wishes, candidates, label_of, open_subjects
 from tests.support.bench_models import write_bundle, write_onnx
 
 
@@ -117,7 +118,7 @@ def test_names(bundle: Bundle, tmp_path: Path) -> None:
 
 
 def test_labels() -> None:
-    config = Config(runtime="ort")
+    config = RunConfig(runtime="ort")
     assert label_of("best", "onnx-fp32", config) == "best onnx-fp32 on ort"
     assert label_of("a.onnx", "a.onnx", config) == "a.onnx on ort"
 

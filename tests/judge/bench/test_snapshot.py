@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from ghost_deploy._version import __version__
-from ghost_deploy.judge.bench.snapshot import Snapshot, parse_power_mode, take_snapshot
+from ghost_deploy.core.evidence.machine import Snapshot
+from ghost_deploy.judge.bench.snapshot import parse_power_mode, take_snapshot
 
 
 def test_a_machine_that_tells_nothing(tmp_path: Path) -> None:

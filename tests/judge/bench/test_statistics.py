@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ghost_deploy.core.errors import UsageError
+from ghost_deploy.core.evidence.latency import Ratio
 from ghost_deploy.judge.bench.statistics import (
-    Ratio,
     ratio,
     relative_spread,
     round_medians,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from ghost_deploy.core.evidence.latency import BenchRow, Figures
-from ghost_deploy.judge.bench.selection import Config
-from ghost_deploy.judge.bench.snapshot import Snapshot, take_snapshot
+from ghost_deploy.core.evidence.latency import BenchRow, Figures, RunConfig
+from ghost_deploy.core.evidence.machine import Snapshot
+from ghost_deploy.judge.bench.snapshot import take_snapshot
 from ghost_deploy.judge.bench.summaries import warnings_of
 
 
@@ -31,7 +31,7 @@ def row(spread: float) -> BenchRow:
         bytes=1,
         model="m",
         family="f",
-        config=Config(runtime="ort"),
+        config=RunConfig(runtime="ort"),
         status="measured",
         figures=figures,
     )
@@ -63,6 +63,6 @@ def test_a_noisy_machine() -> None:
 
 def test_what_failed_a_verdict_is_named_once() -> None:
     failed = msgspec.structs.replace(row(0.0), against=("lost too much accuracy: 3 points",))
-    other = msgspec.structs.replace(failed, config=Config(runtime="ort", threads=2))
+    other = msgspec.structs.replace(failed, config=RunConfig(runtime="ort", threads=2))
     (warning,) = warnings_of([failed, other, row(0.0)], machine(0.0))
     assert warning == "b onnx-fp32 on ort lost too much accuracy: 3 points"

@@ -13,8 +13,8 @@ import msgspec
 import pytest
 
 from ghost_deploy.core.errors import BackendError, DeviceError, ImageError, ShapeError
+from ghost_deploy.core.evidence.latency import RunConfig
 from ghost_deploy.judge.bench import worker_process as remote
-from ghost_deploy.judge.bench.selection import Config
 from ghost_deploy.judge.bench.timer import STAGES
 from ghost_deploy.judge.bench.worker_main import Failure, Task, open_station
 from ghost_deploy.judge.bench.worker_process import Remote
@@ -31,7 +31,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def task(path: Path, pictures: list[Path], **changes: Any) -> Task:
     made = Task(
         path=str(path),
-        config=Config(runtime="ort", precision="fp32", threads=1),
+        config=RunConfig(runtime="ort", precision="fp32", threads=1),
         images=tuple(map(str, pictures)),
         size_hw=(64, 64),
         spec=small_spec(),
@@ -91,7 +91,7 @@ def test_a_model_without_description(model: Path) -> None:
 
 
 def test_several_streams(model: Path, pictures: list[Path]) -> None:
-    config = Config(runtime="ort", precision="fp32", threads=1, streams=2)
+    config = RunConfig(runtime="ort", precision="fp32", threads=1, streams=2)
     station, _ = open_station(task(model, pictures, config=config))
     turn = station.turn("walk", 0.0)
     assert turn.images == len(turn.samples["run"]) >= 2

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from ghost_deploy.core.evidence.parity import DetectionFigures, Spread, TensorFigures
 from ghost_deploy.core.spec import Thresholds
 from ghost_deploy.detector import Detector
-from ghost_deploy.judge.parity.figures import DetectionFigures, Spread, TensorFigures
 from ghost_deploy.judge.parity.float64_check import SLACK, SecondLook, widened
 from ghost_deploy.judge.parity.gate import gate_for
 from ghost_deploy.judge.parity.inputs import demo_pictures

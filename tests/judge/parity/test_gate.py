@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ghost_deploy.core.errors import UsageError
-from ghost_deploy.judge.parity.figures import DetectionFigures, Spread, TensorFigures
+from ghost_deploy.core.evidence.parity import DetectionFigures, Spread, TensorFigures
 from ghost_deploy.judge.parity.gate import GATES, failures, gate_for
 
 

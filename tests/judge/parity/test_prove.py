@@ -35,6 +35,7 @@ from ghost_deploy.runtimes.fake import FakeRuntime
 from tests.judge.conftest import Proof
 from tests.support.assets import needs_assets, val_images
 from tests.support.small_detections import raw_output, toy_spec
+from tests.support.stored_evidence import evidence_of
 
 ROWS = [(4, 12, 34, 42, 0.9, 0), (40, 20, 60, 50, 0.6, 1), (20, 10, 50, 30, 0.2497, 1)]
 SPEC = toy_spec()
@@ -473,9 +474,9 @@ def test_prove_stores_the_verdict(
 ) -> None:
     bundle = make_bundle(tmp_path / "b")
     proved, report = prove(LOADED, bundle, images)
-    assert bundle.document.evidence == {}
+    assert evidence_of(bundle) == {}
     proved.save()
-    stored = Bundle.read(bundle.path).document.evidence["parity"]
+    stored = evidence_of(Bundle.read(bundle.path))["parity"]
     assert stored["passed"] is report.passed is True
     assert ParityReport.from_document(stored) == report
     assert str(tmp_path) not in json.dumps(stored), "no folder of this machine"

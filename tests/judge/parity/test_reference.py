@@ -10,9 +10,9 @@ import pytest
 
 from ghost_deploy.checkpoints.load import load_checkpoint
 from ghost_deploy.core.detections import Detections
+from ghost_deploy.core.evidence.parity import DetectionFigures
 from ghost_deploy.detector import Detector
 from ghost_deploy.judge.parity.differences import TensorDiff, compare_detections
-from ghost_deploy.judge.parity.figures import DetectionFigures
 from ghost_deploy.judge.parity.gate import gate_for
 from ghost_deploy.judge.parity.stages import lowered
 from ghost_deploy.judge.parity.tally import Tally

@@ -22,6 +22,7 @@ from ghost_deploy.judge.parity.stored_reference import StoredPicture, StoredRefe
 from ghost_deploy.runtimes import RuntimeOptions
 from tests.judge.conftest import Proof
 from tests.support.assets import needs_assets, val_images
+from tests.support.stored_evidence import evidence_of, with_plain_evidence
 
 SPEC = ModelSpec(
     name="toy",
@@ -117,7 +118,7 @@ def carried(ghost: Proof, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 @needs_assets
 def test_the_reference_is_small_and_named(carried: Bundle) -> None:
-    note = carried.document.evidence["reference"]
+    note = evidence_of(carried)["reference"]
     path = carried.path / note["file"]
     assert note["sha256"] == sha256_of(path)
     assert (note["pictures"], note["source"]) == (4, "images")
@@ -139,9 +140,9 @@ def test_the_real_artifacts_pass(precision: str, carried: Bundle) -> None:
     assert row.tensor.compared > 100
     assert row.detections.reference > 20
     assert "4 pictures" in row.notes[-1]
-    told = ParityReport.from_document(with_row(carried, row).document.evidence["parity"])
+    told = ParityReport.from_document(evidence_of(with_row(carried, row))["parity"])
     assert sum(each.artifact == artifact.id for each in told.rows) == 1
-    assert len(told.rows) == len(carried.document.evidence["parity"]["rows"])
+    assert len(told.rows) == len(evidence_of(carried)["parity"]["rows"])
 
 
 @needs_assets
@@ -160,9 +161,7 @@ def test_another_model_fails(carried: Bundle, ghostnet: Proof, tmp_path: Path) -
             parent=wrong.parent,
             tools={},
         )
-        writer.draft(
-            ghostnet.bundle.spec, carried.document.source, "t", dict(carried.document.evidence)
-        )
+        writer.draft(ghostnet.bundle.spec, carried.document.source, "t", carried.evidence)
         bundle = writer.finish()
     row = self_check(bundle, bundle.artifacts[0], "ort", RuntimeOptions())
     assert row is not None
@@ -212,7 +211,8 @@ def test_a_reference_that_was_changed(change: str, carried: Bundle, tmp_path: Pa
     elif change == "gone":
         path.unlink()
     else:
-        bundle.document.evidence["reference"]["file"] = "../reference.npz"
+        note = {**evidence_of(bundle)["reference"], "file": "../reference.npz"}
+        bundle = with_plain_evidence(bundle, {"reference": note})
         shutil.copy(path, tmp_path)
     with pytest.raises(BundleError, match=r"reference\.npz"):
         self_check(bundle, bundle.artifacts[0], "ort", RuntimeOptions())

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ghost_deploy.core.detections import Detections
+from ghost_deploy.core.evidence.parity import Spread
 from ghost_deploy.judge.parity.differences import TensorDiff, compare_detections, compare_tensors
-from ghost_deploy.judge.parity.figures import Spread
 from ghost_deploy.judge.parity.tally import SpreadTally, Tally
 from tests.support.small_detections import detections, raw_output
 

@@ -22,6 +22,7 @@ from tests.support import trt_stand_in as stand_in
 from tests.support.assets import BCCD, GHOST, needs_assets
 from tests.support.engine_orders import ORIN, install
 from tests.support.fake_tensorrt import Tensor
+from tests.support.stored_evidence import evidence_of
 from tests.support.tiny_detectors import tiny_loaded, tiny_spec
 
 exporting = importlib.import_module("ghost_deploy.api.export")  # its name is also the verb's
@@ -63,7 +64,7 @@ def test_an_engine_beside_its_graph(workstation: None, tmp_path: Path) -> None:
     assert [artifact.id for artifact in bundle.artifacts] == ["onnx-fp16", "tensorrt-fp16"]
     onnx = bundle.artifact("onnx", "fp16")
     assert bundle.artifact("tensorrt", "fp16").parent == onnx.files[onnx.path]
-    report = ParityReport.from_document(bundle.document.evidence["parity"])
+    report = ParityReport.from_document(evidence_of(bundle)["parity"])
     assert {row.artifact for row in report.rows} == {"onnx-fp16", "tensorrt-fp16"}
     assert {path.name for path in tmp_path.iterdir()} > {"out"}, "the timing cache lies beside"
     assert all(path.name.startswith("out") for path in tmp_path.iterdir())

@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from ghost_deploy.core.errors import DeviceError
-from ghost_deploy.runtimes.tensorrt.fingerprint import Fingerprint, differences, here, require_match
+from ghost_deploy.core.evidence.build import Fingerprint
+from ghost_deploy.runtimes.tensorrt.fingerprint import differences, here, require_match
 from tests.support.engine_orders import ORIN
 
 PLAN = Fingerprint(

@@ -37,6 +37,7 @@ from ghost_deploy.runtimes.tensorrt.plan_file import read_plan
 from tests.support import trt_stand_in as stand_in
 from tests.support.engine_orders import ORIN, SCALES, install
 from tests.support.fake_tensorrt import VERSIONS, Control, Tensor
+from tests.support.stored_evidence import evidence_of
 from tests.support.tiny_detectors import tiny_loaded
 
 Make = Callable[[str], tuple[Bundle, Control]]
@@ -109,7 +110,7 @@ def test_build_and_self_check(precision: str, version: str, device: Make) -> Non
     assert plan.sidecar is not None
     assert plan.sidecar.spec == bundle.spec
     assert plan.data.startswith(b"ftrt")
-    report = ParityReport.from_document(built.document.evidence["parity"])
+    report = ParityReport.from_document(evidence_of(built)["parity"])
     row = next(row for row in report.rows if row.artifact == artifact.id)
     assert (row.status, row.runtime, row.device) == ("passed", "trt", "cuda")
     assert row.sha256 == artifact.files[artifact.path]
@@ -132,13 +133,13 @@ def test_building_again_replaces_and_uses_the_timing_cache(device: Make) -> None
     first = gd.build(bundle)
     second = gd.build(first.path, "fp16", opt_level=5)
     assert [a.id for a in second.artifacts] == ["onnx-fp32", "onnx-fp16", "tensorrt-fp16"]
-    record = second.document.evidence["build"]["engines"]["tensorrt-fp16"]
+    record = evidence_of(second)["build"]["engines"]["tensorrt-fp16"]
     assert record["timing_cache"] == "reused"
     beside = sorted(path.name for path in second.path.parent.iterdir())
     assert [name for name in beside if not name.endswith(".timing")] == ["best"]
     assert len(beside) == 2
     both = gd.build(second, "fp32")
-    assert set(both.document.evidence["build"]["engines"]) == {"tensorrt-fp16", "tensorrt-fp32"}
+    assert set(evidence_of(both)["build"]["engines"]) == {"tensorrt-fp16", "tensorrt-fp32"}
     assert (both.path / "reference.npz").is_file()
 
 
@@ -150,18 +151,18 @@ def test_an_engine_that_computes_something_else(
     with pytest.raises(GateError, match="self-check"):
         gd.build(bundle)
     kept = Bundle.read(bundle.path, verify=True)
-    assert not kept.document.evidence["parity"]["passed"]
+    assert not evidence_of(kept)["parity"]["passed"]
     with pytest.raises(GateError, match="comparison with the checkpoint"):
         gd.load(kept, "trt", "fp16", device="cuda")
     monkeypatch.setattr(stand_in, "spoil", 0.0)
-    assert gd.build(kept).document.evidence["parity"]["passed"]
+    assert evidence_of(gd.build(kept))["parity"]["passed"]
 
 
 def test_without_a_self_check(device: Make) -> None:
     bundle, _ = device("10.3")
     built = gd.build(bundle, self_check=False)
     assert stand_in.opened == []
-    assert len(built.document.evidence["parity"]["rows"]) == 2
+    assert len(evidence_of(built)["parity"]["rows"]) == 2
 
 
 def test_a_bundle_without_a_reference(device: Make) -> None:
@@ -170,7 +171,7 @@ def test_a_bundle_without_a_reference(device: Make) -> None:
     bundle.save()
     built = gd.build(bundle.path)
     assert built.artifact("tensorrt", "fp16")
-    assert len(built.document.evidence["parity"]["rows"]) == 2
+    assert len(evidence_of(built)["parity"]["rows"]) == 2
 
 
 def test_a_changed_reference(device: Make) -> None:
@@ -242,7 +243,7 @@ class TestInt8:
                 format="onnx", precision="int8", path=path, parent="0" * 64, tools={}, form=form
             )
             document = bundle.document
-            writer.draft(document.spec, document.source, document.created_with, document.evidence)
+            writer.draft(document.spec, document.source, document.created_with, bundle.evidence)
             return writer.finish()
 
     @pytest.mark.parametrize(

@@ -1,0 +1,66 @@
+"""What the documents of evidence have in common: one JSON form, read strictly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypeVar
+
+import msgspec
+
+from ghost_deploy.core.spec import decode_json
+
+__all__ = ["Document", "Part"]
+
+_VERDICT = "passed"
+
+D = TypeVar("D", bound="Document")
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of the parts of a document."""
+
+
+class Document(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of the documents that a command prints and a bundle keeps.
+
+    Attributes:
+        KIND: its key among the evidence of a bundle.
+        SCHEMA: version of the JSON form; a reader refuses any other.
+        schema: the version that this document was written with.
+    """
+
+    KIND: ClassVar[str]
+    SCHEMA: ClassVar[int] = 1
+
+    schema: int = 1
+
+    def __post_init__(self) -> None:
+        if self.schema != self.SCHEMA:
+            raise ValueError(
+                f"this version reads {self.KIND} schema {self.SCHEMA}, got {self.schema}"
+            )
+
+    @property
+    def verdict_value(self) -> bool | None:
+        """Value of `passed` in the JSON form; None where nothing was judged."""
+        return None
+
+    def to_document(self) -> dict[str, Any]:
+        """The JSON form as plain values; documents with a verdict start with `passed`."""
+        plain: dict[str, Any] = msgspec.to_builtins(self)
+        has_verdict = type(self).verdict_value is not Document.verdict_value
+        return {_VERDICT: self.verdict_value, **plain} if has_verdict else plain
+
+    @classmethod
+    def from_document(cls: type[D], document: Mapping[str, Any], *, where: str = "the report") -> D:
+        """Read what `to_document` gave.
+
+        Args:
+            document: plain values, or JSON texts (`msgspec.Raw`), by key.
+            where: what is being read, for the error message.
+
+        Raises:
+            SpecError: unknown keys, another schema, or values of the wrong type.
+        """
+        plain = {key: value for key, value in document.items() if key != _VERDICT}
+        return decode_json(msgspec.json.encode(plain), cls, where=where)

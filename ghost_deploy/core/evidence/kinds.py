@@ -1,0 +1,95 @@
+"""The evidence of a bundle: typed documents by kind, decoded when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TypeVar
+
+import msgspec
+
+from ghost_deploy.core.evidence.accuracy import AccuracyReport
+from ghost_deploy.core.evidence.base import Document
+from ghost_deploy.core.evidence.build import BuildRecords
+from ghost_deploy.core.evidence.int8 import Int8Report
+from ghost_deploy.core.evidence.latency import BenchReport
+from ghost_deploy.core.evidence.parity import ParityReport
+from ghost_deploy.core.evidence.reference import ReferenceNote
+from ghost_deploy.core.spec import decode_json
+
+__all__ = ["Evidence"]
+
+D = TypeVar("D", bound=Document)
+
+
+class _Named(msgspec.Struct):
+    """The keys by which a document names a file beside `bundle.json`."""
+
+    file: str = ""
+    sha256: str = ""
+
+
+class Evidence:
+    """What was measured of the artifacts of a bundle.
+
+    Each property is None where the bundle has no document of that kind, and raises SpecError
+    where it is damaged or of another version. Documents of kinds that this version does not know
+    are kept as they are.
+
+    Args:
+        documents: JSON text by kind, as `bundle.json` has it.
+        where: the bundle, for error messages.
+    """
+
+    def __init__(self, documents: Mapping[str, msgspec.Raw], where: str) -> None:
+        self.documents = dict(documents)
+        self._where = where
+
+    @cached_property
+    def parity(self) -> ParityReport | None:
+        """Differences from the checkpoint."""
+        return self._read(ParityReport)
+
+    @cached_property
+    def accuracy(self) -> AccuracyReport | None:
+        """mAP of each artifact."""
+        return self._read(AccuracyReport)
+
+    @cached_property
+    def latency(self) -> BenchReport | None:
+        """Times of each artifact."""
+        return self._read(BenchReport)
+
+    @cached_property
+    def int8(self) -> Int8Report | None:
+        """Result of calibration."""
+        return self._read(Int8Report)
+
+    @cached_property
+    def build(self) -> BuildRecords | None:
+        """TensorRT engines."""
+        return self._read(BuildRecords)
+
+    @cached_property
+    def reference(self) -> ReferenceNote | None:
+        """The images and outputs that the bundle carries."""
+        return self._read(ReferenceNote)
+
+    def files(self) -> list[tuple[str, str]]:
+        """(name, sha256) of the files that documents of any kind name by `file` and `sha256`."""
+        texts = (msgspec.json.decode(text, type=_Named) for text in self.documents.values())
+        return [(each.file, each.sha256) for each in texts if each.file and each.sha256]
+
+    def having(self, document: Document) -> Evidence:
+        """A copy in which `document` takes the place of the one of its kind."""
+        text = msgspec.Raw(msgspec.json.encode(document.to_document()))
+        return Evidence({**self.documents, document.KIND: text}, self._where)
+
+    def _read(self, kind: type[D]) -> D | None:
+        text = self.documents.get(kind.KIND)
+        if text is None:
+            return None
+        where = f"the {kind.KIND} evidence of {self._where}"
+        return kind.from_document(
+            decode_json(bytes(text), dict[str, msgspec.Raw], where=where), where=where
+        )

@@ -1,0 +1,15 @@
+"""How long work tells what it is doing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+__all__ = ["Progress", "silent"]
+
+Progress: TypeAlias = Callable[[str, int, int], None]
+"""Called with what is being done, how many steps are done, and how many there are (0: unknown)."""
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """A `Progress` that shows nothing."""
