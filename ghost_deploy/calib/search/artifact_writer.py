@@ -12,9 +12,11 @@ import msgspec
 from onnx import ModelProto
 
 from ghost_deploy.calib.forms import Form
+from ghost_deploy.calib.graph.index import Graph
+from ghost_deploy.calib.graph.structure import find_structure
 from ghost_deploy.calib.quantize.lint import require_clean
+from ghost_deploy.calib.quantize.scales import input_range
 from ghost_deploy.calib.quantize.strongly_typed import to_strong_fp16
-from ghost_deploy.calib.quantize.trt_cache import write_trt_cache
 from ghost_deploy.calib.ranges.methods import activation_range
 from ghost_deploy.calib.search.accuracy_judge import Judge
 from ghost_deploy.calib.search.builder import Made, Workshop, write_model
@@ -23,11 +25,9 @@ from ghost_deploy.calib.search.tool_versions import versions
 from ghost_deploy.core.bundle import FORM_KEY, Artifact, BundleWriter
 from ghost_deploy.core.errors import ExportError
 from ghost_deploy.core.evidence.int8 import Executed, Int8Row, Trial
+from ghost_deploy.runtimes.tensorrt.calibration_cache import CACHE_FILE, write_calibration_cache
 
-__all__ = ["STRONG_FORM", "TRT_CACHE", "Deposit", "Kept", "strong_form"]
-
-TRT_CACHE = "model.int8.trtcache"
-"""TensorRT's calibration cache, beside the artifact whose ranges it has."""
+__all__ = ["STRONG_FORM", "Deposit", "Kept", "strong_form"]
 
 STRONG_FORM = "tensorrt-fp16"
 """Name of the form with a float16 rest, for strongly typed engines."""
@@ -101,13 +101,24 @@ class Deposit:
         return self._row(self._add("onnx", STRONG_FORM, path, ()), kept, points)
 
     def _cache(self, recipe: Recipe) -> Path:
-        """Ranges of all tensors, for a build on the device that chooses its own placement."""
+        """Ranges of tensors, for a build on the device that chooses its own placement.
+
+        Those of the decode tail, where pixels and scores share tensors, and of the head's last
+        convolutions are left out: what is not listed runs in float.
+        """
+        graph = Graph(self.shop.model)
+        head = find_structure(graph).head
+        tail = {name for node in graph.nodes if node.name in head for name in node.output}
+        known = input_range(self.shop.spec.input)
         scales = {
-            name: activation_range(stats, recipe.method, symmetric=True)[1] / 127
+            name: max(map(abs, known[name])) / 127
+            if name in known
+            else activation_range(stats, recipe.method, symmetric=True)[1] / 127
             for name, stats in self.shop.statistics.items()
+            if name not in tail
         }
-        path = self.writer.folder / TRT_CACHE
-        write_trt_cache(path, scales)
+        path = self.writer.folder / CACHE_FILE
+        write_calibration_cache(path, scales)
         return path
 
     def _add(self, format: str, form: str, path: Path, others: tuple[Path, ...]) -> Artifact:

@@ -20,6 +20,7 @@ from ghost_deploy.calib.quantize.lint import require_clean
 from ghost_deploy.calib.quantize.nncf import quantize_openvino, read_openvino, save_openvino
 from ghost_deploy.calib.quantize.openvino_rewrites import approximate_silu
 from ghost_deploy.calib.quantize.qdq import QdqGraph, quantize
+from ghost_deploy.calib.quantize.scales import input_range
 from ghost_deploy.calib.ranges.histogram import TensorStatistics
 from ghost_deploy.calib.search.accuracy_judge import Progress
 from ghost_deploy.calib.search.recipes import Recipe
@@ -91,8 +92,14 @@ class Workshop:
 
     def quantized(self, recipe: Recipe) -> QdqGraph:
         """Our own Q/DQ graph of a recipe."""
+        known = input_range(self.spec.input)
         made = quantize(
-            self.model, self.statistics, recipe.form, recipe.options, method=recipe.method
+            self.model,
+            self.statistics,
+            recipe.form,
+            recipe.options,
+            method=recipe.method,
+            ranges=known,
         )
         if not recipe.correct_bias:
             return made
@@ -106,6 +113,7 @@ class Workshop:
             recipe.form,
             recipe.options,
             method=recipe.method,
+            ranges=known,
             weight_scales=made.weight_scales,
         )
 

@@ -12,6 +12,7 @@ from ghost_deploy.core.evidence.build import DlaReport, Hardware
 from ghost_deploy.runtimes.tensorrt import compat
 from ghost_deploy.runtimes.tensorrt import precision_route as precision
 from ghost_deploy.runtimes.tensorrt.build_progress import BuildProgress
+from ghost_deploy.runtimes.tensorrt.calibration_cache import CalibrationCache
 from ghost_deploy.runtimes.tensorrt.compat import Api
 from ghost_deploy.runtimes.tensorrt.dla import use_dla
 from ghost_deploy.runtimes.tensorrt.layer_report import UNKNOWN, LayerReport, inspect_engine
@@ -47,7 +48,7 @@ class Order:
     route: Route
     shapes: Shapes
     workspace_bytes: int
-    scales: bytes | None = None
+    scales: CalibrationCache | None = None
     algorithm: Literal["entropy", "minmax"] = "entropy"
     opt_level: int | None = None
     dla: int | None = None

@@ -11,7 +11,11 @@ import msgspec
 from ghost_deploy.core.bundle import NMS_FORM, Artifact, Bundle
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.evidence.build import Fingerprint, Hardware
-from ghost_deploy.runtimes.tensorrt.calibration_cache import read_scales
+from ghost_deploy.runtimes.tensorrt.calibration_cache import (
+    CACHE_FILE,
+    CalibrationCache,
+    read_calibration_cache,
+)
 from ghost_deploy.runtimes.tensorrt.compat import Api
 from ghost_deploy.runtimes.tensorrt.engine_builder import Order
 from ghost_deploy.runtimes.tensorrt.fingerprint import Gpu, here
@@ -21,10 +25,7 @@ from ghost_deploy.runtimes.tensorrt.releases import Use, refuse
 from ghost_deploy.runtimes.tensorrt.timing_cache import cache_path
 from ghost_deploy.runtimes.tensorrt.workspace import workspace_bytes
 
-__all__ = ["SCALES_FILE", "EngineRequest", "Job", "resolve"]
-
-SCALES_FILE = "model.int8.trtcache"
-"""The calibration cache in a bundle."""
+__all__ = ["EngineRequest", "Job", "resolve"]
 
 Calibrator = Literal["entropy", "minmax"]
 _PRECISIONS = ("fp32", "fp16", "int8")
@@ -158,13 +159,13 @@ def _use(bundle: Bundle, request: EngineRequest, route: Route, gpu: Gpu) -> Use:
     )
 
 
-def _scales(bundle: Bundle, request: EngineRequest) -> bytes | None:
+def _scales(bundle: Bundle, request: EngineRequest) -> CalibrationCache | None:
     if request.precision != "int8":
         return None
     if request.int8_cache is not None:
-        return read_scales(request.int8_cache)
-    path = bundle.path / SCALES_FILE
+        return read_calibration_cache(request.int8_cache)
+    path = bundle.path / CACHE_FILE
     for artifact in bundle.artifacts:
-        if SCALES_FILE in artifact.files:
+        if CACHE_FILE in artifact.files:
             bundle.verified_path(artifact)
-    return read_scales(path) if path.is_file() else None
+    return read_calibration_cache(path) if path.is_file() else None

@@ -11,7 +11,9 @@ import onnx
 import openvino
 import pytest
 
+from ghost_deploy.calib.forms import FORMS, Form
 from ghost_deploy.calib.quantize.nncf import quantize_openvino
+from ghost_deploy.calib.quantize.placement import PlacementOptions
 from ghost_deploy.calib.search import builder as workshop
 from ghost_deploy.calib.search.recipes import Recipe
 from ghost_deploy.core.bundle import FORM_KEY
@@ -52,6 +54,15 @@ def test_a_file_names_its_form_and_lies_in_a_folder_of_its_own(tmp_path: Path, f
     assert described[FORM_KEY] == form
     assert first.planned_share is not None
     assert 0 < first.planned_share < 1
+
+
+@pytest.mark.parametrize(("form", "steps"), [("tensorrt", 127), *((f, 255) for f in FORMS[1:])])
+def test_the_brightest_pixel_is_not_clipped(tmp_path: Path, form: Form, steps: int) -> None:
+    """Whatever the method chose of the images that it saw."""
+    options = PlacementOptions(first_conv="int8")
+    recipe = Recipe("percentile", form, method="percentile", options=options, correct_bias=True)
+    scale = small_shop(tmp_path).quantized(recipe).scales["images"].scale
+    assert scale == np.float32(1 / steps)
 
 
 @pytest.mark.parametrize(

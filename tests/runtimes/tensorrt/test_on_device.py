@@ -23,6 +23,7 @@ from ghost_deploy.core.errors import (
     DeviceError,
     ExportError,
     GateError,
+    InputError,
     MissingExtraError,
     UnavailableError,
     UsageError,
@@ -35,7 +36,7 @@ from ghost_deploy.runtimes import RUNTIMES
 from ghost_deploy.runtimes.tensorrt import cudart as _cudart
 from ghost_deploy.runtimes.tensorrt.plan_file import read_plan
 from tests.support import trt_stand_in as stand_in
-from tests.support.engine_orders import ORIN, SCALES, install
+from tests.support.engine_orders import CACHE_BYTES, ORIN, install
 from tests.support.fake_tensorrt import VERSIONS, Control, Tensor
 from tests.support.stored_evidence import evidence_of
 from tests.support.tiny_detectors import tiny_loaded
@@ -205,7 +206,7 @@ def test_a_dla_plan_is_checked_on_its_core(device: Make) -> None:
         ({"dla": 0, "calibrator": "minmax"}, UsageError, "entropy"),
         ({"int8_cache": "x"}, UsageError, "calibration cache"),
         ({"precision": "int8"}, UsageError, "calibrate"),
-        ({"precision": "int8", "int8_cache": "absent"}, BundleError, "calibration cache"),
+        ({"precision": "int8", "int8_cache": "absent"}, InputError, "calibration cache"),
         ({"workspace_mib": 99_999}, DeviceError, "99999 MiB"),
         ({"dla": 0}, DeviceError, "no DLA"),
     ],
@@ -267,7 +268,7 @@ class TestInt8:
     def test_from_a_cache(self, named: bool, version: str, device: Make) -> None:
         bundle, control = device(version)
         name = "other" if named else "model.int8.trtcache"
-        (bundle.path / name).write_bytes(SCALES)
+        (bundle.path / name).write_bytes(CACHE_BYTES)
         cache = bundle.path / name if named else None
         built = gd.build(bundle, "int8", int8_cache=cache, self_check=False)
         assert built.artifact("tensorrt", "int8").options["route"] == "int8-calibrator"
@@ -279,13 +280,13 @@ class TestInt8:
         bundle = self.quantized(bundle, "tensorrt")
         with pytest.raises(UsageError, match="Q/DQ"):
             gd.build(bundle, "int8", dla=0, self_check=False)
-        (bundle.path / "model.int8.trtcache").write_bytes(SCALES)
+        (bundle.path / "model.int8.trtcache").write_bytes(CACHE_BYTES)
         built = gd.build(bundle, "int8", dla=0, self_check=False)
         assert built.artifact("tensorrt", "int8").options["route"] == "int8-calibrator"
 
     def test_a_known_bad_release(self, device: Make) -> None:
         bundle, _ = device("10.3")
-        (bundle.path / "model.int8.trtcache").write_bytes(SCALES)
+        (bundle.path / "model.int8.trtcache").write_bytes(CACHE_BYTES)
         spec = bundle.spec
         head = type(spec.head)(decoder="one2one", branch="one2one", strides=spec.head.strides)
         document = msgspec.structs.replace(

@@ -1,21 +1,19 @@
-"""The small parts: workspace, calibration caches, known releases, records, the log."""
+"""The small parts: workspace, known releases, records, the log."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from ghost_deploy.core.errors import BundleError, DeviceError, SpecError, UnavailableError
+from ghost_deploy.core.errors import DeviceError, SpecError, UnavailableError
 from ghost_deploy.core.evidence.build import BuildRecords
 from ghost_deploy.runtimes.tensorrt import compat
-from ghost_deploy.runtimes.tensorrt.calibration_cache import read_scales
 from ghost_deploy.runtimes.tensorrt.logger import Log, parse_failed
 from ghost_deploy.runtimes.tensorrt.releases import KNOWN, Use, known_problems, refuse, release_of
 from ghost_deploy.runtimes.tensorrt.workspace import workspace_bytes
-from tests.support.engine_orders import ORIN, SCALES
+from tests.support.engine_orders import ORIN
 
 GIB, MIB = 1 << 30, 1 << 20
 DESKTOP = replace(ORIN, integrated=False)
@@ -57,37 +55,6 @@ def test_a_jetson_builds_with_a_warning(free: int, asked: int | None, expected: 
 def test_a_jetson_has_no_more_than_it_has() -> None:
     with pytest.raises(DeviceError, match="9000 MiB"):
         workspace_bytes(ORIN, 9000)
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"hello",
-        b"TRT-8503-EntropyCalibration2\n",
-        b"TRT-8503-EntropyCalibration2\nimages 3c010a14\n",
-        b"TRT-8503-EntropyCalibration2\nimages: 3c010a14ff\n",
-        b"TRT-8503-EntropyCalibration2\nimages: 00000000\n",
-        b"TRT-8503-EntropyCalibration2\nimages: bf800000\n",
-        b"TRT-8503-EntropyCalibration2\nimages: 7f800000\n",
-        b"TRT-8503-EntropyCalibration2\nimages: 7fc00000\n",
-        bytes(range(256)),
-    ],
-    ids=range(10),
-)
-def test_what_is_no_calibration_cache(data: bytes, tmp_path: Path) -> None:
-    path = tmp_path / "c"
-    path.write_bytes(data)
-    with pytest.raises(BundleError, match="calibration cache"):
-        read_scales(path)
-
-
-def test_a_calibration_cache(tmp_path: Path) -> None:
-    path = tmp_path / "c"
-    with pytest.raises(BundleError):
-        read_scales(path)
-    path.write_bytes(SCALES + b"input:0: 3c010a14\n\n")
-    assert read_scales(path).startswith(SCALES)
 
 
 @pytest.mark.parametrize(

@@ -58,12 +58,6 @@ class Api:
         """Whether several contexts may use one optimization profile at a time: from 10."""
         return self.release[0] >= 10
 
-    @property
-    def cache_header(self) -> int:
-        """The version number in the first line of a calibration cache (NV_TENSORRT_VERSION)."""
-        major, minor, patch = self.release
-        return major * (1000 if major < 10 else 10000) + minor * 100 + patch
-
 
 def load() -> Api:
     """Import TensorRT.

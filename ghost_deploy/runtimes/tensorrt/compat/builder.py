@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ghost_deploy.core.errors import UnavailableError
+from ghost_deploy.runtimes.tensorrt.calibration_cache import Algorithm, CalibrationCache
 from ghost_deploy.runtimes.tensorrt.compat.api import Api, construct, derive, lacks
 
 __all__ = [
@@ -30,7 +31,10 @@ _HARDWARE_LEVELS = {
     "same-compute-capability": "SAME_COMPUTE_CAPABILITY",
 }
 _CALIBRATORS = {"entropy": "IInt8EntropyCalibrator2", "minmax": "IInt8MinMaxCalibrator"}
-_ALGORITHMS = {"entropy": "EntropyCalibration2", "minmax": "MinMaxCalibration"}
+_ALGORITHMS: dict[str, Algorithm] = {
+    "entropy": "EntropyCalibration2",
+    "minmax": "MinMaxCalibration",
+}
 
 
 @dataclass(frozen=True)
@@ -120,15 +124,14 @@ def set_hardware_level(api: Api, config: Any, level: str) -> None:
     config.hardware_compatibility_level = value
 
 
-def calibrator(api: Api, algorithm: str, scales: bytes) -> Any:
-    """A calibrator that only hands over a cache; it never asks for pictures.
+def calibrator(api: Api, algorithm: str, cache: CalibrationCache) -> Any:
+    """A calibrator that only hands over a cache, under the header of this version and algorithm.
 
-    The first line is rewritten for this version and algorithm: TensorRT refuses the table of
-    another algorithm, and would then ask for pictures.
+    TensorRT refuses the cache of another one and would then ask for images.
 
     Args:
         algorithm: `entropy`, or `minmax`.
-        scales: a calibration cache.
+        cache: of any version.
 
     Raises:
         UnavailableError: this version has no calibrators.
@@ -136,8 +139,7 @@ def calibrator(api: Api, algorithm: str, scales: bytes) -> Any:
     base = getattr(api.module, _CALIBRATORS[algorithm], None)
     if base is None:
         raise lacks(api, "calibration caches")
-    header = f"TRT-{api.cache_header}-{_ALGORITHMS[algorithm]}".encode()
-    table = header + b"\n" + scales.partition(b"\n")[2]
+    table = cache.to_bytes(api.text, _ALGORITHMS[algorithm])
     return derive(
         base,
         get_batch_size=lambda self: 1,
