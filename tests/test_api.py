@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ import numpy as np
 import pytest
 
 import ghost_deploy as gd
-from ghost_deploy.api import load as loading
 from ghost_deploy.core.bundle import Artifact, BundleDocument, Source
 from ghost_deploy.core.errors import (
     BundleError,
@@ -31,7 +31,7 @@ from ghost_deploy.runtimes import Runtime, RuntimeOptions
 from ghost_deploy.runtimes.fake import FakeRuntime
 from tests.support.assets import GHOST, needs_assets, val_images
 from tests.support.model_specs import make_spec
-from tests.support.stored_evidence import as_json, evidence_of
+from tests.support.stored_evidence import as_json, evidence_of, with_plain_evidence
 
 SPEC = make_spec((64, 64))
 ARTIFACT = Artifact(
@@ -87,7 +87,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, RuntimeOptions]]:
         calls.append((runtime, options))
         return FakeRuntime.for_spec(SPEC, gd.Detections.empty())
 
-    monkeypatch.setattr(loading, "open_artifact", open_artifact)
+    monkeypatch.setattr(sys.modules["ghost_deploy.api.load"], "open_artifact", open_artifact)
     return calls
 
 
@@ -149,11 +149,9 @@ def test_other_verdicts_do_not_concern_it(row: dict[str, Any], opened: list[Any]
 
 
 def test_evidence_from_another_version_is_an_error(opened: list[Any]) -> None:
-    document = msgspec.structs.replace(
-        bundle().document, evidence=as_json({"parity": {"schema": 99}})
-    )
+    made = with_plain_evidence(bundle(), {"parity": {"schema": 99}})
     with pytest.raises(SpecError, match="parity evidence"):
-        gd.load(gd.Bundle(Path("x"), document), "ort")
+        gd.load(made, "ort")
 
 
 def test_the_cache_is_the_users_and_belongs_to_the_processor(

@@ -13,7 +13,14 @@ from ghost_deploy.checkpoints.records import describe
 from ghost_deploy.core.errors import StructureError
 from ghost_deploy.models.tree import ModuleNode
 
-__all__ = ["Facts", "class_names_of", "family_of", "image_size_of", "metrics_of", "structure_notes"]
+__all__ = [
+    "Facts",
+    "class_names_of",
+    "family_of",
+    "image_size_of",
+    "metrics_of",
+    "structure_notes",
+]
 
 _SCALED = re.compile(r"^(yolo(?:v)?\d+)([ntsmblxce])(?=$|[-_.])", re.IGNORECASE)
 _METRIC = re.compile(r"^metrics/([\w-]{1,40})(\(B\))?$")

@@ -154,12 +154,25 @@ def _probe_opencv() -> Probe:
     try:
         import cv2
     except ImportError as error:
+        if not isinstance(error, ModuleNotFoundError) and "numpy" in str(error):
+            return _numpy_clash(error)
         return Probe(
             runtime=_OPENCV, installed=False, problem=str(error), fix=f"Run: {_OPENCV_FIX}"
         )
     built = cv2.getBuildInformation()
     details = {key: _built_with(built, key) for key in ("GStreamer", "FFMPEG", "GUI", "CUDA")}
     return Probe(runtime=_OPENCV, installed=True, version=cv2.__version__, details=details)
+
+
+def _numpy_clash(error: ImportError) -> Probe:
+    """An OpenCV that was compiled for NumPy 1 below a newer NumPy, as on a Jetson with JetPack 6,
+    where pip put NumPy 2 above the system's."""
+    return Probe(
+        runtime=_OPENCV,
+        installed=True,
+        problem=f"OpenCV was compiled for another NumPy than {_version('numpy')}: {error}",
+        fix='Run: pip install "numpy<2"',
+    )
 
 
 def _probe_sources() -> Probe:

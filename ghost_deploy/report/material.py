@@ -76,15 +76,14 @@ class Material:
         """
         lacking = [kind for kind in ("parity", "accuracy", "latency") if not getattr(self, kind)]
         for index, facts in enumerate(self.bundles):
-            evidence = dict(facts.document.evidence)
-            for kind in ("parity", "accuracy", "latency"):
-                stored = evidence.pop(kind, None)
-                if stored is not None and kind in lacking:
-                    where = f"the {kind} evidence of {facts.name}"
-                    part = _KINDS[kind][1](stored, where=where)
-                    _check(part, where)
+            parts = {"parity": facts.evidence.parity, "accuracy": facts.evidence.accuracy,
+                     "latency": facts.evidence.latency}  # fmt: skip
+            for kind, part in parts.items():
+                if part is not None and kind in lacking:
+                    _check(part, f"the {kind} evidence of {facts.name}")
                     self.add(part)
-            document = msgspec.structs.replace(facts.document, evidence=evidence)
+            others = {k: v for k, v in facts.document.evidence.items() if k not in parts}
+            document = msgspec.structs.replace(facts.document, evidence=others)
             self.bundles[index] = BundleFacts(name=facts.name, document=document)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 
@@ -17,7 +18,8 @@ from ghost_deploy.core.evidence.latency import BenchReport
 from ghost_deploy.judge.bench.timer import STAGES
 from tests.support.assets import needs_assets
 from tests.support.bench_models import write_bundle, write_onnx
-from tests.support.stored_evidence import evidence_of, with_plain_evidence
+from tests.support.report_documents import USUAL, parity_report
+from tests.support.stored_evidence import evidence_of
 
 Capture = pytest.CaptureFixture[str]
 QUICK = ["--duration", "0.1", "--rounds", "2", "--threads", "1"]
@@ -148,15 +150,17 @@ def test_what_failed_its_stored_verdict_is_timed_and_marked(
 ) -> None:
     bundle = write_bundle(tmp_path / "half", ("fp32", "fp16"))
     artifact = bundle.artifacts[1]
-    verdict = {
-        "artifact": artifact.id,
-        "sha256": artifact.files[artifact.path],
-        "runtime": "ort",
-        "precision": "fp16",
-        "status": "failed",
-        "reasons": ["score difference 0.3 > 0.01"],
-    }
-    with_plain_evidence(bundle, {"parity": {"rows": [verdict]}}).save()
+    made = parity_report(USUAL[:1])
+    row = msgspec.structs.replace(
+        made.rows[0],
+        artifact=artifact.id,
+        sha256=artifact.files[artifact.path],
+        runtime="ort",
+        precision="fp16",
+        status="failed",
+        reasons=("score difference 0.3 > 0.01",),
+    )
+    bundle.with_evidence(msgspec.structs.replace(made, rows=(row,))).save()
     words = ["bench", str(bundle.path), "--images", picture, *QUICK]
     assert main(words) == 0
     out = capsys.readouterr().out

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ghost_deploy.cli import doctor
@@ -59,6 +60,21 @@ def test_this_machine(capsys: Capture) -> None:
     sources = report["sources"]["details"]
     assert "OpenCV" in sources["rtsp://"]
     assert all(sources.values())
+
+
+@pytest.mark.parametrize(
+    "text", ["numpy.core.multiarray failed to import", "A module compiled using NumPy 1.x: numpy"]
+)
+def test_an_opencv_below_another_numpy(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """JetPack 6: pip puts NumPy 2 above the system's, for which its OpenCV was compiled."""
+    (tmp_path / "cv2.py").write_text(f"raise ImportError({text!r})")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "cv2", raising=False)
+    found = doctor._probe_opencv()
+    assert (found.installed, found.fix) == (True, 'Run: pip install "numpy<2"')
+    assert f"another NumPy than {np.__version__}" in found.problem
 
 
 def test_a_machine_without_any_vendor(tmp_path: Path) -> None:

@@ -7,13 +7,15 @@ import re
 import shutil
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ghost_deploy.cli.main import main
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.evidence.accuracy import AccuracyReport
 from tests.support.assets import GHOST, needs_assets, val_images
-from tests.support.stored_evidence import evidence_of, with_plain_evidence
+from tests.support.int8_reports import report, row
+from tests.support.stored_evidence import evidence_of
 
 Capture = pytest.CaptureFixture[str]
 
@@ -137,10 +139,21 @@ def test_a_model_measured_alone_is_told_and_not_judged(
     assert main([*words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["passed"] is None
 
-    with_plain_evidence(Bundle.read(copy), {"accuracy": {**stored, "passed": True}}).save()
+    judged = give_passed_accuracy(copy)
     assert main(words) == 0
     assert "nothing was judged: the bundle keeps the verdict" in capsys.readouterr().err
-    assert evidence_of(Bundle.read(copy))["accuracy"]["passed"] is True
+    assert Bundle.read(copy).evidence.accuracy == judged
+
+
+def give_passed_accuracy(folder: Path) -> AccuracyReport:
+    """Give the bundle a verdict on accuracy, and return it."""
+    bundle = Bundle.read(folder)
+    measured = bundle.evidence.accuracy
+    assert measured is not None
+    row = msgspec.structs.replace(measured.rows[0], status="passed")
+    judged = msgspec.structs.replace(measured, rows=(row,))
+    bundle.with_evidence(judged).save()
+    return judged
 
 
 def test_an_int8_artifact_is_held_to_the_bar_of_its_calibration(
@@ -153,13 +166,15 @@ def test_an_int8_artifact_is_held_to_the_bar_of_its_calibration(
         a for a in document["artifacts"] if (a["format"], a["precision"]) == ("onnx", "fp16")
     )
     made["precision"] = "int8"
-    row = {"sha256": made["files"][made["path"]], "max_drop": 0.25}
-    document["evidence"]["int8"] = {"judged": {"by": "labels"}, "rows": [row]}
+    judged = msgspec.structs.replace(
+        row("onnx-int8", 0.1), sha256=made["files"][made["path"]], max_drop=0.25
+    )
+    document["evidence"]["int8"] = report(judged).to_document()
     (copy / "bundle.json").write_text(json.dumps(document))
     words = ["validate", str(copy), "--data", str(data), "--runtime", "ort", "--precision", "int8"]
     assert main([*words, "--json"]) == 0
-    (judged,) = json.loads(capsys.readouterr().out)["rows"]
-    assert (judged["precision"], judged["max_drop"]) == ("int8", 0.25)
+    (shown,) = json.loads(capsys.readouterr().out)["rows"]
+    assert (shown["precision"], shown["max_drop"]) == ("int8", 0.25)
     assert main(words) == 0
     told = "note: onnx-int8: may lose 0.25 points: the bar of its calibration"
     assert told in capsys.readouterr().out

@@ -82,7 +82,7 @@ def evidence(status: Any = "passed") -> dict[str, Any]:
             ),
         },
         verdict="use OpenVINO INT8 here: 0.61 of the time, -0.32 points",
-    ).document()  # fmt: skip
+    ).to_document()  # fmt: skip
 
 
 def with_evidence(document: Any, *runs: Run) -> Report:

@@ -18,11 +18,10 @@ from ghost_deploy.core.evidence.accuracy import (
     ClassAccuracy,
     ClassDelta,
     DatasetFacts,
-    HardImage,
     Interval,
     Reference,
-    ShownBox,
 )
+from ghost_deploy.core.evidence.hard_images import HardImage, ShownBox
 from ghost_deploy.core.evidence.latency import (
     BenchReport,
     BenchRow,

@@ -152,9 +152,14 @@ class Bundle:
         """
         data = encode_json(self.document)
         try:
+            self.path.stat()  # `write_whole` would make the folder anew
             write_whole(self.path / DOCUMENT, lambda file: file.write(data))
-        except ExportError as error:
-            raise BundleError(error.what, got=error.got, fix=error.fix) from error
+        except (ExportError, OSError) as error:
+            raise BundleError(
+                f"cannot write {self.path / DOCUMENT}",
+                got=error.got if isinstance(error, ExportError) else error.strerror,
+                fix="Free some space or choose a folder that you may write to",
+            ) from error
 
     def _check_present(self, artifact: Artifact) -> None:
         for name in artifact.files:

@@ -113,6 +113,9 @@ class BundleDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     def __post_init__(self) -> None:
         if self.schema != SCHEMA:
             raise ValueError(f"this version reads bundle schema {SCHEMA}, got {self.schema}")
+        for kind, text in self.evidence.items():
+            if not bytes(text).lstrip().startswith(b"{"):
+                raise ValueError(f"the evidence {kind!r} is not a JSON object")
         ids = [artifact.id for artifact in self.artifacts]
         if len(set(ids)) != len(ids):
             raise ValueError(f"artifacts must differ in format, precision or form, got {ids}")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import ClassVar, Literal
 
 import msgspec
 
 from ghost_deploy.core.evidence.base import Document, Part
+from ghost_deploy.core.evidence.hard_images import HardImage
 
 __all__ = [
     "Accuracy",
@@ -15,11 +17,9 @@ __all__ = [
     "ClassAccuracy",
     "ClassDelta",
     "DatasetFacts",
-    "HardImage",
     "Interval",
     "Recorded",
     "Reference",
-    "ShownBox",
 ]
 
 
@@ -82,49 +82,6 @@ class Recorded(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     tolerance: float
     agrees: bool
     sentence: str
-
-
-class ShownBox(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A detection, or a label that no detection found.
-
-    Attributes:
-        xyxy: x1 y1 x2 y2, source pixels, rounded to 0.1.
-        class_id: from 0.
-        score: 0 to 1, rounded to 4 decimals; None for a label.
-        state: `found` is a detection of a labelled object (IoU from 0.5 on, same class), `false`
-            one of nothing, `ignored` one in a crowd region, `missed` a label.
-        alone: a detection whose like the other model does not have.
-    """
-
-    xyxy: tuple[float, float, float, float]
-    class_id: int
-    score: float | None
-    state: Literal["found", "false", "ignored", "missed"]
-    alone: bool = False
-
-
-class HardImage(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An image on which a model and its reference differ most, or are most wrong.
-
-    Attributes:
-        name: of the file.
-        size_hw: (height, width) in pixels.
-        row: index of the model among the report's rows.
-        differences: detections that only one of the two has.
-        reference_wrong, candidate_wrong: false detections and missed labels of each.
-        reference, candidate: detections above the model's own threshold, and missed labels.
-        jpeg: the picture without boxes, its longer side at most 640 pixels.
-    """
-
-    name: str
-    size_hw: tuple[int, int]
-    row: int
-    differences: int
-    reference_wrong: int
-    candidate_wrong: int
-    reference: tuple[ShownBox, ...]
-    candidate: tuple[ShownBox, ...]
-    jpeg: bytes
 
 
 class Interval(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -277,10 +234,8 @@ class AccuracyReport(Document, frozen=True, kw_only=True, forbid_unknown_fields=
 
     def summary(self) -> str:
         """The verdict in one sentence."""
-        passed, failed, skipped = (
-            sum(row.status == status for row in self.rows)
-            for status in ("passed", "failed", "skipped")
-        )
+        states = Counter(row.status for row in self.rows)
+        passed, failed, skipped = states["passed"], states["failed"], states["skipped"]
         tail = f"; {skipped} skipped" if skipped else ""
         if self.unjudged:
             return f"Accuracy measured, not judged: nothing to compare with it{tail}"
@@ -291,14 +246,15 @@ class AccuracyReport(Document, frozen=True, kw_only=True, forbid_unknown_fields=
 
     def thin(self) -> AccuracyReport:
         """The same without curves and pictures: what a bundle keeps."""
-        reference = self.reference and msgspec.structs.replace(
+        replace = msgspec.structs.replace
+        reference = self.reference and replace(
             self.reference, accuracy=_without_curves(self.reference.accuracy)
         )
         rows = tuple(
-            msgspec.structs.replace(row, accuracy=row.accuracy and _without_curves(row.accuracy))
+            replace(row, accuracy=row.accuracy and _without_curves(row.accuracy))
             for row in self.rows
         )
-        return msgspec.structs.replace(self, reference=reference, rows=rows, hard_images=())
+        return replace(self, reference=reference, rows=rows, hard_images=())
 
 
 def _without_curves(accuracy: Accuracy) -> Accuracy:

@@ -25,8 +25,8 @@ D = TypeVar("D", bound=Document)
 class _Named(msgspec.Struct):
     """The keys by which a document names a file beside `bundle.json`."""
 
-    file: str = ""
-    sha256: str = ""
+    file: object = ""
+    sha256: object = ""
 
 
 class Evidence:
@@ -78,7 +78,11 @@ class Evidence:
     def files(self) -> list[tuple[str, str]]:
         """(name, sha256) of the files that documents of any kind name by `file` and `sha256`."""
         texts = (msgspec.json.decode(text, type=_Named) for text in self.documents.values())
-        return [(each.file, each.sha256) for each in texts if each.file and each.sha256]
+        return [
+            (each.file, each.sha256)
+            for each in texts
+            if isinstance(each.file, str) and isinstance(each.sha256, str) and each.sha256
+        ]
 
     def having(self, document: Document) -> Evidence:
         """A copy in which `document` takes the place of the one of its kind."""

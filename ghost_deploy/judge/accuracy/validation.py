@@ -16,13 +16,8 @@ from ghost_deploy._version import __version__
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.detections import Detections
 from ghost_deploy.core.errors import BackendError, ShapeError, SpecError, UnavailableError
-from ghost_deploy.core.evidence.accuracy import (
-    AccuracyReport,
-    AccuracyRow,
-    HardImage,
-    Recorded,
-    Reference,
-)
+from ghost_deploy.core.evidence.accuracy import AccuracyReport, AccuracyRow, Recorded, Reference
+from ghost_deploy.core.evidence.hard_images import HardImage
 from ghost_deploy.detector import Detector
 from ghost_deploy.judge.accuracy.bootstrap import CONFIDENCE, RESAMPLES, Resampler
 from ghost_deploy.judge.accuracy.hard_images import Sight, hard_images

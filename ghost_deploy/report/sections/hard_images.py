@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ghost_deploy.core.evidence.accuracy import HardImage, ShownBox
+from ghost_deploy.core.evidence.hard_images import HardImage, ShownBox
 from ghost_deploy.report.cells import Block, Cell, Drawing, Line, Section
 from ghost_deploy.report.charts.photos import Panel, photo
 from ghost_deploy.report.charts.style import swatches

@@ -51,8 +51,9 @@ def open_rtsp(source: Source, policy: LivePolicy) -> CvReader:
     _reach(source, policy.open_timeout_s)
     left_s = max(0.1, deadline - time.monotonic())
     options = [
-        # Frame threads hold frames back: one thread lowers the age by their number.
-        *(cv2.CAP_PROP_N_THREADS, 1),
+        # Frame threads hold frames back: one thread lowers the age by their number. The OpenCV
+        # 4.5 of JetPack 6 has no such property.
+        *((cv2.CAP_PROP_N_THREADS, 1) if hasattr(cv2, "CAP_PROP_N_THREADS") else ()),
         *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(left_s * 1000)),
         *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(policy.read_timeout_s * 1000)),
     ]

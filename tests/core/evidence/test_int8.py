@@ -15,13 +15,13 @@ from tests.support.int8_reports import report, row, speed
 
 def test_a_report_survives_its_document() -> None:
     found = report(row("a", 0.1), times=(speed("onnx-fp32", "ort", 1.0),))
-    assert Int8Report.from_document(found.document(), where="test") == found
+    assert Int8Report.from_document(found.to_document(), where="test") == found
 
 
 @pytest.mark.parametrize("change", [{"schema": 2}, {"surprise": 1}, {"rows": "none"}])
 def test_a_foreign_document_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(SpecError):
-        Int8Report.from_document(report().document() | change, where="test")
+        Int8Report.from_document(report().to_document() | change, where="test")
 
 
 @pytest.mark.parametrize(("drops", "passed"), [((), False), ((0.5,), True), ((0.1, 0.6), False)])

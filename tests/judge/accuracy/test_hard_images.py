@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ghost_deploy.core.detections import Detections
-from ghost_deploy.core.evidence.accuracy import HardImage
+from ghost_deploy.core.evidence.hard_images import HardImage
 from ghost_deploy.judge.accuracy.hard_images import MOST_IMAGES, Sight, hard_images, small_jpeg
 from ghost_deploy.judge.datasets.dataset import DataSet, LabelledImage
 from ghost_deploy.judge.datasets.labels import Labels

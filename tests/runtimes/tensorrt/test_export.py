@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib
 import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,7 +25,8 @@ from tests.support.fake_tensorrt import Tensor
 from tests.support.stored_evidence import evidence_of
 from tests.support.tiny_detectors import tiny_loaded, tiny_spec
 
-exporting = importlib.import_module("ghost_deploy.api.export")  # its name is also the verb's
+# `ghost_deploy.api.export` is the function once the package is imported.
+EXPORT = sys.modules["ghost_deploy.api.export"]
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def workstation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stand_in, "spoil", 0.0)
     row = dataclasses.replace(RUNTIMES["trt"], module="tests.support.trt_stand_in")
     monkeypatch.setitem(RUNTIMES, "trt", row)
-    monkeypatch.setattr(exporting, "load_checkpoint", lambda *_, **__: tiny_loaded())
+    monkeypatch.setattr(EXPORT, "load_checkpoint", lambda *_, **__: tiny_loaded())
 
 
 def test_without_tensorrt_nothing_is_done(
@@ -84,7 +85,7 @@ def test_an_engine_that_fails_its_check(
 def test_an_int8_engine_of_a_graph_that_was_just_calibrated(
     workstation: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exporting, "load_checkpoint", common.load_checkpoint)
+    monkeypatch.setattr(EXPORT, "load_checkpoint", common.load_checkpoint)
     _, control = install("10.13", monkeypatch)
     control.tensors = [
         Tensor("images", True, (1, 3, 96, 96)),
