@@ -55,7 +55,8 @@ MINUTES ?= 10
 soak: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python tools/soak.py --minutes $(MINUTES)
 
-# The runtime part of the suite on what JetPack 6 ships, without torch and onnx.
+# The runtime part of the suite on what JetPack 6 ships, without torch and onnx. The two tests that
+# are left out have images of one pixel, which OpenCV 4.5.4 does not take.
 JETSON_PYTHON ?= python3.10
 JETSON := .venv-jetson/bin/python
 jetson:
@@ -65,6 +66,8 @@ jetson:
 	OMP_NUM_THREADS=1 $(JETSON) -m pytest -q -n $(WORKERS) tests/runtimes/tensorrt tests/processing \
 	  tests/test_detector.py tests/stream/test_pipeline.py \
 	  --ignore=tests/processing/test_data_yaml.py \
+	  --deselect=tests/processing/test_letterbox.py::test_apply_is_resize_then_border \
+	  --deselect=tests/processing/test_tensor.py::test_reused_buffers_never_show_an_earlier_image \
 	  --ignore=tests/runtimes/tensorrt/test_export.py --ignore=tests/runtimes/tensorrt/test_on_device.py
 
 nightly: test-full jetson
