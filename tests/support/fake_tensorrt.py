@@ -67,6 +67,7 @@ def make_fake(version: str) -> ModuleType:
     module.init_libnvinfer_plugins = lambda logger, namespace: (  # type: ignore[attr-defined]
         control.note("init_libnvinfer_plugins", namespace) or True
     )
+    module.get_plugin_registry = module.IPluginRegistry  # type: ignore[attr-defined]
     module._ITensor = module.ITensor  # type: ignore[attr-defined]
     return module
 

@@ -198,6 +198,16 @@ class INetworkDefinition(Strict):
         return self._module.ILayer(self._layers[index], self)
 
 
+class IPluginRegistry(Strict):
+    def get_plugin_creator(self, type: str, version: str, plugin_namespace: str = "") -> Any:
+        self._note("get_plugin_creator", type, version, plugin_namespace)
+        return object() if (type, version) in self._control.plugins else None
+
+    def get_creator(self, type: str, version: str, plugin_namespace: str = "") -> Any:
+        self._note("get_creator", type, version, plugin_namespace)
+        return object() if (type, version) in self._control.plugins else None
+
+
 class ParserError(Strict):
     def __init__(self, fault: ParserFault) -> None:
         self._fault = fault
@@ -243,8 +253,10 @@ class OnnxParser(Strict):
         self._errors = list(self._control.parser_errors)
         if self._errors:
             return False
-        self._network._layers = list(self._control.layers)
-        self._network._tensors = list(self._control.tensors)
+        tensors, layers = self._control.tensors, self._control.layers
+        if self._control.on_parse is not None:
+            tensors, layers = self._control.on_parse(bytes(model))
+        self._network._layers, self._network._tensors = list(layers), list(tensors)
         self._network._source = hashlib.sha256(bytes(model)).hexdigest()
         if not self._control.version.startswith("8"):
             self._hint_types()

@@ -79,6 +79,8 @@ class Control:
     inspector_json: str = '{"Layers": [], "Bindings": []}'
     device_memory: int = 1 << 20
     execute_ok: bool = True
+    plugins: set[tuple[str, str]] = field(default_factory=lambda: {("EfficientNMS_TRT", "1")})
+    on_parse: Any = None
     on_execute: Any = None
     output_shape: Any = None
     built_with: tuple[dict[str, str], dict[tuple[str, int], str]] = field(default_factory=tuple)
