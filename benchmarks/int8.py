@@ -8,7 +8,7 @@ made for it. Times are of one call, all graphs of a runtime taking turns in one 
 to the float graph on the same runtime; a graph is timed only on the runtime it was made for. The
 share of multiply-adds in int8 is read from what the runtime executed.
 
-With --methods, --placements the table is of ways to choose ranges and of what is rounded instead.
+With --methods or --placements, methods of choosing ranges or placements are compared instead.
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ from onnx import ModelProto
 from benchmarks.graphs import openvino_task, ort_task
 from benchmarks.interleave import interleave, machine, ratio
 from ghost_deploy.calib.executed import executed
-from ghost_deploy.calib.forms import Form
+from ghost_deploy.calib.forms import int8_form
 from ghost_deploy.calib.images.collection import collect_images
 from ghost_deploy.calib.quantize.channels_last import to_channels_last
-from ghost_deploy.calib.quantize.placement import NAIVE, PlacementOptions, default_options
+from ghost_deploy.calib.quantize.conventions import NAIVE, PlacementOptions
 from ghost_deploy.calib.quantize.qdq import DEFAULT_METHOD, quantize
+from ghost_deploy.calib.ranges.collect import collect_statistics
+from ghost_deploy.calib.ranges.histogram import TensorStatistics
 from ghost_deploy.calib.ranges.methods import METHODS, Method
-from ghost_deploy.calib.ranges.statistics import collect_statistics
-from ghost_deploy.checkpoints.load import load_checkpoint
+from ghost_deploy.checkpoints.loading import load_checkpoint
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.detector import Detector
 from ghost_deploy.export.onnx import onnx_from_net
@@ -45,14 +46,14 @@ from ghost_deploy.runtimes import RuntimeOptions
 from ghost_deploy.runtimes.openvino import open_model as open_openvino
 from ghost_deploy.runtimes.ort import open_model as open_ort
 
-FORMS: tuple[Form, ...] = ("tensorrt", "openvino", "ort-x86")
+FORMS: tuple[str, ...] = ("tensorrt", "openvino", "ort-x86")
 
 
 @dataclass(frozen=True)
 class Row:
     """A setting to measure."""
 
-    form: Form
+    form: str
     label: str
     options: PlacementOptions
     method: Method = DEFAULT_METHOD
@@ -60,14 +61,14 @@ class Row:
 
 def forms() -> Iterator[Row]:
     for form in FORMS:
-        yield Row(form, "default", default_options(form))
+        yield Row(form, "default", int8_form(form).options)
         yield Row(form, "naive", NAIVE, "minmax")
 
 
 def methods() -> Iterator[Row]:
     for form in FORMS:
         for method in METHODS:
-            yield Row(form, method, default_options(form), method)
+            yield Row(form, method, int8_form(form).options, method)
 
 
 def placements() -> Iterator[Row]:
@@ -87,7 +88,7 @@ def placements() -> Iterator[Row]:
         "SiLU float": {"silu": "float"},
     }
     for form in FORMS:
-        default = default_options(form)
+        default = int8_form(form).options
         for label, change in changes.items():
             changed = replace(default, **change)  # type: ignore[arg-type] # the keys are fields
             if changed != default and not (form != "ort-x86" and label == "SiLU float"):
@@ -96,7 +97,7 @@ def placements() -> Iterator[Row]:
 
 
 class Bench:
-    """The float graph, the data, and the files made of them."""
+    """The float graph, the labelled images, and the files made from the graph."""
 
     def __init__(self, model: ModelProto, spec: ModelSpec, data: DataSet, folder: Path) -> None:
         self.model, self.spec, self.folder = model, spec, folder
@@ -118,19 +119,20 @@ class Bench:
             return 100 * measure(detector, self.data).accuracy.map50_95
 
 
-def show(bench: Bench, rows: list[Row], tensors: Mapping[str, object]) -> dict[str, Path]:
-    """Print the accuracy of every row; the files that are worth timing, by label."""
+def show(bench: Bench, rows: list[Row], tensors: Mapping[str, TensorStatistics]) -> dict[str, Path]:
+    """Print the accuracy of every row; returns the files to time, by label."""
     file = bench.file("float", bench.model)
     full = bench.points(file)
     print(f"fp32: mAP50-95 {full:.2f}", flush=True)
     timed = {"ort fp32": file, "openvino fp32": bench.converted(file)}
     for row in rows:
-        made = quantize(bench.model, tensors, row.form, row.options, method=row.method)  # type: ignore[arg-type]
+        convention = int8_form(row.form).convention
+        graph = quantize(bench.model, tensors, convention, row.options, method=row.method)
         name = f"{row.form} {row.label}"
-        model = to_channels_last(made.model) if row.form == "ort-x86" else made.model
+        model = to_channels_last(graph.model) if row.form == "ort-x86" else graph.model
         path = bench.file(name, model)
         lost = bench.points(path) - full
-        more = f"planned {made.macs_planned:.1%}, requantized {made.placement.requantized}"
+        more = f"planned {graph.macs_planned:.1%}, requantized {graph.placement.requantized}"
         if row.form == "openvino":
             path = bench.converted(path)
             more += f", on OpenVINO {bench.points(path) - full:+.2f}"

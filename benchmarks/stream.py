@@ -1,17 +1,17 @@
-"""What the live pipeline adds to the model: frames a second and frame age.
+"""What the live pipeline costs beside the model: frames a second and frame age.
 
     python -m benchmarks.stream live BUNDLE [rtsp://...] [--size 1080 1920] [--camera-fps 30]
     python -m benchmarks.stream files BUNDLE IMAGES
 
-`live` runs the same camera in turn through the pipeline and through the plain loop
+`live` runs the same camera alternately through the pipeline and through the plain loop
 `capture.read(); detector(frame)`, several times. Without an address it starts one, an RTSP server
-of H.264 on loopback (tests/stream/rtsp_server.py), whose frames carry their number, so that the
-true age of the frames of both is known. Of another camera only the age that the pipeline itself
-measures is: from the arrival, corrected by the stream's own time stamps.
+of H.264 on loopback (tests/support/rtsp_server.py), whose frames carry their number, so that the
+true age of the frames of both is known. For another camera only the age that the pipeline itself
+measures is known: from the arrival, corrected by the stream's own time stamps.
 
-`files` runs decoded pictures through the whole pipeline, OpenVINO's own `benchmark_app -hint
-throughput` on the same file in the same precision, and our runtime alone with as many requests
-side by side, in turn; the ratios are what pre- and post-processing and the pipeline leave over.
+`files` runs decoded images through the whole pipeline, OpenVINO's own `benchmark_app -hint
+throughput` on the same file in the same precision, and our runtime alone with as many parallel
+requests, alternately; the ratios show the cost of pre- and post-processing and of the pipeline.
 
 Each ends with a table in markdown: the median over the rounds, and the range in brackets.
 """
@@ -43,7 +43,8 @@ from ghost_deploy.processing.images import list_images, read_image
 from ghost_deploy.stream.pipeline import Pipeline
 from ghost_deploy.stream.policy import LivePolicy
 from ghost_deploy.stream.result import Result
-from ghost_deploy.stream.sources.uri import Source, parse_source
+from ghost_deploy.stream.sources.source_table import SourceAddress
+from ghost_deploy.stream.sources.uri import parse_source
 from tests.support import numbered_frames as barcode
 from tests.support.camera_servers import RtspCamera
 
@@ -52,7 +53,7 @@ _WARMUP_S = 2.0
 
 @dataclass
 class Run:
-    """What one run gave, without its first seconds.
+    """The figures of one run, without its first seconds.
 
     Attributes:
         results: results.
@@ -79,7 +80,7 @@ class Run:
 
 
 class Recorder:
-    """A sink that measures, and stops the pipeline when the time is over."""
+    """A sink that measures, and stops the pipeline after a time."""
 
     def __init__(self, seconds: float, age: Callable[[Result], float]) -> None:
         self.run = Run()
@@ -108,7 +109,7 @@ class Recorder:
 
 
 class Decoded:
-    """A source of pictures that are in memory, again and again."""
+    """A source that repeats images in memory."""
 
     rate: float | None = None
 
@@ -134,7 +135,7 @@ def true_age(image: NDArray[np.uint8], fps: float, epoch: float) -> float:
 
 
 def run_pipeline(
-    detector: gd.Detector, source: Source, seconds: float, args: argparse.Namespace
+    detector: gd.Detector, source: SourceAddress, seconds: float, args: argparse.Namespace
 ) -> Run:
     def age(result: Result) -> float:
         if args.epoch is None:
@@ -150,9 +151,9 @@ def run_pipeline(
 
 
 def run_loop(
-    detector: gd.Detector, source: Source, seconds: float, args: argparse.Namespace
+    detector: gd.Detector, source: SourceAddress, seconds: float, args: argparse.Namespace
 ) -> Run:
-    """What everybody writes first."""
+    """The plain loop: read, infer."""
     capture = cv2.VideoCapture(source.target)
     assert capture.isOpened(), source.label
     run, began, counted_from = Run(), time.monotonic(), 0.0
@@ -177,7 +178,7 @@ def run_loop(
 
 def run_files(detector: gd.Detector, images: Sequence[NDArray[np.uint8]], seconds: float) -> Run:
     recorder = Recorder(seconds, lambda result: result.age_ms)
-    source = Source("video", "memory", "memory")
+    source = SourceAddress("video", "memory", "memory")
     pipeline = Pipeline(detector, [source], opener=lambda *_: Decoded(images))
     recorder.stop = pipeline.stop
     pipeline.run([recorder])
@@ -187,7 +188,7 @@ def run_files(detector: gd.Detector, images: Sequence[NDArray[np.uint8]], second
 
 
 def run_bare(detector: gd.Detector, images: Sequence[NDArray[np.uint8]], seconds: float) -> Run:
-    """The model alone, as many requests side by side as it computes, fed from memory."""
+    """The model alone, as many parallel requests as it computes, fed from memory."""
     feeds, _ = detector.preprocess([images[0]])
     feeds = {name: array.copy() for name, array in feeds.items()}
     counts: list[int] = []
@@ -224,7 +225,7 @@ def run_benchmark_app(xml: Path, precision: str, seconds: float) -> Run:
 
 
 def table(rounds: dict[str, list[Run]]) -> str:
-    """Markdown: a row a road, and the ratio of the first to each other by round."""
+    """Markdown: a row for each method, and the ratio of the first to each other by round."""
 
     def cell(values: Sequence[float | None], form: str) -> str:
         known = [value for value in values if value is not None]
@@ -233,7 +234,7 @@ def table(rounds: dict[str, list[Run]]) -> str:
         middle, low, high = statistics.median(known), min(known), max(known)
         return f"{middle:{form}} ({low:{form}} to {high:{form}})"
 
-    lines = ["| road | frames/s | age p50, ms | age p99, ms | model busy | pipeline / road |"]
+    lines = ["| method | frames/s | age p50, ms | age p99, ms | model busy | pipeline / method |"]
     lines.append("|---|---|---|---|---|---|")
     first = next(iter(rounds.values()))
     for name, runs in rounds.items():
@@ -249,7 +250,7 @@ def table(rounds: dict[str, list[Run]]) -> str:
     return "\n".join(lines)
 
 
-def live_roads(
+def live_methods(
     args: argparse.Namespace, detector: gd.Detector, stack: contextlib.ExitStack
 ) -> dict[str, Callable[[], Run]]:
     if args.source is None:
@@ -262,15 +263,15 @@ def live_roads(
     }
 
 
-def files_roads(args: argparse.Namespace, detector: gd.Detector) -> dict[str, Callable[[], Run]]:
+def files_methods(args: argparse.Namespace, detector: gd.Detector) -> dict[str, Callable[[], Run]]:
     images = [read_image(path) for path in list_images(args.source)[:50]]
-    roads = {"pipeline": lambda: run_files(detector, images, args.seconds)}
+    methods = {"pipeline": lambda: run_files(detector, images, args.seconds)}
     if args.runtime == "openvino":
         bundle = Bundle.read(args.bundle)
         xml = bundle.verified_path(bundle.artifact("openvino", args.stored or args.precision))
-        roads["benchmark_app"] = lambda: run_benchmark_app(xml, args.precision, args.seconds)
-    roads["our runtime alone"] = lambda: run_bare(detector, images, args.seconds)
-    return roads
+        methods["benchmark_app"] = lambda: run_benchmark_app(xml, args.precision, args.seconds)
+    methods["our runtime alone"] = lambda: run_bare(detector, images, args.seconds)
+    return methods
 
 
 def main() -> None:
@@ -296,12 +297,12 @@ def main() -> None:
         )
         print(detector.runtime.info)
         is_live = args.kind == "live"
-        roads = live_roads(args, detector, stack) if is_live else files_roads(args, detector)
-        rounds: dict[str, list[Run]] = {name: [] for name in roads}
+        methods = live_methods(args, detector, stack) if is_live else files_methods(args, detector)
+        rounds: dict[str, list[Run]] = {name: [] for name in methods}
         for number in range(args.rounds):
-            # Turn about: what the machine does besides must not always meet the same one.
-            for name in roads if number % 2 == 0 else reversed(roads):
-                rounds[name].append(roads[name]())
+            # Alternately: other load on the machine must not always affect the same one.
+            for name in methods if number % 2 == 0 else reversed(methods):
+                rounds[name].append(methods[name]())
                 assert rounds[name][-1].results > 1, "too few frames: give more --seconds"
                 print(f"{name:18}{rounds[name][-1].fps:7.1f} fps", file=sys.stderr, flush=True)
     print(table(rounds))

@@ -6,6 +6,8 @@
     detector = gd.load(bundle)
     detections = detector("photo.jpg")
 
+Every command of `ghost-deploy` is a function here, of the same name.
+
 Names are imported on first use: `import ghost_deploy` loads no vendor package.
 
 OpenVINO's Python package reports every import of itself to an analytics service, from a forked
@@ -22,57 +24,140 @@ from typing import TYPE_CHECKING, Any
 from ghost_deploy._version import __version__
 
 if TYPE_CHECKING:
-    from ghost_deploy.api import Calibration, build, calibrate, export, inspect, load, parity
+    from ghost_deploy.api import (
+        Calibration,
+        DemoResult,
+        DemoSize,
+        DoctorReport,
+        bench,
+        build,
+        calibrate,
+        demo,
+        doctor,
+        export,
+        infer,
+        inspect,
+        load,
+        parity,
+        report,
+        validate,
+    )
+    from ghost_deploy.checkpoints.inspection import Inspection
     from ghost_deploy.core.bundle import Bundle
     from ghost_deploy.core.detections import Detections
-    from ghost_deploy.core.errors import GhostDeployError
+    from ghost_deploy.core.errors import (
+        BackendError,
+        BundleError,
+        CheckpointError,
+        CorruptCheckpointError,
+        DeviceError,
+        ExportError,
+        GateError,
+        GhostDeployError,
+        ImageError,
+        InputError,
+        MissingExtraError,
+        ShapeError,
+        SpecError,
+        StructureError,
+        UnavailableError,
+        UnknownClassError,
+        UnsafeCheckpointError,
+        UsageError,
+    )
+    from ghost_deploy.core.evidence.accuracy import AccuracyReport
+    from ghost_deploy.core.evidence.int8 import Int8Report
+    from ghost_deploy.core.evidence.latency import BenchReport
+    from ghost_deploy.core.evidence.parity import ParityReport
     from ghost_deploy.core.frame import Frame
     from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec, Thresholds
     from ghost_deploy.detector import Detector
-    from ghost_deploy.runtimes import Runtime
+    from ghost_deploy.report.document import Report
+    from ghost_deploy.runtimes import Runtime, RuntimeOptions
 
 # `openvino` has its own stub for a missing `openvino_telemetry`; None makes it missing.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
-_HOME = {
-    "Calibration": "api",
-    "Bundle": "core.bundle",
-    "Detections": "core.detections",
-    "Detector": "detector",
-    "Frame": "core.frame",
-    "GhostDeployError": "core.errors",
-    "HeadSpec": "core.spec",
-    "InputSpec": "core.spec",
-    "ModelSpec": "core.spec",
-    "Runtime": "runtimes",
-    "Thresholds": "core.spec",
-    "build": "api",
-    "calibrate": "api",
-    "export": "api",
-    "inspect": "api",
-    "load": "api",
-    "parity": "api",
+_NAMES = {
+    "api": (
+        "Calibration DemoResult DemoSize DoctorReport bench build calibrate demo doctor "
+        "export infer inspect load parity report validate"
+    ),
+    "checkpoints.inspection": "Inspection",
+    "core.bundle": "Bundle",
+    "core.detections": "Detections",
+    "core.errors": (
+        "BackendError BundleError CheckpointError CorruptCheckpointError DeviceError "
+        "ExportError GateError GhostDeployError ImageError InputError MissingExtraError "
+        "ShapeError SpecError StructureError UnavailableError UnknownClassError "
+        "UnsafeCheckpointError UsageError"
+    ),
+    "core.evidence.accuracy": "AccuracyReport",
+    "core.evidence.int8": "Int8Report",
+    "core.evidence.latency": "BenchReport",
+    "core.evidence.parity": "ParityReport",
+    "core.frame": "Frame",
+    "core.spec": "HeadSpec InputSpec ModelSpec Thresholds",
+    "detector": "Detector",
+    "report.document": "Report",
+    "runtimes": "Runtime RuntimeOptions",
 }
+"""The public names, by the module that defines them."""
+
+_HOME = {name: home for home, names in _NAMES.items() for name in names.split()}
 
 __all__ = [
+    "AccuracyReport",
+    "BackendError",
+    "BenchReport",
     "Bundle",
+    "BundleError",
     "Calibration",
+    "CheckpointError",
+    "CorruptCheckpointError",
+    "DemoResult",
+    "DemoSize",
     "Detections",
     "Detector",
+    "DeviceError",
+    "DoctorReport",
+    "ExportError",
     "Frame",
+    "GateError",
     "GhostDeployError",
     "HeadSpec",
+    "ImageError",
+    "InputError",
     "InputSpec",
+    "Inspection",
+    "Int8Report",
+    "MissingExtraError",
     "ModelSpec",
+    "ParityReport",
+    "Report",
     "Runtime",
+    "RuntimeOptions",
+    "ShapeError",
+    "SpecError",
+    "StructureError",
     "Thresholds",
+    "UnavailableError",
+    "UnknownClassError",
+    "UnsafeCheckpointError",
+    "UsageError",
     "__version__",
+    "bench",
     "build",
     "calibrate",
+    "demo",
+    "doctor",
     "export",
+    "infer",
     "inspect",
     "load",
     "parity",
+    "report",
+    "validate",
 ]
 
 
@@ -90,7 +175,7 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """Keeps `ghost_deploy.export` the function.
+    """Keeps `export`, `report` and `demo` the functions.
 
     Importing the sub-package of the same name would put the sub-package in its place; it stays
     reachable as `from ghost_deploy.export import ...`.

@@ -1,13 +1,13 @@
-"""A runtime and a model description, put together: images in, detections out."""
+"""The detector: a runtime and a model description; images in, detections out."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from numpy.typing import NDArray
 
+from ghost_deploy.core.closing import Closing
 from ghost_deploy.core.detections import Detections
 from ghost_deploy.core.errors import ShapeError
 from ghost_deploy.core.spec import ModelSpec, Thresholds
@@ -15,24 +15,21 @@ from ghost_deploy.processing import Letterbox, Postprocessor, Preprocessor
 from ghost_deploy.processing.postprocess import output_shape
 from ghost_deploy.runtimes.base import Runtime, TensorSpec
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
 __all__ = ["Detector"]
 
 
-class Detector:
-    """Preprocess, run, postprocess; nothing else.
+class Detector(Closing):
+    """Preprocesses images, runs the model and postprocesses its output.
 
-    It owns the runtime: closing the detector closes it. One thread at a time may use it.
+    It owns the runtime: closing the detector closes the runtime. Not thread-safe.
 
     Args:
         runtime: a loaded model.
         spec: the description of that model.
-        thresholds: of the post-processing; those of `spec` when not given.
+        thresholds: of the post-processing; default: `spec.thresholds`.
 
     Raises:
-        ShapeError: the runtime's inputs or outputs do not fit `spec`.
+        ShapeError: the inputs or outputs of the runtime do not match `spec`.
     """
 
     def __init__(
@@ -53,32 +50,35 @@ class Detector:
 
     @property
     def spec(self) -> ModelSpec:
-        """What its numbers mean."""
+        """The description of the model."""
         return self._spec
 
     @property
     def thresholds(self) -> Thresholds:
-        """The limits in use."""
+        """The thresholds in use."""
         return self._thresholds
 
     def __call__(self, image: object, size_hw: tuple[int, int] | None = None) -> Detections:
-        """Detections of one image; arguments as in `detect`."""
+        """Detect objects in one image; see `detect`."""
         return self.detect([image], size_hw)[0]
 
     def detect(self, images: object, size_hw: tuple[int, int] | None = None) -> list[Detections]:
-        """Detections of each image, in order.
+        """Detect objects in each image.
 
         Args:
-            images: a list or tuple of images, or one image: a uint8 BGR array as `cv2.imread`
-                gives it, a PIL image, a path or a `Frame`. They are run in the largest batches
-                that the graph accepts.
-            size_hw: (height, width) of the model's input, for a graph with dynamic size;
-                `spec.input.size_hw` when not given.
+            images: a list or tuple of images, or one image: a (H, W, 3) uint8 BGR array as
+                returned by `cv2.imread`, a PIL image, a path or a `Frame`. They are run in the
+                largest batches that the graph accepts.
+            size_hw: (height, width) of the model's input in pixels, for a graph with dynamic
+                size; default: `spec.input.size_hw`.
+
+        Returns:
+            The detections of each image, in order; boxes in pixels of the image.
 
         Raises:
             ImageError: an image cannot be read or used.
-            ShapeError: the graph does not accept `size_hw`, or gave an output that does not fit.
-            BackendError: the backend failed, or gave numbers that are not finite.
+            ShapeError: the graph does not accept `size_hw`, or returned an unexpected output.
+            BackendError: the backend failed, or returned values that are not finite.
         """
         batch = images if isinstance(images, (list, tuple)) else [images]
         step = self._spec.input.batch[1]
@@ -91,34 +91,37 @@ class Detector:
     def preprocess(
         self, images: Sequence[object], size_hw: tuple[int, int] | None = None
     ) -> tuple[dict[str, NDArray[Any]], list[Letterbox]]:
-        """The feeds of one batch, valid until the next call, and each image's letterbox."""
+        """Return the feeds of one batch and the letterbox of each image.
+
+        Args:
+            images: of one batch, as in `detect`.
+            size_hw: (height, width) of the model's input, pixels.
+
+        Returns:
+            The input tensor by name, (B, 3, H, W) float32 or (B, H, W, 3) uint8, valid until the
+            next call, and the letterboxes.
+        """
         tensor, letterboxes = self._preprocessor(images, size_hw)
         return {self._spec.input.name: tensor}, letterboxes
 
     def postprocess(
         self, outputs: Mapping[str, NDArray[Any]], letterboxes: Sequence[Letterbox]
     ) -> list[Detections]:
-        """Detections of each image of one batch, from the runtime's outputs."""
+        """Return the detections of each image of one batch, boxes in pixels of the image.
+
+        Args:
+            outputs: of the runtime, by name, with shapes as in `HeadSpec`.
+            letterboxes: of the images, in order.
+        """
         return self._postprocessor(outputs, letterboxes, self._thresholds)
 
     def close(self) -> None:
-        """Close the runtime. Calling it again does nothing."""
+        """Close the runtime; calling it again does nothing."""
         self._runtime.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _check_input(inputs: Sequence[TensorSpec], spec: ModelSpec) -> None:
-    """A fixed side of the graph must be the only one that the spec allows."""
+    """Require the input of `spec`; a fixed side of the graph must be the only one of the spec."""
     want = spec.input.graph_shape()
     tensor = inputs[0] if len(inputs) == 1 else None
     fits = (
@@ -154,5 +157,5 @@ def _refuse(side: str, have: Sequence[TensorSpec], want: TensorSpec) -> None:
         f"the model's {side} does not fit its description (-1 is any size)",
         got=", ".join(f"{each.name} {each.dtype} {each.shape}" for each in have) or "none",
         expected=f"{want.name} {want.dtype} {want.shape}",
-        fix="The model and its description do not belong together: export the model again",
+        fix="The model and its description do not match: export the model again",
     )

@@ -35,7 +35,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
         BASE | {"torch", "onnx", "onnxsim", "openvino", "onnxruntime"},
     ),
     "calib": (
-        CORE | {"processing", "runtimes", "detector", "export", "judge"},
+        CORE | {"processing", "runtimes", "export"},
         BASE | {"cv2", "onnxruntime", "nncf", "openvino", "onnx", "rich"},
     ),
     "judge": (

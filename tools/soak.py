@@ -1,21 +1,21 @@
-"""Run live for minutes or hours, and see whether anything grows.
+"""Run live for minutes or hours, and check that nothing grows.
 
     python tools/soak.py [--minutes 10] [--cameras 2] [--flap 60] [--bundle BUNDLE] [--rtsp-by B]
                          [--samples FILE]
 
-It starts RTSP cameras on loopback (tests/stream/rtsp_server.py; see there for what must be
-installed), kills and restarts the first of them every `--flap` seconds, and names one more that is
-dead from the start. Results go to lines, videos and snapshots under a small budget, and to a web
-view that is looked at. Without a bundle the model is pretended and takes `--infer-ms`. A sample a
-second of the process is kept in `--samples` (CSV), written as the run goes.
+It starts RTSP cameras on loopback (tests/support/rtsp_server.py; see there for what must be
+installed), kills and restarts the first of them every `--flap` seconds, and adds one that is
+dead from the start. Results go to lines, videos and snapshots with a small size limit, and to a web
+view that is polled. Without a bundle a fake model takes `--infer-ms`. A sample of the process each
+second is written to `--samples` (CSV) during the run.
 
 At the end it prints a table in markdown: the slopes of the memory that is resident and of that in
 use with their standard errors, threads, file descriptors, children and frame ages. It exits with 1
 if a frame was invented, repeated or out of order, a counter is not exact, a sink lost a result,
-anything was kept beyond the budget, threads, descriptors or children have grown, frames were older
+more was kept than the limit, threads, descriptors or children have grown, frames were older
 than a frame interval and the time to infer them, or either memory grows by more than
-`--most-mib-per-hour` (6, and 2.5 in a run of half an hour or more) beyond what noise explains, or
-is too noisy to say in a run of that length.
+`--most-mib-per-hour` (6, and 2.5 in a run of half an hour or more) beyond the noise, or
+is too noisy for a verdict in a run of that length.
 """
 
 from __future__ import annotations
@@ -41,19 +41,21 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import ghost_deploy as gd
 from ghost_deploy.core.detections import Detections
-from ghost_deploy.stream.malloc import share_heap
+from ghost_deploy.stream.malloc import use_single_arena
 from ghost_deploy.stream.pipeline import Pipeline
 from ghost_deploy.stream.policy import LivePolicy
-from ghost_deploy.stream.result import Result, Sink, SourceStats
+from ghost_deploy.stream.result import Result
 from ghost_deploy.stream.sinks.jsonl import JsonlSink
 from ghost_deploy.stream.sinks.record import Annotator
-from ghost_deploy.stream.sinks.retrying import GuardedSink
+from ghost_deploy.stream.sinks.retrying import RetryingSink
+from ghost_deploy.stream.sinks.sink import Sink
 from ghost_deploy.stream.sinks.snapshots import SnapshotSink
-from ghost_deploy.stream.sinks.threaded import ApartSink
+from ghost_deploy.stream.sinks.threaded import ThreadedSink
 from ghost_deploy.stream.sinks.video import VideoSink
+from ghost_deploy.stream.source_stats import SourceStats
 from ghost_deploy.stream.sources.uri import parse_source
-from ghost_deploy.stream.web.server import WebView
 from ghost_deploy.stream.web.status import ModelCard
+from ghost_deploy.stream.web.web_view import WebViewSink
 from tests.support import numbered_frames as barcode
 from tests.support.camera_servers import RtspCamera
 from tests.support.running_pipeline import make_detector
@@ -127,7 +129,7 @@ class Check:
 
 @contextlib.contextmanager
 def sample_file(path: Path | None) -> Iterator[Callable[[Sample], None]]:
-    """What writes samples to a CSV file line by line, or nowhere."""
+    """A function that writes samples to a CSV file line by line, or nowhere."""
     if path is None:
         yield lambda _sample: None
         return
@@ -136,10 +138,10 @@ def sample_file(path: Path | None) -> Iterator[Callable[[Sample], None]]:
         lines = csv.writer(file)
         lines.writerow(names)
 
-        def keep(sample: Sample) -> None:
+        def write(sample: Sample) -> None:
             lines.writerow([getattr(sample, name) for name in names])
 
-        yield keep
+        yield write
 
 
 class _Mallinfo2(ctypes.Structure):
@@ -243,21 +245,21 @@ def flapping(camera: RtspCamera, every_s: float) -> Iterator[list[int]]:
 
 
 @contextlib.contextmanager
-def looked_at(view: WebView) -> Iterator[list[int]]:
-    """Look at a web view now and then while the block runs: status, metrics and pictures."""
+def polled(view: WebViewSink) -> Iterator[list[int]]:
+    """Poll a web view while the block runs: status, metrics and images."""
     over = threading.Event()
     count = [0]
 
-    def look() -> None:
+    def poll() -> None:
         while not over.wait(0.5):
-            for path in ("api/status", "api/history", "metrics", "api/pictures?after=0"):
+            for path in ("api/status", "api/history", "metrics", "api/images?after=0"):
                 with (
                     contextlib.suppress(OSError),
                     urllib.request.urlopen(view.url + path, timeout=10) as answer,
                 ):
                     count[0] += len(answer.read()) > 0
 
-    thread = threading.Thread(target=look)
+    thread = threading.Thread(target=poll)
     thread.start()
     try:
         yield count
@@ -268,10 +270,10 @@ def looked_at(view: WebView) -> Iterator[list[int]]:
 
 @dataclass
 class Soak:
-    """What a run gave.
+    """The outcome of a run.
 
     Attributes:
-        limits: what the command line allows.
+        limits: of the command line.
         check: of every frame.
         samples: of the process, in order.
         stats: of the sources at the end; the last was dead from the start.
@@ -317,7 +319,7 @@ class Soak:
         return 1000 / self.limits.fps + self.check.times.percentile(99)
 
     def wrong(self) -> list[str]:
-        """What is wrong with the run."""
+        """List what is wrong with the run."""
         wrong = [f"{count} frames {what}" for what, count in self.check.wrong.items()]
         *cameras, dead = self.stats
         for each in self.stats:
@@ -354,10 +356,12 @@ class Soak:
             wrong.append(f"the resident memory grows by {rate:.1f} ± {error:.1f} MiB/h")
         if used - 2 * used_error > most:
             wrong.append(f"the memory in use grows by {used:.1f} ± {used_error:.1f} MiB/h")
-        # A short run cannot tell so exactly: it sees what grows fast, the long one what leaks.
+        # A short run is less exact: it detects fast growth, a long one leaks.
         noise = 2 * max(error, used_error)
         if self.is_long and noise > most:
-            wrong.append(f"the memory is too noisy to say: ± {noise / 2:.1f} MiB/h; run it longer")
+            wrong.append(
+                f"the memory is too noisy for a verdict: ± {noise / 2:.1f} MiB/h; run it longer"
+            )
         return wrong
 
     def table(self) -> str:
@@ -399,7 +403,7 @@ class Soak:
 
 
 def run(args: argparse.Namespace) -> Soak:
-    share_heap()  # as the command does
+    use_single_arena()  # as the command does
     samples: list[Sample] = []
     check = Check()
     with contextlib.ExitStack() as stack:
@@ -417,17 +421,16 @@ def run(args: argparse.Namespace) -> Soak:
         sources = [parse_source(camera.address) for camera in cameras]
         sources.append(parse_source("rtsp://127.0.0.1:9/dead"))
         pipeline = Pipeline(detector, sources, LivePolicy(rtsp_by=args.rtsp_by))
-        view = WebView("127.0.0.1:0", ModelCard.of(detector))
-        view.watch(pipeline.stats)
+        view = WebViewSink("127.0.0.1:0", ModelCard.of(detector), stats=pipeline.stats)
         annotate, most_bytes = Annotator(), _KEEP_MIB << 20
         files: list[Sink] = [
             JsonlSink(folder / "lines.jsonl", most_bytes=most_bytes),
             VideoSink(folder, annotate, most_bytes=most_bytes),
             SnapshotSink(folder, annotate, every_s=0.5, most_bytes=most_bytes),
         ]
-        guards = [ApartSink(GuardedSink(sink)) for sink in files]
+        sinks = [ThreadedSink(RetryingSink(sink)) for sink in files]
         flaps = stack.enter_context(flapping(cameras[0], args.flap))
-        looks = stack.enter_context(looked_at(view))
+        looks = stack.enter_context(polled(view))
         keep = stack.enter_context(sample_file(args.samples))
         began = time.monotonic()
 
@@ -439,10 +442,10 @@ def run(args: argparse.Namespace) -> Soak:
             if now > args.minutes * 60:
                 pipeline.stop()
 
-        pipeline.run([check, *guards, view], tick)
+        pipeline.run([check, *sinks, view], tick)
         kept = sum(path.stat().st_size for path in folder.iterdir()) / 2**20
-        lost = sum(guard.stats().dropped for guard in guards)
-        stats = pipeline.stats.snapshot()
+        lost = sum(sink.stats().dropped for sink in sinks)
+        stats = pipeline.stats()
         return Soak(args, check, samples, stats, flaps[0], looks[0], kept, lost)
 
 

@@ -1,48 +1,59 @@
-"""What the functions of the Python interface share."""
+"""What the verbs share: the types of their arguments, and what these mean."""
 
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from ghost_deploy.core.bundle import DOCUMENT
+from ghost_deploy.core.bundle import DOCUMENT, Bundle
 from ghost_deploy.core.errors import MissingExtraError
 
 if TYPE_CHECKING:
-    from ghost_deploy.checkpoints.load import Loaded
+    from ghost_deploy.checkpoints.loading import LoadedCheckpoint
 
 __all__ = [
     "AnyPath",
     "Images",
-    "Progress",
+    "Note",
     "cache_dir",
     "find_images",
     "is_bundle",
     "load_checkpoint",
+    "log_note",
+    "open_bundle",
     "require",
 ]
 
 AnyPath: TypeAlias = "str | os.PathLike[str]"
 Images: TypeAlias = "AnyPath | Sequence[AnyPath] | None"
-Progress: TypeAlias = Callable[[str, int, int], None]
-"""Called with what is being done, how many steps of it are done, and how many there are."""
+Note: TypeAlias = Callable[[str], None]
+"""Called with a sentence about what was stored, or why it was not."""
+
+log_note: Note = logging.getLogger("ghost_deploy").warning
+"""What is done with notes unless the caller takes them."""
 
 
 def load_checkpoint(
     checkpoint: AnyPath, modules: Sequence[AnyPath], *, one2one: bool = False
-) -> Loaded:
-    """The checkpoint, ready for use, or an error that says what torch is needed for.
+) -> LoadedCheckpoint:
+    """Load a checkpoint.
 
     Args:
-        checkpoint, modules: as in `export`.
+        checkpoint: a `.pt` or `.safetensors` file.
+        modules: Python files with classes that the checkpoint names. They are run.
         one2one: use the branch that needs no NMS; else the one that the file says, by default
             one2many where it has both.
+
+    Raises:
+        MissingExtraError: torch is not installed.
+        CheckpointError: the file cannot be used.
     """
     require("torch", "export")
-    from ghost_deploy.checkpoints.load import load_checkpoint
+    from ghost_deploy.checkpoints.loading import load_checkpoint
 
     return load_checkpoint(
         checkpoint,
@@ -52,13 +63,26 @@ def load_checkpoint(
 
 
 def find_images(images: Images) -> list[Path] | None:
-    """The image files that `images` means; None where it is None."""
+    """The image files that `images` names; None where it is None.
+
+    Raises:
+        ImageError: a source names no image.
+    """
     if images is None:
         return None
     from ghost_deploy.processing import list_images
 
     sources = [images] if isinstance(images, str | os.PathLike) else images
     return [path for source in sources for path in list_images(source)]
+
+
+def open_bundle(bundle: AnyPath | Bundle) -> Bundle:
+    """`bundle` itself, or the one in that folder.
+
+    Raises:
+        BundleError: there is none, or it is damaged.
+    """
+    return bundle if isinstance(bundle, Bundle) else Bundle.read(bundle)
 
 
 def is_bundle(path: Path) -> bool:

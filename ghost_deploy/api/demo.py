@@ -1,126 +1,230 @@
-"""The whole road on the built-in detector: scenes, export, proof, accuracy, latency, a report.
+"""Run all verbs in turn on the built-in detector.
 
-Each step's document is written as its command would print it, and the report is made of those
-files, so that `ghost-deploy report` on them gives the same page again.
+Each step's document is written as its command prints it, and the report is made from those files,
+so that `ghost-deploy report` on them gives the same page again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from ghost_deploy.api.common import AnyPath, Progress, load_checkpoint, require
+from ghost_deploy.api.bench import bench
+from ghost_deploy.api.common import AnyPath, require
+from ghost_deploy.api.export import export
+from ghost_deploy.api.load import load
+from ghost_deploy.api.report import report
+from ghost_deploy.api.validate import validate
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import GateError, MissingExtraError, UnavailableError, UsageError
 from ghost_deploy.core.evidence.base import Document
+from ghost_deploy.core.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from ghost_deploy.report.blocks import Report
+    from ghost_deploy.report.document import Report
 
-__all__ = ["Demonstration", "Extent", "demonstrate"]
+__all__ = ["DemoResult", "DemoSize", "demo"]
 
 _FIRST_SEED = 9_000
-"""Of the scenes: no model learned from them, and none was chosen by them."""
+"""Of the scenes: no model was trained on them, and none was chosen by them."""
 
 _DOCUMENTS = ("parity.json", "accuracy.json", "latency.json")
 _PAGES = {"json": "report.json", "markdown": "report.md", "html": "report.html"}
 
 
 @dataclass(frozen=True)
-class Extent:
+class DemoSize:
     """How much is done; the defaults take about a minute and a half on two cores.
 
     Attributes:
-        scenes: labelled pictures to measure accuracy on.
+        scenes: labelled images to measure accuracy on.
         compared: of them, how many to compare artifacts with PyTorch on.
-        pictures: of them, how many to time on and to draw on.
+        drawn: of them, how many to time on and to draw on.
         seconds: to time each candidate.
-        rounds: turns each has in that time.
+        rounds: turns that each candidate has in that time.
     """
 
     scenes: int = 40
     compared: int = 8
-    pictures: int = 8
+    drawn: int = 8
     seconds: float = 3.0
     rounds: int = 10
 
 
-@dataclass
-class Demonstration:
-    """What came of it.
+@dataclass(frozen=True)
+class DemoResult:
+    """What a demo made.
 
     Attributes:
         folder: where everything is.
-        report: the document; None until the end.
+        report: the verdict on all that was measured.
         files: what to look at, by what it is.
-        left_out: what could not be done here, with the reason and what would help.
+        left_out: what could not be done on this machine, with the reason and what would help.
     """
 
     folder: Path
-    report: Report | None = None
-    files: dict[str, Path] = field(default_factory=dict)
-    left_out: dict[str, UnavailableError] = field(default_factory=dict)
+    report: Report
+    files: dict[str, Path]
+    left_out: dict[str, UnavailableError]
 
 
-def demonstrate(
+def demo(
     out: AnyPath,
     *,
     checkpoint: AnyPath | None = None,
-    extent: Extent | None = None,
+    size: DemoSize | None = None,
     progress: Progress | None = None,
-    timing: Progress | None = None,
-) -> Demonstration:
-    """Do the whole road and leave everything in one folder.
+) -> DemoResult:
+    """Draw scenes, export a detector, prove and measure it, and write one report.
 
     Args:
         out: the folder; one that an earlier run made is used again.
-        checkpoint: a detector of the scenes' classes; the built-in one by default.
-        extent: how much is done.
-        progress: told what is being done.
-        timing: the same while latency is measured, which goes in rounds.
+        checkpoint: a detector of the scenes' classes; the built-in one when None.
+        size: how much is done.
+        progress: called at each step.
+
+    Returns:
+        The report, and where everything is. What this machine lacks is left out and listed.
 
     Raises:
         UsageError: the folder holds something else.
-        MissingExtraError: torch or what exports a model is not installed.
+        MissingExtraError: torch, or what exports a model, is not installed.
     """
     from ghost_deploy.demo.embedded import MODEL_FILE
-    from ghost_deploy.demo.scene_files import write_scenes
 
-    tell, extent = progress or _silent, extent or Extent()
-    done = Demonstration(_folder(Path(out)))
-    formats = _formats(done)
-    source = MODEL_FILE if checkpoint is None else Path(checkpoint)
-    seeds = range(_FIRST_SEED, _FIRST_SEED + extent.scenes)
-    images = write_scenes(done.folder / "scenes", seeds, progress)
-    bundle = _export(done, source, formats, images[: extent.compared], tell)
-    job = _Job(source, images, extent, tell, timing)
-    for what, step in (("accuracy", _measure), ("latency", _time)):
+    folder = _clean_folder(Path(out))
+    steps = _Steps(folder, Path(checkpoint or MODEL_FILE), size or DemoSize(), progress or silent)
+    steps.export()
+    for name, measure in (("accuracy", steps.validate), ("latency", steps.bench)):
         try:
-            bundle = step(job, done, bundle)
+            measure()
         except MissingExtraError as error:
-            done.left_out[what] = error
-    _write_report(done, bundle)
-    _draw(done, bundle, images[: extent.pictures], tell)
-    return done
+            steps.left_out[name] = error
+    made = steps.report()
+    steps.draw(made)
+    return DemoResult(folder, made, steps.files, steps.left_out)
 
 
-@dataclass(frozen=True)
-class _Job:
-    """What the steps work with."""
+@dataclass
+class _Steps:
+    """The steps of a demo, each of which leaves its files in the folder."""
 
-    source: Path
-    images: list[Path]
-    extent: Extent
-    tell: Progress
-    timing: Progress | None
+    folder: Path
+    checkpoint: Path
+    size: DemoSize
+    progress: Progress
+    files: dict[str, Path] = field(default_factory=dict)
+    left_out: dict[str, UnavailableError] = field(default_factory=dict)
+    scenes: list[Path] = field(default_factory=list)
+
+    @property
+    def bundle(self) -> Path:
+        return self.folder / "bundle"
+
+    def export(self) -> None:
+        from ghost_deploy.demo.scene_files import write_scenes
+
+        formats = self._formats()
+        seeds = range(_FIRST_SEED, _FIRST_SEED + self.size.scenes)
+        self.scenes = write_scenes(self.folder / "scenes", seeds, self.progress)
+        with contextlib.suppress(GateError):  # the report says the same
+            export(
+                self.checkpoint,
+                self.bundle,
+                formats,
+                ("fp32", "fp16"),
+                images=self.scenes[: self.size.compared],
+                overwrite=True,
+                progress=self.progress,
+            )
+        bundle = Bundle.read(self.bundle)
+        assert bundle.evidence.parity is not None  # an export is always proved
+        self._keep(bundle.evidence.parity)
+        self.files["bundle"] = self.bundle
+
+    def validate(self) -> None:
+        from ghost_deploy.demo.scene_files import LABELS
+
+        labels = self.folder / "scenes" / LABELS
+        self._keep(
+            validate(self.bundle, labels, checkpoint=self.checkpoint, progress=self.progress)
+        )
+
+    def bench(self) -> None:
+        self._keep(
+            bench(
+                self.bundle,
+                self.scenes[: self.size.drawn],
+                duration_s=self.size.seconds,
+                rounds=self.size.rounds,
+                image_source="generated scenes",
+                store=True,
+                progress=self.progress,
+            )
+        )
+
+    def report(self) -> Report:
+        documents = [self.folder / name for name in _DOCUMENTS if (self.folder / name).is_file()]
+        pages = {form: self.folder / name for form, name in _PAGES.items()}
+        if importlib.util.find_spec("jinja2") is None:
+            self.left_out["the HTML page"] = MissingExtraError.for_extra("jinja2", "report")
+            del pages["html"]
+        self.files["report"] = pages.get("html", pages["markdown"])
+        return report([*documents, self.bundle], **pages)
+
+    def draw(self, made: Report) -> None:
+        """Annotated images, by the recommended runtime and precision."""
+        import cv2
+
+        from ghost_deploy.processing import read_image
+        from ghost_deploy.stream.draw import draw
+
+        runtime, precision = next(_drawable(made), ("", ""))
+        if not runtime:
+            self.left_out["annotated images"] = UnavailableError(
+                "no artifact passes on this machine", fix="See the report for the reasons"
+            )
+            return
+        folder = self.folder / "pictures"
+        folder.mkdir(exist_ok=True)
+        paths = self.scenes[: self.size.drawn]
+        with load(self.bundle, runtime, precision) as detector:
+            for index, path in enumerate(paths):
+                self.progress("drawing images", index, len(paths))
+                image = read_image(path)
+                cv2.imwrite(str(folder / path.name), draw(image, detector(image)))
+        self.files["images"] = folder
+
+    def _formats(self) -> list[str]:
+        """Formats whose tools are all installed; the others are left out."""
+        require("torch", "export")
+        from ghost_deploy.export.plan import TARGETS, require_tools
+
+        found = []
+        for name, target in {each.format: each for each in TARGETS if each.default}.items():
+            try:
+                require_tools([target])
+            except MissingExtraError as error:
+                self.left_out[name] = error
+            else:
+                found.append(name)
+        if not found:
+            raise next(iter(self.left_out.values()))
+        return found
+
+    def _keep(self, document: Document) -> None:
+        path = self.folder / f"{document.KIND}.json"
+        path.write_bytes(msgspec.json.encode(document.to_document()))
+        self.files[document.KIND] = path
 
 
-def _folder(out: Path) -> Path:
+def _clean_folder(out: Path) -> Path:
     """The folder, without the results of an earlier run: old figures must not pass for new."""
     from ghost_deploy.demo.scene_files import LABELS
 
@@ -134,135 +238,9 @@ def _folder(out: Path) -> Path:
     return out
 
 
-def _formats(done: Demonstration) -> list[str]:
-    """Formats whose tools are all installed; the others are left out."""
-    require("torch", "export")
-    from ghost_deploy.export.plan import TARGETS, require_tools
-
-    targets = {target.format: target for target in TARGETS if target.default}
-    found = []
-    for name, target in targets.items():
-        try:
-            require_tools([target])
-        except MissingExtraError as error:
-            done.left_out[name] = error
-        else:
-            found.append(name)
-    if not found:
-        raise next(iter(done.left_out.values()))
-    return found
-
-
-def _export(
-    done: Demonstration, source: Path, formats: Sequence[str], images: list[Path], tell: Progress
-) -> Bundle:
-    from ghost_deploy.api.export import export
-
-    folder = done.folder / "bundle"
-    try:
-        bundle = export(
-            source, folder, formats, ("fp32", "fp16"), images=images, overwrite=True, progress=tell
-        )
-    except GateError:
-        # The bundle is there with its verdict; the report says the same louder.
-        bundle = Bundle.read(folder)
-    assert bundle.evidence.parity is not None  # an export is always proved
-    _keep(done, bundle.evidence.parity)
-    done.files["bundle"] = folder
-    return bundle
-
-
-def _measure(job: _Job, done: Demonstration, bundle: Bundle) -> Bundle:
-    require("pycocotools", "validate")
-    from ghost_deploy.demo.scene_files import LABELS
-    from ghost_deploy.judge.accuracy.validation import run_accuracy
-    from ghost_deploy.judge.datasets.opening import open_dataset
-
-    dataset = open_dataset(done.folder / "scenes" / LABELS)
-    loaded = load_checkpoint(job.source, ())
-    report = run_accuracy(bundle, dataset, loaded=loaded, progress=job.tell)
-    _keep(done, report)
-    return _with_evidence(bundle, report.thin())
-
-
-def _time(job: _Job, done: Demonstration, bundle: Bundle) -> Bundle:
-    from ghost_deploy.core.evidence.latency import Settings
-    from ghost_deploy.judge.bench.benchmark import run_bench
-
-    report = run_bench(
-        [bundle],
-        job.images[: job.extent.pictures],
-        settings=Settings(duration_s=job.extent.seconds, rounds=job.extent.rounds, warmup_s=0.3),
-        image_source="generated scenes",
-        progress=job.timing,
-    )
-    _keep(done, report)
-    return _with_evidence(bundle, report.only([bundle.path.name]))
-
-
-def _with_evidence(bundle: Bundle, document: Document) -> Bundle:
-    proved = bundle.with_evidence(document)
-    proved.save()
-    return proved
-
-
-def _keep(done: Demonstration, document: Document) -> None:
-    path = done.folder / f"{document.KIND}.json"
-    path.write_bytes(msgspec.json.encode(document.to_document()))
-    done.files[document.KIND] = path
-
-
-def _write_report(done: Demonstration, bundle: Bundle) -> None:
-    from ghost_deploy.report.assemble import assemble
-    from ghost_deploy.report.material import read_sources
-    from ghost_deploy.report.write import write_report
-
-    documents = [done.folder / name for name in _DOCUMENTS if (done.folder / name).is_file()]
-    done.report = assemble(read_sources([*documents, bundle.path]))
-    pages = dict(_PAGES)
-    if importlib.util.find_spec("jinja2") is None:
-        done.left_out["the HTML page"] = MissingExtraError.for_extra("jinja2", "report")
-        del pages["html"]
-    files = {form: done.folder / name for form, name in pages.items()}
-    write_report(done.report, files)
-    done.files["report"] = files.get("html", files["markdown"])
-
-
-def _draw(done: Demonstration, bundle: Bundle, images: list[Path], tell: Progress) -> None:
-    """Annotated pictures, by what the report recommends."""
-    import cv2
-
-    from ghost_deploy.api.load import load
-    from ghost_deploy.processing import read_image
-    from ghost_deploy.stream.draw import draw
-
-    assert done.report is not None
-    runs = list(_drawable(done.report))
-    if not runs:
-        done.left_out["annotated pictures"] = UnavailableError(
-            "no artifact passes here, so that none may draw", fix="See the report for the reasons"
-        )
-        return
-    runtime, precision = runs[0]
-    folder = done.folder / "pictures"
-    folder.mkdir(exist_ok=True)
-    with load(bundle, runtime, precision) as detector:
-        for index, path in enumerate(images):
-            tell("drawing pictures", index, len(images))
-            image = read_image(path)
-            cv2.imwrite(str(folder / path.name), draw(image, detector(image)))
-    done.files["pictures"] = folder
-
-
-def _drawable(report: Report) -> Iterator[tuple[str, str]]:
-    """Runtime and precision of the recommended row, else of those that pass."""
-    chosen = report.verdict.row
-    if chosen is not None:
-        yield report.rows[chosen].runtime, report.rows[chosen].precision
-    for row in report.rows:
-        if row.standing == "passes":
-            yield row.runtime, row.precision
-
-
-def _silent(what: str, done: int, total: int) -> None:
-    """No progress was asked for."""
+def _drawable(made: Report) -> Iterator[tuple[str, str]]:
+    """Runtime and precision of the recommended row, then of those that pass."""
+    chosen = made.verdict.row
+    rows = [made.rows[chosen]] if chosen is not None else []
+    for row in (*rows, *(row for row in made.rows if row.standing == "passes")):
+        yield row.runtime, row.precision

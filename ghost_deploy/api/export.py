@@ -1,4 +1,4 @@
-"""Make a bundle of a checkpoint, and compare the two."""
+"""Make a bundle of a checkpoint and compare the two."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ghost_deploy._version import __version__
-from ghost_deploy.api.calibrate import Calibration
-from ghost_deploy.api.common import AnyPath, Images, Progress, find_images, load_checkpoint
-from ghost_deploy.api.embedded_nms import needs_plugin, put_nms
-from ghost_deploy.api.engines import add_engines, engine_precisions, without_engines
-from ghost_deploy.api.int8_export import Int8Export
+from ghost_deploy.api.common import AnyPath, Images, find_images, load_checkpoint
+from ghost_deploy.api.engines import add_engine
+from ghost_deploy.api.gates import require_int8, require_parity
+from ghost_deploy.api.int8_artifacts import Calibration, add_int8, read_int8_inputs
 from ghost_deploy.core.bundle import Bundle, BundleWriter
-from ghost_deploy.core.errors import GateError, UsageError
+from ghost_deploy.core.errors import UsageError
+from ghost_deploy.core.progress import Progress, silent
+from ghost_deploy.export.artifacts import describe_export, export_artifacts
+from ghost_deploy.export.plan import Dynamic, plan_export
 from ghost_deploy.runtimes import RuntimeOptions
 
 if TYPE_CHECKING:
-    from ghost_deploy.core.evidence.parity import ParityReport
+    from ghost_deploy.checkpoints.loading import LoadedCheckpoint
 
-__all__ = ["export", "parity"]
+__all__ = ["export"]
 
 
 def export(
@@ -52,7 +54,7 @@ def export(
             default what the checkpoint was trained at, 640 if it does not say.
         images: what to compare on: a folder, file or glob, or several; without any, demo scenes
             are used, which is weak evidence and recorded as such.
-        calib: images for int8, no labels needed; a `Calibration` says more.
+        calib: images for int8, no labels needed, or a `Calibration` that says more.
         dynamic: accept batches of 1 to 16, and half to twice the size.
         one2one: of a head with two branches, as YOLOv10's, export the one that needs no NMS; by
             default the other, which is more accurate and what Ultralytics uses since 8.4.142.
@@ -62,94 +64,73 @@ def export(
             BGR, and turns it into numbers itself: a quarter of the bytes to move.
         modules: Python files with classes that the checkpoint names. They are run.
         overwrite: replace a bundle that is there.
-        progress: told what is being done.
+        progress: called at each step.
 
     Returns:
-        The bundle, with the parity report among its evidence.
+        The bundle; `bundle.evidence` has the parity report, and with int8 that of calibration.
 
     Raises:
-        GateError: an artifact is further from the checkpoint than its precision allows. The
-            bundle is there nevertheless, with that verdict, and `load` refuses the artifact.
+        GateError: an artifact is further from the checkpoint than its precision allows, or int8
+            loses too much. The error carries the bundle, which was written with that verdict, and
+            `load` refuses the artifact.
         CheckpointError, ImageError: an input cannot be used. Nothing is written.
         UsageError: an option does not fit the checkpoint. Nothing is written.
         ExportError: a step failed. Nothing is written.
         UnavailableError: a package is missing; for an engine also a GPU.
     """
-    quantized = Int8Export.planned(formats, precisions, calib, progress)
-    pictures = find_images(images)
-    tell = progress or _silent
-    engines = engine_precisions(formats, precisions)
+    tell = progress or silent
+    plan = plan_export(formats, precisions, calibrated=calib is not None)
+    size_hw = _size_hw(imgsz)
+    int8 = None if calib is None else read_int8_inputs(calib, plan.int8_formats, tell)
+    files = find_images(images)
     with BundleWriter(out, overwrite=overwrite) as writer:
         tell("loading", 0, 0)
         loaded = load_checkpoint(checkpoint, modules, one2one=one2one)
         if nms and loaded.net.head.has_one2one:
             loaded = load_checkpoint(checkpoint, modules, one2one=True)
-        plugin = nms and needs_plugin(loaded, formats)
-        quantized.check_model(loaded.spec, plugin=plugin)
-        from ghost_deploy.export.artifacts import export_artifacts
-        from ghost_deploy.export.plan import Dynamic
-        from ghost_deploy.judge.parity.prove import prove
-        from ghost_deploy.judge.parity.store_reference import store_reference
-
-        spec, _ = export_artifacts(
+        plugin = nms and plan.needs_plugin(loaded.spec)
+        if int8 and int8.data:
+            int8.data.for_model(loaded.spec.class_names)  # before any work is done
+        spec = describe_export(
             loaded,
-            writer,
-            formats=quantized.float_formats(without_engines(formats)),
-            precisions=quantized.float_precisions(precisions),
-            size_hw=_size_hw(imgsz),
+            size_hw=size_hw,
             dynamic=Dynamic() if dynamic else None,
-            embed_preprocess=embed_preprocess,
-            progress=lambda line: tell(line, 0, 0),
+            embedded=embed_preprocess,
         )
+        export_artifacts(loaded, spec, plan.graphs, writer, tell)
         draft = writer.draft(spec, loaded.source, f"ghost-deploy {__version__}")
-        proved, report = prove(loaded, draft, pictures, progress=progress)
-        coarse = any(row.coarse for row in report.rows)
-        proved = store_reference(loaded, proved, pictures, exact=coarse)
-        proved = quantized.add_to(writer, proved, progress)
+        draft = _prove(loaded, draft, files, tell)
+        if int8:
+            draft = add_int8(writer, draft, int8, plan.int8_formats, RuntimeOptions(), tell)
         if plugin:
-            proved = put_nms(writer, proved)
-        if engines:
-            proved, report = add_engines(writer, proved, engines, beside=Path(out), tell=tell)
-        proved.save()
+            from ghost_deploy.export.efficient_nms import append_nms_to_bundle
+
+            draft = append_nms_to_bundle(writer, draft)
+        for precision in plan.engines:
+            draft = _add_engine(writer, draft, precision, tell)
+        draft.save()
         bundle = writer.finish()
-    _check_gate(report, bundle)
-    quantized.check(bundle)
+    require_parity(bundle)
+    require_int8(bundle)
     return bundle
 
 
-def parity(
-    checkpoint: AnyPath,
-    bundle: AnyPath | Bundle,
-    images: Images = None,
-    *,
-    modules: Sequence[AnyPath] = (),
-    device: str = "cpu",
-    threads: int = 0,
-    allow_fallback: bool = False,
-    progress: Progress | None = None,
-) -> ParityReport:
-    """Compare every artifact of a bundle with the PyTorch module, number by number.
+def _prove(
+    loaded: LoadedCheckpoint, draft: Bundle, images: list[Path] | None, progress: Progress
+) -> Bundle:
+    """The draft with its parity report, and with images for the self-check of engines."""
+    from ghost_deploy.judge.parity.prove import prove
+    from ghost_deploy.judge.parity.store_reference import store_reference
 
-    Args:
-        checkpoint: what the bundle was made from.
-        bundle: its folder, or what `export` returned. It is not changed.
-        images, modules, progress: as in `export`.
-        device, threads, allow_fallback: as in `load`.
+    proved, report = prove(loaded, draft, images, progress=progress)
+    coarse = any(row.coarse for row in report.rows)
+    return store_reference(loaded, proved, images, exact=coarse)
 
-    Returns:
-        The report; `report.passed` is the verdict.
 
-    Raises:
-        CheckpointError, BundleError, ImageError: an input cannot be used.
-        UnavailableError: a package or a device is missing.
-    """
-    pictures = find_images(images)
-    opened = bundle if isinstance(bundle, Bundle) else Bundle.read(bundle)
-    loaded = load_checkpoint(checkpoint, modules)
-    from ghost_deploy.judge.parity.prove import run_parity
+def _add_engine(writer: BundleWriter, draft: Bundle, precision: str, progress: Progress) -> Bundle:
+    from ghost_deploy.runtimes.tensorrt.job import EngineRequest
 
-    options = RuntimeOptions(device=device, threads=threads, allow_fallback=allow_fallback)
-    return run_parity(loaded, opened, pictures, options=options, progress=progress)
+    return add_engine(writer, draft, EngineRequest(precision), progress=progress)
 
 
 def _size_hw(imgsz: int | tuple[int, int] | None) -> tuple[int, int] | None:
@@ -164,20 +145,3 @@ def _size_hw(imgsz: int | tuple[int, int] | None) -> tuple[int, int] | None:
             fix="Give one of those",
         )
     return sides[0], sides[1]
-
-
-def _check_gate(report: ParityReport, bundle: Bundle) -> None:
-    if report.passed:
-        return
-    failed = [row for row in report.rows if row.status == "failed"]
-    raise GateError(
-        f"{bundle.path} was written, but it is not proved. {report.summary()}",
-        got=f"{failed[0].artifact} on {failed[0].runtime}: {'; '.join(failed[0].reasons)}"
-        if failed
-        else None,
-        fix="See where it comes from: ghost-deploy parity CHECKPOINT BUNDLE",
-    )
-
-
-def _silent(what: str, done: int, total: int) -> None:
-    """No progress was asked for."""

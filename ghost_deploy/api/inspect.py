@@ -49,7 +49,7 @@ def inspect(path: AnyPath, *, modules: Sequence[AnyPath] = ()) -> Inspection | B
 def _inspect_zoo(name: str) -> Inspection:
     from ghost_deploy.checkpoints.inspection import Inspection
     from ghost_deploy.models.flops import gflops
-    from ghost_deploy.models.yaml import build_zoo
+    from ghost_deploy.models.zoo_yaml import build_zoo
 
     net = build_zoo(name, device="meta")
     stride = max(32, *net.strides)

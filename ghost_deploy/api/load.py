@@ -12,7 +12,7 @@ from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.bundle.verdicts import failed_verdicts
 from ghost_deploy.core.errors import GateError, UsageError
 from ghost_deploy.runtimes import RuntimeOptions
-from ghost_deploy.runtimes.selection import Choice, choose, open_artifact, open_path
+from ghost_deploy.runtimes.opener import ArtifactChoice, choose, open_artifact, open_path
 
 if TYPE_CHECKING:
     from ghost_deploy.detector import Detector
@@ -91,7 +91,7 @@ def load(
         raise
 
 
-def _refuse_failed(bundle: Bundle, choice: Choice) -> None:
+def _refuse_failed(bundle: Bundle, choice: ArtifactChoice) -> None:
     """Raise if the evidence of the bundle says that this artifact is not the trained model."""
     artifact, runtime = choice.artifact, choice.row.name
     for verdict in failed_verdicts(bundle, artifact, runtime, choice.precision):

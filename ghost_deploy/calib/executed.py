@@ -1,7 +1,7 @@
-"""How much of a network really ran in int8: read from what the runtime executed, never assumed.
+"""Share of a network that a runtime executes in int8, measured on this machine.
 
-A file with Q/DQ nodes only asks for int8. Whether a kernel took it up depends on the placement, the
-processor and the runtime's version, so every int8 claim carries this share.
+Q/DQ nodes only request int8. Whether a kernel uses it depends on the placement, the processor and
+the runtime's version, so every int8 result reports the measured share.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ghost_deploy.core.evidence.int8 import Executed
 
 __all__ = ["executed"]
 
-# Position of the weights among the inputs, by operator.
+# Index of the weights among the inputs, by operator.
 _CONVOLUTIONS = {"Conv": 1, "FusedConv": 1, "NhwcFusedConv": 1, "QLinearConv": 3, "ConvInteger": 1}
 _PRODUCTS = {"MatMul": 1, "FusedMatMul": 1, "Gemm": 1, "QLinearMatMul": 3, "MatMulInteger": 1}
 _INTEGER = frozenset({"int8", "uint8"})
@@ -33,19 +33,19 @@ _Kernel = tuple[str, bool, int]
 
 
 def executed(path: str | Path, size_hw: tuple[int, int]) -> Executed:
-    """What the runtime that opens such a file does with it on this machine's CPU.
+    """The arithmetic that a runtime uses for a file on this machine's CPU.
 
-    An ONNX file is run once under ONNX Runtime's profiler, which names every kernel after all
-    fusions with the shapes and types of its inputs. An OpenVINO IR is compiled for the CPU, and
-    the graph that would be executed is read back.
+    An ONNX file is run once under ONNX Runtime's profiler, which lists the kernels after all
+    fusions with the shapes and types of their inputs. An OpenVINO IR is compiled for the CPU, and
+    the executable graph is read back.
 
     Args:
         path: `.onnx` for ONNX Runtime, `.xml` for OpenVINO.
         size_hw: (height, width) of the input in pixels, for dynamic graphs.
 
     Raises:
-        UsageError: it is another kind of file.
-        BackendError: the runtime refuses the file, or it holds nothing to count.
+        UsageError: the file has another suffix.
+        BackendError: the runtime cannot run the file, or it has no convolution.
     """
     suffix = Path(path).suffix.lower()
     if suffix == ".onnx":
@@ -53,7 +53,7 @@ def executed(path: str | Path, size_hw: tuple[int, int]) -> Executed:
     if suffix == ".xml":
         return _in_openvino(path, size_hw)
     raise UsageError(
-        f"nothing tells what was executed of {path}",
+        f"the executed kernels of {path} cannot be read",
         got=suffix or "no suffix",
         expected=".onnx, .xml",
         fix="Give an ONNX file or an OpenVINO IR",
@@ -67,7 +67,7 @@ def _in_onnxruntime(path: str | Path, size_hw: tuple[int, int]) -> Executed:
     options.enable_profiling = True
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
-    # A kernel that keeps its weights packed has no shape of them in the profile.
+    # The profile has no shape of packed weights.
     options.add_session_config_entry("session.disable_prepacking", "1")
     with tempfile.TemporaryDirectory() as folder:
         options.profile_file_prefix = str(Path(folder) / "profile")
@@ -121,7 +121,7 @@ def _ort_kernels(events: Sequence[Mapping[str, Any]]) -> Iterator[_Kernel]:
 
 
 def _ov_kernels(operations: Iterable[Any]) -> Iterator[_Kernel]:
-    """Every convolution and matrix product of a runtime model, whose rt_info says what it is."""
+    """Every convolution and matrix product of a runtime model, by its rt_info."""
     for operation in operations:
         info = operation.get_rt_info()
         layer = str(info["layerType"].astype(str))
@@ -137,7 +137,7 @@ def _ov_kernels(operations: Iterable[Any]) -> Iterator[_Kernel]:
 
 
 def _convolution_macs(weight: Sequence[int], channels: int, output: Sequence[int]) -> int:
-    """Multiply-adds: each output element takes the weights of one output channel once."""
+    """Multiply-adds: each output element uses the weights of one output channel once."""
     return math.prod(weight) // int(channels) * math.prod(output)
 
 

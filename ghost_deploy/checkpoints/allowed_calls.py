@@ -1,8 +1,8 @@
-"""Every call that a checkpoint's pickle asks for, judged before any record is interpreted.
+"""The calls that the pickle of a checkpoint may request, checked before records are interpreted.
 
-Nothing is ever called here; a call outside these families is refused all the same, because a
-file that asks for it is either hostile or not what we think it is. The whole file is judged, not
-only the network: a payload in the optimizer's part is no less hostile.
+Nothing is ever called; a request for another call is refused because the file is then hostile or of
+an unknown kind. The whole file is checked, not only the network: a payload in the optimizer state
+is hostile too.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ _FUNCTIONS = frozenset(
     }
 )
 _STATEFUL_FUNCTIONS = ("collections.", "numpy.", "torch._utils._rebuild_parameter_with_state")
-_ULTRALYTICS_BAG = "IterableSimpleNamespace"  # it moved between modules over the years
-_BAGS = ("argparse.Namespace", "types.SimpleNamespace")
-# Standard library classes that may appear as objects; any other standard library class may not.
+_ULTRALYTICS_NAMESPACE = "IterableSimpleNamespace"  # its module differs between versions
+_NAMESPACES = ("argparse.Namespace", "types.SimpleNamespace")
+# The only standard library classes that objects may have.
 _PLAIN_CLASSES = frozenset(
     {
         "argparse.Namespace",
@@ -66,14 +66,14 @@ _PLAIN_CLASSES = frozenset(
 )
 
 
-# Parts of torch whose functions an attribute may name: activations, nothing that reads or runs.
+# Parts of torch whose functions an attribute may name: activations, no input, output or execution.
 _ARITHMETIC = ("torch.nn.", "torch._C._nn.")
 
 
 def names_function(target: GlobalRef) -> bool:
     """Whether an attribute may name this: a function or class of a fork, or arithmetic of torch.
 
-    Nothing of the standard library: whoever holds `os.system` is up to no good, called or not.
+    Names of the standard library, such as `os.system`, are not allowed, even if not called.
     """
     package = target.module.partition(".")[0]
     if package == "torch":
@@ -82,14 +82,14 @@ def names_function(target: GlobalRef) -> bool:
 
 
 def check_calls(calls: Iterable[Call], where: str) -> None:
-    """See that every call is of a known, harmless kind.
+    """Require that all calls are of a known, harmless kind.
 
     Args:
-        calls: all of the file.
-        where: the file's name, for the error message.
+        calls: all calls of the file.
+        where: the file name, for the error message.
 
     Raises:
-        UnsafeCheckpointError: one is not; the error names it.
+        UnsafeCheckpointError: a call is not allowed; the error names it.
     """
     for call in calls:
         fault = _fault_of_function(call) if call.kind == "reduce" else _fault_of_class(call)
@@ -115,10 +115,12 @@ def _fault_of_function(call: Call) -> str | None:
 
 
 def is_namespace(call: Call) -> bool:
-    """Whether a call makes a bag of attributes, as the training arguments of a model are."""
+    """Whether a call creates a namespace, such as the training arguments of a model."""
     target = call.target
-    ours = target.module.partition(".")[0] == "ultralytics" and target.name == _ULTRALYTICS_BAG
-    return not call.args and (ours or target.path in _BAGS)
+    ours = (
+        target.module.partition(".")[0] == "ultralytics" and target.name == _ULTRALYTICS_NAMESPACE
+    )
+    return not call.args and (ours or target.path in _NAMESPACES)
 
 
 def _shown(args: tuple[object, ...], index: int) -> str:
@@ -134,7 +136,7 @@ def _fault_of_class(call: Call) -> str | None:
 
 
 def _is_harmless_getattr(args: tuple[object, ...]) -> bool:
-    """A method bound to an object of the file, or a member of an enumeration."""
+    """Whether it is a bound method of an object of the file, or a member of an enumeration."""
     if len(args) != 2 or not isinstance(args[1], str) or args[1].startswith("_"):
         return False
     owner = args[0]

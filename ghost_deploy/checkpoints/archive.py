@@ -1,8 +1,8 @@
-"""The zip archive of a checkpoint: checked as a whole before anything in it is believed.
+"""The zip archive of a checkpoint, verified as a whole before its content is used.
 
-torch writes one folder with `data.pkl`, one member `data/KEY` for each tensor storage, all stored
-without compression. Two readers may disagree about an archive with two members of one name, or
-about names that differ in case only; such an archive is refused. Every checksum is verified.
+torch writes one folder with `data.pkl` and a member `data/KEY` for each tensor storage, all without
+compression. An archive with duplicate names, or names that differ only in case, is refused: readers
+may interpret it differently. All checksums are verified.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _AGAIN = "Copy or download the file again"
 
 @dataclass(frozen=True)
 class Archive:
-    """A checked archive.
+    """A verified archive.
 
     Attributes:
-        name: of the file, without its folder.
+        name: file name without the folder.
         sha256: of the file.
         pickle: the content of `data.pkl`.
-        storages: the raw bytes of each tensor storage, views of the file that was read.
+        storages: raw bytes of each tensor storage by key, views of the file content.
     """
 
     name: str
@@ -44,12 +44,12 @@ class Archive:
 
     @property
     def storage_bytes(self) -> int:
-        """Size of all storages together."""
+        """Total size of the storages."""
         return sum(view.nbytes for view in self.storages.values())
 
 
 def open_archive(name: str, data: bytes) -> Archive:
-    """Check the archive and find its parts.
+    """Verify an archive and locate its members.
 
     Args:
         name: of the file, for error messages.
@@ -57,14 +57,13 @@ def open_archive(name: str, data: bytes) -> Archive:
 
     Raises:
         CorruptCheckpointError: truncated, damaged, or another kind of archive.
-        UnsafeCheckpointError: readers would disagree about it, or it would unpack to more than
-            the file has.
+        UnsafeCheckpointError: the archive is ambiguous, or its members are larger than the file.
     """
     infos = _directory(name, data)
     _check_names(name, infos)
     files = [info for info in infos if not info.is_dir()]
     members = {info.filename: _member(name, data, info) for info in files}
-    # Before the checksums, which would cost as much time as the members claim to have bytes.
+    # Before the checksums, whose time depends on the claimed sizes of the members.
     if sum(view.nbytes for view in members.values()) > len(data):
         raise UnsafeCheckpointError(
             f"{name} has members that share their bytes", fix="Get it from a source you trust"
@@ -77,10 +76,10 @@ def open_archive(name: str, data: bytes) -> Archive:
     pickle = members[f"{folder}/data.pkl"]
     if pickle.nbytes > MAX_PICKLE_BYTES:
         raise UnsafeCheckpointError(
-            f"{name} has an absurdly large data.pkl",
+            f"{name} has a data.pkl that is too large",
             got=f"{pickle.nbytes} bytes",
             expected=f"at most {MAX_PICKLE_BYTES}",
-            fix="No detector needs that: get it from a source you trust",
+            fix="No detector needs that: get it from a trusted source",
         )
     prefix = f"{folder}/data/"
     return Archive(
@@ -96,18 +95,18 @@ def open_archive(name: str, data: bytes) -> Archive:
 def _directory(name: str, data: bytes) -> list[zipfile.ZipInfo]:
     if not data.startswith(ZIP_MAGIC):
         raise CorruptCheckpointError(f"{name} is not a zip archive", fix=_AGAIN)
-    # Each entry of the directory starts so; weights do by chance, once in 4 GB.
+    # The signature of a directory entry; by chance it occurs once in 4 GB of weights.
     if (entries := data.count(_ENTRY_MAGIC)) > MAX_MEMBERS:
         raise UnsafeCheckpointError(
-            f"{name} has absurdly many members",
+            f"{name} has too many members",
             got=entries,
             expected=f"at most {MAX_MEMBERS}",
-            fix="No detector needs that: get it from a source you trust",
+            fix="No detector needs that: get it from a trusted source",
         )
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             return archive.infolist()
-    # All that zipfile is known to let out on damaged directories; it documents only the first.
+    # All exceptions that zipfile is known to raise for damaged directories; one is documented.
     except (
         zipfile.BadZipFile,
         NotImplementedError,
@@ -124,12 +123,12 @@ def _directory(name: str, data: bytes) -> list[zipfile.ZipInfo]:
 def _check_names(name: str, infos: list[zipfile.ZipInfo]) -> None:
     seen: dict[str, str] = {}
     for info in infos:
-        # zipfile cuts a name at a NUL; another reader may not.
+        # zipfile truncates a name at a NUL; other readers may not.
         if "\0" in info.orig_filename:
             raise _ambiguous(name, f"a name with a NUL ({info.filename!r})")
-        twin = seen.setdefault(info.filename.casefold(), info.filename)
-        if twin != info.filename:
-            raise _ambiguous(name, f"{twin!r} and {info.filename!r}")
+        first = seen.setdefault(info.filename.casefold(), info.filename)
+        if first != info.filename:
+            raise _ambiguous(name, f"{first!r} and {info.filename!r}")
     if len(seen) != len(infos):
         raise _ambiguous(name, "two members of one name")
 
@@ -143,7 +142,7 @@ def _ambiguous(name: str, got: str) -> UnsafeCheckpointError:
 
 
 def _member(name: str, data: bytes, info: zipfile.ZipInfo) -> memoryview:
-    """The bytes of a member, after its header was verified."""
+    """The bytes of a member whose header is verified."""
     start = info.header_offset + _LOCAL_HEADER.size
     if info.header_offset < 0 or start > len(data):
         raise _damaged(name, info, "its header lies outside the file")
@@ -176,7 +175,7 @@ def _damaged(name: str, info: zipfile.ZipInfo, why: str) -> CorruptCheckpointErr
 
 
 def _folder(name: str, members: Mapping[str, memoryview]) -> str:
-    """The one top folder of the archive."""
+    """The only top folder of the archive."""
     folders = {path.partition("/")[0] for path in members}
     pickles = [path for path in members if path.count("/") == 1 and path.endswith("/data.pkl")]
     if any("/code/" in path or path.endswith("/constants.pkl") for path in members):
@@ -200,7 +199,7 @@ def _folder(name: str, members: Mapping[str, memoryview]) -> str:
 
 
 def _check_byte_order(name: str, member: memoryview | None) -> None:
-    # torch before 2.1 did not write the member, and wrote the machine's order: little, in practice.
+    # torch before 2.1 did not write the member and used the order of the machine, usually little.
     if member is not None and bytes(member) != b"little":
         raise CorruptCheckpointError(
             f"{name} was written in another byte order",

@@ -1,4 +1,4 @@
-"""One read of a file, and a good word about files that are something else."""
+"""Reading a checkpoint file, and identifying files of other types."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ _RESAVE = (
 
 
 def read_file(path: str | os.PathLike[str]) -> bytes:
-    """The whole file, read once: what is checked is what is used, even if the file is replaced.
+    """Read a whole file, once: the checked bytes are the used ones, even if the file is replaced.
 
     Raises:
-        CheckpointError: it cannot be read, or is larger than a checkpoint may be.
+        CheckpointError: the file cannot be read, or exceeds `MAX_FILE_BYTES`.
     """
     name = Path(path).name
     try:
         with open(path, "rb") as file:
             status = os.fstat(file.fileno())
-            # A device or a pipe has no size that could be judged before it is read.
+            # The size of a device or a pipe is not known before it is read.
             if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_FILE_BYTES:
                 return file.read()
     except OSError as error:
@@ -49,12 +49,12 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
 
 
 def is_safetensors(data: bytes) -> bool:
-    """Whether the file starts as safetensors does: the length of a JSON header, and the header."""
+    """Whether the file starts like safetensors: the length of a JSON header, and the header."""
     return len(data) > 9 and int.from_bytes(data[:8], "little") <= len(data) - 8 and data[8] == 0x7B
 
 
 def reject_foreign(name: str, data: bytes) -> NoReturn:
-    """Raise for a file that is neither a zip archive nor safetensors, saying what it is.
+    """Raise an error that identifies a file which is neither a zip archive nor safetensors.
 
     Raises:
         CorruptCheckpointError: always.

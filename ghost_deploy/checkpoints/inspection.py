@@ -1,7 +1,7 @@
-"""What is in a checkpoint, told without running it and as far as it can be told.
+"""Describing a checkpoint without executing it, as far as possible.
 
-A file with unknown classes or with a hostile payload is described too: its records are inert. A
-network is built only from a file in which nothing was found.
+Files with unknown classes or a hostile payload are described too: their records are inert. A
+network is built only from a file without problems.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ import msgspec
 
 from ghost_deploy.checkpoints.allowed_calls import check_calls
 from ghost_deploy.checkpoints.archive import Archive, open_archive
-from ghost_deploy.checkpoints.facts import Facts
+from ghost_deploy.checkpoints.checkpoint_info import CheckpointInfo
 from ghost_deploy.checkpoints.file_types import ZIP_MAGIC, read_file, reject_foreign
-from ghost_deploy.checkpoints.load import Loaded, load_data
-from ghost_deploy.checkpoints.module_tree import TreeReader
+from ghost_deploy.checkpoints.loading import LoadedCheckpoint, load_data
 from ghost_deploy.checkpoints.native import is_native, read_native
 from ghost_deploy.checkpoints.pickle_reader import read_pickle
-from ghost_deploy.checkpoints.plain import PlainReader
+from ghost_deploy.checkpoints.plain_values import PlainReader
 from ghost_deploy.checkpoints.records import Pickle
 from ghost_deploy.checkpoints.tensors import TensorTable
+from ghost_deploy.checkpoints.tree_reader import TreeReader
 from ghost_deploy.checkpoints.ultralytics import (
     check_task,
     find_network,
     module_classes,
-    read_facts,
+    read_info,
 )
 from ghost_deploy.checkpoints.user_modules import UserModules, load_user_modules
 from ghost_deploy.core.bundle import file_name
@@ -48,10 +48,10 @@ class ClassUse(msgspec.Struct, frozen=True, kw_only=True):
     """A module class of the file.
 
     Attributes:
-        path: `module.Class` as the file names it.
-        count: how many modules of it the file has; a shared one counts once.
-        known: whether there is a definition of that name.
-        definition: which one fits; before the network was built, which ones may. Empty if none.
+        path: `module.Class` as named in the file.
+        count: number of modules of the class; a shared module counts once.
+        known: whether the class has a definition.
+        definition: the definition used; if the network was not built, the possible ones.
     """
 
     path: str
@@ -61,7 +61,7 @@ class ClassUse(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Inspection(msgspec.Struct, frozen=True, kw_only=True):
-    """What a checkpoint holds. Empty values stand for what could not be told.
+    """The content of a checkpoint. Empty values are unknown.
 
     Attributes:
         file: name without folder. bytes: its size. sha256: of the file.
@@ -69,13 +69,13 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
         family, scale: e.g. `yolov8-ghost`, `n`.
         class_names: in the order of the class channels.
         size_hw: default input size in pixels, a multiple of `stride`.
-        strides: of the head's levels, pixels a cell.
-        decoder: what the output tensor means, see `HeadSpec`.
+        strides: of the levels of the head, pixels per cell.
+        decoder: format of the output tensor, see `HeadSpec`.
         parameters: number of weights. gflops: 1e9 operations at `size_hw`.
         trained_with, trained_at, metrics, training: as recorded in the file.
         classes: the module classes, by path.
-        names: every importable name in the file, whether it is used or not.
-        warnings: what a user should know.
+        names: all importable names in the file, used or not.
+        warnings: for the user.
         exportable: whether the network could be built and checked.
         problems: why it cannot be exported.
     """
@@ -105,14 +105,14 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def inspect_checkpoint(path: str | os.PathLike[str], *, modules: Sequence[Path] = ()) -> Inspection:
-    """Describe a checkpoint without running any of it.
+    """Describe a checkpoint without executing any of it.
 
     Args:
         path: of the checkpoint.
-        modules: Python files with further module definitions. They are run.
+        modules: Python files with further module definitions. They are executed.
 
     Raises:
-        CheckpointError: it cannot be read at all: no checkpoint, or a damaged archive or pickle.
+        CheckpointError: not a checkpoint, or the archive or pickle is damaged.
         UsageError: a file of `modules` fails.
     """
     user = load_user_modules(modules)
@@ -133,7 +133,7 @@ def inspect_checkpoint(path: str | os.PathLike[str], *, modules: Sequence[Path] 
 
 
 class _Attempts:
-    """Runs the steps of a description and keeps what they complain about."""
+    """Runs the steps of a description and collects their errors."""
 
     def __init__(self) -> None:
         self.problems: list[str] = []
@@ -147,18 +147,18 @@ class _Attempts:
 
 
 def _describe_records(archive: Archive, pickle: Pickle, size: int, user: UserModules) -> Inspection:
-    """What can be told without a network."""
+    """The description without a network."""
     name, plain, attempt = archive.name, PlainReader(archive.name), _Attempts()
-    facts: Facts | None = None
+    facts: CheckpointInfo | None = None
     tree: ModuleNode | None = None
     attempt(lambda: check_calls(pickle.calls, name))
     found = attempt(lambda: find_network(pickle.root, name))
     if found is not None:
         attempt(lambda: check_task(found, name))
-        facts = attempt(lambda: read_facts(found, name, plain))
+        facts = attempt(lambda: read_info(found, name, plain))
         reader = TreeReader(name, TensorTable(archive), plain)
         tree = attempt(lambda: reader.read(found.record))
-    facts = facts or Facts(family="", class_names=())
+    facts = facts or CheckpointInfo(family="", class_names=())
     return Inspection(
         file=name,
         bytes=size,
@@ -207,13 +207,13 @@ def _classes(counts: Counter[str], root: str, user: UserModules) -> tuple[ClassU
 
 
 def _count(tree: ModuleNode) -> int:
-    """Number of weights; shared ones count once."""
+    """Number of weights; shared weights count once."""
     shapes = {info.key: info.shape for _, node in tree.walk() for info in node.parameters.values()}
     return sum(math.prod(shape) for shape in shapes.values())
 
 
 def _strides(tree: ModuleNode) -> tuple[int, ...]:
-    """The strides that the last layer records, or nothing."""
+    """The strides recorded in the last layer, or none."""
     layers = list(tree.children.get("model", tree).children.values())
     recorded = layers[-1].get("stride") if layers else None
     if not isinstance(recorded, list):
@@ -221,8 +221,8 @@ def _strides(tree: ModuleNode) -> tuple[int, ...]:
     return tuple(int(stride) for stride in recorded if isinstance(stride, (int, float)))
 
 
-def _with_network(seen: Inspection, loaded: Loaded) -> Inspection:
-    """The description completed from the network that was built."""
+def _with_network(seen: Inspection, loaded: LoadedCheckpoint) -> Inspection:
+    """The description, completed with the network."""
     spec, source, origins = loaded.spec, loaded.source, loaded.net.origins
     return msgspec.structs.replace(
         seen,

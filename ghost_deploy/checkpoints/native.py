@@ -1,16 +1,15 @@
-"""Our own checkpoint form: a safetensors file with the network's tree and spec in its header.
+"""Our own checkpoint form: a safetensors file with the module tree and the spec in its header.
 
-No pickle is in it, so any program may read it. The header's metadata has one JSON text with the
-`ModelSpec`, the `Source` and the tree of modules. It is one, because safetensors writes several
-in random order and equal networks should give equal files.
+It contains no pickle. The metadata of the header is a single JSON text with the `ModelSpec`, the
+`Source` and the module tree: safetensors writes several texts in random order, and equal networks
+should give equal files.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +18,7 @@ import msgspec
 from ghost_deploy.checkpoints.limits import MAX_DEPTH, MAX_JSON_BYTES, MAX_MODULES
 from ghost_deploy.core.bundle import Source
 from ghost_deploy.core.errors import CheckpointError, CorruptCheckpointError
+from ghost_deploy.core.files import write_whole
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.models.tree import ModuleNode, TensorInfo
 
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
 
     from ghost_deploy.models.network import DetectionNet
 
-__all__ = ["Native", "is_native", "read_native", "save_native"]
+__all__ = ["NativeCheckpoint", "is_native", "read_native", "save_native"]
 
 _KEY = "ghost_deploy.checkpoint"
 _SCHEMA = 1
 _AGAIN = "Copy the file again, or convert the original checkpoint again"
 
 
-# What msgspec raises: its own errors, and for text that is not UTF-8 or nested beyond all measure.
+# What msgspec raises: its own errors, and errors of text that is not UTF-8 or nested too deeply.
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class _Node(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """A `ModuleNode` as JSON; tensors by their key, shape and type being in the file anyway."""
+    """A `ModuleNode` as JSON; tensors by key, as their shapes and types are in the file."""
 
     class_path: str
     attributes: dict[str, Any] = {}
@@ -49,7 +49,7 @@ class _Node(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 
 class _Document(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """All of the file but the tensors."""
+    """The content of the file except the tensors."""
 
     schema: int
     spec: ModelSpec
@@ -61,8 +61,8 @@ class _Document(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
             raise ValueError(f"this version reads checkpoint schema {_SCHEMA}, got {self.schema}")
 
 
-class Native(msgspec.Struct, frozen=True):
-    """What a file of our own form holds."""
+class NativeCheckpoint(msgspec.Struct, frozen=True):
+    """The content of a file of our own form."""
 
     tree: ModuleNode
     tensors: dict[str, Any]
@@ -84,24 +84,25 @@ def save_native(
     source: Source,
     dtype: Literal["float16", "float32"] = "float32",
 ) -> None:
-    """Write a network in our own form, whole or not at all.
+    """Write a network in our own form, atomically.
 
     Args:
         path: of the file to write; an existing file is replaced.
         net: the network.
         spec: its description.
-        source: where its weights came from.
-        dtype: of the floating point tensors in the file. float16 loses nothing for weights that
-            came from a float16 checkpoint.
+        source: the origin of its weights.
+        dtype: of the floating point tensors in the file. float16 is lossless for weights of a
+            float16 checkpoint.
 
     Raises:
-        CheckpointError: a weight exceeds float16, or the disk refuses.
-        StructureError: a module of the user holds what is no plain data.
+        CheckpointError: a weight exceeds float16.
+        ExportError: the file cannot be written.
+        StructureError: a user-defined module has an attribute that is not plain data.
     """
     import torch
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
-    from ghost_deploy.models.node import to_node
+    from ghost_deploy.models.tree_writer import to_node
 
     tree, tensors = to_node(net)
     stored = {
@@ -114,10 +115,10 @@ def save_native(
     document = _Document(schema=_SCHEMA, spec=spec, source=source, tree=_to_json(tree))
     metadata = {_KEY: msgspec.json.encode(document).decode()}
     contiguous = {key: tensor.contiguous() for key, tensor in stored.items()}
-    _write(Path(path), lambda name: save_file(contiguous, name, metadata))
+    write_whole(Path(path), lambda file: file.write(save(contiguous, metadata)))
 
 
-def read_native(name: str, data: bytes) -> Native:
+def read_native(name: str, data: bytes) -> NativeCheckpoint:
     """Read a file of our own form.
 
     Args:
@@ -125,7 +126,7 @@ def read_native(name: str, data: bytes) -> Native:
         data: its content.
 
     Raises:
-        CorruptCheckpointError: damaged, or a safetensors file of another origin.
+        CorruptCheckpointError: damaged, or a safetensors file of another program.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load
@@ -145,7 +146,7 @@ def read_native(name: str, data: bytes) -> Native:
         raise CorruptCheckpointError(
             f"{name} is damaged, or from another version", got=f"{error!s:.200}", fix=_AGAIN
         ) from error
-    return Native(tree=tree, tensors=tensors, spec=document.spec, source=document.source)
+    return NativeCheckpoint(tree=tree, tensors=tensors, spec=document.spec, source=document.source)
 
 
 def _metadata(data: bytes) -> dict[str, str]:
@@ -168,7 +169,7 @@ def _to_json(node: ModuleNode) -> _Node:
 
 
 class _Reader:
-    """Makes the tree again and sees that it and the tensors belong together."""
+    """Rebuilds the tree and requires that it matches the tensors."""
 
     def __init__(self, name: str, tensors: Mapping[str, Tensor]) -> None:
         self._name = name
@@ -177,7 +178,7 @@ class _Reader:
         self._modules = 0
 
     def tree(self, root: _Node) -> ModuleNode:
-        """The tree of `root`, after every tensor was found to have its place."""
+        """The tree of `root`, in which all tensors occur."""
         node = self._node(root, 0)
         if spare := sorted(set(self._tensors) - self._used):
             raise self._wrong(f"tensor {spare[0]!r} belongs to no module")
@@ -204,29 +205,3 @@ class _Reader:
 
     def _wrong(self, what: str) -> CorruptCheckpointError:
         return CorruptCheckpointError(f"{self._name} is damaged", got=what, fix=_AGAIN)
-
-
-def _write(target: Path, write: Callable[[str], None]) -> None:
-    """Write beside the target and rename, so that no half of a file is ever seen."""
-    from safetensors import SafetensorError
-
-    try:
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
-        os.close(handle)
-        try:
-            write(name)
-            with open(name, "rb") as file:
-                os.fsync(file.fileno())
-            # mkstemp makes a file for the owner alone.
-            os.chmod(name, 0o644)
-            os.replace(name, target)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(name)
-            raise
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(
-            f"cannot write {target}",
-            got=getattr(error, "strerror", None) or str(error),
-            fix="Free some space, or choose a folder that you may write to",
-        ) from error

@@ -1,7 +1,7 @@
-"""What each pickle opcode does to the inert reader's state (protocols 2 to 5).
+"""The effect of each pickle opcode on the state of the reader (protocols 2 to 5).
 
-The meaning of an opcode is as `pickletools` in Python's standard library describes it. Opcodes of
-protocols 0 and 1 are absent: torch never writes them.
+The opcodes are documented in `pickletools` of the standard library. Opcodes of protocols 0 and 1
+are not supported: torch never writes them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ghost_deploy.checkpoints.limits import MAX_INTEGER_BYTES, MAX_MARKS, MAX_NAME
-from ghost_deploy.checkpoints.pickle_vm import Machine, absurd
+from ghost_deploy.checkpoints.pickle_vm import PickleVM, exceeds
 from ghost_deploy.checkpoints.records import Call, GlobalRef, PersistentId, describe
 
 __all__ = ["OPCODES", "STOP"]
@@ -19,7 +19,7 @@ __all__ = ["OPCODES", "STOP"]
 STOP = 0x2E
 """The opcode that ends a pickle."""
 
-Opcode = Callable[[Machine], None]
+Opcode = Callable[[PickleVM], None]
 
 
 def _push(value: Any) -> Opcode:
@@ -49,14 +49,14 @@ def _get(index: str) -> Opcode:
 def _put(index: str) -> Opcode:
     packed = struct.Struct(index)
 
-    def put(m: Machine) -> None:
+    def put(m: PickleVM) -> None:
         m.memo[m.number(packed)] = m.stack[-1]
 
     return put
 
 
 def _tuple(count: int) -> Opcode:
-    def make(m: Machine) -> None:
+    def make(m: PickleVM) -> None:
         if len(m.stack) < count:
             raise IndexError(count)
         m.stack[-count:] = [tuple(m.stack[-count:])]
@@ -67,7 +67,7 @@ def _tuple(count: int) -> Opcode:
 def _integer(length: str) -> Opcode:
     packed = struct.Struct(length)
 
-    def push(m: Machine) -> None:
+    def push(m: PickleVM) -> None:
         size = m.number(packed)
         if size > MAX_INTEGER_BYTES:
             raise m.unsafe(f"has an integer of {size} bytes")
@@ -76,20 +76,20 @@ def _integer(length: str) -> Opcode:
     return push
 
 
-def _mark(m: Machine) -> None:
+def _mark(m: PickleVM) -> None:
     if len(m.marks) >= MAX_MARKS:
-        raise absurd(m.where, "deeper nesting", f"at most {MAX_MARKS} levels")
+        raise exceeds(m.where, "deeper nesting", f"at most {MAX_MARKS} levels")
     m.marks.append(m.stack)
     m.stack = []
 
 
-def _protocol(m: Machine) -> None:
+def _protocol(m: PickleVM) -> None:
     version = m.take(1)[0]
     if not 2 <= version <= 5:
         raise m.corrupt(f"pickle protocol {version} is unknown")
 
 
-def _global(m: Machine) -> None:
+def _global(m: PickleVM) -> None:
     parts = []
     for _ in range(2):
         end = m.data.find(b"\n", m.pos, m.pos + MAX_NAME + 1)
@@ -100,50 +100,50 @@ def _global(m: Machine) -> None:
     m.push_global(*parts)
 
 
-def _stack_global(m: Machine) -> None:
+def _stack_global(m: PickleVM) -> None:
     name = m.stack.pop()
     m.push_global(m.stack.pop(), name)
 
 
-def _append(m: Machine) -> None:
+def _append(m: PickleVM) -> None:
     item = m.stack.pop()
     m.add_items(m.stack[-1], [item])
 
 
-def _appends(m: Machine) -> None:
+def _appends(m: PickleVM) -> None:
     items = m.pop_mark()
     m.add_items(m.stack[-1], items)
 
 
-def _setitem(m: Machine) -> None:
+def _setitem(m: PickleVM) -> None:
     value = m.stack.pop()
     key = m.stack.pop()
     m.set_pairs(m.stack[-1], [key, value])
 
 
-def _setitems(m: Machine) -> None:
+def _setitems(m: PickleVM) -> None:
     flat = m.pop_mark()
     m.set_pairs(m.stack[-1], flat)
 
 
-def _reduce(m: Machine) -> None:
+def _reduce(m: PickleVM) -> None:
     args = m.stack.pop()
     m.push_call("reduce", m.stack.pop(), args)
 
 
-def _newobj(m: Machine) -> None:
+def _newobj(m: PickleVM) -> None:
     args = m.stack.pop()
     m.push_call("new", m.stack.pop(), args)
 
 
-def _newobj_ex(m: Machine) -> None:
+def _newobj_ex(m: PickleVM) -> None:
     keywords = m.stack.pop()
     if keywords != {}:
         raise m.unsafe("instantiates a class with keyword arguments")
     _newobj(m)
 
 
-def _build(m: Machine) -> None:
+def _build(m: PickleVM) -> None:
     state = m.stack.pop()
     target = m.stack[-1]
     if type(target) is not Call or target.state is not None:
@@ -151,44 +151,44 @@ def _build(m: Machine) -> None:
     target.state = state
 
 
-def _memoize(m: Machine) -> None:
+def _memoize(m: PickleVM) -> None:
     m.memo[len(m.memo)] = m.stack[-1]
 
 
-def _discard_to_mark(m: Machine) -> None:
+def _discard_to_mark(m: PickleVM) -> None:
     m.pop_mark()
 
 
-def _empty_set(m: Machine) -> None:
+def _empty_set(m: PickleVM) -> None:
     m.stack.append(Call("reduce", GlobalRef("builtins", "set"), ()))
 
 
-def _persistent(m: Machine) -> None:
+def _persistent(m: PickleVM) -> None:
     m.stack.append(PersistentId(m.stack.pop()))
 
 
-def _frame(m: Machine) -> None:
+def _frame(m: PickleVM) -> None:
     m.take(8)  # a hint for buffered readers
 
 
-def _frozenset(m: Machine) -> None:
+def _frozenset(m: PickleVM) -> None:
     items = tuple(m.pop_mark())
     m.stack.append(Call("reduce", GlobalRef("builtins", "frozenset"), (list(items),)))
 
 
-def _tuple_from_mark(m: Machine) -> None:
+def _tuple_from_mark(m: PickleVM) -> None:
     items = tuple(m.pop_mark())
     m.stack.append(items)
 
 
-def _pop(m: Machine) -> None:
+def _pop(m: PickleVM) -> None:
     if m.stack:
         m.stack.pop()
     else:
         m.pop_mark()
 
 
-def _registered(m: Machine) -> None:
+def _registered(m: PickleVM) -> None:
     raise m.unsafe("uses the registry of pickle extensions")
 
 

@@ -1,7 +1,7 @@
-"""What the inert pickle reader makes of the parts of a pickle that are not plain data.
+"""The records of the pickle reader for content that is not plain data.
 
-Plain data (None, bool, int, float, str, bytes, list, dict with plain keys, tuple) stays what it
-is. Records compare by identity and have no deep `repr`: a hostile file may nest them at will.
+Plain data (None, bool, int, float, str, bytes, list, dict with plain keys, tuple) is not converted.
+Records compare by identity and have no deep `repr`: a hostile file may nest them arbitrarily.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["Call", "GlobalRef", "PersistentId", "Pickle", "describe", "pairs_of"
 
 @dataclass(frozen=True, slots=True)
 class GlobalRef:
-    """The name of something importable. It was not imported."""
+    """The name of an importable object, which is not imported."""
 
     module: str
     name: str
@@ -27,15 +27,15 @@ class GlobalRef:
 
 @dataclass(slots=True, eq=False, repr=False)
 class Call:
-    """A request to call or to instantiate something. Nobody did.
+    """A request to call or instantiate an object, which is not executed.
 
     Attributes:
         kind: `reduce` for a call of a function or class, `new` for `cls.__new__(cls, *args)`.
-        target: what would have been called.
+        target: the callable.
         args: positional arguments.
-        state: what `__setstate__` or `__dict__` would have been given; None if nothing.
-        items: what would have been appended to the result or added to it.
-        pairs: (key, value) which would have been set on the result.
+        state: argument of `__setstate__`, or the new `__dict__`; None without.
+        items: to append or add to the result.
+        pairs: (key, value) to set on the result.
     """
 
     kind: Literal["reduce", "new"]
@@ -48,19 +48,19 @@ class Call:
 
 @dataclass(slots=True, eq=False, repr=False)
 class PersistentId:
-    """A reference to something outside the pickle; in a checkpoint, to a tensor storage."""
+    """A reference to an object outside the pickle; in a checkpoint, a tensor storage."""
 
     value: Any
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Pickle:
-    """A pickle that was read.
+    """The content of a pickle.
 
     Attributes:
-        root: the object that was pickled.
-        calls: every `Call` of the file, in file order, reachable from `root` or not.
-        globals: every name of the file, sorted.
+        root: the pickled object.
+        calls: all calls of the file, in file order, reachable from `root` or not.
+        globals: all names of the file, sorted.
     """
 
     root: Any
@@ -69,7 +69,7 @@ class Pickle:
 
 
 def describe(value: Any) -> str:
-    """A few words for an error message; never looks inside a container."""
+    """Describe a value for an error message, without the content of containers."""
     if isinstance(value, GlobalRef):
         return value.path
     if isinstance(value, Call):
@@ -85,7 +85,7 @@ def describe(value: Any) -> str:
 
 
 def pairs_of(value: Any) -> list[tuple[Any, Any]] | None:
-    """(key, value) of a dict or of an `OrderedDict` record, or None if it is neither."""
+    """Return the (key, value) pairs of a dict or an `OrderedDict` record, else None."""
     if isinstance(value, dict):
         return list(value.items())
     if isinstance(value, Call) and value.target.path in _ORDERED and not _has_content(value.args):
@@ -97,5 +97,5 @@ _ORDERED = ("collections.OrderedDict", "collections.Counter")
 
 
 def _has_content(args: tuple[Any, ...]) -> bool:
-    # `OrderedDict()` is written as a call with no argument or, by old Pythons, with an empty list.
+    # `OrderedDict()` is written as a call without arguments or, in old Python, with an empty list.
     return any(not (isinstance(arg, (list, dict)) and not arg) for arg in args)

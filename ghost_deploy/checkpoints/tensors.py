@@ -1,4 +1,4 @@
-"""Tensor records, checked against the bytes that are there, and their data on request."""
+"""Tensor records, checked against the stored bytes; data is read on request."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TensorTable", "is_tensor"]
 
-# torch's typed storages: name of the dtype and bytes for an element.
+# torch's typed storages: name of the dtype and bytes per element.
 _STORAGES = {
     "torch.BFloat16Storage": ("bfloat16", 2),
     "torch.BoolStorage": ("bool", 1),
@@ -45,7 +45,7 @@ def is_tensor(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class _View:
-    """Where a tensor's elements are: `offset` and `stride` in elements."""
+    """The position of a tensor in its storage; `offset` and `stride` in elements."""
 
     storage: str
     dtype: str
@@ -60,10 +60,10 @@ class _View:
 
 
 class TensorTable(Mapping[str, "torch.Tensor"]):
-    """The tensors of a network, by key; data is read when it is asked for.
+    """The tensors of a network, by key; data is read on access.
 
     Args:
-        archive: whose storages hold the data.
+        archive: contains the storages.
     """
 
     def __init__(self, archive: Archive) -> None:
@@ -73,16 +73,16 @@ class TensorTable(Mapping[str, "torch.Tensor"]):
         self._left = archive.storage_bytes
 
     def add(self, record: Any, name: str) -> TensorInfo:
-        """Check a tensor or parameter record and give it a key; equal views share theirs.
+        """Check a tensor or parameter record and assign a key; equal views share their key.
 
         Args:
-            record: as the pickle reader gave it.
-            name: dotted name in the network; becomes the key of a view seen first.
+            record: of the pickle reader.
+            name: dotted name in the network; the key of the first view.
 
         Raises:
-            CorruptCheckpointError: the record contradicts itself or the bytes that are there.
-            UnsafeCheckpointError: it is of a kind that would need code, or overlapping views
-                would unfold to more than the file has.
+            CorruptCheckpointError: the record is inconsistent, or does not match the bytes.
+            UnsafeCheckpointError: it requires code, or overlapping views need more bytes than
+                the file has.
         """
         view = self._view(_unwrap(record, name), name)
         key = self._keys.setdefault(view, name)
@@ -98,10 +98,15 @@ class TensorTable(Mapping[str, "torch.Tensor"]):
         return TensorInfo(key=key, dtype=view.dtype, shape=view.shape)
 
     def values_of(self, record: Any, name: str, limit: int) -> list[float] | None:
-        """The elements of a tensor that is not a weight, flat; None if they exceed `limit`.
+        """Return the elements of a tensor that is not a weight, flat.
+
+        Args:
+            record: of the pickle reader.
+            name: dotted name, for error messages.
+            limit: maximum number of elements; None is returned for a larger tensor.
 
         Raises:
-            CorruptCheckpointError, UnsafeCheckpointError: as `add`.
+            CorruptCheckpointError, UnsafeCheckpointError: see `add`.
         """
         view = self._view(_unwrap(record, name), name)
         if view.elements > limit:
@@ -135,7 +140,7 @@ class TensorTable(Mapping[str, "torch.Tensor"]):
         return view
 
     def _storage(self, record: Any, name: str) -> tuple[str, str, int, int]:
-        """Key, dtype, bytes for an element and elements of a storage."""
+        """Key, dtype, bytes per element and number of elements of a storage."""
         value = record.value if isinstance(record, PersistentId) else None
         if not isinstance(value, tuple) or len(value) != 5 or value[0] != "storage":
             raise _corrupt(name, "has no storage")
@@ -161,7 +166,7 @@ class TensorTable(Mapping[str, "torch.Tensor"]):
         piece = self._archive.storages[view.storage][
             start : start + view.elements * view.item_bytes
         ]
-        # A bytearray, because torch wants memory that may be written to.
+        # A bytearray, because torch requires writable memory.
         flat = torch.frombuffer(bytearray(piece), dtype=getattr(torch, view.dtype))
         return flat.as_strided(view.shape, view.stride).contiguous()
 
@@ -195,7 +200,7 @@ def _sizes(value: Any, name: str) -> tuple[int, ...]:
 
 
 def _is_dense(shape: tuple[int, ...], stride: tuple[int, ...]) -> bool:
-    """Whether each element has a place of its own and no place is left out, in any axis order."""
+    """Whether the elements are contiguous, without overlap, in any order of the axes."""
     if len(shape) != len(stride):
         return False
     expected = 1

@@ -1,8 +1,8 @@
-"""The top level of an Ultralytics checkpoint: which network it holds, and what it says of it.
+"""The top level of an Ultralytics checkpoint: the network and its description.
 
-While training, the file has `ema` (the averaged network, which is the one to use), `optimizer`
-and more; afterwards `model` alone. Training arguments and `git` hold paths and addresses of the
-training machine: only the image size and the task are taken from them.
+During training, the file has `ema` (the averaged network, to be used), `optimizer` and more;
+afterwards only `model`. Training arguments and `git` contain paths and addresses of the training
+machine: only image size and task are read from them.
 """
 
 from __future__ import annotations
@@ -12,24 +12,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ghost_deploy.checkpoints.facts import (
-    Facts,
+from ghost_deploy.checkpoints.checkpoint_info import (
+    CheckpointInfo,
     class_names_of,
     family_of,
     image_size_of,
     metrics_of,
 )
-from ghost_deploy.checkpoints.module_tree import is_module, state_of
-from ghost_deploy.checkpoints.plain import NotPlainError, PlainReader
+from ghost_deploy.checkpoints.plain_values import NotPlainError, PlainReader
 from ghost_deploy.checkpoints.records import Call, describe, pairs_of
 from ghost_deploy.checkpoints.tensors import is_tensor
+from ghost_deploy.checkpoints.tree_reader import is_module, state_of
 from ghost_deploy.core.errors import CheckpointError, StructureError, UnknownClassError
 from ghost_deploy.models.tree import Attribute
 
-__all__ = ["Found", "check_task", "find_network", "module_classes", "read_facts"]
+__all__ = ["FoundNetwork", "check_task", "find_network", "module_classes", "read_info"]
 
 KNOWN_VERSION = (8, 4)
-"""Ultralytics' newest minor version that this release was tested with."""
+"""Newest minor version of Ultralytics that this release was tested with."""
 
 _TASK_OF_CLASS = {
     "ClassificationModel": "classify",
@@ -49,11 +49,11 @@ _TASK_OF_CLASS = {
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundNetwork:
     """The network of a file.
 
     Attributes:
-        record: of the network. origin: the key under which it was, or `file`.
+        record: of the network. origin: its key in the file, or `file`.
         document: the rest of the top level.
     """
 
@@ -62,19 +62,19 @@ class Found:
     document: dict[str, Any]
 
 
-def find_network(root: Any, where: str) -> Found:
-    """The network to use: the averaged one if there is one.
+def find_network(root: Any, where: str) -> FoundNetwork:
+    """Return the network to use: the averaged one, if present.
 
     Raises:
-        StructureError: there is none; the error says what there is.
+        StructureError: there is no network; the error describes the content.
     """
     if is_module(root):
-        return Found(root, "file", {})
+        return FoundNetwork(root, "file", {})
     pairs = pairs_of(root)
     document = {key: value for key, value in pairs or () if isinstance(key, str)}
     for key in ("ema", "model"):
         if is_module(document.get(key)):
-            return Found(document[key], key, document)
+            return FoundNetwork(document[key], key, document)
     values = [*document.values(), *(pairs_of(document.get("model")) or ())]
     only_tensors = any(
         is_tensor(value[1] if isinstance(value, tuple) else value) for value in values
@@ -93,8 +93,8 @@ def _summary(root: Any, document: dict[str, Any]) -> str:
     return ", ".join(f"{key[:40]}: {describe(value)}" for key, value in [*document.items()][:6])
 
 
-def check_task(found: Found, where: str) -> None:
-    """See that the network is a detector of a supported kind.
+def check_task(found: FoundNetwork, where: str) -> None:
+    """Require that the network is a detector of a supported kind.
 
     Raises:
         UnknownClassError: a model of the YOLOv5, v7 or v9 repositories.
@@ -109,7 +109,9 @@ def check_task(found: Found, where: str) -> None:
             class_paths=(target.path,),
         )
     names = [path.rpartition(".")[2] for path in module_classes(found)]
-    recorded = [bag.get("task") for bag in _arguments(found)] + [state_of(found.record).get("task")]
+    recorded = [each.get("task") for each in _arguments(found)] + [
+        state_of(found.record).get("task")
+    ]
     tasks = [_TASK_OF_CLASS[name] for name in names if name in _TASK_OF_CLASS]
     tasks += [task for task in recorded if isinstance(task, str) and task != "detect"]
     if tasks:
@@ -126,8 +128,8 @@ def check_task(found: Found, where: str) -> None:
         )
 
 
-def module_classes(found: Found) -> Counter[str]:
-    """How many modules of each class path a network has, shared ones once; never recurses."""
+def module_classes(found: FoundNetwork) -> Counter[str]:
+    """Count the modules of each class path, shared modules once; without recursion."""
     seen: set[int] = set()
     counts: Counter[str] = Counter()
     queue: list[Any] = [found.record]
@@ -137,33 +139,40 @@ def module_classes(found: Found) -> Counter[str]:
         seen.add(id(value))
         counts[value.target.path] += 1
         children = value.state["_modules"]
-        # A hostile file may give one dictionary to all its modules: it is gone through once.
+        # A hostile file may share one dictionary among all modules: it is visited once.
         if id(children) not in seen:
             seen.add(id(children))
             queue.extend(child for _, child in pairs_of(children) or ())
     return counts
 
 
-def read_facts(found: Found, where: str, plain: PlainReader) -> Facts:
-    """Names, size, version and metrics.
+def read_info(found: FoundNetwork, where: str, plain: PlainReader) -> CheckpointInfo:
+    """Read class names, image size, version and metrics.
+
+    Args:
+        found: the network.
+        where: the file name, for error messages.
+        plain: reads plain values, within its budget.
 
     Raises:
         StructureError: the class names are unusable.
-        UnsafeCheckpointError: a part that is read is absurdly large.
+        UnsafeCheckpointError: a value exceeds a limit.
     """
     state = state_of(found.record)
     yaml = _plain_dict(state.get("yaml"), plain)
     names = [path.rpartition(".")[2] for path in module_classes(found)]
     family, scale = family_of(_text(yaml.get("yaml_file")), _text(yaml.get("scale")), names)
     size = next(
-        filter(None, (image_size_of(_plain(bag.get("imgsz"), plain)) for bag in _arguments(found))),
+        filter(
+            None, (image_size_of(_plain(each.get("imgsz"), plain)) for each in _arguments(found))
+        ),
         None,
     )
     version = _text(found.document.get("version"))
     metrics = metrics_of(_plain_dict(found.document.get("train_metrics"), plain))
     class_names = state.get("names", found.document.get("names"))
     pairs = pairs_of(class_names)
-    return Facts(
+    return CheckpointInfo(
         family=family,
         scale=scale,
         class_names=class_names_of(class_names if pairs is None else dict(pairs), where),
@@ -175,7 +184,9 @@ def read_facts(found: Found, where: str, plain: PlainReader) -> Facts:
     )
 
 
-def _warnings(found: Found, version: str, has_size: bool, has_metrics: bool) -> Iterator[str]:
+def _warnings(
+    found: FoundNetwork, version: str, has_size: bool, has_metrics: bool
+) -> Iterator[str]:
     if not version:
         yield "the file does not say which version of Ultralytics wrote it"
     elif (numbers := _numbers(version)) and numbers > KNOWN_VERSION:
@@ -193,15 +204,15 @@ def _warnings(found: Found, version: str, has_size: bool, has_metrics: bool) -> 
         )
 
 
-def _arguments(found: Found) -> list[dict[str, Any]]:
-    """The training arguments of the file and of the network, as they are."""
-    bags = [found.document.get("train_args"), state_of(found.record).get("args")]
-    bags = [bag.state if isinstance(bag, Call) else bag for bag in bags]
-    return [bag for bag in bags if isinstance(bag, dict)]
+def _arguments(found: FoundNetwork) -> list[dict[str, Any]]:
+    """The training arguments of the file and of the network, unconverted."""
+    records = [found.document.get("train_args"), state_of(found.record).get("args")]
+    states = [each.state if isinstance(each, Call) else each for each in records]
+    return [state for state in states if isinstance(state, dict)]
 
 
 def _plain(value: Any, plain: PlainReader) -> Attribute:
-    """Plain data, or None for what is none: it is not part of the network."""
+    """Plain data, or None for anything else, which is not part of the network."""
     try:
         return plain.read(value)
     except NotPlainError:
@@ -209,12 +220,12 @@ def _plain(value: Any, plain: PlainReader) -> Attribute:
 
 
 def _plain_dict(value: Any, plain: PlainReader) -> dict[str, Attribute]:
-    """A dict with those of its values that are plain."""
+    """A dict as plain data; other values become None."""
     return {str(key): _plain(item, plain) for key, item in pairs_of(value) or ()}
 
 
 def _text(value: Any) -> str:
-    """A short printable text, or an empty one."""
+    """A short printable text, else an empty one."""
     return value if isinstance(value, str) and len(value) <= 64 and value.isprintable() else ""
 
 

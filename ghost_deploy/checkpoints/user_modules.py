@@ -1,6 +1,6 @@
-"""Module definitions that a user brings with `--modules FILE.py`, and thereby trusts.
+"""Module definitions of the user, given with `--modules FILE.py` and thereby trusted.
 
-This is the one place where code that is not ours is run, because the user asked for it by name.
+This is the only place where code of others is executed, because the user names the file.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class UserModules:
     """The definitions of some files.
 
     Attributes:
-        classes: subclasses of `nn.Module` that the files define, by class name.
-        files: sha256 of each file, by its name without folder.
+        classes: subclasses of `nn.Module` defined in the files, by class name.
+        files: sha256 of each file, by file name.
     """
 
     classes: Mapping[str, type[nn.Module]] = field(default_factory=dict)
@@ -36,11 +36,11 @@ class UserModules:
 
 
 def load_user_modules(paths: Sequence[Path]) -> UserModules:
-    """Run the files and collect the modules that they define.
+    """Execute the files and collect the modules that they define.
 
     Raises:
-        UsageError: a file cannot be read, fails (the error has its line), defines no module, or
-            two define the same name.
+        UsageError: a file cannot be read, fails (the error names the line) or defines no module,
+            or two files define the same name.
     """
     classes: dict[str, type[nn.Module]] = {}
     files: dict[str, str] = {}
@@ -72,10 +72,10 @@ def _read(path: Path) -> bytes:
 
 
 def _run(path: Path, source: bytes, digest: str) -> ModuleType:
-    """Run a file as a module of its own, under a name that no import can mean by accident."""
+    """Execute a file as a module with a unique name."""
     module = ModuleType(_PREFIX + digest[:16])
     module.__file__ = str(path)
-    # Registered, as an import would do: dataclasses and pickling look their module up there.
+    # Registered as by an import: dataclasses and pickle look up their module there.
     sys.modules[module.__name__] = module
     try:
         exec(compile(source, str(path), "exec", dont_inherit=True), module.__dict__)

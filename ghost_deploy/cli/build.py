@@ -7,8 +7,8 @@ import shlex
 from typing import TYPE_CHECKING
 
 from ghost_deploy.cli.console import Column, Console
-from ghost_deploy.cli.format import mebibytes, plural, size_of
-from ghost_deploy.cli.options import natural, positive
+from ghost_deploy.cli.format import mebibytes, size_of
+from ghost_deploy.cli.options import add_bundle, add_switches, natural, positive
 from ghost_deploy.core.errors import GateError, UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ __all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "run"]
 
 DESCRIPTION = """\
 Make TensorRT engines of a bundle's ONNX graphs, on the device that will run them. Needs tensorrt
-and numpy, neither torch nor onnx. Each engine is run on the pictures that the bundle carries and
+and numpy, neither torch nor onnx. Each engine is run on the images that the bundle carries and
 compared with what PyTorch made of them; when it misses its gate it is still written, with that
 verdict inside, and the exit code is 1. Without a precision: fp16.
 """
@@ -35,16 +35,17 @@ _PRECISIONS = ("fp32", "fp16", "int8")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("bundle", metavar="BUNDLE", help="folder that `export` wrote")
+    add_bundle(parser)
     what = parser.add_argument_group("what to build")
-    what.add_argument("--trt", action="store_true", help="a TensorRT engine")
-    what.add_argument("--fp32", action="store_true", help="all in float32, TF32 off")
-    what.add_argument("--fp16", action="store_true", help="half precision, box decoding in float32")
-    what.add_argument("--int8", action="store_true", help="quantized, the rest in half precision")
-    what.add_argument(
-        "--strongly-typed",
-        action="store_true",
-        help="let the types in the graph decide (TensorRT 10; on 11 always so)",
+    add_switches(
+        what,
+        {
+            "--trt": "a TensorRT engine",
+            "--fp32": "all in float32, TF32 off",
+            "--fp16": "half precision, box decoding in float32",
+            "--int8": "quantized, the rest in half precision",
+            "--strongly-typed": "let the types in the graph decide (TensorRT 10; on 11 always so)",
+        },
     )
     what.add_argument(
         "--int8-cache",
@@ -79,16 +80,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="",
         help="run on other GPUs from Ampere on too, at some cost in speed (not on a Jetson)",
     )
-    how.add_argument(
-        "--version-compatible",
-        action="store_true",
-        help="run with newer versions of this major TensorRT too",
-    )
-    how.add_argument(
-        "--no-self-check", action="store_true", help="do not run the engine after building it"
-    )
-    how.add_argument(
-        "--verbose", action="store_true", help="show what TensorRT logs, except its finest detail"
+    add_switches(
+        how,
+        {
+            "--version-compatible": "run with newer versions of this major TensorRT too",
+            "--no-self-check": "do not run the engine after building it",
+            "--verbose": "show what TensorRT logs, except its finest detail",
+        },
     )
 
 
@@ -101,14 +99,18 @@ def run(args: argparse.Namespace, console: Console) -> int:
             fix="Add --trt: TensorRT engines are the only ones that must be built on the device",
         )
     from ghost_deploy import api
-    from ghost_deploy.core.bundle import Bundle
+
+    def show(severity: str, line: str) -> None:
+        if severity != "verbose":
+            console.note(f"tensorrt {severity}: {line}")
 
     failed: list[GateError] = []
+    bundle: Bundle | None = None
     chosen = [name for name in _PRECISIONS if getattr(args, name)] or ["fp16"]
     with console.steps("step") as progress:
         for precision in chosen:
             try:
-                api.build(
+                bundle = api.build(
                     args.bundle,
                     precision,
                     strongly_typed=args.strongly_typed,
@@ -122,12 +124,13 @@ def run(args: argparse.Namespace, console: Console) -> int:
                     device=args.device,
                     self_check=not args.no_self_check,
                     progress=progress,
-                    log=_Log(console) if args.verbose else None,
+                    log=show if args.verbose else None,
                 )
-            except GateError as error:
+            except GateError as error:  # the other engines are built too
                 failed.append(error)
-    bundle = Bundle.read(args.bundle)
-    _print(bundle, chosen, console)
+                bundle = error.bundle
+    if bundle is not None:
+        _print(bundle, chosen, console)
     if failed:
         raise failed[0]
     name = shlex.quote(args.bundle)
@@ -135,55 +138,24 @@ def run(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-class _Log:
-    """Shows TensorRT's lines, the finest left out."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-
-    def __call__(self, severity: str, line: str) -> None:
-        if severity != "verbose":
-            self._console.note(f"tensorrt {severity}: {line}")
-
-
 def _print(bundle: Bundle, chosen: list[str], console: Console) -> None:
+    from msgspec.structs import replace
+
+    from ghost_deploy.cli.tables import print_builds, print_parity
+
     assert bundle.evidence.build is not None  # something was just built
-    records = bundle.evidence.build.engines
-    checks = _checks(bundle)
-    names = ("engine", "built from", "route", "layers", "reformat", "size", "self-check")
-    rows, notes = [], []
-    for artifact in bundle.artifacts:
-        if artifact.format != "tensorrt" or artifact.precision not in chosen:
-            continue
-        record = records[artifact.id]
-        layers = ", ".join(f"{count} {name}" for name, count in record.precisions.items())
-        size = mebibytes(size_of(bundle, artifact))
-        verdict = checks.get(artifact.id, "not run")
-        rows.append(
-            [artifact.id, record.built_from, record.route, layers or "not told",
-             str(record.reformats), size, verdict]
-        )  # fmt: skip
-        if record.dla is not None:
-            notes.append(record.dla.summary())
-            notes += [f"  on the GPU: {each.name} ({each.type})" for each in record.dla.fallbacks]
-        notes += [f"{artifact.id}: {note}" for note in record.notes]
-        notes.append(
-            f"{artifact.id}: {record.fingerprint}; workspace {record.workspace_mib} MiB, timing "
-            f"cache {record.timing_cache}, {plural(record.pinned, 'layer')} held in a type"
-        )
-    console.table([Column(name) for name in names], rows)
-    for note in notes:
-        console.note(note)
-
-
-def _checks(bundle: Bundle) -> dict[str, str]:
-    """The verdict of each engine of the bundle, in a few words, by the id of its artifact."""
-    report = bundle.evidence.parity
-    told: dict[str, str] = {}
-    for row in report.rows if report else ():
-        if row.tensor is None:
-            told[row.artifact] = row.status
-        else:
-            score, box = row.tensor.score.max, row.tensor.box_px.max
-            told[row.artifact] = f"{row.status}: score {score:.1g}, box {box:.1g} px"
-    return told
+    built = [a for a in bundle.artifacts if a.format == "tensorrt" and a.precision in chosen]
+    ids = {artifact.id for artifact in built}
+    console.table(
+        (Column("engine"), Column("file"), Column("size", right=True)),
+        [[a.id, a.path, mebibytes(size_of(bundle, a))] for a in built],
+    )
+    console.result("")
+    print_builds(bundle.evidence.build, console, ids)
+    parity = bundle.evidence.parity
+    checks = tuple(row for row in parity.rows if row.artifact in ids) if parity else ()
+    if parity and checks:
+        print_parity(replace(parity, rows=checks), console)
+    if len(checks) < len(ids):
+        unchecked = sorted(ids - {row.artifact for row in checks})
+        console.result(f"self-check not run: {', '.join(unchecked)}")

@@ -6,7 +6,13 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
-from ghost_deploy.cli.options import natural, points, positive
+from ghost_deploy.cli.options import (
+    add_data,
+    add_max_drop,
+    add_switches,
+    natural,
+    positive,
+)
 
 if TYPE_CHECKING:
     from ghost_deploy.api import Calibration
@@ -15,7 +21,7 @@ __all__ = ["add_calibration_options", "calibration_of"]
 
 
 def add_calibration_options(parser: argparse.ArgumentParser, *, required: bool) -> None:
-    """Where the pictures come from, and what may be lost.
+    """Declare the options of calibration.
 
     Args:
         required: whether `--calib` must be given.
@@ -23,10 +29,10 @@ def add_calibration_options(parser: argparse.ArgumentParser, *, required: bool) 
     group = parser.add_argument_group("int8")
     group.add_argument(
         "--calib",
-        metavar="PICTURES",
+        metavar="IMAGES",
         nargs="+",
         required=required,
-        help="pictures like those the camera will see, no labels needed: folder, glob, text list, "
+        help="images like those the camera will see, no labels needed: folder, glob, text list, "
         "video or data.yaml",
     )
     group.add_argument(
@@ -34,42 +40,34 @@ def add_calibration_options(parser: argparse.ArgumentParser, *, required: bool) 
         type=positive,
         default=300,
         metavar="N",
-        help="pictures to use at most (default: 300)",
+        help="images to use at most (default: 300)",
     )
     group.add_argument(
         "--calib-seed", type=natural, default=0, metavar="N", help="of the choice (default: 0)"
     )
-    group.add_argument(
-        "--calib-diverse",
-        action="store_true",
-        help="choose pictures that differ from each other, instead of at random",
+    add_switches(
+        group,
+        {
+            "--calib-diverse": "choose images that differ from each other, instead of at random",
+            "--allow-small-calibration": "accept fewer than 64 images",
+        },
     )
-    group.add_argument(
-        "--allow-small-calibration", action="store_true", help="accept fewer than 64 pictures"
+    add_data(
+        group,
+        "labelled images to judge on: data.yaml or COCO JSON (default: agreement with the float "
+        "model on the calibration images)",
     )
-    group.add_argument(
-        "--data",
-        metavar="D",
-        help="labelled images to judge on: data.yaml or COCO JSON (default: agreement with the "
-        "float model on the calibration pictures)",
+    add_max_drop(
+        group,
+        "mAP50-95 that int8 may lose; layers are returned to float until that holds (default: "
+        "0.5, without labels 3 of agreement, and none is returned)",
     )
-    group.add_argument(
-        "--split", metavar="NAME", default="val", help="part of a data.yaml (default: val)"
-    )
-    group.add_argument(
-        "--max-drop",
-        type=points,
-        metavar="POINTS",
-        help="mAP50-95 that int8 may lose; layers are returned to float until that holds "
-        "(default: 0.5, without labels 3 of agreement, and none is returned)",
-    )
-    group.add_argument(
-        "--no-repair",
-        action="store_true",
-        help="do not correct biases, even where int8 loses much without",
-    )
-    group.add_argument(
-        "--no-speed", action="store_true", help="do not time int8 beside float on this machine"
+    add_switches(
+        group,
+        {
+            "--no-repair": "do not correct biases, even where int8 loses much without",
+            "--no-speed": "do not time int8 beside float on this machine",
+        },
     )
 
 

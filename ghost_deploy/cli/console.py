@@ -1,4 +1,4 @@
-"""How a command speaks: results on standard output, everything else on standard error."""
+"""Output of commands: results on standard output, everything else on standard error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import IO, Any, Literal
 from ghost_deploy.cli.format import plural, printable
 from ghost_deploy.core.errors import GhostDeployError
 
-__all__ = ["Column", "Console", "Progress", "Steps", "separated_output"]
+__all__ = ["Column", "Console", "ProgressBar", "StepProgress", "separated_output"]
 
 
 _LEAST_WIDTH = 40  # of a table; a narrower terminal breaks its lines
@@ -28,15 +28,15 @@ class Column:
     right: bool = False
 
 
-class Progress:
-    """Counts steps; draws a bar where there is a terminal to draw on."""
+class ProgressBar:
+    """A progress bar; it shows nothing where there is no terminal."""
 
     def __init__(self, bar: Any = None, task: Any = None) -> None:
         self._bar = bar
         self._task = task
 
-    def reach(self, step: int) -> None:
-        """So many steps of the total are done."""
+    def update(self, step: int) -> None:
+        """Show that `step` steps of the total are done."""
         if self._bar is not None:
             self._bar.update(self._task, completed=step)
 
@@ -58,7 +58,7 @@ class Console:
         print(printable(text), file=self.out)
 
     def note(self, text: str) -> None:
-        """A line for the person who watches."""
+        """A line that is not part of the result."""
         print(printable(text), file=self.err, flush=True)
 
     def document(self, value: Any) -> None:
@@ -69,7 +69,7 @@ class Console:
         print(text.decode(), file=self.out)
 
     def error(self, error: GhostDeployError) -> None:
-        """What happened and what to do next."""
+        """An error and what to do next."""
         lines = [f"error: {error.what}"]
         lines += [
             f"  {label}: {value}"
@@ -79,7 +79,7 @@ class Console:
         self.note("\n".join([*lines, f"next: {error.fix}"]))
 
     def unexpected(self, error: Exception) -> None:
-        """An error that nobody foresaw."""
+        """An unexpected error, which is a bug."""
         self.note(f"error: unexpected {type(error).__name__}: {error}")
         self.note("next: This is a bug: run it again with --debug and report what it prints")
 
@@ -109,10 +109,10 @@ class Console:
             _plain_table(stream, columns, rows)
 
     @contextlib.contextmanager
-    def progress(self, label: str, total: int) -> Iterator[Progress]:
-        """A bar on standard error while the block runs, if that is a terminal and it pays."""
+    def progress(self, label: str, total: int) -> Iterator[ProgressBar]:
+        """A bar on standard error while the block runs, if that is a terminal and `total` > 1."""
         if total < 2 or not self.err.isatty():
-            yield Progress()
+            yield ProgressBar()
             return
         from rich.console import Console as RichConsole
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -120,37 +120,37 @@ class Console:
 
         columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with RichProgress(*columns, console=RichConsole(file=self.err), transient=True) as bar:
-            yield Progress(bar, bar.add_task(label, total=total))
+            yield ProgressBar(bar, bar.add_task(label, total=total))
 
     @contextlib.contextmanager
-    def steps(self, noun: str = "image") -> Iterator[Steps]:
-        """Tell on standard error what is done while the block runs, and how long it took.
+    def steps(self, noun: str = "image") -> Iterator[StepProgress]:
+        """Print steps and their durations on standard error while the block runs.
 
         Args:
-            noun: what counted steps are made of.
+            noun: the unit of counted steps.
         """
-        steps = Steps(self, noun)
+        steps = StepProgress(self, noun)
         try:
             yield steps
         finally:
             steps.finish()
 
 
-class Steps:
-    """A progress callback for long work: a line for each step, a bar for counted ones."""
+class StepProgress:
+    """A `core.progress.Progress` callback: a line for each step, a bar for counted ones."""
 
     def __init__(self, console: Console, noun: str = "image") -> None:
         self._console = console
         self._noun = noun
         self._name = ""
         self._start = 0.0
-        self._bar = Progress()
+        self._bar = ProgressBar()
         self._stack = contextlib.ExitStack()
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        """So much of a step is done; `total` is 0 where its length is not known.
+        """Show progress of a step, see `core.progress.Progress`.
 
-        `what: noun` says what its counted steps are made of.
+        `what` may be `name: noun`, with the unit of its counted steps.
         """
         verb, _, noun = what.partition(": ")
         counted = f"{verb.partition(' ')[0]} {plural(total, noun or self._noun)}"
@@ -160,12 +160,12 @@ class Steps:
             self._name, self._start = name, time.perf_counter()
             if total:
                 self._bar = self._stack.enter_context(self._console.progress(name, total))
-        self._bar.reach(done)
+        self._bar.update(done)
 
     def finish(self) -> None:
-        """The last step is over."""
+        """End the last step."""
         self._stack.close()
-        self._bar = Progress()
+        self._bar = ProgressBar()
         if self._name:
             seconds = time.perf_counter() - self._start
             self._console.note(f"{self._name:<24}{seconds:6.1f} s")
@@ -174,18 +174,18 @@ class Steps:
 
 @contextlib.contextmanager
 def separated_output() -> Iterator[IO[str]]:
-    """Give the caller standard output for itself; all others who print reach standard error.
+    """Reserve standard output for the caller; other prints go to standard error.
 
-    Vendor libraries print from C++ too, so the file descriptor is moved, not only `sys.stdout`.
+    Vendor libraries print from C++, so the file descriptor is moved, not only `sys.stdout`.
     """
-    if sys.stdout is None:  # closed by the caller, `>&-`: there is nobody to tell results to
+    if sys.stdout is None:  # closed by the caller, `>&-`: results are discarded
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(sys.stderr):
             yield nowhere
         return
     stdout = sys.stdout
     stdout.flush()
     with contextlib.redirect_stdout(sys.stderr):
-        if _descriptor(stdout) != 1:  # already replaced, e.g. by a test: nothing of C++ goes there
+        if _descriptor(stdout) != 1:  # already replaced, e.g. by a test: C++ does not print there
             yield stdout
             return
         own = os.dup(1)
@@ -196,7 +196,7 @@ def separated_output() -> Iterator[IO[str]]:
             yield out
         finally:
             os.dup2(own, 1)
-            # Flushed by the caller, who wants to know of failures; here it would hide another.
+            # Flushed by the caller, which handles failures; here it would hide another.
             with contextlib.suppress(OSError):
                 out.close()
 

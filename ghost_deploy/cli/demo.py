@@ -7,12 +7,11 @@ import shlex
 import time
 from typing import TYPE_CHECKING
 
-from ghost_deploy.cli.console import Column, Console
+from ghost_deploy.cli.console import Console
 from ghost_deploy.core.errors import GateError
 
 if TYPE_CHECKING:
-    from ghost_deploy.api.demo import Demonstration
-    from ghost_deploy.report.blocks import Report
+    from ghost_deploy.api import DemoResult
 
 __all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "run"]
 
@@ -37,19 +36,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
-    """Do it, with progress, then say what came of it."""
-    from ghost_deploy.api.demo import demonstrate
-    from ghost_deploy.api.inspect import inspect
-    from ghost_deploy.cli.bench import Rounds
+    """Do it, with progress, then print the results."""
+    from ghost_deploy import api
     from ghost_deploy.demo.embedded import MODEL_FILE
 
     start = time.perf_counter()
-    model = inspect(MODEL_FILE)
-    console.note(f"the built-in detector: {_facts(model)}")
-    with console.steps() as progress, Rounds(console, progress) as rounds:
-        done = demonstrate(args.out, progress=progress, timing=rounds)
-    assert done.report is not None
-    _print(done, done.report, console)
+    console.note(f"the built-in detector: {_facts(api.inspect(MODEL_FILE))}")
+    with console.steps() as progress:
+        done = api.demo(args.out, progress=progress)
+    _print(done, console)
     console.note(f"{'all of it':<24}{time.perf_counter() - start:6.1f} s")
     return GateError.exit_code if done.report.verdict.tone == "bad" else 0
 
@@ -62,11 +57,14 @@ def _facts(model: object) -> str:
     return f"{model.family}, {model.parameters:,} weights, classes {classes}"
 
 
-def _print(done: Demonstration, report: Report, console: Console) -> None:
-    _table(report, console)
-    console.result("")
-    console.result(report.verdict.headline)
-    for reason in report.verdict.reasons:
+def _print(done: DemoResult, console: Console) -> None:
+    from ghost_deploy.cli.tables import print_sections
+    from ghost_deploy.report.sections.overview import overview
+    from ghost_deploy.report.view import ReportView
+
+    print_sections(overview(ReportView(done.report)), console)
+    console.result(done.report.verdict.headline)
+    for reason in done.report.verdict.reasons:
         console.result(f"  {reason}")
     for what, error in done.left_out.items():
         console.result(f"left out: {what}: {error}")
@@ -75,14 +73,3 @@ def _print(done: Demonstration, report: Report, console: Console) -> None:
     page = shlex.quote(str(done.files["report"]))
     console.result(f"next: open {page}, then do the same with a detector of your own:")
     console.result("      ghost-deploy export best.pt -o out/best --images photos")
-
-
-def _table(report: Report, console: Console) -> None:
-    """The table that the report begins with."""
-    from ghost_deploy.report.cells import Table, plain
-    from ghost_deploy.report.page import make_page
-
-    blocks = make_page(report).sections[0].blocks
-    table = next(block for block in blocks if isinstance(block, Table))
-    columns = [Column(plain(column.title), column.right) for column in table.columns]
-    console.table(columns, [[plain(cell) for cell in row] for row in table.rows])

@@ -1,4 +1,4 @@
-"""Numbers and sizes as a person reads them."""
+"""Numbers, sizes and texts for the terminal."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def plural(count: int, noun: str) -> str:
 
 
 def printable(text: str) -> str:
-    """`text` with whatever could steer a terminal written as an escape; line breaks stay.
+    """`text` with control characters written as escapes; line breaks stay.
 
-    Names come from files that a stranger made: a checkpoint, a bundle, a folder of images.
+    Names come from untrusted files: a checkpoint, a bundle, a folder of images.
     """
     if text.isascii() and text.replace("\n", "").isprintable():
         return text

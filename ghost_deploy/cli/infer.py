@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 
 from ghost_deploy.cli.console import Console
 from ghost_deploy.cli.live_options import add_live_options, refuse_live_options
-from ghost_deploy.cli.model import load_detector, make_wanted, say_what_runs
-from ghost_deploy.cli.options import add_run_options, conf_limit, fraction, positive
+from ghost_deploy.cli.model import classes_of, conf_by_class, load_detector, say_what_runs
+from ghost_deploy.cli.options import add_bundle, add_run_options, conf_limit, fraction, positive
 from ghost_deploy.cli.summary import Summary
 from ghost_deploy.core.errors import ImageError
 
 if TYPE_CHECKING:
     from ghost_deploy.core.detections import Detections
     from ghost_deploy.core.frame import Frame
-    from ghost_deploy.stream.sinks.image_results import JsonlWriter, PictureWriter
+    from ghost_deploy.stream.sinks.image_writer import ImageWriter
+    from ghost_deploy.stream.sinks.jsonl_writer import JsonlWriter
 
 __all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "run"]
 
@@ -52,9 +53,7 @@ deleted at any time.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument(
-        "bundle", metavar="BUNDLE", help="folder that `export` wrote, or a checkpoint"
-    )
+    add_bundle(parser, help="folder that `export` wrote, or a checkpoint")
     parser.add_argument(
         "sources", nargs="+", metavar="SOURCE", help="image, folder, glob, video, camera or address"
     )
@@ -72,12 +71,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o",
         "--out",
         metavar="DIR",
-        help="write annotated pictures there, or videos of live sources",
+        help="write annotated images there, or videos of live sources",
     )
     parser.add_argument(
         "--jsonl", metavar="FILE", help="write one JSON line a frame; - is standard output"
     )
-    parser.add_argument("--show", action="store_true", help="show each picture until a key press")
+    parser.add_argument("--show", action="store_true", help="show each image until a key press")
     limits = parser.add_argument_group("thresholds (defaults: those of the bundle)")
     limits.add_argument(
         "--conf",
@@ -112,21 +111,27 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 
 def _run_images(args: argparse.Namespace, sources: list[str], console: Console) -> int:
-    from ghost_deploy.stream.sources.image_files import find_images, read_frames
+    from ghost_deploy import api
+    from ghost_deploy.stream.sources.image_files import find_images
 
     paths = find_images(sources)
     unreadable: list[ImageError] = []
     summary = Summary()
     # Lines that go to a terminal would be torn apart by a bar.
     steps = 0 if args.jsonl == "-" and console.out.isatty() else len(paths)
-    with load_detector(args) as loaded:
-        detector, wanted = make_wanted(args, loaded)
+    with load_detector(args) as detector:
         say_what_runs(detector, console)
+        results = api.infer(
+            detector,
+            paths,
+            classes=classes_of(args),
+            class_conf=conf_by_class(args),
+            on_error=unreadable.append,
+        )
         with _Outputs(args, console) as outputs, console.progress("detecting", steps) as progress:
-            for frame in read_frames(paths, lambda _, error: unreadable.append(error)):
-                found = wanted(detector(frame))
+            for frame, found in results:
                 summary.add(frame, found)
-                progress.reach(frame.index + 1)
+                progress.update(frame.index + 1)
                 if not outputs.write(frame, found):
                     break
     summary.print(console, console.err if args.jsonl == "-" else console.out)
@@ -146,14 +151,14 @@ class _Outputs:
         self._show = args.show
         self._folder = args.out
         self._jsonl = args.jsonl
-        self._pictures: PictureWriter | None = None
+        self._pictures: ImageWriter | None = None
         self._lines: JsonlWriter | None = None
         if args.out:
-            from ghost_deploy.stream.sinks.image_results import PictureWriter
+            from ghost_deploy.stream.sinks.image_writer import ImageWriter
 
-            self._pictures = PictureWriter(Path(args.out))
+            self._pictures = ImageWriter(Path(args.out))
         if args.jsonl:
-            from ghost_deploy.stream.sinks.image_results import JsonlWriter
+            from ghost_deploy.stream.sinks.jsonl_writer import JsonlWriter
 
             self._lines = JsonlWriter(console.out if args.jsonl == "-" else Path(args.jsonl))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ghost_deploy.cli.console import Column, Console
 from ghost_deploy.cli.format import by, mebibytes, size_of
-from ghost_deploy.cli.options import add_json
+from ghost_deploy.cli.options import add_json, add_modules
 
 if TYPE_CHECKING:
     from ghost_deploy.checkpoints.inspection import Inspection
@@ -34,13 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file", metavar="FILE|zoo:NAME|BUNDLE", help="checkpoint, network of the zoo, or bundle"
     )
-    parser.add_argument(
-        "--modules",
-        metavar="FILE.py",
-        action="append",
-        default=[],
-        help="Python file with classes that the checkpoint names; it is run, so trust it",
-    )
+    add_modules(parser)
     add_json(parser)
 
 
@@ -119,13 +113,11 @@ def _print_bundle(bundle: Bundle, console: Console) -> None:
 
 def _print_evidence(bundle: Bundle, console: Console) -> None:
     evidence = bundle.evidence
-    if evidence.parity:
-        from ghost_deploy.cli.parity_table import print_parity
+    from ghost_deploy.cli.tables import print_accuracy, print_parity
 
+    if evidence.parity:
         print_parity(evidence.parity, console)
     if evidence.accuracy:
-        from ghost_deploy.cli.accuracy_table import print_accuracy
-
         print_accuracy(evidence.accuracy, console)
     missing = [k for k in ("parity", "accuracy", "latency") if k not in evidence.documents]
     if missing:

@@ -1,158 +1,118 @@
-"""The options of `infer` for cameras, streams and videos."""
+"""The options of `infer` for cameras, streams and videos.
+
+Each option is declared once: its destination is the field of `LivePolicy` that it sets, or the
+sink that it opens. What they say about images and how they become a policy follows from that.
+"""
 
 from __future__ import annotations
 
 import argparse
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
 
 from ghost_deploy.cli.options import positive
 from ghost_deploy.core.errors import UsageError
+from ghost_deploy.stream.policy import LivePolicy, Roi
+from ghost_deploy.stream.sinks.sink_table import SINKS
 
-if TYPE_CHECKING:
-    from ghost_deploy.stream.policy import LivePolicy
+__all__ = ["add_live_options", "make_policy", "refuse_live_options", "sink_targets"]
 
-__all__ = ["TOKEN_VARIABLE", "add_live_options", "make_policy", "refuse_live_options"]
+_ALLOWED_WITH_IMAGES = frozenset({"batch_wait_ms", "rtsp_by", "read_timeout_s"})
+_DEFAULTS = {field.name: field.default for field in fields(LivePolicy)}
 
-TOKEN_VARIABLE = "GHOST_DEPLOY_TOKEN"
-"""Environment variable with the token of the web view: a command line can be read by all users."""
+
+Add = Callable[..., None]
 
 
 def add_live_options(parser: argparse.ArgumentParser) -> None:
     """Declare them."""
-    _add_frame_options(parser)
-    _add_source_options(parser)
-    _add_sink_options(parser)
+    actions: list[argparse.Action] = []
+
+    def adder(title: str) -> Add:
+        group = parser.add_argument_group(title)
+
+        def add(flag: str, field: str, help: str, type: Any = None, *names: str) -> None:
+            """Declare an option for a field of `LivePolicy`, if one is given; a flag without type.
+
+            `names`: what the value is shown as, or several: the choices.
+            """
+            options: dict[str, Any] = {"type": type} if type else {"action": "store_true"}
+            if names:
+                options |= {"choices": names} if names[1:] else {"metavar": names[0]}
+            if field:
+                options |= {"dest": field, "default": _DEFAULTS[field]}
+            actions.append(group.add_argument(flag, help=help, **options))
+
+        return add
+
+    _add_frame_options(adder("live sources and videos: which frames"))
+    _add_source_options(adder("live sources"))
+    _add_sink_options(adder("where live results go, besides -o and --jsonl"))
+    parser.set_defaults(live_options=actions)
 
 
-def _add_frame_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("live sources and videos: which frames")
-    add = group.add_argument
-    add("--max-age", type=_above_zero, metavar="MS", help="drop a live frame that waited longer")
-    add("--fps", type=_above_zero, metavar="F", help="infer at most F frames a second of a source")
-    add("--every", type=positive, default=1, metavar="N", help="infer every Nth frame")
-    add("--skip-still", action="store_true", help="leave out frames in which nothing moved")
-    add(
-        "--roi",
-        metavar="X1,Y1,X2,Y2",
-        help="infer that part only: source pixels, or fractions of width and height",
-    )
-    add("--track", action="store_true", help="give each object an id that it keeps over frames")
-    add(
-        "--batch",
-        type=positive,
-        default=1,
-        metavar="N",
-        help="infer the frames of up to N sources at once; the model must accept that "
-        "(`export --dynamic`)",
-    )
-    add(
-        "--batch-wait",
-        type=_above_zero,
-        default=10.0,
-        metavar="MS",
-        help="how long a frame waits for others to make a batch (default: 10)",
-    )
+def _add_frame_options(add: Add) -> None:
+    region = "infer that part only: source pixels, or fractions of width and height"
+    batch = "infer the frames of up to N sources at once; the model must accept that (`export "
+    batch += "--dynamic`)"
+    wait = "how long a frame waits for others to make a batch (default: 10)"
+    add("--max-age", "max_age_ms", "drop a live frame that waited longer", _above_zero, "MS")
+    add("--fps", "fps", "infer at most F frames a second of a source", _above_zero, "F")
+    add("--every", "every", "infer every Nth frame", positive, "N")
+    add("--skip-still", "skip_still", "leave out frames without motion")
+    add("--roi", "roi", region, Roi.parse, "X1,Y1,X2,Y2")
+    add("--track", "", "give each object an id that it keeps over frames")
+    add("--batch", "batch", batch, positive, "N")
+    add("--batch-wait", "batch_wait_ms", wait, _above_zero, "MS")
 
 
-def _add_source_options(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("live sources").add_argument
-    add("--require-all", action="store_true", help="fail if a source is not there at the start")
-    add(
-        "--give-up",
-        type=_above_zero,
-        metavar="S",
-        help="a source lost for S seconds has failed (default: it is tried for ever)",
-    )
-    add(
-        "--rtsp-by",
-        choices=["auto", "ffmpeg", "gstreamer"],
-        default="auto",
-        help="what reads RTSP (default: auto, GStreamer where it has a Jetson's decoder, else "
-        "FFmpeg)",
-    )
-    add(
-        "--timeout",
-        type=_above_zero,
-        default=5.0,
-        metavar="S",
-        help="a source that is silent for S seconds is lost (default: 5)",
-    )
+def _add_source_options(add: Add) -> None:
+    forever = "a source lost for S seconds has failed (default: it is tried forever)"
+    rtsp = "what reads RTSP (default: auto, GStreamer if it has a Jetson's decoder, else FFmpeg)"
+    silence = "a source without frames for S seconds is lost (default: 5)"
+    add("--require-all", "require_all", "fail if a source is missing at the start")
+    add("--give-up", "give_up_s", forever, _above_zero, "S")
+    add("--rtsp-by", "rtsp_by", rtsp, str, "auto", "ffmpeg", "gstreamer")
+    add("--timeout", "read_timeout_s", silence, _above_zero, "S")
 
 
-def _add_sink_options(parser: argparse.ArgumentParser) -> None:
-    sinks = parser.add_argument_group("where live results go, besides -o and --jsonl")
-    add = sinks.add_argument
-    add(
-        "--serve",
-        metavar="HOST:PORT",
-        help=f"serve a web view and metrics; from other machines only with the token in "
-        f"${TOKEN_VARIABLE}",
-    )
-    add("--snapshots", metavar="DIR", help="a picture there when something is detected")
-    add(
-        "--keep",
-        type=_size,
-        metavar="SIZE",
-        help="keep at most SIZE (as 500M, 20G) of videos, of snapshots and of lines each: the "
-        "oldest are removed (default: all is kept, until the disk is nearly full)",
-    )
-    add("--webhook", metavar="URL", help="POST results with detections there, as JSON")
-    add("--mqtt", metavar="URL", help="publish results with detections, mqtt://host/topic")
+def _add_sink_options(add: Add) -> None:
+    for kind in SINKS:
+        if kind.help:
+            add(f"--{kind.option}", "", kind.help, str, kind.metavar)
+    keep = "keep at most SIZE (as 500M, 20G) of videos, of snapshots and of lines each: the oldest "
+    keep += "are removed (default: all is kept, until the disk is nearly full)"
+    add("--keep", "", keep, _size, "SIZE")
 
 
 def make_policy(args: argparse.Namespace) -> LivePolicy:
-    """What the options say about frames and sources.
+    """The settings that the options give."""
+    given = {name: getattr(args, name) for name in _DEFAULTS if hasattr(args, name)}
+    return LivePolicy(**given, open_timeout_s=2 * args.read_timeout_s)
 
-    Raises:
-        UsageError: `--roi` is no region.
-    """
-    from ghost_deploy.stream.policy import LivePolicy, Roi
 
-    return LivePolicy(
-        max_age_ms=args.max_age,
-        fps=args.fps,
-        every=args.every,
-        skip_still=args.skip_still,
-        roi=Roi.parse(args.roi) if args.roi is not None else None,
-        require_all=args.require_all,
-        give_up_s=args.give_up,
-        rtsp_by=args.rtsp_by,
-        batch=args.batch,
-        batch_wait_ms=args.batch_wait,
-        open_timeout_s=2 * args.timeout,
-        read_timeout_s=args.timeout,
-    )
+def sink_targets(args: argparse.Namespace) -> dict[str, str]:
+    """The value of each option that opens a sink, in the order of `SINKS`."""
+    values = {kind.option: getattr(args, kind.option) for kind in SINKS}
+    return {option: value for option, value in values.items() if value}
 
 
 def refuse_live_options(args: argparse.Namespace) -> None:
-    """Raise if an option was given that says nothing about images.
+    """Raise if an option was given that has no effect on images.
 
     Raises:
         UsageError: one was.
     """
-    given = {
-        "--max-age": args.max_age,
-        "--fps": args.fps,
-        "--every": args.every > 1,
-        "--skip-still": args.skip_still,
-        "--roi": args.roi,
-        "--track": args.track,
-        "--require-all": args.require_all,
-        "--give-up": args.give_up,
-        "--batch": args.batch > 1,
-        "--serve": args.serve,
-        "--snapshots": args.snapshots,
-        "--keep": args.keep,
-        "--webhook": args.webhook,
-        "--mqtt": args.mqtt,
-    }
-    for flag, value in given.items():
-        if value:
+    for action in args.live_options:
+        changed = getattr(args, action.dest) != action.default
+        if changed and action.dest not in _ALLOWED_WITH_IMAGES:
+            flag = action.option_strings[0]
             raise UsageError(
                 f"{flag} is for cameras, streams and videos",
                 got="images only",
-                fix=f"Leave {flag} away, or add such a source",
+                fix=f"Omit {flag}, or add such a source",
             )
 
 

@@ -1,41 +1,39 @@
-"""What a live run tells the person who watches: events, a status line, the final table."""
+"""What a live run prints: events, a status line, the final table."""
 
 from __future__ import annotations
 
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import IO
 
 from ghost_deploy.cli.console import Column, Console
 from ghost_deploy.cli.format import by, plural
-from ghost_deploy.stream.result import Result, SourceStats, StatsView
-from ghost_deploy.stream.sinks.outbox import DeliveryStats
+from ghost_deploy.stream.result import Result
+from ghost_deploy.stream.sinks.sink import DeliveryStats, ReadDelivery, Sink
+from ghost_deploy.stream.source_stats import ReadStats, SourceStats
 
-__all__ = ["Deliveries", "LiveReport"]
-
-Deliveries = dict[str, Callable[[], DeliveryStats]]
-"""The counters of the sinks that may lose results, by name."""
+__all__ = ["LiveReport"]
 
 _EVERY_S = 1.0
 _NUMBER = True
 
 
-class LiveReport:
-    """A sink that counts what was found, and the voice of a run.
+class LiveReport(Sink):
+    """A sink that counts detections and reports the state of a run.
 
     Args:
         console: events and the status line go to its `err`.
-        stats: of the run.
-        deliveries: of its sinks.
+        stats: returns the statistics of the sources.
+        deliveries: return the counters of the sinks that may lose results, by name.
     """
 
     def __init__(
         self,
         console: Console,
-        stats: StatsView,
-        deliveries: Mapping[str, Callable[[], DeliveryStats]] | None = None,
+        stats: ReadStats,
+        deliveries: Mapping[str, ReadDelivery] | None = None,
     ) -> None:
         self._console = console
         self._stats = stats
@@ -53,12 +51,9 @@ class LiveReport:
         """Count the detections of one result."""
         self._found.update(result.detections.names)
 
-    def close(self) -> None:
-        """Nothing is held."""
-
     def tick(self) -> None:
-        """Tell what has changed; call it often."""
-        sources = self._stats.snapshot()
+        """Report what has changed; to be called often."""
+        sources = self._stats()
         for each in sources:
             before = self._states.get(each.id, ("connecting", 0))
             if (each.state, each.reconnects) != before:
@@ -66,32 +61,34 @@ class LiveReport:
                 self.clear()
                 self._console.note(_event(each))
         for name, stats in self._deliveries.items():
-            self._tell_delivery(name, stats())
+            self._report_delivery(name, stats())
         if self._is_terminal and time.monotonic() >= self._next:
             self._next = time.monotonic() + _EVERY_S
             self._draw("   ".join(map(_status, sources)))
 
-    def _tell_delivery(self, name: str, now: DeliveryStats) -> None:
+    def _report_delivery(self, name: str, now: DeliveryStats) -> None:
         before = self._sent.get(name, DeliveryStats())
         self._sent[name] = now
         if now.dropped > before.dropped and name not in self._losing:
             self._losing.add(name)
             self.clear()
-            self._console.note(f"{name}: results are being lost: {now.last_error or 'the end'}")
+            self._console.note(
+                f"{name}: results are being lost: {now.last_error or 'the run has ended'}"
+            )
         elif now.sent > before.sent and now.dropped == before.dropped and name in self._losing:
             self._losing.remove(name)
             self.clear()
             self._console.note(f"{name}: works again, {now.dropped} lost so far")
 
     def clear(self) -> None:
-        """Take the status line away."""
+        """Remove the status line."""
         if self._width:
             self._draw("")
 
     def print(self, to: IO[str]) -> None:
-        """The final table, and the sums."""
+        """Print the final table and the totals."""
         seconds = time.monotonic() - self._began
-        sources = self._stats.snapshot()
+        sources = self._stats()
         columns = [Column("source"), Column("state")]
         titles = ("captured", "processed", "dropped", "reconnects", "fps", "age p50", "p99")
         columns += [Column(title, _NUMBER) for title in titles]

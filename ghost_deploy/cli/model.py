@@ -10,9 +10,9 @@ from ghost_deploy.core.errors import UsageError
 
 if TYPE_CHECKING:
     from ghost_deploy.detector import Detector
-    from ghost_deploy.stream.class_filter import Wanted
+    from ghost_deploy.stream.class_filter import ClassFilter
 
-__all__ = ["load_detector", "make_wanted", "say_what_runs"]
+__all__ = ["classes_of", "conf_by_class", "load_detector", "make_wanted", "say_what_runs"]
 
 
 def load_detector(args: argparse.Namespace, **options: Any) -> Detector:
@@ -35,27 +35,32 @@ def load_detector(args: argparse.Namespace, **options: Any) -> Detector:
     )
 
 
-def make_wanted(args: argparse.Namespace, detector: Detector) -> tuple[Detector, Wanted]:
-    """What `--classes` and `--conf CLASS=C` keep, and the detector that finds all of that.
+def make_wanted(args: argparse.Namespace, detector: Detector) -> tuple[Detector, ClassFilter]:
+    """The detector and the filter for `--classes` and `--conf CLASS=C`.
 
     Raises:
         UsageError: the model has no such class.
     """
-    import msgspec
+    from ghost_deploy.api.infer import select_classes
 
-    from ghost_deploy.detector import Detector
-    from ghost_deploy.stream.class_filter import Wanted
+    return select_classes(detector, classes_of(args), conf_by_class(args))
 
-    spec, thresholds = detector.spec, detector.thresholds
-    limits = {name: limit for name, limit in args.conf or () if name is not None}
+
+def classes_of(args: argparse.Namespace) -> list[str]:
+    """What `--classes` names.
+
+    Raises:
+        UsageError: it was given and names nothing.
+    """
     classes = [name.strip() for name in (args.classes or "").split(",") if name.strip()]
     if args.classes is not None and not classes:
         raise UsageError("--classes names no class", fix="Give names or numbers, e.g. 0,2")
-    wanted = Wanted(spec.class_names, thresholds.conf, classes, limits)
-    if wanted.least < thresholds.conf:
-        lower = msgspec.structs.replace(thresholds, conf=wanted.least)
-        detector = Detector(detector.runtime, spec, lower)
-    return detector, wanted
+    return classes
+
+
+def conf_by_class(args: argparse.Namespace) -> dict[str, float]:
+    """What `--conf CLASS=C` says, by class."""
+    return {name: limit for name, limit in args.conf or () if name is not None}
 
 
 def say_what_runs(detector: Detector, console: Console) -> None:

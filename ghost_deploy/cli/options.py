@@ -4,19 +4,86 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 from ghost_deploy.core.errors import UsageError
 
 __all__ = [
+    "add_bundle",
+    "add_data",
+    "add_images",
     "add_json",
+    "add_max_drop",
+    "add_modules",
     "add_run_options",
+    "add_selection",
+    "add_switches",
     "conf_limit",
     "fraction",
     "image_size",
     "natural",
     "points",
     "positive",
+    "seconds",
 ]
+
+
+Arguments: TypeAlias = "argparse.ArgumentParser | argparse._ArgumentGroup"
+
+
+def add_bundle(parser: Arguments, name: str = "bundle", **settings: Any) -> None:
+    """The folder of a bundle, as a positional argument.
+
+    Args:
+        parser: of the command.
+        name: of the argument.
+        settings: of `add_argument`.
+    """
+    parser.add_argument(
+        name, **{"metavar": "BUNDLE", "help": "folder that `export` wrote", **settings}
+    )
+
+
+def add_images(parser: Arguments, what: str) -> None:
+    """`--images`; `what` says what they are for."""
+    parser.add_argument("--images", metavar="DIR", help=f"images {what}")
+
+
+def add_modules(parser: Arguments) -> None:
+    """`--modules`, which may be repeated."""
+    parser.add_argument(
+        "--modules",
+        metavar="FILE.py",
+        action="append",
+        default=[],
+        help="Python file with classes that the checkpoint names; it is run, so trust it",
+    )
+
+
+def add_data(parser: Arguments, what: str, *, required: bool = False) -> None:
+    """`--data` and `--split`; `what` describes the data."""
+    parser.add_argument("--data", metavar="D", required=required, help=what)
+    parser.add_argument(
+        "--split", metavar="NAME", default="val", help="part of a data.yaml (default: val)"
+    )
+
+
+def add_max_drop(parser: Arguments, what: str) -> None:
+    """`--max-drop`; `what` describes it."""
+    parser.add_argument("--max-drop", type=points, metavar="POINTS", help=what)
+
+
+def add_selection(parser: Arguments) -> None:
+    """`--runtime` and `--precision`, each with several names."""
+    parser.add_argument("--runtime", nargs="+", metavar="R", help="runtimes (default: all)")
+    parser.add_argument("--precision", nargs="+", metavar="P", help="precisions (default: all)")
+
+
+def add_switches(parser: Arguments, switches: Mapping[str, str]) -> None:
+    """Options without a value; `switches` maps the option to its help."""
+    for name, text in switches.items():
+        parser.add_argument(name, action="store_true", help=text)
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -66,13 +133,7 @@ def natural(text: str) -> int:
 
 def fraction(text: str) -> float:
     """A number from 0 to 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
-    return value
+    return _number(text, lambda value: 0 <= value <= 1, "a number from 0 to 1")
 
 
 def conf_limit(text: str) -> tuple[str | None, float]:
@@ -100,12 +161,21 @@ def image_size(sides: list[int] | None) -> int | tuple[int, int] | None:
 
 def points(text: str) -> float:
     """A number of points of mAP, zero or more."""
+    return _number(text, lambda value: 0 <= value < math.inf, "a number of points from 0")
+
+
+def seconds(text: str) -> float:
+    """A number of seconds above zero."""
+    return _number(text, lambda value: 0 < value < math.inf, "a number of seconds above 0")
+
+
+def _number(text: str, fits: Callable[[float], bool], expected: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        value = -1.0
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of points from 0")
+        value = math.nan
+    if not fits(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not {expected}")
     return value
 
 

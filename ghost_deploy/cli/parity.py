@@ -5,7 +5,13 @@ from __future__ import annotations
 import argparse
 
 from ghost_deploy.cli.console import Console
-from ghost_deploy.cli.options import add_json, add_run_options
+from ghost_deploy.cli.options import (
+    add_bundle,
+    add_images,
+    add_json,
+    add_modules,
+    add_run_options,
+)
 from ghost_deploy.core.errors import GateError, UnavailableError
 
 __all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "run"]
@@ -25,20 +31,10 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="what the bundle was made from")
-    parser.add_argument("bundle", metavar="BUNDLE", help="folder that `export` wrote")
-    parser.add_argument(
-        "--images",
-        metavar="DIR",
-        help="images to compare on: folder, file or glob (default: demo scenes, weak evidence)",
-    )
-    parser.add_argument(
-        "--modules",
-        metavar="FILE.py",
-        action="append",
-        default=[],
-        help="Python file with classes that the checkpoint names; it is run, so trust it",
-    )
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="what was exported")
+    add_bundle(parser)
+    add_images(parser, "to compare on: folder, file or glob (default: demo scenes, weak evidence)")
+    add_modules(parser)
     add_json(parser)
     add_run_options(parser)
 
@@ -46,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     """Compare and print."""
     from ghost_deploy import api
-    from ghost_deploy.cli.parity_table import print_parity
+    from ghost_deploy.cli.tables import print_parity
 
     with console.steps() as progress:
         report = api.parity(

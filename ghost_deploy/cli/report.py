@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from ghost_deploy.cli.console import Console
 
@@ -32,20 +31,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-o", "--out", metavar="FILE", required=True, help="page to write")
     parser.add_argument("--markdown", metavar="FILE", help="write the same as Markdown")
-    parser.add_argument("--json", metavar="FILE", help="write the document that pages are made of")
+    parser.add_argument("--json", metavar="FILE", help="write the document that the pages show")
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
-    """Read, judge, write, and say the verdict."""
-    from ghost_deploy.report.assemble import assemble
-    from ghost_deploy.report.material import read_sources
-    from ghost_deploy.report.write import write_report
+    """Read, judge, write, and print the verdict."""
+    from ghost_deploy import api
 
-    report = assemble(read_sources(args.results))
-    paths = {"html": args.out, "markdown": args.markdown, "json": args.json}
-    write_report(report, {form: Path(path) for form, path in paths.items() if path})
+    report = api.report(args.results, html=args.out, markdown=args.markdown, json=args.json)
     console.result(report.verdict.headline)
     for reason in report.verdict.reasons:
         console.result(f"  {reason}")
-    console.note(f"wrote {', '.join(str(path) for path in paths.values() if path)}")
+    console.note(f"wrote {', '.join(filter(None, (args.out, args.markdown, args.json)))}")
     return 0

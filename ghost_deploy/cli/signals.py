@@ -1,4 +1,4 @@
-"""How a live run ends on SIGINT and SIGTERM."""
+"""End a live run on SIGINT and SIGTERM."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Ending"]
+__all__ = ["SignalHandler"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SAME_SIGNAL_S = 1.0
 
 
-class Ending:
-    """While it is open, the first signal ends the run and the next one the process.
+class SignalHandler:
+    """In its block the first signal stops the run, and the next one ends the process.
 
-    Until there is something to stop, a signal raises KeyboardInterrupt, as soon as the call into
-    a library comes back that is under way. A second signal within a second is the same one:
-    `timeout` and some shells send it twice, to the process and to its group.
+    Before `stops` is called, a signal raises KeyboardInterrupt, as soon as a call into a library
+    that is under way returns. A second signal within a second counts as the same: `timeout` and
+    some shells send it twice, to the process and to its group.
 
     `caught` is the signal that ended the run.
     """
@@ -34,7 +34,7 @@ class Ending:
         self._before: dict[signal.Signals, Any] = {}
 
     def stops(self, stop: Callable[[], None]) -> None:
-        """From now on the first signal calls `stop`; at once if it has come already."""
+        """Let the first signal call `stop`; call it at once if a signal has come already."""
         self._stop = stop
         if self.caught:
             stop()

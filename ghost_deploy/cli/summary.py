@@ -1,4 +1,4 @@
-"""What `infer` found, as a table for a person."""
+"""Detections of `infer` as tables."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _NUMBER = True
 
 
 class Summary:
-    """Counts by image and by class. It keeps no picture; of one image alone it shows the boxes."""
+    """Counts by image and by class; for a single image the boxes. Images are not kept."""
 
     def __init__(self) -> None:
         self._images: list[tuple[str, Counter[str]]] = []
         self._only: Detections | None = None
 
     def add(self, frame: Frame, found: Detections) -> None:
-        """Take in the result of one image."""
+        """Add the result of one image."""
         self._only = found if not self._images else None
         self._images.append((frame.source, Counter(found.names)))
 

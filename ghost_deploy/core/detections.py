@@ -1,4 +1,4 @@
-"""The result of a detector for one image, in columns."""
+"""The detections of one image."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ __all__ = ["Detections"]
 
 @dataclass(frozen=True, eq=False)
 class Detections:
-    """Boxes of one image, best first.
+    """The detections of one image, as columns, best first.
 
-    Sorted by score descending, then class, then x1; the constructor sorts what is not. An
+    Sorted by descending score, then class, then x1; the constructor sorts unsorted columns. An
     image without detections is `Detections.empty()`, never None.
 
     Attributes:
-        xyxy: (N, 4) float32, x1 y1 x2 y2 in source pixels: continuous, clipped, not rounded.
+        xyxy: (N, 4) float32, x1 y1 x2 y2 in source pixels; continuous, clipped, not rounded.
         score: (N,) float32 in 0 to 1.
         class_id: (N,) int32 from 0.
         class_names: names by class id; may be empty.
 
     Raises:
-        ShapeError: columns of different lengths or of the wrong shape.
+        ShapeError: a column has the wrong shape or length.
 
     Example:
         >>> found = Detections([[0, 0, 4, 2], [1, 1, 3, 3]], [0.5, 0.9], [0, 1], ("cat", "dog"))
@@ -44,11 +44,9 @@ class Detections:
     class_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        xyxy = (
-            np.asarray(self.xyxy, np.float32).reshape(-1, 4)
-            if _is_empty(self.xyxy)
-            else (np.asarray(self.xyxy, np.float32))
-        )
+        xyxy = np.asarray(self.xyxy, np.float32)
+        if xyxy.size == 0:
+            xyxy = xyxy.reshape(-1, 4)
         score = np.asarray(self.score, np.float32)
         class_id = np.asarray(self.class_id, np.int32)
         count = len(xyxy)
@@ -69,7 +67,7 @@ class Detections:
 
     @classmethod
     def empty(cls, class_names: Sequence[str] = ()) -> Detections:
-        """No detections, with the dtypes and shapes that any other result has."""
+        """No detections: arrays of the usual dtypes, of length 0."""
         return cls(
             np.zeros((0, 4), np.float32),
             np.zeros(0, np.float32),
@@ -81,7 +79,7 @@ class Detections:
         return len(self.score)
 
     def __getitem__(self, keep: NDArray[Any] | slice) -> Detections:
-        """The rows that a boolean mask, an index array or a slice selects."""
+        """The rows selected by a (N,) boolean mask, an index array or a slice."""
         return Detections(self.xyxy[keep], self.score[keep], self.class_id[keep], self.class_names)
 
     def __repr__(self) -> str:
@@ -93,13 +91,15 @@ class Detections:
 
     @property
     def names(self) -> list[str]:
-        """The class name of each row; the number where there is no name."""
+        """The class name of each row; its class id without a name."""
         known = self.class_names
         return [known[i] if 0 <= i < len(known) else str(i) for i in self.class_id.tolist()]
 
     def to_dicts(self) -> list[dict[str, Any]]:
-        """One JSON-ready dict a row: `xyxy` (4 floats, source pixels), `score`, `class_id`,
-        `class_name`."""
+        """A JSON-ready dict for each row.
+
+        Keys: `xyxy` (4 floats, source pixels), `score`, `class_id`, `class_name`.
+        """
         columns = zip(
             self.xyxy.tolist(), self.score.tolist(), self.class_id.tolist(), self.names, strict=True
         )
@@ -111,11 +111,11 @@ class Detections:
     def to_coco(
         self, image_id: int, category_ids: Sequence[int] | None = None
     ) -> list[dict[str, Any]]:
-        """COCO result rows: `bbox` is x, y, width, height in source pixels.
+        """A COCO result for each row: `bbox` is x, y, width, height in source pixels.
 
         Args:
-            image_id: the image's id in the COCO data set.
-            category_ids: the COCO category of each class; class id + 1 when not given.
+            image_id: id of the image in the COCO data set.
+            category_ids: COCO category of each class; default: class id + 1.
         """
         xywh = self.xyxy.copy()
         xywh[:, 2:] -= xywh[:, :2]
@@ -131,7 +131,7 @@ class Detections:
         ]
 
     def to_supervision(self) -> Any:
-        """The same as a `supervision.Detections`.
+        """Convert to `supervision.Detections`.
 
         Raises:
             MissingExtraError: the `supervision` package is not installed.
@@ -149,7 +149,3 @@ class Detections:
             class_id=self.class_id.astype(int),
             data={"class_name": np.asarray(self.names, dtype=object)},
         )
-
-
-def _is_empty(value: Any) -> bool:
-    return np.size(value) == 0

@@ -1,4 +1,4 @@
-"""Every error that ghost-deploy raises on purpose.
+"""All errors that ghost-deploy raises on purpose.
 
     GhostDeployError                 exit code 2
     ├── UsageError                   a wrong option, argument or combination
@@ -9,23 +9,27 @@
     │   ├── BundleError              a bundle that is damaged, foreign or from another schema
     │   └── CheckpointError          a checkpoint that cannot be used
     │       ├── CorruptCheckpointError   truncated, damaged or not a checkpoint at all
-    │       ├── UnsafeCheckpointError    asks for code to be run, or for absurd resources
-    │       ├── UnknownClassError        names a class that nobody has defined here
-    │       └── StructureError           a known class name over parts that do not fit it
+    │       ├── UnsafeCheckpointError    requests code execution, or exceeds a limit
+    │       ├── UnknownClassError        names a class without a definition
+    │       └── StructureError           the parts do not match any definition of the class
     ├── ExportError                  an export step failed; nothing was written
     ├── BackendError                 a backend failed while it loaded or ran a model
     ├── GateError                    a measured figure is outside its gate; exit code 1
-    └── UnavailableError             not on this machine; exit code 3
+    └── UnavailableError             not available on this machine; exit code 3
         ├── MissingExtraError        a Python package is not installed
-        └── DeviceError              the device or precision obtained is not the one asked for
+        └── DeviceError              the device or precision obtained is not the requested one
 
-An error says what happened, what it got, what it expected and what to do next. The next step
-is a required argument, so that no error can be written without one.
+An error states what happened, what was found, what was expected and how to fix it. The fix is a
+required argument.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from ghost_deploy.core.bundle import Bundle
+    from ghost_deploy.core.evidence.base import Document
 
 __all__ = [
     "BackendError",
@@ -53,10 +57,10 @@ class GhostDeployError(Exception):
     """Base of all errors raised on purpose.
 
     Args:
-        what: what happened, one sentence without a final full stop, naming the file or thing.
-        fix: the next step for the user, one sentence or command.
+        what: what happened, a sentence without a final full stop, naming the file or object.
+        fix: the next step for the user, a sentence or command.
         got: what was found, if that is not in `what`.
-        expected: what would have been right.
+        expected: the valid values.
     """
 
     exit_code: ClassVar[int] = 2
@@ -111,13 +115,13 @@ class CorruptCheckpointError(CheckpointError):
 
 
 class UnsafeCheckpointError(CheckpointError):
-    """A checkpoint that asks for code to be run, or for absurd resources."""
+    """A checkpoint that requests code execution, or exceeds a limit."""
 
 
 class UnknownClassError(CheckpointError):
-    """A checkpoint that names classes which nobody has defined here.
+    """A checkpoint with classes that have no definition.
 
-    `class_paths` holds the offending `module.Class` names, sorted.
+    `class_paths` holds their `module.Class` names, sorted.
     """
 
     def __init__(
@@ -134,7 +138,7 @@ class UnknownClassError(CheckpointError):
 
 
 class StructureError(CheckpointError):
-    """A known class name over children, shapes or attributes that do not fit it."""
+    """A class whose children, shapes or attributes match none of its definitions."""
 
 
 class ExportError(GhostDeployError):
@@ -146,13 +150,33 @@ class BackendError(GhostDeployError):
 
 
 class GateError(GhostDeployError):
-    """A measured figure is outside its gate."""
+    """A measured figure is outside its gate.
+
+    Args:
+        what, fix, got, expected: as in `GhostDeployError`.
+        report: the document with the verdict, kept as `report`.
+        bundle: the bundle that holds it, kept as `bundle`; it was written in spite of the verdict.
+    """
 
     exit_code = 1
 
+    def __init__(
+        self,
+        what: str,
+        *,
+        fix: str,
+        got: object = None,
+        expected: object = None,
+        report: Document | None = None,
+        bundle: Bundle | None = None,
+    ) -> None:
+        self.report = report
+        self.bundle = bundle
+        super().__init__(what, fix=fix, got=got, expected=expected)
+
 
 class UnavailableError(GhostDeployError):
-    """Something asked for is not on this machine."""
+    """Something requested is not available on this machine."""
 
     exit_code = 3
 
@@ -162,7 +186,7 @@ class MissingExtraError(UnavailableError):
 
     @classmethod
     def for_extra(cls, package: str, extra: str) -> MissingExtraError:
-        """The usual form: `package` is absent, `pip install "ghost-deploy[extra]"` brings it."""
+        """The error for a missing `package` that `pip install "ghost-deploy[extra]"` installs."""
         return cls(
             f"the Python package {package!r} is not installed",
             fix=f'Install it with: pip install "ghost-deploy[{extra}]"',
@@ -170,4 +194,4 @@ class MissingExtraError(UnavailableError):
 
 
 class DeviceError(UnavailableError):
-    """The device, provider or precision obtained is not the one asked for."""
+    """The device, provider or precision obtained is not the requested one."""

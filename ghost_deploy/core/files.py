@@ -1,4 +1,4 @@
-"""Writing a file whole or not at all."""
+"""Atomic writing of files."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ __all__ = ["write_whole"]
 
 
 def write_whole(target: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write beside `target` and rename, so that no half of a file is ever seen.
+    """Write a temporary file beside `target` and rename it: no partial file is ever visible.
 
     Args:
-        target: a file to make or replace; its folder is made.
-        write: puts the content into the open file.
+        target: the file to create or replace; missing folders are created.
+        write: writes the content to the open binary file.
 
     Raises:
-        ExportError: the disk refuses; an older file is untouched.
+        ExportError: the file cannot be written; an existing file is not changed.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=".part-")
         try:
             with os.fdopen(handle, "wb") as file:
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())
-            # mkstemp makes a file for the owner alone.
+            # mkstemp creates a file that only the owner may read.
             os.chmod(name, 0o644)
             os.replace(name, target)
         except BaseException:

@@ -1,4 +1,4 @@
-"""One image on its way through the pipeline."""
+"""An image of a stream."""
 
 from __future__ import annotations
 
@@ -15,18 +15,17 @@ __all__ = ["Frame"]
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """An image with its origin.
+    """An image and its source.
 
     Attributes:
         image: (H, W, 3) uint8.
         color: channel order of `image`.
         index: position in its source, from 0.
-        t_capture_ns: monotonic clock when the image was captured or read, nanoseconds.
-        source: where it came from, without credentials.
+        t_capture_ns: monotonic time of capture or reading, nanoseconds.
+        source: path or address of the source, without credentials.
 
     Raises:
-        ImageError: `image` is not (H, W, 3) uint8 with at least one pixel, or the order of its
-            channels has no such name.
+        ImageError: `image` is not (H, W, 3) uint8 with at least one pixel, or `color` is unknown.
     """
 
     image: NDArray[np.uint8]

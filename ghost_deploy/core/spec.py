@@ -1,7 +1,7 @@
-"""What a model's numbers mean, independent of any backend.
+"""The description of a model: preprocessing, output format, classes; independent of any backend.
 
-A `ModelSpec` travels inside every artifact, so that nobody ever retypes 114, 1/255 or a class
-list. All types are frozen, refuse unknown keys and check themselves when they are made.
+A `ModelSpec` is stored in every artifact, so that pad value, scale and class names need not be
+repeated. All types are frozen, reject unknown keys and validate themselves when created.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ __all__ = [
 ]
 
 SCHEMA = 1
-"""Version of the JSON form of `ModelSpec`; a reader refuses any other."""
+"""Version of the JSON form of `ModelSpec`; readers reject any other."""
 
 MAX_SIDE = 8192
 """Largest side of an input, pixels."""
 
 EFFICIENT_NMS_SCORE = 0.01
-"""Lowest score that an embedded EfficientNMS lets through; the plugin is slow below 0.007."""
+"""Score threshold of an embedded EfficientNMS; the plugin is slow below 0.007."""
 
 _MAX_CLASSES = 100_000
 
@@ -45,14 +45,14 @@ def decode_json(data: bytes | str, kind: type[T], *, where: str) -> T:
     Args:
         data: the JSON text.
         kind: a msgspec Struct class.
-        where: what is being read, for the error message.
+        where: the source of the text, for the error message.
 
     Raises:
-        SpecError: the text is not JSON, or not of that form.
+        SpecError: the text is not JSON, or does not match `kind`.
     """
     try:
         return msgspec.json.decode(data, type=kind)
-    # RecursionError: nested beyond all measure.
+    # RecursionError: nested too deeply.
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SpecError(
             f"{where} is not a valid {kind.__name__}",
@@ -62,7 +62,7 @@ def decode_json(data: bytes | str, kind: type[T], *, where: str) -> T:
 
 
 def encode_json(value: Any) -> bytes:
-    """JSON of a spec type, indented by two blanks, keys in field order, UTF-8."""
+    """JSON of a spec type, indented by two spaces, keys in field order, UTF-8."""
     return msgspec.json.format(msgspec.json.encode(value), indent=2)
 
 
@@ -75,20 +75,20 @@ class _Frozen(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class InputSpec(_Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How an image becomes the model's input tensor.
+    """The preprocessing: from an image to the model's input tensor.
 
     tensor = (pixel / divisor - mean) / std, after `resize` to `size_hw`, in `color` order. With
-    the dtype `uint8` the graph itself computes this: its input is the letterboxed image, BGR.
+    dtype `uint8` the graph computes this itself: its input is the letterboxed image, BGR.
 
     Attributes:
         name: tensor name in the graph.
         size_hw: (height, width) in pixels; both multiples of `stride`.
         stride: largest stride of the head, pixels.
         color: channel order of the tensor.
-        divisor: what a uint8 value is divided by (255 gives the range 0 to 1).
-        mean, std: per channel in `color` order, in units of the divided pixel.
+        divisor: divisor of uint8 values (255 gives the range 0 to 1).
+        mean, std: per channel in `color` order, relative to the divided pixel.
         pad_value: uint8 grey level of the letterbox border.
-        resize: how the aspect ratio is kept; only the letterbox is known.
+        resize: resize method; only the letterbox is supported.
         layout: axis order of the tensor: `nhwc` for uint8 and `nchw` for float32.
         dtype: element type of the tensor; `uint8` where the graph contains the preprocessing.
         batch: (smallest, largest) batch that the graph accepts.
@@ -153,11 +153,11 @@ class InputSpec(_Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return (batch, height, width, 3) if self.embedded else (batch, 3, height, width)
 
     def image_size(self, shape: tuple[int, ...]) -> tuple[int, int]:
-        """(height, width) in pixels of a tensor of that shape."""
+        """(height, width) in pixels of a tensor of shape `shape`."""
         return (shape[1], shape[2]) if self.embedded else (shape[2], shape[3])
 
     def graph_shape(self) -> tuple[int, int, int, int]:
-        """Shape of the graph's input; -1 where it accepts a range."""
+        """Shape of the graph's input; -1 on an axis that accepts a range."""
         lows = self.shape(self.batch[0], self.min_hw)
         highs = self.shape(self.batch[1], self.max_hw)
         batch, *sides = (a if a == b else -1 for a, b in zip(lows, highs, strict=True))
@@ -165,25 +165,25 @@ class InputSpec(_Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class HeadSpec(_Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the output tensors mean and how boxes come out of them.
+    """The output format: how boxes are decoded from the output tensor.
 
     Decoders:
         dfl: `output` is (B, 4 + classes, A): centre x, centre y, width, height in letterboxed
             pixels, then class probabilities. Needs NMS.
         dfl-raw: `output` is (B, 4 * reg_max + classes, A): distribution logits per side (left,
-            top, right, bottom, each reg_max bins) and class logits; the host decodes the few
-            candidates. Needs NMS.
+            top, right, bottom, each reg_max bins) and class logits; only candidates above the
+            threshold are decoded, on the host. Needs NMS.
         one2one: `output` is (B, K, 6): x1, y1, x2, y2 in letterboxed pixels, score, class.
             Sorted by score, no NMS.
-        efficient-nms: `output` is (B, `max_det`, 6), as of one2one: TensorRT's EfficientNMS plugin
-            has done the NMS, with `EFFICIENT_NMS_SCORE` and the IoU of `ModelSpec.thresholds`.
-            Rows beyond what was found are zero.
+        efficient-nms: `output` is (B, `max_det`, 6), as for one2one. TensorRT's EfficientNMS plugin
+            has applied NMS, with `EFFICIENT_NMS_SCORE` and the IoU of `ModelSpec.thresholds`.
+            Unused rows are zero.
 
     Attributes:
-        strides: pixels a cell, one for each level, in output order.
+        strides: pixels per cell of each level, in output order.
         reg_max: bins of the box distribution.
         output: name of the output tensor.
-        branch: which head of the checkpoint was exported, where it has two.
+        branch: the exported branch of the head.
     """
 
     decoder: Literal["dfl", "dfl-raw", "one2one", "efficient-nms"]
@@ -205,18 +205,18 @@ class HeadSpec(_Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return self.decoder in ("one2one", "efficient-nms")
 
     def anchors(self, size_hw: tuple[int, int]) -> int:
-        """Number of anchor points for an input of `size_hw` pixels."""
+        """Number of anchor points for an input of (height, width) pixels."""
         height, width = size_hw
         return sum((height // s) * (width // s) for s in self.strides)
 
 
 class Thresholds(_Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Defaults of the post-processing.
+    """Thresholds of the post-processing.
 
     Attributes:
-        conf: a candidate is kept when its score is strictly greater, 0 to 1.
-        iou: NMS drops a box that overlaps a better one by more than this, 0 to 1.
-        max_det: most detections of one image.
+        conf: score threshold, exclusive, 0 to 1.
+        iou: NMS removes a box whose IoU with a better one is greater, 0 to 1.
+        max_det: maximum number of detections per image.
     """
 
     conf: float = 0.25
@@ -230,20 +230,20 @@ class Thresholds(_Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class ModelSpec(_Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything a runtime needs to know of a detector besides its weights.
+    """The full description of a detector, besides its weights.
 
     Attributes:
-        name: short name, from the checkpoint's file name unless given.
+        name: short name, by default the checkpoint's file name.
         family: architecture family, e.g. `yolov8-ghost`.
-        class_names: in the order of the class channels; unique names are not required.
-        parameters: number of weights of the unfused module; 0 when unknown.
-        gflops: 1e9 floating point operations (2 for each multiply-add) at `input.size_hw`.
-        trained_with: framework and version that wrote the checkpoint, or an empty string.
-        source_sha256: of the checkpoint file, or an empty string.
+        class_names: in the order of the class channels; need not be unique.
+        parameters: number of weights of the unfused network; 0 when unknown.
+        gflops: 1e9 floating point operations (2 per multiply-add) at `input.size_hw`.
+        trained_with: framework and version that wrote the checkpoint, or empty.
+        source_sha256: of the checkpoint file, or empty.
     """
 
     Json: ClassVar[str] = "ghost_deploy.spec"
-    """The metadata key under which the JSON form travels inside ONNX and OpenVINO files."""
+    """The metadata key of the JSON form in ONNX and OpenVINO files."""
 
     name: str
     family: str
@@ -270,12 +270,16 @@ class ModelSpec(_Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return len(self.class_names)
 
     def to_json(self) -> bytes:
-        """The JSON form; `from_json` gives back an equal value."""
+        """The JSON form; the inverse of `from_json`."""
         return encode_json(self)
 
     @classmethod
     def from_json(cls, data: bytes | str, *, where: str = "the model description") -> ModelSpec:
-        """Read the JSON form.
+        """Parse the JSON form.
+
+        Args:
+            data: the JSON text.
+            where: the source of the text, for the error message.
 
         Raises:
             SpecError: not JSON, unknown keys, another schema, or a value out of range.

@@ -1,7 +1,7 @@
-"""The trained detector that comes with the package, and what was measured of it.
+"""The trained detector included in the package, and its record.
 
-It was trained on scenes of `ghost_deploy.demo.scenes` by the trainer in the source's `tools`,
-with the command that `training` holds. No scene with a seed below `TRAIN_FROM` was learned from.
+It was trained on scenes of `ghost_deploy.demo.scenes` with `tools.training` of the source tree; the
+record holds the command. Scenes with seeds below `TRAIN_FROM` were not used for training.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from ghost_deploy.core.spec import decode_json
 __all__ = ["MODEL_FILE", "TRAIN_FROM", "ModelRecord", "embedded_record"]
 
 MODEL_FILE = Path(__file__).with_name("model.safetensors")
-"""The checkpoint; `load_checkpoint` takes it like any other."""
+"""The checkpoint, readable by `load_checkpoint`."""
 
 TRAIN_FROM = 10_000
-"""The seed of the first scene that it learned from. Smaller seeds are for everything else."""
+"""Seed of the first training scene; smaller seeds are for evaluation and demos."""
 
 
 class ModelRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a training recorded; accuracies are 0 to 1, of the float16 weights in the file.
+    """The record of a training; accuracies are 0 to 1, of the float16 weights in the file.
 
     Attributes:
         name: of the model. sha256: of the checkpoint.
@@ -32,8 +32,8 @@ class ModelRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         metrics: `mAP50-95`, `mAP50` and `mAP75` on the held-out images.
         classes: mAP50-95 of each class with objects, by name.
         images, boxes: held-out images and their objects.
-        training: `command`, `seed`, `data` and `protocol` in words, and `start` where the training
-            began with the weights of another.
+        training: `command`, `seed`, `data` and `protocol` as text, and `start` if the training
+            started from the weights of another checkpoint.
     """
 
     name: str
@@ -54,7 +54,7 @@ class ModelRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 def embedded_record() -> ModelRecord:
-    """What was recorded of `MODEL_FILE`.
+    """Return the record of `MODEL_FILE`.
 
     Raises:
         SpecError: the record is damaged.

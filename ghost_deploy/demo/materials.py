@@ -1,4 +1,7 @@
-"""Grounds, surfaces and shadows of the demo scenes. Canvases are (H, W, 3) float32, BGR, 0 to 1."""
+"""Backgrounds, surfaces and shadows of the demo scenes.
+
+A canvas is (H, W, 3) float32, BGR, 0 to 1.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,17 @@ Canvas = NDArray[np.float32]
 
 
 def ground(size_hw: tuple[int, int], rng: np.random.Generator) -> Canvas:
-    """What the parts lie on: wood, woven cloth, tiles, a scratched sheet or plain board."""
+    """Return a random background: wood, woven cloth, tiles, scratched metal or a plain board.
+
+    Args:
+        size_hw: (height, width) in pixels.
+        rng: source of material and color.
+
+    Returns:
+        (H, W, 3) float32, BGR, about 0 to 1.
+    """
     height, width = size_hw
-    tint = _colour(rng, saturation=(0.0, 0.5), value=(0.15, 0.85))
+    tint = _color(rng, saturation=(0.0, 0.5), value=(0.15, 0.85))
     kind = rng.integers(5)
     if kind == 0:
         level = 0.5 * _noise(size_hw, (int(rng.integers(20, 60)), 3), rng) + 0.4 * _clouds(
@@ -39,13 +50,13 @@ def ground(size_hw: tuple[int, int], rng: np.random.Generator) -> Canvas:
 
 
 def cast_shadow(canvas: Canvas, alpha: NDArray[np.float32], light: float, radius: float) -> None:
-    """Darken `canvas` in place where a thing of that coverage throws its shadow.
+    """Darken `canvas` in place by the shadow of an object.
 
     Args:
-        canvas: the picture so far.
-        alpha: (H, W) coverage of the thing, 0 to 1.
-        light: direction that the light comes from, radians.
-        radius: half of the thing's extent, pixels; larger things are thicker.
+        canvas: (H, W, 3) float32, BGR, 0 to 1.
+        alpha: (H, W) float32 coverage of the object, 0 to 1.
+        light: direction of the light source, radians.
+        radius: half the extent of the object, pixels; larger objects are thicker.
     """
     offset, sigma = 0.08 * radius + 1, 0.05 * radius + 1
     window = _window(alpha, reach=int(offset + 4 * sigma))
@@ -59,7 +70,14 @@ def cast_shadow(canvas: Canvas, alpha: NDArray[np.float32], light: float, radius
 def shade(
     canvas: Canvas, alpha: NDArray[np.float32], light: float, rng: np.random.Generator
 ) -> None:
-    """Paint a thing of that coverage onto `canvas` in place: material, bevel, gloss and grain."""
+    """Paint an object onto `canvas` in place: material, bevel, gloss and grain.
+
+    Args:
+        canvas: (H, W, 3) float32, BGR, 0 to 1.
+        alpha: (H, W) float32 coverage of the object, 0 to 1.
+        light: direction of the light source, radians.
+        rng: source of material and color.
+    """
     window = _window(alpha, reach=0)
     cover = alpha[window]
     height, width = cover.shape
@@ -69,7 +87,7 @@ def shade(
     ramp = (columns * np.cos(light) + rows * np.sin(light)) / max(height, width)
     grain = _noise((height, width), (max(2, height // 2), 3), rng)
     level = 1 - 0.35 * ramp - rng.uniform(0.25, 0.7) * lit + rng.uniform(0.02, 0.12) * grain
-    surface = _colour(rng, saturation=(0.0, 0.75), value=(0.2, 0.95)) * level[..., None]
+    surface = _color(rng, saturation=(0.0, 0.75), value=(0.2, 0.95)) * level[..., None]
     surface += rng.uniform(0.0, 0.5) * np.clip(-lit, 0, 1)[..., None] ** 3
     if rng.random() < 0.3:
         rust = np.clip(_clouds((height, width), rng), 0, 1)[..., None]
@@ -79,7 +97,7 @@ def shade(
 
 
 def _window(alpha: NDArray[np.float32], reach: int) -> tuple[slice, slice]:
-    """Rows and columns of what is covered, grown by `reach` pixels within the picture."""
+    """Rows and columns of the covered area, extended by `reach` pixels within the image."""
     x, y, width, height = cv2.boundingRect((alpha > 0).astype(np.uint8))
     top, left = max(0, y - reach), max(0, x - reach)
     return slice(top, y + height + reach), slice(left, x + width + reach)
@@ -98,10 +116,10 @@ def _bevel(
     return np.clip(slope_x, -1, 1), np.clip(slope_y, -1, 1)
 
 
-def _colour(
+def _color(
     rng: np.random.Generator, saturation: tuple[float, float], value: tuple[float, float]
 ) -> NDArray[np.float32]:
-    """A random colour, BGR in 0 to 1, the hue uniform."""
+    """A random color, BGR in 0 to 1, of uniform hue."""
     hsv = np.array(
         [[[rng.uniform(0, 360), rng.uniform(*saturation), rng.uniform(*value)]]], np.float32
     )
@@ -111,7 +129,7 @@ def _colour(
 def _noise(
     size_hw: tuple[int, int], cells: tuple[int, int], rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Smooth noise of about unit spread with `cells` (rows, columns) independent values."""
+    """Smooth noise of about unit variance with `cells` (rows, columns) independent values."""
     grid = rng.standard_normal((int(cells[0]), cells[1])).astype(np.float32)
     return np.asarray(cv2.resize(grid, size_hw[::-1], interpolation=cv2.INTER_CUBIC), np.float32)
 

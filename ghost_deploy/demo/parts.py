@@ -1,9 +1,9 @@
-"""Outlines of workshop parts, the objects of the demo scenes, as polygons.
+"""Outlines of mechanical parts, the objects of the demo scenes, as polygons.
 
-A part is a list of steps: fill a polygon or cut one out, in that order. Points are (K, 2)
-float64, x then y, in a frame whose origin is the part's centre and whose unit is half of its
-longest extent, about. Colour says nothing about the class; a washer, a nut and a gear
-differ by their outline alone, a bolt, a wrench and a bracket by their proportions and cuts.
+A part is a list of steps: fill a polygon or cut one out, in order. Points are (K, 2) float64, x and
+y, relative to the centre of the part, in units of about half its longest extent. Color does not
+depend on the class: washer, nut and gear differ in their outline, bolt, wrench and bracket in their
+proportions and cutouts.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ Points: TypeAlias = NDArray[np.float64]
 
 
 class Step(NamedTuple):
-    """One polygon to fill, or to cut out of what was filled before."""
+    """A polygon to fill, or to cut out of the filled area; `points` is (K, 2) float64."""
 
     points: Points
     fill: bool = True
 
 
 def part_steps(class_id: int, rng: np.random.Generator) -> list[Step]:
-    """A part of that class with random proportions."""
+    """Return the steps of a part of class `class_id`, with random proportions."""
     return list(_DRAW.values())[class_id](rng)
 
 
 def clutter_steps(rng: np.random.Generator) -> list[Step]:
-    """Something that is none of the classes: a disc, a plate, a wedge, a blob or a cable."""
+    """Return the steps of an object of no class: a disc, plate, wedge, blob or cable."""
     kind = rng.integers(5)
     if kind == 0:
         return [Step(_circle(1.0))]

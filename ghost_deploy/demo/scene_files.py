@@ -1,4 +1,4 @@
-"""Scenes as files: pictures and one JSON of labels in the COCO form."""
+"""Scenes as files: images and a COCO JSON of labels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ghost_deploy.demo.scenes import CLASS_NAMES, Scene, make_scene
 __all__ = ["LABELS", "write_scenes"]
 
 LABELS = "annotations.json"
-"""Name of the labels' file, beside the pictures' folder `images`."""
+"""Name of the label file, beside the folder `images`."""
 
 _QUALITY = 92
 
@@ -22,18 +22,18 @@ _QUALITY = 92
 def write_scenes(
     folder: Path, seeds: Sequence[int], progress: Callable[[str, int, int], None] | None = None
 ) -> list[Path]:
-    """Draw scenes and write `images/*.jpg` and `annotations.json` into a folder.
+    """Draw scenes and write `images/*.jpg` and `annotations.json` to a folder.
 
     Args:
-        folder: made if it is not there; files of the same names are replaced.
-        seeds: of the scenes, one picture each.
-        progress: told before each scene.
+        folder: created if missing; existing files of the same names are replaced.
+        seeds: of the scenes, one image each.
+        progress: called before each scene with a description, the index and the total.
 
     Returns:
-        The pictures, in the order of the seeds.
+        The image files, in the order of the seeds.
 
     Raises:
-        OSError: the disk refuses.
+        OSError: a file cannot be written.
     """
     images = folder / "images"
     images.mkdir(parents=True, exist_ok=True)
@@ -52,7 +52,7 @@ def write_scenes(
 
 
 def _entry(image_id: int, name: str, scene: Scene) -> dict[str, Any]:
-    """The image's record, and those of its objects without their ids."""
+    """The COCO entry of an image, and those of its objects without ids."""
     height, width = scene.image.shape[:2]
     rows = zip(scene.boxes.tolist(), scene.class_ids.tolist(), strict=True)
     return {

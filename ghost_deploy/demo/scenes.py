@@ -1,8 +1,8 @@
-"""Seeded scenes of workshop parts with exact labels: the demo's pictures and training data.
+"""Seeded scenes of mechanical parts with exact labels: images and training data of the demo.
 
-A scene is a textured ground, parts and clutter that lie on it and partly on each other, each
-with a bevel, a cast shadow and its own material, then uneven light, blur and sensor noise.
-The same seed gives the same scene; other builds of NumPy or OpenCV may move a pixel by a level.
+A scene is a textured background with partly overlapping parts and clutter, each with a bevel, a
+shadow and its own material, then uneven light, blur and sensor noise. The same seed gives the same
+scene; with other builds of NumPy or OpenCV pixels may differ by one level.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from ghost_deploy.demo.parts import CLASS_NAMES, Step, clutter_steps, part_steps
 __all__ = ["CLASS_NAMES", "Scene", "make_scene"]
 
 _MIN_VISIBLE = 0.55
-"""A part keeps at least this share of its area; one that would hide more is not placed."""
+"""Minimum visible share of a part's area; objects that would hide more are not placed."""
 
 _MIN_SIDE_PX = 8
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A picture with its labels.
+    """An image with its labels.
 
     Attributes:
         image: (H, W, 3) uint8, BGR.
-        boxes: (N, 4) float32, x1 y1 x2 y2 in pixels, around what is visible of each part.
+        boxes: (N, 4) float32, x1 y1 x2 y2 in pixels, around the visible area of each part.
         class_ids: (N,) int32, indices into `CLASS_NAMES`.
     """
 
@@ -42,7 +42,7 @@ class Scene:
 
 @dataclass
 class _Table:
-    """What lies on the ground so far."""
+    """The objects placed so far."""
 
     canvas: NDArray[np.float32]
     light: float
@@ -55,7 +55,7 @@ def make_scene(seed: int, size_hw: tuple[int, int] = (480, 640)) -> Scene:
     """Draw one scene.
 
     Args:
-        seed: any integer from 0; chooses everything about the scene.
+        seed: integer from 0 that determines the scene.
         size_hw: (height, width) in pixels.
     """
     rng = np.random.default_rng(seed)
@@ -75,7 +75,7 @@ def make_scene(seed: int, size_hw: tuple[int, int] = (480, 640)) -> Scene:
 
 
 def _place(table: _Table, steps: list[Step], class_id: int, rng: np.random.Generator) -> None:
-    """Lay one thing on the table where it hides no part too much; give up after some tries."""
+    """Place an object where it hides no part too much; give up after eight attempts."""
     height, width = table.canvas.shape[:2]
     radius = min(height, width) * float(np.exp(rng.uniform(np.log(0.05), np.log(0.24))))
     for _ in range(8):
@@ -99,8 +99,7 @@ def _place(table: _Table, steps: list[Step], class_id: int, rng: np.random.Gener
 def _pose(
     radius: float, centre: NDArray[np.float64], rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """(2, 3) affine from the part's frame to pixels: a turn, a tilt away from the camera, a
-    turn again."""
+    """(2, 3) affine map from part coordinates to pixels: rotation, tilt and second rotation."""
     first, second = (_turn(rng.uniform(0, 2 * np.pi)) for _ in range(2))
     tilt = np.diag([1.0, rng.uniform(0.72, 1.0)])
     return np.column_stack([radius * first @ tilt @ second, centre])
@@ -113,7 +112,7 @@ def _turn(angle: float) -> NDArray[np.float64]:
 def _raster(
     steps: list[Step], pose: NDArray[np.float64], size_hw: tuple[int, int]
 ) -> NDArray[np.float32]:
-    """Coverage (H, W) in 0 to 1; edges are anti-aliased in sixteenths of a pixel."""
+    """Coverage (H, W) in 0 to 1, anti-aliased to 1/16 pixel."""
     mask = np.zeros(size_hw, np.uint8)
     for step in steps:
         points = step.points @ pose[:, :2].T + pose[:, 2]
@@ -124,7 +123,7 @@ def _raster(
 
 
 def _fits(table: _Table, solid: NDArray[np.bool_], *, is_part: bool) -> bool:
-    """Whether the new thing shows enough of itself and leaves enough of the others to see."""
+    """Whether the new object is large enough and leaves enough of the other parts visible."""
     if not solid.any():
         return False
     x1, y1, x2, y2 = _bounds(solid)

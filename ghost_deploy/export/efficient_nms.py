@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import msgspec
 import numpy as np
+import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from ghost_deploy.core.bundle import NMS_FORM, Bundle, BundleWriter
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.spec import EFFICIENT_NMS_SCORE, ModelSpec
 from ghost_deploy.export.metadata import onnx_properties
 
-__all__ = ["DOMAIN", "OPERATOR", "append_nms", "with_nms"]
+__all__ = ["DOMAIN", "OPERATOR", "append_nms", "append_nms_to_bundle", "with_nms"]
 
 OPERATOR = "EfficientNMS_TRT"
 DOMAIN = "TRT"
@@ -74,6 +76,43 @@ def append_nms(model: ModelProto, spec: ModelSpec) -> ModelProto:
     del result.metadata_props[:]
     helper.set_model_props(result, onnx_properties(spec))
     return result
+
+
+def append_nms_to_bundle(writer: BundleWriter, bundle: Bundle) -> Bundle:
+    """Replace the ONNX graphs of a bundle that is being written by graphs that end in the plugin.
+
+    What was compared with the checkpoint is the graph before it: ONNX Runtime cannot run the
+    plugin. The engine that is built next is compared as a whole.
+
+    Args:
+        writer: of the bundle.
+        bundle: its draft, with ONNX graphs of the decoder `dfl` alone.
+
+    Returns:
+        The draft with the new graphs, unsaved.
+
+    Raises:
+        UsageError: as `with_nms`.
+    """
+    spec = with_nms(bundle.spec)
+    writer.forget()
+    for artifact in bundle.artifacts:
+        plain = bundle.path / artifact.path
+        model = append_nms(onnx.load(plain), spec)
+        path = plain.with_name(f"model.{artifact.precision}.{NMS_FORM}.onnx")
+        path.write_bytes(model.SerializeToString(deterministic=True))
+        plain.unlink()
+        writer.add(
+            format=artifact.format,
+            precision=artifact.precision,
+            path=path,
+            parent=artifact.parent,
+            tools=artifact.tools,
+            options={**artifact.options, "decoder": spec.head.decoder},
+            form=NMS_FORM,
+        )
+    document = bundle.document
+    return writer.draft(spec, document.source, document.created_with, bundle.evidence)
 
 
 def _nodes(spec: ModelSpec) -> list[NodeProto]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from typing import TYPE_CHECKING
 
 import onnx
 import torch
@@ -11,6 +12,7 @@ from onnx import ModelProto, TensorProto, helper
 from torch.jit._trace import TracerWarning
 
 from ghost_deploy._version import __version__
+from ghost_deploy.core.bundle import Artifact
 from ghost_deploy.core.errors import ExportError
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.export.metadata import onnx_properties
@@ -21,13 +23,24 @@ from ghost_deploy.export.upsample import convolve_before_upsampling
 from ghost_deploy.models.fuse import fuse
 from ghost_deploy.models.network import DetectionNet
 
-__all__ = ["IR_VERSION", "OPSET", "onnx_from_net"]
+if TYPE_CHECKING:
+    from ghost_deploy.export.artifacts import ExportSession
+    from ghost_deploy.export.plan import Target
+
+__all__ = ["IR_VERSION", "OPSET", "make_artifact", "onnx_from_net"]
 
 OPSET = 17
 """The newest that TensorRT 8.5 (JetPack 5) parses."""
 
 IR_VERSION = 8
 """The one that belongs to opset 17."""
+
+
+def make_artifact(session: ExportSession, target: Target) -> Artifact:
+    """Write the ONNX artifact of an export; raises as `onnx_from_net`."""
+    session.progress(f"ONNX {target.precision}", 0, 0)
+    path = session.onnx_file(target.precision, session.writer.folder)
+    return session.add(target, path, session.loaded.source.sha256)
 
 
 def onnx_from_net(net: DetectionNet, spec: ModelSpec, precision: str) -> ModelProto:

@@ -5,17 +5,33 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import openvino
 from openvino._offline_transformations import apply_moc_transformations
 
+from ghost_deploy.core.bundle import Artifact, sha256_of
 from ghost_deploy.core.errors import ExportError
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.export.metadata import model_info, ultralytics_yaml
 
-__all__ = ["write_openvino"]
+if TYPE_CHECKING:
+    from ghost_deploy.export.artifacts import ExportSession
+    from ghost_deploy.export.plan import Target
+
+__all__ = ["make_artifact", "write_openvino"]
 
 _NUMBERED = re.compile(r"\w+_\d+")
+
+
+def make_artifact(session: ExportSession, target: Target) -> Artifact:
+    """Write the OpenVINO artifact of an export; raises as `write_openvino`."""
+    session.progress(f"OpenVINO {target.precision}", 0, 0)
+    # Both precisions come from the fp32 graph: OpenVINO compresses the weights itself.
+    source = session.onnx_file("fp32")
+    folder = session.writer.folder / f"model.{target.precision}_openvino_model"
+    path, *others = write_openvino(source, folder, session.spec, target.precision)
+    return session.add(target, path, sha256_of(source), others)
 
 
 def write_openvino(

@@ -1,9 +1,13 @@
-"""Which artifacts an export can make: one row for each (format, precision)."""
+"""What an export makes: the table of targets, and the plan of one export.
+
+A target that is exported as a float graph is made by the module of this folder that has the name
+of its format.
+"""
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -11,12 +15,20 @@ import msgspec
 from ghost_deploy.core.errors import MissingExtraError, UsageError
 from ghost_deploy.core.spec import MAX_SIDE, HeadSpec, InputSpec, ModelSpec
 
-__all__ = ["TARGETS", "Dynamic", "Target", "plan", "plan_spec", "require_tools"]
+__all__ = [
+    "TARGETS",
+    "Dynamic",
+    "ExportPlan",
+    "Target",
+    "plan_export",
+    "plan_spec",
+    "require_tools",
+]
 
 
 @dataclass(frozen=True)
 class Target:
-    """A combination that is known.
+    """A format and a precision that can be made.
 
     Attributes:
         format: what a runtime opens: `onnx`, `openvino`, `tensorrt`.
@@ -55,6 +67,49 @@ TARGETS = (
 
 
 @dataclass(frozen=True)
+class ExportPlan:
+    """What one export makes; it does not depend on the checkpoint.
+
+    Attributes:
+        graphs: float artifacts, in the order in which they are made. Those that int8 artifacts
+            and engines are built from are among them.
+        int8_formats: formats of the int8 artifacts; empty without int8.
+        engines: precisions of the TensorRT engines; empty without `tensorrt`.
+        others: the requested formats besides `tensorrt`.
+    """
+
+    graphs: tuple[Target, ...]
+    int8_formats: tuple[str, ...]
+    engines: tuple[str, ...]
+    others: tuple[str, ...]
+
+    def needs_plugin(self, spec: ModelSpec) -> bool:
+        """Whether NMS inside the graph is done by TensorRT's plugin: the head itself needs it.
+
+        Raises:
+            UsageError: the plugin does not fit the plan.
+        """
+        if spec.head.end_to_end:
+            return False
+        if self.others:
+            raise UsageError(
+                f"NMS inside the graph of {spec.name} takes TensorRT's plugin EfficientNMS, "
+                "which no other runtime has",
+                got=", ".join(self.others),
+                expected="tensorrt alone",
+                fix="Leave out --nms (ghost-deploy does it on the host), or export with --trt "
+                "alone",
+            )
+        if self.int8_formats:
+            raise UsageError(
+                "an int8 graph cannot end in TensorRT's NMS plugin",
+                got="--int8 with --nms",
+                fix="Leave out one of the two",
+            )
+        return True
+
+
+@dataclass(frozen=True)
 class Dynamic:
     """The range of inputs of a dynamic graph.
 
@@ -69,21 +124,55 @@ class Dynamic:
     max_hw: tuple[int, int] = (0, 0)
 
 
-def plan(formats: Sequence[str] = (), precisions: Sequence[str] = ()) -> tuple[Target, ...]:
-    """The targets that were asked for; the defaults where nothing is named.
+def plan_export(
+    formats: Sequence[str] = (), precisions: Sequence[str] = (), *, calibrated: bool = False
+) -> ExportPlan:
+    """Plan the artifacts of an export.
+
+    Args:
+        formats: `onnx`, `openvino`, `tensorrt`; ONNX and OpenVINO when none is named.
+        precisions: `fp32`, `fp16`, `int8`; fp32 and fp16 when none is named.
+        calibrated: calibration images are given.
 
     Raises:
-        UsageError: a format or precision is not known; the message lists those that are.
+        UsageError: a format or precision is not known; or int8 without calibration images, or
+            these without int8.
+        MissingExtraError: a package that one of the targets needs is not installed.
     """
     _check_known("format", formats, {target.format for target in TARGETS})
     _check_known("precision", precisions, {target.precision for target in TARGETS})
-    chosen_formats = set(formats) or {target.format for target in TARGETS if target.default}
-    chosen = set(precisions) or {target.precision for target in TARGETS if target.default}
-    return tuple(t for t in TARGETS if t.format in chosen_formats and t.precision in chosen)
+    default = [target for target in TARGETS if target.default]
+    asked = tuple(dict.fromkeys(formats or [target.format for target in default]))
+    floats = set(precisions or [target.precision for target in default])
+    int8 = "int8" in floats
+    if int8 != calibrated:
+        raise UsageError(
+            "int8 and calibration images belong together",
+            got=f"calibration images {'given' if calibrated else 'missing'}, "
+            f"precisions {', '.join(precisions)}",
+            fix="Name both --int8 and --calib FOLDER, or neither",
+        )
+    engines = _targets(["tensorrt"] if "tensorrt" in asked else [], floats)
+    formats = list(dict.fromkeys("onnx" if name == "tensorrt" else name for name in asked))
+    if int8:  # made from the fp32 ONNX graph and judged beside the fp32 artifacts
+        graphs = _targets(["onnx", *formats], floats - {"int8"} | {"fp32"})
+    else:
+        graphs = _targets(formats, floats)
+    require_tools((*engines, *graphs))
+    return ExportPlan(
+        graphs=graphs,
+        int8_formats=tuple(formats) if int8 else (),
+        engines=tuple(target.precision for target in engines),
+        others=tuple(name for name in asked if name != "tensorrt"),
+    )
+
+
+def _targets(formats: Collection[str], precisions: Collection[str]) -> tuple[Target, ...]:
+    return tuple(t for t in TARGETS if t.format in formats and t.precision in precisions)
 
 
 def require_tools(targets: Sequence[Target]) -> None:
-    """See that the packages of all targets are installed, before any work is done.
+    """Check that the packages of all targets are installed, before any work is done.
 
     Raises:
         MissingExtraError: one is not; the message has the command that brings it.

@@ -69,7 +69,7 @@ class ExportGraph(nn.Module):
 class Pixels(nn.Module):
     """The preprocessing after the letterbox: uint8 (B, H, W, 3) BGR to float32 (B, 3, H, W).
 
-    Step by step what `processing.tensor.pixel_table` computes, so that the network gets the same
+    Computes `processing.preprocess.pixel_table` step by step, so that the network gets the same
     numbers; OpenVINO alone turns the division into a product with the rounded reciprocal, which
     is up to 6e-8 off. The cast comes first: TensorRT has uint8 at a network's border only. Of
     eight orders of these operators this one was the fastest over both CPU runtimes.

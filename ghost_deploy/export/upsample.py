@@ -17,11 +17,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from ghost_deploy.export.onnx_index import OnnxIndex
+
 __all__ = ["convolve_before_upsampling"]
+
+_FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
 
 
 @dataclass(frozen=True)
@@ -41,52 +44,47 @@ def convolve_before_upsampling(model: ModelProto) -> int:
     It pays when the convolutions together have no more output channels than the upsampled map
     has, so that nothing larger than before is upsampled.
     """
-    graph = _Graph(model)
-    joins = [join for node in model.graph.node if (join := graph.join(node))]
+    rewriter = _Rewriter(model)
+    joins = [join for node in model.graph.node if (join := rewriter.join(node))]
     for join in joins:
-        graph.rewrite(join)
+        rewriter.rewrite(join)
     if joins:
-        graph.finish()
+        rewriter.finish()
     return len(joins)
 
 
-class _Graph:
-    """Producers, consumers and weights of a model, by tensor name."""
+class _Rewriter:
+    """Finds the pattern in the index of a model and collects the new nodes and weights."""
 
     def __init__(self, model: ModelProto) -> None:
         self.graph = model.graph
+        self.index = OnnxIndex(model)
         self.nodes = list(model.graph.node)
-        self.weights = {tensor.name: tensor for tensor in model.graph.initializer}
-        self.producer = {name: node for node in self.nodes for name in node.output}
-        self.consumers: dict[str, list[NodeProto]] = {}
-        for node in self.nodes:
-            for name in node.input:
-                self.consumers.setdefault(name, []).append(node)
-        self.channels = _channels(model)
-        self.outputs = {value.name for value in model.graph.output}
+        self.weights = dict(self.index.initializers)
 
     def join(self, concat: NodeProto) -> _Join | None:
         """The pattern around a Concat node, or None."""
-        if concat.op_type != "Concat" or _attributes(concat)["axis"] != 1:
+        index = self.index
+        if concat.op_type != "Concat" or index.attribute(concat, "axis") != 1:
             return None
-        convs = self.consumers.get(concat.output[0], [])
+        convs = index.readers(concat.output[0])
         resized = [i for i, name in enumerate(concat.input) if self._is_upsampling(name)]
-        known = all(name in self.channels for name in concat.input)
-        if len(resized) != 1 or not known or concat.output[0] in self.outputs:
+        known = all(self._channels(name) for name in concat.input)
+        if len(resized) != 1 or not known or concat.output[0] in index.outputs:
             return None
         if not convs or not all(self._is_pointwise(node) for node in convs):
             return None
         position = resized[0]
         written = sum(self.weights[node.input[1]].dims[0] for node in convs)
-        if written > self.channels[concat.input[position]]:
+        if written > self._channels(concat.input[position]):
             return None
         others = [name for i, name in enumerate(concat.input) if i != position]
-        resize = self.producer[concat.input[position]]
+        resize = index.producer[concat.input[position]]
         return _Join(resize, others, position, concat, list(convs))
 
     def rewrite(self, join: _Join) -> None:
         """Put the convolutions of each part in place of those of the pair."""
-        widths = [self.channels[name] for name in join.concat.input]
+        widths = [self._channels(name) for name in join.concat.input]
         start = sum(widths[: join.position])
         upsampled = slice(start, start + widths[join.position])
         rest = join.others[0]
@@ -95,13 +93,13 @@ class _Graph:
             node = helper.make_node("Concat", join.others, [rest], name=rest, axis=1)
             self.nodes.insert(self.nodes.index(join.concat), node)
         for conv in join.convs:
-            place = self.nodes.index(conv)
-            self.nodes[place : place + 1] = self._parts(conv, join.resize, rest, upsampled)
+            at = self.nodes.index(conv)
+            self.nodes[at : at + 1] = self._parts(conv, join.resize, rest, upsampled)
         self.nodes.remove(join.concat)
         self.nodes.remove(join.resize)
 
     def finish(self) -> None:
-        """Write the nodes back and drop the weights that nobody reads any more."""
+        """Write the nodes back and drop the weights that no node reads any more."""
         del self.graph.node[:]
         self.graph.node.extend(self.nodes)
         used = {name for node in self.nodes for name in node.input}
@@ -140,37 +138,28 @@ class _Graph:
 
     def _is_upsampling(self, name: str) -> bool:
         """Whether `name` is a nearest Resize of height and width alone, read once."""
-        node = self.producer.get(name)
-        if node is None or node.op_type != "Resize" or len(self.consumers[name]) != 1:
+        index = self.index
+        node = index.producer.get(name)
+        if node is None or node.op_type != "Resize" or len(index.readers(name)) != 1:
             return False
-        has_scales = len(node.input) == 3 and node.input[2] in self.weights
-        if not has_scales or name in self.outputs or _attributes(node).get("mode") != b"nearest":
+        scales = index.constant(node.input[2]) if len(node.input) == 3 else None
+        if scales is None or name in index.outputs or index.attribute(node, "mode") != "nearest":
             return False
-        scales = numpy_helper.to_array(self.weights[node.input[2]])
         return scales.shape == (4,) and tuple(scales[:2]) == (1, 1) and min(scales[2:]) > 1
 
     def _is_pointwise(self, node: NodeProto) -> bool:
         """Whether `node` is a 1x1 convolution without groups, stride or padding."""
         if node.op_type != "Conv" or node.input[1] not in self.weights:
             return False
-        attributes = _attributes(node)
-        plain = all(step == 1 for step in attributes.get("strides", [1]))
-        plain = plain and not any(attributes.get("pads", [0]))
+        index = self.index
+        plain = all(step == 1 for step in index.attribute(node, "strides", [1]))
+        plain = plain and not any(index.attribute(node, "pads", [0]))
         size = tuple(self.weights[node.input[1]].dims[2:])
-        return plain and attributes.get("group", 1) == 1 and size == (1, 1)
+        return plain and index.attribute(node, "group", 1) == 1 and size == (1, 1)
 
-
-def _channels(model: ModelProto) -> dict[str, int]:
-    """Length of axis 1 of every tensor where it is known."""
-    inferred = onnx.shape_inference.infer_shapes(model).graph
-    found = {}
-    for value in (*inferred.value_info, *inferred.input, *inferred.output):
-        dims = value.type.tensor_type.shape.dim
-        is_float = value.type.tensor_type.elem_type in (TensorProto.FLOAT, TensorProto.FLOAT16)
-        if is_float and len(dims) == 4 and dims[1].dim_value > 0:
-            found[value.name] = dims[1].dim_value
-    return found
-
-
-def _attributes(node: NodeProto) -> dict[str, Any]:
-    return {item.name: helper.get_attribute_value(item) for item in node.attribute}
+    def _channels(self, name: str) -> int:
+        """Length of axis 1 of a float feature map; 0 where it is not known."""
+        value = self.index.values.get(name)
+        kind = None if value is None else value.type.tensor_type
+        is_map = kind is not None and kind.elem_type in _FLOATS and len(kind.shape.dim) == 4
+        return max(kind.shape.dim[1].dim_value, 0) if kind is not None and is_map else 0

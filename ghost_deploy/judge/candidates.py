@@ -12,7 +12,7 @@ from ghost_deploy.detector import Detector
 from ghost_deploy.judge.parity.gate import gate_for
 from ghost_deploy.judge.parity.stages import lowered
 from ghost_deploy.runtimes import RUNTIMES, Runtime, RuntimeOptions, open_file, runtime_row
-from ghost_deploy.runtimes.selection import check_description
+from ghost_deploy.runtimes.opener import check_description
 
 __all__ = ["Candidate", "candidates", "open_candidate"]
 

@@ -1,11 +1,11 @@
-"""Self-attention over the cells of a map, and the hosts that carry it (YOLOv10 and 11).
+"""Self-attention over the cells of a feature map, and the blocks around it (YOLOv10 and 11).
 
 With q, k, v from one pointwise convolution, split by heads,
 
     Attention(x) = proj(v softmax(scale * q^T k)^T + pe(v)),  scale = key_dim ** -0.5
 
-per head (Vaswani et al. 2017, arXiv:1706.03762); pe is a depthwise 3x3 convolution that stands
-for a positional encoding, and key_dim is half of head_dim (Wang et al. 2024, arXiv:2405.14458).
+per head (Vaswani et al. 2017, arXiv:1706.03762); pe is a depthwise 3x3 convolution as
+positional encoding, and key_dim is half of head_dim (Wang et al. 2024, arXiv:2405.14458).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ghost_deploy.models.block import Block, expect_each, require
-from ghost_deploy.models.conv import Conv
+from ghost_deploy.models.conv import Conv, require_halves
 from ghost_deploy.models.csp import C2f
 from ghost_deploy.models.fields import Channels, Flag, number
 
@@ -110,7 +110,7 @@ class PSA(Block):
 
     def fit(self) -> None:
         expect_each(self.ffn, Conv)
-        _fit_halves(self.cv1, self.cv2, self.c)
+        require_halves(self.cv1, self.c, self.cv2)
 
     def forward(self, x: Tensor) -> Tensor:
         a, b = torch.split(self.cv1(x), self.c, 1)
@@ -120,7 +120,7 @@ class PSA(Block):
 
 
 class C2PSA(Block):
-    """a, b = split(cv1(x)); y = cv2(cat(a, m(b))), m a row of `PSABlock`."""
+    """a, b = split(cv1(x)); y = cv2(cat(a, m(b))), m a sequence of `PSABlock`."""
 
     origin = "Ultralytics C2PSA"
     cv1: Conv
@@ -137,7 +137,7 @@ class C2PSA(Block):
 
     def fit(self) -> None:
         expect_each(self.m, PSABlock)
-        _fit_halves(self.cv1, self.cv2, self.c)
+        require_halves(self.cv1, self.c, self.cv2)
 
     def forward(self, x: Tensor) -> Tensor:
         a, b = torch.split(self.cv1(x), self.c, 1)
@@ -163,8 +163,3 @@ def _heads(width: int) -> int:
 
 def _feed_forward(c: int) -> nn.Sequential:
     return nn.Sequential(Conv(c, 2 * c), Conv(2 * c, c, act=False))
-
-
-def _fit_halves(cv1: Conv, cv2: Conv, c: int) -> None:
-    widths = (cv1.out_channels, cv2.in_channels)
-    require(widths == (2 * c, 2 * c), f"cv1 must give and cv2 take 2 * c = {2 * c} channels")

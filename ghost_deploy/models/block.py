@@ -1,4 +1,4 @@
-"""The one mechanism behind every block: declared parts, checked when it is put together.
+"""The base of all blocks: declared parts, checked when a block is assembled.
 
 A block is declared like a dataclass, with the names of the original's children and attributes:
 
@@ -6,14 +6,14 @@ A block is declared like a dataclass, with the names of the original's children 
         origin = "Ultralytics SPPF"
         cv1: Conv                     # a child of that class
         m: nn.MaxPool2d
-        n: Count = 3                  # an attribute, with the value of files that lack it
+        n: Count = 3                  # an attribute, with a default for files without it
 
-A child that may be None may be absent. A child named in `may_lack` may be absent too: the
-identity then stands in its place.
+A child that may be None may be absent. A child in `may_lack` may be absent too and is then replaced
+by an identity.
 
-A block comes to life on two roads. `Block.assemble` puts it together from a checkpoint's parts,
-as unpickling would, without `__init__`: nothing is guessed, every attribute and child is checked
-and `fit` has the last word. `__init__(c1, c2, ...)` makes a new one from a zoo file.
+There are two ways to create a block. `Block.assemble` assembles it from the parts in a checkpoint,
+like unpickling, without `__init__`: all attributes and children are checked, then `fit` checks
+their combination. `__init__(c1, c2, ...)` creates a new one for the zoo.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from ghost_deploy.models.fields import Check, MisfitError
 from ghost_deploy.models.fold import fold_bn
-from ghost_deploy.models.leaves import BOOKKEEPING
+from ghost_deploy.models.torch_layers import BOOKKEEPING
 from ghost_deploy.models.tree import ModuleNode
 
 __all__ = ["Block", "Declaration", "expect_each", "require"]
@@ -41,8 +41,8 @@ class Declaration:
     """The parts that a block class declares.
 
     Attributes:
-        attributes: the check of each, by name.
-        children: the accepted classes of each, by name; `NoneType` for one that may be absent.
+        attributes: a check of each attribute, by name.
+        children: the accepted classes of each child, by name; `NoneType` if it may be absent.
     """
 
     attributes: Mapping[str, Check]
@@ -50,13 +50,13 @@ class Declaration:
 
 
 class Block(nn.Module):
-    """Base of the blocks that stand for the classes of a checkpoint.
+    """Base class of the definitions of checkpoint classes.
 
     Class attributes:
-        origin: whose definition this is, e.g. `Ultralytics GhostConv`.
-        may_lack: children that some files lack because they were folded into others.
-        folds: pairs of children (convolution, batch norm) that run directly one after the other.
-        harmless: attributes of the original on which no arithmetic depends here.
+        origin: the original of this definition, e.g. `Ultralytics GhostConv`.
+        may_lack: children that may be absent because they were folded into others.
+        folds: pairs of children (convolution, batch norm) that are applied in succession.
+        harmless: attributes of the original that do not affect the result.
         declaration: the parts, read from the annotations.
     """
 
@@ -72,7 +72,11 @@ class Block(nn.Module):
 
     @classmethod
     def assemble(cls: type[B], node: ModuleNode, children: Mapping[str, nn.Module]) -> B:
-        """The block over children that exist already, with the node's attributes.
+        """Assemble a block from its children and the attributes of its node.
+
+        Args:
+            node: the attributes.
+            children: by name, already built.
 
         Raises:
             MisfitError: a part is missing, unknown, of another class or out of range.
@@ -95,37 +99,37 @@ class Block(nn.Module):
                 setattr(block, name, _checked(name, check, node.attributes[name]))
             elif not hasattr(cls, name):
                 raise MisfitError(f"attribute {name!r} is missing")
-        # A child defined by the user has whatever inside it, on which `fit` cannot rely.
+        # `fit` cannot check the content of a child defined by the user.
         if all(is_ours(child) for child in children.values()):
             block.fit()
         return block
 
     @classmethod
     def unknown(cls, node: ModuleNode) -> set[str]:
-        """Names of attributes that the definition does not know.
+        """Return the names of attributes that the definition does not have.
 
-        A module that was set to None is an attribute, not a child.
+        A module set to None is an attribute, not a child.
         """
         absent = {name for name in cls.declaration.children if node.get(name, 0) is None}
         known = set(cls.declaration.attributes) | cls.harmless | BOOKKEEPING | absent
         return set(node.attributes) - known
 
     def fit(self) -> None:
-        """See that the parts belong together, e.g. that channel counts match.
+        """Check the combination of the parts, e.g. that numbers of channels match.
 
         Raises:
-            MisfitError: they do not, so this is not the definition that made them.
+            MisfitError: they do not match, so this is not their definition.
         """
 
     def verify(self) -> None:
-        """See that the tensors, once they are in, are what the arithmetic relies on.
+        """Check the values of loaded tensors that the definition relies on.
 
         Raises:
-            MisfitError: they are not.
+            MisfitError: a value differs.
         """
 
     def fold(self) -> None:
-        """Replace what has an exact shorter form for inference, in place."""
+        """Replace parts by an equivalent form with fewer layers for inference, in place."""
         for conv_name, bn_name in self.folds:
             conv, bn = getattr(self, conv_name), getattr(self, bn_name)
             if isinstance(bn, nn.BatchNorm2d):
@@ -133,12 +137,12 @@ class Block(nn.Module):
                 setattr(self, bn_name, nn.Identity())
 
     if TYPE_CHECKING:
-        # nn.Module says Any; a block maps its input to one tensor.
+        # Any in nn.Module; a block returns one tensor.
         def __call__(self, *inputs: Any) -> Tensor: ...
 
 
 def is_ours(module: nn.Module) -> bool:
-    """Whether a module is a block or a torch layer, not a definition brought by the user."""
+    """Whether a module is a block or a torch layer, not a definition of the user."""
     return isinstance(module, Block) or type(module).__module__.startswith("torch.nn.")
 
 
@@ -149,7 +153,7 @@ def require(ok: bool, reason: str) -> None:
 
 
 def expect_each(container: nn.Module, *accepted: type[nn.Module]) -> None:
-    """Raise `MisfitError` unless every member of a container is of one of the accepted classes."""
+    """Raise `MisfitError` unless all members of a container are of accepted classes."""
     for name, child in container.named_children():
         if is_ours(child) and not isinstance(child, accepted):
             raise MisfitError(
@@ -158,7 +162,7 @@ def expect_each(container: nn.Module, *accepted: type[nn.Module]) -> None:
 
 
 def _declare(cls: type[Block]) -> Declaration:
-    """Read the annotations of a block class and of the blocks it derives from."""
+    """Read the annotations of a block class and its base classes."""
     attributes: dict[str, Check] = {}
     children: dict[str, tuple[type, ...]] = {}
     for base in reversed(cls.__mro__):

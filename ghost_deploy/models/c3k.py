@@ -1,4 +1,4 @@
-"""The hosts of YOLO11 and YOLOv10: C3k, C3k2, CIB and C2fCIB, and the lean downsampling."""
+"""Blocks of YOLO11 and YOLOv10: C3k, C3k2, CIB, C2fCIB and SCDown."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ghost_deploy.models.block import Block, expect_each, require
 from ghost_deploy.models.conv import Conv
 from ghost_deploy.models.csp import C3, Bottleneck, C2f
 from ghost_deploy.models.fields import Flag
-from ghost_deploy.models.rep import RepVGGDW
+from ghost_deploy.models.reparam import RepVGGDW
 
 __all__ = ["CIB", "C2fCIB", "C3k", "C3k2", "SCDown"]
 
 
 class C3k(C3):
-    """A `C3` whose members have two kernels of the same size, 3 in all published networks."""
+    """A `C3` whose members have two kernels of equal size, 3 in all published networks."""
 
     origin = "Ultralytics C3k"
 
@@ -58,8 +58,8 @@ class C3k2(C2f):
 class CIB(Block):
     """y = cv1(x), plus x where `add`: depthwise, pointwise, depthwise, pointwise, depthwise.
 
-    The depthwise convolution in the middle is a `RepVGGDW` where the file was trained with a
-    large kernel. YOLOv10's compact inverted block (arXiv:2405.14458).
+    The middle convolution is a `RepVGGDW` in networks with a large kernel. YOLOv10's compact
+    inverted block (arXiv:2405.14458).
     """
 
     origin = "Ultralytics CIB"

@@ -1,6 +1,6 @@
-"""Gates over channels and over cells (Woo et al. 2018, CBAM, arXiv:1807.06521), simplified.
+"""Channel and spatial attention (Woo et al. 2018, CBAM, arXiv:1807.06521), simplified.
 
-Ultralytics' channel gate has only the mean and one layer, not the paper's maximum and two.
+Ultralytics' channel attention uses the mean and one layer, not also the maximum and two layers.
 """
 
 from __future__ import annotations

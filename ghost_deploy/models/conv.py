@@ -1,4 +1,4 @@
-"""Convolutions and joints of the Ultralytics networks."""
+"""Convolutions and concatenation of the Ultralytics networks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ghost_deploy.models.block import Block, require
 from ghost_deploy.models.fields import Count
 
-__all__ = ["Activation", "Concat", "Conv", "ConvTranspose", "DWConv"]
+__all__ = ["Activation", "Concat", "Conv", "ConvTranspose", "DWConv", "require_halves"]
 
 Activation: TypeAlias = (
     nn.SiLU
@@ -28,7 +28,7 @@ Activation: TypeAlias = (
     | nn.Identity
 )
 
-# What `initialize_weights` of Ultralytics sets; torch's own defaults are 1e-5 and 0.1.
+# Set by `initialize_weights` of Ultralytics; the defaults of torch are 1e-5 and 0.1.
 BN_EPS = 1e-3
 BN_MOMENTUM = 0.03
 
@@ -93,6 +93,22 @@ class DWConv(Conv):
         super().__init__(c1, c2, k, s, g=math.gcd(c1, c2), d=d, act=act)
 
 
+def require_halves(cv1: Conv, c: int, cv2: Conv | None = None) -> None:
+    """Require a map of two halves between convolutions.
+
+    Args:
+        cv1: returns the two halves.
+        c: channels of a half.
+        cv2: takes two halves, if given.
+
+    Raises:
+        MisfitError: the channels differ.
+    """
+    require(cv1.out_channels == 2 * c, f"cv1 must give 2 * c = {2 * c} channels")
+    taken = 2 * c if cv2 is None else cv2.in_channels
+    require(taken == 2 * c, f"cv2 must take 2 * c = {2 * c} channels")
+
+
 class ConvTranspose(Block):
     """y = act(bn(conv_transpose(x))). Without batch norm, `conv_transpose` has a bias."""
 
@@ -124,7 +140,7 @@ class ConvTranspose(Block):
 
 
 class Concat(Block):
-    """Concatenation of several layers' outputs along axis `d`."""
+    """Concatenation of the outputs of several layers along axis `d`."""
 
     origin = "Ultralytics Concat"
     d: Count

@@ -1,7 +1,7 @@
-"""The blocks around the Ghost modules in Ultralytics networks: bottlenecks, CSP hosts, pooling.
+"""Common blocks of Ultralytics networks: bottleneck, CSP blocks, pooling.
 
-CSP hosts split their input into two paths, run members on one and join both (Wang et al. 2019,
-arXiv:1911.11929). `members` says of which classes the members may be.
+A CSP block splits its input into two paths, runs its members on one and joins both (Wang et al.
+2019, arXiv:1911.11929). `members` are the accepted classes of the members.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ghost_deploy.models.block import Block, expect_each, require
-from ghost_deploy.models.conv import Conv
+from ghost_deploy.models.conv import Conv, require_halves
 from ghost_deploy.models.fields import Channels, Count, Flag
 
 __all__ = ["C3", "SPPF", "Bottleneck", "C2f"]
@@ -73,7 +73,13 @@ class C3(Block):
         self.m = nn.Sequential(*(self.member(hidden, shortcut, g) for _ in range(n)))
 
     def member(self, hidden: int, shortcut: bool, g: int) -> Block:
-        """One of the members of a new block."""
+        """Create a member.
+
+        Args:
+            hidden: its input and output channels.
+            shortcut: whether it adds its input.
+            g: groups of its convolution.
+        """
         return Bottleneck(hidden, hidden, shortcut, g, k=(1, 3), e=1.0)
 
     def fit(self) -> None:
@@ -105,12 +111,12 @@ class C2f(Block):
         self.m = nn.ModuleList(self.member(shortcut, g) for _ in range(n))
 
     def member(self, shortcut: bool, g: int) -> Block:
-        """One of the members of a new block."""
+        """Create a member."""
         return Bottleneck(self.c, self.c, shortcut, g, e=1.0)
 
     def fit(self) -> None:
         expect_each(self.m, *self.members)
-        require(self.cv1.out_channels == 2 * self.c, f"cv1 must give 2 * c = {2 * self.c} channels")
+        require_halves(self.cv1, self.c)
         joined = (2 + len(self.m)) * self.c
         require(self.cv2.in_channels == joined, f"cv2 must take (2 + members) * c = {joined}")
 
@@ -124,7 +130,7 @@ class C2f(Block):
 class SPPF(Block):
     """y = cv2(cat(z, p(z), p(p(z)), ...)) with z = cv1(x) and `n` poolings, plus x where `add`.
 
-    Files from before `n` and `add` existed mean three poolings and no shortcut.
+    In old files without `n` and `add` there are three poolings and no shortcut.
     """
 
     origin = "Ultralytics SPPF"

@@ -1,4 +1,4 @@
-"""The blocks of YOLOv9 (Wang et al. 2024, arXiv:2402.13616) that feed a plain detection head."""
+"""Blocks of YOLOv9 (Wang et al. 2024, arXiv:2402.13616) for networks with a plain head."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ghost_deploy.models.block import Block, expect_each, require
-from ghost_deploy.models.conv import Conv
+from ghost_deploy.models.conv import Conv, require_halves
 from ghost_deploy.models.fields import Channels
-from ghost_deploy.models.rep import RepCSP
+from ghost_deploy.models.reparam import RepCSP
 
 __all__ = ["ELAN1", "SPPELAN", "AConv", "ADown", "RepNCSPELAN4"]
 
@@ -35,7 +35,7 @@ class RepNCSPELAN4(Block):
     def fit(self) -> None:
         expect_each(self.cv2, RepCSP, Conv)
         expect_each(self.cv3, RepCSP, Conv)
-        _fit_halves(self.cv1, self.c)
+        require_halves(self.cv1, self.c)
 
     def forward(self, x: Tensor) -> Tensor:
         a, b = torch.split(self.cv1(x), self.c, 1)
@@ -44,7 +44,7 @@ class RepNCSPELAN4(Block):
 
 
 class ELAN1(Block):
-    """As `RepNCSPELAN4`, with one convolution for cv2 and for cv3."""
+    """Like `RepNCSPELAN4`, but cv2 and cv3 are convolutions."""
 
     origin = "Ultralytics ELAN1"
     cv1: Conv
@@ -62,7 +62,7 @@ class ELAN1(Block):
         self.cv4 = Conv(c3 + 2 * c4, c2)
 
     def fit(self) -> None:
-        _fit_halves(self.cv1, self.c)
+        require_halves(self.cv1, self.c)
 
     def forward(self, x: Tensor) -> Tensor:
         a, b = torch.split(self.cv1(x), self.c, 1)
@@ -137,7 +137,3 @@ class SPPELAN(Block):
 
 def _mean(x: Tensor) -> Tensor:
     return functional.avg_pool2d(x, 2, 1)
-
-
-def _fit_halves(cv1: Conv, c: int) -> None:
-    require(cv1.out_channels == 2 * c, f"cv1 must give 2 * c = {2 * c} channels")

@@ -1,8 +1,7 @@
-"""Checks of attribute values that come from a file.
+"""Checks of attribute values from a file.
 
-A check takes the raw value, returns the value to use and raises `MisfitError` for anything of
-another type or out of range. `Channels`, `Count` and `Flag` are the annotations with which a
-block declares an attribute.
+A check takes the raw value and returns the value to use; it raises `MisfitError` for a wrong type
+or a value out of range. `Channels`, `Count` and `Flag` are annotations of block attributes.
 """
 
 from __future__ import annotations
@@ -31,13 +30,13 @@ __all__ = [
 Check: TypeAlias = Callable[[object], Any]
 
 FUNCTION = "function"
-"""The one key of an attribute that names a function: `{"function": "package.module.name"}`."""
+"""The only key of an attribute that names a function: `{"function": "package.module.name"}`."""
 
 MAX_CHANNELS = 65_536
 
 
 class MisfitError(ValueError):
-    """A definition does not fit the parts it was given; `build` turns it into StructureError."""
+    """A definition does not match its parts; `build` converts it to a StructureError."""
 
 
 def integer(low: int, high: int) -> Check:
@@ -71,13 +70,13 @@ def flag(value: object) -> bool:
 
 
 def none(value: object) -> None:
-    """Nothing but None."""
+    """None."""
     if value is not None:
         raise MisfitError(f"{_short(value)} is not None")
 
 
 def one_of(*values: object) -> Check:
-    """One of these values, of the same type."""
+    """One of these values, with the same type."""
 
     def check(value: object) -> object:
         for known in values:
@@ -89,12 +88,12 @@ def one_of(*values: object) -> Check:
 
 
 def is_function(value: object) -> bool:
-    """Whether an attribute stands for a function or class that the file only names."""
+    """Whether an attribute names a function or class."""
     return isinstance(value, dict) and list(value) == [FUNCTION]
 
 
 def function_named(*names: str) -> Check:
-    """A function whose name, whatever its module, is one of these. It is never imported."""
+    """A function of one of these names, in any module. It is not imported."""
 
     def check(value: object) -> object:
         path = value.get(FUNCTION) if isinstance(value, dict) and is_function(value) else None
@@ -106,7 +105,7 @@ def function_named(*names: str) -> Check:
 
 
 def pair(item: Check) -> Check:
-    """Two items (height, width) in a list, returned as a tuple; or one item for both."""
+    """A list of two items (height, width), returned as a tuple; or one item for both."""
 
     def check(value: object) -> object:
         if isinstance(value, list):

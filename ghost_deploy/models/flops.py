@@ -1,4 +1,4 @@
-"""How large a network is: parameters and floating point operations."""
+"""The size of a network: parameters and floating point operations."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ghost_deploy.models.network import DetectionNet, WidthCheck, meta_copy
 __all__ = ["count_parameters", "gflops"]
 
 NORM_FLOPS = 8
-"""Operations that the published figures count for an element of a batch norm: 4 multiply-adds."""
+"""Operations per element of a batch norm in published figures: 4 multiply-adds."""
 
 
 def count_parameters(net: nn.Module) -> int:
@@ -20,15 +20,15 @@ def count_parameters(net: nn.Module) -> int:
 
 
 def gflops(net: DetectionNet, size_hw: tuple[int, int] = (640, 640)) -> float:
-    """1e9 operations for one image, as Ultralytics states them.
+    """Count 1e9 operations for one image, like Ultralytics.
 
-    2 for each multiply-add of convolutions, linear layers and matrix products, and `NORM_FLOPS`
-    for each element of a batch norm that is not folded; activations, pooling and additions are
-    not counted. Runs without memory or arithmetic.
+    2 per multiply-add of convolutions, linear layers and matrix products, and `NORM_FLOPS` per
+    element of a batch norm that is not folded; activations, pooling and additions are not
+    counted. Runs on the meta device.
 
     Args:
-        net: unfused for the figures that are usually published.
-        size_hw: multiples of the largest stride, pixels.
+        net: usually unfused, as for published figures.
+        size_hw: (height, width) in pixels, multiples of the largest stride.
     """
     dry = meta_copy(net)
     normalized = 0

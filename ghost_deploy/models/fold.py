@@ -1,9 +1,9 @@
 """Folding batch norms and parallel branches into one convolution, exactly up to rounding.
 
 In eval mode a batch norm is y = (x - mean) * weight / sqrt(var + eps) + bias, per channel: a
-scale and a shift, which a convolution can carry in its own weight and bias (Jacob et al. 2018,
-arXiv:1712.05877, section 3.2). Convolutions of one input add up to the convolution by the sum of
-their kernels (Ding et al. 2021, arXiv:2101.03697). Both are formed in float64 and rounded once.
+scale and a shift, which can be part of the weight and bias of a convolution (Jacob et al. 2018,
+arXiv:1712.05877, section 3.2). Convolutions of one input add up to the convolution with the sum of
+their kernels (Ding et al. 2021, arXiv:2101.03697). Both are computed in float64 and rounded once.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ Convolution: TypeAlias = nn.Conv2d | nn.ConvTranspose2d
 
 
 def bn_scale_shift(bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """(scale, shift) of each channel, float64 (C,), such that bn(x) = scale * x + shift."""
+    """Return (scale, shift), float64 (C,) each, such that bn(x) = scale * x + shift."""
     if bn.running_mean is None or bn.running_var is None:
         raise MisfitError("a batch norm without running statistics cannot be folded")
     scale = torch.rsqrt(bn.running_var.double() + bn.eps)
-    # Both are None without `affine`, which torch's type stubs do not say.
+    # Both are None without `affine`, contrary to torch's type stubs.
     weight: Tensor | None = bn.weight
     bias: Tensor | None = bn.bias
     if weight is not None:
@@ -45,7 +45,7 @@ def bn_scale_shift(bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
 
 
 def fold_bn(conv: Convolution, bn: nn.BatchNorm2d) -> Convolution:
-    """A convolution with bias that computes bn(conv(x)); the two given ones stay as they are."""
+    """Return a convolution with bias that computes bn(conv(x)); the arguments are not changed."""
     scale, shift = bn_scale_shift(bn)
     weight = conv.weight.double()
     if isinstance(conv, nn.ConvTranspose2d):
@@ -63,9 +63,9 @@ def fold_bn(conv: Convolution, bn: nn.BatchNorm2d) -> Convolution:
 
 
 def add_up(wide: nn.Conv2d, narrow: nn.Conv2d) -> nn.Conv2d:
-    """One convolution that computes wide(x) + narrow(x), with a bias where one of them has it.
+    """Return a convolution that computes wide(x) + narrow(x), with a bias if one of them has it.
 
-    The sum is formed in float64 and rounded once. The two given ones stay as they are.
+    The sum is computed in float64 and rounded once. The arguments are not changed.
     """
     rows, columns = margins(wide, narrow)
     weight = wide.weight.double() + functional.pad(
@@ -81,7 +81,7 @@ def add_up(wide: nn.Conv2d, narrow: nn.Conv2d) -> nn.Conv2d:
 
 
 def add_norm(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> nn.Conv2d:
-    """One convolution that computes conv(x) + bn(x), for a conv of stride 1 and equal widths."""
+    """Return a convolution that computes conv(x) + bn(x), for stride 1 and equal widths."""
     scale, shift = bn_scale_shift(bn)
     weight = conv.weight.double().clone()
     centre = tuple(side // 2 for side in conv.kernel_size)
@@ -95,13 +95,13 @@ def add_norm(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> nn.Conv2d:
 
 
 def margins(wide: nn.Conv2d, narrow: nn.Conv2d) -> tuple[int, int]:
-    """Rows and columns of zeros around the narrow kernel."""
+    """Return the rows and columns of zeros around the narrow kernel."""
     (top, left), (rows, columns) = padding_of(wide), padding_of(narrow)
     return top - rows, left - columns
 
 
 def padding_of(conv: nn.Conv2d) -> tuple[int, int]:
-    """Rows and columns of zeros on each side.
+    """Return the rows and columns of zero padding on each side.
 
     Raises:
         MisfitError: the padding is given by name.

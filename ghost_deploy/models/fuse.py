@@ -1,4 +1,4 @@
-"""A network for inference: every batch norm folded into the convolution before it."""
+"""Fusing a network for inference: batch norms folded into the preceding convolutions."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def fuse(net: M) -> M:
-    """A deep copy of `net` that computes the same, up to rounding, with fewer layers.
+    """Return a deep copy of `net` that computes the same, up to rounding, with fewer layers.
 
-    Folds the pairs that a block declares (`Block.fold`) and every `Conv2d` or `ConvTranspose2d`
-    that is followed by a `BatchNorm2d` in a `Sequential`, which Ultralytics leaves as they are.
-    The folded batch norm's place is taken by an identity.
+    Folds the pairs declared by blocks (`Block.fold`) and each `Conv2d` or `ConvTranspose2d`
+    followed by a `BatchNorm2d` in a `Sequential`, which Ultralytics does not fold. A folded batch
+    norm is replaced by an identity.
     """
     fused = copy.deepcopy(net)
-    # Innermost first: a block that merges its branches finds them folded already.
+    # Innermost first: the branches of a block are folded before it merges them.
     for module in reversed(list(fused.modules())):
         if isinstance(module, Block):
             module.fold()

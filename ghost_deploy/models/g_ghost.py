@@ -1,4 +1,4 @@
-"""G-Ghost: a stage of a network whose cheap half is derived from its first block.
+"""G-Ghost: a stage whose cheap features are derived from its first block.
 
 Han et al. 2022, GhostNets on heterogeneous devices, arXiv:2201.03297; names and arithmetic as in
 github.com/huawei-noah/Efficient-AI-Backbones, g_ghost_pytorch, which applies it to RegNet.
@@ -58,7 +58,7 @@ class RegNetBottleneck(Block):
         y = self.relu(self.bn2(self.conv2(y)))
         y = self.bn3(self.conv3(y))
         skip = x if self.downsample is None else self.downsample(x)
-        # Not in place: `x` is used again by hosts that join the inputs of their members.
+        # Not in place: blocks that concatenate the inputs of their members use `x` again.
         result: Tensor = self.relu(y + skip)
         return result
 
@@ -66,8 +66,8 @@ class RegNetBottleneck(Block):
 class GGhostStage(Block):
     """b = base(x); e = layers(b[:raw]); c = relu(cheap(b[raw:]) + merge(cat(b, e1, e2, ...))).
 
-    y = end(cat(e, c)). e1, e2, ... are the outputs of the members of `layers`, the last one being
-    e; merge takes the mean over all cells. The first `raw_planes` channels go the dear way.
+    y = end(cat(e, c)). e1, e2, ..., e are the outputs of the members of `layers`; merge takes the
+    mean over all cells. `layers` compute the first `raw_planes` channels.
     """
 
     origin = "Huawei G-Ghost Stage"
@@ -123,11 +123,11 @@ class GGhostStage(Block):
 
     def forward(self, x: Tensor) -> Tensor:
         first = self.base(x)
-        dear, cheap = first[:, : self.raw_planes], first[:, self.raw_planes :]
+        costly, cheap = first[:, : self.raw_planes], first[:, self.raw_planes :]
         outputs = [first]
         for layer in self.layers:
-            dear = layer(dear)
-            outputs.append(dear)
+            costly = layer(costly)
+            outputs.append(costly)
         mixed = self.merge(torch.cat(outputs, 1))
         derived = self.cheap_relu(self.cheap(cheap) + mixed)
-        return self.end(torch.cat((dear, derived), 1))
+        return self.end(torch.cat((costly, derived), 1))

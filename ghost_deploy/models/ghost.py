@@ -1,12 +1,12 @@
-"""Ghost modules of Ultralytics, and the fork block that hosts them in a C2f.
+"""Ghost modules of Ultralytics, and the C2f of forks over them.
 
-A Ghost module makes half of its channels by a full convolution and the other half from those by
+A Ghost module computes half of its channels by a full convolution and the other half from these by
 a cheap depthwise one (Han et al. 2020, GhostNet, arXiv:1911.11907).
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ __all__ = ["C2fGhost", "C3Ghost", "GhostBottleneck", "GhostConv"]
 
 
 class GhostConv(Block):
-    """y = cv1(x); cat(y, cv2(y)), where cv2 is depthwise, 5x5 unless the file says otherwise."""
+    """y = cv1(x); cat(y, cv2(y)), where cv2 is depthwise, by default 5x5."""
 
     origin = "Ultralytics GhostConv"
     cv1: Conv
@@ -51,45 +51,56 @@ class GhostConv(Block):
         return torch.cat((y, self.cv2(y)), 1)
 
 
-class GhostBottleneck(Block):
-    """y = conv(x) + shortcut(x): GhostConv, depthwise where s = 2, GhostConv without activation.
+class GhostResidual(Block):
+    """y = conv(x) + shortcut(x): `ghost`, depthwise where s = 2, `ghost` without activation.
 
     The shortcut is the identity for s = 1, and depthwise then pointwise for s = 2; it is always
     added. `k` has no effect for s = 1.
     """
 
-    origin = "Ultralytics GhostBottleneck"
+    ghost: ClassVar[type[GhostConv]]
     conv: nn.Sequential
     shortcut: nn.Sequential | nn.Identity
 
     def __init__(self, c1: int, c2: int, k: int = 3, s: int = 1) -> None:
         super().__init__()
-        hidden = c2 // 2
+        hidden, strided = c2 // 2, s == 2
         self.conv = nn.Sequential(
-            GhostConv(c1, hidden),
-            DWConv(hidden, hidden, k, s, act=False) if s == 2 else nn.Identity(),
-            GhostConv(hidden, c2, act=False),
+            self.first(c1, hidden),
+            DWConv(hidden, hidden, k, s, act=False) if strided else nn.Identity(),
+            self.ghost(hidden, c2, act=False),
         )
         self.shortcut = (
             nn.Sequential(DWConv(c1, c1, k, s, act=False), Conv(c1, c2, act=False))
-            if s == 2
+            if strided
             else nn.Identity()
         )
 
+    def first(self, c1: int, c2: int) -> GhostConv:
+        """Create the first Ghost module."""
+        return self.ghost(c1, c2)
+
     def fit(self) -> None:
         kinds = [type(part).__name__ for part in self.conv]
-        require(len(kinds) == 3, f"conv must have three parts, got {kinds}")
-        ghosts = isinstance(self.conv[0], GhostConv) and isinstance(self.conv[2], GhostConv)
-        fits = ghosts and isinstance(self.conv[1], Conv | nn.Identity)
-        require(fits, f"conv must be GhostConv, DWConv or Identity, GhostConv, got {kinds}")
+        accepted: Any = (self.ghost, (Conv, nn.Identity), self.ghost)
+        fits = len(kinds) == 3 and all(map(isinstance, self.conv, accepted))
+        name = self.ghost.__name__
+        require(fits, f"conv must be {name}, DWConv or Identity, {name}, got {kinds}")
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.conv(x) + self.shortcut(x)
         return y
 
 
+class GhostBottleneck(GhostResidual):
+    """A `GhostResidual` over `GhostConv`."""
+
+    origin = "Ultralytics GhostBottleneck"
+    ghost = GhostConv
+
+
 class C3Ghost(C3):
-    """A `C3` whose members are Ghost bottlenecks; `shortcut` and `g` have no effect on them."""
+    """A `C3` of Ghost bottlenecks; `shortcut` and `g` have no effect."""
 
     origin = "Ultralytics C3Ghost"
     members: ClassVar[tuple[type[nn.Module], ...]] = (GhostBottleneck,)
@@ -99,7 +110,7 @@ class C3Ghost(C3):
 
 
 class C2fGhost(C2f):
-    """A `C2f` whose members are Ghost bottlenecks. No such class is in Ultralytics: a fork's."""
+    """A `C2f` of Ghost bottlenecks; a class of forks, not of Ultralytics."""
 
     origin = "fork C2fGhost: C2f over Ultralytics GhostBottleneck"
     members: ClassVar[tuple[type[nn.Module], ...]] = (GhostBottleneck,)

@@ -1,7 +1,7 @@
-"""A whole GhostNet as the first layer of a detector, giving one map for each stride.
+"""A whole GhostNet as the first layer of a detector, with a feature map per stride.
 
-Forks put it there with a changed `parse_model`: the layer records `backbone` and takes the
-places 0 to 4 of the network; the maps of strides 4, 8, 16 and 32 have the places 1 to 4.
+Forks add it with a changed `parse_model`: the layer records `backbone` and has the places 0 to 4 of
+the network; the maps of strides 4, 8, 16 and 32 have the places 1 to 4.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ STAGES: Sequence[Sequence[tuple[int, int, int, float, int]]] = (
     ((5, 672, 160, 0.25, 2),),
     ((5, 960, 160, 0, 1), (5, 960, 160, 0.25, 1), (5, 960, 160, 0, 1), (5, 960, 160, 0.25, 1)),
 )
-"""Kernel, expansion, width, squeeze ratio and stride of every bottleneck, by stage: table 1 of
-arXiv:1911.11907, the same in all three versions, without the last stage of the classifier."""
+"""Kernel, expansion, width, squeeze ratio and stride of the bottlenecks, by stage: table 1 of
+arXiv:1911.11907, equal in all three versions, without the last stage of the classifier."""
 
 
 def widths_of(value: object) -> tuple[int, ...]:
-    """The check of the widths that a backbone records for its maps."""
+    """Check the recorded widths of the maps of a backbone."""
     if not isinstance(value, list) or not 1 <= len(value) <= MOST_MAPS:
         raise MisfitError(f"{value!r:.60} is not a list of 1 to {MOST_MAPS} widths")
     check = integer(1, MAX_CHANNELS)
@@ -70,10 +70,10 @@ class ConvBnAct(Block):
 
 
 class GhostNetBackbone(Block):
-    """act1(bn1(conv_stem(x))), then `blocks`; out come the last maps of the deepest strides.
+    """act1(bn1(conv_stem(x))), then `blocks`; returns the last map of each of the deepest strides.
 
-    How many and how wide they are, the file says in `width_list`; that the last map of each
-    stride has the recorded width is checked. The classifier, where the file kept it, is not run.
+    Their number and widths are recorded in `width_list`; the widths are checked. The classifier,
+    if the file has it, is not run.
     """
 
     folds = (("conv_stem", "bn1"),)
@@ -112,12 +112,12 @@ class GhostNetBackbone(Block):
 
     @property
     def steps(self) -> list[nn.Module]:
-        """The bottlenecks, and what follows them, in order."""
+        """The bottlenecks and following layers, in order."""
         return [step for stage in self.blocks.children() for step in stage.children()]
 
     @property
     def last_steps(self) -> list[int]:
-        """Which of the steps end a stride, for each map that is given."""
+        """Indices of the steps that return a map: the last of each stride."""
         steps = self.steps
         starts = [index for index, step in enumerate(steps) if getattr(step, "stride", 1) == 2]
         return [index - 1 for index in (*starts, len(steps))][-len(self.width_list) :]
@@ -128,12 +128,12 @@ class GhostNetBackbone(Block):
             expect_each(stage, self.bottleneck, ConvBnAct)
         ends = self.last_steps
         found = len(ends) == len(self.width_list) and ends[0] >= 0
-        require(found, f"there are not {len(self.width_list)} strides to give maps of")
+        require(found, f"there are fewer than {len(self.width_list)} strides")
         widths = tuple(_width(self.steps[index]) for index in ends)
         require(
             widths == self.width_list,
             f"the last maps of each stride have the widths {widths}, recorded are "
-            f"{self.width_list}: this backbone gives others",
+            f"{self.width_list}: this backbone returns other maps",
         )
 
     def forward(self, x: Tensor) -> list[Tensor]:

@@ -1,8 +1,8 @@
-"""GhostNet V1 as Huawei published it, and what its bottleneck shares with V2.
+"""GhostNet V1 as published by Huawei, and what its bottleneck shares with V2 and V3.
 
 Han et al. 2020, GhostNet, arXiv:1911.11907; names and arithmetic as in
-github.com/huawei-noah/Efficient-AI-Backbones, ghostnet_pytorch. Other than Ultralytics' blocks of
-the same names: ReLU, a cheap operation of 3x3, any ratio, and widths cut to what was asked for.
+github.com/huawei-noah/Efficient-AI-Backbones, ghostnet_pytorch. They differ from Ultralytics'
+blocks of the same names: ReLU, a 3x3 cheap operation, any ratio, and output cut to `oup` channels.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ __all__ = [
 ]
 
 Rectifier: TypeAlias = nn.ReLU | nn.ReLU6 | nn.SiLU | nn.Hardswish | nn.Sequential | nn.Identity
-"""What may follow a batch norm; an empty Sequential is how the original writes none."""
+"""Activations after a batch norm; the original writes none as an empty Sequential."""
 
 
 class GhostModule(Block):
     """y = act(bn(primary(x))); cat(y, act(bn(cheap(y)))) cut to `oup` channels; cheap depthwise.
 
-    With ratio s, the primary convolution makes ceil(oup / s) channels and the cheap one s - 1
-    from each of those. A file written after folding lacks the batch norms.
+    With ratio s, the primary convolution has ceil(oup / s) channels and the cheap one s - 1 for
+    each of them. A file written after folding has no batch norms.
     """
 
     origin = "Huawei GhostModule"
@@ -71,13 +71,13 @@ class GhostModule(Block):
         require_ghost(primary, cheap, self.oup)
 
     def ghosts(self, x: Tensor) -> Tensor:
-        """The output before it is cut."""
+        """Return the output before it is cut."""
         y = self.primary_conv(x)
         return torch.cat((y, self.cheap_operation(y)), 1)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.ghosts(x)
-        # The widths are compared here and not those of `y`, which a trace would not know.
+        # Not the width of `y`, which is not a constant in a trace.
         made = sum(
             each.out_channels
             for part in (self.primary_conv, self.cheap_operation)
@@ -88,7 +88,7 @@ class GhostModule(Block):
 
 
 class _Excitation(Block):
-    """What the forms of squeeze and excitation share."""
+    """Common part of the forms of squeeze and excitation."""
 
     avg_pool: nn.AdaptiveAvgPool2d
     conv_reduce: nn.Conv2d
@@ -110,7 +110,7 @@ class _Excitation(Block):
         require(follows and returns, "conv_reduce and conv_expand must lead back to the width")
 
     def excitation(self, x: Tensor) -> Tensor:
-        """What enters the gate, (B, C, 1, 1)."""
+        """Return the input of the gate, (B, C, 1, 1)."""
         y: Tensor = self.conv_expand(self.act1(self.conv_reduce(self.avg_pool(x))))
         return y
 
@@ -118,7 +118,7 @@ class _Excitation(Block):
 class SqueezeExcite(_Excitation):
     """y = x * relu6(e + 3) / 6 with e = expand(relu(reduce(mean(x)))).
 
-    The original keeps its gate as a reference to a function, `hard_sigmoid`.
+    In the original the gate is a reference to a function, `hard_sigmoid`.
     """
 
     origin = "Huawei SqueezeExcite"
@@ -129,7 +129,7 @@ class SqueezeExcite(_Excitation):
 
 
 class SqueezeExciteGated(_Excitation):
-    """y = x * gate(expand(relu(reduce(mean(x))))), the gate being a module."""
+    """y = x * gate(expand(relu(reduce(mean(x))))), where the gate is a module."""
 
     origin = "Huawei SqueezeExcite with a module as gate"
     gate_fn: nn.Hardsigmoid | nn.Sigmoid
@@ -142,8 +142,8 @@ class SqueezeExciteGated(_Excitation):
 class GhostBottleneckV1(Block):
     """G-bneck: y = ghost2(se(dw(ghost1(x)))) + shortcut(x); dw where stride > 1, se where present.
 
-    dw is depthwise with a batch norm and no activation; ghost2 ends without activation. The
-    shortcut is nothing, or depthwise then pointwise, each with a batch norm.
+    dw is depthwise with a batch norm and no activation; ghost2 has no last activation. The
+    shortcut is the identity, or depthwise then pointwise, each with a batch norm.
     """
 
     origin = "Huawei GhostBottleneck V1"
@@ -179,7 +179,12 @@ class GhostBottleneckV1(Block):
     def ghosts(
         self, in_chs: int, mid_chs: int, out_chs: int, layer_id: int
     ) -> tuple[GhostModule, GhostModule]:
-        """The two Ghost modules of a new bottleneck; `layer_id` counts them in a backbone."""
+        """Create the two Ghost modules of a bottleneck.
+
+        Args:
+            in_chs, mid_chs, out_chs: channels before, between and after them.
+            layer_id: index of the bottleneck in its backbone.
+        """
         return GhostModule(in_chs, mid_chs), GhostModule(mid_chs, out_chs, relu=False)
 
     def fit(self) -> None:
@@ -188,9 +193,7 @@ class GhostBottleneckV1(Block):
         require((self.conv_dw is not None) == downsamples, "conv_dw goes with a stride of 2")
         require((self.bn_dw is not None) == downsamples, "bn_dw goes with conv_dw")
         if self.conv_dw is not None:
-            require_depthwise(self.conv_dw, "conv_dw")
-            fused = self.conv_dw.bias is not None
-            require(isinstance(self.bn_dw, nn.BatchNorm2d) or fused, "conv_dw has no batch norm")
+            require_normed_depthwise(self.conv_dw, self.bn_dw, "conv_dw")
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.ghost1(x)
@@ -203,7 +206,12 @@ class GhostBottleneckV1(Block):
 
 
 def shortcut(in_chs: int, out_chs: int, kernel: int, stride: int) -> nn.Sequential:
-    """The second path of a new bottleneck; empty where width and size are kept."""
+    """Create the shortcut of a bottleneck; empty where width and size are kept.
+
+    Args:
+        in_chs, out_chs: input and output channels.
+        kernel, stride: of its depthwise convolution.
+    """
     if stride == 1 and in_chs == out_chs:
         return nn.Sequential()
     return nn.Sequential(
@@ -211,30 +219,39 @@ def shortcut(in_chs: int, out_chs: int, kernel: int, stride: int) -> nn.Sequenti
     )
 
 
-def raw_conv(inp: int, oup: int, kernel: int, stride: int = 1, *, groups: int = 1) -> nn.Conv2d:
-    """A convolution without bias that keeps the size but for its stride."""
-    return nn.Conv2d(inp, oup, kernel, stride, kernel // 2, groups=groups, bias=False)
-
-
 def raw_pair(
     inp: int, oup: int, kernel: int, stride: int = 1, *, groups: int = 1
 ) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
-    """A convolution and its batch norm, of torch's eps."""
-    return raw_conv(inp, oup, kernel, stride, groups=groups), nn.BatchNorm2d(oup)
+    """Create a convolution without bias, padded by kernel // 2, and a batch norm of torch's eps.
+
+    Args:
+        inp, oup: input and output channels.
+        kernel, stride, groups: of the convolution.
+    """
+    conv = nn.Conv2d(inp, oup, kernel, stride, kernel // 2, groups=groups, bias=False)
+    return conv, nn.BatchNorm2d(oup)
 
 
 def conv_bn(
     inp: int, oup: int, kernel: int, stride: int = 1, *, groups: int = 1, relu: bool = True
 ) -> nn.Sequential:
-    """Convolution, batch norm and ReLU or nothing."""
+    """Create convolution, batch norm and activation.
+
+    Args:
+        inp, oup, kernel, stride, groups: see `raw_pair`.
+        relu: end in ReLU, else in an empty Sequential.
+    """
     last = nn.ReLU(inplace=True) if relu else nn.Sequential()
     return nn.Sequential(*raw_pair(inp, oup, kernel, stride, groups=groups), last)
 
 
 def require_conv_bn(part: nn.Sequential, name: str) -> nn.Conv2d:
-    """The convolution of `conv_bn`'s parts; raises `MisfitError` for any others.
+    """Require the parts of `conv_bn`; return the convolution.
 
-    A file written after re-parameterisation has a convolution with bias and no batch norm.
+    A file written after re-parameterization has a convolution with bias and no batch norm.
+
+    Raises:
+        MisfitError: the parts are others.
     """
     kinds = [type(member).__name__ for member in part]
     members = list(part)
@@ -251,9 +268,9 @@ def require_conv_bn(part: nn.Sequential, name: str) -> nn.Conv2d:
 
 
 def require_pairs(parts: Sequence[nn.Module], name: str) -> list[nn.Conv2d]:
-    """The convolutions of parts that are pairs of Conv2d and BatchNorm2d, and nothing else.
+    """Require pairs of Conv2d and BatchNorm2d; return the convolutions.
 
-    The place of a batch norm that was folded is taken by an identity.
+    A folded batch norm is replaced by an identity.
 
     Raises:
         MisfitError: there are other parts.
@@ -271,7 +288,15 @@ def require_pairs(parts: Sequence[nn.Module], name: str) -> list[nn.Conv2d]:
 
 
 def require_ghost(primary: nn.Conv2d, cheap: nn.Conv2d, oup: int) -> None:
-    """Raise `MisfitError` unless two convolutions make a Ghost module of `oup` channels."""
+    """Require two convolutions that form a Ghost module.
+
+    Args:
+        primary, cheap: its two convolutions.
+        oup: channels of its output.
+
+    Raises:
+        MisfitError: they do not.
+    """
     require(cheap.in_channels == primary.out_channels, "the cheap operation must follow the other")
     require_depthwise(cheap, "the cheap operation")
     total = primary.out_channels + cheap.out_channels
@@ -283,7 +308,23 @@ def require_depthwise(conv: nn.Conv2d, name: str) -> None:
     require(conv.groups == conv.in_channels, f"{name} must be depthwise")
 
 
+def require_normed_depthwise(conv: nn.Conv2d, bn: nn.Module | None, name: str) -> None:
+    """Require a depthwise convolution with a batch norm, folded or not.
+
+    Args:
+        conv: the convolution.
+        bn: its batch norm; another module or None if it was folded.
+        name: of the convolution, for the error message.
+
+    Raises:
+        MisfitError: it is not.
+    """
+    require_depthwise(conv, name)
+    normed = isinstance(bn, nn.BatchNorm2d) or conv.bias is not None
+    require(normed, f"{name} has no batch norm")
+
+
 def divisible_by_4(value: float) -> int:
-    """The nearest multiple of 4 that is at least 4 and not below 0.9 of the value."""
+    """Round to the nearest multiple of 4 that is at least 4 and at least 0.9 * value."""
     nearest = max(4, int(value + 2) // 4 * 4)
     return nearest + 4 if nearest < 0.9 * value else nearest

@@ -12,23 +12,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ghost_deploy.models.block import Block, require
-from ghost_deploy.models.conv import Conv, DWConv
+from ghost_deploy.models.block import require
 from ghost_deploy.models.fields import one_of
-from ghost_deploy.models.ghost import GhostConv
+from ghost_deploy.models.ghost import GhostConv, GhostResidual
 from ghost_deploy.models.ghostnet_v1 import GhostBottleneckV1, GhostModule, require_pairs
 
 __all__ = ["GhostBottleneckV2", "GhostConvBottleneckV2", "GhostConvV2", "GhostModuleV2"]
 
 FIRST_WITH_ATTENTION = 2
-"""Bottlenecks of a backbone before this one have no attention."""
+"""Index of the first bottleneck of a backbone that has attention."""
 
 
 class GhostModuleV2(GhostModule):
-    """A `GhostModule`, in mode `attn` times up(gate(short_conv(pool(x)))) of the module's input.
+    """A `GhostModule`, in mode `attn` multiplied by up(gate(short_conv(pool(x)))) of its input x.
 
     pool averages 2x2 cells; short_conv is a convolution, then depthwise 1x5 and 5x1, each with a
-    batch norm and no activation; the gate is a sigmoid; up repeats cells to the output's size.
+    batch norm and no activation; the gate is a sigmoid; up repeats cells to the output size.
     """
 
     origin = "Huawei GhostModuleV2"
@@ -62,7 +61,7 @@ class GhostModuleV2(GhostModule):
 
 
 class GhostBottleneckV2(GhostBottleneckV1):
-    """A `GhostBottleneckV1` over modules of V2, the first with attention or without."""
+    """A `GhostBottleneckV1` over modules of V2, the first with or without attention."""
 
     origin = "Huawei GhostBottleneckV2"
     ghost1: GhostModuleV2
@@ -79,7 +78,7 @@ class GhostBottleneckV2(GhostBottleneckV1):
 
 
 class GhostConvV2(GhostConv):
-    """An Ultralytics `GhostConv`, in mode `attn` gated as `GhostModuleV2` is."""
+    """An Ultralytics `GhostConv`, in mode `attn` gated like `GhostModuleV2`."""
 
     origin = "fork GhostConvV2: Ultralytics GhostConv with Huawei's DFC attention"
     gate_fn: nn.Sigmoid | nn.Hardsigmoid
@@ -110,45 +109,23 @@ class GhostConvV2(GhostConv):
         return y if self.short_conv is None else attend(y, x, self.short_conv, self.gate_fn)
 
 
-class GhostConvBottleneckV2(Block):
-    """y = conv(x) + shortcut(x): an Ultralytics `GhostBottleneck` over `GhostConvV2`."""
+class GhostConvBottleneckV2(GhostResidual):
+    """A `GhostResidual` over `GhostConvV2`; a new one has attention in the first."""
 
     origin = "fork GhostBottleneckV2: Ultralytics GhostBottleneck with DFC attention"
-    conv: nn.Sequential
-    shortcut: nn.Sequential | nn.Identity
+    ghost = GhostConvV2
 
-    def __init__(self, c1: int, c2: int, k: int = 3, s: int = 1) -> None:
-        super().__init__()
-        hidden = c2 // 2
-        strided = s == 2
-        self.conv = nn.Sequential(
-            GhostConvV2(c1, hidden, mode="attn"),
-            DWConv(hidden, hidden, k, s, act=False) if strided else nn.Identity(),
-            GhostConvV2(hidden, c2, act=False),
-        )
-        self.shortcut = (
-            nn.Sequential(DWConv(c1, c1, k, s, act=False), Conv(c1, c2, act=False))
-            if strided
-            else nn.Identity()
-        )
-
-    def fit(self) -> None:
-        kinds = [type(part).__name__ for part in self.conv]
-        fits = (
-            len(kinds) == 3
-            and isinstance(self.conv[0], GhostConvV2)
-            and isinstance(self.conv[1], Conv | nn.Identity)
-            and isinstance(self.conv[2], GhostConvV2)
-        )
-        require(fits, f"conv must be GhostConvV2, DWConv or Identity, GhostConvV2, got {kinds}")
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.conv(x) + self.shortcut(x)
-        return y
+    def first(self, c1: int, c2: int) -> GhostConv:
+        return GhostConvV2(c1, c2, mode="attn")
 
 
 def dfc(inp: int, oup: int, kernel: int, stride: int) -> nn.Sequential:
-    """The convolutions of the attention branch."""
+    """Create the attention branch.
+
+    Args:
+        inp, oup: input and output channels.
+        kernel, stride: of the first convolution.
+    """
     return nn.Sequential(
         nn.Conv2d(inp, oup, kernel, stride, kernel // 2, bias=False),
         nn.BatchNorm2d(oup),
@@ -160,7 +137,16 @@ def dfc(inp: int, oup: int, kernel: int, stride: int) -> nn.Sequential:
 
 
 def require_dfc(branch: nn.Sequential | None, wanted: bool, width: int) -> None:
-    """Raise `MisfitError` unless the attention branch is there as wanted and of that width."""
+    """Require the attention branch, or its absence.
+
+    Args:
+        branch: the attention branch.
+        wanted: whether there must be one.
+        width: channels of its output.
+
+    Raises:
+        MisfitError: it differs.
+    """
     require((branch is not None) == wanted, "short_conv goes with the mode attn")
     if branch is None:
         return
@@ -170,7 +156,14 @@ def require_dfc(branch: nn.Sequential | None, wanted: bool, width: int) -> None:
 
 
 def attend(y: Tensor, x: Tensor, branch: nn.Sequential, gate: nn.Module) -> Tensor:
-    """`y` times the gate that the attention branch makes of `x`."""
+    """Return `y` multiplied by the gate.
+
+    Args:
+        y: (B, C, h, w) output of the Ghost module.
+        x: its input.
+        branch: attention branch, to C channels.
+        gate: activation of the gate.
+    """
     weights: Tensor = gate(branch(functional.avg_pool2d(x, kernel_size=2, stride=2)))
     size = (y.shape[-2], y.shape[-1])
     repeated: Tensor = functional.interpolate(weights, size=size, mode="nearest")

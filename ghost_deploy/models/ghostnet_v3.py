@@ -1,10 +1,9 @@
-"""GhostNet V3: Ghost modules of many parallel branches, which deploy as one convolution each.
+"""GhostNet V3: Ghost modules of parallel branches, deployed as one convolution each.
 
 Liu et al. 2024, GhostNetV3, arXiv:2404.11202; names and arithmetic as in
-github.com/huawei-noah/Efficient-AI-Backbones, ghostnetv3_pytorch. Wherever V1 has a convolution
-with batch norm, V3 trains the sum of several such pairs, of a pair of kernel 1 and, where width
-and size are kept, of a batch norm alone. `reparameterize` of the original replaces all of that by
-one convolution; `fold` does the same here, and files of both kinds are read.
+github.com/huawei-noah/Efficient-AI-Backbones, ghostnetv3_pytorch. Where V1 has a convolution with
+batch norm, V3 trains parallel branches, see `parallel_branches`. `reparameterize` of the original
+replaces them by one convolution, as `fold` does here; files of both kinds are read.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from ghost_deploy.models.block import Block, require
-from ghost_deploy.models.branches import branches, merge, pair, require_branches, run, total
 from ghost_deploy.models.fields import Channels, Count, Flag, one_of
 from ghost_deploy.models.ghostnet_v1 import (
     SqueezeExcite,
@@ -24,23 +22,28 @@ from ghost_deploy.models.ghostnet_v1 import (
     require_conv_bn,
     require_depthwise,
     require_ghost,
+    require_normed_depthwise,
     shortcut,
 )
 from ghost_deploy.models.ghostnet_v2 import FIRST_WITH_ATTENTION, attend, dfc, require_dfc
+from ghost_deploy.models.parallel_branches import Branches, add_branches, remove_branches
 
 __all__ = ["GhostBottleneckV3", "GhostModuleV3"]
 
 ATTENTION = "ori_shortcut_mul_conv15"
 
-# What the original writes beside its branches, and what it keeps after it replaced them.
+# Attributes that the original writes beside its branches, or keeps after replacing them.
 _WRITTEN = frozenset({"in_channels", "groups", "kernel_size", "id_tensor", "num_conv_branches"})
+
+# The two convolutions of a Ghost module: name of their branches, and of the merged one.
+_PARTS = (("primary", "primary_conv"), ("cheap", "cheap_operation"))
 
 
 class GhostModuleV3(Block):
-    """y = act(p(x)); cat(y, act(c(y))), cut to `oup` and gated as in V2 in the mode with attention.
+    """y = act(p(x)); cat(y, act(c(y))), in the mode with attention cut to `oup` and gated as in V2.
 
-    p and c are sums of branches: `*_rpr_conv`, `*_rpr_scale` of kernel 1, `*_rpr_skip` a batch
-    norm; or `primary_conv` and `cheap_operation` alone.
+    p and c are the sums of the branches `primary` and `cheap`, or `primary_conv` and
+    `cheap_operation`.
     """
 
     origin = "Huawei GhostModule of GhostNetV3"
@@ -84,53 +87,32 @@ class GhostModuleV3(Block):
         self.primary_conv = self.cheap_operation = None
         self.short_conv = dfc(inp, oup, kernel_size, stride) if mode == ATTENTION else None
         keeps = inp == hidden and stride == 1
-        self.primary_rpr_skip = nn.BatchNorm2d(inp) if keeps else None
-        self.primary_rpr_conv = branches(inp, hidden, kernel_size, stride)
-        scale = kernel_size > 1
-        self.primary_rpr_scale = pair(inp, hidden, 1, stride) if scale else None
+        add_branches(self, "primary", inp, hidden, kernel_size, stride, skip=keeps)
         self.primary_activation = nn.ReLU(inplace=True) if relu else None
-        self.cheap_rpr_skip = nn.BatchNorm2d(hidden) if hidden == new else None
-        self.cheap_rpr_conv = branches(hidden, new, dw_size, groups=hidden)
-        self.cheap_rpr_scale = pair(hidden, new, 1, groups=hidden) if dw_size > 1 else None
+        add_branches(self, "cheap", hidden, new, dw_size, groups=hidden, skip=hidden == new)
         self.cheap_activation = nn.ReLU(inplace=True) if relu else None
 
     def fit(self) -> None:
         convs = []
-        for part, whole in (("primary", "primary_conv"), ("cheap", "cheap_operation")):
-            skip, many, scale = (
-                getattr(self, f"{part}_rpr_{x}") for x in ("skip", "conv", "scale")
-            )
-            merged = getattr(self, whole)
-            require(self.infer_mode == (many is None), f"{part}_rpr_conv goes with training")
+        for part, whole in _PARTS:
+            branches, merged = Branches.of(self, part), getattr(self, whole)
+            require(self.infer_mode == (branches is None), f"{part}_rpr_conv goes with training")
             require(self.infer_mode == (merged is not None), f"{whole} goes with inference")
-            if merged is not None:
-                require(skip is None and scale is None, f"beside {whole} there are no branches")
-                convs.append(require_conv_bn(merged, whole))
-            else:
-                convs.append(require_branches(many, scale, skip))
+            convs.append(branches.require_sum() if branches else require_conv_bn(merged, whole))
         require_ghost(convs[0], convs[1], self.oup)
         require_dfc(self.short_conv, self.mode == ATTENTION, self.oup)
 
     def fold(self) -> None:
-        if self.infer_mode:
-            return
-        assert self.primary_rpr_conv is not None
-        assert self.cheap_rpr_conv is not None
-        self.primary_conv = nn.Sequential(
-            merge(self.primary_rpr_conv, self.primary_rpr_scale, self.primary_rpr_skip),
-            self.primary_activation or nn.Identity(),
-        )
-        self.cheap_operation = nn.Sequential(
-            merge(self.cheap_rpr_conv, self.cheap_rpr_scale, self.cheap_rpr_skip),
-            self.cheap_activation or nn.Identity(),
-        )
-        self.primary_rpr_conv = self.primary_rpr_scale = self.primary_rpr_skip = None
-        self.cheap_rpr_conv = self.cheap_rpr_scale = self.cheap_rpr_skip = None
+        for part, whole in _PARTS:
+            if branches := Branches.of(self, part):
+                activation = getattr(self, f"{part}_activation") or nn.Identity()
+                setattr(self, whole, nn.Sequential(branches.merge(), activation))
+                remove_branches(self, part)
         self.infer_mode = True
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self._primary(x)
-        joined = torch.cat((y, self._cheap(y)), 1)
+        y = self._run("primary", self.primary_conv, x)
+        joined = torch.cat((y, self._run("cheap", self.cheap_operation, y)), 1)
         if self.short_conv is None:
             # The original cuts only where it gates.
             return joined
@@ -140,30 +122,28 @@ class GhostModuleV3(Block):
     @property
     def made(self) -> int:
         """Channels before they are cut."""
-        if self.primary_rpr_conv is not None and self.cheap_rpr_conv is not None:
-            parts = [self.primary_rpr_conv[0], self.cheap_rpr_conv[0]]
+        total = 0
+        for part, whole in _PARTS:
+            branches = Branches.of(self, part)
+            conv = next((branches.conv[0] if branches else getattr(self, whole)).children())
+            assert isinstance(conv, nn.Conv2d)
+            total += conv.out_channels
+        return total
+
+    def _run(self, part: str, merged: nn.Module | None, x: Tensor) -> Tensor:
+        """The output of one of the two convolutions, with its activation."""
+        if branches := Branches.of(self, part):
+            activation, y = getattr(self, f"{part}_activation"), branches(x)
         else:
-            parts = [part for part in (self.primary_conv, self.cheap_operation) if part is not None]
-        convs = [next(part.children()) for part in parts]
-        return sum(conv.out_channels for conv in convs if isinstance(conv, nn.Conv2d))
-
-    def _primary(self, x: Tensor) -> Tensor:
-        if self.primary_rpr_conv is None:
-            return run(self.primary_conv, x)
-        y = total(x, self.primary_rpr_conv, self.primary_rpr_scale, self.primary_rpr_skip)
-        return run(self.primary_activation, y)
-
-    def _cheap(self, x: Tensor) -> Tensor:
-        if self.cheap_rpr_conv is None:
-            return run(self.cheap_operation, x)
-        y = total(x, self.cheap_rpr_conv, self.cheap_rpr_scale, self.cheap_rpr_skip)
-        return run(self.cheap_activation, y)
+            activation, y = merged, x
+        result: Tensor = y if activation is None else activation(y)
+        return result
 
 
 class GhostBottleneckV3(Block):
     """G-bneck over modules of V3: y = ghost2(se(dw(ghost1(x)))) + shortcut(x).
 
-    dw, where stride > 1, is a sum of branches `dw_rpr_*`, or `conv_dw` alone.
+    dw, where stride > 1, is the sum of the branches `dw`, or `conv_dw`.
     """
 
     origin = "Huawei GhostBottleneck of GhostNetV3"
@@ -198,42 +178,36 @@ class GhostBottleneckV3(Block):
         mode = ATTENTION if layer_id >= FIRST_WITH_ATTENTION else "ori"
         self.ghost1 = GhostModuleV3(in_chs, mid_chs, mode=mode)
         self.ghost2 = GhostModuleV3(mid_chs, out_chs, relu=False)
-        self.conv_dw = self.bn_dw = self.dw_rpr_skip = self.dw_rpr_conv = self.dw_rpr_scale = None
+        self.conv_dw = self.bn_dw = None
+        remove_branches(self, "dw")
         if stride > 1:
-            self.dw_rpr_conv = branches(mid_chs, mid_chs, k, stride, groups=mid_chs)
-            self.dw_rpr_scale = pair(mid_chs, mid_chs, 1, stride, groups=mid_chs)
+            add_branches(self, "dw", mid_chs, mid_chs, k, stride, groups=mid_chs)
         self.se = SqueezeExcite(mid_chs, se_ratio) if se_ratio else None
         self.shortcut = shortcut(in_chs, out_chs, k, stride)
 
     def fit(self) -> None:
         require(self.stride in (1, 2), f"stride must be 1 or 2, got {self.stride}")
-        merged, many = self.conv_dw is not None, self.dw_rpr_conv is not None
-        require(merged + many == (self.stride > 1), "it is conv_dw or dw_rpr_conv that downsamples")
-        if self.dw_rpr_conv is not None:
-            conv = require_branches(self.dw_rpr_conv, self.dw_rpr_scale, self.dw_rpr_skip)
-            require_depthwise(conv, "dw_rpr_conv")
-        else:
-            require(
-                self.dw_rpr_scale is None and self.dw_rpr_skip is None, "dw_rpr_conv is missing"
-            )
+        branches, merged = Branches.of(self, "dw"), self.conv_dw is not None
+        one = (branches is not None) + merged == (self.stride > 1)
+        require(one, "either conv_dw or dw_rpr_conv must downsample")
+        if branches:
+            require_depthwise(branches.require_sum(), "dw_rpr_conv")
         if self.conv_dw is not None:
-            require_depthwise(self.conv_dw, "conv_dw")
-            normed = isinstance(self.bn_dw, nn.BatchNorm2d)
-            require(normed or self.conv_dw.bias is not None, "conv_dw has no batch norm")
+            require_normed_depthwise(self.conv_dw, self.bn_dw, "conv_dw")
 
     def fold(self) -> None:
         super().fold()
-        if self.dw_rpr_conv is not None:
-            self.conv_dw = merge(self.dw_rpr_conv, self.dw_rpr_scale, self.dw_rpr_skip)
-            self.bn_dw = nn.Identity()
-            self.dw_rpr_conv = self.dw_rpr_scale = self.dw_rpr_skip = None
+        if branches := Branches.of(self, "dw"):
+            self.conv_dw, self.bn_dw = branches.merge(), nn.Identity()
+            remove_branches(self, "dw")
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.ghost1(x)
-        if self.dw_rpr_conv is not None:
-            y = total(y, self.dw_rpr_conv, self.dw_rpr_scale, self.dw_rpr_skip)
+        if branches := Branches.of(self, "dw"):
+            y = branches(y)
         elif self.conv_dw is not None:
-            y = run(self.bn_dw, self.conv_dw(y))
+            y = self.conv_dw(y)
+            y = y if self.bn_dw is None else self.bn_dw(y)
         if self.se is not None:
             y = self.se(y)
         result: Tensor = self.ghost2(y) + self.shortcut(x)

@@ -1,4 +1,4 @@
-"""Detection heads: raw maps, and the original's arithmetic that makes boxes of them."""
+"""Detection head: raw maps, and their decoding to boxes by the original's arithmetic."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_STRIDE = 1024
 
 
 def strides_of(value: object) -> tuple[int, ...]:
-    """The check of recorded strides: whole positive numbers; all zero means never measured."""
+    """Check recorded strides: whole positive numbers, or all zero if never measured."""
     if not isinstance(value, list) or not 1 <= len(value) <= 8:
         raise MisfitError(f"{value!r:.60} is not a list of strides")
     if any(type(item) not in (int, float) or item != item // 1 for item in value):
@@ -72,13 +72,13 @@ class DFL(Block):
 class Detect(Block):
     """Anchor-free head of YOLOv8, v9, v10 and 11, with one branch or two.
 
-    Each level has a box branch (`cv2`) and a class branch (`cv3`); what is inside them differs
-    between versions and is read from the file. A v10 head has a second pair, `one2one_*`,
-    trained to need no NMS; a file written after fusion may have only that one.
+    Each level has a box branch (`cv2`) and a class branch (`cv3`), whose layers differ between
+    versions and are read from the file. A v10 head has a second pair, `one2one_*`,
+    trained to need no NMS; a file written after fusion may have only this pair.
 
     Attributes:
-        nc: classes. nl: levels. reg_max: bins of the box distribution, 1 without one.
-        strides: pixels a cell, by level; empty until `DetectionNet` has measured them.
+        nc: number of classes. nl: number of levels. reg_max: bins of the box distribution.
+        strides: pixels per cell of each level; empty until `DetectionNet` has measured them.
     """
 
     origin = "Ultralytics Detect"
@@ -146,28 +146,31 @@ class Detect(Block):
 
     @property
     def strides(self) -> tuple[int, ...]:
-        """Pixels a cell, by level; empty until measured."""
+        """Pixels per cell of each level; empty until measured."""
         return self.stride
 
     @property
     def has_one2many(self) -> bool:
-        """Whether the branch that needs NMS is there."""
+        """Whether it has the branch that needs NMS."""
         return self.cv2 is not None
 
     @property
     def has_one2one(self) -> bool:
-        """Whether the branch that needs no NMS is there."""
+        """Whether it has the branch that needs no NMS."""
         return self.one2one_cv2 is not None
 
     def raw(self, features: Sequence[Tensor], branch: Branch = "one2many") -> Tensor:
-        """Logits of all levels, (B, 4 * reg_max + nc, A).
+        """Return the logits of all levels, (B, 4 * reg_max + nc, A).
 
         Box distributions first (left, top, right, bottom, each reg_max bins), then classes;
-        anchors row by row, level after level in stride order.
+        anchors row by row, levels in the order of strides.
 
         Args:
-            features: the maps of each level, (B, C, h, w).
-            branch: one that this head has.
+            features: the map of each level, (B, C, h, w).
+            branch: a branch of this head.
+
+        Raises:
+            ValueError: the head does not have this branch.
         """
         boxes, classes = (
             (self.cv2, self.cv3) if branch == "one2many" else (self.one2one_cv2, self.one2one_cv3)
@@ -183,11 +186,11 @@ class Detect(Block):
     def decode(
         self, raw: Tensor, sizes_hw: Sequence[tuple[int, int]], *, xyxy: bool = False
     ) -> Tensor:
-        """Boxes and class probabilities, (B, 4 + nc, A), by the original's arithmetic.
+        """Decode boxes and class probabilities by the original's arithmetic, to (B, 4 + nc, A).
 
         Args:
-            raw: what `raw` returns.
-            sizes_hw: (height, width) of each level's map, cells.
+            raw: output of `raw`, (B, 4 * reg_max + nc, A).
+            sizes_hw: (height, width) of the map of each level, cells.
             xyxy: corners instead of centre x, centre y, width, height; letterboxed pixels.
         """
         logits, classes = torch.split(raw, [4 * self.reg_max, self.nc], 1)
@@ -209,10 +212,16 @@ def make_anchors(
     device: torch.device | str | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> tuple[Tensor, Tensor]:
-    """Cell centres and strides of all anchors.
+    """Return the cell centres and strides of all anchors.
+
+    Args:
+        sizes_hw: (height, width) of the map of each level, cells.
+        strides: of each level, pixels per cell.
+        device, dtype: of the result.
 
     Returns:
-        points (2, A): x, y in cells, row by row, level after level; stride (1, A): pixels a cell.
+        Points (2, A), x and y in cells, row by row, level by level; strides (1, A), pixels per
+        cell.
     """
     points, scales = [], []
     for (height, width), stride in zip(sizes_hw, strides, strict=True):
@@ -224,17 +233,17 @@ def make_anchors(
 
 
 def top_k(decoded: Tensor, limit: int = 300) -> Tensor:
-    """The best detections of a one2one branch, without NMS.
+    """Return the best detections of a one2one branch, without NMS.
 
-    First the `limit` anchors with the best class, then the `limit` best (anchor, class) pairs
-    among them: an anchor may appear with several classes.
+    Selects the `limit` anchors of the highest scores, then the `limit` best (anchor, class) pairs
+    among them: an anchor may occur with several classes.
 
     Args:
         decoded: (B, 4 + nc, A), boxes as corners.
-        limit: most detections; fewer when there are fewer anchors.
+        limit: maximum number of detections; at most the number of anchors.
 
     Returns:
-        (B, K, 6): corners, score, class index as float; by descending score.
+        (B, K, 6): corners, score, class id as float; by descending score.
     """
     boxes, scores = torch.split(decoded.transpose(1, 2), [4, decoded.shape[1] - 4], 2)
     limit = min(limit, boxes.shape[1])

@@ -1,4 +1,4 @@
-"""Blocks of PP-HGNet (PaddleDetection), as Ultralytics has them."""
+"""Blocks of PP-HGNet (PaddleDetection), as in Ultralytics."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class HGBlock(Block):
 class HGStem(Block):
     """y = stem4(stem3(cat(pool(z), stem2b(pad(stem2a(z)))))) with z = pad(stem1(x)).
 
-    pad adds a row of zeros below and a column to the right, so that 2x2 windows keep the size.
+    pad adds a row of zeros below and a column on the right, so that 2x2 windows keep the size.
     """
 
     origin = "Ultralytics HGStem"

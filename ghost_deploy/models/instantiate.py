@@ -1,7 +1,7 @@
-"""From a tree of plain data to a network: every class by name, proved by structure.
+"""From a tree of plain data to a network: classes are found by name and verified by structure.
 
-The network is first put together on the meta device, where tensors have no memory, and checked
-as a whole; only then do the checkpoint's tensors go in.
+The network is first assembled on the meta device, where tensors have no memory, and checked as a
+whole; then the tensors of the checkpoint are loaded.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from ghost_deploy.core.errors import StructureError, UnknownClassError
-from ghost_deploy.models.connections import read_routes
 from ghost_deploy.models.fields import MisfitError, is_function
-from ghost_deploy.models.fill import fill
+from ghost_deploy.models.layer_inputs import read_layer_inputs
+from ghost_deploy.models.load_weights import load_weights
 from ghost_deploy.models.network import DetectionNet
-from ghost_deploy.models.node import to_node
-from ghost_deploy.models.registry import NETWORKS, UserModules, candidates
+from ghost_deploy.models.registry import NETWORKS, UserClasses, candidates
 from ghost_deploy.models.tree import ModuleNode
+from ghost_deploy.models.tree_writer import to_node
 
 __all__ = ["build", "to_node"]
 
@@ -26,60 +26,60 @@ MAX_MODULES = 20_000
 
 
 def build(
-    node: ModuleNode, tensors: Mapping[str, Tensor], *, extra: UserModules | None = None
+    node: ModuleNode, tensors: Mapping[str, Tensor], *, extra: UserClasses | None = None
 ) -> DetectionNet:
-    """The network that a tree describes, checked, in eval mode, float32, without gradients.
+    """Build the network of a tree, checked, in eval mode, float32, without gradients.
 
     Args:
         node: the root of the tree, a whole detector.
-        tensors: the data of every `TensorInfo` of the tree, by its key. They are copied.
-        extra: classes brought by the user, by class name; they go before ours, never before
+        tensors: the data of each `TensorInfo` of the tree, by key. They are copied.
+        extra: classes of the user, by class name; they take precedence over ours, not over
             torch's.
 
     Raises:
-        UnknownClassError: class paths that nobody defines; all of them are named.
-        StructureError: parts that fit no definition of their name, or layers that do not fit
+        UnknownClassError: classes without a definition; all of them are named.
+        StructureError: the parts match no definition of their class, or the layers do not match
             each other.
-        CorruptCheckpointError: a tensor is absent, of another shape or type, or not finite.
+        CorruptCheckpointError: a tensor is missing, of another shape or type, or not finite.
     """
     _check_network(node)
     builder = _Builder(extra or {})
     builder.check_known(node)
     sequence = node.children["model"]
     layers = [builder.module(child, f"model.{name}") for name, child in sequence.children.items()]
-    net = DetectionNet(layers, read_routes(node))
+    net = DetectionNet(layers, read_layer_inputs(node))
     net.origins = dict(sorted(builder.origins.items()))
     net.notes = tuple(builder.notes)
     net.check()
-    fill(net, node, tensors)
+    load_weights(net, node, tensors)
     return net.eval().requires_grad_(False)
 
 
 class _Builder:
-    """Builds modules from nodes and remembers which definition stood for which class path."""
+    """Builds modules from nodes and records the definition of each class path."""
 
-    def __init__(self, extra: UserModules) -> None:
+    def __init__(self, extra: UserClasses) -> None:
         self.extra = extra
         self.origins: dict[str, str] = {}
         self.notes: list[str] = []
 
     def check_known(self, root: ModuleNode) -> None:
-        """Raise UnknownClassError with all class paths below `root` that have no definition."""
+        """Raise UnknownClassError with all class paths below `root` without a definition."""
         paths = {node.class_path for name, node in root.walk() if name}
         unknown = tuple(sorted(path for path in paths if not candidates(path, self.extra)))
         if unknown:
             raise UnknownClassError(
-                "the checkpoint uses module classes that are not defined here",
+                "the checkpoint uses module classes without a definition",
                 got=", ".join(unknown),
                 fix="Pass the Python file that defines them, if you trust it: --modules FILE.py",
                 class_paths=unknown,
             )
 
     def module(self, node: ModuleNode, name: str) -> nn.Module:
-        """The module of a node and everything below it, on the meta device.
+        """Build the module of a node and its children, on the meta device.
 
         Raises:
-            StructureError: no definition of that class name fits.
+            StructureError: no definition of the class matches.
         """
         children = {
             child_name: self.module(child, f"{name}.{child_name}")
@@ -116,9 +116,9 @@ class _Builder:
 
 
 def _require_no_function(node: ModuleNode, unknown: set[str]) -> None:
-    """Raise `MisfitError` where the file names a function for an attribute nobody understands.
+    """Raise `MisfitError` for an unknown attribute that names a function.
 
-    Of other unknown attributes a note is enough; this one may be part of the arithmetic.
+    It may be part of the computation; other unknown attributes are reported in a note.
     """
     for name in sorted(unknown):
         if is_function(node.attributes[name]):
@@ -127,7 +127,12 @@ def _require_no_function(node: ModuleNode, unknown: set[str]) -> None:
 
 
 def describe(node: ModuleNode, lines: int = 24) -> str:
-    """The node's structure for an error message: classes, attributes, tensor shapes."""
+    """Describe a node for an error message: classes, attributes, tensor shapes.
+
+    Args:
+        node: to describe.
+        lines: maximum number of lines.
+    """
     text = []
     for name, part in node.walk():
         depth = name.count(".") + 1 if name else 0
@@ -141,7 +146,7 @@ def describe(node: ModuleNode, lines: int = 24) -> str:
 
 
 def _has_sane_size(root: ModuleNode) -> bool:
-    """Whether a tree is neither too deep nor too large to be a detector; without recursion."""
+    """Whether a tree is within the limits of depth and size; without recursion."""
     waiting, count = [(root, 0)], 0
     while waiting:
         node, depth = waiting.pop()
@@ -153,7 +158,7 @@ def _has_sane_size(root: ModuleNode) -> bool:
 
 
 def _check_network(root: ModuleNode) -> None:
-    """The root must be a detector of sane size around one Sequential named `model`."""
+    """Require a detector within the limits, with one Sequential named `model`."""
     if not _has_sane_size(root):
         raise StructureError(
             "the network is nested too deeply or has too many modules",

@@ -1,4 +1,4 @@
-"""The network: layers in a row, each fed by earlier ones, ending in a detection head."""
+"""The network: a sequence of layers with inputs from earlier ones, ending in a detection head."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from torch import Tensor, nn
 from ghost_deploy.core.errors import StructureError
 from ghost_deploy.models.head import Branch, Detect, top_k
 
-__all__ = ["DetectionNet", "Route", "WidthCheck", "meta_copy"]
+__all__ = ["DetectionNet", "LayerInput", "WidthCheck", "meta_copy"]
 
 MAX_FEATURE_ELEMENTS = 1 << 28
-"""More than this in one layer's output, at the size of the dry run, is no detector: 1 GiB."""
+"""Maximum output of a layer at the size of the dry run, 1 GiB; detectors are far below."""
 
 BACKBONE_PLACES = 5
-"""Places that a whole backbone as first layer takes: forks pad its maps to as many."""
+"""Places of a whole backbone as first layer: forks pad its list of maps to this length."""
 
 Maps: TypeAlias = "Tensor | list[Tensor]"
 LayerCall: TypeAlias = Callable[[int, Maps], Maps]
 
 
 @dataclass(frozen=True)
-class Route:
-    """Where a layer's input comes from.
+class LayerInput:
+    """The input of a layer.
 
     Attributes:
         sources: places of earlier outputs; -1 is the image.
-        many: whether the layer takes a list, even of one.
+        many: whether the layer takes a list, even of one map.
     """
 
     sources: tuple[int, ...]
@@ -41,19 +41,19 @@ class Route:
 class DetectionNet(nn.Module):
     """A detector with the state_dict names of the original (`model.0.conv.weight`).
 
-    A layer's output has the layer's index as its place. Where the first layer is a whole
-    backbone, which gives several maps, its last map has place 4, the map before it place 3 and so
-    on; the layers after it follow from 5.
+    The place of an output is the index of its layer. If the first layer is a whole backbone, which
+    returns several maps, its last map has place 4, the map before it place 3 and so on; the
+    following layers have the places from 5.
 
     Attributes:
         model: all layers; the last one is the head.
-        routes: one for each layer.
-        branch: which branch of the head `forward` uses.
-        origins: which definition stands for each class path of the checkpoint.
-        notes: what was found while building that a user should know.
+        layer_inputs: the input of each layer.
+        branch: the branch of the head that `forward` uses.
+        origins: the definition of each class path of the checkpoint.
+        notes: remarks for the user, found while building.
     """
 
-    def __init__(self, layers: Sequence[nn.Module], routes: Sequence[Route]) -> None:
+    def __init__(self, layers: Sequence[nn.Module], layer_inputs: Sequence[LayerInput]) -> None:
         super().__init__()
         head = layers[-1] if layers else None
         if not isinstance(head, Detect):
@@ -64,7 +64,7 @@ class DetectionNet(nn.Module):
                 fix="Only detectors can be deployed",
             )
         self.model = nn.Sequential(*layers)
-        self.routes = tuple(routes)
+        self.layer_inputs = tuple(layer_inputs)
         self.branch: Branch = self.branches[0]
         self.origins: dict[str, str] = {}
         self.notes: tuple[str, ...] = ()
@@ -83,7 +83,7 @@ class DetectionNet(nn.Module):
 
     @property
     def offset(self) -> int:
-        """The place of a layer's output, less the layer's index."""
+        """Difference between the place of an output and the index of its layer."""
         return BACKBONE_PLACES - 1 if getattr(self.model[0], "backbone", False) is True else 0
 
     @property
@@ -93,30 +93,34 @@ class DetectionNet(nn.Module):
 
     @property
     def strides(self) -> tuple[int, ...]:
-        """Pixels a cell, for each level of the head."""
+        """Pixels per cell of each level of the head."""
         return self.head.strides
 
     @property
     def branches(self) -> tuple[Branch, ...]:
-        """Branches that the head has, the default first."""
+        """Branches of the head, the default first."""
         found: list[Branch] = ["one2many"] if self.head.has_one2many else []
         return (*found, "one2one") if self.head.has_one2one else tuple(found)
 
     def features(self, x: Tensor) -> list[Tensor]:
-        """The maps that enter the head, one a level, each (B, C, h, w).
+        """Return the input maps of the head, one per level, (B, C, h, w) each.
 
         Args:
             x: images, float32 (B, 3, H, W), RGB, 0 to 1; H and W multiples of the largest stride.
         """
         layers = list(self.model)
-        return self._walk(x, lambda index, value: layers[index](value))
+        return self._run_layers(x, lambda index, value: layers[index](value))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Detections of `branch`, float32.
+        """Compute the decoded output of `branch`.
+
+        Args:
+            x: images, see `features`.
 
         Returns:
-            one2many: (B, 4 + nc, A), centre x, centre y, width, height in letterboxed pixels and
-            class probabilities. one2one: (B, K, 6), corners, score and class, best first.
+            float32; one2many: (B, 4 + nc, A), centre x, centre y, width, height in letterboxed
+            pixels and class probabilities; one2one: (B, K, 6), corners, score and class id, best
+            first.
         """
         features = self.features(x)
         sizes = [(level.shape[-2], level.shape[-1]) for level in features]
@@ -126,11 +130,14 @@ class DetectionNet(nn.Module):
         return top_k(self.head.decode(raw, sizes, xyxy=True))
 
     def check(self, size_hw: tuple[int, int] = (256, 256)) -> None:
-        """Run once without memory or arithmetic, and measure the strides.
+        """Run once on the meta device, and measure the strides.
+
+        Args:
+            size_hw: (height, width) of the image, pixels.
 
         Raises:
-            StructureError: a layer does not fit the ones before it, a map is absurdly large, or
-                the strides are not those that the head records.
+            StructureError: a layer does not match its inputs, a map is too large, or the strides
+                differ from those recorded in the head.
         """
         dry = meta_copy(self)
         layers = list(dry.model)
@@ -141,7 +148,7 @@ class DetectionNet(nn.Module):
             return _checked_call(what, layers[index], value, most)
 
         image = torch.empty((1, 3, *size_hw), device="meta")
-        features = dry._walk(image, call)
+        features = dry._run_layers(image, call)
         measured = _strides(features, size_hw)
         if not self.strides:
             self.head.stride = measured
@@ -156,11 +163,13 @@ class DetectionNet(nn.Module):
         for branch in dry.branches:
             _checked_call(what, lambda maps, branch=branch: dry.head.raw(maps, branch), features)
 
-    def _walk(self, x: Tensor, call: LayerCall) -> list[Tensor]:
-        """Run all layers but the head; an output is kept until its last use."""
-        last_use = {s: index for index, route in enumerate(self.routes) for s in route.sources}
+    def _run_layers(self, x: Tensor, call: LayerCall) -> list[Tensor]:
+        """Run all layers except the head; an output is kept until its last use."""
+        last_use = {
+            s: index for index, route in enumerate(self.layer_inputs) for s in route.sources
+        }
         outputs: dict[int, Tensor] = {-1: x}
-        for index, route in enumerate(self.routes[:-1]):
+        for index, route in enumerate(self.layer_inputs[:-1]):
             inputs = self._inputs(index, outputs)
             for source in set(route.sources):
                 if last_use[source] == index:
@@ -169,10 +178,10 @@ class DetectionNet(nn.Module):
             maps = value if isinstance(value, list) else [value]
             for back, each in enumerate(reversed(maps)):
                 outputs[index + self.offset - back] = each
-        return self._inputs(len(self.routes) - 1, outputs)
+        return self._inputs(len(self.layer_inputs) - 1, outputs)
 
     def _inputs(self, index: int, outputs: Mapping[int, Tensor]) -> list[Tensor]:
-        sources = self.routes[index].sources
+        sources = self.layer_inputs[index].sources
         if missing := [source for source in sources if source not in outputs]:
             raise StructureError(
                 f"layer {index} takes an output that no layer gives",
@@ -184,9 +193,9 @@ class DetectionNet(nn.Module):
 
 
 class WidthCheck(nn.Module):
-    """Stands for a batch norm where only shapes count.
+    """Replaces a batch norm where only shapes matter.
 
-    torch's own batch norm on the meta device is Python code, two thirds of a dry run's time.
+    torch's batch norm on the meta device is Python code, two thirds of the time of a dry run.
     """
 
     def __init__(self, num_features: int) -> None:
@@ -200,7 +209,7 @@ class WidthCheck(nn.Module):
 
 
 def meta_copy(net: DetectionNet) -> DetectionNet:
-    """A copy whose tensors have shapes and no memory, with `WidthCheck` for every batch norm."""
+    """Return a copy on the meta device, with a `WidthCheck` in place of each batch norm."""
     memo: dict[int, object] = {}
     for parameter in net.parameters():
         data = parameter.detach().to("meta")
@@ -214,10 +223,10 @@ def meta_copy(net: DetectionNet) -> DetectionNet:
 
 
 def _checked_call(what: str, call: Callable[..., Maps], value: Maps, most: int = 1) -> Maps:
-    """The output, which must be one tensor, or a list of up to `most`."""
+    """The output, which must be one tensor or, if `most` is above 1, a list of up to `most`."""
     try:
         output = call(value)
-    # A layer over shapes that do not fit raises whatever torch raises for that operator.
+    # A layer with unsuitable shapes raises any exception of its torch operator.
     except Exception as error:
         inputs = value if isinstance(value, list) else [value]
         raise StructureError(
@@ -241,7 +250,7 @@ def _checked_call(what: str, call: Callable[..., Maps], value: Maps, most: int =
 def _check_size(what: str, output: Tensor) -> None:
     if output.numel() > MAX_FEATURE_ELEMENTS:
         raise StructureError(
-            f"{what} makes an absurdly large map",
+            f"{what} returns a map that is too large",
             got=tuple(output.shape),
             expected=f"at most {MAX_FEATURE_ELEMENTS} elements",
             fix="This file is not a usable detector",

@@ -1,8 +1,8 @@
-"""Which definitions may stand for a class path.
+"""The definitions of class names.
 
-A class *name* has one or more definitions, tried in order: three different things are called
-GhostConv, and forks move classes between modules. What a path means is decided by structure, in
-`build`. Adding a definition is a block class and a row in `BLOCKS`.
+A class *name* has one or more definitions, which `build` tries in order and verifies by structure:
+different blocks are called GhostConv, and forks move classes between modules. To add a definition,
+add a block class and its row in `BLOCKS`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import TypeAlias
 from torch import nn
 
 from ghost_deploy.models import (
-    area,
+    area_attention,
     attention,
+    c2f_ghost,
     c3k,
     cbam,
     conv,
@@ -22,34 +23,33 @@ from ghost_deploy.models import (
     elan,
     g_ghost,
     ghost,
-    ghost_hosts,
     ghostnet_backbone,
     ghostnet_v1,
     ghostnet_v2,
     ghostnet_v3,
     head,
     hgnet,
-    older,
-    rep,
+    legacy_blocks,
+    reparam,
 )
 from ghost_deploy.models.block import Block
-from ghost_deploy.models.hosts import FORK_HOSTS, BottleneckHost, C2fHost, C3Host
-from ghost_deploy.models.leaves import LEAVES, Leaf
-from ghost_deploy.models.user import UserClass
+from ghost_deploy.models.fork_hosts import FORK_HOSTS, BottleneckHost, C2fHost, C3Host
+from ghost_deploy.models.torch_layers import TORCH_LAYERS, TorchLayer
+from ghost_deploy.models.user_class import UserClass
 
-__all__ = ["BLOCKS", "NETWORKS", "OWN", "Definition", "UserModules", "candidates"]
+__all__ = ["BLOCKS", "NETWORKS", "OWN", "Definition", "UserClasses", "candidates"]
 
-UserModules: TypeAlias = Mapping[str, type[nn.Module]]
-"""Definitions brought by the user with `--modules`, by class name."""
+UserClasses: TypeAlias = Mapping[str, type[nn.Module]]
+"""Definitions of the user, given with `--modules`, by class name."""
 
 OWN = "ghost_deploy"
-"""Package part of the class paths in our own files: `ghost_deploy.GhostConv` names exactly one
-definition, whatever module it lives in."""
+"""Package of the class paths in our own files: `ghost_deploy.GhostConv` denotes exactly one
+definition, independent of its module."""
 
 NETWORKS = frozenset({"DetectionModel", "DetectionNet", "YOLOv10DetectionModel"})
 """Class names of a whole network, the root of the tree."""
 
-# The versions of Huawei's blocks are told apart by structure: forks name them as they like.
+# Versions of Huawei's blocks are distinguished by structure: forks use arbitrary names.
 _GHOST_MODULES: tuple[type[Block], ...] = (
     ghostnet_v3.GhostModuleV3,
     ghostnet_v2.GhostModuleV2,
@@ -78,24 +78,24 @@ _GHOST_NETS: tuple[type[Block], ...] = (
 
 BLOCKS: Mapping[str, tuple[type[Block], ...]] = {
     **FORK_HOSTS,
-    "A2C2f": (area.A2C2f,),
-    "AAttn": (area.AAttn,),
-    "ABlock": (area.ABlock,),
+    "A2C2f": (area_attention.A2C2f,),
+    "AAttn": (area_attention.AAttn,),
+    "ABlock": (area_attention.ABlock,),
     "AConv": (elan.AConv,),
     "ADown": (elan.ADown,),
     "Attention": (attention.Attention,),
     "Bottleneck": (csp.Bottleneck, BottleneckHost, g_ghost.RegNetBottleneck),
-    "BottleneckCSP": (older.BottleneckCSP,),
-    "C1": (older.C1,),
-    "C2": (older.C2,),
+    "BottleneckCSP": (legacy_blocks.BottleneckCSP,),
+    "C1": (legacy_blocks.C1,),
+    "C2": (legacy_blocks.C2,),
     "C2PSA": (attention.C2PSA,),
     "C2f": (csp.C2f, C2fHost),
     "C2fCIB": (c3k.C2fCIB,),
     "C2fGhost": (ghost.C2fGhost, C2fHost),
-    "C2fGGhost": (ghost_hosts.C2fGGhost, C2fHost),
-    "C2fGhostV1": (ghost_hosts.C2fGhostV1, C2fHost),
-    "C2fGhostV2": (ghost_hosts.C2fGhostV2, C2fHost),
-    "C2fGhostV3": (ghost_hosts.C2fGhostV3, C2fHost),
+    "C2fGGhost": (c2f_ghost.C2fGGhost, C2fHost),
+    "C2fGhostV1": (c2f_ghost.C2fGhostV1, C2fHost),
+    "C2fGhostV2": (c2f_ghost.C2fGhostV2, C2fHost),
+    "C2fGhostV3": (c2f_ghost.C2fGhostV3, C2fHost),
     "C2fPSA": (attention.C2fPSA,),
     "C3": (csp.C3, C3Host),
     "C3Ghost": (ghost.C3Ghost, C3Host),
@@ -107,14 +107,14 @@ BLOCKS: Mapping[str, tuple[type[Block], ...]] = {
     "ChannelAttention": (cbam.ChannelAttention,),
     "Concat": (conv.Concat,),
     "Conv": (conv.Conv,),
-    "Conv2": (rep.Conv2,),
+    "Conv2": (reparam.Conv2,),
     "ConvBnAct": (ghostnet_backbone.ConvBnAct,),
     "ConvTranspose": (conv.ConvTranspose,),
     "DFL": (head.DFL,),
     "DWConv": (conv.DWConv,),
     "Detect": (head.Detect,),
     "ELAN1": (elan.ELAN1,),
-    "Focus": (older.Focus,),
+    "Focus": (legacy_blocks.Focus,),
     "GhostBottleneck": (ghost.GhostBottleneck, *_GHOST_BOTTLENECKS, BottleneckHost),
     **dict.fromkeys(_GHOST_BOTTLENECK_NAMES, _GHOST_BOTTLENECKS),
     "GhostConv": (ghost.GhostConv,),
@@ -127,17 +127,17 @@ BLOCKS: Mapping[str, tuple[type[Block], ...]] = {
     "LightConv": (hgnet.LightConv,),
     "PSA": (attention.PSA,),
     "PSABlock": (attention.PSABlock,),
-    "RepBottleneck": (rep.RepBottleneck,),
-    "RepCSP": (rep.RepCSP,),
-    "RepConv": (rep.RepConv,),
+    "RepBottleneck": (reparam.RepBottleneck,),
+    "RepCSP": (reparam.RepCSP,),
+    "RepConv": (reparam.RepConv,),
     "RepNCSPELAN4": (elan.RepNCSPELAN4,),
-    "RepVGGDW": (rep.RepVGGDW,),
+    "RepVGGDW": (reparam.RepVGGDW,),
     "SCDown": (c3k.SCDown,),
     **dict.fromkeys(
         ("SqueezeExcite", "SqueezeExcitation", "SE"),
         (ghostnet_v1.SqueezeExcite, ghostnet_v1.SqueezeExciteGated),
     ),
-    "SPP": (older.SPP,),
+    "SPP": (legacy_blocks.SPP,),
     "SPPELAN": (elan.SPPELAN,),
     "SPPF": (csp.SPPF,),
     "SpatialAttention": (cbam.SpatialAttention,),
@@ -148,14 +148,19 @@ BLOCKS: Mapping[str, tuple[type[Block], ...]] = {
 
 _EXACT = {block.__name__: block for row in BLOCKS.values() for block in row}
 
-Definition: TypeAlias = "type[Block] | Leaf | UserClass"
+Definition: TypeAlias = "type[Block] | TorchLayer | UserClass"
 
 
-def candidates(class_path: str, extra: UserModules) -> tuple[Definition, ...]:
-    """The definitions to try for a class path, in order; empty when the class is unknown."""
+def candidates(class_path: str, extra: UserClasses) -> tuple[Definition, ...]:
+    """Return the definitions to try for a class path, in order; none for an unknown class.
+
+    Args:
+        class_path: `module.Class` as named in the checkpoint.
+        extra: classes of the user, by class name.
+    """
     package, _, name = class_path.rpartition(".")
     if package == "torch.nn" or package.startswith("torch.nn."):
-        leaf = LEAVES.get(name)
+        leaf = TORCH_LAYERS.get(name)
         return (leaf,) if leaf is not None else ()
     if package == OWN:
         return (_EXACT[name],) if name in _EXACT else ()

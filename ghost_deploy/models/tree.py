@@ -1,8 +1,8 @@
-"""A network as plain data: what a checkpoint holds, before any torch object exists.
+"""A network as plain data: the content of a checkpoint, without torch objects.
 
-Both roads into a network, an Ultralytics pickle and our own safetensors form, end in a
-`ModuleNode` tree; `ghost_deploy.models.instantiate` makes torch modules of it and makes a tree of
-torch modules.
+An Ultralytics pickle and our own safetensors form are both read as a tree of `ModuleNode`.
+`ghost_deploy.models.instantiate` builds torch modules of a tree, `ghost_deploy.models.tree_writer`
+a tree of torch modules.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Any, TypeAlias
 __all__ = ["Attribute", "ModuleNode", "TensorInfo"]
 
 Attribute: TypeAlias = "bool | int | float | str | list[Attribute] | dict[str, Attribute] | None"
-"""What a node's attribute may hold. Tuples, sets and torch sizes became lists."""
+"""The value of an attribute. Tuples, sets and torch sizes are converted to lists."""
 
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """Where a tensor's data is. `shape` in elements; `dtype` is a torch name such as `float16`.
+    """Key, type and shape of a tensor; `dtype` is a torch name such as `float16`.
 
-    `key` finds the data in the store that came with the tree. Tensors are contiguous.
+    `key` identifies the data in the store of the tree. Tensors are contiguous.
     """
 
     key: str
@@ -34,7 +34,7 @@ class ModuleNode:
     """One module of the network.
 
     Attributes:
-        class_path: `module.Class` as the checkpoint names it, e.g.
+        class_path: `module.Class` as named in the checkpoint, e.g.
             `ultralytics.nn.modules.conv.GhostConv` or `torch.nn.modules.conv.Conv2d`.
         attributes: plain public attributes (kernel_size, stride, eps, add, c, d, f, i, ...).
         parameters: by name (weight, bias).
@@ -54,11 +54,11 @@ class ModuleNode:
         return self.class_path.rpartition(".")[2]
 
     def get(self, name: str, default: Any = None) -> Any:
-        """The attribute `name`, or `default`."""
+        """Return the attribute `name`, or `default`."""
         return self.attributes.get(name, default)
 
     def walk(self, prefix: str = "") -> Iterator[tuple[str, ModuleNode]]:
-        """(dotted name, node) of this node and everything below it, in registration order."""
+        """Yield (dotted name, node) of this node and all nodes below, in registration order."""
         yield prefix, self
         for name, child in self.children.items():
             yield from child.walk(f"{prefix}.{name}" if prefix else name)

@@ -1,6 +1,6 @@
-"""The one pre- and post-processing of every runtime, validation and calibration included.
+"""Pre- and post-processing, shared by all runtimes, validation and calibration.
 
-NumPy and OpenCV only: an edge box that runs a model needs nothing else from here.
+Depends on NumPy and OpenCV only.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ except ImportError as error:
 from ghost_deploy.processing.images import as_bgr, list_images, read_image
 from ghost_deploy.processing.letterbox import Letterbox
 from ghost_deploy.processing.postprocess import Postprocessor
-from ghost_deploy.processing.tensor import Preprocessor
+from ghost_deploy.processing.preprocess import Preprocessor
 
 __all__ = [
     "Letterbox",

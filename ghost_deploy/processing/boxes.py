@@ -14,26 +14,26 @@ _TINY = np.finfo(np.float32).tiny
 
 
 def xywh_to_xyxy(xywh: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Corners of boxes given by centre and size, (N, 4) to (N, 4)."""
+    """Convert boxes from centre and size to corners, (N, 4) float32 to (N, 4) float32."""
     half = xywh[:, 2:] * np.float32(0.5)
     return np.concatenate((xywh[:, :2] - half, xywh[:, :2] + half), axis=1)
 
 
 def xyxy_to_xywh(xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Centre and size of boxes given by corners, (N, 4) to (N, 4)."""
+    """Convert boxes from corners to centre and size, (N, 4) float32 to (N, 4) float32."""
     size = xyxy[:, 2:] - xyxy[:, :2]
     return np.concatenate((xyxy[:, :2] + size * np.float32(0.5), size), axis=1)
 
 
 def iou_matrix(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Intersection over union of every box of `a` with every box of `b`.
+    """Intersection over union of all pairs of boxes.
 
     Args:
-        a: (N, 4) xyxy.
-        b: (M, 4) xyxy.
+        a: (N, 4) float32 xyxy.
+        b: (M, 4) float32 xyxy.
 
     Returns:
-        (N, M) in 0 to 1, without epsilon; a box without area overlaps nothing, not even itself.
+        (N, M) float32 in 0 to 1, without epsilon; the IoU of a box without area is 0.
     """
     ax1, ay1, ax2, ay2 = (column[:, None] for column in a.T)
     bx1, by1, bx2, by2 = b.T
@@ -43,6 +43,6 @@ def iou_matrix(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.flo
     inter *= np.maximum(height, np.float32(0), out=height)
     union = (ax2 - ax1) * (ay2 - ay1) + (bx2 - bx1) * (by2 - by1)
     union -= inter
-    # The floor turns 0 / 0 into 0 and changes no other quotient.
+    # The lower bound turns 0 / 0 into 0 and changes no other quotient.
     inter /= np.maximum(union, _TINY, out=union)
     return inter

@@ -1,7 +1,7 @@
-"""Which images a data.yaml of the YOLO form names; labels are not looked at here.
+"""The images listed in a YOLO data.yaml; labels are not read here.
 
 The rules are those of Ultralytics 8.4.190 (data/utils.py, data/base.py). Not imported by
-`ghost_deploy.processing` itself: PyYAML is no requirement of a machine that runs a model.
+`ghost_deploy.processing`: PyYAML is not needed to run a model.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ __all__ = ["listed_images", "read_description", "split_images", "splits"]
 
 _NOT_SPLITS = frozenset({"path", "names", "nc", "channels", "download", "yaml_file"})
 
-Absent = tuple[str, str]
-"""Where an image was named, as file and line, and what is wrong with it."""
+MissingImage = tuple[str, str]
+"""The file and line that list an image, and the problem with it."""
 
 
 def read_description(file: Path) -> Mapping[str, Any]:
-    """The content of a data.yaml.
+    """Read a data.yaml.
 
     Raises:
         MissingExtraError: PyYAML is not installed.
-        InputError: the file cannot be read, or does not hold keys and values.
+        InputError: the file cannot be read, or is not a mapping.
     """
     try:
         import yaml
@@ -52,20 +52,25 @@ def read_description(file: Path) -> Mapping[str, Any]:
 
 
 def splits(description: Mapping[str, Any]) -> list[str]:
-    """The keys of a description that name images."""
+    """The keys of a description that list images."""
     return [key for key, value in description.items() if key not in _NOT_SPLITS and value]
 
 
 def split_images(
     file: Path, description: Mapping[str, Any], split: str
-) -> tuple[list[Path], list[Absent]]:
-    """The images of one split, sorted, and those that it names but that are not there.
+) -> tuple[list[Path], list[MissingImage]]:
+    """Return the images of a split, sorted, and the listed ones that are missing.
 
-    `path` is taken relative to the folder of the data.yaml; a split is a folder (searched
-    deeply), a text file that lists images, or a list of these.
+    A relative `path` starts at the folder of the data.yaml; a split is a folder (searched
+    recursively), a text file that lists images, or a list of these.
+
+    Args:
+        file: the data.yaml.
+        description: its content.
+        split: the key of the split.
 
     Raises:
-        InputError: no such split, a folder or list that is not there, or no image in them.
+        InputError: unknown split, a missing folder or list, or no images.
     """
     entries = description.get(split)
     if not entries:
@@ -77,7 +82,7 @@ def split_images(
         )
     root = file.parent / str(description.get("path") or ".")
     found: list[Path] = []
-    absent: list[Absent] = []
+    absent: list[MissingImage] = []
     for entry in entries if isinstance(entries, list) else [entries]:
         place = _place(root, str(entry), file)
         if place.is_dir():
@@ -97,12 +102,12 @@ def split_images(
     return sorted(set(found)), absent
 
 
-def listed_images(file: Path, root: Path) -> tuple[list[Path], list[Absent]]:
-    """The images of a text file with one path a line, in its order, and those not there.
+def listed_images(file: Path, root: Path) -> tuple[list[Path], list[MissingImage]]:
+    """Return the images listed in a text file with a path per line, and the missing ones.
 
     Args:
-        file: the list; a path that starts with `./` belongs to its folder.
-        root: where other relative paths start that are not below the folder of the list.
+        file: the list; a path that starts with `./` is relative to its folder.
+        root: second folder to look for other relative paths in.
 
     Raises:
         InputError: the list cannot be read.
@@ -117,7 +122,7 @@ def listed_images(file: Path, root: Path) -> tuple[list[Path], list[Absent]]:
             fix="Check the path in the data.yaml",
         ) from error
     found: list[Path] = []
-    absent: list[Absent] = []
+    absent: list[MissingImage] = []
     for index, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -132,13 +137,13 @@ def listed_images(file: Path, root: Path) -> tuple[list[Path], list[Absent]]:
 
 
 def _place(root: Path, entry: str, file: Path) -> Path:
-    # Exports of Roboflow write ../valid/images for a folder beside the data.yaml.
+    # Roboflow exports write ../valid/images for a folder beside the data.yaml.
     candidates = [root / entry, *([root / entry[3:]] if entry.startswith("../") else [])]
     for candidate in candidates:
         if candidate.exists():
             return candidate
     raise InputError(
-        f"{file} names images that are not there",
+        f"{file} names images that do not exist",
         got=str(candidates[0]),
         fix="Correct `path` or the split; a relative `path` starts at the folder of the file",
     )

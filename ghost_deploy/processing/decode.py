@@ -1,7 +1,7 @@
-"""From one image's output tensor to scored boxes, one function a decoder of `HeadSpec`.
+"""Decoders: from the output tensor of one image to scored boxes, one function per decoder.
 
-Every decoder has the signature of `Decoder` and keeps what scores strictly more than `conf`.
-Only candidates are gathered, so the cost is one pass over the scores.
+All decoders have the signature of `Decoder` and keep scores strictly greater than `conf`. Only
+candidates are decoded, so the cost is one pass over the scores.
 """
 
 from __future__ import annotations
@@ -44,14 +44,18 @@ class Candidates(NamedTuple):
 
 
 class Decoder(Protocol):
-    """How a decoder is called.
+    """The signature of a decoder.
 
     Args:
-        output: one image's part of the output tensor, without the batch axis, float32.
-        spec: the model's description, which `output` fits.
+        output: output tensor of one image, without the batch axis, float32.
+        spec: the description of the model, which matches `output`.
         size_hw: (height, width) of the model's input, pixels.
-        conf: lower limit of the score, exclusive.
-        multi_label: one candidate for every class above `conf`, not only the best, of an anchor.
+        conf: score threshold, exclusive.
+        multi_label: return a candidate for each class of an anchor above `conf`, not only for
+            the best.
+
+    Returns:
+        The candidates, boxes in pixels of the model's input.
 
     Raises:
         BackendError: scores or boxes are not finite.
@@ -76,7 +80,7 @@ def decode_dfl(
 ) -> Candidates:
     """Decode (4 + classes, A): centre xywh in input pixels, then probabilities.
 
-    Candidates come in anchor order; of several classes of one anchor, in class order.
+    Candidates are in the order of anchors, then classes. Arguments: see `Decoder`.
     """
     anchor, class_id, score = _above(output[4:], conf, multi_label)
     xyxy = xywh_to_xyxy(output[:4, anchor].T)
@@ -90,9 +94,10 @@ def decode_dfl_raw(
     conf: float,
     multi_label: bool,
 ) -> Candidates:
-    """Decode (4 * reg_max + classes, A): distribution logits a side, then class logits.
+    """Decode (4 * reg_max + classes, A): distribution logits per side, then class logits.
 
-    The same boxes and order as `decode_dfl` of the decoded form, within float32 rounding.
+    Same boxes and order as `decode_dfl` of the decoded form, within float32 rounding. Arguments:
+    see `Decoder`.
     """
     bins = 4 * spec.head.reg_max
     anchor, class_id, logit = _above(output[bins:], _logit_below(conf), multi_label)
@@ -115,19 +120,19 @@ def decode_one2one(
     conf: float,
     multi_label: bool,
 ) -> Candidates:
-    """Decode (K, 6): xyxy in input pixels, score, class; the order is kept.
+    """Decode (K, 6): xyxy in input pixels, score, class id; the order is kept.
 
-    `multi_label` changes nothing: each row has its class already.
+    `multi_label` has no effect. Arguments: see `Decoder`.
 
     Raises:
-        SpecError: a class number that the model description does not know.
+        SpecError: a class id without a name in the model description.
     """
     _finite(output, "boxes or scores")
     found = output[output[:, 4] > np.float32(conf)]
     class_id = found[:, 5].astype(np.int32)
     if len(class_id) and not 0 <= class_id.min() <= class_id.max() < spec.num_classes:
         raise SpecError(
-            "the model gave a class number that its description does not know",
+            "the model returned a class id that its description does not have",
             got=f"{class_id.min()} to {class_id.max()}",
             expected=f"0 to {spec.num_classes - 1}",
             fix="Export the model again: its class names or its decoder are wrong",
@@ -141,14 +146,18 @@ DECODERS: Mapping[str, Decoder] = {
     "one2one": decode_one2one,
     "efficient-nms": decode_one2one,
 }
-"""The decoder of each `HeadSpec.decoder`."""
+"""Decoders by `HeadSpec.decoder`."""
 
 
 @lru_cache(maxsize=16)
 def anchor_points(
     size_hw: tuple[int, int], strides: tuple[int, ...]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Cell centres of all levels, row-major, levels in the order of `strides`.
+    """Return the cell centres of all levels, row-major, levels in the order of `strides`.
+
+    Args:
+        size_hw: (height, width) of the model's input, pixels.
+        strides: pixels per cell of each level.
 
     Returns:
         (2, A) x and y in cells of their level, and (A,) stride in pixels; float32, read-only.
@@ -173,7 +182,7 @@ def _above(
 ) -> tuple[NDArray[np.intp], NDArray[np.int32], NDArray[np.float32]]:
     """Anchor, class and score of all `scores` (classes, A) strictly greater than `limit`.
 
-    Of equal best classes of an anchor the first is taken.
+    The first of equally good classes of an anchor is taken.
     """
     best = scores.max(axis=0)
     _finite(best.max(), "scores")  # the maximum of anything with a NaN is NaN
@@ -188,9 +197,9 @@ def _above(
 
 
 def _logit_below(conf: float) -> float:
-    """A logit just below every one whose float32 sigmoid may exceed `conf`; -inf for 0.
+    """A lower bound of the logits whose float32 sigmoid may exceed `conf`; -inf for 0.
 
-    The margin of 2^-18 is 64 float32 roundings: this only thins out what is compared exactly.
+    The margin of 2^-18 is 64 float32 roundings; the exact comparison follows.
     """
     lower = conf * (1 - 2**-18)
     return math.log(lower / (1 - lower)) if lower > 0 else -math.inf
@@ -199,7 +208,7 @@ def _logit_below(conf: float) -> float:
 def _expectation(logits: NDArray[np.float32], reg_max: int) -> NDArray[np.float32]:
     """Mean of each side's distribution over the bins 0..reg_max-1, (4 * reg_max, N) to (4, N).
 
-    With a single bin there is no distribution: the value is the distance itself.
+    With a single bin the value is the distance itself.
     """
     if reg_max == 1:
         return logits
@@ -213,10 +222,10 @@ def _expectation(logits: NDArray[np.float32], reg_max: int) -> NDArray[np.float3
 
 
 def _finite(values: NDArray[np.float32], what: str) -> NDArray[np.float32]:
-    """`values` unless one of them is NaN or infinite."""
+    """Return `values`; raise `BackendError` if one of them is NaN or infinite."""
     if not np.isfinite(values).all():
         raise BackendError(
-            f"the model gave {what} that are not finite numbers",
+            f"the model returned {what} that are not finite numbers",
             fix="Check the weights; in fp16 or int8, run or export it in fp32 and compare",
         )
     return values

@@ -1,4 +1,4 @@
-"""Where images come from: files, arrays, PIL images and frames, all made BGR uint8."""
+"""Reading images from files, arrays, PIL images and frames as BGR uint8."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from ghost_deploy.core.frame import Frame
 __all__ = ["IMAGE_SUFFIXES", "as_bgr", "list_images", "read_image"]
 
 IMAGE_SUFFIXES = (".avif", ".bmp", ".jp2", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-"""File name suffixes, in lower case, that a folder or a pattern is searched for."""
+"""Lower-case file name suffixes of images in folders and patterns."""
 
 _TIFF_SUFFIXES = (".tif", ".tiff")
 
 
 def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
-    """Read an image file as (H, W, 3) uint8 BGR, turned upright by its EXIF orientation.
+    """Read an image file as (H, W, 3) uint8 BGR; its EXIF orientation is applied.
 
-    16 bits are cut to their high byte, grey is repeated over three channels, alpha is dropped
+    Of 16 bits the high byte is used, grey is repeated over three channels, alpha is dropped
     without blending, and of several pages the first is read.
 
     Raises:
@@ -78,17 +78,17 @@ def _decode(data: NDArray[np.uint8], *, tiff: bool) -> NDArray[Any] | None:
 
 
 def as_bgr(image: object) -> NDArray[np.uint8]:
-    """An image of any accepted kind as (H, W, 3) uint8 BGR.
+    """Convert an image to (H, W, 3) uint8 BGR.
 
     Args:
-        image: a uint8 array (H, W, 3) BGR, as `cv2.imread` gives it, or (H, W) grey; a `Frame`;
-            a PIL image, taken as it is, without its EXIF orientation; or a path.
+        image: a uint8 array (H, W, 3) BGR, as returned by `cv2.imread`, or (H, W) grey; a
+            `Frame`; a PIL image, whose EXIF orientation is not applied; or a path.
 
     Returns:
-        The array itself where it already fits, else a new one.
+        The given array if it has this form, else a new one.
 
     Raises:
-        ImageError: none of these, or a file that cannot be read.
+        ImageError: `image` is of another kind, or its file cannot be read.
     """
     if isinstance(image, np.ndarray):
         return _from_array(image)
@@ -127,15 +127,15 @@ def _describe(array: NDArray[Any]) -> str:
 
 
 def list_images(source: str | os.PathLike[str]) -> list[Path]:
-    """The image files that a path means, in natural order (2 before 10).
+    """Return the image files of a path, in natural order (2 before 10).
 
     Args:
-        source: a file, taken whatever its suffix; a folder, not searched deeper; or a pattern
-            with `*`, `?`, `[...]` or `**`. Folders and patterns give only `IMAGE_SUFFIXES`, and
-            no hidden files.
+        source: a file of any suffix; a folder, not searched recursively; or a pattern with `*`,
+            `?`, `[...]` or `**`. Folders and patterns give only files of `IMAGE_SUFFIXES` that
+            are not hidden.
 
     Raises:
-        ImageError: nothing is there, or nothing of it is an image.
+        ImageError: no such path, or no images.
     """
     path = Path(source)
     if path.is_file():
@@ -158,6 +158,6 @@ def list_images(source: str | os.PathLike[str]) -> list[Path]:
 
 
 def _natural(path: Path) -> list[tuple[str, int, str]]:
-    """A sort key that reads digits as numbers; the last item decides between 1 and 01."""
+    """A sort key that treats digits as numbers; its last item distinguishes 1 and 01."""
     parts = re.findall(r"(\D*)(\d*)", os.fspath(path))
     return [(text.casefold(), int(digits or 0), text + digits) for text, digits in parts]

@@ -1,4 +1,4 @@
-"""Resize with the aspect ratio kept and a constant border: one geometry, two directions."""
+"""Letterbox: resize with the aspect ratio kept and a constant border, and its inverse."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["Letterbox"]
 
 @dataclass(frozen=True)
 class Letterbox:
-    """Where an image lies inside the model's input. Make one with `Letterbox.fit`.
+    """Position of an image inside the model's input. Create it with `Letterbox.fit`.
 
     The arithmetic is that of Ultralytics 8.4: sides are rounded half to even, an odd border is
-    one pixel thinner at the top and left, and the way back divides each axis by its own gain
-    (the rounded side over the source side), not by the common one.
+    one pixel thinner at the top and left, and the inverse divides each axis by its own gain
+    (rounded side / source side), not by the common one.
 
     Attributes:
         src_hw: (height, width) of the source image, pixels.
@@ -43,7 +43,11 @@ class Letterbox:
 
     @classmethod
     def fit(cls, src_hw: tuple[int, int], dst_hw: tuple[int, int]) -> Letterbox:
-        """Enlarge or shrink `src_hw` as far as `dst_hw` allows, and centre it.
+        """Scale `src_hw` to the largest size inside `dst_hw`, and centre it.
+
+        Args:
+            src_hw: (height, width) of the source image, pixels.
+            dst_hw: (height, width) of the model's input, pixels.
 
         Raises:
             ShapeError: a side is smaller than one pixel.
@@ -64,21 +68,25 @@ class Letterbox:
 
     @property
     def inside(self) -> tuple[slice, slice]:
-        """The rows and columns of the input that the image fills."""
+        """The rows and columns of the input that the image occupies."""
         (height, width), (top, left) = self.new_hw, self.pad_tl
         return slice(top, top + height), slice(left, left + width)
 
     def scale(
         self, image: NDArray[np.uint8], out: NDArray[np.uint8] | None = None
     ) -> NDArray[np.uint8]:
-        """The image in its new size, bilinear, without the border.
+        """Resize the image bilinearly, without the border.
 
         Args:
             image: (H, W, 3) uint8 of size `src_hw`.
-            out: (h, w, 3) uint8 of size `new_hw` that may be written to.
+            out: (h, w, 3) uint8 of size `new_hw`, a buffer that may be used.
 
         Returns:
-            `image` itself when its size does not change, else `out` or a new array.
+            (h, w, 3) uint8 of size `new_hw`: `image` itself if its size does not change, else
+            `out` or a new array.
+
+        Raises:
+            ShapeError: `image` is of another size.
         """
         if image.shape[:2] != self.src_hw:
             raise ShapeError(
@@ -99,11 +107,11 @@ class Letterbox:
         out: NDArray[np.uint8] | None = None,
         pad_value: int = 114,
     ) -> NDArray[np.uint8]:
-        """The image resized and bordered.
+        """Resize the image and add the border.
 
         Args:
             image: (H, W, 3) uint8 of size `src_hw`.
-            out: (h, w, 3) uint8 of size `dst_hw` to write to; a new array when not given.
+            out: (h, w, 3) uint8 of size `dst_hw` to write to; default: a new array.
             pad_value: grey level of the border.
 
         Returns:
@@ -126,14 +134,17 @@ class Letterbox:
         return canvas
 
     def forward(self, xyxy: NDArray[Any]) -> NDArray[np.float32]:
-        """Boxes (N, 4) from source pixels to input pixels; not clipped."""
+        """Map boxes from source to input pixels, (N, 4) xyxy to (N, 4) float32; not clipped."""
         gain_xy, pad_xy = self._gain_pad()
         boxes = _corners(xyxy) * gain_xy
         boxes += pad_xy
         return boxes
 
     def invert(self, xyxy: NDArray[Any]) -> NDArray[np.float32]:
-        """Boxes (N, 4) from input pixels to source pixels, clipped to [0, width] x [0, height]."""
+        """Map boxes from input pixels to source pixels, (N, 4) xyxy to (N, 4) float32.
+
+        They are clipped to [0, width] x [0, height].
+        """
         gain_xy, pad_xy = self._gain_pad()
         source = _corners(xyxy) - pad_xy
         source /= gain_xy
@@ -144,7 +155,7 @@ class Letterbox:
         return source
 
     def _gain_pad(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Gain and border of x1, y1, x2, y2."""
+        """Gain and border for x1, y1, x2, y2."""
         gain_y, gain_x = (new / src for new, src in zip(self.new_hw, self.src_hw, strict=True))
         top, left = self.pad_tl
         gain = np.array((gain_x, gain_y, gain_x, gain_y), np.float32)

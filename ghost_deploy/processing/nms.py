@@ -10,13 +10,14 @@ from ghost_deploy.processing.boxes import iou_matrix
 __all__ = ["MAX_NMS", "nms"]
 
 MAX_NMS = 30_000
-"""Candidates beyond this many, by descending score, are dropped (as Ultralytics does)."""
+"""Maximum number of candidates, by descending score (as in Ultralytics)."""
 
 _CLASS_OFFSET = np.float32(7680)
-"""Pixels between the boxes of two classes, so that they never overlap (as Ultralytics does)."""
+"""Offset in pixels between the boxes of two classes, which then never overlap (as in
+Ultralytics)."""
 
 _BLOCK = 128
-"""Boxes compared at once: few NumPy calls for few boxes, no square matrix for many."""
+"""Boxes compared at once: few NumPy calls for few boxes, no N x N matrix for many."""
 
 
 def nms(
@@ -28,22 +29,22 @@ def nms(
     *,
     agnostic: bool = False,
 ) -> NDArray[np.intp]:
-    """Keep the best of boxes that overlap.
+    """Non-maximum suppression: keep the best of overlapping boxes.
 
-    In descending score, a box is kept when its IoU with every box kept before is at most `iou`,
-    until `max_det` are kept. IoU and the comparison are float32. There is no time limit, and no
-    box is dropped for its size; a box without area overlaps nothing.
+    In descending score, a box is kept if its IoU with all boxes kept before is at most `iou`,
+    until `max_det` are kept. IoU and comparison are float32. There is no time limit and no size
+    limit; a box without area overlaps no other.
 
     Args:
-        xyxy: (N, 4).
-        score: (N,); equal scores keep the order in which they are given.
-        class_id: (N,) from 0; boxes of different classes do not suppress each other.
+        xyxy: (N, 4) float32, pixels.
+        score: (N,) float32; equal scores keep their order.
+        class_id: (N,) int32 from 0; boxes of different classes do not suppress each other.
         iou: threshold, 0 to 1.
-        max_det: most boxes kept.
-        agnostic: let classes suppress each other.
+        max_det: maximum number of boxes.
+        agnostic: let boxes of different classes suppress each other.
 
     Returns:
-        Indices of the boxes kept, best first.
+        (K,) indices of the boxes kept, best first.
     """
     order = np.argsort(-score, kind="stable")[:MAX_NMS]
     boxes = xyxy[order]
@@ -62,7 +63,7 @@ def nms(
 
 
 def _greedy(boxes: NDArray[np.float32], threshold: np.float32) -> NDArray[np.bool_]:
-    """Which of a few boxes, best first, no better kept one overlaps too much."""
+    """NMS of a few boxes (N, 4), best first; (N,) bool."""
     compatible = iou_matrix(boxes, boxes) <= threshold
     kept = np.zeros(len(boxes), np.bool_)
     alive = np.ones(len(boxes), np.bool_)

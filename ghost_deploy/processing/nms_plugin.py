@@ -1,4 +1,4 @@
-"""What TensorRT's EfficientNMS plugin makes of a raw output, in numpy."""
+"""NumPy reference of TensorRT's EfficientNMS plugin."""
 
 from __future__ import annotations
 
@@ -11,31 +11,33 @@ from ghost_deploy.core.spec import EFFICIENT_NMS_SCORE, ModelSpec
 from ghost_deploy.processing.decode import decode_dfl
 from ghost_deploy.processing.nms import nms
 
-__all__ = ["MOST_CANDIDATES", "efficient_nms"]
+__all__ = ["MAX_CANDIDATES", "efficient_nms"]
 
-MOST_CANDIDATES = 4096
-"""The plugin looks at the best so many (NVIDIA/TensorRT, efficientNMSParameters.h)."""
+MAX_CANDIDATES = 4096
+"""Maximum number of candidates of the plugin (NVIDIA/TensorRT, efficientNMSParameters.h)."""
 
 
 def efficient_nms(
     output: NDArray[Any], spec: ModelSpec, size_hw: tuple[int, int]
 ) -> NDArray[np.float32]:
-    """The rows that a graph of `export.efficient_nms` gives for one image, (max_det, 6).
+    """Compute the output of a graph of `export.efficient_nms` for one image.
 
     Semantics of NVIDIA/TensorRT, plugin/efficientNMSPlugin/efficientNMSInference.cu, with the
-    attributes that we give it: each anchor with its best class, scores from
-    `EFFICIENT_NMS_SCORE` on, classes apart, best first. Only of equal scores the order may be
-    another one.
+    attributes that the export sets: the best class of each anchor, scores of at least
+    `EFFICIENT_NMS_SCORE`, NMS per class, best first. Only the order of equal scores may differ.
 
     Args:
-        output: (4 + classes, A) of the decoder `dfl`.
+        output: (4 + classes, A) float32 of the decoder `dfl`.
         spec: of the model with the NMS.
         size_hw: (height, width) of the model's input, pixels.
+
+    Returns:
+        (max_det, 6): xyxy in input pixels, score, class id; unused rows are zero.
     """
-    # The plugin takes a score equal to the limit, the decoder only a greater one.
+    # The threshold is inclusive in the plugin and exclusive in the decoder.
     floor = float(np.nextafter(np.float32(EFFICIENT_NMS_SCORE), np.float32(0)))
     found = decode_dfl(output, spec, size_hw, floor, False)
-    best = np.argsort(-found.score, kind="stable")[:MOST_CANDIDATES]
+    best = np.argsort(-found.score, kind="stable")[:MAX_CANDIDATES]
     xyxy, score, class_id = found.xyxy[best], found.score[best], found.class_id[best]
     limits = spec.thresholds
     kept = nms(xyxy, score, class_id, limits.iou, limits.max_det)

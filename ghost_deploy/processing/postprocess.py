@@ -1,4 +1,4 @@
-"""From the model's output tensors to detections in the source image."""
+"""Post-processing: from output tensors to detections in source pixels."""
 
 from __future__ import annotations
 
@@ -17,11 +17,16 @@ from ghost_deploy.processing.nms import nms
 
 __all__ = ["Postprocessor", "output_shape"]
 
-_WRONG_SPEC = "The model and its description do not belong together: export the model again"
+_WRONG_SPEC = "The model and its description do not match: export the model again"
 
 
 def output_shape(spec: ModelSpec, size_hw: tuple[int, int]) -> tuple[int, int]:
-    """The shape of the output tensor of one image, without the batch axis; -1 is any size."""
+    """Return the shape of the output tensor without the batch axis; -1 on an axis of any size.
+
+    Args:
+        spec: of the model.
+        size_hw: (height, width) of the model's input, pixels.
+    """
     if spec.head.end_to_end:
         return -1, 6
     box = 4 if spec.head.decoder == "dfl" else 4 * spec.head.reg_max
@@ -29,7 +34,7 @@ def output_shape(spec: ModelSpec, size_hw: tuple[int, int]) -> tuple[int, int]:
 
 
 class Postprocessor:
-    """Decode, NMS unless the head is end-to-end, and the way back to source pixels."""
+    """Decodes the output, applies NMS unless the head is end-to-end, and maps to source pixels."""
 
     def __init__(self, spec: ModelSpec) -> None:
         self._spec = spec
@@ -43,20 +48,24 @@ class Postprocessor:
         *,
         multi_label: bool = False,
     ) -> list[Detections]:
-        """Detections of each image.
+        """Return the detections of each image.
 
         Args:
-            outputs: of the runtime, by name; not changed, and not referred to by the result.
-            letterboxes: of the images in the batch, in order, all of one input size. Rows of
-                the outputs beyond them are ignored.
-            thresholds: score, overlap and number limits.
-            multi_label: every class above the score limit, as mAP is computed, instead of the
-                best class of each anchor.
+            outputs: of the runtime, by name, with shapes as in `HeadSpec`; not modified, and
+                not referenced by the result.
+            letterboxes: of the images in the batch, in order, all of one input size. Further
+                rows of the outputs are ignored.
+            thresholds: score, IoU and maximum number.
+            multi_label: return all classes above the score threshold, as for mAP, instead of
+                the best class of each anchor.
+
+        Returns:
+            The detections of each image, boxes in source pixels.
 
         Raises:
-            UsageError: another overlap limit than that of an NMS inside the graph.
-            ShapeError: the output is absent or does not fit the spec.
-            BackendError: the output holds numbers that are not finite.
+            UsageError: the IoU differs from that of an NMS inside the graph.
+            ShapeError: the output is missing or does not match the spec.
+            BackendError: the output holds values that are not finite.
         """
         self._check_overlap(thresholds)
         output = self._output(outputs, letterboxes)
@@ -89,7 +98,7 @@ class Postprocessor:
     def _output(
         self, outputs: Mapping[str, NDArray[Any]], letterboxes: Sequence[Letterbox]
     ) -> NDArray[np.float32]:
-        """The head's output, once it is known to fit."""
+        """The checked output of the head."""
         name = self._spec.head.output
         if name not in outputs:
             raise ShapeError(

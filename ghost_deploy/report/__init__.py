@@ -1,6 +1,7 @@
-"""Reports: one JSON document is the truth, a page is made of it alone.
+"""Reports: one JSON document, and the pages and terminal tables that show it.
 
-    sources ──read──> Material ──assemble──> Report (JSON) ──page──> HTML, Markdown
+    sources ──read──> Material ──assemble──> Report (JSON) ──sections──> blocks
+    blocks ──> HTML, Markdown (page), terminal (cli.tables)
 
-Nothing is measured here, and a page shows no number that is not in the document.
+Nothing is measured here, and blocks show no figure that is not in the document.
 """

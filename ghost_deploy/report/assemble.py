@@ -1,24 +1,24 @@
-"""From what was read to the report."""
+"""Build a report from its sources."""
 
 from __future__ import annotations
 
 from datetime import datetime, timezone
 
 from ghost_deploy._version import __version__
-from ghost_deploy.report.blocks import Report
+from ghost_deploy.report.document import Report
+from ghost_deploy.report.joined_rows import make_rows
 from ghost_deploy.report.material import Material
-from ghost_deploy.report.recommendation import judge
-from ghost_deploy.report.rows import make_rows
+from ghost_deploy.report.recommendation import recommend
 
 __all__ = ["assemble"]
 
 
 def assemble(material: Material, *, now: datetime | None = None) -> Report:
-    """Put a report together; the verdict is drawn anew.
+    """Build a report; the verdict is computed anew.
 
     Args:
-        material: what was read.
-        now: when; the present by default.
+        material: the sources.
+        now: the time of the report; the present by default.
     """
     rows = make_rows(material)
     moment = now or datetime.now(timezone.utc)
@@ -26,7 +26,7 @@ def assemble(material: Material, *, now: datetime | None = None) -> Report:
         title=_title(material),
         created_at=moment.isoformat(timespec="seconds"),
         created_with=f"ghost-deploy {__version__}",
-        verdict=judge(material, rows),
+        verdict=recommend(material, rows),
         rows=rows,
         parity=tuple(material.parity),
         accuracy=tuple(material.accuracy),

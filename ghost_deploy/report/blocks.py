@@ -1,171 +1,222 @@
-"""The report: one document from which every page is rendered, and nothing else."""
+"""The blocks that pages and terminal tables consist of.
+
+A section has blocks, blocks have lines, and a line is fixed words and cells. A cell holds a value
+of the document and its place there: it is made by looking that place up, so that it cannot
+disagree with the document.
+"""
 
 from __future__ import annotations
 
-from itertools import chain
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
 
-import msgspec
+from ghost_deploy.report.number_format import ABSENT, visible, write
 
-from ghost_deploy.core.bundle import BundleDocument
-from ghost_deploy.core.errors import SpecError
-from ghost_deploy.core.evidence.accuracy import AccuracyReport
-from ghost_deploy.core.evidence.int8 import Int8Report
-from ghost_deploy.core.evidence.kinds import Evidence
-from ghost_deploy.core.evidence.latency import BenchReport
-from ghost_deploy.core.evidence.parity import ParityReport
-from ghost_deploy.core.spec import decode_json
-from ghost_deploy.report.checks import contradictions
+__all__ = [
+    "KEY",
+    "NOTHING",
+    "At",
+    "Block",
+    "Cell",
+    "DocumentView",
+    "Drawing",
+    "FactList",
+    "Line",
+    "Medium",
+    "Notes",
+    "Pill",
+    "Section",
+    "Table",
+    "TableColumn",
+    "Tree",
+    "plain",
+    "pointer",
+    "shown_on",
+]
 
-__all__ = ["SCHEMA", "BundleFacts", "Place", "Report", "Row", "SourceFile", "Tone", "Verdict"]
-
-SCHEMA = 1
-"""Version of the JSON form of `Report`; a reader refuses any other."""
-
-Tone = Literal["good", "warn", "bad"]
-
-
-class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of the document's parts."""
-
-
-class SourceFile(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A file that the report was made of: its name without its folder, and its sha256."""
-
-    name: str
-    kind: Literal["accuracy", "bundle", "latency", "parity", "report"]
-    sha256: str
+KEY = "key"
+"""Form of a cell that shows the last key of its place instead of the value there."""
 
 
-class BundleFacts(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A bundle: its folder's name, and its document without the evidence that stands elsewhere."""
-
-    name: str
-    document: BundleDocument
-
-    @property
-    def evidence(self) -> Evidence:
-        """What the bundle keeps and no other document of the report says."""
-        return Evidence(self.document.evidence, self.name)
-
-    @property
-    def int8(self) -> Int8Report | None:
-        """Its calibration; None also where that is of another version, see `sections.evidence`."""
-        try:
-            return self.evidence.int8
-        except SpecError:
-            return None
-
-
-class Place(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where a row's figures are: index of the report of that kind, and of the row in it."""
-
-    report: int
-    row: int
-
-
-class Row(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One artifact on one runtime in one precision, wherever it was measured.
+@dataclass(frozen=True)
+class Cell:
+    """A value of the document, as it is written.
 
     Attributes:
-        label: names it among all rows, e.g. `OpenVINO FP16`.
-        artifact, sha256: its id, and the hash of the file that the runtime opens.
-        runtime, precision: what it was run on and in.
-        baseline: it is there for others to be compared with.
-        parity, accuracy, latency: its figures; None where there are none.
-        standing: `passes` where something vouches for it and nothing failed; `unproved` where
-            nothing was judged; `skipped` where this machine cannot run it.
-        reasons: why it does not pass.
+        text: what is read.
+        at: its place, a JSON pointer (RFC 6901).
+        form: how `text` was made, a name in `number_format.FORMS`.
     """
 
-    label: str
-    artifact: str
-    sha256: str
-    runtime: str
-    precision: str
-    baseline: bool = False
-    parity: Place | None = None
-    accuracy: Place | None = None
-    latency: Place | None = None
-    standing: Literal["passes", "fails", "unproved", "skipped"] = "unproved"
-    reasons: tuple[str, ...] = ()
+    text: str
+    at: str
+    form: str
 
 
-class Verdict(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What to do, in one sentence.
+@dataclass(frozen=True)
+class Pill:
+    """A status of the document: `tone` is `good`, `warn`, `bad` or empty."""
+
+    cell: Cell
+    tone: str
+
+
+At: TypeAlias = "tuple[str | int, ...]"
+"""A place in the document: keys and indices."""
+
+Line: TypeAlias = "tuple[str | Cell | Pill, ...]"
+NOTHING: Line = (ABSENT,)
+
+Medium: TypeAlias = Literal["page", "terminal"]
+
+
+@dataclass(frozen=True)
+class TableColumn:
+    """A column of a table; numbers are aligned right. `only` one medium shows it, if set."""
+
+    title: Line
+    right: bool = False
+    only: Medium | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of lines.
 
     Attributes:
-        tone: `bad` where nothing may be deployed, `warn` where something must be known first.
-        headline: the sentence.
-        reasons: what it rests on, and what speaks against it.
-        row: index of the recommended row; None where none is.
+        columns, rows: a row has a line for each column.
+        caption: what the table shows.
+        marked: index of the recommended row.
+        folded: on a page the table is closed at first, under this title.
+        only: the medium that shows it; None for all.
     """
 
-    tone: Tone
-    headline: str
-    reasons: tuple[str, ...] = ()
-    row: int | None = None
+    columns: Sequence[TableColumn]
+    rows: Sequence[Sequence[Line]]
+    caption: Line = ()
+    marked: int | None = None
+    folded: str = ""
+    only: Medium | None = None
 
 
-class Report(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything that was measured of one or several deployments.
+@dataclass(frozen=True)
+class FactList:
+    """Names and values."""
+
+    rows: Sequence[tuple[str | Cell, Line]]
+    only: Medium | None = None
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Lines with their depth from 0: a deeper line was built from the one above it."""
+
+    lines: Sequence[tuple[int, Line]]
+    only: Medium | None = None
+
+
+@dataclass(frozen=True)
+class Notes:
+    """Single lines: notes, warnings (`warn`) or failures (`bad`)."""
+
+    lines: Sequence[Line]
+    tone: str = ""
+    only: Medium | None = None
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A chart or an image, for HTML pages.
 
     Attributes:
-        title: the models' names.
-        created_at: UTC, ISO 8601.
-        created_with: the program and its version.
-        verdict: what follows from the rest.
-        rows: each thing that was run, and where its figures are.
-        parity, accuracy, latency: what the commands reported, whole.
-        bundles: what the artifacts are and where they come from.
-        sources: the files that were read.
+        title: what it shows.
+        draw: makes HTML with inline SVG, escaped, by `charts`.
+        note: how to read it.
+        legend: markup of swatches and their meaning.
     """
 
-    title: str
-    created_at: str
-    created_with: str
-    verdict: Verdict
-    rows: tuple[Row, ...]
-    parity: tuple[ParityReport, ...] = ()
-    accuracy: tuple[AccuracyReport, ...] = ()
-    latency: tuple[BenchReport, ...] = ()
-    bundles: tuple[BundleFacts, ...] = ()
-    sources: tuple[SourceFile, ...] = ()
-    schema: int = SCHEMA
-
-    def __post_init__(self) -> None:
-        if self.schema != SCHEMA:
-            raise ValueError(f"this version reads report schema {SCHEMA}, got {self.schema}")
-        parts: tuple[ParityReport | AccuracyReport | BenchReport, ...]
-        parts = (*self.parity, *self.accuracy, *self.latency)
-        for problem in chain.from_iterable(map(contradictions, parts)):
-            raise ValueError(problem)
-        for row in self.rows:
-            for place, reports in (
-                (row.parity, self.parity),
-                (row.accuracy, self.accuracy),
-                (row.latency, self.latency),
-            ):
-                if place and not _exists(place, reports):
-                    raise ValueError(f"the figures of {row.label!r} are not in the document")
-        if self.verdict.row is not None and not 0 <= self.verdict.row < len(self.rows):
-            raise ValueError("the verdict names a row that is not in the document")
-
-    def to_document(self) -> dict[str, Any]:
-        """The JSON form as plain values."""
-        # Through JSON: bundles keep their evidence as JSON text.
-        document: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
-        return document
-
-    @classmethod
-    def from_document(cls, document: dict[str, Any], *, where: str = "the report") -> Report:
-        """Read what `to_document` wrote.
-
-        Raises:
-            SpecError: unknown keys, another schema, or values of the wrong type.
-        """
-        return decode_json(msgspec.json.encode(document), cls, where=where)
+    title: Line
+    draw: Callable[[], str]
+    note: Line = ()
+    legend: str = ""
+    only: Medium | None = "page"
 
 
-def _exists(place: Place, reports: tuple[ParityReport | AccuracyReport | BenchReport, ...]) -> bool:
-    return 0 <= place.report < len(reports) and 0 <= place.row < len(reports[place.report].rows)
+Block: TypeAlias = "Table | FactList | Tree | Notes | Drawing"
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a page; `anchor` names it in links."""
+
+    anchor: str
+    title: Line
+    blocks: Sequence[Block]
+    lead: Line = ()
+
+
+def shown_on(medium: Medium, section: Section) -> Section:
+    """The section with the blocks and columns that a medium shows."""
+    blocks = [block for block in section.blocks if block.only in (None, medium)]
+    narrowed = [_columns(medium, b) if isinstance(b, Table) else b for b in blocks]
+    return replace(section, blocks=narrowed)
+
+
+def _columns(medium: Medium, table: Table) -> Table:
+    kept = [i for i, column in enumerate(table.columns) if column.only in (None, medium)]
+    rows = [[row[i] for i in kept] for row in table.rows]
+    return replace(table, columns=[table.columns[i] for i in kept], rows=rows)
+
+
+def plain(line: Line) -> str:
+    """The text of a line."""
+    pieces = (piece.cell if isinstance(piece, Pill) else piece for piece in line)
+    return "".join(piece if isinstance(piece, str) else piece.text for piece in pieces)
+
+
+def pointer(*steps: str | int) -> str:
+    """The JSON pointer (RFC 6901) of a path of keys and indices."""
+    return "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in steps)
+
+
+_TONES = {"passed": "good", "passes": "good", "measured": "good", "failed": "bad", "fails": "bad",
+          "unproved": "warn", "unjudged": "warn"}  # fmt: skip
+
+
+class DocumentView:
+    """A document as plain values, looked up by path."""
+
+    def __init__(self, document: Any) -> None:
+        self._document = document
+
+    def value(self, *steps: str | int) -> Any:
+        """The value at a place."""
+        found: Any = self._document
+        for step in steps:
+            found = found[step]
+        return found
+
+    def find(self, *steps: str | int) -> Any:
+        """The value at a place; None where the document has no such key."""
+        found: Any = self._document
+        for step in steps:
+            found = found.get(step) if isinstance(found, dict) else found and found[step]
+        return found
+
+    def cell(self, form: str, *steps: str | int) -> Cell:
+        """The value at a place, written in that form."""
+        return Cell(write(self.value(*steps), form), pointer(*steps), form)
+
+    def key(self, *steps: str | int) -> Cell:
+        """The last key of a place."""
+        return Cell(visible(str(steps[-1])), pointer(*steps), KEY)
+
+    def pill(self, *steps: str | int) -> Pill:
+        """A status; its tone follows from the word."""
+        cell = self.cell("text", *steps)
+        return Pill(cell, _TONES.get(cell.text, ""))
+
+    def listed(self, *steps: str | int) -> list[Line]:
+        """Each text of a list as a line."""
+        return [(self.cell("text", *steps, i),) for i in range(len(self.find(*steps) or ()))]

@@ -1,6 +1,6 @@
-"""What the form of a document does not say and a page relies on.
+"""Consistency of documents, beyond their types, that pages rely on.
 
-Documents may have been edited, or made by somebody else's program.
+Documents may have been edited, or written by another program.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from ghost_deploy.core.evidence.accuracy import Accuracy, AccuracyReport
 from ghost_deploy.core.evidence.latency import BenchReport
 from ghost_deploy.core.evidence.parity import ParityReport
 
-__all__ = ["WALK_STAGES", "contradictions"]
+__all__ = ["END_TO_END_STAGES", "contradictions"]
 
-WALK_STAGES = ("decode", "pre", "run", "post", "end_to_end")
-"""Stages that a walk from file to detections is timed in; all of them or none."""
+END_TO_END_STAGES = ("decode", "pre", "run", "post", "end_to_end")
+"""Stages of a timed run from file to detections; a row has all of them or none."""
 
 _CURVE = 101
 
 
 def contradictions(part: ParityReport | AccuracyReport | BenchReport) -> Iterator[str]:
-    """One sentence for each thing in a document that does not fit the rest of it."""
+    """One sentence for each contradiction in a document."""
     if isinstance(part, AccuracyReport):
         yield from _accuracy(part)
     elif isinstance(part, BenchReport):
@@ -56,8 +56,8 @@ def _latency(report: BenchReport) -> Iterator[str]:
     for row in report.rows:
         if row.figures is None:
             continue
-        there = [name for name in WALK_STAGES if name in row.figures.stages]
-        if "run_alone" not in row.figures.stages or len(there) not in (0, len(WALK_STAGES)):
+        there = [name for name in END_TO_END_STAGES if name in row.figures.stages]
+        if "run_alone" not in row.figures.stages or len(there) not in (0, len(END_TO_END_STAGES)):
             yield f"{row.artifact} lacks the times of some stages"
         if row.config.batch < 1:
             yield f"{row.artifact} was run with a batch of {row.config.batch}"

@@ -5,21 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 from ghost_deploy.core.errors import MissingExtraError
-from ghost_deploy.report.blocks import Report
-from ghost_deploy.report.cells import Drawing, Facts, Notes, Page, Table, Tree, plain
+from ghost_deploy.report.blocks import Drawing, FactList, Notes, Table, Tree, plain
+from ghost_deploy.report.document import Report
 from ghost_deploy.report.page import make_page
 
 __all__ = ["render_html"]
 
 _HERE = Path(__file__).parent / "templates"
-_BLOCKS = {Table: "table", Facts: "facts", Tree: "tree", Notes: "notes", Drawing: "drawing"}
+_BLOCKS = {Table: "table", FactList: "facts", Tree: "tree", Notes: "notes", Drawing: "drawing"}
 
 
 def render_html(report: Report) -> str:
-    """The page.
+    """Render the page.
 
-    Whatever comes from the document is escaped by the template; drawings are made of elements
-    that escape what they are given. The page forbids itself scripts and every address.
+    The template escapes what comes from the document; drawings consist of elements that escape
+    their texts. The page forbids itself scripts and all addresses.
 
     Raises:
         MissingExtraError: jinja2 is not installed.
@@ -36,9 +36,8 @@ def render_html(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page: Page = make_page(report)
     return environment.get_template("report.html.j2").render(
-        page=page,
+        page=make_page(report),
         style=(_HERE / "style.css").read_text(encoding="utf-8"),
         kind=lambda block: _BLOCKS[type(block)],
         plain=plain,

@@ -1,12 +1,12 @@
-"""The report as Markdown: the same words and figures, without charts and pictures."""
+"""The report as Markdown: the same words and figures, without charts and images."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ghost_deploy.report.blocks import Report
-from ghost_deploy.report.cells import Block, Drawing, Facts, Line, Notes, Page, Pill, Table, Tree
-from ghost_deploy.report.page import make_page
+from ghost_deploy.report.blocks import Block, Drawing, FactList, Line, Notes, Pill, Table, Tree
+from ghost_deploy.report.document import Report
+from ghost_deploy.report.page import Page, make_page
 
 __all__ = ["escaped", "render_markdown"]
 
@@ -21,7 +21,7 @@ def escaped(text: str) -> str:
 
 
 def render_markdown(report: Report) -> str:
-    """The page; whatever comes from the document is escaped."""
+    """Render the page; what comes from the document is escaped."""
     return "\n".join(_lines(make_page(report))).rstrip() + "\n"
 
 
@@ -42,7 +42,7 @@ def _lines(page: Page) -> Iterator[str]:
 
 
 def _words(line: Line) -> str:
-    """Words of ours as they are, words of the document escaped."""
+    """Fixed words as they are, words of the document escaped."""
     pieces = (piece.cell if isinstance(piece, Pill) else piece for piece in line)
     return "".join(piece if isinstance(piece, str) else escaped(piece.text) for piece in pieces)
 
@@ -50,7 +50,7 @@ def _words(line: Line) -> str:
 def _block(block: Block) -> Iterator[str]:
     if isinstance(block, Table):
         yield from _table(block)
-    elif isinstance(block, Facts):
+    elif isinstance(block, FactList):
         for name, value in block.rows:
             yield f"- {name if isinstance(name, str) else escaped(name.text)}: {_words(value)}"
         yield ""

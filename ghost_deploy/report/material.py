@@ -1,4 +1,4 @@
-"""What a report is made of: the JSON documents of other commands, and bundles."""
+"""The sources of a report: JSON documents of other commands, and bundles."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ghost_deploy.core.errors import GhostDeployError, InputError, UsageError
 from ghost_deploy.core.evidence.accuracy import AccuracyReport
 from ghost_deploy.core.evidence.latency import BenchReport
 from ghost_deploy.core.evidence.parity import ParityReport
-from ghost_deploy.report.blocks import BundleFacts, Report, SourceFile
 from ghost_deploy.report.checks import contradictions
+from ghost_deploy.report.document import BundleFacts, Report, SourceFile
 
 __all__ = ["Material", "read_sources"]
 
@@ -30,12 +30,13 @@ _KINDS: dict[str, tuple[type[msgspec.Struct], _Reader]] = {
     "latency": (BenchReport, BenchReport.from_document),
     "report": (Report, Report.from_document),
 }
+_AGAIN = "Make it again with this version: ghost-deploy validate, bench or parity with --json"
 _MAKERS = "validate --json, bench --json, parity --json, report --json, or a bundle"
 
 
 @dataclass
 class Material:
-    """What was read, ready to be put together."""
+    """The documents and bundles that a report is built from."""
 
     parity: list[ParityReport] = field(default_factory=list)
     accuracy: list[AccuracyReport] = field(default_factory=list)
@@ -43,8 +44,19 @@ class Material:
     bundles: list[BundleFacts] = field(default_factory=list)
     sources: list[SourceFile] = field(default_factory=list)
 
-    def add(self, part: _Part) -> None:
-        """Take in a document, once."""
+    def add(self, part: _Part, where: str) -> None:
+        """Add a document, once.
+
+        Args:
+            part: the document.
+            where: its source, for the error message.
+
+        Raises:
+            InputError: it contradicts itself.
+        """
+        problems = list(contradictions(part))
+        if problems:
+            raise InputError(f"{where} contradicts itself", got="; ".join(problems[:3]), fix=_AGAIN)
         if isinstance(part, ParityReport):
             place: list[Any] = self.parity
         elif isinstance(part, AccuracyReport):
@@ -55,21 +67,21 @@ class Material:
             place.append(part)
 
     def add_report(self, report: Report) -> None:
-        """Take in all that another report was made of."""
+        """Add the sources of another report."""
         parts: tuple[_Part, ...] = (*report.parity, *report.accuracy, *report.latency)
         for part in parts:
-            self.add(part)
+            self.add(part, "the report")
         self.sources += report.sources
         self.bundles += [bundle for bundle in report.bundles if bundle not in self.bundles]
 
     def add_bundle(self, bundle: Bundle) -> None:
-        """Take in a bundle, without evidence; see `add_evidence`."""
+        """Add a bundle; see `use_evidence`."""
         self.bundles.append(BundleFacts(name=bundle.path.resolve().name, document=bundle.document))
 
     def use_evidence(self) -> None:
-        """Take the evidence that bundles keep where no document of that kind was given.
+        """Use the evidence of bundles where no document of that kind was given.
 
-        What a bundle keeps has no raw samples, curves or pictures, so that a document goes first.
+        Evidence of a bundle has no raw samples, curves or images: a document is preferred.
 
         Raises:
             SpecError: stored evidence is damaged or of another version.
@@ -80,15 +92,14 @@ class Material:
                      "latency": facts.evidence.latency}  # fmt: skip
             for kind, part in parts.items():
                 if part is not None and kind in lacking:
-                    _check(part, f"the {kind} evidence of {facts.name}")
-                    self.add(part)
+                    self.add(part, f"the {kind} evidence of {facts.name}")
             others = {k: v for k, v in facts.document.evidence.items() if k not in parts}
             document = msgspec.structs.replace(facts.document, evidence=others)
             self.bundles[index] = BundleFacts(name=facts.name, document=document)
 
 
 def read_sources(paths: Sequence[str | os.PathLike[str]]) -> Material:
-    """Read documents and bundles, each recognized by what it holds.
+    """Read documents and bundles, each recognized by its content.
 
     Args:
         paths: JSON files that commands printed, reports, bundle folders or their `bundle.json`.
@@ -128,7 +139,7 @@ def _read_file(place: Path, material: Material) -> None:
         raise InputError(
             f"cannot read {place}", got=error.strerror, fix="Check the path"
         ) from error
-    # RecursionError: nested beyond all measure.
+    # RecursionError: nested too deeply.
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(
             f"{place} is not a JSON document", got=str(error), expected=_MAKERS, fix=_AGAIN
@@ -143,18 +154,8 @@ def _read_file(place: Path, material: Material) -> None:
     if isinstance(part, Report):
         material.add_report(part)
     else:
-        _check(part, str(place))
-        material.add(part)
+        material.add(part, str(place))
     material.sources.append(_source(place, kind, data))
-
-
-def _check(part: _Part, where: str) -> None:
-    problems = list(contradictions(part))
-    if problems:
-        raise InputError(f"{where} contradicts itself", got="; ".join(problems[:3]), fix=_AGAIN)
-
-
-_AGAIN = "Make it again with this version: ghost-deploy validate, bench or parity with --json"
 
 
 def _kind_of(document: object, place: Path) -> str:
@@ -168,7 +169,7 @@ def _kind_of(document: object, place: Path) -> str:
     hint = "Name the bundle's folder" if required <= keys else _AGAIN
     listed = ", ".join(sorted(map(str, keys))[:8])
     raise InputError(
-        f"{place} is no document that a report can be made of",
+        f"{place} is no document that a report can be built from",
         got=f"the keys {listed}" if listed else f"a JSON {type(document).__name__}",
         expected=_MAKERS,
         fix=hint,

@@ -1,4 +1,4 @@
-"""How a value of the document is written for a person. One form, one function."""
+"""Values of the document as text: a function for each form."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from typing import Any
 __all__ = ["ABSENT", "FORMS", "points", "runtime_title", "visible", "write"]
 
 ABSENT = "-"
-"""What stands where there is no value."""
+"""Written where there is no value."""
 
 
 def visible(text: str) -> str:
     """`text` with every character that cannot be seen replaced.
 
-    Names come from files that a stranger made; control and direction marks would let them look
-    like something else.
+    Names come from untrusted files; control and direction marks could disguise them.
     """
     return "".join(c if c.isprintable() or c == " " else "\ufffd" for c in text)
 
@@ -53,10 +52,20 @@ def _any(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else visible(str(value)) or ABSENT
 
 
+def _matched(found: Any) -> str:
+    """`DetectionFigures`: matched pairs, of all pairs and unpaired detections of both sides."""
+    total = sum(found.get(key, 0) for key in ("matched", "displaced", "missing", "extra"))
+    return f"{found.get('matched', 0):,} of {total:,}" if total else "none found"
+
+
 FORMS: dict[str, Callable[[Any], str]] = {
     "text": lambda value: visible(str(value)) or ABSENT,
     "any": _any,
     "list": _list,
+    "first": lambda values: _list(values[:1]),
+    "few": lambda values: _list([*values[:5], *(["..."] if len(values) > 5 else [])]),
+    "length": lambda values: f"{len(values):,}",
+    "counts": lambda counts: _list(f"{count} {name}" for name, count in counts.items()),
     "runtime": runtime_title,
     "upper": lambda value: visible(str(value)).upper(),
     "hash": lambda value: visible(str(value))[:12] or ABSENT,
@@ -83,7 +92,10 @@ FORMS: dict[str, Callable[[Any], str]] = {
     "millijoules": lambda value: f"{1000 * value:.1f} mJ",
     "celsius": lambda value: f"{value:.1f} °C",
     "load": lambda value: f"{value:.0f} %",
-    "side": lambda value: f"{value:g}",
+    "matched": _matched,
+    "range": lambda ends: f"{points(ends['low'])} to {points(ends['high'])}",
+    "quartiles": lambda r: f"{r['median']:.3f} ({r['low']:.3f} to {r['high']:.3f})",
+    "int8 share": lambda run: f"{run['int8_macs'] / (run['macs'] or 1):.1%}".replace("%", " %"),
 }
 """Name of a form to its function. Values that are None are written as `ABSENT`."""
 

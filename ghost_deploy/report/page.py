@@ -1,50 +1,68 @@
-"""From the report to what is shown of it."""
+"""The content of a page, the same for HTML and Markdown."""
 
 from __future__ import annotations
 
-from ghost_deploy.report.blocks import Report
-from ghost_deploy.report.cells import Line, Page
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ghost_deploy.report.blocks import Cell, Line, Section, shown_on
+from ghost_deploy.report.document import Report, Tone
 from ghost_deploy.report.sections.accuracy import accuracy
+from ghost_deploy.report.sections.build import build
 from ghost_deploy.report.sections.evidence import evidence
 from ghost_deploy.report.sections.hard_images import images
 from ghost_deploy.report.sections.int8 import int8
 from ghost_deploy.report.sections.latency import latency
 from ghost_deploy.report.sections.origin import files, lineage, machine
-from ghost_deploy.report.sections.overview import overview, tiles
+from ghost_deploy.report.sections.overview import Tile, overview, tiles
 from ghost_deploy.report.sections.parity import parity
-from ghost_deploy.report.view import View
+from ghost_deploy.report.view import ReportView
 
-__all__ = ["make_page"]
+__all__ = ["Page", "make_page"]
 
-_PARTS = (latency, accuracy, images, int8, parity, evidence, machine, lineage, files)
+_PARTS = (
+    overview, latency, accuracy, images, int8, parity, build, evidence, machine, lineage, files
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Page:
+    """The content of a page; `tone` is that of the verdict."""
+
+    title: Cell
+    subtitle: Line
+    tone: Tone
+    headline: Cell
+    reasons: Sequence[Line]
+    tiles: Sequence[Tile]
+    sections: Sequence[Section]
+    footer: Line
 
 
 def make_page(report: Report) -> Page:
-    """Everything that a page shows, in order; the same for every form of page."""
-    view = View(report)
-    look = view.look
-    first = [overview(view)] if report.rows else []
+    """Choose and order the content of the page of a report."""
+    view = ReportView(report)
     return Page(
-        title=look.cell("text", "title"),
+        title=view.cell("text", "title"),
         subtitle=_subtitle(view),
         tone=report.verdict.tone,
-        headline=look.cell("text", "verdict", "headline"),
+        headline=view.cell("text", "verdict", "headline"),
         reasons=view.listed("verdict", "reasons"),
         tiles=list(tiles(view)),
-        sections=[*first, *(section for part in _PARTS for section in part(view))],
+        sections=[shown_on("page", section) for part in _PARTS for section in part(view)],
         footer=(
-            look.cell("text", "created_with"), ", ", look.cell("date", "created_at"),
+            view.cell("text", "created_with"), ", ", view.cell("date", "created_at"),
             " UTC. Every number names its place in the JSON document of this report.",
         ),
     )  # fmt: skip
 
 
-def _subtitle(view: View) -> Line:
+def _subtitle(view: ReportView) -> Line:
     if not view.report.latency:
-        return (view.look.cell("date", "created_at"), " UTC")
+        return (view.cell("date", "created_at"), " UTC")
     at = ("latency", 0, "snapshot")
     return (
-        view.look.cell("text", *at, "machine", "cpu"), ", ",
-        view.look.cell("count", *at, "machine", "cpus"), " CPUs, ",
-        view.look.cell("date", *at, "measured_at"), " UTC",
+        view.cell("text", *at, "machine", "cpu"), ", ",
+        view.cell("count", *at, "machine", "cpus"), " CPUs, ",
+        view.cell("date", *at, "measured_at"), " UTC",
     )  # fmt: skip

@@ -1,7 +1,7 @@
-"""What to deploy on this machine, in one sentence, and what speaks for and against it.
+"""The recommendation: what to deploy on this machine, with reasons.
 
-The fastest of those that pass is recommended, and only differences that were shown are claimed:
-a ratio whose quartiles lie on both sides of 1 is no difference.
+The fastest run that passes is recommended. A ratio whose quartiles lie on both sides of 1 counts as
+no difference.
 """
 
 from __future__ import annotations
@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from ghost_deploy.core.evidence.accuracy import AccuracyReport, AccuracyRow
 from ghost_deploy.core.evidence.latency import BenchRow, Comparison, Ratio
-from ghost_deploy.report.blocks import Row, Verdict
+from ghost_deploy.report.document import ReportRow, Tone, Verdict
+from ghost_deploy.report.joined_rows import int8_rows
 from ghost_deploy.report.material import Material
 from ghost_deploy.report.number_format import points
-from ghost_deploy.report.rows import int8_rows
 
-__all__ = ["judge"]
+__all__ = ["recommend"]
 
 _END_TO_END, _ALONE = "end_to_end", "run_alone"
 
@@ -26,7 +28,7 @@ class _Timed:
     """A row that was timed; `ms` is what an image takes, the median."""
 
     index: int
-    row: Row
+    row: ReportRow
     figures: BenchRow
     ms: float
 
@@ -35,45 +37,34 @@ class _Timed:
         return self.row.label
 
 
-def judge(material: Material, rows: Sequence[Row]) -> Verdict:
+def recommend(material: Material, rows: Sequence[ReportRow]) -> Verdict:
     """The verdict over all rows.
 
-    Only rows of the first latency document are held against each other: others were not
-    measured side by side with them.
+    Only rows of the first latency document are compared: others were not measured side by side
+    with them.
     """
     timed = _timed(material, rows)
     passing = [each for each in timed if each.row.standing == "passes" and not each.row.baseline]
     if not passing:
         return _nothing(rows, timed)
     best = min(passing, key=lambda each: each.ms)
-    verdict = _recommend(best, passing, timed, material)
+    verdict = _verdict(best, passing, timed, material)
     chosen = best.index if verdict.row is None else verdict.row
-    others = tuple(_others(timed, best))
-    several = (
-        ("The other latency documents were not measured side by side with the first and are "
-         "not compared with it",)
-        if len(material.latency) > 1
-        else ()
-    )  # fmt: skip
-    return Verdict(
-        tone=verdict.tone,
-        headline=verdict.headline,
-        reasons=(
-            *verdict.reasons,
-            *_accuracy_reasons(rows[chosen], material),
-            *others,
-            *several,
-            *_unrest(material),
-        ),
-        row=chosen,
-    )
+    reasons = [*verdict.reasons, *_accuracy_reasons(rows[chosen], material), *_others(timed, best)]
+    if len(material.latency) > 1:
+        reasons.append(
+            "The other latency documents were not measured side by side with the first and are "
+            "not compared with it"
+        )
+    reasons += _noise(material)
+    return msgspec.structs.replace(verdict, reasons=tuple(reasons), row=chosen)
 
 
-def _timed(material: Material, rows: Sequence[Row]) -> list[_Timed]:
+def _timed(material: Material, rows: Sequence[ReportRow]) -> list[_Timed]:
     """Rows with times of the first latency document.
 
-    Of a thing that was timed several ways, those with the fewest streams and the smallest batch:
-    the verdict is about how long one image takes.
+    Of an artifact that was timed in several ways, those with the fewest streams and the smallest
+    batch: the verdict is about the time of one image.
     """
     found = []
     for index, row in enumerate(rows):
@@ -94,7 +85,7 @@ def _timed(material: Material, rows: Sequence[Row]) -> list[_Timed]:
     return [_Timed(index, row, f, _per_image(f, stage)) for index, row, f in found]
 
 
-def _key(row: Row) -> tuple[str, str, str]:
+def _key(row: ReportRow) -> tuple[str, str, str]:
     return row.sha256, row.runtime, row.precision
 
 
@@ -109,7 +100,7 @@ def _per_image(row: BenchRow, stage: str) -> float:
     return row.figures.stages[stage].p50 / row.config.batch
 
 
-def _nothing(rows: Sequence[Row], timed: Sequence[_Timed]) -> Verdict:
+def _nothing(rows: Sequence[ReportRow], timed: Sequence[_Timed]) -> Verdict:
     """Why nothing can be recommended."""
     own = [row for row in rows if not row.baseline]
     failed = [f"{row.label}: {reason}" for row in own for reason in row.reasons]
@@ -126,13 +117,13 @@ def _nothing(rows: Sequence[Row], timed: Sequence[_Timed]) -> Verdict:
     if timed:
         return Verdict(
             tone="warn",
-            headline="There are times and nothing that vouches for the answers: no verdict.",
-            reasons=("Measure what they find: ghost-deploy validate, or ghost-deploy parity",),
+            headline="There are times, and the accuracy was not judged: no verdict.",
+            reasons=("Measure the accuracy: ghost-deploy validate, or ghost-deploy parity",),
         )
     return Verdict(tone="bad", headline="Nothing was measured: there is no verdict.")
 
 
-def _recommend(
+def _verdict(
     best: _Timed, passing: Sequence[_Timed], timed: Sequence[_Timed], material: Material
 ) -> Verdict:
     comparison = best.figures.comparison
@@ -140,40 +131,31 @@ def _recommend(
     if comparison is None:
         return _first(best, passing, cost)
     anchor = next(
-        (
-            each
-            for each in timed
-            if each.row.latency and each.row.latency.row == comparison.reference
-        ),
-        None,
+        (o for o in timed if o.row.latency and o.row.latency.row == comparison.reference), None
     )
-    ratio = _ratio(comparison)
     if anchor is None:
-        return Verdict(tone="good", headline=f"Use {best.label} here; {cost}.")
+        return Verdict(tone="good", headline=f"Use {best.label} here; {cost}.", row=best.index)
+    ratio, chosen = _ratio(comparison), best
+    tone: Tone = "good"
     if anchor.row.baseline and ratio.decided and ratio.median < 1:
-        return Verdict(
-            tone="warn",
-            headline=f"{anchor.label}, the baseline, is {1 / ratio.median:.2f} times as fast as "
-            f"the best of this model here, {best.label}; {cost}.",
-            reasons=tuple(_compared(best, anchor, ratio)),
+        tone = "warn"
+        headline = (
+            f"{anchor.label}, the baseline, is {1 / ratio.median:.2f} times as fast as the best "
+            f"of this model here, {best.label}; {cost}."
         )
-    if not ratio.decided:
-        own = anchor.row.standing == "passes" and not anchor.row.baseline
-        chosen = anchor if own else best
-        other = best if own else anchor
-        return Verdict(
-            tone="good",
-            headline=f"Use {chosen.label} here: {other.label} is not shown to be any faster or "
-            f"slower; {_cost(chosen.row, material)}.",
-            reasons=tuple(_compared(best, anchor, ratio)),
-            row=chosen.index,
+    elif ratio.decided:
+        speed = f"{ratio.median:.2f} times as fast as {anchor.label}"
+        headline = f"Use {best.label} here: {speed}; {cost}."
+    else:
+        other = anchor
+        if anchor.row.standing == "passes" and not anchor.row.baseline:
+            chosen, other = anchor, best
+        headline = (
+            f"Use {chosen.label} here: {other.label} is not shown to be any faster or slower; "
+            f"{_cost(chosen.row, material)}."
         )
-    speed = f"{ratio.median:.2f} times as fast as {anchor.label}"
-    return Verdict(
-        tone="good",
-        headline=f"Use {best.label} here: {speed}; {cost}.",
-        reasons=tuple(_compared(best, anchor, ratio)),
-    )
+    reasons = tuple(_compared(best, anchor, ratio))
+    return Verdict(tone=tone, headline=headline, reasons=reasons, row=chosen.index)
 
 
 def _first(best: _Timed, passing: Sequence[_Timed], cost: str) -> Verdict:
@@ -185,15 +167,11 @@ def _first(best: _Timed, passing: Sequence[_Timed], cost: str) -> Verdict:
     second = min(others, key=lambda each: each.ms)
     assert second.figures.comparison is not None
     ratio = _ratio(second.figures.comparison)
+    next_best = f"{second.label} is not shown to be any faster or slower"
     if ratio.decided:
         next_best = f"{second.label}, the next, runs at {ratio.median:.2f} times its speed"
-    else:
-        next_best = f"{second.label} is not shown to be any faster or slower"
-    return Verdict(
-        tone="good",
-        headline=f"Use {best.label} here: {next_best}; {cost}.",
-        reasons=(_spread(second, best, ratio),),
-    )
+    headline = f"Use {best.label} here: {next_best}; {cost}."
+    return Verdict(tone="good", headline=headline, reasons=(_spread(second, best, ratio),))
 
 
 def _ratio(comparison: Comparison) -> Ratio:
@@ -219,20 +197,20 @@ def _spread(own: _Timed, anchor: _Timed, ratio: Ratio) -> str:
     )
 
 
-def _cost(row: Row, material: Material) -> str:
-    """What it costs in accuracy."""
+def _cost(row: ReportRow, material: Material) -> str:
+    """The loss of accuracy, in words."""
     found = _accuracy(row, material)
     if found is None:
         judged = {sha256: why for sha256, _, why in int8_rows(material.bundles)}
         return judged.get(row.sha256, "parity passed, mAP was not measured")
     _, figures = found
     if figures.delta is None:
-        return "it is what the others' mAP is compared with"
+        return "it is the reference of the others' mAP"
     within = f"within the gate of {figures.max_drop:g}"
     return f"{points(figures.delta)} points mAP50-95, {within}"
 
 
-def _accuracy(row: Row, material: Material) -> tuple[AccuracyReport, AccuracyRow] | None:
+def _accuracy(row: ReportRow, material: Material) -> tuple[AccuracyReport, AccuracyRow] | None:
     if row.accuracy is None:
         return None
     report = material.accuracy[row.accuracy.report]
@@ -240,7 +218,7 @@ def _accuracy(row: Row, material: Material) -> tuple[AccuracyReport, AccuracyRow
     return (report, figures) if figures.accuracy else None
 
 
-def _accuracy_reasons(row: Row, material: Material) -> Iterator[str]:
+def _accuracy_reasons(row: ReportRow, material: Material) -> Iterator[str]:
     found = _accuracy(row, material)
     if found is None or found[1].interval is None:
         return
@@ -266,15 +244,15 @@ def _others(timed: Sequence[_Timed], best: _Timed) -> Iterator[str]:
     """Faster rows that are not recommended, and why."""
     for each in timed:
         if each.ms < best.ms and not each.row.baseline and each.row.standing != "passes":
-            why = "; ".join(each.row.reasons) or "nothing vouches for its answers"
-            yield f"{each.label} is faster ({each.ms:.2f} ms an image) and out: {why}"
+            why = "; ".join(each.row.reasons) or "its accuracy was not judged"
+            yield f"{each.label} is faster ({each.ms:.2f} ms an image) and not recommended: {why}"
 
 
-def _unrest(material: Material) -> Iterator[str]:
-    """What the benchmark said of a machine that was not quiet."""
+def _noise(material: Material) -> Iterator[str]:
+    """Warnings of the benchmark about a noisy machine."""
     for warning in material.latency[0].warnings:
         if warning.startswith("the machine "):
-            yield f"Mind that {warning}"
+            yield f"Warning: {warning}"
 
 
 def _listed(labels: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from ghost_deploy.core.errors import UsageError
-from ghost_deploy.report.blocks import Report
+from ghost_deploy.report.document import Report
 from ghost_deploy.report.html import render_html
 from ghost_deploy.report.markdown import render_markdown
 
@@ -22,7 +22,7 @@ _FORMS: dict[str, Callable[[Report], bytes]] = {
 
 
 def write_report(report: Report, paths: Mapping[str, Path]) -> None:
-    """Write the forms that are asked for, all of them made before the first is written.
+    """Write a report in one or several forms; all are rendered before the first is written.
 
     Args:
         report: the document.

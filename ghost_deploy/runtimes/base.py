@@ -1,4 +1,4 @@
-"""The seam between ghost-deploy and any inference backend: named tensors in, named tensors out."""
+"""The interface of all inference backends: named tensors in, named tensors out."""
 
 from __future__ import annotations
 
@@ -7,16 +7,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ghost_deploy.core.closing import Closing
 from ghost_deploy.core.errors import BackendError, ShapeError, UsageError
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 __all__ = ["Device", "Probe", "Runtime", "RuntimeInfo", "RuntimeOptions", "TensorSpec"]
 
@@ -28,7 +25,7 @@ _PRECISIONS = ("", "fp32", "fp16", "bf16", "int8")
 class TensorSpec:
     """Name, shape and element type of a graph input or output.
 
-    `shape` holds -1 where any size is accepted. `dtype` is a NumPy name, e.g. `float32`.
+    `shape` is -1 on an axis of any size. `dtype` is a NumPy name, e.g. `float32`.
     """
 
     name: str
@@ -36,7 +33,7 @@ class TensorSpec:
     dtype: str
 
     def accepts(self, array: NDArray[Any]) -> bool:
-        """Whether `array` has this dtype and a shape that fits."""
+        """Whether `array` has this dtype and a matching shape."""
         return (
             array.dtype == np.dtype(self.dtype)
             and array.ndim == len(self.shape)
@@ -46,23 +43,22 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class RuntimeOptions:
-    """What the user asked for.
+    """What the user requests.
 
     Attributes:
         device: `cpu`, `cuda`, `cuda:N`, `gpu`, `npu` or `dla:N`.
-        precision: what the run is to be called: the artifact's `fp32`, `fp16` or `int8`, or
-            `bf16` for an fp32 file computed in bfloat16. An empty string means the file's own,
-            with bfloat16 off.
+        precision: precision of the run: the artifact's `fp32`, `fp16` or `int8`, or `bf16` for an
+            fp32 file computed in bfloat16. Empty: the precision of the file, without bfloat16.
         threads: CPU threads; 0 lets the backend choose.
-        hint: `latency` tunes for one request at a time, `throughput` for several models or
+        hint: `latency` optimizes for one request at a time, `throughput` for several models or
             streams that share the cores.
-        allow_fallback: accept another device or precision than the one asked for.
-        cache_dir: where compiled models may be kept between runs; None keeps none.
-        any_form: run an int8 graph that was made for another runtime, to judge its accuracy;
-            its speed here says nothing.
+        allow_fallback: accept another device or precision than the requested one.
+        cache_dir: folder for compiled models; None disables the cache.
+        any_form: run an int8 graph built for another runtime, to measure its accuracy; its
+            speed is not meaningful.
 
     Raises:
-        UsageError: a device, precision, hint or thread count that does not exist.
+        UsageError: unknown device, precision or hint, or a negative thread count.
     """
 
     device: str = "cpu"
@@ -103,26 +99,25 @@ class RuntimeOptions:
 
     @property
     def device_index(self) -> int:
-        """The number of the device; 0 where none was given."""
+        """The index of the device; 0 by default."""
         return int(self.device.partition(":")[2] or 0)
 
 
 @dataclass(frozen=True)
 class RuntimeInfo:
-    """What was obtained: read back from the backend, not copied from the options.
+    """What was obtained, read back from the backend and not copied from the options.
 
     Attributes:
         runtime: name in the runtimes table, e.g. `ort`.
-        version: of the vendor's package.
-        device: the device obtained, in the words of `RuntimeOptions.device`.
-        precision: the precision label of the run, as in `RuntimeOptions.precision`; empty when
-            a bare file was opened without saying which it is.
-        compute: element type of the floating-point arithmetic where the backend tells, e.g.
-            `f32`. An fp16 file on a CPU that has no fp16 arithmetic is stored in fp16, computed
-            in `f32`.
-        threads: CPU threads in use; 0 when the backend does not tell.
-        notes: anything a user should know, e.g. an allowed fallback.
-        streams: runs that are computed side by side, each started by a runtime of its own, see
+        version: of the vendor package.
+        device: the device obtained, named as in `RuntimeOptions.device`.
+        precision: precision of the run, as in `RuntimeOptions.precision`; empty for a single
+            file opened without one.
+        compute: element type of the floating-point arithmetic where the backend reports it, e.g.
+            `f32` for an fp16 file on a CPU without fp16 arithmetic.
+        threads: CPU threads in use; 0 when the backend does not report them.
+        notes: remarks for the user, e.g. an allowed fallback.
+        streams: recommended number of parallel runs, each with its own runtime, see
             `Runtime.fork`.
     """
 
@@ -147,9 +142,9 @@ class Device:
 
 @dataclass(frozen=True)
 class Probe:
-    """What `doctor` tells of a backend: whether it is installed, its version, its devices.
+    """What `doctor` reports of a backend: whether it is installed, its version, its devices.
 
-    `problem` says why it cannot be used, `fix` the command that would mend that.
+    `problem` says why it cannot be used, `fix` names the command that solves this.
     """
 
     runtime: str
@@ -161,13 +156,14 @@ class Probe:
     fix: str = ""
 
 
-class Runtime(ABC):
-    """A loaded model. Host NumPy arrays in and out; it knows no images, boxes or classes.
+class Runtime(Closing, ABC):
+    """A loaded model. Takes and returns NumPy arrays; has no notion of images, boxes or classes.
 
-    Ownership: feeds stay the caller's and are not changed. The arrays that `run` returns belong
-    to the runtime and are valid until the next `run` or `close`; copy what you keep.
+    Ownership: feeds are not modified. The arrays that `run` returns belong to the runtime and are
+    valid until the next `run` or `close`; copy what you keep.
 
-    One thread at a time may call `run`. Use it as a context manager, or call `close`.
+    Not thread-safe: one thread at a time may call `run`. Use it as a context manager, or call
+    `close`.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -179,10 +175,11 @@ class Runtime(ABC):
         """Compute all outputs.
 
         Args:
-            feeds: one array for each of `inputs`, by name.
+            feeds: an array for each of `inputs`, by name, with the shape and dtype of its
+                `TensorSpec`.
 
         Returns:
-            One array for each of `outputs`, by name, in that order.
+            An array for each of `outputs`, by name, in that order.
 
         Raises:
             ShapeError: a feed is missing, unknown, or of the wrong shape or dtype.
@@ -193,19 +190,19 @@ class Runtime(ABC):
         return self._run(feeds)
 
     def metadata(self) -> dict[str, str]:
-        """The text that travels inside the model file, by key; empty when it carries none.
+        """Return the metadata of the model file, by key.
 
         Raises:
-            BackendError: the file cannot be read any more, or the runtime is closed.
+            BackendError: the file is no longer readable, or the runtime is closed.
         """
         self._check_open()
         return self._metadata()
 
     def fork(self) -> Runtime | None:
-        """Another runtime over the same loaded model, with buffers of its own, for one more thread.
+        """Return a second runtime of the same loaded model, with its own buffers, for one thread.
 
-        None where the backend cannot have two. Close it like any other; the model stays loaded
-        until the last of them is closed.
+        None where the backend does not support this. Close it like any other runtime; the model
+        stays loaded until the last one is closed.
 
         Raises:
             BackendError: the backend failed, or the runtime is closed.
@@ -214,18 +211,18 @@ class Runtime(ABC):
         return self._fork()
 
     def close(self) -> None:
-        """Free what the backend holds. Calling it again does nothing."""
+        """Free the resources of the backend; calling it again does nothing."""
         if not self._closed:
             self._closed = True
             self._close()
 
     @abstractmethod
     def _run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """`run` after the feeds were checked."""
+        """`run` with checked feeds."""
 
     @abstractmethod
     def _close(self) -> None:
-        """Free what the backend holds; called once."""
+        """Free the resources of the backend; called once."""
 
     def _fork(self) -> Runtime | None:
         """`fork` of an open runtime."""
@@ -260,14 +257,3 @@ class Runtime(ABC):
                     expected=f"{spec.dtype} {spec.shape}",
                     fix="Resize the input, or export the model again with --dynamic",
                 )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

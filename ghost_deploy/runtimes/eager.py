@@ -1,4 +1,4 @@
-"""The PyTorch module itself: the reference that every other runtime is judged by."""
+"""The PyTorch module itself: the reference for all other runtimes."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ __all__ = ["EagerRuntime", "open_model", "probe"]
 class EagerRuntime(Runtime):
     """A torch module with one input and one output, float32, in inference mode.
 
-    Any batch and size that the module takes may be fed: a range of sizes is a property of an
-    exported graph, not of the module. The module must be in eval mode; on the CPU it is used as
-    it is, not copied.
+    Any batch and size that the module accepts may be fed: a range of sizes is a property of an
+    exported graph, not of the module. The module must be in eval mode; on the CPU it is used
+    without a copy.
 
     Args:
         net: the module, float32.
-        inputs: names and channels of the input tensor.
-        options: `cpu`, `cuda[:N]` or `gpu`; threads are set for the whole process, as torch
-            does it, and only when given.
-        output: name of the output tensor.
-        metadata: text to report as the model's metadata.
+        inputs: description of the input tensor, float32 (B, 3, H, W).
+        options: `cpu`, `cuda[:N]` or `gpu`; a given number of threads applies to the whole
+            process, as always in torch.
+        output: name of the output tensor, float32 with three axes.
+        metadata: returned by `metadata()`.
 
     Raises:
         MissingExtraError: torch is not installed.
-        DeviceError: the device is not here or the precision is not fp32, and no fallback allowed.
+        DeviceError: the device is not available or the precision is not fp32, without fallback.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class EagerRuntime(Runtime):
         if options.threads:
             torch.set_num_threads(options.threads)
         with vendor_errors(f"torch cannot use {device}", "Check the driver with: nvidia-smi"):
-            # A copy on another device: the caller's module stays where it is.
+            # A copy on another device: the caller's module is not moved.
             self._net: Any = net if device == "cpu" else copy.deepcopy(net).to(device)
         self._torch: Any = torch
         self._device = device
@@ -84,7 +84,7 @@ class EagerRuntime(Runtime):
 
     def _run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         torch, (array,) = self._torch, feeds.values()
-        # torch shares a writable array's memory and warns of any other.
+        # torch shares the memory of a writable array and warns about any other.
         owned = np.require(array, requirements=["C", "W"])
         # cuDNN's defaults are TF32 (10 bits of mantissa) and whichever algorithm is fastest now.
         exact = torch.backends.cudnn.flags(
@@ -106,16 +106,16 @@ class EagerRuntime(Runtime):
 
 
 def open_model(path: Path, options: RuntimeOptions) -> EagerRuntime:
-    """Load a checkpoint (`.pt` or `.safetensors`) and run it in PyTorch.
+    """Open a checkpoint (`.pt` or `.safetensors`) in PyTorch.
 
     Raises:
         MissingExtraError: torch is not installed.
-        DeviceError: no such device here, and no fallback allowed.
-        CheckpointError: the checkpoint cannot be used.
+        DeviceError: the device is not available, without fallback.
+        CheckpointError: the checkpoint cannot be loaded.
     """
     existing_file(path)
     with vendor_import("torch", "export"):
-        from ghost_deploy.checkpoints.load import load_checkpoint
+        from ghost_deploy.checkpoints.loading import load_checkpoint
     loaded = load_checkpoint(path)
     spec = loaded.spec
     metadata = {ModelSpec.Json: spec.to_json().decode()}
@@ -123,7 +123,7 @@ def open_model(path: Path, options: RuntimeOptions) -> EagerRuntime:
 
 
 def probe() -> Probe:
-    """What PyTorch this machine has."""
+    """Report the version and devices of PyTorch."""
     try:
         with vendor_import("torch", "export"):
             import torch
@@ -140,7 +140,7 @@ def probe() -> Probe:
 
 
 def _device(torch: Any, options: RuntimeOptions) -> tuple[str, tuple[str, ...]]:
-    """torch's name of the device, and notes of allowed fallbacks."""
+    """torch's name of the device, and notes on allowed fallbacks."""
     notes: tuple[str, ...] = ()
     if options.precision not in ("", "fp32"):
         what = "the reference runs in fp32 only"

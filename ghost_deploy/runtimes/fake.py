@@ -1,4 +1,4 @@
-"""A runtime without a vendor: for tests, of this package and of yours."""
+"""A runtime without a vendor package, for tests."""
 
 from __future__ import annotations
 
@@ -21,13 +21,12 @@ Function = Callable[[Mapping[str, NDArray[Any]]], Mapping[str, NDArray[Any]]]
 
 
 class FakeRuntime(Runtime):
-    """Runs a Python function in place of a model.
+    """Runs a Python function instead of a model.
 
     Args:
-        inputs, outputs: what the pretended graph takes and gives.
-        function: feeds by name to outputs by name. It gets the caller's arrays and must not
-            change them.
-        metadata: text to report as the model's metadata.
+        inputs, outputs: inputs and outputs of the simulated graph.
+        function: maps feeds by name to outputs by name. It must not modify the feeds.
+        metadata: returned by `metadata()`.
 
     Example:
         >>> double = FakeRuntime(
@@ -55,16 +54,16 @@ class FakeRuntime(Runtime):
 
     @classmethod
     def for_spec(cls, spec: ModelSpec, found: Detections | Function) -> FakeRuntime:
-        """A runtime with the graph of `spec` that finds the same things in every image.
+        """Return a runtime with the graph of `spec` that detects the same boxes in every image.
 
         Args:
-            spec: the pretended model; decoder `dfl` or `one2one` unless a function is given.
+            spec: the simulated model; decoder `dfl` or `one2one` unless a function is given.
             found: boxes in pixels of the input tensor, not of a source image; a Detector
-                rescales them, drops what its thresholds exclude and, for `dfl`, what NMS
-                suppresses. Or a function of the feeds.
+                rescales them and applies its thresholds and, for `dfl`, NMS. Or a function of
+                the feeds.
 
         Raises:
-            UsageError: boxes for a decoder that has no canned form.
+            UsageError: boxes for the decoder `dfl-raw`.
 
         Example:
             >>> from ghost_deploy.core.spec import HeadSpec, InputSpec
@@ -107,7 +106,7 @@ def _output_shape(spec: ModelSpec) -> tuple[int, ...]:
 
 
 def _canned(spec: ModelSpec, found: Detections) -> Function:
-    """A function that gives the raw output which decodes to `found`."""
+    """A function that returns the raw output which decodes to `found`."""
     if spec.head.decoder == "dfl-raw":
         raise UsageError(
             "canned boxes have no raw form for the decoder 'dfl-raw'",

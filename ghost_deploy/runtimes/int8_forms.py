@@ -1,8 +1,8 @@
-"""Which int8 files a runtime may run: a Q/DQ graph serves one family of kernels.
+"""Int8 forms: an int8 graph is built for one family of kernels, and other runtimes refuse it.
 
-A file with signed activations made for TensorRT runs no int8 kernel in ONNX Runtime on x86 and is
-computed wrongly by OpenVINO 2026.4 where a Concat feeds a convolution, so every int8 file names
-its form and a runtime refuses another's.
+A file with signed activations for TensorRT runs no int8 kernel in ONNX Runtime on x86, and OpenVINO
+2026.4 computes it wrongly where a Concat feeds a convolution. Therefore every int8 file names its
+form.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ _ARM = ("aarch64", "arm64")
 
 
 def ort_form(machine: str | None = None) -> str:
-    """The form that ONNX Runtime's CPU kernels execute in int8 on this machine.
+    """Return the form that ONNX Runtime's CPU kernels execute in int8.
 
     Args:
-        machine: processor family as `platform.machine()` gives it; this machine's when None.
+        machine: CPU family as returned by `platform.machine()`; default: this machine.
     """
     return "ort-arm" if (machine or platform.machine()).lower() in _ARM else "ort-x86"
 
 
 def require_form(runtime: str, got: str, forms: tuple[str, ...], *, where: str) -> None:
-    """See that an int8 file was made for this runtime.
+    """Require that an int8 file was built for this runtime.
 
     Args:
         runtime: name of the runtime.
-        got: form that the file names; empty for a file that is not int8 or names none.
-        forms: what the runtime runs.
-        where: the file, for the message.
+        got: form named in the file; empty for a file that is not int8 or names none.
+        forms: forms that the runtime supports.
+        where: the file, for the error message.
 
     Raises:
-        BackendError: it was made for another one.
+        BackendError: the file was built for another runtime.
     """
     if got and got not in forms:
         raise BackendError(

@@ -1,4 +1,4 @@
-"""OpenVINO."""
+"""OpenVINO: runs `.xml` files."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from ghost_deploy.runtimes.base import (
     RuntimeOptions,
     TensorSpec,
 )
-from ghost_deploy.runtimes.host import available_cores, cpu_quota
+from ghost_deploy.runtimes.cpu_cores import available_cores, cpu_quota
 from ghost_deploy.runtimes.vendor import existing_file, fallback, vendor_errors, vendor_import
 
 __all__ = ["OvRuntime", "open_model", "probe"]
 
 _DEVICES = {"cpu": "CPU", "gpu": "GPU", "npu": "NPU"}
 
-# Arithmetic for each precision of a run. OpenVINO's own default is bf16 on a CPU that has it
-# and f16 on a GPU whatever the file says, so it is always set. An fp16 file on a CPU is fp16
-# storage: f32 arithmetic gives the same numbers on every CPU.
+# Arithmetic for each precision of a run. It is always set: OpenVINO's default is bf16 on a CPU
+# that supports it and f16 on a GPU, independent of the file. An fp16 file on a CPU is fp16
+# storage: f32 arithmetic gives the same results on all CPUs.
 _HINTS: dict[str, dict[str, str]] = {
     "CPU": {"": "f32", "fp32": "f32", "fp16": "f32", "bf16": "bf16", "int8": "f32"},
     "GPU": {"": "f32", "fp32": "f32", "fp16": "f16", "int8": "f16"},
@@ -49,9 +49,9 @@ _FP16_ON_CPU = "weights are stored in fp16, computed in f32"
 
 
 class OvRuntime(Runtime):
-    """An OpenVINO IR. Outputs are views of the request's tensors, valid until the next run.
+    """An OpenVINO IR. Outputs are views of the infer request's tensors, valid until the next run.
 
-    A contiguous, writable feed is read in place; any other is copied by OpenVINO.
+    A contiguous, writable feed is read in place; OpenVINO copies any other.
     """
 
     def __init__(self, path: Path, options: RuntimeOptions) -> None:
@@ -96,10 +96,10 @@ class OvRuntime(Runtime):
         }
 
     def _fork(self) -> OvRuntime:
-        twin = copy.copy(self)
-        with vendor_errors("OpenVINO cannot make another request", "Close what is not used"):
-            twin._request = self._compiled.create_infer_request()
-        return twin
+        fork = copy.copy(self)
+        with vendor_errors("OpenVINO cannot create another request", "Close unused runtimes"):
+            fork._request = self._compiled.create_infer_request()
+        return fork
 
     def _metadata(self) -> dict[str, str]:
         fix = "Put the file back and open the model again"
@@ -116,21 +116,21 @@ class OvRuntime(Runtime):
 def open_model(path: Path, options: RuntimeOptions) -> OvRuntime:
     """Open the `.xml` of an OpenVINO IR.
 
-    With `options.cache_dir` the compiled model is kept there, below a folder whose name is a
-    hash of the model's files and of the arithmetic. OpenVINO's own key is the path and the time
-    stamp of the `.xml`: weights that were replaced under an equal time stamp, as image builds
-    and archives give it, would run the old model. A cache that cannot be written is a note.
+    With `options.cache_dir` the compiled model is cached there, in a subfolder named by a hash of
+    the model files and the arithmetic. OpenVINO's own cache key is the path and the modification
+    time of the `.xml`: weights replaced under an equal time, as in container image builds and
+    archives, would run the old model. An unwritable cache is reported in `RuntimeInfo.notes`.
 
     Raises:
         MissingExtraError: openvino is not installed.
-        DeviceError: no such device here, or it lacks the precision, and no fallback allowed.
-        BackendError: no such file, a damaged one, or one with operators that this version lacks.
+        DeviceError: the device or its precision is not available, without fallback.
+        BackendError: the file is missing, damaged or needs operators that this version lacks.
     """
     return OvRuntime(existing_file(path), options)
 
 
 def probe() -> Probe:
-    """What OpenVINO this machine has."""
+    """Report the version and devices of OpenVINO."""
     try:
         with vendor_import("openvino", "openvino"):
             import openvino
@@ -144,13 +144,13 @@ def probe() -> Probe:
 
 
 def _version(openvino: Any) -> str:
-    """`2026.4.1` of `2026.4.1-22982-e213a147257-releases/2026/4`."""
+    """`2026.4.1` for `2026.4.1-22982-e213a147257-releases/2026/4`."""
     return str(openvino.__version__).split("-")[0]
 
 
 @functools.cache
 def _core() -> Any:
-    """One OpenVINO core for the process: it loads each device's plugin once."""
+    """The OpenVINO core of the process, which loads each device plugin once."""
     import openvino
 
     return openvino.Core()
@@ -158,7 +158,7 @@ def _core() -> Any:
 
 @dataclass(frozen=True)
 class _Choice:
-    """What a model is opened with: OpenVINO's device, the arithmetic, and our label of the run."""
+    """What a model is opened with: OpenVINO's device, the arithmetic and the precision."""
 
     device: str
     hint: str
@@ -167,10 +167,10 @@ class _Choice:
 
 
 def _resolve(core: Any, options: RuntimeOptions) -> _Choice:
-    """What fulfils `options`, or the nearest thing with a note where a fallback is allowed."""
+    """The choice for `options`; with an allowed fallback, the nearest one and a note."""
     notes: tuple[str, ...] = ()
     device, precision = _DEVICES.get(options.device_kind, ""), options.precision
-    # The CPU plugin is in every package; asking for the list would load all the others too.
+    # The CPU plugin is in every package; `available_devices` would load all other plugins.
     if device != "CPU" and _kind(device) not in map(_kind, core.available_devices):
         what = f"OpenVINO has only {', '.join(sorted(core.available_devices))} here"
         fix = _FIX_DEVICE.get(options.device_kind, _FIX_CHOICE)
@@ -191,12 +191,12 @@ def _resolve(core: Any, options: RuntimeOptions) -> _Choice:
 def _config(
     path: Path, options: RuntimeOptions, choice: _Choice
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """OpenVINO's settings, and a note when the cache cannot be used."""
+    """OpenVINO's settings, and a note if the cache cannot be used."""
     config: dict[str, Any] = {
         "PERFORMANCE_HINT": options.hint.upper(),
         "INFERENCE_PRECISION_HINT": choice.hint,
     }
-    # OpenVINO heeds the affinity mask by itself but not a container's quota.
+    # OpenVINO respects the affinity mask but not the CPU quota of a container.
     threads = options.threads or (available_cores() if cpu_quota() else 0)
     if threads and choice.device == "CPU":
         config["INFERENCE_NUM_THREADS"] = threads
@@ -220,13 +220,13 @@ def _cache_key(path: Path, hint: str) -> str:
 
 
 def _tensor_spec(port: Any) -> TensorSpec:
-    """`port`: an OpenVINO input or output of a compiled model."""
+    """The description of `port`, an OpenVINO input or output of a compiled model."""
     shape = tuple(size.get_length() if size.is_static else -1 for size in port.get_partial_shape())
     return TensorSpec(port.get_any_name(), shape, port.get_element_type().to_dtype().name)
 
 
 def _kind(name: str) -> str:
-    """Our name of OpenVINO's device `name`: `gpu` of `GPU.0`."""
+    """Our name of OpenVINO's device `name`: `gpu` for `GPU.0`."""
     return name.partition(".")[0].lower()
 
 

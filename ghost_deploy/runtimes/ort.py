@@ -1,4 +1,4 @@
-"""ONNX Runtime."""
+"""ONNX Runtime: runs `.onnx` files."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from ghost_deploy.runtimes.base import (
     RuntimeOptions,
     TensorSpec,
 )
-from ghost_deploy.runtimes.cpu import SATURATES, read_dot_product
-from ghost_deploy.runtimes.host import available_cores
+from ghost_deploy.runtimes.cpu_cores import available_cores
+from ghost_deploy.runtimes.dot_product import SATURATION_WARNING, read_dot_product
 from ghost_deploy.runtimes.int8_forms import ort_form, require_form
 from ghost_deploy.runtimes.vendor import existing_file, fallback, vendor_errors, vendor_import
 
@@ -40,7 +40,7 @@ _DTYPES = {
     "tensor(bool)": "bool",
 }
 _PRECISIONS = ("fp32", "fp16", "int8")
-_QUIET = 3  # errors only; warnings would go to the user's terminal past every log setting
+_QUIET = 3  # errors only: warnings would go straight to the user's terminal
 _FIX_CUDA = "Install it with: pip uninstall -y onnxruntime && pip install onnxruntime-gpu"
 _FIX_JETSON = "Install the onnxruntime-gpu wheel that was built for this JetPack release"
 _FP16_ON_CPU = "operators that this CPU has no fp16 kernel for are computed in f32 between casts"
@@ -48,11 +48,11 @@ _PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxrunt
 
 
 class OrtRuntime(Runtime):
-    """An ONNX file in ONNX Runtime. The arrays that `run` returns are new at every call.
+    """An ONNX file in ONNX Runtime. `run` returns new arrays on each call.
 
-    Spinning: with the hint `latency` the worker threads spin between operators, which is the
-    fastest for the only model of a process; with `throughput` they sleep, because several
-    spinning sessions take the cores from each other.
+    Spinning: with the hint `latency` the worker threads spin between operators, which is fastest
+    for a single model in a process; with `throughput` they sleep, because several spinning
+    sessions compete for the cores.
     """
 
     def __init__(self, path: Path, options: RuntimeOptions) -> None:
@@ -83,7 +83,7 @@ class OrtRuntime(Runtime):
         if got == _CPU and options.precision == "fp16":
             notes += (_FP16_ON_CPU,)
         if got == _CPU and form == "ort-x86" and read_dot_product().saturates:
-            notes += (SATURATES,)
+            notes += (SATURATION_WARNING,)
         self.info = RuntimeInfo(
             runtime="ort",
             version=onnxruntime.__version__,
@@ -109,18 +109,18 @@ def open_model(path: Path, options: RuntimeOptions) -> OrtRuntime:
     """Open an `.onnx` file.
 
     Devices: `cpu`, and `cuda[:N]` (also `gpu`) where the package has the CUDA provider. TF32
-    is off on CUDA, so that fp32 is computed in float32.
+    is disabled on CUDA: fp32 is computed in float32.
 
     Raises:
         MissingExtraError: onnxruntime is not installed.
-        DeviceError: no such device here, and no fallback allowed.
-        BackendError: no such file, a damaged one, or one with operators that this version lacks.
+        DeviceError: the device is not available, without fallback.
+        BackendError: the file is missing, damaged or needs operators that this version lacks.
     """
     return OrtRuntime(existing_file(path), options)
 
 
 def probe() -> Probe:
-    """What ONNX Runtime this machine has."""
+    """Report the version and providers of ONNX Runtime."""
     try:
         with vendor_import("onnxruntime", "onnxruntime"):
             import onnxruntime
@@ -141,7 +141,7 @@ def probe() -> Probe:
 
 
 def _provider(onnxruntime: Any, options: RuntimeOptions) -> tuple[str, tuple[str, ...]]:
-    """The provider to open with, and notes of allowed fallbacks."""
+    """The provider to open with, and notes on allowed fallbacks."""
     notes: tuple[str, ...] = ()
     if options.precision == "bf16":
         what = "ONNX Runtime does not run an fp32 file in bf16"
@@ -158,7 +158,7 @@ def _provider(onnxruntime: Any, options: RuntimeOptions) -> tuple[str, tuple[str
 
 
 def _provider_list(provider: str, index: int) -> list[Any]:
-    """The provider with its options. The CPU always stands behind CUDA for shape operators."""
+    """The provider with its options; with CUDA, the CPU provider runs the shape operators."""
     if provider == _CPU:
         return [_CPU]
     # TF32 (10 bits of mantissa) is ONNX Runtime's default for float32 on Ampere and later.
@@ -177,7 +177,7 @@ def _session_options(onnxruntime: Any, options: RuntimeOptions) -> Any:
 
 
 def _tensor_spec(value: Any) -> TensorSpec:
-    """`value`: an onnxruntime NodeArg. A symbolic or unknown size is a text or None there."""
+    """The description of an onnxruntime NodeArg, whose symbolic sizes are texts or None."""
     shape = tuple(size if isinstance(size, int) else -1 for size in value.shape)
     return TensorSpec(value.name, shape, _DTYPES.get(value.type, value.type))
 
@@ -192,7 +192,7 @@ def _has_nvidia() -> bool:
 
 
 def _conflict() -> tuple[str, str]:
-    """Problem and fix of several onnxruntime packages in one environment; empty for one."""
+    """Problem and fix if several onnxruntime packages are installed; empty for one."""
     found = []
     for package in _PACKAGES:
         try:

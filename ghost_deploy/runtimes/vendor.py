@@ -1,4 +1,4 @@
-"""The border to a vendor's package: its absence and its exceptions become ours here."""
+"""Converts a missing vendor package and the exceptions of vendors to our errors."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["existing_file", "fallback", "vendor_errors", "vendor_import"]
 
 @contextmanager
 def vendor_import(package: str, extra: str) -> Iterator[None]:
-    """Turn a failing import of `package` into an error with the command that mends it.
+    """Convert a failing import of `package` to an error that names the command to install it.
 
     Args:
         package: name of the vendor's Python package, e.g. `onnxruntime`.
-        extra: our pip extra that brings it.
+        extra: our pip extra that installs it.
 
     Raises:
-        MissingExtraError: it, or something that it needs, is not installed.
+        MissingExtraError: it, or a package that it needs, is not installed.
         BackendError: it is installed but cannot be loaded.
     """
     try:
@@ -38,10 +38,10 @@ def vendor_import(package: str, extra: str) -> Iterator[None]:
 
 @contextmanager
 def vendor_errors(what: str, fix: str) -> Iterator[None]:
-    """Turn whatever a vendor raises into a BackendError; ours pass through.
+    """Convert any exception of a vendor to a BackendError; our own errors are not changed.
 
     Args:
-        what: what was being done, naming the file.
+        what: what failed, naming the file.
         fix: the next step for the user.
 
     Raises:
@@ -57,15 +57,15 @@ def vendor_errors(what: str, fix: str) -> Iterator[None]:
 
 
 def fallback(options: RuntimeOptions, what: str, fix: str) -> str:
-    """The note of an allowed fallback.
+    """Return the note on an allowed fallback.
 
     Args:
-        options: what was asked for.
-        what: why that cannot be had.
-        fix: what else to ask for, or what to install.
+        options: the request.
+        what: why it cannot be fulfilled.
+        fix: another request, or what to install.
 
     Raises:
-        DeviceError: `options` allow no fallback.
+        DeviceError: `options` do not allow a fallback.
     """
     asked = f"asked for {options.device} {options.precision}".rstrip()
     if options.allow_fallback:
@@ -74,10 +74,10 @@ def fallback(options: RuntimeOptions, what: str, fix: str) -> str:
 
 
 def existing_file(path: Path) -> Path:
-    """`path`, when a file is there.
+    """Return `path` if it is a file.
 
     Raises:
-        BackendError: there is none.
+        BackendError: it is not.
     """
     if not path.is_file():
         raise BackendError(
@@ -98,11 +98,11 @@ def _broken(package: str, error: Exception) -> BackendError:
 
 
 def _first_lines(error: Exception) -> str:
-    """The telling start of a vendor's message, at most 300 characters.
+    """The first informative lines of a vendor's message, at most 300 characters.
 
-    OpenVINO starts with lines that only name its own source files.
+    OpenVINO's messages start with lines that only name its own source files.
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [line for line in lines if not line.startswith("Exception from ")]
-    text = " ".join((telling or lines)[:3]) or type(error).__name__
+    informative = [line for line in lines if not line.startswith("Exception from ")]
+    text = " ".join((informative or lines)[:3]) or type(error).__name__
     return text if len(text) <= 300 else text[:297] + "..."

@@ -1,1 +1,1 @@
-"""Images in, results out: sources, drawing and sinks. Files only; live video comes later."""
+"""Images, videos and live sources in, results out: sources, pipeline, tracking and sinks."""

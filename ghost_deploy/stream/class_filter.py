@@ -1,4 +1,4 @@
-"""Which detections the user wants: some classes, and limits of their own for some classes."""
+"""Select detections by class and by score limits for each class."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 from ghost_deploy.core.detections import Detections
 from ghost_deploy.core.errors import UsageError
 
-__all__ = ["Wanted"]
+__all__ = ["ClassFilter"]
 
 
-class Wanted:
-    """Keeps the detections of some classes above their limits.
+class ClassFilter:
+    """Keeps the detections of selected classes above their score limits.
 
     Args:
         class_names: of the model, by class id.
@@ -43,12 +43,12 @@ class Wanted:
 
     @property
     def least(self) -> float:
-        """The lowest limit of any class: what the detector must be asked for."""
+        """The lowest limit of any class, which the detector must be configured with."""
         finite = self._limits[np.isfinite(self._limits)]
         return float(finite.min())
 
     def __call__(self, found: Detections) -> Detections:
-        """The wanted ones of `found`."""
+        """Return the detections of `found` that are kept."""
         keep = found.score > self._limits[found.class_id]
         return found if keep.all() else found[keep]
 

@@ -1,4 +1,4 @@
-"""Draw detections on a picture, legible at any size."""
+"""Draw detections on an image, legible at any size."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Rect = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class _Pen:
-    """Sizes in pixels that suit a picture."""
+    """Sizes in pixels that suit an image."""
 
     line: int
     font_scale: float
@@ -50,7 +50,7 @@ class _Pen:
 
 
 def class_color(class_id: int) -> Color:
-    """A BGR colour (0 to 255) that belongs to that class in every picture."""
+    """The BGR colour (0 to 255) of a class, the same in all images."""
     saturation, value = _SATURATION_VALUE[class_id % len(_SATURATION_VALUE)]
     red, green, blue = colorsys.hsv_to_rgb((class_id * _GOLDEN) % 1.0, saturation, value)
     return round(blue * 255), round(green * 255), round(red * 255)
@@ -61,12 +61,15 @@ def draw(
     detections: Detections,
     track_ids: NDArray[np.int32] | None = None,
 ) -> NDArray[np.uint8]:
-    """A copy of `image` with boxes and labels; the better a detection, the further in front.
+    """A copy of `image` with boxes and labels; detections of a higher score are in front.
 
     Args:
         image: (H, W, 3) uint8 BGR; not changed.
-        detections: boxes in pixels of `image`.
-        track_ids: (N,) ids from 1 that are written before the names; 0 is not written.
+        detections: N rows, boxes in pixels of `image`.
+        track_ids: (N,) int32, written before the names; 0 is not written.
+
+    Returns:
+        (H, W, 3) uint8 BGR.
     """
     canvas: NDArray[np.uint8] = image.copy()
     size_hw = (canvas.shape[0], canvas.shape[1])
@@ -101,7 +104,7 @@ def _ascii(name: str, class_id: int) -> str:
 
 
 def _labels(detections: Detections, boxes: list[Rect], width: int, pen: _Pen) -> list[str]:
-    """Class and score of each row; the class alone where both would bury a small picture."""
+    """Class and score of each row; the class alone if both would cover a small image."""
     labels = []
     rows = zip(detections.names, detections.class_id, detections.score, boxes, strict=True)
     for name, class_id, score, (x1, _, x2, _) in rows:
@@ -121,7 +124,7 @@ def _text_size(text: str, pen: _Pen) -> tuple[int, int, int]:
 def _place_labels(
     labels: list[str], boxes: list[Rect], size_hw: tuple[int, int], pen: _Pen
 ) -> list[Rect]:
-    """A rectangle inside the picture for each label: above its box, below it, or within it.
+    """A rectangle inside the image for each label: above its box, below it, or within it.
 
     The first place that covers no better label is taken; where all are taken, the first.
     """
@@ -143,7 +146,7 @@ def _place_labels(
 
 
 def _inside(rect: Rect, size_hw: tuple[int, int]) -> Rect:
-    """The rectangle moved into the picture; its left top corner wins where it is too large."""
+    """The rectangle moved into the image; its left top corner wins where it is too large."""
     x1, y1, x2, y2 = rect
     dx = max(min(0, size_hw[1] - x2), -x1)
     dy = max(min(0, size_hw[0] - y2), -y1)

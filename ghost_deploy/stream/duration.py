@@ -1,4 +1,4 @@
-"""How long something takes that takes about the same each time."""
+"""The running estimate of a recurring duration."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _DEVIATIONS = 2.0
 class Duration:
     """The running mean and mean deviation of a duration, seconds.
 
-    As round-trip times are estimated (V. Jacobson, Congestion Avoidance and Control, 1988).
+    Estimated like round-trip times (V. Jacobson, Congestion Avoidance and Control, 1988).
     """
 
     def __init__(self) -> None:
@@ -19,7 +19,7 @@ class Duration:
         self.deviation = 0.0
 
     def add(self, seconds: float) -> None:
-        """Take in the newest."""
+        """Add the newest."""
         if not self.mean:
             self.mean = seconds
         error = seconds - self.mean
@@ -28,10 +28,10 @@ class Duration:
 
     @property
     def least(self) -> float:
-        """Shorter than it usually is."""
+        """A low estimate, below which it rarely falls."""
         return max(0.0, self.mean - _DEVIATIONS * self.deviation)
 
     @property
     def most(self) -> float:
-        """Longer than it usually is."""
+        """A high estimate, which it rarely exceeds."""
         return self.mean + _DEVIATIONS * self.deviation

@@ -1,32 +1,32 @@
-"""Keep the memory of a process with many threads from creeping up."""
+"""Keep the resident memory of a process with many threads from growing."""
 
 from __future__ import annotations
 
 import ctypes
 
-__all__ = ["give_back", "share_heap"]
+__all__ = ["return_free_memory", "use_single_arena"]
 
 _M_ARENA_MAX = -8  # of glibc's malloc.h
 
 
-def share_heap() -> None:
-    """Let all threads allocate from one heap, for the whole process; call it before they start.
+def use_single_arena() -> None:
+    """Let all threads of the process allocate from one arena; call it before they start.
 
-    By default glibc gives threads heaps of their own, up to eight a core. Frames and decoders are
-    allocated in one thread and freed in another, and each heap keeps the room of its busiest
-    moment: the resident memory grows for a quarter of an hour though no more is in use. Where
-    there is no glibc this does nothing, and MALLOC_ARENA_MAX in the environment does the same.
+    By default glibc has several arenas, up to eight a core. Frames and decoders are allocated in
+    one thread and freed in another, and each arena keeps the memory of its peak: the resident
+    memory grows for a quarter of an hour though no more is in use. MALLOC_ARENA_MAX=1 in the
+    environment has the same effect. Without glibc this does nothing.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_ARENA_MAX, 1)
 
 
-def give_back() -> None:
-    """Return to the system what has been freed: milliseconds; without glibc it does nothing.
+def return_free_memory() -> None:
+    """Return freed memory to the system, in some milliseconds; without glibc this does nothing.
 
-    A camera that is lost leaves its decoder's room behind, and the next one's does not fit into it
-    exactly: without this the resident memory creeps up with every reconnect.
+    The decoder of a lost camera leaves free memory that the next decoder does not fit exactly:
+    without this the resident memory grows with each reconnect.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

@@ -1,4 +1,4 @@
-"""Where boxes will be next: a Kalman filter of constant velocity for each side of a box."""
+"""Predict boxes: a Kalman filter of constant velocity for centre, width and height."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["BoxFilter"]
 # In box heights: a detector places a box to about a twentieth of its height (N. Wojke et al.,
 # Simple Online and Realtime Tracking with a Deep Association Metric, 2017, and its code).
 _MEASURED = 1 / 20
-# Box heights a second: how fast a box may move when nothing is known of its motion.
+# Box heights a second: how fast a new box may move.
 _FIRST_SPEED = 2.0
 # Box heights a second, after a second: how much the velocity wanders.
 _WANDER = 1.0
@@ -21,7 +21,7 @@ class BoxFilter:
 
     The four are filtered apart, each with a state of value and velocity, driven by white noise
     in the acceleration (Y. Bar-Shalom et al., Estimation with Applications to Tracking and
-    Navigation, 2001, section 6.2.2). Frames may come at any distance in time.
+    Navigation, 2001, section 6.2.2). Frames may come at any interval.
 
     Args:
         xyxy: (4,) the first box, pixels.
@@ -37,14 +37,14 @@ class BoxFilter:
 
     @property
     def xyxy(self) -> NDArray[np.float32]:
-        """(4,) the box as it is thought to be, pixels; not clipped."""
+        """(4,) float32: the estimated box, pixels; not clipped."""
         x, y = self._value[:2]
-        # A box that was shrinking must not turn inside out while it is not seen.
+        # A shrinking box must not become negative while it is not seen.
         half_w, half_h = np.maximum(self._value[2:], 1.0) / 2
         return np.array([x - half_w, y - half_h, x + half_w, y + half_h], np.float32)
 
     def predict(self, seconds: float) -> None:
-        """Let time pass."""
+        """Advance the estimate by a time."""
         noise = (_WANDER * self._value[3]) ** 2
         self._value = self._value + self._velocity * seconds
         self._var = (
@@ -57,13 +57,17 @@ class BoxFilter:
         self._velocity_var = self._velocity_var + noise * seconds
 
     def correct(self, xyxy: NDArray[np.float32]) -> None:
-        """Take in what was measured."""
+        """Update the estimate.
+
+        Args:
+            xyxy: (4,) the measured box, pixels.
+        """
         measured = _to_centre(xyxy)
-        surprise = measured - self._value
+        innovation = measured - self._value
         total = self._var + (_MEASURED * measured[3]) ** 2
         gain, velocity_gain = self._var / total, self._covar / total
-        self._value = self._value + gain * surprise
-        self._velocity = self._velocity + velocity_gain * surprise
+        self._value = self._value + gain * innovation
+        self._velocity = self._velocity + velocity_gain * innovation
         self._velocity_var = self._velocity_var - velocity_gain * self._covar
         self._covar = (1 - gain) * self._covar
         self._var = (1 - gain) * self._var
@@ -71,5 +75,5 @@ class BoxFilter:
 
 def _to_centre(xyxy: NDArray[np.float32]) -> NDArray[np.float64]:
     x1, y1, x2, y2 = np.asarray(xyxy, np.float64)
-    # A box without height would be known without doubt.
+    # A box without height would have no measurement noise.
     return np.array([(x1 + x2) / 2, (y1 + y2) / 2, max(x2 - x1, 1.0), max(y2 - y1, 1.0)])

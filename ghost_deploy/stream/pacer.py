@@ -1,4 +1,4 @@
-"""When a worker should take its next frame."""
+"""When a worker should fetch its next frame."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from ghost_deploy.stream.duration import Duration
 __all__ = ["Pacer"]
 
 _MARGIN_S = 0.001
-"""A frame should be ready that much before the runtime is free: thread switches take time."""
+"""How long before the runtime is free a frame should be ready: thread switches take time."""
 
 _PATIENCE = 0.15  # of the time between two runs
 
 
 class Pacer:
-    """Hands out the runtime's slots, and says when to fetch the next frame for one.
+    """Manages the runtime's slots, and times the fetch of the next frame for one.
 
-    A frame that is fetched while all slots are busy waits and grows old; one that is fetched
-    when a slot is free leaves the runtime idle while it is prepared. So a frame is fetched just
-    so early that it is ready when the slot is expected to become free, or a little earlier where
-    times vary: an idle runtime costs more than a frame that is some milliseconds older.
+    A frame fetched while all slots are busy waits and ages; one fetched when a slot is free leaves
+    the runtime idle during its preparation. A frame is therefore fetched so that it is ready when
+    the slot is expected to become free, or a little earlier if times vary: an idle runtime costs
+    more than a frame that is some milliseconds older.
 
     Args:
-        slots: runs that the runtime computes side by side.
-        eager: fetch at once, for sources whose frames do not grow old.
+        slots: runs that the runtime computes in parallel.
+        eager: fetch at once, for sources whose frames do not age.
     """
 
     def __init__(self, slots: int, *, eager: bool = False) -> None:
@@ -51,27 +51,27 @@ class Pacer:
             self._preparing += 1
 
     def dismiss(self) -> None:
-        """The fetched frame will not be run."""
+        """The fetched frame will not be inferred."""
         with self._changed:
             self._preparing -= 1
             self._changed.notify_all()
 
     @property
     def patience_s(self) -> float:
-        """How soon a newer frame must be expected to be worth an idle runtime.
+        """How soon a newer frame must be expected to justify an idle runtime, seconds.
 
-        Waits are shorter than that but for late frames, and in a live stream that share of the
-        fetches waits: on average an idle runtime for about 1 % of the time.
+        Waits are shorter than that except for late frames, and in a live stream the same share of
+        fetches waits: on average the runtime is idle for about 1 % of the time.
         """
         with self._changed:
             return 0.0 if self._eager else _PATIENCE * self._run.mean / self._slots
 
     @contextmanager
     def slot(self, prepare_s: float) -> Iterator[None]:
-        """Hold a slot while the block runs the model; a fetch leads here or to `dismiss`.
+        """Hold a slot while the block runs the model; each fetch ends here or in `dismiss`.
 
         Args:
-            prepare_s: how long the frame took from being fetched to this call.
+            prepare_s: time from the fetch of the frame to this call, seconds.
         """
         me = threading.get_ident()
         with self._changed:
@@ -89,17 +89,17 @@ class Pacer:
                 self._changed.notify_all()
 
     def close(self) -> None:
-        """Let everybody through who waits to fetch."""
+        """Let all waiting threads fetch."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
     def _seconds_to_wait(self, now: float) -> float:
-        """Until the slot that the next frame will get is free, less the time to prepare it."""
+        """Until the slot for the next frame is free, minus the time to prepare it."""
         ahead = self._preparing + len(self._started) - self._slots
         if ahead < 0:
             return 0.0
         ends = sorted(start + self._run.least for start in self._started.values())
         if ahead >= len(ends):
-            return 1.0  # all that are under way are being prepared: one of them will start
+            return 1.0  # all frames under way are being prepared: one of them will start
         return ends[ahead] - now - self._prepare.most - _MARGIN_S

@@ -1,119 +1,116 @@
 """Many sources, one model, any number of sinks: frames from capture to result.
 
     capture threads ─> mailboxes ─> workers (prepare, run, postprocess) ─> ordered ─> sinks
-     one a source      one place     one more than the runtime's slots     bounded    the caller's
-                       a source                                                       thread
+     one for each      one place     one more than the runtime's slots     bounded    the caller's
+     source            a source                                                       thread
 
-Live sources overwrite their place, so that the newest frame is taken next; files wait for room.
-The caller of `run` owns all of it: it starts the threads, watches them, and ends them.
+A new frame of a live source replaces the waiting one, so that the newest is taken next; files wait
+for a free place. The caller of `run` starts all threads, watches and ends them.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from ghost_deploy.core.detections import Detections
 from ghost_deploy.core.errors import BackendError, InputError, UsageError
 from ghost_deploy.detector import Detector
-from ghost_deploy.stream.counters import SourceBook, StatsBook
 from ghost_deploy.stream.mailbox import Mailboxes
-from ghost_deploy.stream.ordered import Ordered
+from ghost_deploy.stream.ordered_buffer import OrderedBuffer
 from ghost_deploy.stream.pacer import Pacer
 from ghost_deploy.stream.policy import LivePolicy
-from ghost_deploy.stream.result import Result, Sink, StatsView
+from ghost_deploy.stream.result import Result
+from ghost_deploy.stream.sinks.sink import Sink
+from ghost_deploy.stream.source_stats import SourceCounters, SourceStats
 from ghost_deploy.stream.sources.capture import Capture
-from ghost_deploy.stream.sources.opening import open_reader
 from ghost_deploy.stream.sources.reader import Reader
-from ghost_deploy.stream.sources.uri import Source
-from ghost_deploy.stream.worker import Filter, Queue, Worker
+from ghost_deploy.stream.sources.source_table import SourceAddress, open_source
+from ghost_deploy.stream.worker import DetectionFilter, FrameQueue, Worker
 
 __all__ = ["Opener", "Pipeline"]
 
-Opener = Callable[[Source, LivePolicy], Reader]
+Opener = Callable[[SourceAddress, LivePolicy], Reader]
 
 _POLL_S = 0.1
 _WORKER_END_S = 60.0
-"""A worker ends after the frame that it holds; a run of the slowest model takes less than that."""
+"""Longest wait for a worker, which ends after its current frames."""
 _CAPTURE_END_S = 3.0
 
 
 class Pipeline:
-    """One run over live sources, videos and images. `is_live` says whether any source is live.
+    """One run over live sources, videos and images. `is_live`: whether any source is live.
 
     Args:
-        detector: stays the caller's; it must not be used otherwise while the pipeline runs.
+        detector: stays open; it must not be used otherwise during the run.
         sources: at least one. Their ids are their positions, `0`, `1`, ...
-        policy: what is done with frames, and with sources that are lost.
-        wanted: which detections are handed on; all when not given.
+        policy: settings for frames and sources.
+        detection_filter: selects the detections that are passed on; all by default.
         opener: opens a source; for tests.
 
     Raises:
-        UsageError: no source, or a model that does not accept the batch of `policy`.
+        UsageError: there is no source, or the model does not accept the batch of `policy`.
     """
 
     def __init__(
         self,
         detector: Detector,
-        sources: Sequence[Source],
+        sources: Sequence[SourceAddress],
         policy: LivePolicy | None = None,
         *,
-        wanted: Filter | None = None,
-        opener: Opener = open_reader,
+        detection_filter: DetectionFilter = lambda found: found,
+        opener: Opener = open_source,
     ) -> None:
         if not sources:
             raise UsageError("there is no source", fix="Name at least one")
         policy = policy or LivePolicy()
         _check_batch(detector, policy)
-        books = [SourceBook(str(i), source.label) for i, source in enumerate(sources)]
-        self._stats = StatsBook(books)
         self._policy = policy
         self._mailboxes = Mailboxes(len(sources))
         slots = detector.runtime.info.streams
         self.is_live = any(source.is_live for source in sources)
         self._pacer = Pacer(slots, eager=not self.is_live)
-        # A worker that has finished ahead of another may put its result and go on with the next.
-        self._results: Ordered[Result] = Ordered(room=2 * (slots + 1) * policy.batch)
+        # A worker that finishes before an earlier one stores its result and continues.
+        self._results: OrderedBuffer[Result] = OrderedBuffer(room=2 * (slots + 1) * policy.batch)
         self._captures = [
-            Capture(i, source, _bound(opener, source, policy), self._mailboxes, books[i], policy)
+            Capture(i, source, functools.partial(opener, source, policy), self._mailboxes, policy)
             for i, source in enumerate(sources)
         ]
-        queue = Queue(self._captures, self._mailboxes, self._pacer, self._results)
+        queue = FrameQueue(self._captures, self._mailboxes, self._pacer, self._results)
         self._siblings = _siblings(detector, slots + 1)
         self._workers = [
-            Worker(each, each.runtime is detector.runtime, queue, policy, wanted or _everything)
+            Worker(each, each.runtime is detector.runtime, queue, policy, detection_filter)
             for each in self._siblings
         ]
         self._owned = detector.runtime
         self._stop = threading.Event()
 
-    @property
-    def stats(self) -> StatsView:
-        """The statistics, also after the run."""
-        return self._stats
+    def stats(self) -> tuple[SourceStats, ...]:
+        """The counters of all sources now, in their order; from any thread, also after the run."""
+        return tuple(capture.counters.stats() for capture in self._captures)
 
     def rate_of(self, source: str) -> float | None:
-        """Frames a second at which the source of that id plays if it is a video, else None."""
+        """Frames a second of the source of that id if it is a video, else None."""
         return self._captures[int(source)].rate
 
     def stop(self) -> None:
-        """End the run soon: frames under way are finished. From any thread or signal handler."""
+        """End the run; frames under way are finished. From any thread or signal handler."""
         self._stop.set()
 
     def run(self, sinks: Sequence[Sink] = (), on_tick: Callable[[], None] = lambda: None) -> None:
-        """Run until every source is over or `stop` is called; call it once.
+        """Run until all sources have ended or `stop` is called; call it once.
 
-        Results reach the sinks in the order in which their frames were fetched, which is the
-        order of capture for each source. All sinks are closed at the end, come what may.
+        Results reach the sinks in the order in which their frames were fetched, which for each
+        source is the order of capture. All sinks are closed at the end in any case.
 
         Args:
             sinks: called from this thread.
             on_tick: called from this thread about ten times a second.
 
         Raises:
-            InputError: `policy.require_all` is set and a source was not there at the start.
+            InputError: `policy.require_all` is set and a source is missing at the start.
             GhostDeployError: the model or a sink failed.
         """
         threads = [
@@ -130,7 +127,7 @@ class Pipeline:
             for thread in threads:
                 thread.start()
             for result in self._flow(threads, on_tick):
-                self._book(result).processed(result)
+                self._counters_of(result).processed(result)
                 for sink in sinks:
                     sink.write(result)
         self._raise_failures()
@@ -138,10 +135,10 @@ class Pipeline:
     def _flow(
         self, threads: Sequence[threading.Thread], on_tick: Callable[[], None]
     ) -> Iterator[Result]:
-        """The results, while the sources and workers are watched over."""
+        """Yield the results, and supervise sources and workers meanwhile."""
         next_tick = 0.0
         while True:
-            # Asked before the buffer is: a worker's last result is put before the worker ends.
+            # Checked before the buffer: a worker stores its last result before it ends.
             over = not any(thread.is_alive() for thread in threads)
             result = self._results.get(0.0 if over else _POLL_S)
             if result is not None:
@@ -156,36 +153,36 @@ class Pipeline:
     def _watch(self) -> None:
         for capture in self._captures:
             capture.watch()
-            missing = not capture.book.was_live and capture.book.state in {"lost", "failed"}
+            missing = not capture.counters.was_live and capture.counters.state in {"lost", "failed"}
             if self._policy.require_all and missing and not self._all_were_live():
                 raise InputError(
-                    f"{capture.source.label} is not there, and all sources are required",
-                    got=capture.book.snapshot().last_error,
-                    fix="Mend it, or run without --require-all",
+                    f"{capture.source.label} is missing, and all sources are required",
+                    got=capture.counters.stats().last_error,
+                    fix="Repair it, or run without --require-all",
                 )
         if self._stop.is_set() or any(worker.error for worker in self._workers):
             self._close_inputs()
 
     def _close_inputs(self) -> None:
-        """Let nothing more in; what waits is dropped, what is under way is finished."""
+        """Accept no more frames; waiting ones are dropped, those under way are finished."""
         for capture in self._captures:
             capture.stop()
         for source, _ in self._mailboxes.close():
-            self._captures[source].book.dropped("stopped")
+            self._captures[source].counters.dropped("stopped")
         self._pacer.close()
 
     def _end_workers(self, threads: Sequence[threading.Thread]) -> None:
         self._close_inputs()
-        # After a failure nobody takes results any more; without one all have been taken.
+        # Results are left only after a failure.
         for result in self._results.close():
-            self._book(result).dropped("stopped")
+            self._counters_of(result).dropped("stopped")
         deadline = time.monotonic() + _WORKER_END_S
         for thread in threads:
             if thread.ident is not None:
                 thread.join(max(0.0, deadline - time.monotonic()))
         if any(thread.is_alive() for thread in threads):
             raise BackendError(
-                f"the model has not come back for {_WORKER_END_S:g} s",
+                f"the model has not returned for {_WORKER_END_S:g} s",
                 fix="Check the device and its driver; the process may have to be killed",
             )
         for sibling in self._siblings:
@@ -193,10 +190,10 @@ class Pipeline:
                 sibling.close()
 
     def _join_captures(self) -> None:
-        """Wait for reads that are under way; one of a silent source is left to end by itself.
+        """Wait for reads under way, except those of a silent source.
 
-        All sinks are closed by now, and who asked for the end may kill the process ten seconds
-        later.
+        All sinks are closed by now, and a supervisor may kill the process ten seconds after its
+        signal.
         """
         deadline = time.monotonic() + _CAPTURE_END_S
         for capture in self._captures:
@@ -210,10 +207,10 @@ class Pipeline:
                 raise error
 
     def _all_were_live(self) -> bool:
-        return all(capture.book.was_live for capture in self._captures)
+        return all(capture.counters.was_live for capture in self._captures)
 
-    def _book(self, result: Result) -> SourceBook:
-        return self._captures[int(result.source)].book
+    def _counters_of(self, result: Result) -> SourceCounters:
+        return self._captures[int(result.source)].counters
 
 
 def _check_batch(detector: Detector, policy: LivePolicy) -> None:
@@ -227,17 +224,6 @@ def _check_batch(detector: Detector, policy: LivePolicy) -> None:
 
 
 def _siblings(detector: Detector, count: int) -> list[Detector]:
-    """Detectors with the same model and thresholds for as many threads, each with its buffers."""
-    made = []
-    for _ in range(count):
-        runtime = detector.runtime.fork() or detector.runtime
-        made.append(Detector(runtime, detector.spec, detector.thresholds))
-    return made
-
-
-def _bound(opener: Opener, source: Source, policy: LivePolicy) -> Callable[[], Reader]:
-    return lambda: opener(source, policy)
-
-
-def _everything(found: Detections) -> Detections:
-    return found
+    """Make a detector for each of `count` threads: the same model, buffers of its own."""
+    runtimes = (detector.runtime.fork() or detector.runtime for _ in range(count))
+    return [Detector(runtime, detector.spec, detector.thresholds) for runtime in runtimes]

@@ -31,12 +31,12 @@ class _Track:
 
 
 class Tracker:
-    """Ids for the objects of one source, after ByteTrack; pairs are matched best first.
+    """Assigns ids to the objects of one source, after ByteTrack; pairs are matched best first.
 
-    Detections of a high score are matched with all known objects by where these are expected,
-    then those of a low score with the objects that are left and were there in the last frame:
-    an object half hidden keeps its id, and clutter begins none. An object gets an id when it is
-    seen for the second time in a row, and loses it when it is not seen for a second.
+    Detections of a high score are matched with all known objects at their predicted boxes, then
+    those of a low score with the remaining objects that were in the last frame: a half hidden
+    object keeps its id, and clutter gets none. An object gets an id when it is seen the second
+    time in a row, and loses it when it is not seen for a second.
     """
 
     def __init__(self) -> None:
@@ -45,14 +45,14 @@ class Tracker:
         self._last_id = 0
 
     def update(self, found: Detections, now_s: float) -> NDArray[np.int32]:
-        """Go on to the next frame.
+        """Process the next frame.
 
         Args:
-            found: its detections.
-            now_s: when it was captured; a clock that goes back counts as standing still.
+            found: its detections, N rows.
+            now_s: its time of capture, seconds; a time before the last counts as the last.
 
         Returns:
-            (N,) int32, the id of each detection from 1; 0 where it has none.
+            (N,) int32, the id of each detection from 1; 0 if it has none.
         """
         before_s = now_s if self._now_s is None else self._now_s
         self._now_s = now_s = max(now_s, before_s)

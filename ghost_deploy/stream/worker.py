@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,22 +15,23 @@ from ghost_deploy.core.errors import ImageError, UsageError
 from ghost_deploy.core.frame import Frame
 from ghost_deploy.detector import Detector
 from ghost_deploy.stream.mailbox import Mailboxes, Pending
-from ghost_deploy.stream.ordered import Ordered
+from ghost_deploy.stream.ordered_buffer import OrderedBuffer
 from ghost_deploy.stream.pacer import Pacer
 from ghost_deploy.stream.policy import LivePolicy
-from ghost_deploy.stream.result import Cause, Result
+from ghost_deploy.stream.result import Result
+from ghost_deploy.stream.source_stats import Cause
 from ghost_deploy.stream.sources.capture import Capture
 
-__all__ = ["Filter", "Queue", "Worker"]
+__all__ = ["DetectionFilter", "FrameQueue", "Worker"]
 
-Filter = Callable[[Detections], Detections]
+DetectionFilter = Callable[[Detections], Detections]
 
 _POLL_S = 0.25
 
 
 @dataclass(frozen=True)
 class _Fetched:
-    """A frame whose turn it is: the how manyth of the run, and of which source."""
+    """A frame whose turn it is: its index among all frames of the run, and its source."""
 
     number: int
     source: int
@@ -39,7 +40,7 @@ class _Fetched:
 
 @dataclass(frozen=True)
 class _Loaded:
-    """The picture of a fetched frame, and the part of it to infer: left, top, right, bottom."""
+    """A decoded frame, and the region of it to infer: left, top, right, bottom in pixels."""
 
     number: int
     capture: Capture
@@ -47,21 +48,19 @@ class _Loaded:
     region: tuple[int, int, int, int]
 
 
-class Queue:
-    """What the workers share: the frames to come and their order, the slots, the results."""
+@dataclass
+class FrameQueue:
+    """What the workers share: waiting frames and their order, the runtime's slots, the results."""
 
-    def __init__(
-        self, captures: list[Capture], mailboxes: Mailboxes, pacer: Pacer, results: Ordered[Result]
-    ) -> None:
-        self.captures = captures
-        self.mailboxes = mailboxes
-        self.pacer = pacer
-        self.results = results
-        self._turn = threading.Lock()
-        self._count = 0
+    captures: list[Capture]
+    mailboxes: Mailboxes
+    pacer: Pacer
+    results: OrderedBuffer[Result]
+    _turn: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _count: int = field(default=0, init=False)
 
     def fetch(self, policy: LivePolicy) -> list[_Fetched]:
-        """The next frames to infer together, waiting for one; none when there will be none."""
+        """Wait for the next frames to infer together; empty when there will be no more."""
         with self._turn:
             self.pacer.wait_to_fetch()
             batch: list[_Fetched] = []
@@ -71,7 +70,7 @@ class Queue:
                 self.pacer.dismiss()
             deadline = time.monotonic() + policy.batch_wait_ms / 1e3
             while 0 < len(batch) < policy.batch:
-                # One frame of a live source: by the end of the wait the next would be newer.
+                # One frame of each live source: at the end of the wait a second one would be newer.
                 seen = {each.source for each in batch if self.captures[each.source].source.is_live}
                 left_s = deadline - time.monotonic() if self._more_may_come(seen) else 0.0
                 more = self._take(max(0.0, left_s), seen, policy)
@@ -83,21 +82,21 @@ class Queue:
     def _take(
         self, timeout: float, without: Collection[int], policy: LivePolicy
     ) -> list[_Fetched] | None:
-        """The next frame, nothing if it is too old, or None if none came in time."""
-        # Who waits for company must not wait for a newer frame besides.
+        """The next frame, an empty list if it is too old, or None if none came in time."""
+        # While a batch is being filled, newer frames are not waited for.
         patience_s = 0.0 if without else self.pacer.patience_s
         taken = self.mailboxes.take(timeout, without, patience_s)
         if taken is None:
             return None
         source, item = taken
         if self._is_old(source, item, policy.max_age_ms):
-            self.captures[source].book.dropped("old")
+            self.captures[source].counters.dropped("old")
             return []
         self._count += 1
         return [_Fetched(self._count - 1, source, item)]
 
     def _more_may_come(self, without: Collection[int]) -> bool:
-        states = enumerate(capture.book.state for capture in self.captures)
+        states = enumerate(capture.counters.state for capture in self.captures)
         return any(state == "live" for source, state in states if source not in without)
 
     def _is_old(self, source: int, item: Pending, max_age_ms: float | None) -> bool:
@@ -107,39 +106,44 @@ class Queue:
 
 
 class Worker:
-    """Fetches, prepares, infers and hands on frames until there are none.
+    """Fetches, prepares and infers frames and passes their results on until there are none.
 
     While one worker waits for the model, another prepares its next frames.
 
     Args:
         detector: used by this worker alone, except for a runtime that is `shared`.
-        shared: the runtime serves other workers too, whose next run overwrites its outputs.
+        shared: other workers use the runtime too, and their next run overwrites its outputs.
         queue: shared with the other workers.
-        policy: the limits.
-        wanted: which detections are handed on.
+        policy: the settings.
+        detection_filter: selects the detections that are passed on.
     """
 
     def __init__(
-        self, detector: Detector, shared: bool, queue: Queue, policy: LivePolicy, wanted: Filter
+        self,
+        detector: Detector,
+        shared: bool,
+        queue: FrameQueue,
+        policy: LivePolicy,
+        detection_filter: DetectionFilter,
     ) -> None:
         self.error: Exception | None = None
         self._detector = detector
         self._shared = shared
         self._queue = queue
         self._policy = policy
-        self._wanted = wanted
+        self._filter = detection_filter
 
     def run(self) -> None:
-        """Work; what goes wrong is kept in `error` and ends the worker."""
+        """Work until there are no frames; a failure is kept in `error` and ends the worker."""
         try:
             while batch := self._queue.fetch(self._policy):
                 self._work(batch)
-        # Whatever a vendor or a sink's mistake raises must reach the one who waits for results.
+        # Any error, also of a vendor's library, must reach the caller of the run.
         except Exception as error:
             self.error = error
 
     def _work(self, batch: list[_Fetched]) -> None:
-        """Make the results of a batch, and account for each frame whatever happens."""
+        """Make the results of a batch, and account for each frame in any case."""
         broken: set[int] = set()
         results: dict[int, Result] = {}
         try:
@@ -147,13 +151,13 @@ class Worker:
         finally:
             for each in batch:
                 result = results.get(each.number)
-                handed_on = self._queue.results.put(each.number, result)
-                if result is None or not handed_on:
+                stored = self._queue.results.put(each.number, result)
+                if result is None or not stored:
                     cause: Cause = "broken" if each.number in broken else "stopped"
-                    self._queue.captures[each.source].book.dropped(cause)
+                    self._queue.captures[each.source].counters.dropped(cause)
 
     def _results(self, batch: list[_Fetched], broken: set[int]) -> dict[int, Result]:
-        """The result of each frame of the batch by its number, but of the broken ones."""
+        """The result of each frame of the batch by its number, without broken ones."""
         since = time.monotonic()
         try:
             loaded = list(filter(None, (self._load(each, broken) for each in batch)))
@@ -192,7 +196,7 @@ class Worker:
             return _Loaded(fetched.number, capture, frame, self._region(frame.size_hw))
         except ImageError:
             broken.add(fetched.number)
-        except UsageError as error:  # the region is outside this source's picture
+        except UsageError as error:  # the region is outside the image
             broken.add(fetched.number)
             capture.fail(error)
         return None
@@ -205,10 +209,10 @@ class Worker:
             shift = np.array([left, top, left, top], np.float32)
             found = Detections(found.xyxy + shift, found.score, found.class_id, found.class_names)
         return Result(
-            source=loaded.capture.book.id,
+            source=loaded.capture.counters.id,
             label=loaded.capture.source.label,
             frame=loaded.frame,
-            detections=self._wanted(found),
+            detections=self._filter(found),
             age_ms=(time.monotonic_ns() - loaded.frame.t_capture_ns) / 1e6,
             timings_ms=timings_ms,
         )

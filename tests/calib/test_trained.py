@@ -9,15 +9,15 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from ghost_deploy.calib.forms import FORMS, Form
-from ghost_deploy.calib.quantize.placement import NAIVE, PlacementOptions
-from ghost_deploy.calib.quantize.qdq import quantize
+from ghost_deploy.calib.forms import FORMS
+from ghost_deploy.calib.quantize.conventions import NAIVE, PlacementOptions
 from ghost_deploy.calib.ranges.histogram import TensorStatistics
-from ghost_deploy.checkpoints.load import load_checkpoint
+from ghost_deploy.checkpoints.loading import load_checkpoint
 from ghost_deploy.export.onnx import onnx_from_net
 from ghost_deploy.export.plan import plan_spec
 from ghost_deploy.processing import Preprocessor, read_image
 from tests.support.assets import BCCD, GHOST, needs_assets, val_images
+from tests.support.int8_forms import quantize
 from tests.support.small_graphs import run, statistics_of
 
 pytestmark = needs_assets
@@ -39,7 +39,7 @@ def network() -> tuple[ModelProto, dict[str, TensorStatistics], list[NDArray[np.
     )
 
 
-def errors(form: Form, options: PlacementOptions | None = None) -> tuple[float, float]:
+def errors(form: str, options: PlacementOptions | None = None) -> tuple[float, float]:
     """Mean error of boxes in pixels and of scores, of anchors that the float network trusts."""
     model, statistics, images = network()
     int8 = quantize(model, statistics, form, options, method="minmax").model
@@ -53,7 +53,7 @@ def errors(form: Form, options: PlacementOptions | None = None) -> tuple[float, 
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_detections_stay_where_they_are(form: Form) -> None:
+def test_detections_stay_where_they_are(form: str) -> None:
     boxes, scores = errors(form)
     assert boxes < 1.5
     assert scores < 0.05

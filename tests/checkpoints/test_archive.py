@@ -1,4 +1,4 @@
-"""The archive: what torch writes is read, everything ambiguous or damaged is named."""
+"""Archives of torch are read; ambiguous and damaged ones are refused."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_torchscript_is_named() -> None:
 
 def test_too_large_a_pickle_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_PICKLE_BYTES", 10)
-    with pytest.raises(UnsafeCheckpointError, match=r"large data.pkl"):
+    with pytest.raises(UnsafeCheckpointError, match=r"data.pkl that is too large"):
         open_archive("x.pt", good())
 
 

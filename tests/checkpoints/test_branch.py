@@ -1,4 +1,4 @@
-"""Which branch of a head with two is used, and that it stays so in our own form."""
+"""The branch used of a head with two, also in our own form."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from ghost_deploy.checkpoints.load import Loaded, load_checkpoint
+from ghost_deploy.checkpoints.loading import LoadedCheckpoint, load_checkpoint
 from ghost_deploy.checkpoints.native import save_native
 from ghost_deploy.core.bundle import Source
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec
 from ghost_deploy.models.head import Branch
-from ghost_deploy.models.yaml import build_zoo
+from ghost_deploy.models.zoo_yaml import build_zoo
 from tests.support.module_trees import randomize
 
 X = torch.rand((1, 3, 64, 64), generator=torch.Generator().manual_seed(0))
@@ -57,7 +57,7 @@ def test_one2one_is_chosen_recorded_and_kept(v10: Path, tmp_path: Path) -> None:
     assert_back(load_checkpoint(tmp_path / "n", branch="one2many"))
 
 
-def assert_back(loaded: Loaded) -> None:
+def assert_back(loaded: LoadedCheckpoint) -> None:
     assert loaded.spec.head.decoder == "dfl"
     notes = [note for note in loaded.source.warnings if "two branches" in note]
     assert notes == [

@@ -1,4 +1,4 @@
-"""Describing checkpoints, also those that cannot be used."""
+"""Descriptions of checkpoints, also of unusable ones."""
 
 from __future__ import annotations
 

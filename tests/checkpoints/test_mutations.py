@@ -17,7 +17,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from ghost_deploy.checkpoints.load import Loaded, load_data
+from ghost_deploy.checkpoints.loading import LoadedCheckpoint, load_data
 from ghost_deploy.checkpoints.user_modules import UserModules
 from ghost_deploy.core.errors import CheckpointError
 from tests.support.assets import needs_assets
@@ -29,14 +29,14 @@ IMAGE = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 SEED = 20_240
 
 
-def outcome(data: bytes) -> Loaded | None:
+def outcome(data: bytes) -> LoadedCheckpoint | None:
     """The network, or None where the file was refused by an error of ours."""
     with contextlib.suppress(CheckpointError):
         return load_data("mutant.pt", data, UserModules())
     return None
 
 
-def raw(loaded: Loaded) -> torch.Tensor:
+def raw(loaded: LoadedCheckpoint) -> torch.Tensor:
     with torch.inference_mode():
         output: torch.Tensor = loaded.net(IMAGE)
     return output
@@ -49,7 +49,7 @@ def reference() -> torch.Tensor:
     return raw(loaded)
 
 
-def assert_consistent(loaded: Loaded) -> None:
+def assert_consistent(loaded: LoadedCheckpoint) -> None:
     spec = loaded.spec
     assert spec.num_classes == loaded.net.nc
     assert all(name.isprintable() for name in spec.class_names)
@@ -84,7 +84,7 @@ def test_flipped_bytes_of_the_file_change_nothing_or_are_refused(
         assert torch.equal(raw(loaded), reference)
 
 
-def forged_pickle(data: bytes) -> Loaded | None:
+def forged_pickle(data: bytes) -> LoadedCheckpoint | None:
     """The outcome with another `data.pkl` and right checksums."""
     return outcome(archive(data, ghost_storages()))
 

@@ -1,4 +1,4 @@
-"""Our own form: what is written is read, and nothing else is."""
+"""Our own form: a round trip, and refusal of other files."""
 
 from __future__ import annotations
 
@@ -14,9 +14,14 @@ import torch
 from safetensors.torch import save
 
 from ghost_deploy.checkpoints.inspection import inspect_checkpoint
-from ghost_deploy.checkpoints.load import Loaded, load_checkpoint
+from ghost_deploy.checkpoints.loading import LoadedCheckpoint, load_checkpoint
 from ghost_deploy.checkpoints.native import save_native
-from ghost_deploy.core.errors import CheckpointError, CorruptCheckpointError, StructureError
+from ghost_deploy.core.errors import (
+    CheckpointError,
+    CorruptCheckpointError,
+    ExportError,
+    StructureError,
+)
 from tests.support.assets import GHOSTNET, needs_assets
 from tests.support.checkpoint_files import written
 
@@ -24,19 +29,21 @@ pytestmark = needs_assets
 
 
 @pytest.fixture(scope="module")
-def loaded() -> Loaded:
+def loaded() -> LoadedCheckpoint:
     return load_checkpoint(GHOSTNET)
 
 
 @pytest.fixture(scope="module")
-def native(loaded: Loaded, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def native(loaded: LoadedCheckpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("native") / "n.safetensors"
     save_native(path, loaded.net, loaded.spec, loaded.source, "float16")
     return path
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
-def test_round_trip(loaded: Loaded, dtype: Literal["float16", "float32"], tmp_path: Path) -> None:
+def test_round_trip(
+    loaded: LoadedCheckpoint, dtype: Literal["float16", "float32"], tmp_path: Path
+) -> None:
     path = tmp_path / "n.safetensors"
     save_native(path, loaded.net, loaded.spec, loaded.source, dtype)
     again = load_checkpoint(path)
@@ -53,7 +60,9 @@ def test_round_trip(loaded: Loaded, dtype: Literal["float16", "float32"], tmp_pa
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
-def test_equal_networks_give_equal_files(loaded: Loaded, native: Path, tmp_path: Path) -> None:
+def test_equal_networks_give_equal_files(
+    loaded: LoadedCheckpoint, native: Path, tmp_path: Path
+) -> None:
     save_native(tmp_path / "2", loaded.net, loaded.spec, loaded.source, "float16")
     assert (tmp_path / "2").read_bytes() == native.read_bytes()
 
@@ -65,7 +74,7 @@ def test_inspect(native: Path) -> None:
     assert {use.path: use.count for use in seen.classes}["ghost_deploy.C2fGhost"] == 4
 
 
-def test_a_weight_beyond_float16_is_not_written(loaded: Loaded, tmp_path: Path) -> None:
+def test_a_weight_beyond_float16_is_not_written(loaded: LoadedCheckpoint, tmp_path: Path) -> None:
     net = load_checkpoint(GHOSTNET).net
     next(net.parameters()).data[0] = 1e6
     with pytest.raises(CheckpointError, match=r"model\.0.* does not fit float16"):
@@ -73,8 +82,9 @@ def test_a_weight_beyond_float16_is_not_written(loaded: Loaded, tmp_path: Path) 
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_is_not_there(loaded: Loaded, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="cannot write"):
+def test_a_folder_that_cannot_be_made(loaded: LoadedCheckpoint, tmp_path: Path) -> None:
+    (tmp_path / "no").write_bytes(b"a file")
+    with pytest.raises(ExportError, match="cannot write"):
         save_native(tmp_path / "no" / "n", loaded.net, loaded.spec, loaded.source)
 
 

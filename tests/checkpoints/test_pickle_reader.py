@@ -1,4 +1,4 @@
-"""The inert pickle reader against Python's own pickler, and against everything else."""
+"""The inert pickle reader against Python's own pickler, and on invalid pickles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Definitions that the user brings."""
+"""Module definitions of the user."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import msgspec
 import numpy as np
 import pytest
 
-from ghost_deploy.cli.latency_table import labels
 from ghost_deploy.cli.main import main
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.evidence.latency import BenchReport
@@ -113,13 +113,12 @@ def test_tables_and_a_bare_baseline(
     words = ["bench", str(small), "--baseline", str(theirs), "--images", picture, "--save", *QUICK]
     assert main(words) == 0
     said = capsys.readouterr()
+    assert re.search("^ONNX Runtime FP32 +file to detections ", said.out, re.MULTILINE)
     for text in (
-        "small onnx-fp32 ort",
-        "theirs.onnx ort",
-        "end to end",
-        "times as fast",
-        "measured on 1 image (one.png), 0.1 s a candidate in 2 rounds",
-        "isolation: ",
+        "theirs.onnx: ONNX Runtime",
+        "Times as fast",
+        "Measured on 1 images (one.png), 0.1 s a candidate in 2 rounds",
+        "isolation  each candidate",
     ):
         assert text in said.out, text
     assert "theirs.onnx is no bundle" in said.err
@@ -142,7 +141,7 @@ def test_a_damaged_artifact_fails_alone(tmp_path: Path, picture: str, capsys: Ca
     assert main(["bench", str(bundle.path), "--images", picture, *QUICK]) == 2
     out = capsys.readouterr().out
     assert "half onnx-fp16 on ort was not measured (failed): ONNX Runtime cannot load" in out
-    assert "onnx-fp32 ort" in out
+    assert "ONNX Runtime FP32" in out
 
 
 def test_what_failed_its_stored_verdict_is_timed_and_marked(
@@ -164,8 +163,8 @@ def test_what_failed_its_stored_verdict_is_timed_and_marked(
     words = ["bench", str(bundle.path), "--images", picture, *QUICK]
     assert main(words) == 0
     out = capsys.readouterr().out
-    assert "onnx-fp16 ort (failed)" in out
-    assert "onnx-fp32 ort (failed)" not in out
+    assert "ONNX Runtime FP16 (failed)" in out
+    assert "ONNX Runtime FP32 (failed)" not in out
     said = "failed its comparison with the checkpoint: score difference 0.3 > 0.01"
     assert f"warning: half onnx-fp16 on ort {said}" in out
     assert main([*words, "--json"]) == 0
@@ -175,9 +174,10 @@ def test_what_failed_its_stored_verdict_is_timed_and_marked(
 
 def test_labels(small: Path, picture: str, capsys: Capture) -> None:
     words = [str(small), "--precision", "fp32", "--threads", "1", "2", "--images", picture]
-    assert main(["bench", *words, "--json", *QUICK[:4]]) == 0
-    rows = BenchReport.from_document(json.loads(capsys.readouterr().out)).rows
-    assert labels(rows) == ["onnx-fp32 ort 1 thread", "onnx-fp32 ort 2 threads"]
+    assert main(["bench", *words, *QUICK[:4]]) == 0
+    out = capsys.readouterr().out
+    assert "ONNX Runtime FP32, 1 thread  " in out
+    assert "ONNX Runtime FP32, 2 threads  " in out
 
 
 @needs_assets

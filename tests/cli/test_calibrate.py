@@ -12,13 +12,11 @@ from typing import Any
 import pytest
 
 from ghost_deploy import api
-from ghost_deploy.api import Calibration
-from ghost_deploy.api.int8_export import Quantized
-from ghost_deploy.calib.search.search import DEFAULT_DROPS
 from ghost_deploy.cli.main import main
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.evidence.int8 import Int8Report
+from ghost_deploy.judge.accuracy.int8_judge import DEFAULT_DROPS
 from tests.support.assets import BCCD, GHOST, needs_assets
 from tests.support.stored_evidence import evidence_of
 
@@ -130,13 +128,6 @@ def test_export_checks_the_labels_before_it_works(
     assert not (tmp_path / "b").exists()
 
 
-def test_an_int8_graph_does_not_end_in_the_plugin(fresh: Path) -> None:
-    asked = Quantized(("onnx",), Calibration(source="photos"))
-    asked.check_model(Bundle.read(fresh).spec, plugin=False)
-    with pytest.raises(UsageError, match="plugin"):
-        asked.check_model(Bundle.read(fresh).spec, plugin=True)
-
-
 @pytest.mark.parametrize("formats", ["onnx", ["tensorrt"], ["onnx", "coreml"]])
 def test_an_unknown_format_is_refused(fresh: Path, formats: Any) -> None:
     with pytest.raises(UsageError, match="format"):
@@ -155,7 +146,7 @@ def full_disk(*given: Any, **named: Any) -> None:
 def test_what_ends_early_leaves_the_old_bundle_whole(
     bundle: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch, what: Any, code: int
 ) -> None:
-    monkeypatch.setattr("ghost_deploy.calib.search.builder.write_model", what)
+    monkeypatch.setattr("ghost_deploy.calib.quantize.int8_files.write_model", what)
     before = content(bundle)
     assert calibrate(bundle, pictures, "--onnx") == code
     assert content(bundle) == before
@@ -234,6 +225,6 @@ def test_a_second_calibration_replaces_the_first(
 
 
 def _first_only(form: Any, *, repair: bool) -> Any:
-    from ghost_deploy.calib.search.recipes import recipes_for
+    from ghost_deploy.calib.forms import recipes_for
 
     return [recipes_for(form, repair=repair)[0][:1]]

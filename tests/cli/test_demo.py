@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 
-from ghost_deploy.api import demo as demonstrating
-from ghost_deploy.api.demo import Extent, demonstrate
+from ghost_deploy.api import DemoSize, demo
 from ghost_deploy.cli.main import main
 from ghost_deploy.core.bundle import Bundle, Source
 from ghost_deploy.core.errors import MissingExtraError, UsageError
@@ -27,7 +26,9 @@ pytest.importorskip("torch")
 
 Capture = pytest.CaptureFixture[str]
 
-SMALL = Extent(scenes=3, compared=2, pictures=2, seconds=0.2, rounds=2)
+MODULE = sys.modules["ghost_deploy.api.demo"]
+
+SMALL = DemoSize(scenes=3, compared=2, drawn=2, seconds=0.2, rounds=2)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
 
     from ghost_deploy.checkpoints.native import save_native
-    from ghost_deploy.models.yaml import build_zoo
+    from ghost_deploy.models.zoo_yaml import build_zoo
 
     torch.manual_seed(0)
     net = build_zoo("yolov8n-ghost", len(CLASS_NAMES))
@@ -56,13 +57,13 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def small(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ghost_deploy.demo.embedded.MODEL_FILE", checkpoint)
-    monkeypatch.setattr(demonstrating, "Extent", lambda: SMALL)
+    monkeypatch.setattr(MODULE, "DemoSize", lambda: SMALL)
 
 
 @pytest.fixture(scope="module")
 def done(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    return demonstrate(tmp_path_factory.mktemp("demo"), checkpoint=checkpoint, extent=SMALL)
+    return demo(tmp_path_factory.mktemp("demo"), checkpoint=checkpoint, size=SMALL)
 
 
 def test_everything_is_in_the_folder(done: Any) -> None:
@@ -117,13 +118,13 @@ def test_old_results_do_not_pass_for_new(
     (tmp_path / "scenes").mkdir()
     (tmp_path / "scenes" / "annotations.json").write_text("{}")
     (tmp_path / "report.html").write_text("old")
-    monkeypatch.setattr(demonstrating, "_export", _interrupted)
+    monkeypatch.setattr(MODULE, "export", _interrupted)
     with pytest.raises(KeyboardInterrupt):
-        demonstrate(tmp_path, checkpoint=checkpoint, extent=SMALL)
+        demo(tmp_path, checkpoint=checkpoint, size=SMALL)
     assert not (tmp_path / "report.html").exists()
 
 
-def _interrupted(*_: object) -> None:
+def _interrupted(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
 
 
@@ -139,10 +140,9 @@ def test_what_is_absent_is_left_out_with_the_command_that_brings_it(
         "find_spec",
         lambda name, *more: None if name in absent else found(name, *more),
     )
-    done = demonstrate(tmp_path, checkpoint=checkpoint, extent=SMALL)
+    done = demo(tmp_path, checkpoint=checkpoint, size=SMALL)
     assert done.left_out.keys() >= {"openvino", "accuracy", "the HTML page"}
     assert all("pip install" in str(done.left_out[what]) for what in ("openvino", "accuracy"))
-    assert done.report is not None
     assert {row.runtime for row in done.report.rows} == {"ort"}
     assert not done.report.accuracy
     assert done.files["report"].name == "report.md"
@@ -154,14 +154,14 @@ def test_without_torch_there_is_nothing_to_show(
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name, *_: None)
     with pytest.raises(MissingExtraError, match=r"ghost-deploy\[export\]"):
-        demonstrate(tmp_path / "out", checkpoint=checkpoint, extent=SMALL)
+        demo(tmp_path / "out", checkpoint=checkpoint, size=SMALL)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_file_is_no_folder(checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="something else"):
-        demonstrate(tmp_path / "file", checkpoint=checkpoint, extent=SMALL)
+        demo(tmp_path / "file", checkpoint=checkpoint, size=SMALL)
 
 
 PROGRAM = """

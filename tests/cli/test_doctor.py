@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ghost_deploy.cli import doctor
+import ghost_deploy.api  # noqa: F401 # the module is found below
 from ghost_deploy.cli.main import main
 from ghost_deploy.runtimes import RUNTIMES
-from ghost_deploy.runtimes.cpu import DotProduct
+from ghost_deploy.runtimes.dot_product import DotProduct
 
+DOCTOR = sys.modules["ghost_deploy.api.doctor"]
 Capture = pytest.CaptureFixture[str]
 
 # Found by every Python process started with its folder in PYTHONPATH.
@@ -40,7 +41,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
             text=True,
         )
 
-    monkeypatch.setattr(doctor, "_start", start)
+    monkeypatch.setattr(DOCTOR, "_start", start)
     return code
 
 
@@ -72,7 +73,7 @@ def test_an_opencv_below_another_numpy(
     (tmp_path / "cv2.py").write_text(f"raise ImportError({text!r})")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "cv2", raising=False)
-    found = doctor._probe_opencv()
+    found = DOCTOR._probe_opencv()
     assert (found.installed, found.fix) == (True, 'Run: pip install "numpy<2"')
     assert f"another NumPy than {np.__version__}" in found.problem
 
@@ -98,7 +99,7 @@ def test_a_machine_without_any_vendor(tmp_path: Path) -> None:
 
 def test_the_table(quick: dict[str, str], capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     lacking = DotProduct("", saturates=True)
-    monkeypatch.setattr(doctor, "read_dot_product", lambda: lacking)
+    monkeypatch.setattr(DOCTOR, "read_dot_product", lambda: lacking)
     assert main(["doctor"]) == 0
     out = capsys.readouterr().out
     assert "Python " in out
@@ -125,7 +126,7 @@ def test_a_package_that_fails(quick: dict[str, str], capsys: Capture) -> None:
 def test_a_package_that_hangs(
     quick: dict[str, str], capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doctor, "_PROBE_LIMIT_S", 1)
+    monkeypatch.setattr(DOCTOR, "_PROBE_LIMIT_S", 1)
     quick["eager"] = "import time; time.sleep(600)"
     assert main(["doctor"]) == 0
     assert "did not end within 1 s" in capsys.readouterr().out

@@ -216,7 +216,7 @@ def test_an_empty_source(words: list[str], asked: list[Any], capsys: Capture) ->
     assert main(["infer", "b", *words]) == 2
     err = capsys.readouterr().err
     assert "a source is empty" in err
-    assert "an image, folder, glob" in err
+    assert "image, folder, glob" in err
     assert not asked
 
 
@@ -235,7 +235,7 @@ def test_a_source_that_is_required(asked: list[Any], capsys: Capture) -> None:
     assert "secret" not in err
 
 
-def test_pictures_on_standard_input(video: Path) -> None:
+def test_images_on_standard_input(video: Path) -> None:
     empty = start("-", "--jsonl", "-", stdin=subprocess.DEVNULL)
     pipe = start("-", stdin=subprocess.PIPE)
     assert pipe.stdin is not None
@@ -248,7 +248,7 @@ def test_pictures_on_standard_input(video: Path) -> None:
     assert (empty.returncode, out) == (0, ""), err
 
 
-def test_raw_pictures_on_standard_input() -> None:
+def test_raw_images_on_standard_input() -> None:
     pipe = start("raw:320x240", "--jsonl", "-", stdin=subprocess.PIPE)
     assert pipe.stdin is not None
     # One at a time: of a live source only the newest is kept.
@@ -336,7 +336,7 @@ def test_lines_survive_sigkill_and_the_next_run_adds_to_them(tmp_path: Path) -> 
 def test_images_do_not_load_the_live_part(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "1.png"), barcode.frame(1))
     code = CHILD.replace("sys.exit(", "code = (") + (
-        "live = ('pipeline', 'opencv', 'mjpeg', 'web', 'sink_video')\n"
+        "live = ('pipeline', 'sources.opencv', 'sources.mjpeg', 'web', 'sinks.video')\n"
         "loaded = [name for name in live if f'ghost_deploy.stream.{name}' in sys.modules]\n"
         "sys.exit(f'loaded: {loaded}' if loaded else code)\n"
     )

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from ghost_deploy.cli.console import Console
 from ghost_deploy.cli.live_report import LiveReport
-from ghost_deploy.stream.result import SourceStats
-from ghost_deploy.stream.sinks.outbox import DeliveryStats
+from ghost_deploy.stream.sinks.sink import DeliveryStats
+from ghost_deploy.stream.source_stats import SourceStats
 
 
 class Terminal(io.StringIO):
@@ -15,12 +15,12 @@ class Terminal(io.StringIO):
 
 
 class Stats:
-    """A view that shows what a test sets."""
+    """Statistics that a test sets."""
 
     def __init__(self, *sources: SourceStats) -> None:
         self.sources = sources
 
-    def snapshot(self) -> tuple[SourceStats, ...]:
+    def __call__(self) -> tuple[SourceStats, ...]:
         return self.sources
 
 

@@ -16,7 +16,7 @@ import pytest
 from ghost_deploy import api
 from ghost_deploy.cli.console import Console
 from ghost_deploy.cli.main import main
-from ghost_deploy.cli.parity_table import print_parity
+from ghost_deploy.cli.tables import print_parity
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import GateError
 from ghost_deploy.core.evidence.parity import ParityReport
@@ -104,7 +104,7 @@ def test_export_says_what_it_did_and_what_comes_next(
     words = ["export", str(GHOST), "-o", str(out), "--onnx", "--fp32", "--imgsz", "320", "416"]
     assert main([*words, "--images", str(photos)]) == 0
     said = capsys.readouterr()
-    assert re.search(r"onnx-fp32 +ort +fp32 +passed +(\d+) of \1 ", said.out)
+    assert re.search(r"ONNX Runtime FP32 +onnx-fp32 +passed +(\d+) of \1 ", said.out)
     assert "Weak evidence" in said.out
     assert f"next: ghost-deploy infer {out} {photos}" in said.out
     assert re.search(r"^ONNX fp32 +\d+\.\d s$", said.err, re.MULTILINE)
@@ -162,10 +162,10 @@ def test_a_failed_export_prints_the_verdict_and_ends_with_1(
     bad = msgspec.structs.replace(report.rows[1], status="failed", reasons=("a bar was missed",))
     rows = (report.rows[0], bad, *report.rows[2:])
     document = msgspec.structs.replace(report, rows=rows).to_document()
-    with_plain_evidence(made, {"parity": document}).save()
+    written = with_plain_evidence(made, {"parity": document})
 
     def export(*_: object, **__: object) -> None:
-        raise GateError("it was written, but it is not proved", fix="Look at it")
+        raise GateError("it was written, but it is not proved", fix="Look at it", bundle=written)
 
     monkeypatch.setattr(api, "export", export)
     assert main(["export", "best.pt", "-o", str(out)]) == 1

@@ -82,11 +82,13 @@ def test_a_table_and_the_evidence_in_the_bundle(
     words = ["validate", str(copy), "--data", str(data), "--checkpoint", str(GHOST)]
     assert main([*words, "--runtime", "ort"]) == 0
     said = capsys.readouterr()
-    assert re.search(r"^checkpoint +eager +fp32 +reference +0\.\d{4}", said.out, re.MULTILINE)
-    assert re.search(r"^onnx-fp32 +ort +fp32 +passed +0\.\d{4} +0\.\d{4} +[+-]0\.0", said.out, re.M)
+    assert re.search(r"^checkpoint +- +reference +0\.\d{4} +0\.\d{4} +-$", said.out, re.MULTILINE)
+    row = r"^ONNX Runtime FP32 +onnx-fp32 +passed +0\.\d{4} +0\.\d{4} +[+-]?0\.0"
+    assert re.search(row, said.out, re.MULTILINE)
     assert re.search(r"^Platelets +\d+ +\d\.\d{4}", said.out, re.MULTILINE)
-    assert "measured on data.yaml (val): 4 images, " in said.out
-    assert "protocol: COCO (pycocotools" in said.out
+    assert re.search(r"^reference +eager \(PyTorch .*\) in fp32$", said.out, re.MULTILINE)
+    assert re.search(r"^Measured on data.yaml \(val\): 4 images, \d+ boxes", said.out, re.MULTILINE)
+    assert "Protocol: COCO (pycocotools" in said.out
     assert "with the training: mAP50-95 recorded 0.565" in said.out
     assert "Accuracy passed: 2 of 2 runs within their gates." in said.out
     assert re.search(r"^onnx-fp32/ort 4 images +\d+\.\d s$", said.err, re.MULTILINE)
@@ -131,7 +133,7 @@ def test_a_model_measured_alone_is_told_and_not_judged(
     words = ["validate", str(copy), "--data", str(data), "--runtime", "ort", "--precision", "fp32"]
     assert main(words) == 0
     said = capsys.readouterr()
-    assert re.search(r"^onnx-fp32 +ort +fp32 +reference +0\.\d{4}", said.out, re.MULTILINE)
+    assert re.search(r"^ONNX Runtime FP32 +onnx-fp32 +reference +0\.\d{4}", said.out, re.MULTILINE)
     assert "Accuracy measured, not judged" in said.out
     assert "nothing was judged" not in said.err
     stored = evidence_of(Bundle.read(copy))["accuracy"]
@@ -176,7 +178,7 @@ def test_an_int8_artifact_is_held_to_the_bar_of_its_calibration(
     (shown,) = json.loads(capsys.readouterr().out)["rows"]
     assert (shown["precision"], shown["max_drop"]) == ("int8", 0.25)
     assert main(words) == 0
-    told = "note: onnx-int8: may lose 0.25 points: the bar of its calibration"
+    told = "note: ONNX Runtime INT8: may lose 0.25 points: the bar of its calibration"
     assert told in capsys.readouterr().out
     assert main([*words, "--max-drop", "2"]) == 0
     assert "may lose" not in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""What every runtime promises, run through one suite."""
+"""The contract of all runtimes, in one suite."""
 
 from __future__ import annotations
 
@@ -173,9 +173,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("feeds", "told"), WRONG)
-def test_wrong_feeds_are_refused(static: Runtime, feeds: dict[str, Any], told: str) -> None:
-    with pytest.raises(ShapeError, match=told):
+@pytest.mark.parametrize(("feeds", "message"), WRONG)
+def test_wrong_feeds_are_refused(static: Runtime, feeds: dict[str, Any], message: str) -> None:
+    with pytest.raises(ShapeError, match=message):
         static.run(feeds)
     close_enough(static.run({"images": random_images()})["output0"], random_images())
 
@@ -269,7 +269,7 @@ def test_forks_run_at_the_same_time_with_outputs_of_their_own(rig: Rig, tmp_path
         assert runtime.info.streams == 1
         runtime.close()
         return
-    pictures = [random_images(seed=seed) for seed in (1, 2)]
+    images = [random_images(seed=seed) for seed in (1, 2)]
     wrong: list[str] = []
 
     def work(one: Runtime, images: NDArray[Any]) -> None:
@@ -280,7 +280,7 @@ def test_forks_run_at_the_same_time_with_outputs_of_their_own(rig: Rig, tmp_path
 
     threads = [
         threading.Thread(target=work, args=pair)
-        for pair in zip((runtime, fork), pictures, strict=True)
+        for pair in zip((runtime, fork), images, strict=True)
     ]
     for thread in threads:
         thread.start()
@@ -288,7 +288,7 @@ def test_forks_run_at_the_same_time_with_outputs_of_their_own(rig: Rig, tmp_path
         thread.join(30)
     assert wrong == []
     runtime.close()
-    close_enough(fork.run({"images": pictures[0]})["output0"], pictures[0])
+    close_enough(fork.run({"images": images[0]})["output0"], images[0])
     fork.close()
     with pytest.raises(BackendError, match="closed"):
         runtime.fork()

@@ -1,4 +1,4 @@
-"""Errors say what, got, expected and what to do next."""
+"""Errors state what happened, what was found, what was expected and the fix."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def test_every_error_is_drawn_in_the_tree(kind: type[GhostDeployError]) -> None:
 @pytest.mark.parametrize(
     ("facts", "text"),
     [
-        ({}, "It broke. Mend it."),
-        ({"got": 3}, "It broke: got 3. Mend it."),
-        ({"got": 0, "expected": 4}, "It broke: got 0, expected 4. Mend it."),
+        ({}, "It broke. Fix it."),
+        ({"got": 3}, "It broke: got 3. Fix it."),
+        ({"got": 0, "expected": 4}, "It broke: got 0, expected 4. Fix it."),
     ],
 )
 def test_message(facts: dict[str, object], text: str) -> None:
-    assert str(GhostDeployError("It broke", fix="Mend it.", **facts)) == text
+    assert str(GhostDeployError("It broke", fix="Fix it.", **facts)) == text
 
 
 def test_an_error_without_a_next_step_cannot_be_made() -> None:

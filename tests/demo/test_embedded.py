@@ -1,4 +1,4 @@
-"""The detector in the package: small, sound, and as good as it says."""
+"""The detector in the package: its size, its record and its accuracy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ghost_deploy.checkpoints.inspection import inspect_checkpoint
-from ghost_deploy.checkpoints.load import Loaded, load_checkpoint
+from ghost_deploy.checkpoints.loading import LoadedCheckpoint, load_checkpoint
 from ghost_deploy.core.errors import SpecError
 from ghost_deploy.demo import embedded
 from ghost_deploy.demo.embedded import MODEL_FILE, TRAIN_FROM, embedded_record
@@ -25,11 +25,11 @@ GOAL = 0.60
 
 
 @pytest.fixture(scope="module")
-def loaded() -> Loaded:
+def loaded() -> LoadedCheckpoint:
     return load_checkpoint(MODEL_FILE)
 
 
-def accuracy(loaded: Loaded, scenes: int, folder: Path) -> Accuracy:
+def accuracy(loaded: LoadedCheckpoint, scenes: int, folder: Path) -> Accuracy:
     with Detector(EagerRuntime(loaded.net, loaded.spec.input), loaded.spec) as detector:
         return evaluate(detector, held_out_scenes(scenes, folder))
 
@@ -68,13 +68,15 @@ def test_the_recorded_accuracy_reaches_the_goal() -> None:
     )
 
 
-def test_the_weights_are_whole_numbers_of_float16(loaded: Loaded) -> None:
+def test_the_weights_are_whole_numbers_of_float16(loaded: LoadedCheckpoint) -> None:
     assert loaded.net.nc == len(CLASS_NAMES)
     for value in loaded.net.state_dict().values():
         assert torch.equal(value.half().to(value.dtype), value)
 
 
-def test_it_finds_the_parts_of_scenes_that_it_never_saw(loaded: Loaded, tmp_path: Path) -> None:
+def test_it_finds_the_parts_of_scenes_that_it_never_saw(
+    loaded: LoadedCheckpoint, tmp_path: Path
+) -> None:
     found = accuracy(loaded, 12, tmp_path)
     # On so few scenes the figure spreads by several points around the recorded one.
     assert found.map50_95 == pytest.approx(embedded_record().map50_95, abs=0.12)
@@ -82,7 +84,7 @@ def test_it_finds_the_parts_of_scenes_that_it_never_saw(loaded: Loaded, tmp_path
 
 
 @pytest.mark.slow
-def test_the_recorded_accuracy_is_measured_again(loaded: Loaded, tmp_path: Path) -> None:
+def test_the_recorded_accuracy_is_measured_again(loaded: LoadedCheckpoint, tmp_path: Path) -> None:
     record = embedded_record()
     found = accuracy(loaded, record.images, tmp_path)
     assert found.boxes == record.boxes

@@ -1,4 +1,4 @@
-"""Scenes as files, read by the same reader as anybody's data set."""
+"""Scenes as files, read like any data set."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ghost_deploy.processing import read_image
 
 
 def test_labels_are_those_of_the_scenes(tmp_path: Path) -> None:
-    told: list[tuple[str, int, int]] = []
-    paths = write_scenes(tmp_path / "new", [3, 1], lambda *each: told.append(each))
+    calls: list[tuple[str, int, int]] = []
+    paths = write_scenes(tmp_path / "new", [3, 1], lambda *each: calls.append(each))
     assert [path.name for path in paths] == ["scene00003.jpg", "scene00001.jpg"]
-    assert [done for _, done, _ in told] == [0, 1]
+    assert [done for _, done, _ in calls] == [0, 1]
     data = open_dataset(tmp_path / "new" / LABELS)
     assert data.class_names == CLASS_NAMES
     assert data.notes == ()

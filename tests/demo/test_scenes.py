@@ -1,4 +1,4 @@
-"""Scenes: the same for the same seed, varied, and labelled where the parts are."""
+"""Scenes: reproducible, varied, and labelled exactly."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_size_and_types(size_hw: tuple[int, int]) -> None:
     assert scene.boxes.shape == (len(scene.class_ids), 4)
 
 
-def test_boxes_lie_in_the_picture_and_have_area(scenes: list[Scene]) -> None:
+def test_boxes_lie_in_the_image_and_have_area(scenes: list[Scene]) -> None:
     boxes = np.concatenate([scene.boxes for scene in scenes])
     assert len(boxes) > len(scenes)
     assert boxes.min() >= 0

@@ -14,12 +14,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from ghost_deploy.checkpoints.load import Loaded, load_checkpoint
+from ghost_deploy.checkpoints.loading import LoadedCheckpoint, load_checkpoint
 from ghost_deploy.core.bundle import BundleWriter
-from ghost_deploy.export.artifacts import export_artifacts
 from ghost_deploy.export.operators import TENSORRT_8_5
 from ghost_deploy.export.plan import Dynamic
 from tests.support.assets import GHOST, GHOSTNET, needs_assets
+from tests.support.exported_artifacts import export_artifacts
 
 pytestmark = needs_assets
 
@@ -29,7 +29,7 @@ LIMITS = {"fp32": (1e-3, 1e-5), "fp16": (0.2, 3e-3)}
 
 
 @cache
-def loaded(checkpoint: Path) -> Loaded:
+def loaded(checkpoint: Path) -> LoadedCheckpoint:
     return load_checkpoint(checkpoint)
 
 

@@ -15,7 +15,7 @@ from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec
 from ghost_deploy.export.onnx import onnx_from_net
 from ghost_deploy.export.operators import TENSORRT_8_5
 from ghost_deploy.models.network import DetectionNet
-from ghost_deploy.models.yaml import build_zoo
+from ghost_deploy.models.zoo_yaml import build_zoo
 from tests.models.test_variants import surroundings
 from tests.support.module_trees import randomize
 

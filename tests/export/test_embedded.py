@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from ghost_deploy.core.bundle import BundleWriter
 from ghost_deploy.core.spec import InputSpec, ModelSpec
 from ghost_deploy.detector import Detector
-from ghost_deploy.export.artifacts import export_artifacts
 from ghost_deploy.export.onnx import onnx_from_net
 from ghost_deploy.export.operators import TENSORRT_8_5
 from ghost_deploy.export.plan import Dynamic, plan_spec
 from ghost_deploy.export.rewrite import Pixels
-from ghost_deploy.processing.tensor import recast
+from ghost_deploy.processing.preprocess import convert_input
 from ghost_deploy.runtimes import RuntimeOptions, open_file
+from tests.support.exported_artifacts import export_artifacts
 from tests.support.tiny_detectors import tiny_loaded, tiny_net, tiny_spec
 
 PIXELS = np.random.default_rng(1).integers(0, 256, (1, 96, 128, 3), dtype=np.uint8)
@@ -49,7 +49,7 @@ def test_every_pixel_value_becomes_the_same_number(changes: dict[str, Any]) -> N
     numbers = InputSpec(size_hw=(96, 128), **changes)
     pixels = msgspec.structs.replace(numbers, layout="nhwc", dtype="uint8")
     got = Pixels(pixels)(torch.from_numpy(PIXELS)).numpy()
-    np.testing.assert_array_equal(got, recast(PIXELS, pixels, numbers))
+    np.testing.assert_array_equal(got, convert_input(PIXELS, pixels, numbers))
 
 
 @pytest.mark.parametrize("dynamic", [False, True])
@@ -67,7 +67,7 @@ def test_the_graph(precision: str, dynamic: bool) -> None:
     first = next(node for node in model.graph.node if "images" in node.input)
     assert first.op_type == "Cast", "TensorRT takes uint8 at the border of a network only"
     expected = run_onnx(
-        onnx_from_net(tiny_net(), plain, precision), recast(PIXELS, spec.input, plain.input)
+        onnx_from_net(tiny_net(), plain, precision), convert_input(PIXELS, spec.input, plain.input)
     )
     np.testing.assert_array_equal(run_onnx(model, PIXELS), expected)
 
@@ -75,9 +75,7 @@ def test_the_graph(precision: str, dynamic: bool) -> None:
 def test_a_bundle_of_pixels(tmp_path: Any) -> None:
     loaded: Any = tiny_loaded()
     with BundleWriter(tmp_path / "bundle") as writer:
-        spec, artifacts = export_artifacts(
-            loaded, writer, precisions=("fp32",), embed_preprocess=True
-        )
+        spec, artifacts = export_artifacts(loaded, writer, precisions=("fp32",), embedded=True)
         assert [artifact.options["input"] for artifact in artifacts] == ["uint8 pixels"] * 2
         writer.draft(spec, loaded.source, "test")
         bundle = writer.finish()

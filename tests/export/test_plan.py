@@ -7,7 +7,7 @@ import pytest
 
 from ghost_deploy.core.errors import MissingExtraError, UsageError
 from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec
-from ghost_deploy.export.plan import TARGETS, Dynamic, plan, plan_spec, require_tools
+from ghost_deploy.export.plan import TARGETS, Dynamic, ExportPlan, plan_export, plan_spec
 
 DEFAULT = ["onnx-fp32", "onnx-fp16", "openvino-fp32", "openvino-fp16"]
 
@@ -21,8 +21,47 @@ DEFAULT = ["onnx-fp32", "onnx-fp16", "openvino-fp32", "openvino-fp16"]
         (["openvino", "onnx", "onnx"], ["fp32"], ["onnx-fp32", "openvino-fp32"]),
     ],
 )
-def test_plan(formats: list[str], precisions: list[str], expected: list[str]) -> None:
-    assert [target.id for target in plan(formats, precisions)] == expected
+def test_float_graphs(formats: list[str], precisions: list[str], expected: list[str]) -> None:
+    plan = plan_export(formats, precisions)
+    assert [target.id for target in plan.graphs] == expected
+    assert (plan.int8_formats, plan.engines) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("formats", "precisions", "graphs", "int8_formats", "engines"),
+    [
+        ([], ["int8"], ["onnx-fp32", "openvino-fp32"], ("onnx", "openvino"), ()),
+        (["openvino"], ["fp16", "int8"], DEFAULT, ("openvino",), ()),
+        (["tensorrt"], ["int8"], ["onnx-fp32"], ("onnx",), ("int8",)),
+        (["tensorrt"], ["fp16"], ["onnx-fp16"], (), ("fp16",)),
+        (["openvino", "tensorrt"], ["fp32", "int8"], ["onnx-fp32", "openvino-fp32"],
+         ("openvino", "onnx"), ("fp32", "int8")),
+    ],
+)  # fmt: skip
+def test_int8_and_engines_bring_the_graphs_that_they_are_made_from(
+    formats: list[str],
+    precisions: list[str],
+    graphs: list[str],
+    int8_formats: tuple[str, ...],
+    engines: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: real("json" if name == "tensorrt" else name)
+    )
+    plan = plan_export(formats, precisions, calibrated="int8" in precisions)
+    assert [target.id for target in plan.graphs] == graphs
+    assert (plan.int8_formats, plan.engines) == (int8_formats, engines)
+    others = tuple(name for name in formats or ("onnx", "openvino") if name != "tensorrt")
+    assert isinstance(plan, ExportPlan)
+    assert plan.others == others
+
+
+@pytest.mark.parametrize(("precisions", "calibrated"), [(["int8"], False), (["fp32"], True)])
+def test_int8_and_images_belong_together(precisions: list[str], calibrated: bool) -> None:
+    with pytest.raises(UsageError, match="belong together"):
+        plan_export([], precisions, calibrated=calibrated)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +72,7 @@ def test_an_unknown_name_lists_the_known(
     formats: list[str], precisions: list[str], known: str
 ) -> None:
     with pytest.raises(UsageError, match=known):
-        plan(formats, precisions)
+        plan_export(formats, precisions)
 
 
 def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,9 +80,9 @@ def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: None if name == "openvino" else real(name)
     )
-    require_tools(plan(["onnx"]))
+    plan_export(["onnx"])
     with pytest.raises(MissingExtraError, match=r"ghost-deploy\[export\]"):
-        require_tools(plan(["openvino"]))
+        plan_export(["openvino"])
 
 
 def test_without_tensorrt_the_device_builds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,7 +91,7 @@ def test_without_tensorrt_the_device_builds(monkeypatch: pytest.MonkeyPatch) -> 
         importlib.util, "find_spec", lambda name: None if name == "tensorrt" else real(name)
     )
     with pytest.raises(MissingExtraError, match="ghost-deploy build BUNDLE --trt") as caught:
-        require_tools(plan(["tensorrt"], ["fp16"]))
+        plan_export(["tensorrt"], ["fp16"])
     assert caught.value.exit_code == 3
 
 
@@ -127,4 +166,4 @@ def test_decoders() -> None:
 
 def test_one_text_is_not_a_list_of_names() -> None:
     with pytest.raises(UsageError, match=r"formats are one text.*\('onnx',\)"):
-        plan("onnx", ["fp32"])
+        plan_export("onnx", ["fp32"])

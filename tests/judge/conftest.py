@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from ghost_deploy.checkpoints.load import Loaded, load_checkpoint
+from ghost_deploy.checkpoints.loading import LoadedCheckpoint, load_checkpoint
 from ghost_deploy.core.bundle import Bundle, BundleWriter
-from ghost_deploy.export.artifacts import export_artifacts
 from tests.support.assets import GHOST, GHOSTNET
+from tests.support.exported_artifacts import export_artifacts
 
 
 @dataclass(frozen=True)
 class Proof:
     """A checkpoint and the bundle of ONNX and OpenVINO, fp32 and fp16, made of it."""
 
-    loaded: Loaded
+    loaded: LoadedCheckpoint
     bundle: Bundle
 
 

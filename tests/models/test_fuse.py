@@ -7,7 +7,7 @@ from torch import nn
 from ghost_deploy.models.fold import fold_bn
 from ghost_deploy.models.fuse import fuse
 from ghost_deploy.models.head import Detect
-from ghost_deploy.models.yaml import build_zoo
+from ghost_deploy.models.zoo_yaml import build_zoo
 from tests.support.module_trees import randomize
 
 

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ghost_deploy.models.block import Block
+from ghost_deploy.models.c2f_ghost import C2fGGhost, C2fGhostV1, C2fGhostV2, C2fGhostV3
 from ghost_deploy.models.fields import MisfitError
 from ghost_deploy.models.fuse import fuse
 from ghost_deploy.models.g_ghost import GGhostStage, RegNetBottleneck
-from ghost_deploy.models.ghost_hosts import C2fGGhost, C2fGhostV1, C2fGhostV2, C2fGhostV3
 from ghost_deploy.models.ghostnet_v1 import (
     GhostBottleneckV1,
     GhostModule,
@@ -33,10 +33,10 @@ from ghost_deploy.models.ghostnet_v2 import (
     GhostModuleV2,
 )
 from ghost_deploy.models.ghostnet_v3 import ATTENTION, GhostBottleneckV3, GhostModuleV3
-from ghost_deploy.models.leaves import LEAVES
-from ghost_deploy.models.node import Writer
+from ghost_deploy.models.torch_layers import TORCH_LAYERS
 from ghost_deploy.models.tree import ModuleNode
-from ghost_deploy.models.user import UserClass
+from ghost_deploy.models.tree_writer import TreeWriter
+from ghost_deploy.models.user_class import UserClass
 from tests.models.test_blocks import c2f, conv, ghost_conv
 from tests.support.module_trees import randomize
 
@@ -153,19 +153,19 @@ def regnet(m: Any, x: Tensor) -> Tensor:
 
 def stage(m: Any, x: Tensor) -> Tensor:
     first = regnet(m.base, x)
-    dear, cheap = first[:, : m.raw_planes], first[:, m.raw_planes :]
+    costly, cheap = first[:, : m.raw_planes], first[:, m.raw_planes :]
     outputs = [first]
     for layer in m.layers:
-        outputs.append(regnet(layer, outputs[-1] if len(outputs) > 1 else dear))
+        outputs.append(regnet(layer, outputs[-1] if len(outputs) > 1 else costly))
     mixed = chain(list(m.merge)[1:], torch.cat(outputs, 1).mean((2, 3), keepdim=True))
     cheap = (chain(m.cheap, cheap) + mixed).clamp(min=0)
     return regnet(m.end, torch.cat([outputs[-1], cheap], 1))
 
 
 def gated(m: SqueezeExcite, gate: nn.Module) -> SqueezeExciteGated:
-    twin = SqueezeExciteGated(8)
-    twin.gate_fn = gate  # type: ignore[assignment]
-    return twin
+    copied = SqueezeExciteGated(8)
+    copied.gate_fn = gate  # type: ignore[assignment]
+    return copied
 
 
 CASES: list[tuple[nn.Module, Callable[[Any, Tensor], Tensor]]] = [
@@ -223,7 +223,7 @@ def test_a_block_computes_its_formula(block: nn.Module, reference: Any) -> None:
 def test_a_block_is_put_together_from_its_parts(block: Block) -> None:
     """Also after folding, which is how some forks write their files."""
     for form in (block, fuse(block)):
-        node = Writer().node(form, "block")
+        node = TreeWriter().node(form, "block")
         again = type(block).assemble(node, dict(form.named_children()))
         assert type(again) is type(block)
         assert not type(block).unknown(node)
@@ -280,7 +280,7 @@ def test_parts_that_do_not_belong_together_are_refused(
     case: tuple[Block, dict[str, Any], str],
 ) -> None:
     block, change, message = case
-    node = Writer().node(block, "block")
+    node = TreeWriter().node(block, "block")
     node = replace(node, attributes={**node.attributes, **change})
     with pytest.raises(MisfitError, match=message):
         type(block).assemble(node, dict(block.named_children()))
@@ -291,10 +291,10 @@ def test_parts_that_do_not_belong_together_are_refused(
 )
 def test_a_named_gate_is_never_imported_but_known(path: str) -> None:
     block = SqueezeExcite(8)
-    node = Writer().node(block, "se")
+    node = TreeWriter().node(block, "se")
     node = replace(node, attributes={"gate_fn": {"function": path}})
     again = SqueezeExcite.assemble(node, dict(block.named_children()))
-    assert Writer().node(again, "se").attributes == node.attributes
+    assert TreeWriter().node(again, "se").attributes == node.attributes
 
 
 class FreeGate(nn.Module):
@@ -315,7 +315,7 @@ def test_a_users_class_must_bring_the_function_that_the_file_only_names() -> Non
 
 
 def test_branches_may_have_names_but_not_every_name() -> None:
-    leaf = LEAVES["Sequential"]
+    leaf = TORCH_LAYERS["Sequential"]
     node = ModuleNode("torch.nn.modules.container.Sequential")
     parts: dict[str, nn.Module] = {"conv": nn.Conv2d(3, 3, 1), "bn": nn.BatchNorm2d(3)}
     assert [name for name, _ in leaf.assemble(node, parts).named_children()] == ["conv", "bn"]

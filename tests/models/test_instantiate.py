@@ -1,4 +1,4 @@
-"""Trees become networks, whole and checked, or one of our errors."""
+"""Trees become checked networks, or raise one of our errors."""
 
 from __future__ import annotations
 

@@ -14,9 +14,9 @@ from ghost_deploy.models.fields import MisfitError
 from ghost_deploy.models.fuse import fuse
 from ghost_deploy.models.instantiate import build, to_node
 from ghost_deploy.models.network import DetectionNet
-from ghost_deploy.models.rep import RepVGGDW
+from ghost_deploy.models.reparam import RepVGGDW
 from ghost_deploy.models.tree import ModuleNode
-from ghost_deploy.models.yaml import build_zoo, parse
+from ghost_deploy.models.zoo_yaml import build_zoo, parse
 from tests.support.module_trees import edit, randomize
 
 X = torch.rand((1, 3, 64, 96), generator=torch.Generator().manual_seed(0))

@@ -1,4 +1,4 @@
-"""Every network of the zoo, exported and compared with itself: the whole road but training."""
+"""All networks of the zoo, exported and compared with PyTorch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ghost_deploy.export.openvino import write_openvino
 from ghost_deploy.export.operators import TENSORRT_8_5
 from ghost_deploy.judge.parity.gate import GATES
 from ghost_deploy.models.network import DetectionNet
-from ghost_deploy.models.yaml import build_zoo, zoo_names
+from ghost_deploy.models.zoo_yaml import build_zoo, zoo_names
 from tests.support.trained_like_weights import condition
 
 GATE = GATES["fp32"]

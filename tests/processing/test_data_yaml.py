@@ -38,7 +38,7 @@ def test_a_split_that_is_not_there(tmp_path: Path) -> None:
     file = write(tmp_path / "data.yaml")
     with pytest.raises(InputError, match="no split 'train'"):
         split_images(file, {"val": "x"}, "train")
-    with pytest.raises(InputError, match="not there"):
+    with pytest.raises(InputError, match="do not exist"):
         split_images(file, {"train": "x"}, "train")
     (tmp_path / "x").mkdir()
     with pytest.raises(InputError, match="no images"):

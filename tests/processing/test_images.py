@@ -16,7 +16,7 @@ from ghost_deploy.processing.images import as_bgr, list_images, read_image
 
 
 @pytest.fixture
-def picture():
+def pixels():
     """Smooth, so that JPEG changes it little; no two corners are alike."""
     y, x = np.mgrid[:24, :40]
     return np.stack((x * 6, y * 10, 255 - x * 3 - y * 5), axis=2).astype(np.uint8)
@@ -59,8 +59,8 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
-def test_a_truncated_file_is_refused(tmp_path, picture, suffix):
-    path = write(tmp_path / f"cut{suffix}", picture)
+def test_a_truncated_file_is_refused(tmp_path, pixels, suffix):
+    path = write(tmp_path / f"cut{suffix}", pixels)
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(ImageError, match=f"cut{suffix} is damaged"):
         read_image(path)
@@ -75,16 +75,16 @@ def test_an_absurd_header_is_an_error_of_ours(tmp_path):
         read_image(tmp_path / "huge.png")
 
 
-@pytest.mark.parametrize("name", ["plain.png", "Größe 測試 🩸.png", "UPPER.PNG", "picture.tif"])
-def test_lossless_files_are_read_exactly(tmp_path, picture, name):
-    found = read_image(str(write(tmp_path / name, picture)))
+@pytest.mark.parametrize("name", ["plain.png", "Größe 測試 🩸.png", "UPPER.PNG", "pixels.tif"])
+def test_lossless_files_are_read_exactly(tmp_path, pixels, name):
+    found = read_image(str(write(tmp_path / name, pixels)))
     assert found.dtype == np.uint8
-    np.testing.assert_array_equal(found, picture)
+    np.testing.assert_array_equal(found, pixels)
 
 
-def test_the_content_decides_not_the_suffix(tmp_path, picture):
-    path = write(tmp_path / "a.png", picture).rename(tmp_path / "a.jpg")
-    np.testing.assert_array_equal(read_image(path), picture)
+def test_the_content_decides_not_the_suffix(tmp_path, pixels):
+    path = write(tmp_path / "a.png", pixels).rename(tmp_path / "a.jpg")
+    np.testing.assert_array_equal(read_image(path), pixels)
 
 
 @pytest.mark.parametrize(
@@ -97,8 +97,8 @@ def test_the_content_decides_not_the_suffix(tmp_path, picture):
         (8, np.rot90),
     ],
 )
-def test_exif_orientation_is_applied(tmp_path, picture, orientation, upright):
-    path = write(tmp_path / "phone.jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 100])
+def test_exif_orientation_is_applied(tmp_path, pixels, orientation, upright):
+    path = write(tmp_path / "phone.jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 100])
     stored = read_image(path)
     path.write_bytes(with_orientation(path.read_bytes(), orientation))
     np.testing.assert_array_equal(read_image(path), upright(stored))
@@ -113,33 +113,33 @@ def test_sixteen_bits_keep_the_high_byte(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg"])
-def test_grey_becomes_three_equal_channels(tmp_path, picture, suffix):
-    found = read_image(write(tmp_path / f"grey{suffix}", picture[..., 0]))
+def test_grey_becomes_three_equal_channels(tmp_path, pixels, suffix):
+    found = read_image(write(tmp_path / f"grey{suffix}", pixels[..., 0]))
     assert found.shape == (24, 40, 3)
     assert (found == found[..., :1]).all()
-    np.testing.assert_allclose(found[..., 0], picture[..., 0], atol=4)
+    np.testing.assert_allclose(found[..., 0], pixels[..., 0], atol=4)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
-def test_alpha_is_dropped_without_blending(tmp_path, picture, suffix):
+def test_alpha_is_dropped_without_blending(tmp_path, pixels, suffix):
     alpha = np.random.default_rng(0).integers(0, 256, (24, 40, 1), np.uint8)
-    path = write(tmp_path / f"alpha{suffix}", np.concatenate((picture, alpha), axis=2))
+    path = write(tmp_path / f"alpha{suffix}", np.concatenate((pixels, alpha), axis=2))
     found = read_image(path)
     assert found.flags.c_contiguous
-    np.testing.assert_array_equal(found, picture)
+    np.testing.assert_array_equal(found, pixels)
 
 
 @pytest.mark.skipif(not hasattr(cv2, "imencodemulti"), reason="needs OpenCV 4.10 to write one")
-def test_the_first_page_of_several_is_read(tmp_path, picture):
+def test_the_first_page_of_several_is_read(tmp_path, pixels):
     path = tmp_path / "pages.tiff"
-    ok, data = cv2.imencodemulti(".tiff", [picture, picture[::-1].copy(), picture])
+    ok, data = cv2.imencodemulti(".tiff", [pixels, pixels[::-1].copy(), pixels])
     assert ok
     path.write_bytes(data.tobytes())
-    np.testing.assert_array_equal(read_image(path), picture)
+    np.testing.assert_array_equal(read_image(path), pixels)
 
 
-def test_a_float_image_is_refused(tmp_path, picture):
-    path = write(tmp_path / "hdr.tif", picture.astype(np.float32))
+def test_a_float_image_is_refused(tmp_path, pixels):
+    path = write(tmp_path / "hdr.tif", pixels.astype(np.float32))
     with pytest.raises(ImageError, match=r"got float32 \(24, 40, 3\), expected .* 8 or 16 bits"):
         read_image(path)
 
@@ -185,24 +185,24 @@ def test_other_things_are_refused(wrong):
         as_bgr(wrong)
 
 
-def test_every_kind_of_image_gives_the_same_array(tmp_path, picture):
-    path = write(tmp_path / "a.png", picture)
-    rgb = picture[..., ::-1].copy()
-    assert as_bgr(picture) is picture
-    assert as_bgr(Frame(picture)) is picture
+def test_every_kind_of_image_gives_the_same_array(tmp_path, pixels):
+    path = write(tmp_path / "a.png", pixels)
+    rgb = pixels[..., ::-1].copy()
+    assert as_bgr(pixels) is pixels
+    assert as_bgr(Frame(pixels)) is pixels
     for image in (path, str(path), Frame(rgb, color="rgb"), PilLike(rgb), PilLike(rgb, "CMYK")):
         found = as_bgr(image)
         assert found.flags.c_contiguous
-        np.testing.assert_array_equal(found, picture)
+        np.testing.assert_array_equal(found, pixels)
 
 
-def test_grey_arrays_are_repeated(picture):
-    grey = picture[..., 1]
+def test_grey_arrays_are_repeated(pixels):
+    grey = pixels[..., 1]
     np.testing.assert_array_equal(as_bgr(grey), np.stack([grey] * 3, axis=2))
 
 
-def test_one_file_is_taken_whatever_its_name(tmp_path, picture):
-    odd = write(tmp_path / "a.png", picture).rename(tmp_path / "photo[1].data")
+def test_one_file_is_taken_whatever_its_name(tmp_path, pixels):
+    odd = write(tmp_path / "a.png", pixels).rename(tmp_path / "photo[1].data")
     assert list_images(odd) == [odd]
     assert list_images(str(odd)) == [odd]
 
@@ -236,8 +236,8 @@ def test_a_relative_pattern(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads it all")
-def test_a_file_without_permission_is_named(tmp_path, picture):
-    path = write(tmp_path / "secret.png", picture)
+def test_a_file_without_permission_is_named(tmp_path, pixels):
+    path = write(tmp_path / "secret.png", pixels)
     path.chmod(0)
     with pytest.raises(ImageError, match=r"secret\.png cannot be read"):
         read_image(path)

@@ -32,7 +32,7 @@ const ground = (node) => { for (; node; node = node.parentElement) {
   if (c.length < 4 || c[3] > 0) return c; } return [255, 255, 255]; };
 let least = 99;
 for (const node of document.querySelectorAll("data, h2, td, th, dt, .part b, .tick, svg text")) {
-  if (!node.textContent.trim() || node.closest(".photo") || !node.checkVisibility()) continue;
+  if (!node.textContent.trim() || node.closest(".image") || !node.checkVisibility()) continue;
   const style = getComputedStyle(node), svg = node.closest("svg");
   const ink = parse(svg ? style.fill : style.color);
   const behind = ground(svg ? svg.parentElement : node);
@@ -83,7 +83,7 @@ def test_it_runs_nothing_and_fetches_nothing(browser: webdriver.Chrome, page: st
 def test_pictures_are_shown_side_by_side(browser: webdriver.Chrome, page: str) -> None:
     with screen(browser, 1400):
         browser.get(page)
-        left, right, *_ = browser.find_elements(By.CSS_SELECTOR, ".photo svg")
+        left, right, *_ = browser.find_elements(By.CSS_SELECTOR, ".image svg")
         assert left.rect["y"] == right.rect["y"]
         assert left.rect["width"] == pytest.approx(right.rect["width"], abs=1)
         assert left.rect["height"] > 100

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from ghost_deploy.report.cells import Cell
+from ghost_deploy.report.blocks import Cell
 from ghost_deploy.report.charts.scale import Scale, tick_text
-from ghost_deploy.report.charts.scatter import Gate, Point, scatter
+from ghost_deploy.report.charts.scatter import Level, Point, scatter
 from ghost_deploy.report.charts.style import Style
-from ghost_deploy.report.charts.tradeoff import Bar, Stop, best_so_far, trail
+from ghost_deploy.report.charts.tradeoff import DropLimit, TradeoffPoint, best_so_far, tradeoff
 from tests.support.page_tracing import parse
 
 
@@ -55,10 +55,11 @@ def point(k: int) -> Point:
     )
 
 
-@pytest.mark.parametrize("width", [400.0, 860.0])
-def test_labels_of_near_points_do_not_cover_each_other(width: float) -> None:
-    page = scatter([point(k) for k in range(6)], [Gate(0.61, "reference", "reference")], width, 380)
-    names = [n for n in parse(page).walk() if "name" in n.classes]
+@pytest.mark.parametrize(("screen", "width"), [("only-narrow", 400.0), ("only-wide", 860.0)])
+def test_labels_of_near_points_do_not_cover_each_other(screen: str, width: float) -> None:
+    page = scatter([point(k) for k in range(6)], [Level(0.61, "reference", "reference")])
+    (chart,) = (n for n in parse(page).walk() if screen in n.classes)
+    names = [n for n in chart.walk() if "name" in n.classes]
     boxes = []
     for name in names:
         x, y = float(name.attributes["x"]), float(name.attributes["y"])
@@ -89,16 +90,17 @@ def test_the_points_that_no_other_beats(points: list[tuple[float, float]], best:
 
 
 @pytest.mark.parametrize("losses", [[0.0], [-0.4, -0.2], [30.0, 1.0, 0.49], [0.5] * 3])
-def test_a_trail_holds_its_points_the_bar_and_nothing_lost(losses: list[float]) -> None:
-    stops = [Stop(0.9 - 0.1 * k, loss, "", "") for k, loss in enumerate(losses)]
-    bar = Bar(0.5, Cell("0.5", "/rows/0/max_drop", "plain"))
-    chart = parse(trail(stops, bar, ("share", "points"), 400, 300))
+def test_a_tradeoff_holds_its_points_the_limit_and_nothing_lost(losses: list[float]) -> None:
+    points = [TradeoffPoint(0.9 - 0.1 * k, loss, "", "") for k, loss in enumerate(losses)]
+    limit = DropLimit(0.5, Cell("0.5", "/rows/0/max_drop", "plain"))
+    both = parse(tradeoff(points, limit, ("share", "points")))
+    (chart,) = (n for n in both.walk() if "only-narrow" in n.classes)
     places = [
         (float(n.attributes["cx"]), float(n.attributes["cy"]))
         for n in chart.walk()
         if "mark" in n.classes
     ]
     assert len(places) == len(losses)
-    assert all(40 <= x <= 390 and 20 <= y <= 270 for x, y in places)
+    assert all(40 <= x <= 390 and 20 <= y <= 290 for x, y in places)
     ticks = [float(n.text()) for n in chart.walk() if n.attributes.get("data-axis") == "y"]
     assert min(ticks) <= min(0.0, *losses) <= max(0.5, *losses) <= max(ticks)

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from ghost_deploy.report.blocks import Report
+from ghost_deploy.report.document import Report
 from ghost_deploy.report.html import render_html
 from ghost_deploy.report.markdown import render_markdown
 from tests.support.int8_evidence import CURVE, HARMS, evidence, with_evidence
@@ -20,7 +20,7 @@ def test_it_is_shown_and_traced() -> None:
     made = with_evidence(evidence())
     page = render_html(made)
     assert faults(page, json.loads(msgspec.json.encode(made))) == []
-    for words in ("Calibration to", "4.500 G", "98.5 %", "What was tried", "points lost"):
+    for words in ("Calibration to", "4.500 G", "98.5 %", "Recipes tried", "points lost"):
         assert words in page, words
     assert "Evidence: " not in page
     assert HOSTILE not in page

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from ghost_deploy.report.cells import plain
+from ghost_deploy.report.blocks import plain
 from ghost_deploy.report.markdown import escaped, render_markdown
 from ghost_deploy.report.page import make_page
 from tests.support.report_documents import HOSTILE, report

@@ -11,7 +11,7 @@ import pytest
 
 from ghost_deploy.core.errors import GhostDeployError, InputError, SpecError, UsageError
 from ghost_deploy.report.assemble import assemble
-from ghost_deploy.report.blocks import Report
+from ghost_deploy.report.document import Report
 from ghost_deploy.report.material import read_sources
 from tests.support.report_documents import (
     NOW,
@@ -37,7 +37,7 @@ def write(folder: Path, name: str, document: Any) -> Path:
         (b"", "not a JSON document"),
         (b"\xff\xfe", "not a JSON document"),
         (b"[" * 100_000, "not a JSON document"),
-        (b"[]", "no document that a report can be made of"),
+        (b"[]", "no document that a report can be built from"),
         (b'"text"', "no document"),
         (b"{}", "no document"),
         (b'{"spec": 1, "source": 2, "artifacts": 3, "created_with": 4}', "no document"),

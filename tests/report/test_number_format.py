@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ghost_deploy.report.cells import Look, pointer
+from ghost_deploy.report.blocks import DocumentView, pointer
 from ghost_deploy.report.number_format import ABSENT, FORMS, points, visible, write
 
 
@@ -64,5 +64,5 @@ def test_visible_keeps_other_scripts() -> None:
 def test_pointers() -> None:
     assert pointer() == ""
     assert pointer("a/b", "c~d", 0) == "/a~1b/c~0d/0"
-    cell = Look({"a/b": [1.5]}).cell("ms", "a/b", 0)
+    cell = DocumentView({"a/b": [1.5]}).cell("ms", "a/b", 0)
     assert (cell.text, cell.at, cell.form) == ("1.50", "/a~1b/0", "ms")

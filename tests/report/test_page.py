@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from ghost_deploy.report.assemble import assemble
-from ghost_deploy.report.blocks import Report
+from ghost_deploy.report.document import Report
 from ghost_deploy.report.html import render_html
 from tests.support.page_tracing import cells, faults, parse
 from tests.support.report_documents import HOSTILE, NAMES, USUAL, Run, material, report
@@ -73,7 +73,7 @@ def test_the_walk_sees_a_lie() -> None:
     page, document = render_html(made), plain(made)
     for pattern, lie in (
         (r"(>0\.61)23(<)", r"\g<1>24\2"),  # a figure
-        (r"(<h2>Every) run", r"\1 1 run"),  # a number from nowhere
+        (r"(<h2>All) runs", r"\1 1 run"),  # a number from nowhere
         (r"(data-px=\")(\d+)", r"\g<1>9\2"),  # a mark elsewhere
         (r"(data-width=\"0\.)", r"\g<1>9"),  # a bar too long
         (r"(points=\"[\d.]+,)", r"\g<1>9"),  # another curve
@@ -141,4 +141,4 @@ def test_a_picture_beyond_all_measure_is_left_out() -> None:
         )
         page = render_html(msgspec.structs.replace(made, accuracy=(changed,)))
         assert "data:image" not in page
-        assert 'class="no-photo"' in page
+        assert 'class="no-image"' in page

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from ghost_deploy.judge.bench.ratios import compared
-from ghost_deploy.report.blocks import Report
+from ghost_deploy.report.document import Report
 from tests.support.report_documents import USUAL, Run, material, report
 
 ORT, OV = Run("ort", "fp32", ms=20.0), Run("openvino", "fp32", ms=10.0)
@@ -56,7 +56,7 @@ def test_an_interval_that_reaches_beyond_the_gate_is_said() -> None:
     [
         ([replace(ORT, accuracy="failed"), replace(OV, parity="failed")], "no artifact passes"),
         ([replace(ORT, timed=None)], "nothing that passes was timed"),
-        ([replace(ORT, accuracy=None, parity=None)], "nothing that vouches"),
+        ([replace(ORT, accuracy=None, parity=None)], "accuracy was not judged"),
         ([replace(ORT, timed="skipped", accuracy="skipped", parity="skipped")], "Nothing was"),
     ],
 )
@@ -153,5 +153,5 @@ def test_labels_tell_rows_apart() -> None:
         "ONNX Runtime INT8, onnx-int8-b",
     ]
     several = [ORT, replace(ORT, batch=2), replace(ORT, batch=4)]
-    assert labels(report(several))[1] == "ONNX Runtime FP32, onnx-fp32, batch 2"
+    assert labels(report(several))[1] == "ONNX Runtime FP32, batch 2"
     assert len(set(labels(report([ORT, replace(ORT, subject="other")])))) == 2

@@ -1,4 +1,4 @@
-"""Options, specs and the border to the vendors."""
+"""Options, tensor specs and the conversion of vendor errors."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ WRONG_OPTIONS = [
 ]
 
 
-@pytest.mark.parametrize(("fields", "told"), WRONG_OPTIONS)
-def test_wrong_options(fields: dict[str, Any], told: str) -> None:
-    with pytest.raises(UsageError, match=f"no such .*{told}"):
+@pytest.mark.parametrize(("fields", "message"), WRONG_OPTIONS)
+def test_wrong_options(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=f"no such .*{message}"):
         RuntimeOptions(**fields)
 
 
@@ -67,18 +67,18 @@ IMPORT_FAILURES = [
 ]
 
 
-@pytest.mark.parametrize(("raised", "ours", "told"), IMPORT_FAILURES)
-def test_a_failing_import(raised: Exception, ours: type[Exception], told: str) -> None:
-    with pytest.raises(ours, match=told) as caught, vendor_import("vendor", "vendors"):
+@pytest.mark.parametrize(("raised", "ours", "message"), IMPORT_FAILURES)
+def test_a_failing_import(raised: Exception, ours: type[Exception], message: str) -> None:
+    with pytest.raises(ours, match=message) as caught, vendor_import("vendor", "vendors"):
         raise raised
     assert caught.value.__cause__ is raised
 
 
 def test_vendor_errors_become_ours_and_keep_the_cause() -> None:
     raised = RuntimeError("Exception from src/core.cpp:12:\n\nbad graph\n  at line 3\n")
-    told = r"cannot load m: got bad graph at line 3\. Do this"
+    message = r"cannot load m: got bad graph at line 3\. Do this"
     with (
-        pytest.raises(BackendError, match=told) as caught,
+        pytest.raises(BackendError, match=message) as caught,
         vendor_errors("cannot load m", "Do this"),
     ):
         raise raised
@@ -111,6 +111,6 @@ def test_fallback_is_an_error_unless_allowed() -> None:
 def test_existing_file(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("")
     assert existing_file(tmp_path / "a") == tmp_path / "a"
-    for path, told in ((tmp_path, "a folder"), (tmp_path / "b", "no such file")):
-        with pytest.raises(BackendError, match=told):
+    for path, message in ((tmp_path, "a folder"), (tmp_path / "b", "no such file")):
+        with pytest.raises(BackendError, match=message):
             existing_file(path)

@@ -1,4 +1,4 @@
-"""What is PyTorch's own."""
+"""Behaviour specific to PyTorch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ghost_deploy.core.errors import BackendError, CheckpointError, DeviceError
 from ghost_deploy.core.spec import InputSpec
 from ghost_deploy.runtimes import RuntimeOptions, open_file
 from ghost_deploy.runtimes.eager import EagerRuntime
-from ghost_deploy.runtimes.selection import open_path
+from ghost_deploy.runtimes.opener import open_path
 from tests.support.assets import GHOST, needs_assets
 
 torch = pytest.importorskip("torch")
@@ -43,8 +43,8 @@ def test_an_absent_device(device: str) -> None:
 
 
 def test_a_failing_module_is_ours() -> None:
-    told = "sizes of tensors must match"
-    with EagerRuntime(Weird(), SIZE) as runtime, pytest.raises(BackendError, match=told):
+    message = "sizes of tensors must match"
+    with EagerRuntime(Weird(), SIZE) as runtime, pytest.raises(BackendError, match=message):
         runtime.run(IMAGES)
 
 

@@ -1,4 +1,4 @@
-"""FakeRuntime: what it gives back is what it was told to find."""
+"""FakeRuntime returns the given detections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is ONNX Runtime's own."""
+"""Behaviour specific to ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ghost_deploy.core.errors import BackendError, DeviceError
-from ghost_deploy.runtimes import RuntimeOptions, host, open_file, ort, probe
+from ghost_deploy.runtimes import RuntimeOptions, cpu_cores, open_file, ort, probe
 from tests.support.runtime_cases import random_images, write_onnx
 
 pytest.importorskip("onnxruntime")
@@ -43,7 +43,7 @@ def test_the_provider_of_a_device(device: str, providers: list[str], expected: s
 
 
 @pytest.mark.parametrize(
-    ("device", "precision", "told"),
+    ("device", "precision", "message"),
     [
         ("cuda", "", "pip install onnxruntime-gpu"),
         ("cuda:1", "fp16", "pip install onnxruntime-gpu"),
@@ -52,15 +52,15 @@ def test_the_provider_of_a_device(device: str, providers: list[str], expected: s
         ("cpu", "bf16", "--runtime openvino"),
     ],
 )
-def test_what_is_not_there(device: str, precision: str, told: str) -> None:
-    with pytest.raises(DeviceError, match=told):
+def test_what_is_not_there(device: str, precision: str, message: str) -> None:
+    with pytest.raises(DeviceError, match=message):
         ort._provider(Package(CPU), RuntimeOptions(device, precision))
     allowed = RuntimeOptions(device, precision, allow_fallback=True)
     provider, notes = ort._provider(Package(CPU), allowed)
     assert (provider, len(notes)) == (CPU, 1)
 
 
-def test_two_wishes_that_fail_are_two_notes() -> None:
+def test_two_failed_requests_are_two_notes() -> None:
     allowed = RuntimeOptions("cuda", "bf16", allow_fallback=True)
     assert len(ort._provider(Package(CPU), allowed)[1]) == 2
 
@@ -91,7 +91,7 @@ def test_only_latency_spins(tmp_path: Path, hint: Any, spins: str) -> None:
     with ort.open_model(write_onnx(tmp_path / "model.onnx"), options) as runtime:
         settings = runtime._session.get_session_options()
         assert settings.get_session_config_entry("session.intra_op.allow_spinning") == spins
-        assert runtime.info.threads == host.available_cores()
+        assert runtime.info.threads == cpu_cores.available_cores()
 
 
 def test_precision_labels(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from ghost_deploy.core.errors import UsageError
-from ghost_deploy.runtimes import RUNTIMES, Row, probe, runtime_row
+from ghost_deploy.runtimes import RUNTIMES, RuntimeRow, probe, runtime_row
 
 
 def test_names_are_the_keys() -> None:
@@ -28,7 +28,7 @@ def test_an_unknown_runtime(name: str) -> None:
 
 
 @pytest.mark.parametrize("row", RUNTIMES.values(), ids=RUNTIMES)
-def test_a_backend_imports_its_vendor_only_when_used(row: Row) -> None:
+def test_a_backend_imports_its_vendor_only_when_used(row: RuntimeRow) -> None:
     code = (
         f"import sys, {row.module} as module\n"
         f"print({row.package!r} in sys.modules, callable(module.open_model))"
@@ -38,7 +38,7 @@ def test_a_backend_imports_its_vendor_only_when_used(row: Row) -> None:
 
 
 @pytest.mark.parametrize("row", RUNTIMES.values(), ids=RUNTIMES)
-def test_probe_of_what_is_installed(row: Row) -> None:
+def test_probe_of_what_is_installed(row: RuntimeRow) -> None:
     if not row.installed:
         pytest.skip(f"{row.package} is not installed")
     found = probe(row.name)
@@ -49,7 +49,7 @@ def test_probe_of_what_is_installed(row: Row) -> None:
 
 
 @pytest.mark.parametrize("row", RUNTIMES.values(), ids=RUNTIMES)
-def test_probe_of_what_is_absent(row: Row, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_probe_of_what_is_absent(row: RuntimeRow, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, row.package, None)
     found = probe(row.name)
     assert (found.runtime, found.installed, found.devices) == (row.name, False, ())
@@ -70,7 +70,7 @@ class Broken:
 
 
 @pytest.mark.parametrize("row", RUNTIMES.values(), ids=RUNTIMES)
-def test_probe_of_what_is_broken(row: Row, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_probe_of_what_is_broken(row: RuntimeRow, monkeypatch: pytest.MonkeyPatch) -> None:
     module = importlib.import_module(row.module)
     monkeypatch.setattr(module, "find_spec", lambda name: object(), raising=False)
     monkeypatch.delitem(sys.modules, row.package, raising=False)

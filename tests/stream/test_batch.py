@@ -1,4 +1,4 @@
-"""Batches over cameras on real models: the detections are those of each picture alone."""
+"""Batches over cameras on real models: the detections are those of each image alone."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from ghost_deploy.processing.images import read_image
 from ghost_deploy.stream.pipeline import Pipeline
 from ghost_deploy.stream.policy import LivePolicy
 from ghost_deploy.stream.result import Result
-from ghost_deploy.stream.sources.uri import Source
+from ghost_deploy.stream.sources.source_table import SourceAddress
 from tests.support.assets import GHOST, needs_assets, val_images
 from tests.support.running_pipeline import FAST, run_all
 
 SOURCES = 3
 
 
-class Pictures:
-    """A source of pictures in memory."""
+class Images:
+    """A source of images in memory."""
 
     rate: float | None = None
 
@@ -45,9 +45,9 @@ def results(detector: gd.Detector, policy: LivePolicy) -> dict[tuple[str, int], 
     paths = val_images()[:12]
     pipeline = Pipeline(
         detector,
-        [Source("video", str(i), str(i)) for i in range(SOURCES)],
+        [SourceAddress("video", str(i), str(i)) for i in range(SOURCES)],
         policy,
-        opener=lambda source, _: Pictures(paths[int(source.target) :: SOURCES]),
+        opener=lambda source, _: Images(paths[int(source.target) :: SOURCES]),
     )
     seen = run_all(pipeline)
     return {(result.source, result.frame.index): result for result in seen.results}

@@ -20,17 +20,17 @@ def found(*rows: tuple[float, float, float, float, float, int]) -> Detections:
 
 def test_no_detection_gives_an_equal_copy() -> None:
     image = grey(40, 60)
-    picture = draw(image, Detections.empty(NAMES))
-    assert picture is not image
-    assert np.array_equal(picture, image)
+    annotated = draw(image, Detections.empty(NAMES))
+    assert annotated is not image
+    assert np.array_equal(annotated, image)
 
 
 def test_the_image_is_not_changed() -> None:
     image = grey(100, 100)
     image.setflags(write=False)
-    picture = draw(image, found((10, 30, 60, 80, 0.9, 1)))
+    annotated = draw(image, found((10, 30, 60, 80, 0.9, 1)))
     assert (image == 128).all()
-    assert (picture != 128).any()
+    assert (annotated != 128).any()
 
 
 @pytest.mark.parametrize("size_hw", [(1, 1), (8, 8), (3, 500), (500, 3), (120, 160), (2160, 3840)])
@@ -50,29 +50,29 @@ def test_any_size_and_any_place(
     height, width = size_hw
     x1, y1, x2, y2 = box
     image = grey(*size_hw)
-    picture = draw(image, found((x1 * width, y1 * height, x2 * width, y2 * height, 0.5, 2)))
-    assert picture.shape == image.shape
-    assert picture.dtype == np.uint8
-    assert (picture != 128).any()
+    annotated = draw(image, found((x1 * width, y1 * height, x2 * width, y2 * height, 0.5, 2)))
+    assert annotated.shape == image.shape
+    assert annotated.dtype == np.uint8
+    assert (annotated != 128).any()
 
 
 def test_a_box_is_drawn_in_the_colour_of_its_class() -> None:
-    picture = draw(grey(400, 400), found((100, 100, 300, 300, 0.9, 1)))
-    assert tuple(picture[300, 200].tolist()) == class_color(1)
-    assert tuple(picture[200, 300].tolist()) == class_color(1)
-    assert (picture[200, 200] == 128).all()
+    annotated = draw(grey(400, 400), found((100, 100, 300, 300, 0.9, 1)))
+    assert tuple(annotated[300, 200].tolist()) == class_color(1)
+    assert tuple(annotated[200, 300].tolist()) == class_color(1)
+    assert (annotated[200, 200] == 128).all()
 
 
 def test_the_better_of_two_equal_boxes_is_in_front() -> None:
     box = (100.0, 100.0, 300.0, 300.0)
-    picture = draw(grey(400, 400), found((*box, 0.4, 0), (*box, 0.9, 1)))
-    assert tuple(picture[300, 200].tolist()) == class_color(1)
+    annotated = draw(grey(400, 400), found((*box, 0.4, 0), (*box, 0.9, 1)))
+    assert tuple(annotated[300, 200].tolist()) == class_color(1)
 
 
 @pytest.mark.parametrize(
     "box", [(0, 0, 60, 60), (340, 0, 399, 60), (0, 340, 60, 399), (340, 340, 399, 399)]
 )
-def test_a_label_stays_inside_the_picture(box: tuple[float, float, float, float]) -> None:
+def test_a_label_stays_inside_the_image(box: tuple[float, float, float, float]) -> None:
     """The same label is painted in a corner with as many pixels as in the middle."""
     ink = [
         sum(
@@ -88,7 +88,7 @@ def test_labels_of_boxes_in_one_place_do_not_cover_each_other() -> None:
     box = (100.0, 100.0, 300.0, 300.0)
     one = draw(grey(400, 400), found((*box, 0.9, 0)))
     three = draw(grey(400, 400), found((*box, 0.9, 0), (*box, 0.8, 0), (*box, 0.7, 0)))
-    white = [int((picture == 255).all(axis=2).sum()) for picture in (one, three)]
+    white = [int((annotated == 255).all(axis=2).sum()) for annotated in (one, three)]
     assert white[1] > 2.5 * white[0]
 
 

@@ -28,7 +28,7 @@ def test_every_frame_is_one_that_was_sent_and_the_counters_are_exact() -> None:
     numbers = running.seen.numbers()
     assert numbers == sorted(set(numbers))  # type: ignore[type-var]
     assert running.stats().captured == len(camera.sent) == 41
-    assert_exact(running.pipeline.stats.snapshot())
+    assert_exact(running.pipeline.stats())
     assert running.stats().reconnects == 0
 
 
@@ -38,7 +38,7 @@ def test_a_slow_model_gets_the_newest_frame() -> None:
         run(camera, detector=make_detector(lambda: time.sleep(0.1))) as running,
     ):
         running.until(lambda: running.stats().processed >= 8)
-    assert_exact(running.pipeline.stats.snapshot())
+    assert_exact(running.pipeline.stats())
     stats = running.stats()
     assert stats.dropped["newer"] > 2 * stats.processed
     # Waiting of one frame at most, being prepared and inferred: no backlog has built up.
@@ -66,7 +66,7 @@ def test_a_camera_killed_and_restarted_five_times() -> None:
     assert len({result.frame.size_hw for result in running.seen.results}) == 5
     indices = [result.frame.index for result in running.seen.results]
     assert indices == sorted(set(indices))
-    assert_exact(running.pipeline.stats.snapshot())
+    assert_exact(running.pipeline.stats())
 
 
 def test_a_stalled_camera_is_lost_and_comes_back() -> None:
@@ -78,17 +78,17 @@ def test_a_stalled_camera_is_lost_and_comes_back() -> None:
         camera.paused.clear()
         running.until(lambda: running.stats().reconnects == 1)
     assert None not in running.seen.numbers()
-    assert_exact(running.pipeline.stats.snapshot())
+    assert_exact(running.pipeline.stats())
 
 
 CUT_LEAVES = part(5)[:-400]
 BROKEN = {
-    "garbage between pictures": (b"\x00\xff\xd8garbage\xff" * 50, 0, 0),
-    "cut off by the next picture": (CUT_LEAVES, 1, 0),
+    "garbage between images": (b"\x00\xff\xd8garbage\xff" * 50, 0, 0),
+    "cut off by the next image": (CUT_LEAVES, 1, 0),
     "another length than declared": (part(5).replace(b"Length: ", b"Length: 9"), 1, 0),
-    "no picture though its frame is whole": (b"\xff\xd8\xff\xe0\x00\x04ab\xff\xd9", 1, 0),
-    "connection cut in the middle of a picture": (CUT_LEAVES, 0, 1),
-    "connection closed between pictures": (b"", 0, 1),
+    "no image though its frame is whole": (b"\xff\xd8\xff\xe0\x00\x04ab\xff\xd9", 1, 0),
+    "connection cut in the middle of an image": (CUT_LEAVES, 0, 1),
+    "connection closed between images": (b"", 0, 1),
 }
 
 
@@ -106,7 +106,7 @@ def test_damage_makes_no_frame(data: bytes, broken: int, reconnects: int) -> Non
     assert 5 not in running.seen.numbers()
     stats = running.stats()
     assert stats.captured == 20 + broken
-    # A broken picture may have been replaced by a newer one before its turn came.
+    # A broken image may have been replaced by a newer one before its turn came.
     assert stats.dropped.get("broken", 0) <= broken
     assert stats.reconnects == reconnects
     assert_exact([stats])
@@ -124,8 +124,8 @@ def test_four_cameras_of_which_one_flaps_and_one_is_dead_from_the_start() -> Non
             running.until(lambda: running.stats(2).state == "lost")
             flapping.start()
         running.until(lambda: running.stats(2).reconnects == 3)
-    steady_stats, other_stats, flapping_stats, dead_stats = running.pipeline.stats.snapshot()
-    assert_exact(running.pipeline.stats.snapshot())
+    steady_stats, other_stats, flapping_stats, dead_stats = running.pipeline.stats()
+    assert_exact(running.pipeline.stats())
     for i in range(3):
         assert None not in running.seen.numbers(i)
     assert steady_stats.reconnects == other_stats.reconnects == 0
@@ -141,7 +141,7 @@ def test_a_password_is_sent_and_never_shown() -> None:
         with run(camera) as running:
             running.until(lambda: running.stats().processed >= 2)
     assert camera.connections == 1
-    everything = f"{running.pipeline.stats.snapshot()} {running.seen.results[0]}"
+    everything = f"{running.pipeline.stats()} {running.seen.results[0]}"
     assert "secret" not in everything
     assert "hidden" not in everything
 

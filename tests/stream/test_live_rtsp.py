@@ -10,7 +10,7 @@ from typing import Literal
 import pytest
 
 from ghost_deploy.stream.pipeline import Pipeline
-from ghost_deploy.stream.sources.opencv import open_rtsp
+from ghost_deploy.stream.sources.rtsp import RtspReader
 from ghost_deploy.stream.sources.uri import parse_source
 from tests.support.camera_servers import Link, RtspCamera, needs_gstreamer, needs_rtsp_server
 from tests.support.running_pipeline import FAST, Running, assert_exact, make_detector
@@ -54,8 +54,8 @@ def restart_and_check(restarts: int, by: By) -> None:
         assert len(numbers) == len(running.seen.results)
         assert numbers == sorted(set(numbers))
         assert running.stats().reconnects == restarts
-        assert_exact(running.pipeline.stats.snapshot())
-        shown = f"{running.pipeline.stats.snapshot()} {running.seen.results[0]}"
+        assert_exact(running.pipeline.stats())
+        shown = f"{running.pipeline.stats()} {running.seen.results[0]}"
         assert "secret" not in shown
 
 
@@ -108,7 +108,7 @@ def test_packets_held_up_make_no_other_frames(by: By) -> None:
 def test_frames_that_were_held_up_are_known_to_be_old() -> None:
     with RtspCamera() as camera, Link(camera.port) as link:
         address = camera.address.replace(str(camera.port), str(link.port))
-        reader = open_rtsp(parse_source(address), POLICY)
+        reader = RtspReader(parse_source(address), POLICY)
         # On a busy machine it takes some frames until one comes in time.
         for _ in range(40):
             reader.grab()

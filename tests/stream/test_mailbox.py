@@ -8,7 +8,7 @@ import pytest
 
 from ghost_deploy.stream import mailbox
 from ghost_deploy.stream.mailbox import Mailboxes, Pending
-from ghost_deploy.stream.ordered import Ordered
+from ghost_deploy.stream.ordered_buffer import OrderedBuffer
 from tests.support.manual_clock import Clock
 
 
@@ -93,7 +93,7 @@ def test_finished_sources_are_emptied_first() -> None:
 
 
 def test_items_come_out_by_number() -> None:
-    ordered: Ordered[str] = Ordered(room=4)
+    ordered: OrderedBuffer[str] = OrderedBuffer(room=4)
     ordered.put(1, "b")
     assert ordered.get(0.0) is None
     ordered.put(0, None)
@@ -104,7 +104,7 @@ def test_items_come_out_by_number() -> None:
 
 
 def test_who_is_too_far_ahead_waits() -> None:
-    ordered: Ordered[int] = Ordered(room=1)
+    ordered: OrderedBuffer[int] = OrderedBuffer(room=1)
     put: list[bool] = []
 
     def produce() -> None:
@@ -183,8 +183,8 @@ def test_a_source_that_comes_last_is_not_left_out(clock: Clock) -> None:
 def overdue(boxes: Mailboxes, index: int) -> None:
     """Put a frame of a steady source whose next frame should have come a second ago."""
     for n in range(30):
-        boxes._rhythms[0].arrived(n * 0.05, n * 0.05)
-    boxes._rhythms[0].arrived(1.5, 1.5)
+        boxes._periods[0].arrived(n * 0.05, n * 0.05)
+    boxes._periods[0].arrived(1.5, 1.5)
     boxes._places[0] = item(index)
 
 

@@ -9,9 +9,9 @@ import pytest
 
 CHILD = """
 import ctypes, sys, threading
-from ghost_deploy.stream.malloc import share_heap
+from ghost_deploy.stream.malloc import use_single_arena
 if sys.argv[2:]:
-    share_heap()
+    use_single_arena()
 together = threading.Barrier(5)
 
 def allocate():
@@ -44,13 +44,13 @@ def test_all_threads_share_one_heap(tmp_path: Path) -> None:
 
 FREED = """
 import ctypes
-from ghost_deploy.stream.malloc import give_back, share_heap
+from ghost_deploy.stream.malloc import return_free_memory, use_single_arena
 
 def resident():
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1])
 
-share_heap()
+use_single_arena()
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p
 blocks = [ctypes.c_void_p(libc.malloc(50_000)) for _ in range(1000)]
@@ -59,7 +59,7 @@ for block in blocks:
 for block in blocks[:-1]:  # the last one keeps the heap from shrinking by itself
     libc.free(block)
 before = resident()
-give_back()
+return_free_memory()
 print(before, resident())
 """
 

@@ -23,7 +23,7 @@ from ghost_deploy.core.errors import (
 )
 from ghost_deploy.detector import Detector
 from ghost_deploy.runtimes.fake import FakeRuntime
-from ghost_deploy.stream.class_filter import Wanted
+from ghost_deploy.stream.class_filter import ClassFilter
 from ghost_deploy.stream.mailbox import Pending
 from ghost_deploy.stream.pipeline import Pipeline
 from ghost_deploy.stream.policy import Roi
@@ -57,7 +57,7 @@ def test_a_file_gives_every_frame_in_order() -> None:
     assert [result.frame.index for result in seen.results] == list(range(50))
     assert seen.closed == 1
     assert seen.threads == {threading.get_ident()}
-    (stats,) = pipeline.stats.snapshot()
+    (stats,) = pipeline.stats()
     assert (stats.state, stats.captured, stats.processed) == ("ended", 50, 50)
     assert stats.size_hw == (240, 320)
     assert not stats.dropped
@@ -80,7 +80,7 @@ def test_a_live_source_is_overtaken_and_every_frame_is_accounted_for() -> None:
         Script([*range(100), gate.set, None]), detector=make_detector(lambda: gate.wait(10))
     )
     seen = run_all(pipeline)
-    (stats,) = pipeline.stats.snapshot()
+    (stats,) = pipeline.stats()
     assert stats.captured == 100
     # Few were taken before the model was held up; of the others only the newest is left.
     assert 1 <= stats.processed <= 4
@@ -96,7 +96,7 @@ def test_a_stream_that_floods_does_not_starve_another() -> None:
     ) as running:
         running.until(lambda: running.stats(1).state == "ended")
     assert running.stats(1).processed >= 4
-    assert_exact(running.pipeline.stats.snapshot())
+    assert_exact(running.pipeline.stats())
 
 
 def test_frames_that_are_too_old_are_dropped_and_counted() -> None:
@@ -113,7 +113,7 @@ def test_frames_that_are_too_old_are_dropped_and_counted() -> None:
 
     pipeline = scripted(script, detector=make_detector(before), policy=policy)
     run_all(pipeline)
-    (stats,) = pipeline.stats.snapshot()
+    (stats,) = pipeline.stats()
     assert_exact([stats])
     assert stats.processed + stats.dropped.get("newer", 0) + stats.dropped.get("old", 0) == 2
     assert stats.dropped
@@ -129,11 +129,11 @@ def test_frames_left_out_by_rate_and_by_motion() -> None:
     policy = dataclasses.replace(FAST, every=2)
     pipeline = scripted(Script(range(10), is_live=False), policy=policy)
     assert run_all(pipeline).numbers() == [0, 2, 4, 6, 8]
-    assert pipeline.stats.snapshot()[0].dropped == {"skipped": 5}
+    assert pipeline.stats()[0].dropped == {"skipped": 5}
     policy = dataclasses.replace(FAST, skip_still=True)
     pipeline = scripted(Script([7, 7, 7, 9, 9], is_live=False), policy=policy)
     assert run_all(pipeline).numbers() == [7, 9]
-    assert pipeline.stats.snapshot()[0].dropped == {"still": 3}
+    assert pipeline.stats()[0].dropped == {"still": 3}
 
 
 def test_a_lost_source_is_opened_again_and_no_frame_is_invented() -> None:
@@ -141,7 +141,7 @@ def test_a_lost_source_is_opened_again_and_no_frame_is_invented() -> None:
     pipeline = scripted(script)
     seen = run_all(pipeline)
     assert None not in seen.numbers()
-    (stats,) = pipeline.stats.snapshot()
+    (stats,) = pipeline.stats()
     assert (stats.captured, stats.reconnects, stats.state) == (3, 1, "ended")
     assert stats.last_error == "gone"
     assert script.opened == 5
@@ -154,7 +154,9 @@ def test_memory_goes_back_to_the_system_when_a_camera_is_lost(
     monkeypatch: pytest.MonkeyPatch, is_live: bool, times: int
 ) -> None:
     given: list[None] = []
-    monkeypatch.setattr("ghost_deploy.stream.sources.capture.give_back", lambda: given.append(None))
+    monkeypatch.setattr(
+        "ghost_deploy.stream.sources.capture.return_free_memory", lambda: given.append(None)
+    )
     reads = ([0, LOST], [1, None]) if is_live else ([0, 1, None],)
     run_all(scripted(Script(*reads, is_live=is_live)))
     assert len(given) == times
@@ -164,7 +166,7 @@ def test_a_file_that_cannot_be_read_has_failed_and_others_go_on() -> None:
     pipeline = scripted(Script([LOST], is_live=False), Script(range(5), is_live=False))
     seen = run_all(pipeline)
     assert seen.numbers(1) == list(range(5))
-    assert [each.state for each in pipeline.stats.snapshot()] == ["failed", "ended"]
+    assert [each.state for each in pipeline.stats()] == ["failed", "ended"]
 
 
 def test_what_this_machine_cannot_read_is_not_tried_again() -> None:
@@ -172,14 +174,14 @@ def test_what_this_machine_cannot_read_is_not_tried_again() -> None:
     pipeline = scripted(script)
     run_all(pipeline)
     assert script.opened == 1
-    assert pipeline.stats.snapshot()[0].state == "failed"
+    assert pipeline.stats()[0].state == "failed"
 
 
 def test_a_source_that_never_comes_fails_when_it_is_given_up() -> None:
     policy = dataclasses.replace(FAST, give_up_s=0.1)
     pipeline = scripted(Script(*([LOST] for _ in range(1000))), policy=policy)
     run_all(pipeline)
-    (stats,) = pipeline.stats.snapshot()
+    (stats,) = pipeline.stats()
     assert (stats.state, stats.captured, stats.last_error) == ("failed", 0, "gone")
 
 
@@ -224,7 +226,7 @@ def test_stop_finishes_what_is_under_way() -> None:
         running.wait()
     assert running.seen.closed == 1
     assert running.stats().processed >= 1
-    assert_exact(running.pipeline.stats.snapshot())
+    assert_exact(running.pipeline.stats())
 
 
 def fail(error: Exception) -> Callable[[], Any]:
@@ -242,7 +244,7 @@ def test_a_model_that_fails_ends_the_run_and_closes_the_sinks() -> None:
     with pytest.raises(BackendError):
         pipeline.run([seen])
     assert (seen.closed, seen.results) == (1, [])
-    assert_exact(pipeline.stats.snapshot())
+    assert_exact(pipeline.stats())
 
 
 @pytest.mark.parametrize("method", ["write", "close"])
@@ -253,7 +255,7 @@ def test_a_sink_that_fails_does_not_keep_the_others_open(method: str) -> None:
     with pytest.raises(InputError, match="disk full"):
         pipeline.run([good, bad])
     assert good.closed == 1
-    assert_exact(pipeline.stats.snapshot())
+    assert_exact(pipeline.stats())
 
 
 def test_a_mistake_while_reading_is_raised_at_the_end() -> None:
@@ -269,7 +271,7 @@ def test_a_mistake_while_reading_is_raised_at_the_end() -> None:
 FOUND = Detections([[8, 8, 40, 24], [30, 30, 60, 60]], [0.9, 0.6], [0, 2])
 
 
-def test_boxes_of_a_region_are_in_pixels_of_the_picture() -> None:
+def test_boxes_of_a_region_are_in_pixels_of_the_image() -> None:
     detector = make_detector(found=FOUND)
     whole = run_all(scripted(Script([0], is_live=False), detector=detector)).results[0]
     policy = dataclasses.replace(FAST, roi=Roi.parse("160,120,224,184"))
@@ -285,7 +287,7 @@ def test_a_region_outside_one_source_fails_that_source_only() -> None:
     policy = dataclasses.replace(FAST, roi=Roi.parse("1000,1000,1100,1100"))
     pipeline = scripted(Script([0, 1], is_live=False), policy=policy)
     assert run_all(pipeline).results == []
-    (stats,) = pipeline.stats.snapshot()
+    (stats,) = pipeline.stats()
     assert stats.state == "failed"
     assert_exact([stats])
 
@@ -293,16 +295,16 @@ def test_a_region_outside_one_source_fails_that_source_only() -> None:
 def test_wanted_classes_and_limits() -> None:
     names = ("RBC", "WBC", "Platelets")
     for wanted, expected in (
-        (Wanted(names, 0.25), ["RBC", "Platelets"]),
-        (Wanted(names, 0.25, ["Platelets", "1"]), ["Platelets"]),
-        (Wanted(names, 0.25, (), {"Platelets": 0.7}), ["RBC"]),
-        (Wanted(names, 0.95, (), {"2": 0.5}), ["Platelets"]),
+        (ClassFilter(names, 0.25), ["RBC", "Platelets"]),
+        (ClassFilter(names, 0.25, ["Platelets", "1"]), ["Platelets"]),
+        (ClassFilter(names, 0.25, (), {"Platelets": 0.7}), ["RBC"]),
+        (ClassFilter(names, 0.95, (), {"2": 0.5}), ["Platelets"]),
     ):
         found = dataclasses.replace(FOUND, class_names=names)
         assert wanted(found).names == expected
-    assert Wanted(names, 0.25, (), {"WBC": 0.125}).least == 0.125
+    assert ClassFilter(names, 0.25, (), {"WBC": 0.125}).least == 0.125
     with pytest.raises(UsageError, match="no class 'Cell'"):
-        Wanted(names, 0.25, ["Cell"])
+        ClassFilter(names, 0.25, ["Cell"])
 
 
 def test_a_result_tells_its_age_and_times() -> None:
@@ -336,7 +338,7 @@ def test_preparing_goes_on_while_the_model_runs() -> None:
 
 
 def counting_detector(sizes: list[int], most: int = 8) -> Detector:
-    """A detector of batches whose one box tells the mean of its own picture."""
+    """A detector of batches whose one box tells the mean of its own image."""
     spec = make_spec((64, 64), batch=(1, most))
 
     def function(feeds: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
@@ -362,7 +364,7 @@ def test_a_batch_holds_a_frame_of_each_camera_and_changes_no_result() -> None:
         policy = dataclasses.replace(FAST, batch=batch, batch_wait_ms=2000)
         pipeline = scripted(*scripts, detector=counting_detector(sizes), policy=policy)
         seen = run_all(pipeline)
-        assert_exact(pipeline.stats.snapshot())
+        assert_exact(pipeline.stats())
         assert max(sizes) <= min(batch, 3)
         for n in range(3):
             numbers = seen.numbers(n)
@@ -380,7 +382,7 @@ def test_a_batch_does_not_wait_for_a_camera_that_is_lost() -> None:
         scripted(Script(itertools.count()), dead, detector=counting_detector([]), policy=policy)
     ) as running:
         running.until(lambda: running.stats().processed >= 10)
-    assert_exact(running.pipeline.stats.snapshot())
+    assert_exact(running.pipeline.stats())
 
 
 def test_a_broken_frame_leaves_its_batch() -> None:
@@ -399,7 +401,7 @@ def test_a_broken_frame_leaves_its_batch() -> None:
     pipeline._captures[0]._mailboxes.put_in_turn = put  # type: ignore[method-assign]
     seen = run_all(pipeline)
     assert seen.numbers() == [n for n in range(12) if n % 3 != 1]
-    assert pipeline.stats.snapshot()[0].dropped == {"broken": 4}
+    assert pipeline.stats()[0].dropped == {"broken": 4}
     assert max(sizes) >= 2
 
 
@@ -412,7 +414,7 @@ def test_a_model_that_fails_loses_no_frame_of_its_batch_unseen() -> None:
     )
     with pytest.raises(BackendError):
         pipeline.run([])
-    assert_exact(pipeline.stats.snapshot())
+    assert_exact(pipeline.stats())
 
 
 def test_a_model_of_one_image_takes_no_batch() -> None:

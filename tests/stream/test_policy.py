@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from ghost_deploy.core.errors import UsageError
-from ghost_deploy.stream.policy import Backoff, MotionGate, RateLimit, Roi
+from ghost_deploy.stream.backoff import Backoff
+from ghost_deploy.stream.frame_gates import MotionGate, RateLimit
+from ghost_deploy.stream.policy import Roi
 
 MS = 1_000_000
 
@@ -103,6 +105,6 @@ def test_no_region(text: str) -> None:
         Roi.parse(text)
 
 
-def test_a_region_outside_the_picture() -> None:
-    with pytest.raises(UsageError, match="outside the picture"):
+def test_a_region_outside_the_image() -> None:
+    with pytest.raises(UsageError, match="outside the image"):
         Roi.parse("300,0,400,50").pixels((100, 200))

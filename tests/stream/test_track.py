@@ -200,7 +200,7 @@ def test_sources_are_tracked_apart_and_sinks_closed_together() -> None:
     assert sinks[0].results == sinks[1].results
 
 
-def test_ids_in_records_and_pictures() -> None:
+def test_ids_in_records_and_images() -> None:
     plain = make_result(size_hw=(200, 300))
     assert "track_id" not in result_record(plain)["detections"][0]
     tracked = Result(**{**vars(plain), "track_ids": np.array([7, 0], np.int32)})

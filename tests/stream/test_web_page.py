@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from ghost_deploy.stream.result import SourceStats
-from ghost_deploy.stream.web import WebView
+from ghost_deploy.stream.source_stats import SourceStats
+from ghost_deploy.stream.web.web_view import WebViewSink
 from tests.stream.test_web_parts import CARD
 from tests.support.browser import needs_browser, opened, screen
 from tests.support.stream_results import FakeStats, make_result
@@ -25,7 +25,7 @@ from selenium.webdriver.support.wait import WebDriverWait  # noqa: E402
 pytestmark = needs_browser
 
 TOKEN = "correct-horse-battery"
-# The mean grey of the middle of the picture, as the browser shows it; -1 before the first.
+# The mean grey of the middle of the image, as the browser shows it; -1 before the first.
 SHADE = """
 const image = document.querySelector("[data-source=cam1] img");
 if (!image || !image.naturalWidth) return -1;
@@ -46,13 +46,11 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chro
 class Run:
     """A view that results are fed into from a thread, as a pipeline does it."""
 
-    def __init__(self, view: WebView) -> None:
-        self.view = view
-        self.stats = FakeStats((SourceStats("cam1", "rtsp://***@<b>host</b>/1", "live"),))
+    def __init__(self, view: WebViewSink, stats: FakeStats) -> None:
+        self.view, self.stats = view, stats
         self.shade = 40
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._feed)
-        view.watch(self.stats)
         self._thread.start()
 
     def _feed(self) -> None:
@@ -74,8 +72,9 @@ class Run:
 
 @contextmanager
 def running(token: str | None = None) -> Iterator[Run]:
-    view = WebView("127.0.0.1:0", CARD, token=token)
-    run = Run(view)
+    stats = FakeStats((SourceStats("cam1", "rtsp://***@<b>host</b>/1", "live"),))
+    view = WebViewSink("127.0.0.1:0", CARD, token=token, stats=stats)
+    run = Run(view, stats)
     try:
         yield run
     finally:
@@ -96,7 +95,7 @@ def number(browser: webdriver.Chrome, selector: str) -> int:
     return int(text(browser, selector).replace(",", "") or -1)
 
 
-def test_pictures_change_and_counters_move(browser: webdriver.Chrome) -> None:
+def test_images_change_and_counters_move(browser: webdriver.Chrome) -> None:
     with running() as run:
         browser.get(run.view.url)
         until(browser, lambda b: abs(b.execute_script(SHADE) - 40) < 6)

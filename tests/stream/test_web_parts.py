@@ -9,15 +9,15 @@ import pytest
 from starlette.datastructures import Headers
 
 from ghost_deploy.core.errors import InputError, UsageError
-from ghost_deploy.stream.result import SourceStats, State
-from ghost_deploy.stream.sinks.outbox import DeliveryStats
-from ghost_deploy.stream.web.address import Address, check_token, is_expected_host, listen
-from ghost_deploy.stream.web.board import AGE_BUCKETS_S, Board
-from ghost_deploy.stream.web.guard import Keys
+from ghost_deploy.stream.sinks.sink import DeliveryStats
+from ghost_deploy.stream.source_stats import SourceStats, State
+from ghost_deploy.stream.web.guard import AccessKeys
 from ghost_deploy.stream.web.history import SECONDS, History
-from ghost_deploy.stream.web.jpegs import encode
+from ghost_deploy.stream.web.jpeg_cache import encode
+from ghost_deploy.stream.web.latest_results import AGE_BUCKETS_S, LatestResults
+from ghost_deploy.stream.web.listening import ListenAddress, check_token, is_expected_host, listen
 from ghost_deploy.stream.web.metrics import render_metrics
-from ghost_deploy.stream.web.status import ModelCard, Status, describe, health
+from ghost_deploy.stream.web.status import ModelCard, RunStatus, describe, health
 from tests.support.stream_results import NAMES, NOTHING, make_result
 
 CARD = ModelCard(
@@ -51,7 +51,7 @@ CARD = ModelCard(
 )
 def test_no_address(text: str) -> None:
     with pytest.raises(UsageError, match="address") as caught:
-        Address.parse(text)
+        ListenAddress.parse(text)
     assert "127.0.0.1:8080" in str(caught.value)
 
 
@@ -66,16 +66,16 @@ def test_no_address(text: str) -> None:
     ],
 )
 def test_address(text: str, host: str, port: int) -> None:
-    assert Address.parse(text) == Address(host, port)
+    assert ListenAddress.parse(text) == ListenAddress(host, port)
 
 
 def test_an_address_that_cannot_be_listened_at() -> None:
-    with listen(Address("127.0.0.1", 0)) as first, pytest.raises(InputError, match="in use"):
-        listen(Address("127.0.0.1", first.getsockname()[1]))
+    with listen(ListenAddress("127.0.0.1", 0)) as first, pytest.raises(InputError, match="in use"):
+        listen(ListenAddress("127.0.0.1", first.getsockname()[1]))
     with pytest.raises(InputError, match="cannot serve at"):
-        listen(Address("192.0.2.1", 0))  # RFC 5737: nobody's
+        listen(ListenAddress("192.0.2.1", 0))  # RFC 5737: nobody's
     with pytest.raises(InputError, match="cannot serve at"):
-        listen(Address("a..b", 80))
+        listen(ListenAddress("a..b", 80))
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_an_address_that_cannot_be_listened_at() -> None:
     ],
 )
 def test_where_a_token_is_needed(host: str, token: str | None, ok: bool) -> None:
-    with listen(Address(host, 0)) as listener:
+    with listen(ListenAddress(host, 0)) as listener:
         if ok:
             check_token(listener, token)
             return
@@ -136,37 +136,40 @@ def test_the_host_of_a_request(header: str, ok: bool) -> None:
     ],
 )
 def test_keys(headers: dict[str, str], ok: bool) -> None:
-    assert Keys("secret-token", 80).admits(Headers(headers)) is ok
-    assert Keys(None, 80).admits(Headers(headers))
+    assert AccessKeys("secret-token", 80).admits(Headers(headers)) is ok
+    assert AccessKeys(None, 80).admits(Headers(headers))
 
 
-def test_an_empty_board() -> None:
-    board = Board()
-    assert board.newer_than(0) == []
-    assert board.newest("cam1") is None
-    assert board.figures() == {}
-    assert board.histories() == {}
+def test_no_results() -> None:
+    results = LatestResults()
+    assert results.newer_than(0) == []
+    assert results.newest("cam1") is None
+    assert results.totals() == {}
+    assert results.histories() == {}
 
 
-def test_the_board_keeps_the_newest_and_the_sums() -> None:
+def test_the_newest_results_and_the_totals() -> None:
     now = [100.0]
-    board = Board(clock=lambda: now[0])
+    results = LatestResults(clock=lambda: now[0])
     for age_ms in (10.0, 30.0):
-        board.put(make_result(age_ms=age_ms))
+        results.put(make_result(age_ms=age_ms))
     other = make_result("cam2", found=NOTHING, age_ms=60_000.0)
-    board.put(other)
-    assert [(x.serial, x.result.source) for x in board.newer_than(0)] == [(2, "cam1"), (3, "cam2")]
-    assert [x.serial for x in board.newer_than(2)] == [3]
-    assert board.newest("cam1", 2) is None
-    figures = board.figures()
-    assert figures["cam1"].totals == {"dög": 2, "cat": 2}
-    assert figures["cam1"].age_buckets == (1, 0, 1) + (0,) * (len(AGE_BUCKETS_S) - 2)
-    assert figures["cam1"].age_sum_ms == 40.0
-    assert figures["cam1"].stage_sums_ms == {"pre": 4.0, "run": 24.0, "post": 2.0}
-    assert figures["cam2"].totals == {}
-    assert figures["cam2"].age_buckets[-1] == 1
+    results.put(other)
+    assert [(x.serial, x.result.source) for x in results.newer_than(0)] == [
+        (2, "cam1"),
+        (3, "cam2"),
+    ]
+    assert [x.serial for x in results.newer_than(2)] == [3]
+    assert results.newest("cam1", 2) is None
+    totals = results.totals()
+    assert totals["cam1"].detections == {"dög": 2, "cat": 2}
+    assert totals["cam1"].age_buckets == [1, 0, 1] + [0] * (len(AGE_BUCKETS_S) - 2)
+    assert totals["cam1"].age_sum_ms == 40.0
+    assert totals["cam1"].stage_sums_ms == {"pre": 4.0, "run": 24.0, "post": 2.0}
+    assert totals["cam2"].detections == {}
+    assert totals["cam2"].age_buckets[-1] == 1
     now[0] = 101.0
-    assert board.histories()["cam1"]["age_max"] == [30.0]
+    assert results.histories()["cam1"]["age_max"] == [30.0]
 
 
 def test_history() -> None:
@@ -216,22 +219,22 @@ SAMPLE = re.compile(
 
 
 def test_metrics() -> None:
-    board = Board()
-    board.put(make_result(age_ms=30.0))
-    board.put(make_result(age_ms=20_000.0))
+    results = LatestResults()
+    results.put(make_result(age_ms=30.0))
+    results.put(make_result(age_ms=20_000.0))
     stats = SourceStats(
         "cam1", "label", "live", captured=9, processed=2, dropped={"newer": 7}, reconnects=3
     )
-    figures = board.figures()
-    status = Status(
+    totals = results.totals()
+    status = RunStatus(
         tool="0",
         health="ok",
         uptime_s=1.5,
         model=CARD,
-        sources=(describe(stats, figures["cam1"]), describe(SourceStats("new", ""), None)),
+        sources=(describe(stats, totals["cam1"]), describe(SourceStats("new", ""), None)),
         deliveries={"webhook": DeliveryStats(sent=4)},
     )
-    lines = render_metrics(status, figures).splitlines()
+    lines = render_metrics(status, totals).splitlines()
     samples = [line for line in lines if not line.startswith("#")]
     assert [line for line in samples if not SAMPLE.fullmatch(line)] == []
     assert len({line.rpartition(" ")[0] for line in samples}) == len(samples)
@@ -255,10 +258,10 @@ def test_metrics() -> None:
     ("size_hw", "side", "expected"),
     [((48, 64), 480, (48, 64)), ((96, 640), 480, (72, 480)), ((900, 2), 480, (480, 1))],
 )
-def test_pictures_are_made_smaller_with_their_boxes(
+def test_images_are_made_smaller_with_their_boxes(
     size_hw: tuple[int, int], side: int, expected: tuple[int, int]
 ) -> None:
     result = make_result(size_hw=size_hw)
-    picture = cv2.imdecode(np.frombuffer(encode(result, side), np.uint8), cv2.IMREAD_COLOR)
-    assert picture is not None
-    assert picture.shape == (*expected, 3)
+    image = cv2.imdecode(np.frombuffer(encode(result, side), np.uint8), cv2.IMREAD_COLOR)
+    assert image is not None
+    assert image.shape == (*expected, 3)

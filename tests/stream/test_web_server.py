@@ -16,22 +16,22 @@ import numpy as np
 import pytest
 
 from ghost_deploy.core.errors import InputError, MissingExtraError, UsageError
-from ghost_deploy.stream.result import SourceStats
-from ghost_deploy.stream.sinks.outbox import DeliveryStats
-from ghost_deploy.stream.web import WebView
+from ghost_deploy.stream.sinks.sink import DeliveryStats
+from ghost_deploy.stream.source_stats import SourceStats
+from ghost_deploy.stream.web.web_view import WebViewSink
 from tests.stream.test_web_parts import CARD
 from tests.support.stream_results import FakeStats, make_result
 
 TOKEN = "correct-horse-battery"
-ROUTES = ("/", "/app.js", "/api/status", "/api/history", "/api/pictures", "/stream/cam1.mjpg")
+ROUTES = ("/", "/app.js", "/api/status", "/api/history", "/api/images", "/stream/cam1.mjpg")
 ROUTES += ("/metrics", "/healthz", "/livez", "/nowhere")
 
 
 @contextmanager
-def served(token: str | None = None, **options: Any) -> Iterator[WebView]:
+def served(token: str | None = None, **options: Any) -> Iterator[WebViewSink]:
     """A view that is closed at the end, and leaves no thread."""
     before = threading.active_count()
-    view = WebView("127.0.0.1:0", CARD, token=token, **options)
+    view = WebViewSink("127.0.0.1:0", CARD, token=token, **options)
     try:
         yield view
     finally:
@@ -43,7 +43,7 @@ Answer = tuple[int, dict[str, str], bytes]
 
 
 def ask(
-    view: WebView, path: str, method: str = "GET", body: str | None = None, **headers: str
+    view: WebViewSink, path: str, method: str = "GET", body: str | None = None, **headers: str
 ) -> Answer:
     connection = http.client.HTTPConnection(view.address.host, view.address.port, timeout=20)
     try:
@@ -60,18 +60,18 @@ def ask(
 @pytest.mark.parametrize("address", ["nowhere", "127.0.0.1:99999"])
 def test_an_address_that_cannot_be_used(address: str) -> None:
     with pytest.raises(UsageError):
-        WebView(address, CARD)
+        WebViewSink(address, CARD)
 
 
 def test_a_port_in_use() -> None:
     with served() as view, pytest.raises(InputError, match="in use"):
-        WebView(f"127.0.0.1:{view.address.port}", CARD)
+        WebViewSink(f"127.0.0.1:{view.address.port}", CARD)
 
 
 def test_other_machines_need_a_token() -> None:
     before = threading.active_count()
     with pytest.raises(UsageError, match="other machines"):
-        WebView("0.0.0.0:0", CARD)
+        WebViewSink("0.0.0.0:0", CARD)
     assert threading.active_count() == before
 
 
@@ -79,7 +79,7 @@ def test_other_machines_need_a_token() -> None:
 def test_without_the_packages(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingExtraError, match=r"ghost-deploy\[web\]"):
-        WebView("127.0.0.1:0", CARD)
+        WebViewSink("127.0.0.1:0", CARD)
 
 
 def test_before_the_first_result() -> None:
@@ -101,13 +101,12 @@ def test_before_the_first_result() -> None:
 )
 def test_wrong_numbers(query: str) -> None:
     with served() as view:
-        assert ask(view, f"/api/pictures?{query.replace('²', '%C2%B2')}")[0] == 400
+        assert ask(view, f"/api/images?{query.replace('²', '%C2%B2')}")[0] == 400
 
 
 def test_the_status() -> None:
     stats = FakeStats((SourceStats("cam1", "rtsp://***@host/cam1", "live", 5, 2, {"newer": 3}),))
-    with served(deliveries={"webhook": lambda: DeliveryStats(sent=1)}) as view:
-        view.watch(stats)
+    with served(stats=stats, deliveries={"webhook": lambda: DeliveryStats(sent=1)}) as view:
         view.write(make_result())
         _, _, body = ask(view, "/api/status")
         document = json.loads(body)
@@ -124,41 +123,41 @@ def test_the_status() -> None:
         assert ask(view, "/livez")[0] == 200
 
 
-def pictures_of(body: bytes) -> tuple[dict[str, Any], list[bytes]]:
+def images_of(body: bytes) -> tuple[dict[str, Any], list[bytes]]:
     line, _, rest = body.partition(b"\n")
     head, jpegs = json.loads(line), []
-    for picture in head["pictures"]:
-        jpegs.append(rest[: picture["bytes"]])
-        rest = rest[picture["bytes"] :]
+    for each in head["images"]:
+        jpegs.append(rest[: each["bytes"]])
+        rest = rest[each["bytes"] :]
     assert rest == b""
     return head, jpegs
 
 
-def test_pictures_come_once_and_only_the_newest() -> None:
+def test_images_come_once_and_only_the_newest() -> None:
     with served() as view:
         for shade in (10, 200):
             view.write(make_result(shade=shade))
         view.write(make_result("cam2"))
-        head, jpegs = pictures_of(ask(view, "/api/pictures")[2])
-        assert [p["id"] for p in head["pictures"]] == ["cam1", "cam2"]
-        picture = cv2.imdecode(np.frombuffer(jpegs[0], np.uint8), cv2.IMREAD_COLOR)
-        assert picture is not None
-        assert picture[45:, 50:].mean() > 180
+        head, jpegs = images_of(ask(view, "/api/images")[2])
+        assert [p["id"] for p in head["images"]] == ["cam1", "cam2"]
+        image = cv2.imdecode(np.frombuffer(jpegs[0], np.uint8), cv2.IMREAD_COLOR)
+        assert image is not None
+        assert image[45:, 50:].mean() > 180
         view.write(make_result("cam2"))
-        head, _ = pictures_of(ask(view, f"/api/pictures?after={head['serial']}")[2])
-        assert [p["id"] for p in head["pictures"]] == ["cam2"]
+        head, _ = images_of(ask(view, f"/api/images?after={head['serial']}")[2])
+        assert [p["id"] for p in head["images"]] == ["cam2"]
 
 
-def test_a_question_waits_for_the_next_picture() -> None:
+def test_a_question_waits_for_the_next_image() -> None:
     with served() as view, ThreadPoolExecutor() as pool:
         view.write(make_result())
-        asked = pool.submit(ask, view, "/api/pictures?after=1")
-        while not view._signal._listeners:
+        asked = pool.submit(ask, view, "/api/images?after=1")
+        while not view._news._listeners:
             pass
         assert not asked.done()
         view.write(make_result("cam2"))
-        head, _ = pictures_of(asked.result()[2])
-        assert [p["id"] for p in head["pictures"]] == ["cam2"]
+        head, _ = images_of(asked.result()[2])
+        assert [p["id"] for p in head["images"]] == ["cam2"]
 
 
 def test_nothing_is_encoded_when_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,14 +167,14 @@ def test_nothing_is_encoded_when_nobody_looks(monkeypatch: pytest.MonkeyPatch) -
         encoded.append((result, side))
         return b"jpeg"
 
-    monkeypatch.setattr("ghost_deploy.stream.web.jpegs.encode", encode)
+    monkeypatch.setattr("ghost_deploy.stream.web.jpeg_cache.encode", encode)
     with served() as view:
         for _ in range(50):
             view.write(make_result())
         ask(view, "/api/status")
         assert encoded == []
         for _ in range(3):
-            ask(view, "/api/pictures")
+            ask(view, "/api/images")
         assert len(encoded) == 1
 
 
@@ -276,7 +275,7 @@ def test_many_ask_while_results_come() -> None:
         asked = [
             pool.submit(ask, view, path)
             for _ in range(10)
-            for path in ("/api/pictures", "/api/status", "/metrics", "/api/history")
+            for path in ("/api/images", "/api/status", "/metrics", "/api/history")
         ]
         for index in range(200):
             view.write(make_result(f"cam{index % 3}", index=index))
@@ -294,7 +293,7 @@ def test_a_viewer_who_stops_reading(capfd: pytest.CaptureFixture[str]) -> None:
             for index in range(40):
                 result = make_result(index=index, size_hw=(480, 640))
                 view.write(replace(result, frame=replace(result.frame, image=noise)))
-                assert ask(view, "/api/pictures")[0] == 200
+                assert ask(view, "/api/images")[0] == 200
             view.close()
     captured = capfd.readouterr()
     assert captured.out + captured.err == ""

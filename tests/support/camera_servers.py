@@ -251,7 +251,7 @@ class MjpegCamera:
 
 
 def jpeg(number: int, size_hw: tuple[int, int] = (96, 320)) -> bytes:
-    """A JPEG picture of that number, quality 50."""
+    """A JPEG image of that number, quality 50."""
     done, data = cv2.imencode(
         ".jpg", barcode.frame(number, size_hw), [cv2.IMWRITE_JPEG_QUALITY, 50]
     )
@@ -260,7 +260,7 @@ def jpeg(number: int, size_hw: tuple[int, int] = (96, 320)) -> bytes:
 
 
 def part(number: int, size_hw: tuple[int, int] = (96, 320)) -> bytes:
-    """A part of a multipart answer that holds the picture of that number."""
+    """A part of a multipart answer that holds the image of that number."""
     data = jpeg(number, size_hw)
     head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
     return head.encode() + data + b"\r\n"

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from ghost_deploy.calib.search.builder import Workshop, write_model
+from ghost_deploy.calib.quantize.int8_files import write_model
+from ghost_deploy.calib.search.int8_builder import Int8Builder
+from ghost_deploy.core.bundle import Bundle
+from ghost_deploy.core.evidence.int8 import Judged, SpeedRow
 from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec
-from ghost_deploy.runtimes import RuntimeOptions
 from tests.support.int8_reports import judged
 from tests.support.small_graphs import SIZE, ghost_net, images, statistics_of
 
@@ -28,12 +28,9 @@ SPEC = ModelSpec(
 )
 
 
-NO_LABELS = SimpleNamespace(images=(), facts=lambda: SimpleNamespace(fingerprint="of the labels"))
-
-
 @dataclass(frozen=True)
 class FewImages:
-    """What the rooms ask of a `CalibrationSet`."""
+    """The part of a `CalibrationSet` that the builder needs."""
 
     count: int = 4
     fingerprint: str = "f" * 64
@@ -54,14 +51,30 @@ class FakeJudge:
 
     points_of: Callable[[ModelProto], float]
     asked: list[str] = field(default_factory=list)
-    options: RuntimeOptions = field(default_factory=lambda: RuntimeOptions(threads=1))
-    progress: Any = None
-    facts: Any = field(default_factory=judged)
-    data: Any = field(default_factory=lambda: NO_LABELS)
+    facts: Judged = field(default_factory=judged)
+    fingerprint: str = "of the labels"
+    default_max_drop: float = 0.5
 
-    def points(self, runtime: str, path: Path, precision: str = "int8", label: str = "") -> float:
+    def points(self, runtime: str, path: Path, label: str = "") -> float:
         self.asked.append(label)
         return self.points_of(onnx.load(path))
+
+    def quiet(self, threads: int | None = None) -> FakeJudge:
+        return self
+
+
+@dataclass(frozen=True)
+class FakeStopwatch:
+    """Times by a function of the files."""
+
+    times_of: Callable[[Sequence[Path]], dict[Path, float]] = lambda files: {}
+    machine: str = "a processor"
+
+    def file_times_ms(self, files: Sequence[Path]) -> dict[Path, float]:
+        return self.times_of(files)
+
+    def speed_rows(self, bundle: Bundle) -> tuple[SpeedRow, ...]:
+        return ()
 
 
 def rounded(model: ModelProto, conv: str) -> bool:
@@ -70,10 +83,10 @@ def rounded(model: ModelProto, conv: str) -> bool:
     return node.input[1].endswith("/rounded")
 
 
-def small_shop(folder: Path) -> Workshop:
+def small_builder(folder: Path) -> Int8Builder:
     model = ghost_net()
     feeds = images()
-    return Workshop(
+    return Int8Builder(
         write_model(model, folder / "float.onnx"),
         model,
         SPEC,

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ghost_deploy.models.head import DFL
 from ghost_deploy.models.network import DetectionNet
 from ghost_deploy.models.tree import Attribute, ModuleNode, TensorInfo
-from ghost_deploy.models.yaml import parse
+from ghost_deploy.models.zoo_yaml import parse
 
 _SKIPPED = {"args", "criterion", "yaml", "names", "anchors", "strides"}
 

@@ -25,18 +25,18 @@ def cells(number: int) -> list[bool]:
 def frame(number: int, size_hw: tuple[int, int] = (240, 320)) -> NDArray[np.uint8]:
     """(H, W, 3) uint8: the number over a grey ramp that moves with it."""
     height, width = size_hw
-    picture = np.empty((height, width, 3), np.uint8)
-    picture[:] = ((np.arange(width) + number) % 200 + 28)[None, :, None]
+    image = np.empty((height, width, 3), np.uint8)
+    image[:] = ((np.arange(width) + number) % 200 + 28)[None, :, None]
     edges = np.linspace(0, width, CELLS + 1).round().astype(int)
     for i, white in enumerate(cells(number)):
-        picture[: height // 8, edges[i] : edges[i + 1]] = 255 if white else 0
-    return picture
+        image[: height // 8, edges[i] : edges[i + 1]] = 255 if white else 0
+    return image
 
 
-def read(picture: NDArray[np.uint8]) -> int | None:
+def read(image: NDArray[np.uint8]) -> int | None:
     """The number on a frame; None if it carries none."""
-    height, width = picture.shape[:2]
-    band = picture[height // 32 : height // 8 - height // 32].mean(axis=(0, 2))
+    height, width = image.shape[:2]
+    band = image[height // 32 : height // 8 - height // 32].mean(axis=(0, 2))
     edges = np.linspace(0, width, CELLS + 1)
     levels = []
     for left, right in itertools.pairwise(edges):

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ghost_deploy.report.cells import KEY
+from ghost_deploy.report.blocks import KEY
 from ghost_deploy.report.number_format import visible, write
 
 TERMS = re.compile(
@@ -153,8 +153,8 @@ def _number(tick: str) -> float:
 
 
 def _frame(node: Node) -> Node:
-    """What holds the axes of a mark: lanes share one, other charts have their own."""
-    return next(n for n in node.up() if "lanes" in n.classes or "chart" in n.classes)
+    """What holds the axes of a mark: bars share one, other charts have their own."""
+    return next(n for n in node.up() if "bars" in n.classes or "chart" in n.classes)
 
 
 def _marks(root: Node, document: Any) -> Iterator[str]:

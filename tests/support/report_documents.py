@@ -48,7 +48,7 @@ from ghost_deploy.judge.bench.ratios import compared
 from ghost_deploy.judge.bench.statistics import summarize
 from ghost_deploy.judge.parity.gate import GATES
 from ghost_deploy.report.assemble import assemble
-from ghost_deploy.report.blocks import BundleFacts, Report, SourceFile
+from ghost_deploy.report.document import BundleFacts, Report, SourceFile
 from ghost_deploy.report.material import Material
 from tests.support.stored_evidence import as_json
 

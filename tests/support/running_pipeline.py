@@ -14,8 +14,9 @@ from ghost_deploy.detector import Detector
 from ghost_deploy.runtimes.fake import FakeRuntime
 from ghost_deploy.stream.pipeline import Pipeline
 from ghost_deploy.stream.policy import LivePolicy
-from ghost_deploy.stream.result import Result, SourceStats
-from ghost_deploy.stream.sources.uri import Source
+from ghost_deploy.stream.result import Result
+from ghost_deploy.stream.source_stats import SourceStats
+from ghost_deploy.stream.sources.source_table import SourceAddress
 from tests.support import numbered_frames as barcode
 from tests.support.camera_servers import wait_until
 from tests.support.model_specs import make_spec
@@ -72,11 +73,11 @@ class Running:
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def stats(self, source: int = 0) -> SourceStats:
-        return self.pipeline.stats.snapshot()[source]
+        return self.pipeline.stats()[source]
 
     def until(self, condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
         """Wait until `condition` is true; if it is not in time, tell where the run stands."""
-        assert wait_until(condition, timeout_s), self.pipeline.stats.snapshot()
+        assert wait_until(condition, timeout_s), self.pipeline.stats()
 
     def wait(self, timeout_s: float = 60.0) -> None:
         """Wait for the end of the run."""
@@ -119,7 +120,7 @@ class Script:
 
     def __init__(self, *attempts: Sequence[Any], is_live: bool = True) -> None:
         kind: Any = "rtsp" if is_live else "video"
-        self.source = Source(kind, "secret", f"script {id(self)}")
+        self.source = SourceAddress(kind, "secret", f"script {id(self)}")
         self.opened = 0
         self.closed = 0
         self._attempts = iter(attempts)
@@ -169,7 +170,7 @@ def scripted(
     *scripts: Script,
     detector: Detector | None = None,
     policy: LivePolicy = FAST,
-    wanted: Any = None,
+    detection_filter: Any = lambda found: found,
 ) -> Pipeline:
     """A pipeline over scripts."""
     by_label = {script.source.label: script for script in scripts}
@@ -177,6 +178,6 @@ def scripted(
         detector or make_detector(),
         [script.source for script in scripts],
         policy,
-        wanted=wanted,
+        detection_filter=detection_filter,
         opener=lambda source, _: by_label[source.label].open(),
     )

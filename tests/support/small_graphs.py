@@ -9,8 +9,9 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from ghost_deploy.calib.graph.index import Graph
+from ghost_deploy.calib.graph.index import index_float
 from ghost_deploy.calib.ranges.histogram import TensorStatistics, merge
+from ghost_deploy.export.onnx_index import OnnxIndex
 
 SIZE = 16
 
@@ -116,7 +117,7 @@ def statistics_of(
     model: ModelProto, feeds: Sequence[NDArray[np.float32]]
 ) -> dict[str, TensorStatistics]:
     """Of every float tensor that depends on the input."""
-    graph = Graph(model)
+    graph = index_float(model)
     names = [name for name in graph.activations() if name not in graph.inputs]
     found: dict[str, TensorStatistics] = {}
     for image in feeds:
@@ -126,3 +127,20 @@ def statistics_of(
             part = TensorStatistics.of(np.ascontiguousarray(value))
             found[name] = merge(found[name], part) if name in found else part
     return found
+
+
+def weight_of(model: ModelProto, conv: str) -> NDArray[np.float32]:
+    graph = OnnxIndex(model)
+    return graph.weight(graph.node[conv])
+
+
+def bias_of(model: ModelProto, conv: str) -> NDArray[np.float32]:
+    """Zeros where the convolution has none."""
+    graph = OnnxIndex(model)
+    bias = graph.bias(graph.node[conv])
+    return np.zeros(len(weight_of(model, conv)), np.float32) if bias is None else bias
+
+
+def same_statistics(a: TensorStatistics, b: TensorStatistics) -> bool:
+    mine, theirs = ((s.count, s.minimum, s.maximum, s.exponent, s.first) for s in (a, b))
+    return mine == theirs and np.array_equal(a.counts, b.counts)

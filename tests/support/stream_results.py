@@ -10,7 +10,8 @@ import numpy as np
 
 from ghost_deploy.core.detections import Detections
 from ghost_deploy.core.frame import Frame
-from ghost_deploy.stream.result import Result, SourceStats
+from ghost_deploy.stream.result import Result
+from ghost_deploy.stream.source_stats import SourceStats
 
 NAMES = ("cat", "dög")
 FOUND = Detections([[2, 4, 20, 30], [10, 8, 40, 44]], [0.9, 0.5], [1, 0], NAMES)
@@ -28,7 +29,7 @@ def make_result(
     shade: int = 90,
     age_ms: float = 20.0,
 ) -> Result:
-    """A result with a plain picture; `at_ms` is its capture on the monotonic clock."""
+    """A result with a plain image; `at_ms` is its capture on the monotonic clock."""
     captured_ns = time.monotonic_ns() if at_ms is None else at_ms * MILLISECOND
     label = f"rtsp://***@host/{source}"
     image = np.full((*size_hw, 3), shade, np.uint8)
@@ -42,7 +43,7 @@ class FakeStats:
 
     sources: tuple[SourceStats, ...] = field(default_factory=tuple)
 
-    def snapshot(self) -> tuple[SourceStats, ...]:
+    def __call__(self) -> tuple[SourceStats, ...]:
         return self.sources
 
 

@@ -13,7 +13,7 @@ from ghost_deploy.models.conv import Concat, Conv
 from ghost_deploy.models.csp import SPPF
 from ghost_deploy.models.ghost import C3Ghost, GhostConv
 from ghost_deploy.models.head import Detect
-from ghost_deploy.models.network import DetectionNet, Route
+from ghost_deploy.models.network import DetectionNet, LayerInput
 
 NAMES = ("red cell", "white cell", "naïve")
 STRIDES = (8, 16)
@@ -50,8 +50,8 @@ def tiny_net(*, one2one: bool = False, reg_max: int = 16, seed: int = 0) -> Dete
         (C3Ghost(48, 32), (10,)),
         (head, (8, 11)),
     ]
-    routes = [Route(sources, many=len(sources) > 1) for _, sources in layers]
-    net = DetectionNet([layer for layer, _ in layers], routes)
+    layer_inputs = [LayerInput(sources, many=len(sources) > 1) for _, sources in layers]
+    net = DetectionNet([layer for layer, _ in layers], layer_inputs)
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.running_mean, -0.2, 0.2)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ghost_deploy.demo.scenes import CLASS_NAMES, make_scene
 from ghost_deploy.judge.datasets.dataset import DataSet
-from tools.training.augment import Picture
+from tools.training.augment import Sample
 from tools.training.options import Options
 from tools.training.samples import Data
 
@@ -17,22 +17,22 @@ SIDE = 64
 OPTIONS = Options(net="yolov8n-ghost", size=SIDE, epochs=2, plain=1, batch=2)
 
 
-def scene_pictures(count: int, side: int = SIDE) -> list[Picture]:
+def scene_samples(count: int, side: int = SIDE) -> list[Sample]:
     """Scenes drawn at once as small as they are used."""
     scenes = [make_scene(seed, (side, side)) for seed in range(count)]
-    return [Picture(scene.image, scene.boxes, scene.class_ids) for scene in scenes]
+    return [Sample(scene.image, scene.boxes, scene.class_ids) for scene in scenes]
 
 
 def small_data(count: int = 4) -> Data:
     """Pictures to learn from, and nothing to judge by."""
     nothing = DataSet("nothing", "scenes", "", CLASS_NAMES, ())
-    return Data(scene_pictures(count), nothing, CLASS_NAMES, "a few scenes")
+    return Data(scene_samples(count), nothing, CLASS_NAMES, "a few scenes")
 
 
 def write_yolo(
     folder: Path, *, names: str = "names: [spot]", labels: str = "0 .5 .5 .5 .5"
 ) -> Path:
-    """A data set of the YOLO form with two pictures in each split."""
+    """A data set of the YOLO form with two samples in each split."""
     for split in ("train", "val"):
         (folder / "images" / split).mkdir(parents=True)
         (folder / "labels" / split).mkdir(parents=True)

@@ -13,17 +13,17 @@ import numpy as np
 import onnx
 import pytest
 
-from ghost_deploy.calib.quantize.qdq import quantize
-from ghost_deploy.calib.search.artifact_writer import STRONG_FORM, strong_form
+from ghost_deploy.calib.quantize.int8_files import STRONG_FORM, strongly_typed_form
 from ghost_deploy.core.bundle import BundleWriter, Source
 from ghost_deploy.demo.embedded import MODEL_FILE
 from ghost_deploy.demo.scene_files import LABELS
 from ghost_deploy.demo.scenes import make_scene
-from ghost_deploy.export.artifacts import export_artifacts
 from ghost_deploy.judge.parity.prove import prove
 from ghost_deploy.judge.parity.store_reference import store_reference
 from ghost_deploy.runtimes.tensorrt.calibration_cache import CACHE_FILE, write_calibration_cache
+from tests.support.exported_artifacts import export_artifacts
 from tests.support.fake_cuda import COMPILER
+from tests.support.int8_forms import quantize
 from tests.support.model_specs import make_spec
 from tests.support.small_graphs import statistics_of
 from tests.support.tiny_detectors import tiny_loaded
@@ -248,7 +248,7 @@ def real_bundle(folder: Path) -> Path:
         graph = quantize(model, statistics, "tensorrt").model
         cache = writer.folder / CACHE_FILE
         write_calibration_cache(cache, dict.fromkeys(statistics, 0.01))
-        for form, made in (("tensorrt", graph), (STRONG_FORM, strong_form(graph))):
+        for form, made in (("tensorrt", graph), (STRONG_FORM, strongly_typed_form(graph))):
             path = writer.folder / f"model.int8.{form}.onnx"
             path.write_bytes(made.SerializeToString())
             extra = (cache,) if form == "tensorrt" else ()

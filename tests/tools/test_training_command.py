@@ -1,4 +1,4 @@
-"""The command: what it writes can be used, and says how it came about."""
+"""The command: its results are usable and record how they were made."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ghost_deploy.checkpoints.inspection import inspect_checkpoint
-from ghost_deploy.checkpoints.load import load_checkpoint
+from ghost_deploy.checkpoints.loading import load_checkpoint
 from ghost_deploy.core.spec import decode_json
 from ghost_deploy.demo.embedded import ModelRecord
 from tests.support.training_images import write_yolo

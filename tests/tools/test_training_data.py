@@ -1,4 +1,4 @@
-"""What is learned from: wrong inputs first, then scenes and data sets as they are read."""
+"""Training data: wrong inputs, scenes and data sets."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ghost_deploy.core.errors import InputError, UsageError
 from ghost_deploy.demo import scene_files as dataset
 from ghost_deploy.demo.embedded import TRAIN_FROM
 from ghost_deploy.demo.scenes import Scene, make_scene
-from tests.support.training_images import SIDE, scene_pictures, write_yolo
+from tests.support.training_images import SIDE, scene_samples, write_yolo
 from tools.training import scenes
-from tools.training.augment import Augmentation, Picture
+from tools.training.augment import Augmentation, Sample
 from tools.training.batches import collate, epoch_batches
 from tools.training.samples import read_data, shrink
 
@@ -27,7 +27,7 @@ def test_no_data_set(tmp_path: Path) -> None:
 def test_a_data_set_without_its_images(tmp_path: Path) -> None:
     file = write_yolo(tmp_path)
     (tmp_path / "images" / "train").rename(tmp_path / "elsewhere")
-    with pytest.raises(InputError, match="images that are not there"):
+    with pytest.raises(InputError, match="images that do not exist"):
         read_data(file, SIDE)
 
 
@@ -55,8 +55,8 @@ def test_impossible_numbers_of_scenes(count: int, held_out: int, tmp_path: Path)
 def test_a_data_set_is_read_at_the_size_of_the_input(tmp_path: Path) -> None:
     found = read_data(write_yolo(tmp_path), SIDE)
     assert found.class_names == ("spot",)
-    assert [picture.image.shape for picture in found.pictures] == [(48, 64, 3)] * 2
-    assert found.pictures[0].boxes.tolist() == [[16, 12, 48, 36]]
+    assert [sample.image.shape for sample in found.samples] == [(48, 64, 3)] * 2
+    assert found.samples[0].boxes.tolist() == [[16, 12, 48, 36]]
     assert len(found.held_out.images) == 2
     assert str(tmp_path.parent) not in found.description
 
@@ -77,10 +77,10 @@ def test_scenes_are_drawn_once_and_held_out_ones_never_learned(
     assert seeds == [0, 1, *range(TRAIN_FROM, TRAIN_FROM + 6)]
     again = scenes.read_scenes(4, 2, 32, tmp_path)
     assert len(seeds) == 8
-    for one, two in zip(first.pictures, again.pictures, strict=True):
+    for one, two in zip(first.samples, again.samples, strict=True):
         assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
     assert first.held_out.facts() == again.held_out.facts()
-    whole, scaled = make_scene(TRAIN_FROM, (48, 64)), first.pictures[0]
+    whole, scaled = make_scene(TRAIN_FROM, (48, 64)), first.samples[0]
     np.testing.assert_allclose(scaled.boxes * 2, whole.boxes)
     labels = first.held_out.images[1].labels
     np.testing.assert_allclose(labels.xyxy, make_scene(1, (48, 64)).boxes)
@@ -88,22 +88,22 @@ def test_scenes_are_drawn_once_and_held_out_ones_never_learned(
 
 
 def test_shrinking_is_that_of_the_letterbox() -> None:
-    picture = Picture(
+    sample = Sample(
         np.zeros((333, 500, 3), np.uint8),
         np.array([[0, 0, 500, 333]], np.float32),
         np.zeros(1, np.int32),
     )
-    small = shrink(picture, 64)
+    small = shrink(sample, 64)
     assert small.image.shape == (43, 64, 3)
     np.testing.assert_allclose(small.boxes, [[0, 0, 64, 43]], rtol=1e-6)
 
 
 def test_batches_are_the_same_for_the_same_epoch_and_others_for_another() -> None:
-    pictures = scene_pictures(5)
+    samples = scene_samples(5)
 
     def batches(seed: int, epoch: int) -> list[torch.Tensor]:
         made = epoch_batches(
-            pictures, SIDE, 32, 2, seed=seed, epoch=epoch, how=Augmentation(), mosaic=True
+            samples, SIDE, 32, 2, seed=seed, epoch=epoch, how=Augmentation(), mosaic=True
         )
         return [images for images, _ in made]
 
@@ -120,8 +120,8 @@ def test_a_batch_is_rgb_from_0_to_1_with_the_owner_of_every_box() -> None:
     none, box = np.zeros((0, 4), np.float32), np.array([[1, 2, 3, 4]], np.float32)
     images, truth = collate(
         [
-            Picture(blue, none, np.zeros(0, np.int32)),
-            Picture(blue, box, np.array([5], np.int32)),
+            Sample(blue, none, np.zeros(0, np.int32)),
+            Sample(blue, box, np.array([5], np.int32)),
         ]
     )
     assert images.dtype == torch.float32

@@ -1,4 +1,4 @@
-"""The loop: what it learns, what it averages, and that it goes on where it was left."""
+"""The loop: what it learns, what it averages, and how it resumes."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from ghost_deploy.core.bundle import Source
 from ghost_deploy.core.errors import CorruptCheckpointError, InputError, UsageError
 from ghost_deploy.demo.scenes import CLASS_NAMES
 from ghost_deploy.models.network import DetectionNet
-from ghost_deploy.models.yaml import build_zoo
-from tests.support.training_images import OPTIONS, SIDE, scene_pictures, small_data
+from ghost_deploy.models.zoo_yaml import build_zoo
+from tests.support.training_images import OPTIONS, SIDE, scene_samples, small_data
 from tools.training import loop
 from tools.training.augment import Augmentation, augment
 from tools.training.batches import collate
@@ -69,8 +69,8 @@ def test_options_out_of_range(change: dict[str, float], option: str) -> None:
         msgspec.structs.replace(OPTIONS, **change).check()
 
 
-def test_fewer_pictures_than_a_batch(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="fewer pictures than a batch"):
+def test_fewer_samples_than_a_batch(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="fewer samples than a batch"):
         loop.train(OPTIONS, small_data(count=1), tmp_path / "state.pt", say=quiet)
 
 
@@ -90,12 +90,12 @@ def test_a_start_from_other_weights(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("net", ["yolov8n-ghost", "yolov10n-ghost"])
-def test_two_pictures_are_learned_by_heart(net: str) -> None:
+def test_two_samples_are_learned_by_heart(net: str) -> None:
     start = start_network(msgspec.structs.replace(OPTIONS, net=net), 6)
-    still = Augmentation(zoom=0, shift=0, colour=(0, 0, 0))
+    still = Augmentation(zoom=0, shift=0, color=(0, 0, 0))
     rng = np.random.default_rng(0)
-    pictures = [augment([p], SIDE, SIDE, still, rng) for p in scene_pictures(2)]
-    images, truth = collate(pictures)
+    samples = [augment([p], SIDE, SIDE, still, rng) for p in scene_samples(2)]
+    images, truth = collate(samples)
     optimizer = make_optimizer(start, 2e-3)
     totals = []
     for _ in range(16):
@@ -109,9 +109,9 @@ def test_two_pictures_are_learned_by_heart(net: str) -> None:
     assert frozen == [name for name, _ in start.named_parameters() if ".dfl." in name]
 
 
-def test_pictures_without_objects_teach_only_scores() -> None:
+def test_samples_without_objects_teach_only_scores() -> None:
     net = start_network(OPTIONS, 6)
-    empty = [p._replace(boxes=p.boxes[:0], class_ids=p.class_ids[:0]) for p in scene_pictures(2)]
+    empty = [p._replace(boxes=p.boxes[:0], class_ids=p.class_ids[:0]) for p in scene_samples(2)]
     losses = network_loss(net, *collate(empty))
     assert float(losses.box.detach()) == float(losses.distribution.detach()) == 0
     assert float(losses.score.detach()) > 0

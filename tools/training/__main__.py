@@ -1,10 +1,10 @@
-"""Train a network of the zoo on generated scenes or on a data set of the YOLO form.
+"""Train a network of the zoo on generated scenes or on a YOLO data set.
 
     python -m tools.training --net yolov8n-ghost --scenes 4000 --size 320 --epochs 16 --out run
     python -m tools.training --net yolov8n-ghost --data data.yaml --size 416 --epochs 200 --out run
 
-Run it from the checkout. `run/model.safetensors` is the result, with its accuracy on the held-out
-part; `run/state.pt` is written after every epoch, and the same command goes on from there.
+Run it from the checkout. The result is `run/model.safetensors`, with its accuracy on the held-out
+part. `run/state.pt` is written after each epoch; the same command resumes from it.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from pathlib import Path
 
 import torch
 
-from ghost_deploy.checkpoints.load import load_checkpoint
+from ghost_deploy.checkpoints.loading import load_checkpoint
 from ghost_deploy.core.errors import GhostDeployError
 from ghost_deploy.models.network import DetectionNet
 from tools.training.loop import train
 from tools.training.network import describe_network
 from tools.training.options import Options
-from tools.training.result import judge, write_result
+from tools.training.result import evaluate_net, write_result
 from tools.training.samples import Data, read_data
 from tools.training.scenes import read_scenes
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns the exit status."""
+    """Run the command and return the exit status."""
     args = _parser().parse_args(arguments)
     torch.set_num_threads(args.threads)
     try:
@@ -59,13 +59,13 @@ def _run(args: argparse.Namespace) -> None:
     data = _data(args)
     _say(data.description)
 
-    def look(epoch: int, mean: DetectionNet) -> None:
+    def report(epoch: int, mean: DetectionNet) -> None:
         if epoch < options.epochs and epoch % args.judge_every == 0:
             spec = describe_network(mean, options, data.class_names, args.name)
-            accuracy = judge(mean, spec, data.held_out)
+            accuracy = evaluate_net(mean, spec, data.held_out)
             _say(f"after {epoch}: mAP50-95 {accuracy.map50_95:.4f}, mAP50 {accuracy.map50:.4f}")
 
-    mean = train(options, data, args.out / "state.pt", say=_say, after_epoch=look)
+    mean = train(options, data, args.out / "state.pt", say=_say, after_epoch=report)
     spec = describe_network(mean, options, data.class_names, args.name)
     record = write_result(args.out, mean, spec, data, _history(options, args))
     _say(f"{args.out / 'model.safetensors'}: mAP50-95 {record.map50_95:.4f}")
@@ -78,7 +78,7 @@ def _data(args: argparse.Namespace) -> Data:
 
 
 def _command(options: Options, args: argparse.Namespace) -> str:
-    """What leads to the same weights on another machine, without this one's folders."""
+    """The command that reproduces the weights on another machine, without folders."""
     words = ["python", "-m", "tools.training", "--net", options.net]
     words += ["--data", args.data.name] if args.data else ["--scenes", str(args.scenes)]
     words += ["--small", str(options.small)] if options.small else []
@@ -91,7 +91,7 @@ def _command(options: Options, args: argparse.Namespace) -> str:
 
 
 def _history(options: Options, args: argparse.Namespace) -> dict[str, str]:
-    """The command, the seed, and where the first weights came from."""
+    """The command, the seed and the origin of the initial weights."""
     facts = {"command": _command(options, args), "seed": str(options.seed)}
     if options.init:
         start = load_checkpoint(options.init).source
@@ -112,24 +112,28 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--scenes", type=int, metavar="N", help="generated scenes to learn from")
+    source.add_argument(
+        "--scenes", type=int, metavar="N", help="number of generated training scenes"
+    )
     source.add_argument("--data", type=Path, metavar="YAML", help="data set with train and val")
     parser.add_argument("--net", required=True, help="name in the zoo, e.g. yolov8n-ghost")
-    parser.add_argument("--name", default="", help="of the result; default that of the network")
+    parser.add_argument("--name", default="", help="of the result; default: name of the network")
     parser.add_argument("--size", type=int, required=True, help="side of the input, pixels")
-    parser.add_argument("--small", type=int, default=0, help="side at first; default the half")
+    parser.add_argument("--small", type=int, default=0, help="side at the start; default: half")
     parser.add_argument("--epochs", type=int, required=True)
     parser.add_argument("--plain", type=int, default=0, help="last epochs without mosaic")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rate", type=float, default=1.5e-3, help="largest learning rate")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--zoom", type=float, default=0.5, help="change of scale, either way")
+    parser.add_argument("--zoom", type=float, default=0.5, help="largest change of scale")
     parser.add_argument("--init", default="", metavar="FILE", help="checkpoint to start from")
     parser.add_argument(
-        "--any-way-up", action="store_true", help="turn and flip pictures that have no upright"
+        "--any-way-up",
+        action="store_true",
+        help="rotate and flip images without a fixed orientation",
     )
-    parser.add_argument("--held-out", type=int, default=400, help="scenes to judge by")
-    parser.add_argument("--cache", type=Path, help="folder of drawn scenes; default OUT/cache")
+    parser.add_argument("--held-out", type=int, default=400, help="scenes to evaluate on")
+    parser.add_argument("--cache", type=Path, help="folder of drawn scenes; default: OUT/cache")
     parser.add_argument("--judge-every", type=int, default=5, metavar="EPOCHS")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")

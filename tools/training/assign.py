@@ -1,4 +1,4 @@
-"""Task-aligned assignment: which anchors learn which object, and how sure they should be.
+"""Task-aligned assignment of anchors to objects, with target scores.
 
 Feng et al. 2021, TOOD, arXiv:2108.07755, section 3.2, with the alignment metric t = s^a u^b of
 the score s for the object's class and the overlap u of the predicted box with the object's.
@@ -15,7 +15,7 @@ from tools.training.geometry import ciou
 
 __all__ = ["TOPK", "Assignment", "Truth", "assign"]
 
-# Weights of score and overlap in the metric, and anchors an object: those of YOLOv8.
+# Exponents of score and overlap in the metric, and anchors per object, as in YOLOv8.
 _ALPHA, _BETA = 0.5, 6.0
 TOPK = 10
 
@@ -24,10 +24,10 @@ _TINY = torch.finfo(torch.float32).tiny
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """The objects of a batch, those of all images in one list.
+    """The objects of all images of a batch.
 
     Attributes:
-        image: (G,) int64, row of the batch.
+        image: (G,) int64, index of the image in the batch.
         boxes: (G, 4) float32, x1 y1 x2 y2 in pixels of the input.
         class_id: (G,) int64.
     """
@@ -39,12 +39,12 @@ class Truth:
 
 @dataclass(frozen=True, eq=False)
 class Assignment:
-    """Anchors that learn an object, each at most one.
+    """The anchors with an assigned object.
 
     Attributes:
-        image, anchor: (P,) int64, where the anchor is.
-        truth: (P,) int64, which object of the `Truth` it learns.
-        score: (P,) float32, 0 to 1, what it should score for the object's class.
+        image, anchor: (P,) int64, indices of the image and the anchor.
+        truth: (P,) int64, index of the object in `Truth`.
+        score: (P,) float32, 0 to 1, target score for the class of the object.
     """
 
     image: Tensor
@@ -57,19 +57,18 @@ class Assignment:
 def assign(
     scores: Tensor, boxes: Tensor, points: Tensor, truth: Truth, topk: int = TOPK
 ) -> Assignment:
-    """Choose for every object the anchors that already do best on it.
+    """Assign to each object the anchors with the best predictions of it.
 
-    An anchor may learn an object when its point lies inside the object's box. Of those the
-    `topk` of the largest metric are taken; an anchor taken by several objects learns the one it
-    overlaps most. Its target score is its metric, scaled so that an object's best anchor gets
-    the object's best overlap.
+    Candidates are the anchors inside the box of the object. The `topk` with the largest metric are
+    assigned; an anchor assigned to several objects keeps the one with the largest overlap. The
+    target score is the metric, scaled to the largest overlap of the object.
 
     Args:
         scores: (B, nc, A) predicted class probabilities.
         boxes: (B, 4, A) predicted x1 y1 x2 y2, pixels.
         points: (2, A) x, y of the anchors, pixels.
         truth: the objects.
-        topk: most anchors an object.
+        topk: maximum number of anchors per object.
     """
     owner, anchor = _inside(points, truth.boxes).nonzero(as_tuple=True)
     image = truth.image[owner]
@@ -88,7 +87,7 @@ def assign(
 
 
 def _inside(points: Tensor, boxes: Tensor) -> Tensor:
-    """(G, A) bool: the point lies inside the box, not on its edge."""
+    """(G, A) bool: the point is inside the box, not on its edge."""
     x, y = points
     x1, y1, x2, y2 = boxes.T.unsqueeze(2)
     inside: Tensor = (x > x1) & (x < x2) & (y > y1) & (y < y2)
@@ -96,7 +95,7 @@ def _inside(points: Tensor, boxes: Tensor) -> Tensor:
 
 
 def _best_of_each(group: Tensor, value: Tensor, count: int) -> Tensor:
-    """Places of the `count` largest values of each group; of equal ones the first."""
+    """Indices of the `count` largest values of each group, the first of equal ones."""
     order = value.argsort(descending=True, stable=True)
     order = order[group[order].argsort(stable=True)]
     members = torch.bincount(group)

@@ -1,4 +1,4 @@
-"""What training does to pictures and their boxes: mosaic, placing, colour."""
+"""Augmentation of images and boxes: mosaic, affine transformation, color."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Augmentation", "Picture", "augment", "mosaic", "place", "recolour"]
+__all__ = ["Augmentation", "Sample", "augment", "mosaic", "place", "recolor"]
 
 _PAD = 114
 _MIN_SIDE_PX = 2.0
 _MIN_SEEN = 0.1
-"""Of a box's area; one of which less is left after clipping is dropped."""
+"""Minimum share of a box's area that remains after clipping."""
 
 
-class Picture(NamedTuple):
-    """A picture and its objects.
+class Sample(NamedTuple):
+    """An image and its objects.
 
     Attributes:
         image: (H, W, 3) uint8, BGR.
@@ -34,45 +34,51 @@ class Picture(NamedTuple):
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How strongly pictures are changed.
+    """Strengths of the augmentation.
 
     Attributes:
-        zoom: largest change of the size, share of it, either way.
-        shift: of the picture's centre, share of the side, either way.
-        colour: largest relative change of hue, saturation and value.
-        any_way_up: whether a picture may also be turned by quarters and flipped vertically.
+        zoom: largest relative change of size.
+        shift: largest shift of the centre, relative to the side.
+        color: largest relative change of hue, saturation and value.
+        any_way_up: also rotate by 90 degrees and flip vertically.
     """
 
     zoom: float = 0.5
     shift: float = 0.1
-    colour: tuple[float, float, float] = (0.015, 0.7, 0.4)
+    color: tuple[float, float, float] = (0.015, 0.7, 0.4)
     any_way_up: bool = False
 
 
 def augment(
-    pieces: Sequence[Picture],
+    pieces: Sequence[Sample],
     full: int,
     side: int,
     how: Augmentation,
     rng: np.random.Generator,
-) -> Picture:
-    """One training picture, side x side, from one piece, or from four as a mosaic.
+) -> Sample:
+    """Create a training sample of side x side pixels from one sample, or a mosaic of four.
 
     Args:
-        pieces: one or four pictures no larger than `full`.
-        full: side of the input that the pieces were scaled for, pixels.
+        pieces: one or four samples, at most `full` pixels in height and width.
+        full: side of the input that the samples were scaled to, pixels.
         side: of the result, pixels.
-        how: strengths.
-        rng: chooses everything.
+        how: strengths of the augmentation.
+        rng: source of all random choices.
     """
     canvas = mosaic(pieces, full, rng) if len(pieces) > 1 else pieces[0]
     linear = _linear(how, rng) * (side / full)
     placed = place(canvas, linear, rng.uniform(-how.shift, how.shift, 2), side)
-    return placed._replace(image=recolour(placed.image, rng.uniform(-1, 1, 3) * how.colour))
+    return placed._replace(image=recolor(placed.image, rng.uniform(-1, 1, 3) * how.color))
 
 
-def mosaic(pieces: Sequence[Picture], side: int, rng: np.random.Generator) -> Picture:
-    """Four pictures around a random point of a canvas, 2 side x 2 side, cut at its border."""
+def mosaic(pieces: Sequence[Sample], side: int, rng: np.random.Generator) -> Sample:
+    """Combine four samples around a random point of a canvas, cut at its border.
+
+    Args:
+        pieces: four samples.
+        side: half the side of the canvas, pixels.
+        rng: chooses the point.
+    """
     canvas = np.full((2 * side, 2 * side, 3), _PAD, np.uint8)
     x, y = rng.integers(side // 2, side + side // 2 + 1, 2).tolist()
     boxes = []
@@ -85,46 +91,51 @@ def mosaic(pieces: Sequence[Picture], side: int, rng: np.random.Generator) -> Pi
         canvas[y1:y2, x1:x2] = image[y1 - top : y2 - top, x1 - left : x2 - left]
         boxes.append(own + np.array([left, top, left, top], np.float32))
     class_ids = np.concatenate([piece.class_ids for piece in pieces])
-    return clip(Picture(canvas, np.concatenate(boxes), class_ids))
+    return clip(Sample(canvas, np.concatenate(boxes), class_ids))
 
 
 def place(
-    picture: Picture, linear: NDArray[np.float64], shift: NDArray[np.float64], side: int
-) -> Picture:
-    """The picture under a linear map about its centre, cut to side x side.
+    sample: Sample, linear: NDArray[np.float64], shift: NDArray[np.float64], side: int
+) -> Sample:
+    """Transform a sample by a linear map about its centre, cut to side x side pixels.
 
     Args:
-        picture: any size.
-        linear: (2, 2) with one number in each row and column: axes stay axes.
-        shift: (2,) of the centre from the middle of the result, share of the side.
-        side: pixels.
+        sample: of any size.
+        linear: (2, 2) with one entry in each row and column, so that boxes stay axis-aligned.
+        shift: (2,) of the centre, relative to the side.
+        side: of the result, pixels.
     """
-    height, width = picture.image.shape[:2]
+    height, width = sample.image.shape[:2]
     offset = (0.5 + shift) * side - linear @ (width / 2, height / 2)
-    # OpenCV counts from the middle of the first pixel, boxes from its edge.
+    # The origin is the centre of the first pixel in OpenCV, its edge for boxes.
     to_pixels = offset + linear @ (0.5, 0.5) - 0.5
     matrix = np.column_stack([linear, to_pixels])
-    image = cv2.warpAffine(picture.image, matrix, (side, side), borderValue=(_PAD, _PAD, _PAD))
-    first, second = (picture.boxes[:, k : k + 2] @ linear.T + offset for k in (0, 2))
+    image = cv2.warpAffine(sample.image, matrix, (side, side), borderValue=(_PAD, _PAD, _PAD))
+    first, second = (sample.boxes[:, k : k + 2] @ linear.T + offset for k in (0, 2))
     boxes = np.concatenate([np.minimum(first, second), np.maximum(first, second)], 1)
-    moved = Picture(np.asarray(image, np.uint8), boxes.astype(np.float32), picture.class_ids)
+    moved = Sample(np.asarray(image, np.uint8), boxes.astype(np.float32), sample.class_ids)
     return clip(moved)
 
 
-def clip(picture: Picture) -> Picture:
-    """Cut boxes at the picture's border; drop those of which too little is left."""
-    height, width = picture.image.shape[:2]
-    cut = picture.boxes.clip(0, np.array([width, height, width, height], np.float32))
-    sides, before = cut[:, 2:] - cut[:, :2], picture.boxes[:, 2:] - picture.boxes[:, :2]
+def clip(sample: Sample) -> Sample:
+    """Clip boxes to the image; drop boxes of which too little remains."""
+    height, width = sample.image.shape[:2]
+    cut = sample.boxes.clip(0, np.array([width, height, width, height], np.float32))
+    sides, before = cut[:, 2:] - cut[:, :2], sample.boxes[:, 2:] - sample.boxes[:, :2]
     seen = sides.prod(1) >= _MIN_SEEN * before.prod(1)
     kept = seen & (sides.min(1, initial=np.inf) >= _MIN_SIDE_PX)
-    return Picture(picture.image, cut[kept], picture.class_ids[kept])
+    return Sample(sample.image, cut[kept], sample.class_ids[kept])
 
 
-def recolour(image: NDArray[np.uint8], change: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """The image with hue, saturation and value multiplied by 1 + change; hue goes round."""
+def recolor(image: NDArray[np.uint8], change: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Multiply hue, saturation and value by 1 + change; hue wraps around.
+
+    Args:
+        image: (H, W, 3) uint8, BGR.
+        change: (3,) of hue, saturation and value.
+    """
     levels = np.arange(256)[:, None] * (1 + change)
-    # OpenCV's hue of uint8 images has 180 levels.
+    # The hue of uint8 images has 180 levels in OpenCV.
     table = np.column_stack([levels[:, 0] % 180, levels[:, 1:].clip(0, 255)]).astype(np.uint8)
     hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV)
     changed = cv2.LUT(hsv, table[None])
@@ -132,7 +143,7 @@ def recolour(image: NDArray[np.uint8], change: NDArray[np.float64]) -> NDArray[n
 
 
 def _linear(how: Augmentation, rng: np.random.Generator) -> NDArray[np.float64]:
-    """A random gain and flip, and a quarter turn where there is no way up."""
+    """A random scale and flip, with `any_way_up` also a rotation by 90 degrees."""
     flips = np.where(rng.random(2) < 0.5, -1.0, 1.0)
     linear = np.diag([flips[0], flips[1] if how.any_way_up else 1.0])
     if how.any_way_up and rng.random() < 0.5:

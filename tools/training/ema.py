@@ -1,4 +1,4 @@
-"""The moving average of a network's weights: what is judged and kept."""
+"""The moving average of the weights of a network, which is evaluated and stored."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _DECAY = 0.9999
 class MovingAverage:
     """Exponential moving average over updates, of parameters and batch statistics.
 
-    The decay rises as (1 + n) / (10 + n) over n updates, up to `_DECAY`, so that an average over
-    about the last tenth of a short run is taken, too.
+    The decay increases as (1 + n) / (10 + n) over n updates, up to `_DECAY`: in short runs too, it
+    averages about the last tenth.
 
     Attributes:
         net: the average, in eval mode, without gradients.
-        updates: how many were taken in.
+        updates: number of updates.
     """
 
     def __init__(self, net: DetectionNet) -> None:
@@ -32,7 +32,7 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self, net: DetectionNet) -> None:
-        """Take in the current weights; what is no floating point number is copied."""
+        """Add the current weights; integers are copied."""
         self.updates += 1
         decay = self.decay(self.updates)
         for name, value in net.state_dict().items():
@@ -44,5 +44,5 @@ class MovingAverage:
 
     @staticmethod
     def decay(updates: int) -> float:
-        """What of the average remains at that update, counted from 1."""
+        """Return the weight of the old average at an update, counted from 1."""
         return min(_DECAY, (1 + updates) / (10 + updates))

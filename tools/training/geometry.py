@@ -13,14 +13,14 @@ _TINY = 1e-7
 
 
 def ciou(a: Tensor, b: Tensor) -> Tensor:
-    """Complete IoU of each box of `a` with the box of `b` in the same row.
+    """Complete IoU of the boxes of `a` and `b`, row by row.
 
     IoU - d^2 / c^2 - alpha v, with d the distance of the centres, c the diagonal of the box
     around both, v = 4 / pi^2 (atan(w_b / h_b) - atan(w_a / h_a))^2 and alpha = v / (1 - IoU + v),
-    through which no gradient flows (Zheng et al. 2020, arXiv:1911.08287).
+    without gradient (Zheng et al. 2020, arXiv:1911.08287).
 
     Args:
-        a, b: (N, 4) x1 y1 x2 y2; sides of at least 0.
+        a, b: (N, 4) float32, x1 y1 x2 y2; sides of at least 0.
 
     Returns:
         (N,), at most 1, negative for boxes far apart.
@@ -44,7 +44,7 @@ def ciou(a: Tensor, b: Tensor) -> Tensor:
 
 
 def expectation(logits: Tensor, dim: int) -> Tensor:
-    """The mean bin number of distributions given by logits; `dim` holds the bins."""
+    """Return the mean bin index of distributions given as logits, with the bins on axis `dim`."""
     bins = torch.arange(logits.shape[dim], dtype=logits.dtype, device=logits.device)
     shape = [1] * logits.ndim
     shape[dim] = -1

@@ -32,26 +32,26 @@ def train(
     say: Callable[[str], None] = print,
     after_epoch: Callable[[int, DetectionNet], None] | None = None,
 ) -> DetectionNet:
-    """Train, from the start or from where `state` was left.
+    """Train a network; resume from `state` if it exists.
 
     Args:
         options: of the run, checked.
-        data: to learn from.
-        state: file that is written after each epoch; when it is there, the run goes on from it.
-        say: told one line each epoch.
-        after_epoch: called with the number of epochs done and the moving average.
+        data: the data set.
+        state: file that is written after each epoch.
+        say: called with a line of text after each epoch.
+        after_epoch: called with the number of completed epochs and the moving average.
 
     Returns:
         The moving average of the weights.
 
     Raises:
-        UsageError: fewer pictures than a batch, a loss that is not finite, or a state of other
-            options.
+        UsageError: fewer images than a batch, a loss that is not finite, or a state of a run
+            with other options.
     """
-    if len(data.pictures) < options.batch:
+    if len(data.samples) < options.batch:
         raise UsageError(
-            "there are fewer pictures than a batch has",
-            got=f"{len(data.pictures)} pictures, --batch {options.batch}",
+            "there are fewer images than a batch has",
+            got=f"{len(data.samples)} images, --batch {options.batch}",
             fix="Choose a smaller --batch",
         )
     net = start_network(options, len(data.class_names))
@@ -74,12 +74,12 @@ def _epoch(
     mean: MovingAverage,
     optimizer: torch.optim.Optimizer,
 ) -> str:
-    """Learn from every picture once; returns a line about it."""
+    """Train on all samples once; return a line of text."""
     begin = time.monotonic()
     side = input_side(epoch, options.epochs, options.first_size, options.size)
-    per_epoch = len(data.pictures) // options.batch
+    per_epoch = len(data.samples) // options.batch
     batches = epoch_batches(
-        data.pictures,
+        data.samples,
         options.size,
         side,
         options.batch,

@@ -1,4 +1,4 @@
-"""The loss of a head: boxes, their distributions, and task-aligned scores."""
+"""The loss of a head: boxes, distance distributions and task-aligned scores."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _BOX, _SCORE, _DISTRIBUTION = 7.5, 0.5, 1.5
 
 @dataclass(frozen=True, eq=False)
 class Losses:
-    """Scalars of one batch: 1 - CIoU, cross-entropy of scores and of distance distributions.
+    """The losses of a batch: 1 - CIoU, cross-entropy of scores and of distance distributions.
 
-    Each is a sum over anchors divided by the sum of target scores.
+    Each is a scalar, the sum over anchors divided by the sum of target scores.
     """
 
     box: Tensor
@@ -33,7 +33,7 @@ class Losses:
 
     @property
     def total(self) -> Tensor:
-        """What is minimized."""
+        """The weighted sum, which is minimized."""
         return _BOX * self.box + _SCORE * self.score + _DISTRIBUTION * self.distribution
 
     def __add__(self, other: Losses) -> Losses:
@@ -45,15 +45,15 @@ class Losses:
 
 
 def network_loss(net: DetectionNet, images: Tensor, truth: Truth) -> Losses:
-    """The loss of all branches of the head.
+    """Compute the loss of all branches of the head.
 
-    A one2one branch learns one anchor an object from detached features (Wang et al. 2024,
+    A one2one branch is trained with one anchor per object and detached features (Wang et al. 2024,
     YOLOv10, arXiv:2405.14458).
 
     Args:
         net: in training mode.
         images: (B, 3, H, W) float32, RGB, 0 to 1.
-        truth: their objects.
+        truth: the objects.
     """
     features = net.features(images)
     sizes = [(level.shape[-2], level.shape[-1]) for level in features]
@@ -73,14 +73,14 @@ def network_loss(net: DetectionNet, images: Tensor, truth: Truth) -> Losses:
 def head_loss(
     head: Detect, raw: Tensor, sizes_hw: Sequence[tuple[int, int]], truth: Truth, topk: int = TOPK
 ) -> Losses:
-    """The loss of one branch.
+    """Compute the loss of one branch.
 
     Args:
-        head: whose number of bins, classes and strides count.
-        raw: (B, 4 * reg_max + nc, A) logits as `Detect.raw` gives them.
-        sizes_hw: (height, width) of each level's map, cells.
+        head: for its number of bins and classes, and its strides.
+        raw: (B, 4 * reg_max + nc, A) logits of `Detect.raw`.
+        sizes_hw: (height, width) of the map of each level, cells.
         truth: the objects of the batch.
-        topk: most anchors an object.
+        topk: maximum number of anchors per object.
     """
     points, stride = make_anchors(sizes_hw, head.strides)
     sides, classes = torch.split(raw, [4 * head.reg_max, head.nc], 1)
@@ -105,11 +105,11 @@ def head_loss(
 def distribution_loss(logits: Tensor, distance: Tensor) -> Tensor:
     """Distribution focal loss (Li et al. 2020, arXiv:2006.04388, equation 6).
 
-    Cross-entropy with the two bins beside the distance, each by its nearness.
+    Cross-entropy with the two bins next to the distance, weighted by proximity.
 
     Args:
         logits: (P, 4, bins).
-        distance: (P, 4) cells; clipped to what the bins can say.
+        distance: (P, 4) in cells; clipped to the range of the bins.
 
     Returns:
         (P, 4).

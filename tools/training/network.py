@@ -1,4 +1,4 @@
-"""The network at the start of a training, and what its numbers mean."""
+"""The network at the start of a training, and its description."""
 
 from __future__ import annotations
 
@@ -9,33 +9,31 @@ import torch
 from torch import nn
 
 from ghost_deploy._version import __version__
-from ghost_deploy.checkpoints.facts import family_of
-from ghost_deploy.checkpoints.load import load_checkpoint
+from ghost_deploy.checkpoints.checkpoint_info import family_of
+from ghost_deploy.checkpoints.loading import SMALLEST_STRIDE, head_spec, load_checkpoint
 from ghost_deploy.core.errors import InputError, UsageError
-from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec
+from ghost_deploy.core.spec import InputSpec, ModelSpec
 from ghost_deploy.models.flops import gflops
 from ghost_deploy.models.head import DFL
 from ghost_deploy.models.network import DetectionNet
-from ghost_deploy.models.yaml import build_zoo
+from ghost_deploy.models.zoo_yaml import build_zoo
 from tools.training.options import Options
 
 __all__ = ["describe_network", "start_network"]
 
 _PRIOR = 0.01
-"""Score of every anchor at the start (Lin et al. 2017, RetinaNet, arXiv:1708.02002, section 4)."""
-
-_SMALLEST_STRIDE = 32
+"""Initial score of all anchors (Lin et al. 2017, RetinaNet, arXiv:1708.02002, section 4)."""
 
 
 def start_network(options: Options, classes: int) -> DetectionNet:
-    """The network to train: in training mode, with gradients.
+    """Create the network to train, in training mode, with gradients.
 
-    With `options.init`, tensors of the same name and shape are taken from that checkpoint; for
-    another number of classes the last class layers stay random.
+    With `options.init`, tensors of equal name and shape are loaded from this checkpoint; with
+    another number of classes, the last class layers keep their random weights.
 
     Raises:
-        UsageError: no such network, or a head without a box distribution.
-        InputError: the checkpoint of `init` has nothing in common with the network.
+        UsageError: unknown network, or a head without a box distribution.
+        InputError: less than half of the tensors match the checkpoint of `init`.
     """
     torch.manual_seed(options.seed)
     net = build_zoo(options.net, classes)
@@ -50,7 +48,7 @@ def start_network(options: Options, classes: int) -> DetectionNet:
             _start_low(level)
     if options.init:
         _take(net, Path(options.init))
-    # Half as fast again on a CPU as torch's default layout.
+    # 1.5 times as fast on a CPU as the default layout.
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     net.train().requires_grad_(True)
     for module in net.modules():
@@ -62,20 +60,22 @@ def start_network(options: Options, classes: int) -> DetectionNet:
 def describe_network(
     net: DetectionNet, options: Options, class_names: tuple[str, ...], name: str = ""
 ) -> ModelSpec:
-    """The description that goes into the file; `name` is by default that of the network."""
+    """Return the description for the file.
+
+    Args:
+        net: the trained network.
+        options: of the run.
+        class_names: by class id.
+        name: of the model; default: the name of the network.
+    """
     size_hw = (options.size, options.size)
     family, _ = family_of(options.net, "", ())
     return ModelSpec(
         name=name or options.net,
         family=family,
         class_names=class_names,
-        input=InputSpec(size_hw=size_hw, stride=max(_SMALLEST_STRIDE, *net.strides)),
-        head=HeadSpec(
-            decoder="dfl" if net.branch == "one2many" else "one2one",
-            strides=net.strides,
-            reg_max=net.head.reg_max,
-            branch=net.branch,
-        ),
+        input=InputSpec(size_hw=size_hw, stride=max(SMALLEST_STRIDE, *net.strides)),
+        head=head_spec(net),
         parameters=sum(weights.numel() for weights in net.parameters()),
         gflops=gflops(net, size_hw),
         trained_with=f"ghost-deploy {__version__}",
@@ -95,8 +95,8 @@ def _take(net: DetectionNet, file: Path) -> None:
     fitting = {k: v for k, v in theirs.items() if k in own and own[k].shape == v.shape}
     if len(fitting) < len(own) / 2:
         raise InputError(
-            f"{file} is no start for this network",
-            got=f"{len(fitting)} of {len(own)} tensors have the name and shape of its own",
+            f"{file} does not match this network",
+            got=f"{len(fitting)} of {len(own)} tensors have an equal name and shape",
             expected="a checkpoint of the same architecture",
             fix="Name another --init or --net",
         )

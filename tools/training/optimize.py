@@ -10,7 +10,7 @@ from torch import nn
 __all__ = ["MAX_NORM", "input_side", "learning_rate", "make_optimizer"]
 
 MAX_NORM = 10.0
-"""Gradients are scaled down to this norm."""
+"""Maximum norm of the gradients."""
 
 _DECAY = 0.05
 _WARM_STEPS = 300
@@ -20,7 +20,7 @@ _GROWS = (0.4, 0.85)
 
 
 def make_optimizer(net: nn.Module, rate: float) -> torch.optim.AdamW:
-    """AdamW (Loshchilov and Hutter 2019); biases and normalizations do not decay."""
+    """Create AdamW (Loshchilov and Hutter 2019), without decay of biases and normalizations."""
     trained = [weights for weights in net.parameters() if weights.requires_grad]
     groups = [
         {"params": [w for w in trained if w.ndim > 1], "weight_decay": _DECAY},
@@ -30,12 +30,12 @@ def make_optimizer(net: nn.Module, rate: float) -> torch.optim.AdamW:
 
 
 def learning_rate(step: int, steps: int, rate: float) -> float:
-    """Linear warm-up, then half a cosine down to `_LAST` of the largest rate.
+    """Return the learning rate: linear warm-up, then half a cosine down to `_LAST` * rate.
 
     Args:
         step: from 0.
-        steps: of the whole run; a tenth of it warms up, if that is less than `_WARM_STEPS`.
-        rate: the largest.
+        steps: total number; a tenth, at most `_WARM_STEPS`, is warm-up.
+        rate: the largest learning rate.
     """
     warm = max(1, min(_WARM_STEPS, steps // 10))
     if step < warm:
@@ -45,10 +45,15 @@ def learning_rate(step: int, steps: int, rate: float) -> float:
 
 
 def input_side(epoch: int, epochs: int, small: int, size: int) -> int:
-    """The side of the input in an epoch, pixels: small inputs are learned from in less time.
+    """Return the side of the input in an epoch, pixels; small inputs take less time.
 
-    `small`, then linearly more, in steps of 32, up to `size` between the shares `_GROWS` of all
-    epochs (progressive learning: Tan and Le 2021, EfficientNetV2, arXiv:2104.00298).
+    It increases from `small` to `size` between the shares `_GROWS` of all epochs, linearly in steps
+    of 32 (progressive learning: Tan and Le 2021, EfficientNetV2, arXiv:2104.00298).
+
+    Args:
+        epoch: from 0.
+        epochs: total number.
+        small, size: side at the start and at the end, pixels.
     """
     first, last = _GROWS
     share = min(1.0, max(0.0, (epoch / epochs - first) / (last - first)))

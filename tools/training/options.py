@@ -1,4 +1,4 @@
-"""What a training run is asked for."""
+"""The options of a training run."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ __all__ = ["Options"]
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A training run; two of equal options on equal data give equal weights.
+    """A training run; equal options and data give equal weights.
 
     Attributes:
-        net: name in the zoo. init: checkpoint whose weights are the start, else random ones.
+        net: name in the zoo. init: checkpoint with the initial weights, empty for random ones.
         size: side of the square input, pixels. small: of the first epochs, 0 for half of it.
-        epochs: times that every picture is learned from. plain: last epochs without mosaic.
-        batch: pictures a step.
+        epochs: number of epochs. plain: number of last epochs without mosaic.
+        batch: images per step.
         rate: largest learning rate.
-        seed: of the first weights, the order and the augmentation.
-        zoom: pictures are scaled by 1 - zoom to 1 + zoom.
-        any_way_up: whether pictures may be turned by quarters and flipped vertically.
+        seed: of the initial weights, the order and the augmentation.
+        zoom: images are scaled by 1 - zoom to 1 + zoom.
+        any_way_up: rotate by 90 degrees and flip vertically.
     """
 
     net: str

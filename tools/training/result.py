@@ -1,4 +1,4 @@
-"""A trained network: measured as it will be used, and written with how it came about."""
+"""The result of a training: its accuracy, and its files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 
-from ghost_deploy.checkpoints.load import load_checkpoint
+from ghost_deploy.checkpoints.loading import load_checkpoint
 from ghost_deploy.checkpoints.native import save_native
 from ghost_deploy.core.bundle import Source
 from ghost_deploy.core.spec import ModelSpec, encode_json
@@ -19,11 +19,11 @@ from ghost_deploy.models.network import DetectionNet
 from ghost_deploy.runtimes.eager import EagerRuntime
 from tools.training.samples import Data
 
-__all__ = ["judge", "rounded", "write_result"]
+__all__ = ["evaluate_net", "rounded", "write_result"]
 
 
 def rounded(net: DetectionNet) -> DetectionNet:
-    """A copy whose weights are rounded to float16, as they are stored."""
+    """Return a copy with weights rounded to float16, as stored."""
     copied = copy.deepcopy(net)
     state = {
         name: value.half().to(value.dtype) if value.is_floating_point() else value
@@ -33,8 +33,14 @@ def rounded(net: DetectionNet) -> DetectionNet:
     return copied
 
 
-def judge(net: DetectionNet, spec: ModelSpec, held_out: DataSet) -> Accuracy:
-    """The accuracy of the float16-rounded weights, by the protocol of `ghost-deploy validate`."""
+def evaluate_net(net: DetectionNet, spec: ModelSpec, held_out: DataSet) -> Accuracy:
+    """Measure the accuracy of the float16-rounded weights, as `ghost-deploy validate` does.
+
+    Args:
+        net: the trained network.
+        spec: its description.
+        held_out: the data to evaluate on.
+    """
     with Detector(EagerRuntime(rounded(net), spec.input), spec) as detector:
         return evaluate(detector, held_out)
 
@@ -42,22 +48,23 @@ def judge(net: DetectionNet, spec: ModelSpec, held_out: DataSet) -> Accuracy:
 def write_result(
     folder: Path, net: DetectionNet, spec: ModelSpec, data: Data, history: Mapping[str, str]
 ) -> ModelRecord:
-    """Write `model.safetensors`, in float16, and `model.json`, the same facts for a reader of JSON.
+    """Write `model.safetensors`, in float16, and its record `model.json`.
 
     Args:
-        folder: that is written to.
+        folder: for the files.
         net: the trained network.
         spec: its description.
-        data: what it was trained on; its held-out part is what it is judged by.
-        history: how it was trained, by topic.
+        data: the data set; the accuracy is measured on its held-out part.
+        history: facts on the training, by topic.
 
     Returns:
-        What `model.json` holds; the accuracy is that of the float16-rounded weights.
+        The record; accuracies are those of the float16-rounded weights.
 
     Raises:
-        CheckpointError: a weight exceeds float16, or the disk refuses.
+        CheckpointError: a weight exceeds float16.
+        ExportError: a file cannot be written.
     """
-    accuracy = judge(net, spec, data.held_out)
+    accuracy = evaluate_net(net, spec, data.held_out)
     metrics = {
         "mAP50-95": round(accuracy.map50_95, 4),
         "mAP50": round(accuracy.map50, 4),

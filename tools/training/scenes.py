@@ -1,24 +1,24 @@
-"""Generated scenes as training data, drawn once and kept in a folder.
+"""Generated scenes as training data, drawn once and cached in a folder.
 
-Held-out scenes have the seeds 0, 1, 2, ..., training scenes those from `TRAIN_FROM`: whatever
-else is shown to the embedded model (demo, parity, bench) uses small seeds and was never learned.
+Held-out scenes have the seeds 0, 1, 2, ..., training scenes the seeds from `TRAIN_FROM`. Demo,
+parity and bench use small seeds, which are never in the training data.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from ghost_deploy.core.errors import UsageError
+from ghost_deploy.core.files import write_whole
 from ghost_deploy.demo.embedded import TRAIN_FROM
 from ghost_deploy.demo.scene_files import LABELS, write_scenes
 from ghost_deploy.demo.scenes import CLASS_NAMES, make_scene
 from ghost_deploy.judge.datasets.dataset import DataSet
 from ghost_deploy.judge.datasets.opening import open_dataset
-from tools.training.augment import Picture
+from tools.training.augment import Sample
 from tools.training.samples import Data, shrink
 
 __all__ = ["held_out_scenes", "read_scenes", "training_scenes"]
@@ -27,13 +27,13 @@ _SHARD = 100
 
 
 def read_scenes(count: int, held_out: int, side: int, cache: Path) -> Data:
-    """Training and held-out scenes; those that `cache` lacks are drawn, about 8 a second.
+    """Read training and held-out scenes; scenes missing in `cache` are drawn, about 8 per second.
 
     Args:
-        count: scenes to learn from.
-        held_out: scenes to judge by, at most `TRAIN_FROM`.
+        count: number of training scenes.
+        held_out: number of scenes for evaluation, at most `TRAIN_FROM`.
         side: of the input, pixels.
-        cache: folder of what was drawn before; made when absent.
+        cache: folder of drawn scenes; created if missing.
 
     Raises:
         UsageError: a count is out of range.
@@ -47,29 +47,35 @@ def read_scenes(count: int, held_out: int, side: int, cache: Path) -> Data:
         )
     cache.mkdir(parents=True, exist_ok=True)
     judged = held_out_scenes(held_out, cache)
-    pictures = training_scenes(count, side, cache)
-    boxes = sum(len(picture.boxes) for picture in pictures)
+    samples = training_scenes(count, side, cache)
+    boxes = sum(len(sample.boxes) for sample in samples)
     description = (
         f"generated scenes: {count} with {boxes} boxes to learn from, seeds {TRAIN_FROM} to "
         f"{TRAIN_FROM + count - 1}; {held_out} with {judged.num_boxes} held out, seeds 0 to "
         f"{held_out - 1}"
     )
-    return Data(pictures, judged, CLASS_NAMES, description)
+    return Data(samples, judged, CLASS_NAMES, description)
 
 
-def training_scenes(count: int, side: int, cache: Path) -> list[Picture]:
-    """Scenes from seed `TRAIN_FROM` on, scaled to `side`."""
-    pictures: list[Picture] = []
+def training_scenes(count: int, side: int, cache: Path) -> list[Sample]:
+    """Return the scenes from seed `TRAIN_FROM`, scaled to `side`.
+
+    Args:
+        count: number of scenes.
+        side: of the input, pixels.
+        cache: folder of drawn scenes.
+    """
+    samples: list[Sample] = []
     for first in range(TRAIN_FROM, TRAIN_FROM + count, _SHARD):
         file = cache / f"train-{side}-{first}.npz"
         if not file.is_file():
             _draw_shard(file, range(first, first + _SHARD), side)
-        pictures += _read_shard(file)
-    return pictures[:count]
+        samples += _read_shard(file)
+    return samples[:count]
 
 
 def held_out_scenes(count: int, cache: Path) -> DataSet:
-    """The scenes of the seeds below `count`, as the demo writes them."""
+    """Return the scenes of the seeds below `count`, in the form of the demo."""
     folder = cache / f"held-out-{count}"
     # The labels are written last.
     if not (folder / LABELS).is_file():
@@ -78,34 +84,26 @@ def held_out_scenes(count: int, cache: Path) -> DataSet:
 
 
 def _draw_shard(file: Path, seeds: range, side: int) -> None:
-    pictures = []
+    samples = []
     for seed in seeds:
         scene = make_scene(seed)
-        pictures.append(shrink(Picture(scene.image, scene.boxes, scene.class_ids), side))
+        samples.append(shrink(Sample(scene.image, scene.boxes, scene.class_ids), side))
 
-    def save(part: Path) -> None:
-        with part.open("wb") as stream:
-            np.savez(
-                stream,
-                images=np.stack([picture.image for picture in pictures]),
-                boxes=np.concatenate([picture.boxes for picture in pictures]),
-                class_ids=np.concatenate([picture.class_ids for picture in pictures]),
-                counts=[len(picture.boxes) for picture in pictures],
-            )
+    def save(stream: BinaryIO) -> None:
+        np.savez(
+            stream,
+            images=np.stack([sample.image for sample in samples]),
+            boxes=np.concatenate([sample.boxes for sample in samples]),
+            class_ids=np.concatenate([sample.class_ids for sample in samples]),
+            counts=[len(sample.boxes) for sample in samples],
+        )
 
-    _write(file, save)
+    write_whole(file, save)
 
 
-def _read_shard(file: Path) -> list[Picture]:
+def _read_shard(file: Path) -> list[Sample]:
     with np.load(file) as stored:
         images, boxes, class_ids = stored["images"], stored["boxes"], stored["class_ids"]
         ends = np.cumsum(stored["counts"])[:-1]
     parts = zip(images, np.split(boxes, ends), np.split(class_ids, ends), strict=True)
-    return [Picture(*part) for part in parts]
-
-
-def _write(file: Path, write: Callable[[Path], object]) -> None:
-    """Write beside the file and rename, so that an interrupted run leaves no half of it."""
-    part = file.with_suffix(".part")
-    write(part)
-    os.replace(part, file)
+    return [Sample(*part) for part in parts]

@@ -1,8 +1,7 @@
-"""A training that can be taken up again: everything that the next epoch depends on."""
+"""The state of a training, from which it can be resumed."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import msgspec
 import torch
 
 from ghost_deploy.core.errors import CorruptCheckpointError, UsageError
+from ghost_deploy.core.files import write_whole
 from ghost_deploy.models.network import DetectionNet
 from tools.training.ema import MovingAverage
 from tools.training.options import Options
@@ -25,8 +25,14 @@ def save_state(
     mean: MovingAverage,
     optimizer: torch.optim.Optimizer,
 ) -> None:
-    """Write the state after `epoch` epochs, whole or not at all."""
-    part = file.with_suffix(".part")
+    """Write the state atomically.
+
+    Args:
+        file: to write.
+        options: of the run.
+        epoch: number of completed epochs.
+        net, mean, optimizer: whose states are stored.
+    """
     content = {
         "options": msgspec.to_builtins(options),
         "epoch": epoch,
@@ -35,8 +41,7 @@ def save_state(
         "updates": mean.updates,
         "optimizer": optimizer.state_dict(),
     }
-    torch.save(content, part)
-    os.replace(part, file)
+    write_whole(file, lambda stream: torch.save(content, stream))
 
 
 def load_state(
@@ -48,8 +53,13 @@ def load_state(
 ) -> int:
     """Restore a state in place.
 
+    Args:
+        file: written by `save_state`.
+        options: of the run.
+        net, mean, optimizer: whose states are restored.
+
     Returns:
-        How many epochs are done.
+        The number of completed epochs.
 
     Raises:
         UsageError: the run was started with other options.
@@ -74,7 +84,7 @@ def load_state(
 def _read(file: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = torch.load(file, weights_only=True)
-    # torch raises whatever its unpickler and its archive reader raise.
+    # torch passes on any exception of its unpickler and its archive reader.
     except Exception as error:
         raise CorruptCheckpointError(
             f"{file} cannot be read",

@@ -1,8 +1,8 @@
-"""Tensors inside a model, computed by ONNX Runtime.
+"""Intermediate tensors of a model, computed by ONNX Runtime.
 
-Works on float models and on Q/DQ models alike: a Q/DQ model keeps the names of the float model's
-nodes. Q/DQ nodes are computed as they stand, in float32, and never fused to integer kernels, so
-that the numbers do not depend on the machine.
+Float models and Q/DQ models are handled alike: a Q/DQ model keeps the node names of the float
+model. Q and DQ nodes are executed as such in float32 and never fused to integer kernels, so the
+results do not depend on the processor.
 """
 
 from __future__ import annotations
@@ -11,27 +11,28 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
+from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 
 from ghost_deploy.core.errors import BackendError, InputError
+from ghost_deploy.export.onnx_index import live_nodes
 
-__all__ = ["Part", "Taps", "upstream_of"]
+__all__ = ["Intermediates"]
 
 
-class Part:
-    """The part of a model between tensors that are known and tensors that are wanted.
+class Intermediates:
+    """Intermediate tensors of a model; only the part between known and wanted ones is run.
 
     Args:
         model: float or Q/DQ, at most 2 GiB.
-        wanted: names of float32 tensors that nodes of the model make.
-        known: names of tensors that need not be computed.
-        threads: of a run; 0 for ONNX Runtime's choice.
+        wanted: names of float32 tensors that nodes of the model compute.
+        known: names of tensors whose values are given.
+        threads: of ONNX Runtime; 0 for its default.
 
     Attributes:
-        inputs: those of `known`, and of the model's own inputs, that a run reads.
+        inputs: names of the known tensors and model inputs that a run reads.
 
     Raises:
-        InputError: the model makes no such tensor.
+        InputError: the model computes no such tensor.
         BackendError: ONNX Runtime cannot load or run the part.
     """
 
@@ -63,7 +64,11 @@ class Part:
         self.inputs = tuple(value.name for value in self._session.get_inputs())
 
     def __call__(self, values: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
-        """The wanted tensors by name; `values` holds at least `inputs`."""
+        """The wanted tensors by name, float32, in the model's shapes.
+
+        Args:
+            values: at least the tensors named in `inputs`, by name.
+        """
         try:
             results = self._session.run(self._wanted, {name: values[name] for name in self.inputs})
         # ONNX Runtime's exceptions have no common base class.
@@ -71,47 +76,18 @@ class Part:
             raise _refused("run", error) from error
         return dict(zip(self._wanted, results, strict=True))
 
-
-class Taps:
-    """Tensors inside a model, for one batch after the other.
-
-    Args:
-        model: float or Q/DQ, with one input; at most 2 GiB.
-        tensors: names of float32 tensors that its nodes make.
-        threads: of a run; 0 for ONNX Runtime's choice.
-
-    Raises:
-        InputError: the model makes no such tensor.
-        BackendError: ONNX Runtime cannot load or run the model.
-    """
-
-    def __init__(self, model: ModelProto, tensors: Iterable[str], *, threads: int = 0) -> None:
-        self._part = Part(model, tensors, threads=threads)
-
-    def __call__(self, batch: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        """The tensors for one batch, by name."""
-        return self._part(dict.fromkeys(self._part.inputs, batch))
-
-
-def upstream_of(
-    model: ModelProto, tensors: Iterable[str], known: frozenset[str] = frozenset()
-) -> list[NodeProto]:
-    """The nodes that `tensors` depend on when those in `known` are given, in execution order."""
-    wanted, found = set(tensors), []
-    for node in reversed(model.graph.node):
-        if wanted.intersection(node.output):
-            found.append(node)
-            wanted.update(name for name in node.input if name not in known)
-    return found[::-1]
+    def of_batch(self, batch: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """The wanted tensors by name for one batch, (B, 3, H, W), of a model with one input."""
+        return self(dict.fromkeys(self.inputs, batch))
 
 
 def _part(model: ModelProto, wanted: Sequence[str], known: frozenset[str]) -> ModelProto:
     graph = model.graph
-    nodes = upstream_of(model, wanted, known)
-    made = {name for node in nodes for name in node.output}
-    if missing := sorted(set(wanted) - made):
+    nodes = live_nodes(graph.node, wanted, known)
+    computed = {name for node in nodes for name in node.output}
+    if missing := sorted(set(wanted) - computed):
         raise InputError(
-            "the model makes no such tensor",
+            "the model computes no such tensor",
             got=", ".join(missing),
             fix="Give a float model and the quantized model that was made from it",
         )

@@ -1,14 +1,13 @@
-"""A float model and its quantized form, convolution by convolution, on the same images.
+"""A float model and its Q/DQ model run side by side, stage by stage, on the same images.
 
-What a repair needs at each convolution: the input as the quantized model sees it, with everything
-before it repaired, and the output as the float model has it. Both models are computed once in all,
-a stage at a time. Kept between stages is what later stages read: for each image at 416 at most
-about 10 MB, at 640 24 MB.
+A correction needs two tensors of each convolution: its input in the quantized model, with all
+earlier layers corrected, and its output in the float model. Each model is run once in total.
+Tensors that later stages read are kept: at most about 10 MB for each image at 416, 24 MB at 640.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -16,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
-from ghost_deploy.calib.graph.intermediates import Part, upstream_of
+from ghost_deploy.calib.graph.intermediates import Intermediates
 from ghost_deploy.calib.graph.parameters import set_parameters
 from ghost_deploy.core.errors import InputError
+from ghost_deploy.export.onnx_index import live_nodes
 
-__all__ = ["Feeds", "Parameters", "Progress", "Seen", "Walk"]
+__all__ = ["ConvSamples", "Feeds", "PairedRun", "Parameters"]
 
 Feeds: TypeAlias = Sequence[NDArray[np.float32]]
 """Preprocessed calibration images, (1, 3, H, W) each; 2 MB each at 416, 5 MB at 640."""
@@ -28,20 +28,18 @@ Feeds: TypeAlias = Sequence[NDArray[np.float32]]
 Parameters: TypeAlias = Mapping[str, NDArray[np.float32]]
 """Weights or biases by name of the convolution."""
 
-Progress: TypeAlias = Callable[[str, int, int], None]
-"""Called with what is being done, how many steps are done, and how many there are."""
-
 _Values: TypeAlias = dict[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A convolution on the calibration images.
+class ConvSamples:
+    """Inputs and outputs of a convolution on the calibration images.
 
     Attributes:
         node: of the float model.
-        inputs: (1, C, H, W) an image, as the quantized model has it after rounding.
-        outputs: (1, C, h, w) an image, as the float model has it, without the activation.
+        inputs: one (1, C, H, W) float32 for each image, of the quantized model, after rounding.
+        outputs: one (1, C, h, w) float32 for each image, of the float model, before the
+            activation.
     """
 
     node: NodeProto
@@ -49,70 +47,70 @@ class Seen:
     outputs: Sequence[NDArray[np.float32]] = field(repr=False)
 
 
-class Walk:
-    """Goes through the convolutions from the input to the outputs; `see` and `settle` each stage.
+class PairedRun:
+    """Runs the convolutions from the input to the outputs: `sample`, then `advance` each stage.
 
     Args:
-        truth: the float model.
-        quantized: its Q/DQ form; how it rounds activations is used, its parameters are not.
+        float_model: the reference.
+        quantized: its Q/DQ model; its rounding of activations is used, its parameters are not.
         feeds: calibration images.
-        threads: of ONNX Runtime; 0 for its choice.
+        threads: of ONNX Runtime; 0 for its default.
 
     Attributes:
-        stages: names of the convolutions, by how many convolutions lie before them. Those of one
-            stage do not depend on each other.
+        stages: names of the convolutions by depth; those of one stage do not depend on each
+            other.
 
     Raises:
         InputError: no images.
     """
 
     def __init__(
-        self, truth: ModelProto, quantized: ModelProto, feeds: Feeds, *, threads: int = 0
+        self, float_model: ModelProto, quantized: ModelProto, feeds: Feeds, *, threads: int = 0
     ) -> None:
         if not feeds:
             raise InputError("no calibration image", fix="Give at least one")
-        self._truth, self._quantized, self._threads = truth, quantized, threads
-        name = truth.graph.input[0].name
+        self._float_model, self._quantized, self._threads = float_model, quantized, threads
+        name = float_model.graph.input[0].name
         self._float: list[_Values] = [{name: batch} for batch in feeds]
         self._rounded: list[_Values] = [{name: batch} for batch in feeds]
-        self.stages = _stages(truth)
-        self._last = _last_stages(truth, self.stages)
+        self.stages = _stages(float_model)
+        self._last = _last_stages(float_model, self.stages)
 
-    def see(self, stage: int) -> dict[str, Seen]:
-        """What the convolutions of a stage read and should give, by node name."""
+    def sample(self, stage: int) -> dict[str, ConvSamples]:
+        """Inputs and reference outputs of the convolutions of a stage, by node name."""
         names = self.stages[stage]
-        truth, rounded = _convs(self._truth, names), _convs(self._quantized, names)
-        self._compute(self._truth, self._float, [truth[name].output[0] for name in names])
+        reference, rounded = _convs(self._float_model, names), _convs(self._quantized, names)
+        self._compute(self._float_model, self._float, [reference[name].output[0] for name in names])
         self._compute(self._quantized, self._rounded, [rounded[name].input[0] for name in names])
         return {
-            name: Seen(
-                truth[name],
+            name: ConvSamples(
+                reference[name],
                 [values[rounded[name].input[0]] for values in self._rounded],
-                [values[truth[name].output[0]] for values in self._float],
+                [values[reference[name].output[0]] for values in self._float],
             )
             for name in names
         }
 
     def run(
-        self, seen: Mapping[str, Seen], weights: Parameters, biases: Parameters
+        self, samples: Mapping[str, ConvSamples], weights: Parameters, biases: Parameters
     ) -> dict[str, list[NDArray[np.float32]]]:
-        """The outputs of a stage's convolutions on their rounded inputs, an image each.
+        """Outputs of a stage's convolutions on their rounded inputs, one (1, C, h, w) an image.
 
         Args:
-            seen: the stage.
-            weights, biases: as the int8 kernels will use them; the float model's where one is
-                missing.
+            samples: of `sample`.
+            weights, biases: as the int8 kernels use them, by node name; those of the float model
+                for others.
         """
         found = {}
-        for name, tensors in seen.items():
-            layer = set_parameters(_layer(self._truth, tensors.node), weights, biases)
+        for name, tensors in samples.items():
+            layer = set_parameters(_layer(self._float_model, tensors.node), weights, biases)
             source, result = layer.graph.input[0].name, layer.graph.output[0].name
-            part = Part(layer, [result], threads=self._threads)
+            part = Intermediates(layer, [result], threads=self._threads)
             found[name] = [part({source: x})[result] for x in tensors.inputs]
         return found
 
-    def settle(self, stage: int, outputs: Mapping[str, Sequence[NDArray[np.float32]]]) -> None:
-        """Go on to the next stage; `outputs` of this one are what the quantized model has."""
+    def advance(self, stage: int, outputs: Mapping[str, Sequence[NDArray[np.float32]]]) -> None:
+        """Continue behind `stage` with `outputs` as the quantized model's results there."""
         for name, node in _convs(self._quantized, self.stages[stage]).items():
             for values, output in zip(self._rounded, outputs[name], strict=True):
                 values[node.output[0]] = output
@@ -123,7 +121,7 @@ class Walk:
     def _compute(self, model: ModelProto, images: list[_Values], wanted: Sequence[str]) -> None:
         missing = [name for name in dict.fromkeys(wanted) if name not in images[0]]
         if missing:
-            part = Part(model, missing, known=images[0], threads=self._threads)
+            part = Intermediates(model, missing, known=images[0], threads=self._threads)
             for values in images:
                 values.update(part(values))
 
@@ -165,7 +163,7 @@ def _last_stages(model: ModelProto, stages: Sequence[Sequence[str]]) -> dict[str
     last: dict[str, int] = {}
     for stage, names in enumerate(stages):
         own = {node.output[0] for node in _convs(model, names).values()}
-        between = upstream_of(model, own, known - own)
+        between = live_nodes(model.graph.node, own, known - own)
         read = {name for node in between for name in node.input}
         last.update(dict.fromkeys(known & read, stage))
     return last

@@ -1,4 +1,4 @@
-"""Weights and biases of a float model's convolutions, by node name."""
+"""Replaces weights and biases of a float model's convolutions."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
 
-from ghost_deploy.calib.quantize.weights import round_weight
-
-__all__ = ["bias_of", "on_grid", "set_parameters", "weight_of"]
+__all__ = ["set_parameters"]
 
 
 def set_parameters(
@@ -18,9 +16,14 @@ def set_parameters(
     weights: Mapping[str, NDArray[np.float32]],
     biases: Mapping[str, NDArray[np.float32]],
 ) -> ModelProto:
-    """A copy of a float model with other weights and biases, by the convolution's node name.
+    """A copy of a float model with other weights and biases.
 
-    A parameter that several nodes read is not changed for the others.
+    A parameter that several nodes share is replaced only for the named one.
+
+    Args:
+        model: not changed.
+        weights: (out, in / groups, height, width) by the convolution's node name.
+        biases: (out,) by the convolution's node name.
     """
     copy = ModelProto()
     copy.CopyFrom(model)
@@ -45,30 +48,3 @@ def set_parameters(
                 copy.graph.initializer.append(array)
                 node.input[position] = name
     return copy
-
-
-def weight_of(model: ModelProto, conv: str) -> NDArray[np.float32]:
-    """The weights of a convolution, (out, in / groups, height, width)."""
-    weight = _constant(model, conv, 1)
-    assert weight is not None, "a convolution has weights"
-    return weight
-
-
-def bias_of(model: ModelProto, conv: str) -> NDArray[np.float32]:
-    """The bias of a convolution, (out,); zeros where it has none."""
-    bias = _constant(model, conv, 2)
-    return np.zeros(len(weight_of(model, conv)), np.float32) if bias is None else bias
-
-
-def on_grid(weight: NDArray[np.float32], scales: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The weights that Q and DQ with `scales`, (out,), make of `weight`, (out, ...)."""
-    steps = scales.reshape(-1, *[1] * (weight.ndim - 1))
-    result: NDArray[np.float32] = round_weight(weight, scales).astype(np.float32) * steps
-    return result
-
-
-def _constant(model: ModelProto, conv: str, position: int) -> NDArray[np.float32] | None:
-    (node,) = (node for node in model.graph.node if node.name == conv)
-    names = node.input[position : position + 1]
-    tensors = [tensor for tensor in model.graph.initializer if tensor.name in names]
-    return numpy_helper.to_array(tensors[0]) if tensors else None

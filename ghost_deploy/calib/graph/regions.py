@@ -1,7 +1,7 @@
-"""The regions of a network, found by how nodes are connected.
+"""The regions of a network, found by its connections.
 
-The head is what follows the last convolutions, an attention block is what surrounds a Softmax,
-a gate is what makes the factor of a product from a sigmoid.
+The head starts with the last convolutions, an attention block surrounds a Softmax, a gate computes
+a factor of a product with a sigmoid.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from onnx import NodeProto
 
-from ghost_deploy.calib.graph.index import Graph
+from ghost_deploy.export.onnx_index import OnnxIndex
 
 __all__ = [
     "SELF_GATED",
@@ -27,15 +27,15 @@ _PASSING = frozenset(
         "Slice", "SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze",
     }
 )  # fmt: skip
-"""Operators that only choose among values or move them, so that their output keeps the scale of
-their first input; of Resize only the nearest one, see `passes`."""
+"""Operators that only select or move values, so that their output keeps the scale of their first
+input; Resize only in the mode `nearest`, see `passes`."""
 
 
 SELF_GATED = {"Sigmoid": "silu", "HardSigmoid": "hardswish"}
-"""Activation that a product of its input with this operator's result is, by operator."""
+"""Name of the activation x * operator(x), by operator."""
 
 
-def find_silus(graph: Graph) -> Iterator[tuple[str, tuple[str, str]]]:
+def find_silus(graph: OnnxIndex) -> Iterator[tuple[str, tuple[str, str]]]:
     """x * sigmoid(x), where nothing else reads the sigmoid."""
     for node in graph.nodes:
         if node.op_type not in SELF_GATED or len(graph.readers(node.output[0])) != 1:
@@ -45,7 +45,7 @@ def find_silus(graph: Graph) -> Iterator[tuple[str, tuple[str, str]]]:
             yield node.name, (node.input[0], reader.name)
 
 
-def find_head(graph: Graph) -> frozenset[str]:
+def find_head(graph: OnnxIndex) -> frozenset[str]:
     """Names of the convolutions that no other convolution depends on, and of all behind them."""
     found: set[str] = set()
     for conv in filter(_is_conv, graph.nodes):
@@ -56,7 +56,8 @@ def find_head(graph: Graph) -> frozenset[str]:
     return frozenset(found)
 
 
-def find_attention(graph: Graph, head: frozenset[str]) -> Iterator[str]:
+def find_attention(graph: OnnxIndex, head: frozenset[str]) -> Iterator[str]:
+    """Names of the nodes around each Softmax outside the head, up to the nearest convolutions."""
     for node in graph.nodes:
         if node.op_type != "Softmax" or node.name in head:
             continue
@@ -66,8 +67,10 @@ def find_attention(graph: Graph, head: frozenset[str]) -> Iterator[str]:
         yield from _until_conv(graph, inner, down=False)
 
 
-def _until_conv(graph: Graph, start: Iterable[NodeProto], *, down: bool) -> dict[str, NodeProto]:
-    """Nodes reached from `start` without crossing a convolution; those reached are included."""
+def _until_conv(
+    graph: OnnxIndex, start: Iterable[NodeProto], *, down: bool
+) -> dict[str, NodeProto]:
+    """Nodes reached from `start` up to and including the nearest convolutions."""
     found: dict[str, NodeProto] = {}
     queue = list(start)
     while queue:
@@ -86,8 +89,15 @@ def _until_conv(graph: Graph, start: Iterable[NodeProto], *, down: bool) -> dict
 
 
 def find_gates(
-    graph: Graph, silus: Mapping[str, tuple[str, str]], apart: frozenset[str]
+    graph: OnnxIndex, silus: Mapping[str, tuple[str, str]], apart: frozenset[str]
 ) -> Iterator[str]:
+    """Names of the products with a sigmoid factor, and of the nodes that compute the factor.
+
+    Args:
+        graph: of the float model.
+        silus: of `find_silus`; they are no gates.
+        apart: names of nodes of other regions.
+    """
     own = {mul for _, mul in silus.values()}
     for node in graph.nodes:
         inputs = graph.data_inputs(node)
@@ -100,16 +110,16 @@ def find_gates(
                 yield from _only_for(graph, name)
 
 
-def _source(graph: Graph, name: str) -> NodeProto | None:
-    """The node whose values `name` holds, past all that only moves them."""
+def _source(graph: OnnxIndex, name: str) -> NodeProto | None:
+    """The node that computes the values of `name`, skipping nodes that only move them."""
     node = graph.producer.get(name)
     while node is not None and passes(graph, node):
         node = graph.producer.get(node.input[0])
     return node
 
 
-def _only_for(graph: Graph, name: str) -> set[str]:
-    """The nodes whose results are used for nothing but `name`."""
+def _only_for(graph: OnnxIndex, name: str) -> set[str]:
+    """The nodes whose results are used for `name` alone."""
     found = {graph.producer[name].name}
     queue = [graph.producer[name]]
     while queue:
@@ -127,7 +137,7 @@ def _is_conv(node: NodeProto) -> bool:
     return bool(node.op_type == "Conv")
 
 
-def passes(graph: Graph, node: NodeProto) -> bool:
+def passes(graph: OnnxIndex, node: NodeProto) -> bool:
     """Whether the outputs of `node` keep the scale of its first input."""
     if node.op_type == "Resize":
         return bool(graph.attribute(node, "mode", "nearest") == "nearest")

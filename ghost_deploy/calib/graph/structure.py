@@ -1,4 +1,4 @@
-"""What a graph is made of, found by how its nodes are connected; names differ between forks."""
+"""The parts of a graph, found by its connections alone; names differ between forks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Literal, TypeAlias
 
 from onnx import NodeProto
 
-from ghost_deploy.calib.graph.index import Graph
 from ghost_deploy.calib.graph.regions import (
     SELF_GATED,
     find_attention,
@@ -17,6 +16,7 @@ from ghost_deploy.calib.graph.regions import (
     find_silus,
     passes,
 )
+from ghost_deploy.export.onnx_index import OnnxIndex
 
 __all__ = ["ConcatInfo", "ConvInfo", "ConvKind", "Structure", "find_structure"]
 
@@ -43,8 +43,7 @@ class ConvInfo:
         activated: the output of the activation; `output` itself where there is none.
         activation_nodes: names, in execution order.
         macs: multiply-adds of one run.
-        stride: rows of the first convolution's input for one of its output; 0 where that is not
-            known.
+        stride: rows of the image for one row of its output; 0 where that is not known.
     """
 
     name: str
@@ -86,19 +85,19 @@ class Structure:
     """The parts of a graph, by node name.
 
     Attributes:
-        graph: in which they were found.
+        graph: of the float model.
         convs: every convolution, in execution order.
         concats: those outside the head, attention blocks and gates.
         silus: (input, name of the Mul) of each self-gated activation, by name of its Sigmoid.
         residual_adds: sums of two feature maps, outside the head, attention blocks and gates.
         pools: likewise.
         head: the last convolutions and all that follows them.
-        attention: from the convolution that makes queries, keys and values to the one that mixes
-            the result, both included.
-        gates: what makes the factor of a product, and the product.
+        attention: from the convolution of queries, keys and values to the output projection,
+            both included.
+        gates: nodes that compute a sigmoid factor of a product, and the product.
     """
 
-    graph: Graph
+    graph: OnnxIndex
     convs: Mapping[str, ConvInfo]
     concats: Mapping[str, ConcatInfo]
     silus: Mapping[str, tuple[str, str]]
@@ -109,7 +108,7 @@ class Structure:
     gates: frozenset[str]
 
     def entry(self, stride: int) -> frozenset[str]:
-        """Names of the convolutions that the first one beyond `stride` depends on."""
+        """Names of the convolutions that the first one of a larger stride depends on."""
         deeper = next((conv for conv in self.convs.values() if conv.stride > stride), None)
         if deeper is None:
             return frozenset()
@@ -121,7 +120,7 @@ class Structure:
         return passes(self.graph, node)
 
 
-def find_structure(graph: Graph) -> Structure:
+def find_structure(graph: OnnxIndex) -> Structure:
     """The parts of `graph`."""
     silus = dict(find_silus(graph))
     head = find_head(graph)
@@ -154,7 +153,7 @@ def find_structure(graph: Graph) -> Structure:
     )
 
 
-def _conv(graph: Graph, node: NodeProto, silus: Mapping[str, tuple[str, str]]) -> ConvInfo:
+def _conv(graph: OnnxIndex, node: NodeProto, silus: Mapping[str, tuple[str, str]]) -> ConvInfo:
     kind, activated, nodes = _activation(graph, node.output[0], silus)
     return ConvInfo(
         name=node.name,
@@ -168,13 +167,13 @@ def _conv(graph: Graph, node: NodeProto, silus: Mapping[str, tuple[str, str]]) -
     )
 
 
-def _rows(graph: Graph, name: str) -> int:
+def _rows(graph: OnnxIndex, name: str) -> int:
     """Height of a feature map; 0 where it is not known."""
     shape = graph.shapes.get(name, ())
     return shape[2] if len(shape) == 4 else 0
 
 
-def _kind(graph: Graph, node: NodeProto) -> ConvKind:
+def _kind(graph: OnnxIndex, node: NodeProto) -> ConvKind:
     if not any(other.op_type == "Conv" for other in graph.upstream(node.input[0])):
         return "first"
     _, a_group, *kernel = graph.weight(node).shape
@@ -184,7 +183,7 @@ def _kind(graph: Graph, node: NodeProto) -> ConvKind:
 
 
 def _activation(
-    graph: Graph, name: str, silus: Mapping[str, tuple[str, str]]
+    graph: OnnxIndex, name: str, silus: Mapping[str, tuple[str, str]]
 ) -> tuple[str, str, tuple[str, ...]]:
     """Kind, output and nodes of the activation that alone reads `name`."""
     readers = graph.readers(name)
@@ -202,7 +201,7 @@ def _activation(
     return "", name, ()
 
 
-def _concat(graph: Graph, node: NodeProto, convs: Mapping[str, ConvInfo]) -> ConcatInfo:
+def _concat(graph: OnnxIndex, node: NodeProto, convs: Mapping[str, ConvInfo]) -> ConcatInfo:
     inputs = graph.data_inputs(node)
     for cheap in inputs:
         conv = convs.get(cheap)

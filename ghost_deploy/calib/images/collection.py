@@ -1,48 +1,47 @@
-"""The calibration set: which pictures, proved by their content, and how the model sees them."""
+"""The calibration set: its images, identified by content, and the model inputs made of them."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from pathlib import Path
 
+import cv2
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from ghost_deploy.calib.images.sampling import farthest, features, ranked
-from ghost_deploy.calib.images.sources import PictureReader, Place, Skipped, find_places
+from ghost_deploy.calib.images.sources import ImageLocation, ImageReader, SkippedImage, find_images
 from ghost_deploy.calib.images.video_frames import spread
-from ghost_deploy.core.errors import ImageError, InputError, UsageError
+from ghost_deploy.core.errors import ExportError, ImageError, InputError, UsageError
+from ghost_deploy.core.progress import Progress, silent
 from ghost_deploy.core.spec import InputSpec
 from ghost_deploy.processing import Preprocessor
 
 __all__ = [
     "MIN_IMAGES",
+    "CalibrationImage",
     "CalibrationSet",
-    "ImageRef",
-    "Progress",
-    "Skipped",
+    "SkippedImage",
     "collect_images",
     "preprocessing_fingerprint",
 ]
 
 MIN_IMAGES = 64
-"""Fewer show too little of what a tensor may hold: 4 images halve the mAP of YOLO11n (0.61 to
-0.32, Ultralytics' Jetson benchmarks)."""
+"""Ranges of fewer images are too narrow: 4 images halve the mAP of YOLO11n (0.61 to 0.32,
+Ultralytics' Jetson benchmarks)."""
 
 POOL = 4
-"""Pictures to choose from for each one wanted, where they are chosen for their diversity."""
-
-Progress: TypeAlias = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and how much there is."""
+"""Images to choose from for each one wanted, where they are chosen for their diversity."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageRef(Place):
-    """A picture of a calibration set.
+class CalibrationImage(ImageLocation):
+    """An image of a calibration set.
 
     Attributes:
         digest: sha256 of the file, or of a frame's pixels, in hexadecimal.
@@ -53,18 +52,18 @@ class ImageRef(Place):
 
 @dataclass(frozen=True)
 class CalibrationSet:
-    """Pictures to calibrate on; they are read when needed, and must still be the same then.
+    """Images to calibrate on. They are read when needed; their content must not change.
 
     Attributes:
-        sources: the pictures, in the order in which they were named.
-        skipped: what was named or tried but could not be used.
-        duplicates: names of pictures left out because one of equal content is there.
-        notes: what a reader should know.
-        fingerprint: sha256 over the content of all pictures, whatever their names and order.
+        sources: the images, in the order of the sources that were named.
+        skipped: images that were named but cannot be used.
+        duplicates: names of images left out because their content is there already.
+        notes: remarks for the report.
+        fingerprint: sha256 over the content of all images, independent of names and order.
     """
 
-    sources: tuple[ImageRef, ...]
-    skipped: tuple[Skipped, ...] = ()
+    sources: tuple[CalibrationImage, ...]
+    skipped: tuple[SkippedImage, ...] = ()
     duplicates: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -78,12 +77,12 @@ class CalibrationSet:
         return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
     def images(self) -> Iterator[NDArray[np.uint8]]:
-        """The pictures, (H, W, 3) uint8 BGR, in the order of `sources`.
+        """The images, (H, W, 3) uint8 BGR, in the order of `sources`.
 
         Raises:
-            ImageError: one cannot be read any more, or is not the same any more.
+            ImageError: one cannot be read any more, or its content has changed.
         """
-        with PictureReader() as reader:
+        with closing(ImageReader()) as reader:
             for source in self.sources:
                 image, digest = reader.read(source)
                 if digest != source.digest:
@@ -91,10 +90,10 @@ class CalibrationSet:
                 yield image
 
     def batches(self, input_spec: InputSpec) -> Iterator[NDArray[np.float32]]:
-        """The pictures as the deployed model sees them, each a new (1, 3, H, W) float32 array.
+        """The preprocessed images, each a new (1, 3, H, W) float32 array.
 
         Raises:
-            ImageError: one cannot be read any more, or is not the same any more.
+            ImageError: one cannot be read any more, or its content has changed.
         """
         preprocess = Preprocessor(msgspec.structs.replace(input_spec, batch=(1, 1)))
         for image in self.images():
@@ -102,18 +101,37 @@ class CalibrationSet:
             yield tensor.copy()
 
     def subset(self, count: int) -> CalibrationSet:
-        """At most `count` of the pictures, spread evenly over them."""
+        """At most `count` of the images, spread evenly over them."""
         chosen = tuple(self.sources[index] for index in spread(len(self), count))
         return replace(self, sources=chosen)
+
+    def files(self, scratch: Path) -> list[Path]:
+        """Files of the images; frames of videos are written to the folder `scratch`, lossless.
+
+        Raises:
+            ImageError: a frame cannot be read any more, or its content has changed.
+            ExportError: a frame cannot be written.
+        """
+        if all(source.frame is None for source in self.sources):
+            return [source.path for source in self.sources]
+        files = []
+        for source, image in zip(self.sources, self.images(), strict=True):
+            path = source.path
+            if source.frame is not None:
+                path = scratch / f"{source.digest[:16]}.png"
+                if not cv2.imwrite(str(path), image):
+                    raise ExportError(f"cannot write {path}", fix="Free some space and try again")
+            files.append(path)
+        return files
 
 
 @dataclass
 class _Reading:
-    """What was read so far."""
+    """Images read so far."""
 
-    refs: dict[str, ImageRef] = field(default_factory=dict)
+    refs: dict[str, CalibrationImage] = field(default_factory=dict)
     features: dict[str, NDArray[np.float32]] = field(default_factory=dict)
-    skipped: list[Skipped] = field(default_factory=list)
+    skipped: list[SkippedImage] = field(default_factory=list)
     duplicates: list[str] = field(default_factory=list)
 
 
@@ -124,36 +142,36 @@ def collect_images(
     seed: int = 0,
     diverse: bool = False,
     allow_small: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> CalibrationSet:
-    """Choose pictures to calibrate on; no labels are needed.
+    """Choose images to calibrate on; no labels are needed.
 
     Args:
         source: a folder, a pattern, a `.txt` list, a video, a data.yaml (its split `train`), an
             image, or several of these.
-        count: most pictures to take.
-        seed: decides which ones; the same names and seed give the same choice.
-        diverse: choose, among `POOL` times as many, those that look least alike.
-        allow_small: go on with fewer than `MIN_IMAGES`.
-        progress: told of every picture.
+        count: maximum number of images.
+        seed: of the random choice; the same names and seed give the same choice.
+        diverse: choose, among `POOL` times as many, the least similar ones.
+        allow_small: accept fewer than `MIN_IMAGES`.
+        progress: receives each image.
 
     Raises:
         UsageError: no source, or a count below 1.
-        InputError: a source is not there or holds nothing; too few pictures can be used.
+        InputError: a source is missing or empty; too few images can be used.
         MissingExtraError: PyYAML is not installed.
     """
     given = [source] if isinstance(source, (str, os.PathLike)) else list(source)
     if count < 1 or not given:
         raise UsageError(
-            "nothing to calibrate on",
+            "there is nothing to calibrate on",
             got=f"{len(given)} sources, {count} images",
             fix="Name a folder of images, and at least one of them",
         )
     wanted = count * POOL if diverse else count
-    found = find_places(given, frames=wanted)
+    found = find_images(given, frames=wanted)
     reading = _Reading(skipped=found.skipped)
-    _read(found.places, seed, wanted, reading, diverse, progress)
-    position = {(place.path, place.frame): index for index, place in enumerate(found.places)}
+    _read(found.images, seed, wanted, reading, diverse, progress)
+    position = {(each.path, each.frame): index for index, each in enumerate(found.images)}
     refs = sorted(reading.refs.values(), key=lambda ref: position[ref.path, ref.frame])
     if diverse:
         chosen = farthest([reading.features[ref.digest] for ref in refs], count)
@@ -166,47 +184,46 @@ def collect_images(
 
 
 def _read(
-    places: Sequence[Place],
+    locations: Sequence[ImageLocation],
     seed: int,
     wanted: int,
     reading: _Reading,
     diverse: bool,
-    progress: Progress | None,
+    progress: Progress,
 ) -> None:
-    """Read places in the order of their rank until `wanted` of them could be used."""
-    position = {place: index for index, place in enumerate(places)}
-    queue = ranked(places, seed)
-    with PictureReader() as reader:
+    """Read images in the order of their rank until `wanted` of them could be used."""
+    position = {location: index for index, location in enumerate(locations)}
+    queue = ranked(locations, seed)
+    with closing(ImageReader()) as reader:
         while queue and len(reading.refs) < wanted:
             missing = wanted - len(reading.refs)
             # In the order of the sources: frames of a video come in ascending order.
             batch = sorted(queue[:missing], key=position.__getitem__)
             queue = queue[missing:]
-            for place in batch:
-                _take(place, reader, reading, diverse)
-                if progress is not None:
-                    progress("reading images", len(reading.refs), min(wanted, len(places)))
+            for location in batch:
+                _take(location, reader, reading, diverse)
+                progress("reading images", len(reading.refs), min(wanted, len(locations)))
 
 
-def _take(place: Place, reader: PictureReader, reading: _Reading, diverse: bool) -> None:
+def _take(location: ImageLocation, reader: ImageReader, reading: _Reading, diverse: bool) -> None:
     try:
-        image, digest = reader.read(place)
+        image, digest = reader.read(location)
     except ImageError as error:
         got = "" if error.got is None else f": {error.got}"
-        reading.skipped.append(Skipped(place.name, f"{error.what}{got}"))
+        reading.skipped.append(SkippedImage(location.name, f"{error.what}{got}"))
         return
     if digest in reading.refs:
-        reading.duplicates.append(place.name)
+        reading.duplicates.append(location.name)
         return
-    reading.refs[digest] = ImageRef(place.path, place.frame, digest=digest)
+    reading.refs[digest] = CalibrationImage(location.path, location.frame, digest=digest)
     if diverse:
         reading.features[digest] = features(image)
 
 
 def preprocessing_fingerprint(input_spec: InputSpec) -> str:
-    """sha256 of what the preprocessor makes of two fixed pictures, one enlarged, one reduced.
+    """sha256 of the preprocessor's results for two fixed images, one enlarged and one reduced.
 
-    It changes with the size, the colour order, the scaling, the border and the resizing itself.
+    It changes with the size, the colour order, the scaling, the border and the resampling.
     """
     preprocess = Preprocessor(msgspec.structs.replace(input_spec, batch=(1, 1)))
     height, width = input_spec.size_hw
@@ -220,25 +237,25 @@ def preprocessing_fingerprint(input_spec: InputSpec) -> str:
     return digest.hexdigest()
 
 
-def _changed(source: ImageRef) -> ImageError:
+def _changed(source: CalibrationImage) -> ImageError:
     return ImageError(
-        f"{source.path} is not the picture any more that was chosen",
+        f"{source.path} has changed since it was chosen",
         got=f"other content of {source.name}",
-        fix="Calibrate again while nobody writes to it; frames of a video that cannot be sought "
-        "exactly are better extracted to a folder",
+        fix="Calibrate again while the file is not written to; extract the frames of a video that "
+        "cannot be sought exactly to a folder",
     )
 
 
 def _too_few(usable: int, count: int, reading: _Reading) -> InputError:
     examples = "; ".join(f"{s.name}: {s.reason}" for s in reading.skipped[:3])
     return InputError(
-        f"{usable} images are too few to calibrate on: what they never show would be clipped",
+        f"{usable} images are too few to calibrate on: the ranges would be too narrow",
         got=f"{usable} usable, {len(reading.skipped)} not usable"
         + (f" ({examples})" if examples else "")
-        + f", {len(reading.duplicates)} twice; at most {count} were asked for",
+        + f", {len(reading.duplicates)} duplicates; at most {count} were asked for",
         expected=f"at least {MIN_IMAGES}, better 300",
-        fix="Add images from the place where the model will work, labels are not needed; "
-        "--allow-small-calibration goes on regardless"
+        fix="Add images like those that the model will process, labels are not needed; "
+        "--allow-small-calibration accepts fewer"
         if usable
         else "Name a folder of images that can be read",
     )

@@ -1,4 +1,4 @@
-"""Which of many pictures to calibrate on: at random but always the same, or far from each other."""
+"""Sampling of calibration images: reproducibly at random, or as different as possible."""
 
 from __future__ import annotations
 
@@ -10,33 +10,36 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ghost_deploy.calib.images.sources import Place
+from ghost_deploy.calib.images.sources import ImageLocation
 
 __all__ = ["farthest", "features", "ranked"]
 
-AnyPlace = TypeVar("AnyPlace", bound=Place)
+AnyImage = TypeVar("AnyImage", bound=ImageLocation)
 
 _COLOUR_SIDE = 16
 _EDGE_SIDE = 64
 _CELL = 4
 
 
-def ranked(places: Iterable[AnyPlace], seed: int) -> list[AnyPlace]:
-    """The places in a random order that only their names and the seed decide.
+def ranked(images: Iterable[AnyImage], seed: int) -> list[AnyImage]:
+    """The images in a random order that depends on their names and the seed alone.
 
-    Sorted by the sha256 of seed and name: the same on every machine and in every folder, and an
-    image more or less moves no other one. Files of one name in several folders are told apart by
-    their order.
+    Sorted by the sha256 of seed and name: the same on every machine and in every folder; adding
+    or removing an image does not move the others. Files of equal names keep their order.
+
+    Args:
+        images: to sort.
+        seed: of the order.
     """
 
-    def rank(place: AnyPlace) -> bytes:
-        return hashlib.sha256(f"{seed}/{place.name}".encode()).digest()
+    def rank(image: AnyImage) -> bytes:
+        return hashlib.sha256(f"{seed}/{image.name}".encode()).digest()
 
-    return sorted(places, key=rank)
+    return sorted(images, key=rank)
 
 
 def features(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """What a picture looks like from afar, (1024,) float32, each value 0 to 1.
+    """Coarse appearance of an image, (1024,) float32, each value 0 to 1.
 
     Args:
         image: (H, W, 3) uint8 BGR.
@@ -55,7 +58,7 @@ def features(image: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def farthest(rows: Sequence[NDArray[np.float32]], count: int) -> list[int]:
-    """Indices of `count` rows that cover all of them: greedy k-centre, in the order of choice.
+    """Indices of `count` rows that cover all rows: greedy k-centre, in the order of choice.
 
     The first is the one nearest to the mean; each next one is the farthest from those chosen (T.
     Gonzalez, Theoretical Computer Science 38, 1985: within twice the best possible radius). The
@@ -63,8 +66,8 @@ def farthest(rows: Sequence[NDArray[np.float32]], count: int) -> list[int]:
     the same spread.
 
     Args:
-        rows: from `features`.
-        count: at most all.
+        rows: (1024,) float32 each, from `features`.
+        count: number of rows to choose.
     """
     if count >= len(rows):
         return list(range(len(rows)))

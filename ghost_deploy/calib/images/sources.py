@@ -1,4 +1,4 @@
-"""What a user names to calibrate on, as single pictures: files, and frames of videos."""
+"""Calibration sources resolved to single images: files, and frames of videos."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from glob import glob
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +18,13 @@ from ghost_deploy.core.errors import ImageError
 from ghost_deploy.processing import list_images, read_image
 from ghost_deploy.processing.data_yaml import listed_images, read_description, split_images, splits
 
-__all__ = ["Found", "PictureReader", "Place", "Skipped", "find_places"]
+__all__ = ["FoundImages", "ImageLocation", "ImageReader", "SkippedImage", "find_images"]
 
 _YAML = frozenset({".yaml", ".yml"})
 
 
 @dataclass(frozen=True)
-class Place:
+class ImageLocation:
     """An image file, or a frame of a video.
 
     Attributes:
@@ -38,17 +37,17 @@ class Place:
 
     @property
     def name(self) -> str:
-        """For messages: without the folder."""
+        """Name for messages, without the folder."""
         return self.path.name if self.frame is None else f"{self.path.name} frame {self.frame}"
 
 
 @dataclass(frozen=True)
-class Skipped:
-    """A picture that was named but cannot be used.
+class SkippedImage:
+    """An image that was named but cannot be used.
 
     Attributes:
-        name: of the picture, without its folder; or file and line of a list that names it.
-        reason: what is wrong with it; it may name folders.
+        name: of the image, without its folder; or file and line of a list that names it.
+        reason: why; it may name folders.
     """
 
     name: str
@@ -56,43 +55,43 @@ class Skipped:
 
 
 @dataclass
-class Found:
-    """What the sources hold.
+class FoundImages:
+    """The images of some sources.
 
     Attributes:
-        places: each once, in the order of the sources.
-        skipped: what they name but is not there.
-        notes: what a reader should know.
+        images: each once, in the order of the sources.
+        skipped: images that are named but missing.
+        notes: remarks for the report.
     """
 
-    places: list[Place] = field(default_factory=list)
-    skipped: list[Skipped] = field(default_factory=list)
+    images: list[ImageLocation] = field(default_factory=list)
+    skipped: list[SkippedImage] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
-def find_places(sources: Sequence[str | os.PathLike[str]], *, frames: int) -> Found:
-    """The pictures of some sources; none is opened yet, but videos are.
+def find_images(sources: Sequence[str | os.PathLike[str]], *, frames: int) -> FoundImages:
+    """The images of some sources; only videos are opened.
 
     Args:
         sources: image files, folders (not searched deeper; one without images but with a
             data.yaml counts as that), patterns, videos by their suffix, `.txt` lists of images,
             one path a line, relative to the list or to the working folder, and data.yaml files,
             of which the split `train` is taken.
-        frames: most frames of one video, evenly spaced.
+        frames: maximum number of frames of a video, evenly spaced.
 
     Raises:
-        InputError: a source is not there or holds nothing.
+        InputError: a source is missing or empty.
         MissingExtraError: PyYAML is not installed.
     """
-    found = Found()
+    found = FoundImages()
     for source in sources:
         _add(source, found, frames)
-    unique = {(os.path.realpath(place.path), place.frame): place for place in found.places}
-    found.places = list(unique.values())
+    unique = {(os.path.realpath(each.path), each.frame): each for each in found.images}
+    found.images = list(unique.values())
     return found
 
 
-def _add(source: str | os.PathLike[str], found: Found, frames: int) -> None:
+def _add(source: str | os.PathLike[str], found: FoundImages, frames: int) -> None:
     path = Path(source)
     suffix = path.suffix.lower()
     if path.is_dir() and (path / "data.yaml").is_file() and not _has_images(path):
@@ -106,7 +105,7 @@ def _add(source: str | os.PathLike[str], found: Found, frames: int) -> None:
         matches = [path] if path.is_file() else [Path(name) for name in sorted(glob(str(path)))]
         for file in matches or [path]:
             video = Video(file)
-            found.places += [Place(file, frame) for frame in spread(video.count(), frames)]
+            found.images += [ImageLocation(file, frame) for frame in spread(video.count(), frames)]
             video.close()
     else:
         _add_files(list_images(source), [], found)
@@ -119,41 +118,43 @@ def _has_images(folder: Path) -> bool:
         return False
 
 
-def _add_data_yaml(path: Path, found: Found) -> None:
+def _add_data_yaml(path: Path, found: FoundImages) -> None:
     description = read_description(path)
     there = splits(description)
     split = "train" if "train" in there or not there else there[0]
     if split != "train":
         found.notes.append(
-            f"{path.name} has no split train: {split} was taken; figures measured on the same "
-            "images will look better than they are"
+            f"{path.name} has no split train: {split} was taken; accuracy measured on the same "
+            "images is optimistic"
         )
     _add_files(*split_images(path, description, split), found)
 
 
-def _add_files(paths: Iterable[Path], absent: Iterable[tuple[str, str]], found: Found) -> None:
-    found.places += [Place(path) for path in paths]
-    found.skipped += [Skipped(Path(where).name, reason) for where, reason in absent]
+def _add_files(
+    paths: Iterable[Path], absent: Iterable[tuple[str, str]], found: FoundImages
+) -> None:
+    found.images += [ImageLocation(path) for path in paths]
+    found.skipped += [SkippedImage(Path(where).name, reason) for where, reason in absent]
 
 
-class PictureReader:
-    """Reads places one after the other; frames of a video in ascending order are cheapest."""
+class ImageReader:
+    """Reads images one after the other; frames of a video are cheapest in ascending order."""
 
     def __init__(self) -> None:
         self._video: Video | None = None
 
-    def read(self, place: Place) -> tuple[NDArray[np.uint8], str]:
-        """The picture (H, W, 3) uint8 BGR, and the sha256 of the file, or of a frame's pixels.
+    def read(self, location: ImageLocation) -> tuple[NDArray[np.uint8], str]:
+        """The image, (H, W, 3) uint8 BGR, and the sha256 of the file, or of a frame's pixels.
 
         Raises:
             ImageError: it cannot be read.
         """
-        if place.frame is None:
-            return read_image(place.path), _sha256(place.path)
-        if self._video is None or self._video.path != place.path:
+        if location.frame is None:
+            return read_image(location.path), _sha256(location.path)
+        if self._video is None or self._video.path != location.path:
             self.close()
-            self._video = Video(place.path)
-        image = self._video.frame(place.frame)
+            self._video = Video(location.path)
+        image = self._video.frame(location.frame)
         digest = hashlib.sha256(repr(image.shape).encode())
         digest.update(np.ascontiguousarray(image).data)
         return image, digest.hexdigest()
@@ -163,17 +164,6 @@ class PictureReader:
         if self._video is not None:
             self._video.close()
         self._video = None
-
-    def __enter__(self) -> PictureReader:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _sha256(path: Path) -> str:

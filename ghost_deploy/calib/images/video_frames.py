@@ -16,23 +16,23 @@ __all__ = ["VIDEO_SUFFIXES", "Video", "spread"]
 VIDEO_SUFFIXES = frozenset(
     {".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"}
 )
-"""File name suffixes, in lower case, that are taken for a video."""
+"""File name suffixes of videos, in lower case."""
 
 _SEEK_FROM = 100
-"""Frames to pass over before seeking, which decodes from the last key frame, is worth it."""
+"""Larger gaps between frames are sought; seeking decodes from the last key frame."""
 
 
 def spread(available: int, wanted: int) -> list[int]:
-    """Up to `wanted` of the numbers from 0 to `available` - 1: the middles of equal parts."""
+    """Up to `wanted` of the numbers 0 to `available` - 1: the middles of equal parts."""
     parts = min(available, wanted)
     return [(2 * part + 1) * available // (2 * parts) for part in range(parts)]
 
 
 class Video:
-    """An open video file; frames are asked for in ascending order.
+    """An open video file, read in ascending order of frames.
 
     Raises:
-        ImageError: it is not there, or holds no video that OpenCV can read.
+        ImageError: it is missing, or OpenCV cannot read it as a video.
     """
 
     def __init__(self, path: Path) -> None:

@@ -1,10 +1,9 @@
-"""Bias correction: what quantization shifts a convolution's output by on average, taken back.
+"""Bias correction: subtracts the mean shift of each output channel that quantization causes.
 
-Rounding weights and activations moves the mean of each output channel. The shift is measured
-against the float model on calibration images and subtracted from the bias (Nagel et al. 2019,
-"Data-Free Quantization Through Weight Equalization and Bias Correction", the empirical form of
-appendix D). Layers are corrected from the input to the output, each with everything before it
-corrected: corrected all at once they would take back the same shift again and again.
+The shift is measured against the float model on calibration images (Nagel et al. 2019, "Data-Free
+Quantization Through Weight Equalization and Bias Correction", the empirical form of appendix D).
+Layers are corrected from the input to the output, each with all earlier layers corrected;
+corrected independently, successive layers would compensate the same shift repeatedly.
 """
 
 from __future__ import annotations
@@ -13,10 +12,13 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto
+from onnx import ModelProto, NodeProto
 
-from ghost_deploy.calib.graph.paired_run import Feeds, Progress, Walk
-from ghost_deploy.calib.graph.parameters import bias_of, on_grid, set_parameters, weight_of
+from ghost_deploy.calib.graph.index import index_float
+from ghost_deploy.calib.graph.paired_run import Feeds, PairedRun
+from ghost_deploy.calib.graph.parameters import set_parameters
+from ghost_deploy.calib.quantize.weights import on_grid
+from ghost_deploy.export.onnx_index import OnnxIndex
 
 __all__ = ["correct_bias"]
 
@@ -27,41 +29,42 @@ def correct_bias(
     weight_scales: Mapping[str, NDArray[np.float32]],
     feeds: Feeds,
     *,
-    reference: ModelProto | None = None,
     threads: int = 0,
-    progress: Progress | None = None,
 ) -> ModelProto:
-    """The float model with the biases that its quantized form needs.
+    """The float model with corrected biases.
 
     Args:
-        model: to correct.
-        quantized: its Q/DQ form.
-        weight_scales: (out,) of the convolutions with int8 weights, as `QdqGraph` has them.
-        feeds: calibration images; a few dozen are enough for a mean.
-        reference: the float model whose means are right; `model` when None. Another one after
-            weights were rounded.
-        threads: of ONNX Runtime; 0 for its choice.
-        progress: told before each stage.
+        model: float, to correct; not changed.
+        quantized: its Q/DQ model.
+        weight_scales: (out,) float32 of the convolutions with int8 weights, by node name.
+        feeds: calibration images, (1, 3, H, W) float32 each; a few dozen suffice.
+        threads: of ONNX Runtime; 0 for its default.
 
     Raises:
-        InputError: no images, or a quantized form of another model.
+        InputError: no images, or the quantized form of another model.
         BackendError: ONNX Runtime cannot run a part.
     """
-    walk = Walk(reference or model, quantized, feeds, threads=threads)
+    graph = index_float(model)
+    run = PairedRun(model, quantized, feeds, threads=threads)
     weights = {
-        name: on_grid(weight_of(model, name), scales) for name, scales in weight_scales.items()
+        name: on_grid(graph.weight(graph.node[name]), scales)
+        for name, scales in weight_scales.items()
     }
     biases = {}
-    for stage, names in enumerate(walk.stages):
-        if progress:
-            progress("correcting biases", stage, len(walk.stages))
-        seen = walk.see(stage)
-        old = {name: bias_of(model, name) for name in names}
-        outputs = walk.run(seen, weights, old)
+    for stage, names in enumerate(run.stages):
+        samples = run.sample(stage)
+        old = {name: _bias(graph, graph.node[name]) for name in names}
+        outputs = run.run(samples, weights, old)
         for name in names:
-            pairs = zip(outputs[name], seen[name].outputs, strict=True)
-            shift = np.mean([(y - truth).mean((0, 2, 3), np.float64) for y, truth in pairs], 0)
+            pairs = zip(outputs[name], samples[name].outputs, strict=True)
+            shift = np.mean([(y - wanted).mean((0, 2, 3), np.float64) for y, wanted in pairs], 0)
             biases[name] = (old[name] - shift).astype(np.float32)
             outputs[name] = [y - shift[:, None, None].astype(np.float32) for y in outputs[name]]
-        walk.settle(stage, outputs)
+        run.advance(stage, outputs)
     return set_parameters(model, {}, biases)
+
+
+def _bias(graph: OnnxIndex, conv: NodeProto) -> NDArray[np.float32]:
+    """The bias of a convolution, (out,); zeros where it has none."""
+    bias = graph.bias(conv)
+    return np.zeros(len(graph.weight(conv)), np.float32) if bias is None else bias

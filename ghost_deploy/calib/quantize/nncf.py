@@ -1,9 +1,9 @@
-"""int8 for OpenVINO through NNCF, with what must stay float read from the graph.
+"""int8 for OpenVINO by NNCF; the float tail is found in the graph.
 
 The three settings below are not NNCF's defaults. On a trained yolov8n-ghost at 416 (87 images) they
-took the loss of mAP50-95 from 2.69 to 0.27 points: the head float 2.69 to 0.93, no overflow guard
-0.64, the range of all images instead of the mean over images 0.27. Of the head, only what follows
-the last convolutions must be float: with these in int8 as well, the loss is the same to 0.05
+reduce the loss of mAP50-95 from 2.69 to 0.27 points: the head float 2.69 to 0.93, no overflow guard
+0.64, the range of all images instead of the mean over images 0.27. Of the head, only the nodes
+behind the last convolutions must be float: with these in int8 as well, the loss is the same to 0.05
 points (yolov8n-ghost at 640, yolov8n-ghostnet at 416).
 """
 
@@ -12,26 +12,23 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from ghost_deploy.calib.images.collection import CalibrationSet
 from ghost_deploy.calib.quantize.openvino_rewrites import sum_bins_by_convolution
 from ghost_deploy.core.errors import ExportError, MissingExtraError
+from ghost_deploy.core.progress import Progress, silent
 from ghost_deploy.core.spec import InputSpec
 
 __all__ = [
-    "Progress",
     "quantize_openvino",
     "read_openvino",
     "save_openvino",
     "tail_operations",
 ]
-
-Progress: TypeAlias = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and how much there is."""
 
 _CONVOLUTIONS = frozenset({"Convolution", "GroupConvolution"})
 _ABSENT: Any = object()
@@ -44,7 +41,7 @@ def quantize_openvino(
     input_spec: InputSpec,
     *,
     keep_float: Collection[str] = (),
-    progress: Progress | None = None,
+    progress: Progress = silent,
     label: str = "calibrating",
 ) -> Any:
     """Quantize an OpenVINO model with NNCF's post-training quantization.
@@ -55,17 +52,18 @@ def quantize_openvino(
 
     Args:
         model: an `openvino.Model` in float; not changed.
-        calibration: the pictures; all of them are used.
-        input_spec: what the model's input means.
-        keep_float: names of further nodes of the ONNX graph that it was read from.
-        progress: told of every picture, `label` being what is done.
+        calibration: the images; all of them are used.
+        input_spec: of the model.
+        keep_float: names of further nodes, in the ONNX graph that the model was read from.
+        progress: receives each image.
+        label: what is done, for `progress`.
 
     Returns:
         A new `openvino.Model`.
 
     Raises:
         MissingExtraError: nncf is not installed.
-        ExportError: NNCF refuses the model.
+        ExportError: NNCF cannot quantize the model.
     """
     nncf = _import_nncf()
     names = sorted({*tail_operations(model), *_operations_of(model, keep_float)})
@@ -91,7 +89,7 @@ def quantize_openvino(
 
 
 def save_openvino(model: Any, path: Path) -> None:
-    """Write a model as an IR with all its bits, the weights beside it."""
+    """Write a model as an uncompressed IR, the weights in a second file."""
     import openvino
 
     openvino.save_model(model, path, compress_to_fp16=False)
@@ -105,10 +103,10 @@ def read_openvino(path: Path) -> Any:
 
 
 def _import_nncf() -> Any:
-    """NNCF, without what it does to the process that imports it.
+    """NNCF, without its side effects on the process.
 
-    It reports its use to an analytics service where that service's client is installed, prints
-    its log to standard output, and makes every later logger of the process one of its own class.
+    On import it reports its use to an analytics service where that service's client is installed,
+    prints its log to standard output, and replaces the class of all later loggers.
     """
     if find_spec("nncf") is None:
         raise MissingExtraError.for_extra("nncf", "int8")
@@ -139,7 +137,7 @@ def _parameters() -> Any:
 
 @contextlib.contextmanager
 def _no_bars() -> Iterator[None]:
-    """NNCF draws its bars on rich's shared console, whatever the level of its log."""
+    """NNCF draws progress bars on rich's shared console, independent of its log level."""
     import rich
 
     console = rich.get_console()
@@ -151,10 +149,10 @@ def _no_bars() -> Iterator[None]:
 
 
 def tail_operations(model: Any) -> list[str]:
-    """Names of what must stay float: all that follows the last convolutions.
+    """Names of the operations behind the last convolutions, which must stay float.
 
-    The boxes' bins, the decoding and the sigmoid of the scores mix pixels of 0 to 640 with numbers
-    of 0 to 1, and int8 there costs points of mAP.
+    The boxes' bins, the decoding and the sigmoid of the scores mix pixels of 0 to 640 with values
+    of 0 to 1; int8 there costs points of mAP.
 
     Args:
         model: an `openvino.Model`.
@@ -172,9 +170,9 @@ def tail_operations(model: Any) -> list[str]:
 
 
 def _operations_of(model: Any, nodes: Collection[str]) -> Iterator[str]:
-    """Names of the operations that OpenVINO made of those ONNX nodes.
+    """Names of the operations that OpenVINO converted those ONNX nodes to.
 
-    It calls the last of them as the node, and those before it `node/WithoutBiases` and the like.
+    The last one has the name of the node, earlier ones `node/WithoutBiases` and the like.
     """
     wanted = frozenset(nodes)
     for operation in model.get_ops():
@@ -185,14 +183,14 @@ def _operations_of(model: Any, nodes: Collection[str]) -> Iterator[str]:
 
 
 class _Feeder:
-    """NNCF asks for inputs by index, from 0 on and over again; the set is read in its order."""
+    """Inputs by index, which NNCF requests in order and repeatedly."""
 
     def __init__(
         self,
         calibration: CalibrationSet,
         input_spec: InputSpec,
         name: str,
-        progress: Progress | None,
+        progress: Progress,
         label: str,
     ) -> None:
         self._calibration = calibration
@@ -204,8 +202,7 @@ class _Feeder:
         self._batches: Iterator[Any] = iter(())
 
     def __call__(self, index: int) -> dict[str, Any]:
-        if self._progress:
-            self._progress(self._label, index, len(self._calibration))
+        self._progress(self._label, index, len(self._calibration))
         if index == 0 or index != self._next:
             self._batches = self._calibration.batches(self._spec)
             for _ in range(index):

@@ -1,4 +1,4 @@
-"""Rewrites that make an int8 OpenVINO model faster on processors, for any network.
+"""Rewrites that make an int8 OpenVINO model faster on CPUs, for any network.
 
 Measured on yolov8n-ghost at 640 with OpenVINO 2026.4 on AVX-512 with VNNI, one thread.
 """
@@ -13,25 +13,25 @@ import numpy as np
 __all__ = ["FINEST_STEP", "approximate_silu", "sum_bins_by_convolution"]
 
 FINEST_STEP = 0.02
-"""Smallest step of rounding, in units of the activation, behind which a SiLU is approximated."""
+"""Smallest quantization step, in units of the activation, behind which SiLU is approximated."""
 
 _GELU_SCALE = 1.702
 _CONVOLUTIONS = frozenset({"Convolution", "GroupConvolution"})
 
 
 def sum_bins_by_convolution(model: Any) -> int:
-    """Take the expectation over the boxes' bins in the layout that the convolution leaves.
+    """Compute the expectation over the boxes' bins in the layout of the convolution's output.
 
-    The product with [0 .. n-1; 1 .. 1] wants the bins in front of the pixels, OpenVINO's
-    convolutions write them behind. Instead of 64 channels of logits, 8 channels of sums change
-    their order: the tail takes 3 % of the run instead of 7. Maximum, exponential and sums are the
-    same numbers, so a float16 device can run it too.
+    The product with [0 .. n-1; 1 .. 1] needs the bins before the pixels, OpenVINO's convolutions
+    write them behind. Instead of 64 channels of logits, 8 channels of sums are transposed: the tail
+    takes 3 % of the run instead of 7. Maximum, exponential and sums are the same numbers, so that
+    float16 devices can run it too.
 
     Args:
         model: an `openvino.Model` in float; changed in place.
 
     Returns:
-        How many maps of logits were rewritten.
+        Number of rewritten maps of logits.
     """
     found = list(_bin_sums(model))
     for product, shaped, sums in found:
@@ -41,9 +41,9 @@ def sum_bins_by_convolution(model: Any) -> int:
 
 
 def _bin_sums(model: Any) -> Iterator[tuple[Any, Any, Any]]:
-    """Products, the logits as (B, sides, bins, pixels), and the (2, bins) that they are summed by.
+    """Products, the logits as (B, sides, bins, pixels), and their (2, bins) factors.
 
-    This is `sums @ exp(z - z.amax(2, keepdim=True))` of `export.rewrite.Tail`.
+    The expression is `sums @ exp(z - z.amax(2, keepdim=True))` of `export.rewrite.Tail`.
     """
     for product in model.get_ordered_ops():
         if product.get_type_name() != "MatMul" or any(product.get_attributes().values()):
@@ -92,19 +92,19 @@ def _sums(shaped: Any, sums: Any) -> Any:
 
 
 def approximate_silu(model: Any) -> int:
-    """Put 1.702 GELU(x / 1.702) in place of every SiLU whose results are rounded coarsely.
+    """Replace every SiLU whose result is quantized coarsely by 1.702 GELU(x / 1.702).
 
-    SiLU is a quarter of an int8 run, because of its division; oneDNN's GELU for AVX-512 is a
-    polynomial and takes two thirds of its time, on AVX2 the same. The two differ by 0.035 at
-    most; over the layers of yolov8n-ghost by 0.004 to 0.008 (RMS), where rounding to u8 itself
-    makes 0.007 to 0.05. Where a step is smaller than `FINEST_STEP`, or where anything but a
-    rounding reads the result, SiLU stays.
+    SiLU takes a quarter of an int8 run, because of its division; oneDNN's GELU for AVX-512 is a
+    polynomial and takes two thirds of its time, on AVX2 the same. The two differ by at most 0.035;
+    over the layers of yolov8n-ghost by 0.004 to 0.008 (RMS), where rounding to u8 itself adds
+    0.007 to 0.05. SiLU stays where a step is smaller than `FINEST_STEP` or where any other
+    operation reads the result.
 
     Args:
         model: a quantized `openvino.Model`; changed in place.
 
     Returns:
-        How many were replaced.
+        Number of replaced operations.
     """
     from openvino import opset13 as ops
 
@@ -127,7 +127,7 @@ def _is_rounded_silu(operation: Any) -> bool:
 
 
 def _is_plain(swish: Any) -> bool:
-    """Whether it is x sigmoid(x), without another factor in the sigmoid."""
+    """Whether it is x * sigmoid(x), without a factor in the sigmoid."""
     if swish.get_input_size() == 1:
         return True
     beta = _source(swish, 1)
@@ -135,7 +135,7 @@ def _is_plain(swish: Any) -> bool:
 
 
 def _step(rounding: Any) -> float:
-    """The smallest distance of two results of a FakeQuantize; 0 where its range is computed."""
+    """The smallest step of a FakeQuantize; 0 where its range is computed."""
     low, high = _source(rounding, 3), _source(rounding, 4)
     if {low.get_type_name(), high.get_type_name()} != {"Constant"}:
         return 0.0
@@ -144,9 +144,9 @@ def _step(rounding: Any) -> float:
 
 
 def _scaled(value: Any, factor: float) -> Any:
-    """`value * factor`, by the scales and biases of the convolution that makes it, if one does.
+    """`value * factor`, folded into the scales and biases of its convolution where possible.
 
-    A product of its own would cost another pass over the sums: 3 % of the run.
+    A separate product would cost another pass over the sums: 3 % of the run.
     """
     from openvino import opset13 as ops
 
@@ -164,7 +164,7 @@ def _scaled(value: Any, factor: float) -> Any:
 def _scales_of(total: Any) -> Any:
     """Input port of the scales of the int8 weights in `total`, a convolution plus constant biases.
 
-    None where it is something else, or where other operations read parts of it.
+    None for anything else, and where other operations read parts of it.
     """
     if total.get_type_name() != "Add" or _source(total, 1).get_type_name() != "Constant":
         return None

@@ -1,6 +1,6 @@
-"""The int8 operators of ONNX Runtime that a Q/DQ graph's nodes become, with channels last.
+"""ONNX Runtime's int8 operators with channels last, for the nodes of a Q/DQ graph.
 
-They are described in ONNX Runtime's docs/ContribOperators.md, domain com.microsoft.
+They are documented in ONNX Runtime's docs/ContribOperators.md, domain com.microsoft.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from ghost_deploy.calib.graph.index import Graph
+from ghost_deploy.export.onnx_index import OnnxIndex
 
 __all__ = ["DOMAIN", "Kernels", "silu"]
 
 DOMAIN = "com.microsoft"
 
 _AXES = {1: 3, 2: 1, 3: 2, -3: 3, -2: 1, -1: 2}
-"""Where an axis of (N, C, H, W) lies in (N, H, W, C)."""
+"""The axis in (N, H, W, C) of an axis of (N, C, H, W)."""
 
 _BOUNDS = {"Relu": (0.0, np.inf), "Clip": (-np.inf, np.inf)}
 
 _MOVES = ("MaxPool", "Resize", "Split")
-"""Operators whose result has the scale of what they read."""
+"""Operators whose result has the scale of their input."""
 
 _POOL = ("auto_pad", "ceil_mode", "dilations", "kernel_shape", "pads", "strides")
 
@@ -32,17 +32,17 @@ _Making: TypeAlias = Callable[[NodeProto, list[str]], Iterator[NodeProto]]
 
 
 class Kernels:
-    """Which nodes of a Q/DQ graph become int8 operators, and these.
+    """The int8 operators of a Q/DQ graph.
 
     Attributes:
-        lowered: names of those nodes.
-        fused: names of nodes that are part of them: the Q behind each, an activation that is a
-            bound of the rounding.
-        constants: new ones, by name.
+        lowered: names of the nodes that become int8 operators.
+        fused: names of nodes that become part of them: the Q behind each, and an activation
+            function that the range of the Q implements.
+        constants: new constants, by name.
     """
 
-    def __init__(self, graph: Graph) -> None:
-        """Look at every node of `graph`, which is of the form `ort-x86`."""
+    def __init__(self, graph: OnnxIndex) -> None:
+        """Find the operators of `graph`, which is of the form `ort-x86`."""
         self._graph = graph
         self._how: Mapping[str, _Making] = {
             "Conv": self._convolution,
@@ -69,25 +69,25 @@ class Kernels:
 
     @staticmethod
     def last(levels: str) -> str:
-        """The name of a tensor of levels with its channels last."""
+        """The name of a quantized tensor with its channels last."""
         return f"{levels}/channels_last"
 
-    def made_by(self, node: NodeProto) -> tuple[str, ...]:
-        """The tensors of levels that the operator of a lowered node makes."""
+    def results(self, node: NodeProto) -> tuple[str, ...]:
+        """The quantized tensors that the operator of a lowered node computes."""
         return tuple(rounding.output[0] for rounding in self._roundings[node.name])
 
     def lower(self, node: NodeProto) -> Iterator[NodeProto]:
-        """The operators in place of a lowered node, its roundings included."""
-        results = [self.last(name) for name in self.made_by(node)]
+        """The operators that replace a lowered node and the Q nodes behind it."""
+        results = [self.last(name) for name in self.results(node)]
         return self._how[node.op_type](node, results)
 
     def _suits(self, node: NodeProto) -> bool:
-        """Whether there is an operator for a node, as far as what it reads decides."""
+        """Whether the inputs of a node allow an int8 operator."""
         graph = self._graph
         if node.op_type not in self._how or any(name in graph.outputs for name in node.output):
             return False
         if node.op_type == "Conv":
-            # A bias of float32, or weights that are not rounded, make it a float convolution.
+            # With a float32 bias or float weights it is a float convolution.
             return all(self._dq(name) is not None for name in node.input) and self._is_map(node, 0)
         sources = range(1 if node.op_type in _MOVES else len(node.input))
         if node.op_type == "Resize" and self._factors(node) is None:
@@ -95,7 +95,7 @@ class Kernels:
         return all(self._is_map(node, index) for index in sources)
 
     def _is_map(self, node: NodeProto, index: int) -> bool:
-        """Whether an input is a feature map, rounded with one scale."""
+        """Whether an input is a feature map, quantized with one scale."""
         name = node.input[index]
         dq = self._dq(name)
         scale = None if dq is None else self._graph.constant(dq.input[1])
@@ -106,7 +106,8 @@ class Kernels:
         return node if node is not None and node.op_type == "DequantizeLinear" else None
 
     def _behind(self, node: NodeProto) -> list[NodeProto] | None:
-        """What is fused behind a node: each output's Q, and before it a bound of that rounding."""
+        """The nodes to fuse behind a node: each output's Q, and an activation function before it
+        that the range of the Q implements."""
         found = []
         for name in node.output:
             readers = self._graph.readers(name)
@@ -121,7 +122,7 @@ class Kernels:
         return found
 
     def _bounds(self, activation: NodeProto, rounding: NodeProto) -> bool:
-        """Whether an activation changes nothing that the rounding does not."""
+        """Whether the range of the Q implements the activation function."""
         low, high = _BOUNDS[activation.op_type]
         if activation.op_type == "Clip":
             ends = [self._graph.constant(name) for name in activation.input[1:] if name]
@@ -145,13 +146,13 @@ class Kernels:
         return found
 
     def _rounded(self, name: str) -> list[str]:
-        """Levels, scale and zero point of a feature map."""
+        """Quantized tensor, scale and zero point of a feature map."""
         dq = self._dq(name)
-        assert dq is not None, "only what a DQ makes is lowered"
+        assert dq is not None, "inputs of lowered nodes come from a DQ"
         return [self.last(dq.input[0]), *dq.input[1:3]]
 
     def _result(self, node: NodeProto) -> list[str]:
-        """Scale and zero point of what a node makes."""
+        """Scale and zero point of the result of a node."""
         return list(self._roundings[node.name][0].input[1:3])
 
     def _convolution(self, node: NodeProto, results: list[str]) -> Iterator[NodeProto]:
@@ -189,9 +190,9 @@ class Kernels:
         yield made
 
     def _copied(self, node: NodeProto, results: list[str]) -> Iterator[NodeProto]:
-        """Nearest neighbours of a whole factor: every pixel, then every row, repeated."""
+        """Nearest neighbours by an integer factor: every pixel, then every row, repeated."""
         factors = self._factors(node)
-        assert factors is not None, "others are not lowered"
+        assert factors is not None, "other resizes are not lowered"
         high, wide = factors
         _, channels, _, width = self._graph.shapes[node.input[0]]
         rows = self._repeated(node.name, self._rounded(node.input[0])[0], 3, wide)
@@ -209,8 +210,7 @@ class Kernels:
         return helper.make_node("Concat", [source] * times, [result], name=result, axis=axis)
 
     def _factors(self, node: NodeProto) -> tuple[int, int] | None:
-        """Height and width of what a pixel becomes; None unless it is copied a whole number of
-        times and the sides are fixed."""
+        """Integer factors of height and width; None for any other resize and for free sizes."""
         graph = self._graph
         how = [
             graph.attribute(node, "mode", "nearest"),

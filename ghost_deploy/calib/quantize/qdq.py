@@ -1,4 +1,4 @@
-"""The Q/DQ graph: a float model with every rounding of a placement written into it."""
+"""The Q/DQ graph of a float model, with the Q/DQ pairs of a placement."""
 
 from __future__ import annotations
 
@@ -10,21 +10,17 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from ghost_deploy.calib.forms import Convention, Form, convention
-from ghost_deploy.calib.graph.index import Graph, live
-from ghost_deploy.calib.graph.structure import Structure, find_structure
-from ghost_deploy.calib.quantize.placement import (
-    Placement,
-    PlacementOptions,
-    default_options,
-    place,
-)
-from ghost_deploy.calib.quantize.scales import QuantParams, Range, activation_scales
-from ghost_deploy.calib.quantize.weights import WeightMethod, round_weight, weight_scales
+from ghost_deploy.calib.graph.index import index_float
+from ghost_deploy.calib.graph.structure import find_structure
+from ghost_deploy.calib.quantize.conventions import Convention, PlacementOptions
+from ghost_deploy.calib.quantize.placement import Placement, place
+from ghost_deploy.calib.quantize.scales import QuantParams, activation_scales
+from ghost_deploy.calib.quantize.weights import round_weight, weight_scales
 from ghost_deploy.calib.ranges.histogram import TensorStatistics
-from ghost_deploy.calib.ranges.methods import Method
+from ghost_deploy.calib.ranges.methods import Method, Range
 from ghost_deploy.core.bundle import FORM_KEY
 from ghost_deploy.core.errors import ExportError
+from ghost_deploy.export.onnx_index import OnnxIndex, live_nodes
 
 __all__ = ["DEFAULT_METHOD", "DEFAULT_PERCENTILE", "QdqGraph", "quantize"]
 
@@ -39,8 +35,8 @@ yolov8n-ghostnet at 416.
     openvino        0.00 -0.01  0.29    0.20 -0.32  0.11
     ort-x86        -0.10  0.29 -0.05    0.03  0.79  0.03
 
-No method is the best everywhere; differences of 0.3 are within the noise of 87 images. 99.99 per
-cent lost 1.23 in the tensorrt form, and entropy moved boxes by 65 pixels.
+No method is best everywhere; differences of 0.3 are within the noise of 87 images. 99.99 per cent
+lost 1.23 in the tensorrt form.
 """
 
 _BIAS_LIMIT = 2.0**30
@@ -49,16 +45,16 @@ _BIAS_LIMIT = 2.0**30
 
 @dataclass(frozen=True)
 class QdqGraph:
-    """An int8 model and how it was made.
+    """A Q/DQ model and its parameters.
 
     Attributes:
-        model: with Q/DQ pairs, the float model's description and the name of its form.
-        placement: what is rounded where.
-        scales: of the rounded tensors.
-        weight_scales: (out,) by name of the convolution. `quantize` with these and a float model
-            whose weights are multiples of them gives exactly those weights.
-        macs_planned: share of the multiply-adds, 0 to 1, that the placement means to be int8;
-            what a runtime makes of it is read from the graph that it executes.
+        model: with Q/DQ pairs, the float model's metadata and the name of its form.
+        placement: which tensors are quantized.
+        scales: of the quantized tensors, by name.
+        weight_scales: (out,) float32 by name of the convolution. `quantize` with these and a float
+            model whose weights are multiples of them reproduces exactly those weights.
+        macs_planned: share of the multiply-adds, 0 to 1, in int8 convolutions of the placement;
+            what a runtime executes in int8 is measured by `calib.executed`.
     """
 
     model: ModelProto
@@ -71,43 +67,39 @@ class QdqGraph:
 def quantize(
     model: ModelProto,
     statistics: Mapping[str, TensorStatistics],
-    form: Form,
-    options: PlacementOptions | None = None,
+    convention: Convention,
+    options: PlacementOptions,
     *,
     method: Method = DEFAULT_METHOD,
     percentile: float = DEFAULT_PERCENTILE,
-    weight_method: WeightMethod = "max",
     ranges: Mapping[str, Range] | None = None,
     weight_scales: Mapping[str, NDArray[np.float32]] | None = None,
 ) -> QdqGraph:
-    """Write the Q/DQ graph of `form`; equal arguments give equal bytes.
+    """The Q/DQ graph of a float model; equal arguments give equal bytes.
 
     Args:
         model: fp32, as `ghost-deploy export` writes it; not changed.
         statistics: of its activations, by tensor.
-        form: for which runtime.
-        options: of the placement; the form's defaults when None.
+        convention: of the form.
+        options: of the placement.
         method: how ranges of activations are chosen.
         percentile: of the method of that name, as in `activation_range`.
-        weight_method: how scales of weights are chosen.
-        ranges: (low, high) of tensors whose range is known better.
-        weight_scales: (out,) of convolutions whose scales are known better.
+        ranges: (low, high) by tensor, instead of the range from the statistics.
+        weight_scales: (out,) float32 by name of the convolution, instead of those from its
+            weights.
 
     Raises:
-        InputError: the model is quantized already or the statistics are not its own.
-        UsageError: there is no such form or node.
+        InputError: the model is quantized already or the statistics are of another model.
+        UsageError: `float_nodes` of the options names an unknown node.
         ExportError: the result is not valid ONNX.
     """
-    options = options or default_options(form)
-    graph = Graph(model)
+    graph = index_float(model)
     structure = find_structure(graph)
-    placement = place(structure, form, options)
+    placement = place(structure, convention, options)
     scales = activation_scales(
         structure, placement, statistics, method=method, percentile=percentile, ranges=ranges
     )
-    by_conv = _all_weight_scales(
-        structure, placement, scales, options, weight_method, weight_scales or {}
-    )
+    by_conv = _all_weight_scales(graph, placement, scales, options, weight_scales or {})
     result = _Writer(graph, placement, scales, by_conv).write()
     return QdqGraph(
         model=result,
@@ -119,33 +111,29 @@ def quantize(
 
 
 def _all_weight_scales(
-    structure: Structure,
+    graph: OnnxIndex,
     placement: Placement,
     scales: Mapping[str, QuantParams],
     options: PlacementOptions,
-    method: WeightMethod,
     known: Mapping[str, NDArray[np.float32]],
 ) -> dict[str, NDArray[np.float32]]:
-    graph = structure.graph
     found = {}
     for name in placement.weights:
         node = graph.node[name]
         if name in known:
             chosen = np.asarray(known[name], np.float32)
         else:
-            chosen = weight_scales(
-                graph.weight(node), per_channel=options.per_channel, method=method
-            )
+            chosen = weight_scales(graph.weight(node), per_channel=options.per_channel)
         bias = graph.bias(node)
-        if bias is not None and convention(placement.form).int32_bias:
-            # A channel of nearly no weights and a real bias: its levels would exceed int32.
+        if bias is not None and placement.convention.int32_bias:
+            # The bias levels of a channel with tiny weights would exceed int32.
             needed = np.abs(bias) / (scales[node.input[0]].scale * _BIAS_LIMIT)
             chosen = np.maximum(chosen, needed.astype(np.float32))
         found[name] = chosen
     return found
 
 
-def _share(graph: Graph, names: Iterable[str]) -> float:
+def _share(graph: OnnxIndex, names: Iterable[str]) -> float:
     everything = sum(map(graph.macs, graph.nodes))
     return sum(graph.macs(graph.node[name]) for name in names) / everything if everything else 0.0
 
@@ -155,7 +143,7 @@ class _Writer:
 
     def __init__(
         self,
-        graph: Graph,
+        graph: OnnxIndex,
         placement: Placement,
         scales: Mapping[str, QuantParams],
         weights: Mapping[str, NDArray[np.float32]],
@@ -164,7 +152,7 @@ class _Writer:
         self.placement = placement
         self.scales = scales
         self.weights = weights
-        self.how: Convention = convention(placement.form)
+        self.convention = placement.convention
         self.constants: dict[str, TensorProto] = {}
 
     def write(self) -> ModelProto:
@@ -172,12 +160,12 @@ class _Writer:
         result = ModelProto()
         result.CopyFrom(self.graph.model)
         del result.graph.node[:]
-        result.graph.node.extend(live(self._nodes(), self.graph.outputs))
+        result.graph.node.extend(live_nodes(self._nodes(), self.graph.outputs))
         used = {name for node in result.graph.node for name in node.input}
         kept = [tensor for tensor in result.graph.initializer if tensor.name in used]
         del result.graph.initializer[:]
         result.graph.initializer.extend((*kept, *self.constants.values()))
-        result.metadata_props.add(key=FORM_KEY, value=self.placement.form)
+        result.metadata_props.add(key=FORM_KEY, value=self.convention.form)
         try:
             onnx.checker.check_model(result, full_check=True)
         except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
@@ -197,14 +185,14 @@ class _Writer:
                     copy.input[index] = _rounded(name)
             if node.name in self.weights:
                 yield from self._weights(node, copy)
-            elif node.op_type == "Conv" and self.how.rounds == "outputs":
+            elif node.op_type == "Conv" and self.convention.rounds == "outputs":
                 yield from self._guard(node, copy)
             yield copy
             for name in node.output:
                 yield from self._pair(name)
 
     def _pair(self, name: str) -> Iterator[NodeProto]:
-        """Q and DQ of an activation, nothing if it is not rounded."""
+        """Q and DQ of an activation; nothing if it is not quantized."""
         if name not in self.scales:
             return
         found = self.scales[name]
@@ -218,14 +206,14 @@ class _Writer:
         yield _dq(f"{name}/quantized", _rounded(name), parameters)
 
     def _weights(self, node: NodeProto, copy: NodeProto) -> Iterator[NodeProto]:
-        """Q and DQ of a convolution's weights, DQ of its bias; `copy` is made to read them."""
+        """Q and DQ of a convolution's weights, DQ of its bias; `copy` is changed to read them."""
         scales = self.weights[node.name]
         name = f"{node.name}/weight"
         parameters = [
             self._constant(f"{name}/scale", scales),
             self._constant(f"{name}/zero_point", np.zeros(len(scales), np.int8)),
         ]
-        if self.how.stored_weights:
+        if self.convention.stored_weights:
             levels = round_weight(self.graph.weight(node), scales)
             source = self._constant(f"{name}/quantized", levels)
             yield _dq(source, _rounded(name), parameters, axis=0)
@@ -234,7 +222,7 @@ class _Writer:
             yield _dq(f"{name}/quantized", _rounded(name), parameters, axis=0)
         copy.input[1] = _rounded(name)
         bias = self.graph.bias(node)
-        if bias is not None and self.how.int32_bias:
+        if bias is not None and self.convention.int32_bias:
             step = (scales * np.float32(self.scales[node.input[0]].scale)).astype(np.float32)
             levels = np.rint(bias.astype(np.float64) / step).astype(np.int32)
             name = f"{node.name}/bias"
@@ -243,11 +231,11 @@ class _Writer:
             copy.input[2] = _rounded(name)
 
     def _guard(self, node: NodeProto, copy: NodeProto) -> Iterator[NodeProto]:
-        """A DQ for a float convolution alone, with the one scale repeated for every channel.
+        """A separate DQ for a float convolution, with the scale repeated for every channel.
 
         Between a DQ with one scale and a Q, ONNX Runtime (1.22 to 1.32, WeightBiasQuantization)
-        makes a float convolution int8, its weights with one scale for all channels. It leaves
-        alone what reads a DQ with several scales.
+        turns a float convolution into int8, with one weight scale for all channels. It does not
+        change a convolution that reads a DQ with several scales.
         """
         source = node.input[0]
         if node.name not in self.placement.reads.get(source, ()):

@@ -1,16 +1,13 @@
-"""The role of every node of a graph under given options: int8, or float and why."""
+"""The role of each node of a graph under given options: int8, or float with a reason."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import TYPE_CHECKING
 
 from onnx import NodeProto
 
 from ghost_deploy.calib.graph.structure import ConvInfo, Structure
-
-if TYPE_CHECKING:
-    from ghost_deploy.calib.quantize.placement import PlacementOptions
+from ghost_deploy.calib.quantize.conventions import PlacementOptions
 
 __all__ = [
     "DEEP",
@@ -29,16 +26,16 @@ _COMPUTING = frozenset({"Add", "AveragePool", "GlobalAveragePool", "MatMul", "Mu
 """Operators besides convolutions that runtimes compute in int8."""
 
 _ROUNDING = frozenset({"Conv", "MaxPool", "Resize"})
-"""Other operators in front of which activations are rounded, where that is done at inputs."""
+"""Other operators whose inputs are quantized, where activations are quantized at inputs."""
 
 _FOLDED = ("relu", "clip")
-"""Activations that are a bound of the rounding behind the convolution, so that nothing is
-rounded between the two."""
+"""Activation functions that the output range of the convolution implements, so that no pair
+stands between the two."""
 
 
 def kept_float(structure: Structure, options: PlacementOptions) -> Iterator[tuple[str, str]]:
-    """(name, reason) of the nodes that the options keep float; the first reason counts."""
-    wanted = dict.fromkeys(sorted(options.float_nodes), "asked for by name")
+    """(name, reason) of the nodes that the options keep float; earlier reasons take precedence."""
+    wanted = dict.fromkeys(sorted(options.float_nodes), "named in float_nodes")
     if options.head == "float":
         wanted.update(
             (name, "last convolution of the head, or behind it") for name in structure.head
@@ -73,14 +70,15 @@ def int8_nodes(
 ) -> frozenset[str]:
     """Names of the nodes that compute or move int8.
 
-    Convolutions do unless they are kept float; what lies between does where an int8 node reads
-    its result, directly or through others of its sort.
+    All convolutions that are not kept float; and nodes between them whose result an int8 node
+    reads, directly or through other such nodes.
 
     Args:
-        structure, options: of the graph.
+        structure: of the float graph.
+        options: what may be int8.
         kept: names of nodes that stay float.
-        at_outputs: activations are rounded behind convolutions; else they are part of the
-            convolution's kernel.
+        at_outputs: activation functions are separate int8 nodes behind convolutions; else they
+            are part of the convolution's kernel.
     """
     graph = structure.graph
     activations = {name for conv in structure.convs.values() for name in conv.activation_nodes}
@@ -88,7 +86,7 @@ def int8_nodes(
         name for sigmoid, (_, mul) in structure.silus.items() for name in (sigmoid, mul)
     }
     found: set[str] = set()
-    through: set[str] = set()  # activations whose result is wanted in int8
+    through: set[str] = set()  # activation functions whose result an int8 node reads
     for node in reversed(graph.nodes):
         if node.name in kept:
             continue
@@ -120,7 +118,7 @@ def _moves_or_computes(structure: Structure, node: NodeProto) -> bool:
 def _rounded_activations(
     structure: Structure, options: PlacementOptions, int8: Collection[str]
 ) -> set[str]:
-    """Activations between int8 nodes, on what those have rounded."""
+    """Activation functions between int8 nodes, computed on quantized values."""
     graph = structure.graph
     found: set[str] = set()
     for sigmoid, (source, mul) in structure.silus.items():
@@ -135,7 +133,7 @@ def _rounded_activations(
 
 
 def reads_at_inputs(structure: Structure, int8: Collection[str]) -> dict[str, frozenset[str]]:
-    """Rounded tensors and their readers, where int8 nodes round what they read."""
+    """Quantized tensors and their readers, where int8 nodes quantize their inputs."""
     reads: dict[str, set[str]] = {}
     for node in structure.graph.nodes:
         if node.name in int8:
@@ -154,8 +152,8 @@ def _rounded_inputs(structure: Structure, node: NodeProto) -> tuple[str, ...]:
 
 
 def _residual_inputs(structure: Structure, node: NodeProto) -> tuple[str, ...]:
-    """The inputs of a sum without one that a convolution makes for it alone: TensorRT adds the
-    rounded other one inside that convolution's kernel."""
+    """The inputs of a sum without one that a convolution computes for it alone: TensorRT adds the
+    other, quantized one inside that convolution's kernel."""
     graph = structure.graph
     inputs = graph.data_inputs(node)
     made = {conv.activated for conv in structure.convs.values()}
@@ -166,17 +164,17 @@ def _residual_inputs(structure: Structure, node: NodeProto) -> tuple[str, ...]:
 def reads_at_sources(
     structure: Structure, reads: Mapping[str, frozenset[str]], groups: Mapping[str, str]
 ) -> dict[str, frozenset[str]]:
-    """`reads_at_inputs` with every rounding moved before what only moves or joins the values.
+    """`reads_at_inputs` with every Q/DQ pair moved before nodes that only move or join values.
 
-    OpenVINO rounds inside a convolution's kernel only where its result is rounded once: with one
-    rounding for the depthwise half of a Ghost module and one behind the concatenation, the
-    convolution wrote float32 and two more kernels rounded it. Where a concatenation joins values
-    of several scales its result is rounded again.
+    OpenVINO quantizes inside a convolution's kernel only where its result is quantized once: with
+    one pair for the depthwise half of a Ghost module and one behind the concatenation, the
+    convolution wrote float32 and two more kernels quantized it. The result of a concatenation of
+    several scales is quantized again.
 
     Args:
-        structure: of the graph.
+        structure: of the float graph.
         reads: of `reads_at_inputs`.
-        groups: by tensor, the name of the group of tensors of one scale.
+        groups: by tensor, the name of the group of tensors that share a scale.
     """
     found = {name: set(names) for name, names in reads.items()}
     for node in reversed(structure.graph.nodes):
@@ -194,7 +192,7 @@ def reads_at_sources(
 
 
 def reads_at_outputs(structure: Structure, int8: Collection[str]) -> dict[str, frozenset[str]]:
-    """Rounded tensors and their readers, where int8 nodes round what they make."""
+    """Quantized tensors and their readers, where int8 nodes quantize their outputs."""
     graph = structure.graph
     folded = {
         conv.output

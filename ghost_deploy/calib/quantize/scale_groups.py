@@ -1,8 +1,8 @@
-"""Which rounded tensors share a scale, so that no kernel has to bring one to another's.
+"""Which quantized tensors share a scale, so that no kernel has to convert between scales.
 
-A tensor that is only moved keeps its scale. A concatenation is free of work where all that it
-joins have its own scale: TensorRT moves the rounding of the result above it, and two scales
-there mean a kernel that reads and writes the whole map again.
+A tensor that is only moved keeps its scale. A concatenation costs nothing where all its inputs
+have the scale of the result: TensorRT moves the quantization of the result above it, and two
+scales there need a kernel that reads and writes the whole map again.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 from ghost_deploy.calib.graph.structure import ConcatInfo, Structure
 
-__all__ = ["Groups", "scale_groups"]
+__all__ = ["ScaleGroups", "scale_groups"]
 
 
 @dataclass(frozen=True)
-class Groups:
+class ScaleGroups:
     """The result of `scale_groups`.
 
     Attributes:
@@ -29,7 +29,7 @@ class Groups:
 
 
 class _Sets:
-    """Disjoint sets of tensors; the name of a set is its member that came first."""
+    """Disjoint sets of tensors; each is named after its first member."""
 
     def __init__(self) -> None:
         self._parent: dict[str, str] = {}
@@ -49,12 +49,12 @@ def scale_groups(
     *,
     ghost_apart: bool,
     concat_apart: bool,
-) -> Groups:
+) -> ScaleGroups:
     """Group the tensors that hold int8 values.
 
     Args:
-        structure: of the graph.
-        reads: tensors that are rounded.
+        structure: of the float graph.
+        reads: quantized tensors and their readers.
         ghost_apart: the primary half of a Ghost module keeps a scale of its own.
         concat_apart: so does every input of other concatenations.
     """
@@ -78,7 +78,8 @@ def scale_groups(
         for name in concat.inputs
         if name in carried
     )
-    return Groups({name: sets.find(name) for name in _in_order(structure, carried)}, requantized)
+    by_tensor = {name: sets.find(name) for name in _in_order(structure, carried)}
+    return ScaleGroups(by_tensor, requantized)
 
 
 def _is_apart(concat: ConcatInfo, name: str, ghost_apart: bool, concat_apart: bool) -> bool:

@@ -1,4 +1,4 @@
-"""From statistics to the scale and zero point of every rounded tensor."""
+"""Scale and zero point of every quantized tensor, from its statistics."""
 
 from __future__ import annotations
 
@@ -8,17 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ghost_deploy.calib.forms import Convention, convention
 from ghost_deploy.calib.graph.structure import Structure
+from ghost_deploy.calib.quantize.conventions import Convention
 from ghost_deploy.calib.quantize.placement import Placement
 from ghost_deploy.calib.ranges.histogram import TensorStatistics
-from ghost_deploy.calib.ranges.methods import Method, activation_range
+from ghost_deploy.calib.ranges.methods import Method, Range, activation_range
 from ghost_deploy.core.errors import InputError
 from ghost_deploy.core.spec import InputSpec
 
-__all__ = ["QuantParams", "Range", "activation_scales", "input_range"]
-
-Range = tuple[float, float]
+__all__ = ["QuantParams", "activation_scales", "input_range"]
 
 _SHARES = np.linspace(1.0, 0.02, 50)
 """Shares of the minimum that are tried as the lower end in front of a self-gated activation."""
@@ -31,7 +29,7 @@ _SMALLEST = 2.0**-24
 
 @dataclass(frozen=True)
 class QuantParams:
-    """How a tensor is rounded: real = scale * (level - zero_point).
+    """Quantization of a tensor: real = scale * (level - zero_point).
 
     Attributes:
         scale: above 0, exactly a float32.
@@ -45,7 +43,13 @@ class QuantParams:
 
     @classmethod
     def of(cls, low: float, high: float, how: Convention) -> QuantParams:
-        """The one that spreads its levels over `low` <= 0 <= `high`."""
+        """Levels spread over a range.
+
+        Args:
+            low: lower end, at most 0.
+            high: upper end, at least 0.
+            how: what the kernels accept.
+        """
         if how.symmetric:
             scale = np.float32(max(-low, high, 127 * _SMALLEST) / 127)
             return cls(float(scale), 0, how.signed)
@@ -55,7 +59,7 @@ class QuantParams:
 
 
 def input_range(spec: InputSpec) -> dict[str, Range]:
-    """The exact range of the graph's input by its name; nothing for one that takes pixels."""
+    """The exact range of the graph's input by its name; empty for one that takes pixels."""
     if spec.embedded:
         return {}
     ends = [
@@ -75,22 +79,24 @@ def activation_scales(
     percentile: float = 99.99,
     ranges: Mapping[str, Range] | None = None,
 ) -> dict[str, QuantParams]:
-    """The quantization of every tensor that `placement` rounds, in its order.
+    """The quantization of every tensor that `placement` quantizes, in its order.
 
-    The range of a group is the smallest that holds those of its members. In front of a
-    self-gated activation x * sigmoid(x) that works on rounded values, the lower end is the one
-    with the smallest squared error behind it: all of x far below zero gives about zero.
+    The range of a group is the smallest that contains the ranges of its members. In front of a
+    self-gated activation x * sigmoid(x) of quantized values, the lower end minimizes the squared
+    error of its result: x far below zero gives about zero.
 
     Args:
-        structure, placement: of the graph.
-        statistics: of all those tensors and the members of their groups.
-        method, percentile: of choosing a range, as in `activation_range`.
-        ranges: by tensor, used as they are.
+        structure: of the float graph.
+        placement: of that graph.
+        statistics: of those tensors and the members of their groups, by tensor.
+        method: of choosing a range, as in `activation_range`.
+        percentile: of the method of that name.
+        ranges: (low, high) by tensor, used unchanged.
 
     Raises:
         InputError: a tensor has no statistics.
     """
-    how = convention(placement.form)
+    how = placement.convention
     chosen = dict(ranges or {})
     nodes = structure.graph.node
     gated = {x for name, (x, _) in structure.silus.items() if nodes[name].op_type == "Sigmoid"}
@@ -136,7 +142,7 @@ def _gated(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _missing(name: str) -> InputError:
     return InputError(
-        "the statistics lack a tensor that is rounded",
+        "the statistics lack a tensor that is quantized",
         got=f"nothing about {name}",
-        fix="Collect the statistics of this very model: they are kept by the hash of its file",
+        fix="Collect the statistics of the same model",
     )

@@ -1,6 +1,6 @@
-"""The second TensorRT form: the same roundings, and float16 instead of float32 between them.
+"""Converts a file of the form `tensorrt` to float16 between its int8 nodes.
 
-TensorRT 11 has no precision flags: an engine computes in the types that the graph has.
+TensorRT 11 has no precision flags: an engine computes in the types of the graph.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper, version_converter
 
-from ghost_deploy.calib.graph.index import Graph
+from ghost_deploy.calib.graph.index import index_qdq
 from ghost_deploy.calib.graph.regions import find_head
 from ghost_deploy.core.errors import ExportError
 
@@ -25,13 +25,13 @@ _IR_VERSION = 9
 """The one that belongs to opset 19."""
 
 _FLOAT32_INPUTS = {"Resize": (1, 2)}
-"""Inputs that ONNX wants in float32 whatever the tensor is, by operator."""
+"""Inputs that are always float32 in ONNX, by operator."""
 
 
 def to_strong_fp16(model: ModelProto) -> ModelProto:
-    """A copy of a Q/DQ model of the `tensorrt` form whose float rest is float16.
+    """A copy of a Q/DQ model of the form `tensorrt` with float16 in place of float32.
 
-    Inputs, outputs and what follows the last convolutions stay float32: the spacing of float16
+    Inputs, outputs and the nodes behind the last convolutions stay float32: the spacing of float16
     at 512 is half a pixel.
 
     Raises:
@@ -46,7 +46,7 @@ def to_strong_fp16(model: ModelProto) -> ModelProto:
     result.producer_name, result.producer_version = model.producer_name, model.producer_version
     del result.metadata_props[:]
     result.metadata_props.extend(model.metadata_props)
-    for node in result.graph.node:  # constants that the converter made of attributes
+    for node in result.graph.node:  # constants that the converter creates from attributes
         node.name = node.name or f"{node.output[0]}/{node.op_type}"
     _Typing(result).apply()
     try:
@@ -61,7 +61,7 @@ class _Typing:
 
     def __init__(self, model: ModelProto) -> None:
         self.model = model
-        self.graph = Graph(model, quantized=True)
+        self.graph = index_qdq(model)
         head = find_head(self.graph)
         self.tail = {name for name in head if self.graph.node[name].op_type != "Conv"}
         self.halves: dict[str, TensorProto] = {}
@@ -108,13 +108,13 @@ class _Typing:
                     yield self._back(name)
 
     def _back(self, name: str) -> NodeProto:
-        """The cast to float32 of a tensor that an output or the tail needs."""
+        """The cast of a tensor to float32, for an output or the tail."""
         if name in self.graph.outputs:
             return _cast(_half(name), name, TensorProto.FLOAT)
         return _cast(name, f"{name}/float32", TensorProto.FLOAT)
 
     def _input(self, node: NodeProto, index: int) -> str:
-        """What a node before the tail reads instead of one of its inputs."""
+        """The tensor that replaces an input of a node before the tail."""
         name = str(node.input[index])
         if index in _FLOAT32_INPUTS.get(node.op_type, ()):
             return name

@@ -1,8 +1,8 @@
-"""What a tensor's values looked like: exact extremes, and a histogram that merges without error.
+"""Distribution of a tensor's values: exact extremes, and a histogram that merges without error.
 
-A bin is as wide as a power of two and the grid is aligned at zero, so that two bins of one width
-are exactly one bin of the next. The width follows from the extremes alone. Statistics of many
-parts, put together in any order, are therefore equal to those of all values at once, bit by bit.
+The width of a bin is a power of two and the grid is aligned at zero, so that two bins of one width
+are exactly one bin of the next. The width follows from the extremes alone. Statistics of parts,
+merged in any order, are therefore bit-identical to those of all values at once.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TensorRT"); four times that leaves steps to choose from when most of a long rang
 """
 
 _SMALLEST_EXPONENT = -100
-"""Values below 2**-100 share the two bins beside zero: no int8 scale is that small."""
+"""Smaller values share the two bins beside zero: no int8 scale is that small."""
 
 _CHUNK = 1 << 16
 """Values at a time, so that the intermediate arrays stay in the processor's cache."""
@@ -32,15 +32,15 @@ _CHUNK = 1 << 16
 
 @dataclass(frozen=True, eq=False)
 class TensorStatistics:
-    """The distribution of a tensor's values. Make one with `TensorStatistics.of` or `merge`.
+    """The distribution of a tensor's values, made by `TensorStatistics.of` or `merge`.
 
     Attributes:
         count: number of values, at least 1.
         minimum, maximum: the extremes, exact and finite.
-        exponent: a bin is 2**exponent wide.
-        first: number of the first bin, counted from zero on the number line.
-        counts: int64 (n,), n <= BINS; bin i holds the values from (first + i) * 2**exponent, up
-            to but without (first + i + 1) * 2**exponent. The bins reach over both extremes and
+        exponent: the width of a bin is 2**exponent.
+        first: index of the first bin; bin 0 starts at zero.
+        counts: (n,) int64, n <= BINS; element i counts the values from (first + i) * 2**exponent
+            up to, but excluding, (first + i + 1) * 2**exponent. The bins cover both extremes and
             zero.
     """
 
@@ -53,13 +53,13 @@ class TensorStatistics:
 
     @classmethod
     def of(cls, values: NDArray[np.float32]) -> TensorStatistics:
-        """The statistics of an array of any shape.
+        """The statistics of a float32 array of any shape.
 
         Raises:
-            ValueError: no value, a value that is not finite, or not float32.
+            ValueError: it is empty, holds a value that is not finite, or is not float32.
         """
         if values.dtype != np.float32 or values.size == 0:
-            raise ValueError(f"not one float32 value: {values.dtype} {values.shape}")
+            raise ValueError(f"no float32 value: {values.dtype} {values.shape}")
         minimum, maximum = float(values.min()), float(values.max())
         if not (math.isfinite(minimum) and math.isfinite(maximum)):
             raise ValueError("a value is not finite")
@@ -84,17 +84,12 @@ class TensorStatistics:
         """The middles of the bins, (n,), ascending."""
         return self.edges[:-1] + self.width / 2
 
-    def same_as(self, other: TensorStatistics) -> bool:
-        """Whether both say exactly the same."""
-        mine, theirs = ((s.count, s.minimum, s.maximum, s.exponent, s.first) for s in (self, other))
-        return mine == theirs and np.array_equal(self.counts, other.counts)
-
 
 def merge(*parts: TensorStatistics) -> TensorStatistics:
-    """The statistics of the values of all parts together, exact, whatever their order.
+    """The exact statistics of the values of all parts together, independent of their order.
 
     Raises:
-        ValueError: no part.
+        ValueError: there is no part.
     """
     if not parts:
         raise ValueError("nothing to merge")

@@ -1,4 +1,4 @@
-"""Statistics of a model's tensors in a file that says what they were collected from."""
+"""File of the statistics of a model's tensors, with a key of what they were collected from."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _PARTS = {
 
 
 class StatisticsKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What statistics depend on; the ranges' method is chosen later and is no part of it.
+    """What statistics depend on.
 
     Attributes:
-        model: sha256 of the graph and its weights; what else the file says of itself may change.
+        model: sha256 of the graph and its weights, without metadata.
         images: fingerprint of the calibration set.
         preprocessing: fingerprint of the preprocessing.
         tensors: sha256 of the names of the tensors.
@@ -52,7 +52,7 @@ class StatisticsKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         return hashlib.sha256(msgspec.json.encode(self)).hexdigest()
 
     def differences(self, other: StatisticsKey) -> list[str]:
-        """What `other` was made for that this was not, in words."""
+        """The parts in which `other` differs, in words."""
         return [
             words for part, words in _PARTS.items() if getattr(self, part) != getattr(other, part)
         ]
@@ -65,8 +65,8 @@ class Statistics:
     Attributes:
         key: what they were collected from.
         tensors: by tensor name, in the order of the graph.
-        images: number of images that went in.
-        notes: what happened on the way, e.g. a damaged cache; not stored.
+        images: number of images.
+        notes: remarks, e.g. on a damaged cache; not stored.
     """
 
     key: StatisticsKey
@@ -75,10 +75,10 @@ class Statistics:
     notes: tuple[str, ...] = ()
 
     def save(self, path: Path) -> None:
-        """Write a file, whole or not at all.
+        """Write a file atomically.
 
         Raises:
-            ExportError: the disk refuses; an older file is untouched.
+            ExportError: it cannot be written; an older file is unchanged.
         """
         entries = {name: _Entry.of(stats) for name, stats in self.tensors.items()}
         content = msgspec.msgpack.encode(_Content(self.key, self.images, entries))
@@ -92,21 +92,20 @@ class Statistics:
 
         Args:
             path: the file.
-            expected: what the statistics must have been collected from.
+            expected: the key that the statistics must have.
 
         Raises:
-            InputError: the file cannot be read or is damaged, or it was made for another model,
-                other images or another preprocessing than `expected`.
+            InputError: the file cannot be read or is damaged, or its key is not `expected`.
         """
         content = _read(path)
         tensors = {name: entry.statistics() for name, entry in content.tensors.items()}
         statistics = cls(content.key, tensors, content.images)
         if expected is not None and statistics.key != expected:
             raise InputError(
-                f"the statistics in {path} were not collected for this",
+                f"the statistics in {path} do not belong to this calibration",
                 got=", ".join(statistics.key.differences(expected)),
                 expected="the same model, images and preprocessing",
-                fix="Collect them again, or use what they were collected for",
+                fix="Collect them again",
             )
         return statistics
 
@@ -149,7 +148,7 @@ class _Content(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def _read(path: Path) -> _Content:
-    """The content of a file, decoded only when its checksum holds."""
+    """The content of a file, decoded only if its checksum is right."""
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What to use here, in a sentence that a person can act on."""
+"""The recommendation for this machine, in words."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ghost_deploy.core.evidence.int8 import Int8Report, Int8Row, SpeedRow
 __all__ = ["verdict"]
 
 _FASTER = 0.97
-"""int8 is called faster from this multiple of the fastest float time on."""
+"""int8 counts as faster up to this multiple of the fastest float time."""
 
 
 def verdict(report: Int8Report) -> str:

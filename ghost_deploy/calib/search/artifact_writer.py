@@ -1,178 +1,124 @@
-"""Writes the int8 files that were chosen into the bundle, and says of each what it is worth."""
+"""Writes the chosen int8 files into the bundle, with a row of the report for each."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import msgspec
-from onnx import ModelProto
 
-from ghost_deploy.calib.forms import Form
-from ghost_deploy.calib.graph.index import Graph
-from ghost_deploy.calib.graph.structure import find_structure
-from ghost_deploy.calib.quantize.lint import require_clean
-from ghost_deploy.calib.quantize.scales import input_range
-from ghost_deploy.calib.quantize.strongly_typed import to_strong_fp16
-from ghost_deploy.calib.ranges.methods import activation_range
-from ghost_deploy.calib.search.accuracy_judge import Judge
-from ghost_deploy.calib.search.builder import Made, Workshop, write_model
-from ghost_deploy.calib.search.recipes import JUDGES, Recipe
+from ghost_deploy.calib.forms import DerivedForm, Int8Form
+from ghost_deploy.calib.quantize.int8_files import BuiltFile, write_model
+from ghost_deploy.calib.recipes import Recipe
+from ghost_deploy.calib.search.int8_builder import Int8Builder
+from ghost_deploy.calib.search.protocols import AccuracyJudge
 from ghost_deploy.calib.search.tool_versions import versions
-from ghost_deploy.core.bundle import FORM_KEY, Artifact, BundleWriter
+from ghost_deploy.core.bundle import BundleWriter
 from ghost_deploy.core.errors import ExportError
 from ghost_deploy.core.evidence.int8 import Executed, Int8Row, Trial
-from ghost_deploy.runtimes.tensorrt.calibration_cache import CACHE_FILE, write_calibration_cache
 
-__all__ = ["STRONG_FORM", "Deposit", "Kept", "strong_form"]
-
-STRONG_FORM = "tensorrt-fp16"
-"""Name of the form with a float16 rest, for strongly typed engines."""
+__all__ = ["ArtifactWriter", "Int8Candidate"]
 
 
 @dataclass(frozen=True)
-class Kept:
-    """A file that was chosen.
+class Int8Candidate:
+    """A file that was built and judged.
 
     Attributes:
-        trial: how it did.
-        recipe: how it was made.
-        made: the file.
-        ran: what of it ran in int8, where a runtime here runs its form.
+        trial: its result.
+        points: its accuracy, 0 to 100.
+        recipe: how it was built.
+        built: the file.
+        executed: what of it ran in int8; None where no runtime here runs its form.
     """
 
     trial: Trial
+    points: float
     recipe: Recipe
-    made: Made
-    ran: Executed | None = None
+    built: BuiltFile
+    executed: Executed | None = None
 
 
 @dataclass(frozen=True)
-class Deposit:
-    """Where chosen files go.
+class ArtifactWriter:
+    """Writes chosen files.
 
     Attributes:
         writer: of the bundle.
-        shop: that made them.
+        builder: of the files.
         judge: of their accuracy.
         parent: sha256 of the fp32 ONNX file.
         max_drop: points that may be lost.
     """
 
     writer: BundleWriter
-    shop: Workshop
-    judge: Judge
+    builder: Int8Builder
+    judge: AccuracyJudge
     parent: str
     max_drop: float
 
-    def write(self, form: Form, kept: Kept) -> list[Int8Row]:
-        """Write a file of `form` and what else is made of it; a row for each artifact."""
-        if form == "openvino":
-            return [self._openvino(kept)]
-        path = self.writer.folder / f"model.int8.{form}.onnx"
-        shutil.move(kept.made.path, path)
-        others = (self._cache(kept.recipe),) if form == "tensorrt" else ()
-        row = self._row(self._add("onnx", form, path, others), kept)
-        if form != "tensorrt":
-            return [row]
-        try:
-            return [row, self._strong(kept)]
-        except ExportError as error:
-            note = f"there is no strongly typed form: {error.what}: {error.got}"
-            return [msgspec.structs.replace(row, notes=(*row.notes, note))]
+    def write(self, form: Int8Form, chosen: Int8Candidate) -> list[Int8Row]:
+        """Write a file and the forms derived from it; one row for each artifact."""
+        folder, builder = self.writer.folder, self.builder
+        built = chosen.built.move(folder / form.path)
+        sides = tuple(
+            write(builder.model, builder.spec, builder.statistics, chosen.recipe.method, folder)
+            for write in form.side_files
+        )
+        row = self._row(form, form.name, chosen, built, sides, chosen.points)
+        rows = []
+        for derived in form.derived:
+            try:
+                rows.append(self._derived_row(form, derived, chosen))
+            except ExportError as error:
+                note = f"no file of the form {derived.name}: {error.what}: {error.got}"
+                row = msgspec.structs.replace(row, notes=(*row.notes, note))
+        return [row, *rows]
 
-    def _openvino(self, kept: Kept) -> Int8Row:
-        folder = self.writer.folder / "model.int8_openvino_model"
-        shutil.move(kept.made.path.parent, folder)
-        path = folder / kept.made.path.name
-        others = tuple(folder / each.name for each in kept.made.extra_files)
-        return self._row(self._add("openvino", "openvino", path, others), kept)
+    def _derived_row(self, form: Int8Form, derived: DerivedForm, chosen: Int8Candidate) -> Int8Row:
+        assert chosen.built.graph is not None, "derived forms are converted from our own graphs"
+        model = derived.convert(chosen.built.graph.model)
+        path = write_model(model, self.writer.folder / derived.path)
+        label = f"{derived.name}/{chosen.recipe.name}"
+        points = self.judge.points(form.runtime, path, label=label)
+        built = BuiltFile(path, (), chosen.built.graph)
+        return self._row(form, derived.name, chosen, built, (), points)
 
-    def _strong(self, kept: Kept) -> Int8Row:
-        """The second TensorRT form, which is linted and judged apart."""
-        assert kept.made.quantized is not None
-        model = strong_form(kept.made.quantized.model)
-        path = write_model(model, self.writer.folder / f"model.int8.{STRONG_FORM}.onnx")
-        runtime = JUDGES[STRONG_FORM]
-        points = self.judge.points(runtime, path, label=f"{STRONG_FORM}/{kept.recipe.name}")
-        return self._row(self._add("onnx", STRONG_FORM, path, ()), kept, points)
-
-    def _cache(self, recipe: Recipe) -> Path:
-        """Ranges of tensors, for a build on the device that chooses its own placement.
-
-        Those of the decode tail, where pixels and scores share tensors, and of the head's last
-        convolutions are left out: what is not listed runs in float.
-        """
-        graph = Graph(self.shop.model)
-        head = find_structure(graph).head
-        tail = {name for node in graph.nodes if node.name in head for name in node.output}
-        known = input_range(self.shop.spec.input)
-        scales = {
-            name: max(map(abs, known[name])) / 127
-            if name in known
-            else activation_range(stats, recipe.method, symmetric=True)[1] / 127
-            for name, stats in self.shop.statistics.items()
-            if name not in tail
-        }
-        path = self.writer.folder / CACHE_FILE
-        write_calibration_cache(path, scales)
-        return path
-
-    def _add(self, format: str, form: str, path: Path, others: tuple[Path, ...]) -> Artifact:
-        return self.writer.add(
-            format=format,
+    def _row(
+        self,
+        form: Int8Form,
+        name: str,
+        chosen: Int8Candidate,
+        built: BuiltFile,
+        sides: tuple[Path, ...],
+        points: float,
+    ) -> Int8Row:
+        """Record a file of the form `name` in the bundle."""
+        artifact = self.writer.add(
+            format=form.format,
             precision="int8",
-            path=path,
+            path=built.path,
             parent=self.parent,
             tools=versions(),
-            options={"size": "{}x{}".format(*self.shop.spec.input.size_hw)},
-            extra_files=others,
-            form=form,
+            options={"size": "{}x{}".format(*self.builder.spec.input.size_hw)},
+            extra_files=(*built.extra_files, *sides),
+            form=name,
         )
-
-    def _row(self, artifact: Artifact, kept: Kept, points: float | None = None) -> Int8Row:
-        points = kept.trial.points if points is None else points
-        drop = None if points is None else self.judge.facts.reference - points
-        options = kept.recipe.options
+        drop = self.judge.facts.reference - points
+        status: Literal["passed", "failed"] = "passed" if drop <= self.max_drop else "failed"
         return Int8Row(
             artifact=artifact.id,
             sha256=artifact.files[artifact.path],
-            form=artifact.form,
-            judged_on=JUDGES[artifact.form],
-            recipe=kept.recipe.name,
-            status=_status(drop, self.max_drop),
+            form=name,
+            judged_on=form.runtime,
+            recipe=chosen.recipe.name,
+            status=status,
             points=points,
             drop=drop,
             max_drop=self.max_drop,
-            planned_share=kept.made.planned_share,
-            executed=kept.ran,
-            kept_float=tuple(sorted(options.float_nodes)) if options else (),
-            notes=tuple(_notes(artifact.form)),
+            planned_share=built.planned_share,
+            executed=chosen.executed,
+            kept_float=tuple(sorted(chosen.recipe.options.float_nodes)),
+            notes=form.notes,
         )
-
-
-def strong_form(model: ModelProto) -> ModelProto:
-    """The form with a float16 rest of a file of the form `tensorrt`, named as such.
-
-    Raises:
-        ExportError: it cannot be made, or TensorRT's parser would refuse it.
-    """
-    strong = to_strong_fp16(model)
-    entry = next(each for each in strong.metadata_props if each.key == FORM_KEY)
-    entry.value = STRONG_FORM
-    require_clean(strong, strongly_typed=True)
-    return strong
-
-
-def _status(drop: float | None, most: float) -> Literal["passed", "failed", "unjudged"]:
-    if drop is None:
-        return "unjudged"
-    return "passed" if drop <= most else "failed"
-
-
-def _notes(form: str) -> Iterator[str]:
-    if form.startswith("tensorrt"):
-        yield "judged for accuracy on ONNX Runtime, which computes the Q/DQ arithmetic as written"

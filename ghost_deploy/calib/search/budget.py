@@ -1,89 +1,57 @@
-"""As much int8 as a budget of lost accuracy allows.
+"""As much int8 as a limit on lost accuracy allows.
 
-The harmful groups are returned to float one after the other, each result measured, until the loss
-is within the budget; then each returned group is tried in int8 again, the largest first, because
-a later one may have made an earlier one unnecessary. Harm is weighed against the share of the
-multiply-adds that a group takes out of int8.
+The harmful groups return to float one after the other, each result measured, until the loss is
+within the limit; then each of them is tried in int8 again, the largest first, because a later one
+may have made an earlier one unnecessary. Harm is weighed against the share of the multiply-adds
+that a group takes out of int8.
 
-What held on the images that chose it holds a little less on others: judge the result on images
-that were not used here.
+The choice is slightly optimistic on the images that it was made on: judge it on other images.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
-from pathlib import Path
 
 import msgspec
 
-from ghost_deploy.calib.search.measuring import Build, Measure, Progress
-from ghost_deploy.calib.search.sensitivity import Group, Ranking
+from ghost_deploy.calib.search.measuring import Measure
+from ghost_deploy.calib.search.sensitivity import LayerGroup, Ranking
 from ghost_deploy.core.errors import GateError, UsageError
+from ghost_deploy.core.evidence.int8 import CurvePoint
+from ghost_deploy.core.progress import Progress, silent
 
-__all__ = ["Budget", "BudgetPoint", "Returned", "fit_budget", "measure_speed"]
+__all__ = ["Budget", "fit_budget"]
 
-_ISLAND = 0.005
+_CONVERSION_COST = 0.005
 """Cost of any float group beside its multiply-adds, as a share of the network's: its inputs and
-outputs are converted. Keeps tiny groups of tiny harm from being the best bargain."""
+outputs are converted. Keeps tiny groups of tiny harm from ranking first."""
 
 
-class BudgetPoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One measured choice, a point of the curve of loss against share of int8.
-
-    Attributes:
-        returned: names of the groups that are float.
-        int8_share: of the network's multiply-adds, as planned, 0 to 1.
-        loss: points lost against the float model.
-    """
-
-    returned: tuple[str, ...]
-    int8_share: float
-    loss: float
-
-
-class Returned(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A group that was returned to float.
+@dataclass(frozen=True)
+class Budget:
+    """The choice of layers.
 
     Attributes:
-        group: the layers.
-        harm: points lost when it alone is int8; None where that was not measured.
-        gain: points that are lost more when it is int8 and the other returned groups stay float.
-        cost_ms: what it adds to the time of a run, milliseconds; None where not measured.
+        groups: the float groups, most harmful per cost first.
+        gains: by float group, the additional points lost when it is int8 and the others stay float.
+        curve: all measured choices, from most to least int8.
     """
 
-    group: Group
-    harm: float | None
-    gain: float
-    cost_ms: float | None = None
+    groups: tuple[LayerGroup, ...]
+    gains: Mapping[LayerGroup, float]
+    curve: tuple[CurvePoint, ...]
 
-
-class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What was chosen.
-
-    Attributes:
-        max_drop: points that may be lost.
-        loss: points that are lost.
-        int8_share: of the network's multiply-adds, as planned, 0 to 1.
-        returned: groups that are float, most harmful per cost first.
-        curve: every choice that was measured, from most to least int8.
-    """
-
-    max_drop: float
-    loss: float
-    int8_share: float
-    returned: tuple[Returned, ...]
-    curve: tuple[BudgetPoint, ...]
+    @property
+    def chosen(self) -> CurvePoint:
+        """The chosen point of the curve."""
+        return next(point for point in self.curve if point.chosen)
 
     @property
     def float_nodes(self) -> frozenset[str]:
         """Names of the nodes that stay float."""
-        return frozenset(name for each in self.returned for name in each.group.nodes)
-
-    @property
-    def chosen(self) -> tuple[str, ...]:
-        """`returned` of the point of the curve that was chosen."""
-        return tuple(each.group.name for each in self.returned)
+        return _nodes(self.groups)
 
 
 def fit_budget(
@@ -91,24 +59,24 @@ def fit_budget(
     judge: Measure,
     max_drop: float,
     *,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> Budget:
     """The fewest harmful groups whose return to float keeps the loss within `max_drop`.
 
     Args:
         ranking: of all groups.
-        judge: the one that made the ranking.
+        judge: the one of the ranking.
         max_drop: points that may be lost, at least 0.
-        progress: told after each measurement.
+        progress: receives each measurement.
 
     Raises:
         UsageError: `max_drop` is negative.
-        GateError: even with every group float more is lost: the judge compares with another
-            model than this one, or what is quantized outside the groups is to blame.
+        GateError: more is lost even with every group float: the judge compares with another
+            model, or the cause is quantized outside the groups.
     """
     if not max_drop >= 0:
         raise UsageError(
-            "the budget must be points of accuracy that may be lost",
+            "the limit must be points of accuracy that may be lost",
             got=max_drop,
             expected="0 or more",
             fix="Pass for example --max-drop 0.5",
@@ -117,78 +85,53 @@ def fit_budget(
     if not search.holds(()):
         if ranking.floor > max_drop:
             raise GateError(
-                "the loss exceeds the budget even with every layer float",
+                "the loss exceeds the limit even with every layer float",
                 got=f"{ranking.floor:.2f} points",
                 expected=f"at most {max_drop:g}",
-                fix="Check that the judge compares with the float form of this very model",
+                fix="Check that the judge compares with the float form of the same model",
             )
         return search.result(search.prune(search.first_that_holds()))
     return search.result(())
 
 
-def measure_speed(budget: Budget, build: Build, run_ms: Callable[[Path], float]) -> Budget:
-    """`budget` with the time that each returned group costs.
-
-    Args:
-        budget: as fitted.
-        build: writes the int8 model whose named nodes stay float.
-        run_ms: milliseconds of one run of a model.
-    """
-    everything = budget.float_nodes
-    base = run_ms(build(everything)) if budget.returned else 0.0
-    return msgspec.structs.replace(
-        budget,
-        returned=tuple(
-            msgspec.structs.replace(
-                each, cost_ms=base - run_ms(build(everything - set(each.group.nodes)))
-            )
-            for each in budget.returned
-        ),
-    )
-
-
 class _Search:
-    """Measures choices and keeps every one of them for the curve."""
+    """Measures choices and keeps all of them for the curve."""
 
     def __init__(
-        self, ranking: Ranking, judge: Measure, max_drop: float, progress: Progress | None
+        self, ranking: Ranking, judge: Measure, max_drop: float, progress: Progress
     ) -> None:
         self._judge, self._max_drop, self._progress = judge, max_drop, progress
         self._harm = {row.group: row.harm for row in ranking.rows}
-        self._order = tuple(sorted(ranking.groups, key=self._bargain))
-        self._points: dict[tuple[Group, ...], BudgetPoint] = {}
+        self._order = tuple(sorted(ranking.groups, key=self._rank_key))
+        self._points: dict[tuple[LayerGroup, ...], CurvePoint] = {}
 
-    def holds(self, *choices: tuple[Group, ...]) -> bool:
-        """Whether the last of `choices` keeps the budget; all are measured."""
+    def holds(self, *choices: tuple[LayerGroup, ...]) -> bool:
+        """Whether the last of `choices` is within the limit; all are measured."""
         self.measure(choices)
-        return self._points[choices[-1]].loss <= self._max_drop
+        return self._points[choices[-1]].lost <= self._max_drop
 
-    def measure(self, choices: Sequence[tuple[Group, ...]]) -> None:
-        sets = [frozenset(name for group in choice for name in group.nodes) for choice in choices]
-        losses = self._judge.all(sets)
+    def measure(self, choices: Sequence[tuple[LayerGroup, ...]]) -> None:
+        """Add points to the curve."""
+        losses = self._judge.all([_nodes(choice) for choice in choices])
         whole = sum(group.share for group in self._order)
         for choice, loss in zip(choices, losses, strict=True):
-            share = whole - sum(group.share for group in choice)
-            names = tuple(group.name for group in choice)
-            self._points[choice] = BudgetPoint(
-                returned=names, int8_share=max(share, 0.0), loss=loss
-            )
-        if self._progress:
-            self._progress("fitting the budget", len(self._points), 2 * len(self._order))
+            share = max(whole - sum(group.share for group in choice), 0.0)
+            self._points[choice] = CurvePoint(int8_share=share, lost=loss, returned=len(choice))
+        self._progress("choosing float layers", len(self._points), 2 * len(self._order))
 
-    def first_that_holds(self) -> tuple[Group, ...]:
-        """The shortest prefix of the order that keeps the budget; all groups in the worst case."""
+    def first_that_holds(self) -> tuple[LayerGroup, ...]:
+        """The shortest prefix of the order within the limit; all groups in the worst case."""
         prefixes = list(accumulate((group,) for group in self._order))
         step = self._judge.workers
         for start in range(0, len(prefixes), step):
             batch = prefixes[start : start + step]
             self.measure(batch)
             for prefix in batch:
-                if self._points[prefix].loss <= self._max_drop:
+                if self._points[prefix].lost <= self._max_drop:
                     return prefix
         return self._order
 
-    def prune(self, choice: tuple[Group, ...]) -> tuple[Group, ...]:
+    def prune(self, choice: tuple[LayerGroup, ...]) -> tuple[LayerGroup, ...]:
         """`choice` without the groups that can be int8 after all."""
         for group in sorted(choice[:-1], key=lambda group: -group.share):
             fewer = _without(choice, group)
@@ -196,30 +139,27 @@ class _Search:
                 choice = fewer
         return choice
 
-    def result(self, choice: tuple[Group, ...]) -> Budget:
+    def result(self, choice: tuple[LayerGroup, ...]) -> Budget:
+        """The budget of a choice that is within the limit."""
         without = {group: _without(choice, group) for group in choice}
         self.measure([fewer for fewer in without.values() if fewer not in self._points])
         point = self._points[choice]
+        self._points[choice] = msgspec.structs.replace(point, chosen=True)
         return Budget(
-            max_drop=self._max_drop,
-            loss=point.loss,
-            int8_share=point.int8_share,
-            returned=tuple(
-                Returned(
-                    group=group,
-                    harm=self._harm[group],
-                    gain=self._points[fewer].loss - point.loss,
-                )
-                for group, fewer in without.items()
-            ),
+            groups=choice,
+            gains={g: self._points[fewer].lost - point.lost for g, fewer in without.items()},
             curve=tuple(sorted(self._points.values(), key=lambda each: -each.int8_share)),
         )
 
-    def _bargain(self, group: Group) -> tuple[bool, float]:
+    def _rank_key(self, group: LayerGroup) -> tuple[bool, float]:
         """Key of the order: measured harm by cost, then the unmeasured as they were ranked."""
         harm = self._harm[group]
-        return harm is None, -(harm or 0.0) / (group.share + _ISLAND)
+        return harm is None, -(harm or 0.0) / (group.share + _CONVERSION_COST)
 
 
-def _without(choice: tuple[Group, ...], group: Group) -> tuple[Group, ...]:
+def _without(choice: tuple[LayerGroup, ...], group: LayerGroup) -> tuple[LayerGroup, ...]:
     return tuple(each for each in choice if each != group)
+
+
+def _nodes(groups: Iterable[LayerGroup]) -> frozenset[str]:
+    return frozenset(name for group in groups for name in group.nodes)

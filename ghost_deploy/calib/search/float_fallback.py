@@ -1,59 +1,46 @@
-"""Returns layers to float until a form loses little enough: which ones, and what each costs."""
+"""Float fallback: finds the layers that must be float for a form to stay within its limit."""
 
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ghost_deploy.calib.graph.index import Graph
-from ghost_deploy.calib.graph.structure import Structure, find_structure
-from ghost_deploy.calib.search.accuracy_judge import Judge, Progress
-from ghost_deploy.calib.search.budget import Budget, Returned, fit_budget, measure_speed
-from ghost_deploy.calib.search.builder import Workshop, write_model
+from ghost_deploy.calib.forms import int8_form
+from ghost_deploy.calib.graph.index import index_float
+from ghost_deploy.calib.graph.structure import find_structure
+from ghost_deploy.calib.quantize.int8_files import write_model
+from ghost_deploy.calib.recipes import Recipe
+from ghost_deploy.calib.search.budget import Budget, fit_budget
+from ghost_deploy.calib.search.int8_builder import Int8Builder
 from ghost_deploy.calib.search.journal import Journal
-from ghost_deploy.calib.search.measuring import Build, FloatNodes, Measure
-from ghost_deploy.calib.search.measuring import Judge as Loss
+from ghost_deploy.calib.search.measuring import Build, FloatNodes, Loss, Measure
 from ghost_deploy.calib.search.output_noise import OutputNoise, head_tensors
-from ghost_deploy.calib.search.recipes import JUDGES, Recipe
-from ghost_deploy.calib.search.sensitivity import Ranking, group_layers, rank
-from ghost_deploy.calib.search.sensitivity import Sensitivity as Ranked
-from ghost_deploy.calib.search.speed import file_times_ms
+from ghost_deploy.calib.search.protocols import AccuracyJudge, Stopwatch
+from ghost_deploy.calib.search.sensitivity import LayerGroup, Ranking, group_layers, rank
 from ghost_deploy.core.bundle import sha256_of
 from ghost_deploy.core.errors import GateError
-from ghost_deploy.core.evidence.int8 import CurvePoint, LayerHarm, Sensitivity
+from ghost_deploy.core.evidence.int8 import LayerHarm, Sensitivity
+from ghost_deploy.core.progress import Progress, silent
 
-__all__ = ["Mended", "Search", "mend"]
+__all__ = ["FallbackResult", "FloatFallback"]
 
 _NOISE_IMAGES = 8
-"""Calibration images that the noise of a layer is measured on; it is smooth, so few are enough."""
+"""Calibration images that the noise of a layer is measured on; noise is smooth, so few suffice."""
 
 _JUDGED = 24
-"""Groups of layers, the noisiest ones, whose harm is measured by the judge."""
+"""Groups of layers, the noisiest ones, whose harm the judge measures."""
 
 
 @dataclass(frozen=True)
-class Search:
-    """How long and where it is searched.
+class FallbackResult:
+    """Result of a search.
 
     Attributes:
-        max_drop: points that may be lost.
-        workers: processes that measure side by side.
-        journal: file that keeps what was measured; None for memory only.
-        judged: groups of layers whose harm is measured.
-        images: calibration images that noise is measured on.
+        recipe: with the harmful layers in float; None where that does not help.
+        sensitivity: harm of each layer.
     """
-
-    max_drop: float
-    workers: int = 1
-    journal: Path | None = None
-    judged: int = _JUDGED
-    images: int = _NOISE_IMAGES
-
-
-@dataclass(frozen=True)
-class Mended:
-    """What came of it: the recipe, None where returning layers does not help, and the reasons."""
 
     recipe: Recipe | None
     sensitivity: Sensitivity
@@ -61,30 +48,30 @@ class Mended:
 
 @dataclass(frozen=True)
 class _Files:
-    """Builds the model whose nodes stay float; picklable."""
+    """Builds the model whose named nodes stay float; picklable."""
 
-    shop: Workshop
+    builder: Int8Builder
     recipe: Recipe
     graph_only: bool = False
 
     def __call__(self, nodes: FloatNodes) -> Path:
-        made = self.shop.quantized(self.recipe.without(nodes))
+        graph = self.builder.quantized(self.recipe.with_float(nodes))
         if not self.graph_only:
-            return self.shop.save(made).path
-        return write_model(made.model, self.shop.place() / "model.onnx")
+            return self.builder.write(graph).path
+        return write_model(graph.model, self.builder.new_folder() / "model.onnx")
 
 
 @dataclass(frozen=True)
 class _Lost:
     """Points lost by a file, which is then removed; picklable."""
 
-    judge: Judge
-    recipe: Recipe
+    judge: AccuracyJudge
+    runtime: str
     scratch: Path
 
     def __call__(self, path: Path) -> float:
-        points = self.judge.points(JUDGES[self.recipe.form], path)
-        return _gone(path, self.scratch, self.judge.facts.reference - points)
+        points = self.judge.points(self.runtime, path)
+        return _removed(path, self.scratch, self.judge.facts.reference - points)
 
 
 @dataclass(frozen=True)
@@ -95,147 +82,135 @@ class _Noise:
     scratch: Path
 
     def __call__(self, path: Path) -> float:
-        return _gone(path, self.scratch, self.noise(path))
+        return _removed(path, self.scratch, self.noise(path))
 
 
-def mend(
-    shop: Workshop,
-    judge: Judge,
-    recipe: Recipe,
-    search: Search,
-    progress: Progress | None = None,
-) -> Mended:
-    """Find the fewest layers that must be float for a recipe to lose at most `search.max_drop`.
+@dataclass(frozen=True)
+class FloatFallback:
+    """Finds the fewest layers that must be float for a recipe to lose at most `max_drop`.
 
-    What was measured is kept in the journal, so that an interrupted search goes on.
+    Measurements are kept in the journal, so that an interrupted search continues.
 
-    Args:
-        shop, judge: of the model.
-        recipe: of our own Q/DQ graph, without a correction of biases.
-        search: how.
-        progress: told after each measurement.
-
-    Raises:
-        ExportError: the journal cannot be written.
-        BackendError: a runtime refuses a file, or a process died.
+    Attributes:
+        builder: of the files.
+        judge: of their accuracy.
+        stopwatch: of what a float layer costs.
+        max_drop: points that may be lost.
+        workers: processes that measure in parallel.
+        journal: file that keeps measurements; None keeps them in memory.
+        judged: number of groups of layers whose harm the judge measures.
+        images: number of calibration images that noise is measured on.
+        progress: receives each measurement.
     """
-    shop = shop.quiet()
-    structure = find_structure(Graph(shop.model))
-    int8 = shop.quantized(recipe).placement.weights
-    build = _Files(shop, recipe)
-    measure = _measure(build, _quiet_loss(judge, recipe, shop, search), "lost", judge, search)
-    noise = _noise(shop, structure, search)
-    proxy = _measure(replace(build, graph_only=True), noise, "noise", judge, search)
-    ranking = rank(
-        group_layers(structure, int8),
-        measure,
-        proxy=proxy,
-        judged=search.judged,
-        progress=_renamed(progress, f"{recipe.form}/ranking: layer"),
-    )
-    try:
-        budget = fit_budget(
-            ranking,
+
+    builder: Int8Builder
+    judge: AccuracyJudge
+    stopwatch: Stopwatch
+    max_drop: float
+    workers: int = 1
+    journal: Path | None = None
+    judged: int = _JUDGED
+    images: int = _NOISE_IMAGES
+    progress: Progress = field(default=silent, repr=False)
+
+    def find(self, recipe: Recipe) -> FallbackResult:
+        """Search for the layers.
+
+        Args:
+            recipe: of our own Q/DQ graph, without a correction of biases.
+
+        Raises:
+            ExportError: the journal cannot be written.
+            BackendError: a runtime cannot run a file, or a process died.
+        """
+        form = int8_form(recipe.form)
+        builder = self.builder.quiet()
+        build = _Files(builder, recipe)
+        judge = self.judge.quiet(threads=1 if self.workers > 1 else None)
+        measure = self._measure(build, _Lost(judge, form.runtime, builder.scratch), "lost")
+        ranking = self._rank(build, measure)
+        progress = self._labelled(f"{form.name}/returning: choice")
+        try:
+            budget = fit_budget(ranking, measure, self.max_drop, progress=progress)
+        except GateError as error:
+            layers = _layers(ranking, {}, {})
+            problem = f"{error.what}: {error.got}"
+            return FallbackResult(
+                None, Sensitivity(recipe=recipe.name, layers=layers, problem=problem)
+            )
+        costs = self._costs(budget, build) if form.executed else {}
+        layers = _layers(ranking, budget.gains, costs)
+        return FallbackResult(
+            recipe.with_float(budget.float_nodes),
+            Sensitivity(recipe=recipe.name, layers=layers, curve=budget.curve),
+        )
+
+    def _rank(self, build: _Files, measure: Measure) -> Ranking:
+        """All groups of layers by their harm: by noise first, the worst by the judge."""
+        builder, recipe = build.builder, build.recipe
+        structure = find_structure(index_float(builder.model))
+        feeds = list(builder.calibration.subset(self.images).batches(builder.spec.input))
+        noise = OutputNoise(builder.model, head_tensors(structure), feeds)
+        proxy = self._measure(
+            replace(build, graph_only=True), _Noise(noise, builder.scratch), "noise"
+        )
+        return rank(
+            group_layers(structure, builder.quantized(recipe).placement.weights),
             measure,
-            search.max_drop,
-            progress=_renamed(progress, f"{recipe.form}/returning: choice"),
+            proxy=proxy,
+            judged=self.judged,
+            progress=self._labelled(f"{recipe.form}/ranking: layer"),
         )
-    except GateError as error:
-        problem = f"{error.what}: {error.got}"
-        return Mended(None, _sensitivity(recipe, ranking, None, problem))
-    if recipe.runs_here:
-        budget = _with_costs(budget, build, judge)
-    return Mended(recipe.without(budget.float_nodes), _sensitivity(recipe, ranking, budget))
 
-
-def _quiet_loss(judge: Judge, recipe: Recipe, shop: Workshop, search: Search) -> Loss:
-    """The judge, with one thread for each of several processes."""
-    options = judge.options
-    if search.workers > 1:
-        options = replace(options, threads=1)
-    return _Lost(replace(judge, progress=None, options=options), recipe, shop.scratch)
-
-
-def _noise(shop: Workshop, structure: Structure, search: Search) -> Loss:
-    feeds = list(shop.calibration.subset(search.images).batches(shop.spec.input))
-    return _Noise(OutputNoise(shop.model, head_tensors(structure), feeds), shop.scratch)
-
-
-def _measure(build: _Files, loss: Loss, name: str, judge: Judge, search: Search) -> Measure:
-    shop, recipe = build.shop, build.recipe
-    key = "\n".join(
-        (
-            sha256_of(shop.source),
-            shop.calibration.fingerprint,
-            judge.data.facts().fingerprint,
-            repr(judge.facts),
-            repr(recipe),
-            str(search.images),
+    def _measure(self, build: _Files, loss: Loss, name: str) -> Measure:
+        builder = build.builder
+        key = "\n".join(
+            (
+                sha256_of(builder.source),
+                builder.calibration.fingerprint,
+                self.judge.fingerprint,
+                repr(self.judge.facts),
+                repr(build.recipe),
+                str(self.images),
+            )
         )
-    )
-    journal = Journal(search.journal, key)
-    return Measure(build, loss, name=name, journal=journal, workers=search.workers)
+        journal = Journal(self.journal, key)
+        return Measure(build, loss, name=name, journal=journal, workers=self.workers)
+
+    def _costs(self, budget: Budget, build: Build) -> dict[LayerGroup, float]:
+        """Milliseconds that each float group adds to a run; empty where not all were timed."""
+        if not budget.groups:
+            return {}
+        nodes = budget.float_nodes
+        base = build(nodes)
+        fewer = {group: build(nodes - set(group.nodes)) for group in budget.groups}
+        times = self.stopwatch.file_times_ms([base, *fewer.values()])
+        if len(times) <= len(fewer):
+            return {}
+        return {group: times[base] - times[file] for group, file in fewer.items()}
+
+    def _labelled(self, label: str) -> Progress:
+        return lambda what, done, total: self.progress(label, done, total)
 
 
-def _with_costs(budget: Budget, build: Build, judge: Judge) -> Budget:
-    """The budget with what each returned group adds to the time of a run."""
-    nodes = budget.float_nodes
-    choices = [nodes, *(nodes - set(each.group.nodes) for each in budget.returned)]
-    files = {choice: build(choice) for choice in dict.fromkeys(choices)} if nodes else {}
-    pictures = [each.path for each in judge.data.images]
-    times = file_times_ms(list(files.values()), pictures, judge.options) if files else {}
-    if len(times) < len(files):
-        return budget
-    return measure_speed(budget, files.__getitem__, times.__getitem__)
-
-
-def _sensitivity(
-    recipe: Recipe, ranking: Ranking, budget: Budget | None, problem: str = ""
-) -> Sensitivity:
-    returned = {each.group: each for each in budget.returned} if budget else {}
-    return Sensitivity(
-        recipe=recipe.name,
-        layers=tuple(_layer(row, returned.get(row.group)) for row in ranking.rows),
-        curve=_curve(budget) if budget else (),
-        problem=problem,
-    )
-
-
-def _layer(row: Ranked, returned: Returned | None) -> LayerHarm:
-    return LayerHarm(
-        nodes=row.group.nodes,
-        share=row.group.share,
-        noise=row.proxy,
-        harm=row.harm,
-        returned=returned is not None,
-        gain=returned.gain if returned else None,
-        cost_ms=returned.cost_ms if returned else None,
-    )
-
-
-def _curve(budget: Budget) -> tuple[CurvePoint, ...]:
+def _layers(
+    ranking: Ranking, gains: Mapping[LayerGroup, float], costs: Mapping[LayerGroup, float]
+) -> tuple[LayerHarm, ...]:
     return tuple(
-        CurvePoint(
-            int8_share=point.int8_share,
-            lost=point.loss,
-            returned=len(point.returned),
-            chosen=point.returned == budget.chosen,
+        LayerHarm(
+            nodes=row.group.nodes,
+            share=row.group.share,
+            noise=row.proxy,
+            harm=row.harm,
+            returned=row.group in gains,
+            gain=gains.get(row.group),
+            cost_ms=costs.get(row.group),
         )
-        for point in budget.curve
+        for row in ranking.rows
     )
 
 
-def _renamed(progress: Progress | None, label: str) -> Progress | None:
-    if progress is None:
-        return None
-
-    def tell(what: str, done: int, total: int) -> None:
-        progress(label, done, total)
-
-    return tell
-
-
-def _gone(path: Path, scratch: Path, value: float) -> float:
+def _removed(path: Path, scratch: Path, value: float) -> float:
     """`value`, after the folder below `scratch` that holds `path` was removed."""
     folder = next(each for each in path.parents if each.parent == scratch)
     shutil.rmtree(folder, ignore_errors=True)

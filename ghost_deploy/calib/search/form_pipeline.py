@@ -1,4 +1,4 @@
-"""One form from its recipes to its artifact: tried, judged, mended if asked, written."""
+"""One form from its recipes to its artifacts: built, judged, float fallback, timed, written."""
 
 from __future__ import annotations
 
@@ -8,29 +8,32 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from ghost_deploy.calib.executed import executed
-from ghost_deploy.calib.forms import Form
-from ghost_deploy.calib.search.accuracy_judge import Progress
-from ghost_deploy.calib.search.artifact_writer import Deposit, Kept
-from ghost_deploy.calib.search.float_fallback import Search, mend
-from ghost_deploy.calib.search.recipes import JUDGES, Recipe, best, recipes_for
-from ghost_deploy.calib.search.speed import file_times_ms
+from ghost_deploy.calib.forms import Int8Form, int8_form, recipes_for
+from ghost_deploy.calib.recipes import Recipe
+from ghost_deploy.calib.search.artifact_writer import ArtifactWriter, Int8Candidate
+from ghost_deploy.calib.search.float_fallback import FloatFallback
+from ghost_deploy.calib.search.protocols import Stopwatch
 from ghost_deploy.core.errors import BackendError, ExportError, UnavailableError
 from ghost_deploy.core.evidence.int8 import Int8Row, Sensitivity, Trial
+from ghost_deploy.core.progress import Progress, silent
 
-__all__ = ["Line", "Product"]
+__all__ = ["FormPipeline", "FormResult", "best_trial"]
 
 _FAILED = (BackendError, ExportError, UnavailableError)
-"""What a recipe that does not suit the model or the machine raises: the others go on."""
+"""Errors of a recipe that does not suit the model or the machine; the others are still tried."""
+
+_SAME_SPEED = 1.03
+"""Ratio of times that counts as equal: two runs of the benchmark differ by as much."""
 
 
 @dataclass(frozen=True)
-class Product:
-    """What came of a form.
+class FormResult:
+    """Result of a form.
 
     Attributes:
         rows: its artifacts.
-        trials: what was tried.
-        sensitivity: which layers are to blame; None where no layer had to be returned to float.
+        trials: all recipes that were tried.
+        sensitivity: harm of each layer; None where no layer had to return to float.
     """
 
     rows: tuple[Int8Row, ...]
@@ -39,132 +42,153 @@ class Product:
 
 
 @dataclass(frozen=True)
-class Line:
+class FormPipeline:
     """Makes the artifacts of one form after the other.
 
     Attributes:
-        deposit: where they go, with what makes and judges them.
-        repair: corrections of our own graphs may be tried.
-        search: for layers to return to float where too much is lost; None returns none.
-        progress: told of each step.
+        artifacts: writes them, with the builder and the judge.
+        stopwatch: times variants that differ in speed.
+        fallback: returns layers to float where too much is lost; None returns none.
+        repair: also try to correct biases of our own graphs.
+        progress: receives each step.
     """
 
-    deposit: Deposit
+    artifacts: ArtifactWriter
+    stopwatch: Stopwatch
+    fallback: FloatFallback | None = None
     repair: bool = True
-    search: Search | None = None
-    progress: Progress | None = None
+    progress: Progress = silent
 
-    def make(self, form: Form) -> Product:
+    def make(self, form: Int8Form) -> FormResult:
         """Try the recipes of a form and write the best.
 
         Raises:
             ExportError: none of them worked.
         """
         variants = [[*self._until_good(v)] for v in recipes_for(form, repair=self.repair)]
-        tried = [each for variant in variants for each in variant]
-        kept = [each for each in tried if isinstance(each, Kept)]
+        candidates = _built(variants)
         sensitivity: Sensitivity | None = None
-        if self.search and kept and not any(map(self._holds, kept)):
-            more, sensitivity = self._mended(kept, self.search)
-            kept += [each for each in more if isinstance(each, Kept)]
+        if candidates and not any(map(self._holds, candidates)):
+            more, sensitivity = self._fall_back(candidates)
             variants.append(more)
-            tried += more
-        timed = self._time([[e for e in v if isinstance(e, Kept)] for v in variants], kept)
-        chosen = self._best(timed)
+        trials, chosen = self._choose(form, variants)
         if chosen is None:
-            problems = [each.problem for each in tried if isinstance(each, Trial)]
             raise ExportError(
-                f"no int8 file of the form {form} could be made",
-                got="; ".join(dict.fromkeys(problems)),
+                f"no int8 file of the form {form.name} could be made",
+                got="; ".join(dict.fromkeys(each.problem for each in trials)),
                 fix="Leave int8 out, or report this",
             )
-        final = {each.recipe.name: each.trial for each in timed}
-        first = (each if isinstance(each, Trial) else each.trial for each in tried)
-        trials = [final.get(each.recipe, each) for each in first]
-        marked = [msgspec.structs.replace(e, chosen=e is chosen.trial) for e in trials]
-        return Product(tuple(self.deposit.write(form, chosen)), tuple(marked), sensitivity)
+        marked = (msgspec.structs.replace(e, chosen=e is chosen.trial) for e in trials)
+        return FormResult(tuple(self.artifacts.write(form, chosen)), tuple(marked), sensitivity)
 
-    @property
-    def _bar(self) -> float:
-        return self.deposit.max_drop
+    def _lost(self, candidate: Int8Candidate) -> float:
+        return self.artifacts.judge.facts.reference - candidate.points
 
-    def _lost(self, kept: Kept) -> float:
-        points = kept.trial.points
-        assert points is not None, "what is kept was judged"
-        return self.deposit.judge.facts.reference - points
+    def _holds(self, candidate: Int8Candidate) -> bool:
+        return self._lost(candidate) <= self.artifacts.max_drop
 
-    def _holds(self, kept: Kept) -> bool:
-        return self._lost(kept) <= self._bar
-
-    def _until_good(self, variant: Sequence[Recipe]) -> Iterator[Kept | Trial]:
-        """Try the recipes in order; stop at one that loses less than half of what it may."""
+    def _until_good(self, variant: Sequence[Recipe]) -> Iterator[Int8Candidate | Trial]:
+        """Try the recipes in order; stop at one that loses less than half of the limit."""
         for recipe in variant:
             tried = self._try(recipe)
             yield tried
-            if isinstance(tried, Kept) and self._lost(tried) <= self._bar / 2:
+            half = self.artifacts.max_drop / 2
+            if isinstance(tried, Int8Candidate) and self._lost(tried) <= half:
                 return
 
-    def _try(self, recipe: Recipe) -> Kept | Trial:
-        """Make a file and judge it; a trial alone where that failed."""
-        if self.progress:
-            self.progress(recipe.label, 0, 0)
-        shop, judge = self.deposit.shop, self.deposit.judge
+    def _try(self, recipe: Recipe) -> Int8Candidate | Trial:
+        """Build a file and judge it; only the trial where that failed."""
+        self.progress(recipe.label, 0, 0)
+        builder, judge = self.artifacts.builder, self.artifacts.judge
+        form = int8_form(recipe.form)
         try:
-            made = shop.make(recipe)
-            points = judge.points(JUDGES[recipe.form], made.path, label=recipe.label)
-            ran = executed(made.path, shop.spec.input.size_hw) if recipe.runs_here else None
+            built = builder.build(recipe)
+            points = judge.points(form.runtime, built.path, label=recipe.label)
+            ran = executed(built.path, builder.spec.input.size_hw) if form.executed else None
         except _FAILED as error:
-            return Trial(form=recipe.form, recipe=recipe.name, problem=str(error))
+            return Trial(form=form.name, recipe=recipe.name, problem=str(error))
         share = ran.share if ran else None
-        trial = Trial(form=recipe.form, recipe=recipe.name, points=points, int8_share=share)
-        return Kept(trial, recipe, made, ran)
+        trial = Trial(form=form.name, recipe=recipe.name, points=points, int8_share=share)
+        return Int8Candidate(trial, points, recipe, built, ran)
 
-    def _mended(
-        self, kept: Sequence[Kept], search: Search
-    ) -> tuple[list[Kept | Trial], Sensitivity | None]:
+    def _fall_back(
+        self, candidates: Sequence[Int8Candidate]
+    ) -> tuple[list[Int8Candidate | Trial], Sensitivity | None]:
         """The best of our own graphs with its harmful layers in float."""
-        own = [each for each in kept if each.recipe.via == "qdq"]
-        if not own:
+        own = [each for each in candidates if each.recipe.via == "qdq"]
+        if self.fallback is None or not own:
             return [], None
         start = min(own, key=self._lost).recipe
-        shop, judge = self.deposit.shop, self.deposit.judge
-        found = mend(shop, judge, start.plain(), search, self.progress)
+        found = self.fallback.find(replace(start, correct_bias=False))
         if found.recipe is None:
             return [], found.sensitivity
-        repaired = replace(found.recipe, correct_bias=start.correct_bias)
-        recipes = dict.fromkeys((found.recipe, repaired))
+        corrected = replace(found.recipe, correct_bias=start.correct_bias)
+        recipes = dict.fromkeys((found.recipe, corrected))
         return [self._try(each) for each in recipes], found.sensitivity
 
-    def _time(self, variants: Sequence[Sequence[Kept]], kept: Sequence[Kept]) -> list[Kept]:
-        """The same with times of those among which speed decides, where the form runs here.
+    def _choose(
+        self, form: Int8Form, variants: Sequence[Sequence[Int8Candidate | Trial]]
+    ) -> tuple[list[Trial], Int8Candidate | None]:
+        """All trials, with times where speed decides, and the candidate to write."""
+        timed = self._time(form, variants)
+        final = {each.recipe.name: each.trial for each in timed}
+        first = (e if isinstance(e, Trial) else e.trial for v in variants for e in v)
+        trials = [final.get(each.recipe, each) for each in first]
+        reference = self.artifacts.judge.facts.reference
+        best = best_trial([each.trial for each in timed], reference, self.artifacts.max_drop)
+        return trials, next((each for each in timed if each.trial is best), None)
 
-        That is the most accurate of each variant, if it loses little enough: within a variant the
-        graphs differ in numbers only.
+    def _time(
+        self, form: Int8Form, variants: Sequence[Sequence[Int8Candidate | Trial]]
+    ) -> list[Int8Candidate]:
+        """All candidates, with the times of those among which speed decides.
+
+        These are the most accurate of each variant, if within the limit: the graphs of a variant
+        differ in numbers only.
         """
-        leaders = [min(variant, key=self._lost) for variant in variants if variant]
+        candidates = _built(variants)
+        built = [group for variant in variants if (group := _built([variant]))]
+        leaders = [min(group, key=self._lost) for group in built]
         leaders = [each for each in leaders if self._holds(each)]
-        if len(leaders) < 2 or not leaders[0].recipe.runs_here:
-            return list(kept)
-        judge = self.deposit.judge
+        if len(leaders) < 2 or not form.executed:
+            return candidates
         try:
-            times = file_times_ms(
-                [each.made.path for each in leaders],
-                [each.path for each in judge.data.images],
-                judge.options,
-                self.progress,
-            )
+            times = self.stopwatch.file_times_ms([each.built.path for each in leaders])
         except _FAILED:
-            return list(kept)
-        first = times.get(leaders[0].made.path)
-        return [_timed(each, times.get(each.made.path), first) for each in kept]
-
-    def _best(self, kept: Sequence[Kept]) -> Kept | None:
-        trials = [each.trial for each in kept]
-        found = best(trials, self.deposit.judge.facts.reference, self._bar)
-        return next((each for each in kept if each.trial is found), None)
+            return candidates
+        first = times.get(leaders[0].built.path)
+        return [_timed(each, times.get(each.built.path), first) for each in candidates]
 
 
-def _timed(kept: Kept, time: float | None, first: float | None) -> Kept:
+def best_trial(trials: Sequence[Trial], reference: float, max_drop: float) -> Trial | None:
+    """The fastest of the trials within the limit, else the most accurate; None if all failed.
+
+    Among equally fast ones, and where no time is known, the most accurate.
+
+    Args:
+        trials: of one form.
+        reference: points of the float model.
+        max_drop: points that may be lost.
+    """
+    usable = [(trial, trial.points) for trial in trials if trial.points is not None]
+    good = [(trial, points) for trial, points in usable if reference - points <= max_drop]
+    if not good:
+        return max(usable, key=lambda pair: pair[1])[0] if usable else None
+    times = [trial.time for trial, _ in good if trial.time is not None]
+    limit = min(times) * _SAME_SPEED if times else None
+    fast = [
+        (trial, points)
+        for trial, points in good
+        if limit is None or (trial.time is not None and trial.time <= limit)
+    ]
+    return max(fast, key=lambda pair: pair[1])[0]
+
+
+def _built(variants: Sequence[Sequence[Int8Candidate | Trial]]) -> list[Int8Candidate]:
+    return [each for variant in variants for each in variant if isinstance(each, Int8Candidate)]
+
+
+def _timed(candidate: Int8Candidate, time: float | None, first: float | None) -> Int8Candidate:
     if time is None or first is None:
-        return kept
-    return replace(kept, trial=msgspec.structs.replace(kept.trial, time=time / first))
+        return candidate
+    return replace(candidate, trial=msgspec.structs.replace(candidate.trial, time=time / first))

@@ -1,4 +1,4 @@
-"""Measured values on disk, so that an interrupted search goes on where it stopped."""
+"""Measured values on disk, so that an interrupted search continues where it stopped."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ghost_deploy.core.errors import ExportError
 __all__ = ["Journal"]
 
 
-class _Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _JournalLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     what: str
     value: float
 
@@ -22,12 +22,12 @@ class _Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Journal:
     """An append-only file of JSON lines; one process writes it.
 
-    Values of another `key` are not seen: the key is part of each line's name. A last line that a
-    crash cut off is passed over.
+    Values of another `key` are not found: the key is part of each line's name. An incomplete last
+    line is skipped.
 
     Args:
-        path: of the file; its folder is made. None keeps the values in memory only.
-        key: of everything that the values depend on: the model, the images, the options.
+        path: of the file; its folder is created. None keeps the values in memory.
+        key: names everything that the values depend on: the model, the images, the options.
 
     Raises:
         ExportError: the file cannot be read or written.
@@ -45,16 +45,16 @@ class Journal:
             self._values = dict(_readable(content.splitlines()))
 
     def get(self, *what: str) -> float | None:
-        """The value that was noted for `what`; None if there is none."""
+        """The value of `what`; None if there is none."""
         return self._values.get(self._name(what))
 
     def note(self, value: float, *what: str) -> None:
-        """Write the value of `what` down."""
+        """Store the value of `what`."""
         name = self._name(what)
         self._values[name] = value
         if self._path is None:
             return
-        line = msgspec.json.encode(_Line(name, value)) + b"\n"
+        line = msgspec.json.encode(_JournalLine(name, value)) + b"\n"
         try:
             with open(self._path, "ab") as file:
                 if file.tell() and not _ends_a_line(self._path):
@@ -79,7 +79,7 @@ def _ends_a_line(path: Path) -> bool:
 def _readable(lines: Iterable[bytes]) -> Iterable[tuple[str, float]]:
     for text in lines:
         try:
-            line = msgspec.json.decode(text, type=_Line)
+            line = msgspec.json.decode(text, type=_JournalLine)
         except msgspec.DecodeError:
             continue
         yield line.what, line.value

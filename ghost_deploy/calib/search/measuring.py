@@ -1,4 +1,4 @@
-"""Losses of int8 models that differ in which nodes stay float: built, judged, written down."""
+"""Losses of int8 models that differ in which nodes stay float, each measured once."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typing import TypeAlias
 
 from ghost_deploy.calib.search.journal import Journal
 from ghost_deploy.core.errors import BackendError, UsageError
+from ghost_deploy.core.progress import Progress, silent
 
-__all__ = ["Build", "FloatNodes", "Judge", "Measure", "Progress"]
+__all__ = ["Build", "FloatNodes", "Loss", "Measure"]
 
 FloatNodes: TypeAlias = frozenset[str]
 """Names of nodes that stay float."""
@@ -22,40 +23,36 @@ Build: TypeAlias = Callable[[FloatNodes], Path]
 """Writes the int8 model whose named nodes stay float. Called again with the same nodes it may
 return the same file; the files are the caller's."""
 
-Judge: TypeAlias = Callable[[Path], float]
-"""What a model lost against the float model, larger is worse: points of mAP50-95 with labels, or
-points of detections that differ without."""
-
-Progress: TypeAlias = Callable[[str, int, int], None]
-"""Called with what is being done, how many steps are done, and how many there are."""
+Loss: TypeAlias = Callable[[Path], float]
+"""Loss of a model against the float model, larger is worse: points of mAP50-95 with labels, of
+agreement without."""
 
 
 class Measure:
-    """`judge(build(nodes))`, each set once ever.
+    """`loss(build(nodes))`, computed once for each set of nodes.
 
     Args:
-        build, judge: for several processes they must be picklable: functions of a module, or
-            instances of a class of one; lambdas are not.
-        name: of the judge, part of what is written down.
-        journal: of measured values; None for memory only.
-        workers: processes; 1 measures in this one. Give the judge's runtime as many threads as
-            there are cores for each.
+        build: writes a model; picklable for several processes.
+        loss: judges it; picklable for several processes.
+        name: of the loss, part of the key in the journal.
+        journal: of measured values; None keeps them in memory.
+        workers: processes; 1 measures in this one. The threads of the runtimes multiply with it.
 
     Raises:
-        UsageError: the judge gives something that is not a finite number.
+        UsageError: the loss is not a finite number.
         BackendError: a worker process died.
     """
 
     def __init__(
         self,
         build: Build,
-        judge: Judge,
+        loss: Loss,
         *,
-        name: str = "judge",
+        name: str = "loss",
         journal: Journal | None = None,
         workers: int = 1,
     ) -> None:
-        self._build, self._judge, self._name = build, judge, name
+        self._build, self._loss, self._name = build, loss, name
         self._journal = journal or Journal(None, "")
         self.workers = workers
 
@@ -64,16 +61,21 @@ class Measure:
         return self.all([nodes])[0]
 
     def all(
-        self, sets: Sequence[FloatNodes], progress: Progress | None = None, what: str = "measuring"
+        self, sets: Sequence[FloatNodes], progress: Progress = silent, what: str = "measuring"
     ) -> list[float]:
-        """The loss of each, in order; those not measured before are shared out to the workers."""
+        """The loss of each set, in order.
+
+        Args:
+            sets: new ones are distributed over the workers.
+            progress: receives each measurement.
+            what: its description.
+        """
         missing = [nodes for nodes in dict.fromkeys(sets) if self._known(nodes) is None]
         done = len(set(sets)) - len(missing)
         for nodes, value in self._measured(missing):
             self._journal.note(value, self._name, *sorted(nodes))
             done += 1
-            if progress:
-                progress(what, done, len(set(sets)))
+            progress(what, done, len(set(sets)))
         values = [self._known(nodes) for nodes in sets]
         return [value for value in values if value is not None]
 
@@ -83,13 +85,13 @@ class Measure:
     def _measured(self, sets: Sequence[FloatNodes]) -> Iterator[tuple[FloatNodes, float]]:
         if self.workers == 1 or len(sets) < 2:
             for nodes in sets:
-                yield nodes, _loss(self._build, self._judge, nodes)
+                yield nodes, _loss_of(self._build, self._loss, nodes)
             return
         # Forking a process that has run ONNX Runtime or OpenCV threads can hang.
         context = multiprocessing.get_context("spawn")
         count = min(self.workers, len(sets))
         with ProcessPoolExecutor(count, mp_context=context) as pool:
-            tasks = {pool.submit(_loss, self._build, self._judge, nodes): nodes for nodes in sets}
+            tasks = {pool.submit(_loss_of, self._build, self._loss, nodes): nodes for nodes in sets}
             try:
                 for task in as_completed(tasks):
                     yield tasks[task], task.result()
@@ -103,13 +105,13 @@ class Measure:
                 pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _loss(build: Build, judge: Judge, nodes: FloatNodes) -> float:
-    value = float(judge(build(nodes)))
+def _loss_of(build: Build, loss: Loss, nodes: FloatNodes) -> float:
+    value = float(loss(build(nodes)))
     if not math.isfinite(value):
         raise UsageError(
-            "a model was judged with something that is not a number",
+            "the loss of a model is not a number",
             got=value,
             expected="points lost against the float model",
-            fix="Check the judge on the float model: it must give about 0",
+            fix="Check the judge on the float model: its loss must be about 0",
         )
     return value

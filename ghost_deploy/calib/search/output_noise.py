@@ -1,4 +1,4 @@
-"""What quantization adds to a network's raw outputs: a cheap, smooth stand-in for mAP."""
+"""Noise that quantization adds to the raw outputs: a cheap, smooth proxy of the loss of mAP."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from ghost_deploy.calib.graph.intermediates import Taps
+from ghost_deploy.calib.graph.intermediates import Intermediates
 from ghost_deploy.calib.graph.paired_run import Feeds
 from ghost_deploy.calib.graph.structure import Structure
 from ghost_deploy.core.errors import InputError
@@ -18,16 +18,15 @@ __all__ = ["OutputNoise", "head_tensors"]
 
 
 class OutputNoise:
-    """A judge: the largest noise-to-signal power ratio among some tensors, in per cent.
+    """A loss: the largest noise-to-signal power ratio among some tensors, in per cent.
 
-    One run of each image; differences of a few per cent are real, because nothing is counted.
-    Instances can be pickled.
+    It is continuous, so that differences of a few per cent are significant. Picklable.
 
     Args:
         model: the float model.
-        tensors: names of tensors that its int8 forms have too, such as `head_tensors`.
-        feeds: images, (1, 3, H, W) each; eight are enough to rank layers.
-        threads: of ONNX Runtime; 0 for its choice.
+        tensors: names of tensors that the int8 models have too, such as `head_tensors`.
+        feeds: images, (1, 3, H, W) float32 each; eight suffice to rank layers.
+        threads: of ONNX Runtime; 0 for its default.
 
     Raises:
         InputError: no image, or no tensor.
@@ -58,8 +57,8 @@ class OutputNoise:
         }
 
     def _run(self, model: ModelProto) -> dict[str, list[NDArray[np.float32]]]:
-        taps = Taps(model, self._tensors, threads=self._threads)
-        runs = [taps(batch) for batch in self._feeds]
+        intermediates = Intermediates(model, self._tensors, threads=self._threads)
+        runs = [intermediates.of_batch(batch) for batch in self._feeds]
         return {name: [run[name] for run in runs] for name in self._tensors}
 
 

@@ -1,27 +1,27 @@
-"""How much harm each group of layers does when it alone is int8.
+"""Harm of each group of layers: the loss when it alone is int8.
 
-One group int8 and all others float, against all float, rather than one group float and all others
-int8: the small change of one group is then not hidden in the noise of all the others. mAP on a
-hundred images moves by tenths of a point when any equally good rounding is replaced by another.
-A proxy that is cheap and smooth, such as `noise.OutputNoise`, finds the groups that are worth the
-judge's time.
+One group is int8 and all others float, rather than the reverse, so that the small change of one
+group is not hidden in the noise of the others: mAP on a hundred images moves by tenths of a point
+when one rounding is replaced by an equally good one. A cheap and smooth proxy such as
+`OutputNoise` preselects the groups that the judge measures.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-import msgspec
-
-from ghost_deploy.calib.graph.index import Graph
 from ghost_deploy.calib.graph.structure import Structure
-from ghost_deploy.calib.search.measuring import Measure, Progress
+from ghost_deploy.calib.search.measuring import Measure
 from ghost_deploy.core.errors import UsageError
+from ghost_deploy.core.progress import Progress, silent
+from ghost_deploy.export.onnx_index import OnnxIndex
 
-__all__ = ["Group", "Ranking", "Sensitivity", "group_layers", "rank"]
+__all__ = ["LayerGroup", "RankedGroup", "Ranking", "group_layers", "rank"]
 
 
-class Group(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+@dataclass(frozen=True, kw_only=True)
+class LayerGroup:
     """Layers that are int8 or float together.
 
     Attributes:
@@ -35,7 +35,8 @@ class Group(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     share: float
 
 
-class Sensitivity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+@dataclass(frozen=True, kw_only=True)
+class RankedGroup:
     """A group and its harm.
 
     Attributes:
@@ -45,34 +46,35 @@ class Sensitivity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             others more harmful.
     """
 
-    group: Group
+    group: LayerGroup
     proxy: float | None
     harm: float | None
 
 
-class Ranking(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+@dataclass(frozen=True, kw_only=True)
+class Ranking:
     """All groups, the most harmful first.
 
     Attributes:
-        floor: what the judge says of the model with all groups float: about 0.
+        floor: loss of the model with all groups float, about 0.
         rows: judged ones by harm, then the others by proxy.
     """
 
     floor: float
-    rows: tuple[Sensitivity, ...]
+    rows: tuple[RankedGroup, ...]
 
     @property
-    def groups(self) -> tuple[Group, ...]:
+    def groups(self) -> tuple[LayerGroup, ...]:
         """The groups in order."""
         return tuple(row.group for row in self.rows)
 
 
-def group_layers(structure: Structure, int8: Sequence[str]) -> tuple[Group, ...]:
+def group_layers(structure: Structure, int8: Sequence[str]) -> tuple[LayerGroup, ...]:
     """The convolutions of a Ghost module together, every other one by itself.
 
     Args:
         structure: of the float graph.
-        int8: names of the convolutions that are int8, as `Placement.weights`.
+        int8: names of the int8 convolutions, as in `Placement.weights`.
     """
     graph, wanted = structure.graph, set(int8)
     by_output = {conv.activated: name for name, conv in structure.convs.items()}
@@ -90,24 +92,24 @@ def group_layers(structure: Structure, int8: Sequence[str]) -> tuple[Group, ...]
 
 
 def rank(
-    groups: Sequence[Group],
+    groups: Sequence[LayerGroup],
     judge: Measure,
     *,
     proxy: Measure | None = None,
     judged: int = 24,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> Ranking:
     """Order groups by the harm they do.
 
     Args:
         groups: all that could stay float.
-        judge: points lost; called for `judged` groups and for all-float.
-        proxy: any loss that is cheap, called for every group; None lets the judge see every group.
-        judged: how many groups, the worst by the proxy, the judge sees.
-        progress: told after each measurement.
+        judge: points lost; measured for `judged` groups and for all-float.
+        proxy: a cheap loss, measured for every group; None measures every group by the judge.
+        judged: number of groups, the worst by the proxy, that the judge measures.
+        progress: receives each measurement.
 
     Raises:
-        UsageError: no groups, or the judge fails on a model.
+        UsageError: no groups, or a loss is not a number.
     """
     if not groups:
         raise UsageError(
@@ -125,17 +127,17 @@ def rank(
     floor, *losses = judge.all([everything, *(alone[i] for i in chosen)], progress, what)
     harm = {index: loss - floor for index, loss in zip(chosen, losses, strict=True)}
     rows = [
-        Sensitivity(group=group, proxy=guesses[i] if guesses else None, harm=harm.get(i))
+        RankedGroup(group=group, proxy=guesses[i] if guesses else None, harm=harm.get(i))
         for i, group in enumerate(groups)
     ]
     return Ranking(floor=floor, rows=tuple(sorted(rows, key=_order)))
 
 
-def _group(graph: Graph, names: Sequence[str]) -> Group:
+def _group(graph: OnnxIndex, names: Sequence[str]) -> LayerGroup:
     total = sum(map(graph.macs, graph.nodes))
     own = sum(graph.macs(graph.node[name]) for name in names)
-    return Group(name=names[0], nodes=tuple(names), share=own / total if total else 0.0)
+    return LayerGroup(name=names[0], nodes=tuple(names), share=own / total if total else 0.0)
 
 
-def _order(row: Sensitivity) -> tuple[bool, float, float]:
+def _order(row: RankedGroup) -> tuple[bool, float, float]:
     return row.harm is None, -(row.harm or 0.0), -(row.proxy or 0.0)

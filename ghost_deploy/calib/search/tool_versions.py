@@ -1,4 +1,4 @@
-"""Versions of what makes int8 files."""
+"""Versions of the packages that make int8 files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PACKAGES = ("onnx", "onnxruntime", "openvino", "nncf")
 
 
 def versions() -> dict[str, str]:
-    """Of this package and of those that made the files; what is not installed is left out."""
+    """Versions of this package and of the installed packages that make int8 files, by name."""
     found = {
         name: importlib.metadata.version(name) for name in _PACKAGES if find_spec(name) is not None
     }

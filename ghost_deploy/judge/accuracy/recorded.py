@@ -25,10 +25,10 @@ from ghost_deploy.judge.accuracy.measure import (
 )
 from ghost_deploy.judge.datasets.dataset import DataSet
 from ghost_deploy.processing import Letterbox, Postprocessor
-from ghost_deploy.processing.tensor import pixel_table
+from ghost_deploy.processing.preprocess import pixel_table
 
 if TYPE_CHECKING:
-    from ghost_deploy.checkpoints.load import Loaded
+    from ghost_deploy.checkpoints.loading import LoadedCheckpoint
 
 __all__ = [
     "METRIC",
@@ -107,7 +107,7 @@ def compare_recorded(
 
 
 def measure_as_trained(
-    loaded: Loaded, dataset: DataSet, progress: Progress | None = None, label: str = ""
+    loaded: LoadedCheckpoint, dataset: DataSet, progress: Progress | None = None, label: str = ""
 ) -> tuple[float, str]:
     """Measure the PyTorch module by the protocol of the training's own validation.
 

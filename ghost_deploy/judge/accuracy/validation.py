@@ -35,7 +35,7 @@ from ghost_deploy.judge.parity.reference import open_reference
 from ghost_deploy.runtimes import RuntimeOptions
 
 if TYPE_CHECKING:
-    from ghost_deploy.checkpoints.load import Loaded
+    from ghost_deploy.checkpoints.loading import LoadedCheckpoint
 
 __all__ = ["run_accuracy"]
 
@@ -80,7 +80,7 @@ def run_accuracy(
     bundle: Bundle,
     dataset: DataSet,
     *,
-    loaded: Loaded | None = None,
+    loaded: LoadedCheckpoint | None = None,
     runtimes: Sequence[str] | None = None,
     precisions: Sequence[str] | None = None,
     options: RuntimeOptions | None = None,
@@ -142,7 +142,7 @@ def run_accuracy(
     )
 
 
-def _eager(bench: _Bench, loaded: Loaded) -> tuple[Reference, Figures]:
+def _eager(bench: _Bench, loaded: LoadedCheckpoint) -> tuple[Reference, Figures]:
     """The PyTorch module itself."""
     with open_reference(loaded, bench.bundle.spec) as detector:
         name = f"eager (PyTorch {detector.runtime.info.version}) in fp32"
@@ -186,7 +186,9 @@ def _hard_images(
     return hard_images(data, reference.sights, others)
 
 
-def _recorded(bench: _Bench, loaded: Loaded | None, reference: Reference | None) -> Recorded | None:
+def _recorded(
+    bench: _Bench, loaded: LoadedCheckpoint | None, reference: Reference | None
+) -> Recorded | None:
     metrics = (loaded.source if loaded else bench.bundle.document.source).metrics
     if METRIC not in metrics or reference is None:
         return None
@@ -208,7 +210,9 @@ def _tools(rows: Sequence[AccuracyRow]) -> dict[str, str]:
     return tools | {row.runtime: row.version for row in rows if row.version}
 
 
-def _warnings(bundle: Bundle, loaded: Loaded | None, reference: Reference | None) -> Iterator[str]:
+def _warnings(
+    bundle: Bundle, loaded: LoadedCheckpoint | None, reference: Reference | None
+) -> Iterator[str]:
     source = bundle.document.source
     if loaded and loaded.source.sha256 != source.sha256:
         yield (

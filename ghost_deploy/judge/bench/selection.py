@@ -14,7 +14,7 @@ from ghost_deploy.core.bundle.verdicts import failed_verdicts
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.evidence.latency import RunConfig
 from ghost_deploy.core.spec import ModelSpec
-from ghost_deploy.runtimes import RUNTIMES, Row, RuntimeOptions, runtime_row
+from ghost_deploy.runtimes import RUNTIMES, RuntimeOptions, RuntimeRow, runtime_row
 
 __all__ = ["Candidate", "Subject", "Wishes", "candidates", "label_of", "open_subjects"]
 
@@ -95,7 +95,7 @@ class Wishes:
             _require(fits, f"a {what} is missing or too small", f"{least} or more")
 
     @property
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[RuntimeRow]:
         """The runtimes."""
         names = RUNTIMES if self.runtimes is None else dict.fromkeys(self.runtimes)
         return [runtime_row(name) for name in names]

@@ -32,7 +32,7 @@ from ghost_deploy.judge.parity.stages import Truth
 from ghost_deploy.runtimes import RUNTIMES, RuntimeOptions
 
 if TYPE_CHECKING:
-    from ghost_deploy.checkpoints.load import Loaded
+    from ghost_deploy.checkpoints.loading import LoadedCheckpoint
 
 __all__ = ["ParityReport", "Progress", "prove", "run_parity"]
 
@@ -48,7 +48,7 @@ Progress: TypeAlias = Callable[[str, int, int], None]
 
 
 def prove(
-    loaded: Loaded,
+    loaded: LoadedCheckpoint,
     bundle: Bundle,
     images: Sequence[Path] | None = None,
     *,
@@ -64,7 +64,7 @@ def prove(
 
 
 def run_parity(
-    loaded: Loaded,
+    loaded: LoadedCheckpoint,
     bundle: Bundle,
     images: Sequence[Path] | None = None,
     *,
@@ -218,7 +218,7 @@ def _tools(rows: Sequence[ParityRow], torch_version: str) -> dict[str, str]:
     return tools | {row.runtime: row.version for row in rows if row.version}
 
 
-def _warnings(loaded: Loaded, bundle: Bundle) -> tuple[str, ...]:
+def _warnings(loaded: LoadedCheckpoint, bundle: Bundle) -> tuple[str, ...]:
     made_from, own = bundle.document.source, loaded.source
     if made_from.sha256 == own.sha256:
         return ()

@@ -15,13 +15,13 @@ from ghost_deploy.judge.parity.stages import lowered
 if TYPE_CHECKING:
     from torch import nn
 
-    from ghost_deploy.checkpoints.load import Loaded
+    from ghost_deploy.checkpoints.loading import LoadedCheckpoint
     from ghost_deploy.models.network import DetectionNet
 
 __all__ = ["open_exact", "open_reference"]
 
 
-def open_reference(loaded: Loaded, spec: ModelSpec) -> Detector:
+def open_reference(loaded: LoadedCheckpoint, spec: ModelSpec) -> Detector:
     """The module as it was loaded, at the bundle's size and thresholds.
 
     Everything else of the checkpoint's own description stays, so that a bundle which describes
@@ -38,7 +38,7 @@ def open_reference(loaded: Loaded, spec: ModelSpec) -> Detector:
     return _open(loaded, spec, net, head)
 
 
-def open_exact(loaded: Loaded, spec: ModelSpec) -> Detector:
+def open_exact(loaded: LoadedCheckpoint, spec: ModelSpec) -> Detector:
     """As `open_reference`, computed in float64 on a copy; input and output are float32."""
     import torch
 
@@ -56,7 +56,7 @@ def open_exact(loaded: Loaded, spec: ModelSpec) -> Detector:
     return _open(loaded, spec, Exact().eval(), head)
 
 
-def _open(loaded: Loaded, spec: ModelSpec, net: nn.Module, head: HeadSpec) -> Detector:
+def _open(loaded: LoadedCheckpoint, spec: ModelSpec, net: nn.Module, head: HeadSpec) -> Detector:
     from ghost_deploy.runtimes.eager import EagerRuntime
 
     geometry = {
@@ -68,7 +68,7 @@ def _open(loaded: Loaded, spec: ModelSpec, net: nn.Module, head: HeadSpec) -> De
     return Detector(runtime, own, lowered(spec.thresholds))
 
 
-def _branch(loaded: Loaded, spec: ModelSpec) -> tuple[DetectionNet, HeadSpec]:
+def _branch(loaded: LoadedCheckpoint, spec: ModelSpec) -> tuple[DetectionNet, HeadSpec]:
     """The module set to the branch that was exported, and what its output then means."""
     net, head, branch = loaded.net, loaded.spec.head, spec.head.branch
     if branch == head.branch:

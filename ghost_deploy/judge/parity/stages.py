@@ -27,7 +27,7 @@ from ghost_deploy.processing.decode import decode_dfl_raw
 from ghost_deploy.processing.letterbox import Letterbox
 from ghost_deploy.processing.nms_plugin import efficient_nms
 from ghost_deploy.processing.postprocess import output_shape
-from ghost_deploy.processing.tensor import recast
+from ghost_deploy.processing.preprocess import convert_input
 
 __all__ = [
     "Comparison",
@@ -134,7 +134,7 @@ def walk(
     feeds, letterboxes = detector.preprocess([image] * count, size_hw)
     (own,) = (array.copy() for array in feeds.values())
     form = detector.spec.input
-    tensor = own if fed is None else recast(fed.tensor, fed.input, form)
+    tensor = own if fed is None else convert_input(fed.tensor, fed.input, form)
     given = tensor.copy()
     outputs = detector.runtime.run(dict.fromkeys(feeds, given))
     if not np.array_equal(given, tensor):
@@ -147,7 +147,7 @@ def walk(
 
 def input_difference(own: Walk, theirs: Walk) -> float:
     """Largest absolute difference of two walks' input tensors, in the form of the first."""
-    return largest_difference(own.tensor, recast(theirs.tensor, theirs.input, own.input))
+    return largest_difference(own.tensor, convert_input(theirs.tensor, theirs.input, own.input))
 
 
 def _last_row(outputs: Mapping[str, NDArray[Any]], count: int) -> dict[str, NDArray[Any]]:

@@ -21,7 +21,7 @@ from ghost_deploy.judge.parity.stored_reference import (
 from ghost_deploy.processing.letterbox import Letterbox
 
 if TYPE_CHECKING:
-    from ghost_deploy.checkpoints.load import Loaded
+    from ghost_deploy.checkpoints.loading import LoadedCheckpoint
 
 __all__ = ["store_reference"]
 
@@ -32,7 +32,7 @@ _BUDGET_BYTES = 4 << 20
 
 
 def store_reference(
-    loaded: Loaded, bundle: Bundle, images: Sequence[Path] | None, *, exact: bool = False
+    loaded: LoadedCheckpoint, bundle: Bundle, images: Sequence[Path] | None, *, exact: bool = False
 ) -> Bundle:
     """Write a few pictures and the module's outputs into a bundle, which is not saved yet.
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ghost_deploy.report.cells import Cell
+from ghost_deploy.report.blocks import Cell
+from ghost_deploy.report.charts.axes import tick
 from ghost_deploy.report.charts.scale import Scale, tick_text
-from ghost_deploy.report.charts.svg import Element, add, add_cell, element, markup, picture
+from ghost_deploy.report.charts.svg import Element, add, add_cell, canvas, element, markup
 
 __all__ = ["ClassCurves", "Curve", "curves"]
 
@@ -18,7 +19,7 @@ _Y = Scale(0, 1, 164, 10, 0.5)
 
 @dataclass(frozen=True)
 class Curve:
-    """Precision at recall 0, 0.01, ... 1, and where it stands; `style` and `dash` of its line."""
+    """Precision at recall 0, 0.01, ... 1, and its place; `style` and `dash` of its line."""
 
     precision: Sequence[float]
     at: str
@@ -45,7 +46,7 @@ def curves(classes: Sequence[ClassCurves]) -> str:
         for number, (words, cell) in enumerate(each.facts):
             caption[-1].tail = f" · {words} " if number else f"{words} "
             add_cell(caption, "data", cell)
-        svg = picture(_WIDTH, _HEIGHT, "Precision against recall", class_="chart")
+        svg = canvas(_WIDTH, _HEIGHT, "Precision against recall", class_="chart")
         figure.append(svg)
         _axes(svg)
         for line in each.lines:
@@ -61,13 +62,9 @@ def curves(classes: Sequence[ClassCurves]) -> str:
 def _axes(svg: Element) -> None:
     for value in _Y.ticks:
         add(svg, "line", class_="grid", x1=_X.start, x2=_X.end, y1=_Y(value), y2=_Y(value))
-        text = tick_text(value)
-        add(svg, "text", text, class_="tick", x=_X.start - 5, y=_Y(value) + 4, text_anchor="end",
-            data_axis="y", data_tick=text, data_place=f"{_Y(value):.4f}")  # fmt: skip
+        tick(svg, "y", tick_text(value), _Y(value), x=_X.start - 5, y=_Y(value) + 4, anchor="end")
     for value in _X.ticks:
-        text = tick_text(value)
-        add(svg, "text", text, class_="tick", x=_X(value), y=_Y.start + 15, text_anchor="middle",
-            data_axis="x", data_tick=text, data_place=f"{_X(value):.4f}")  # fmt: skip
-    add(svg, "text", "recall", class_="axis-name", x=_X(0.75), y=_Y.start + 15,
-        text_anchor="middle")  # fmt: skip
-    add(svg, "text", "precision", class_="axis-name", x=_X.start + 5, y=_Y(0) - 6)
+        tick(svg, "x", tick_text(value), _X(value), x=_X(value), y=_Y.start + 15, anchor="middle")
+    name = {"class_": "axis-name"}
+    add(svg, "text", "recall", x=_X(0.75), y=_Y.start + 15, text_anchor="middle", **name)
+    add(svg, "text", "precision", x=_X.start + 5, y=_Y(0) - 6, **name)

@@ -1,7 +1,7 @@
-"""Charts with a lane for each row on one common axis: distributions and stages.
+"""Bar charts with one common axis: distributions and stages of the latency of each row.
 
-A lane is HTML with a small picture that is stretched to whatever width there is, so that letters
-keep their size on a phone.
+A bar is HTML with a small SVG that is stretched to the width of the page, so that letters keep
+their size on a phone.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ghost_deploy.report.cells import Cell
+from ghost_deploy.report.blocks import Cell
 from ghost_deploy.report.charts.scale import Scale, tick_text
 from ghost_deploy.report.charts.svg import Element, add, add_cell, element, markup
 
-__all__ = ["Spread", "Stack", "distributions", "stacks"]
+__all__ = ["Distribution", "Stack", "distributions", "stacks"]
 
 _WIDTH, _HEIGHT = 1000.0, 40.0
 _BINS = 100
@@ -21,7 +21,7 @@ _SMOOTHING = (0.06, 0.24, 0.4, 0.24, 0.06)
 
 
 @dataclass(frozen=True)
-class Spread:
+class Distribution:
     """A sample of times of one row.
 
     Attributes:
@@ -29,7 +29,7 @@ class Spread:
         samples: milliseconds; none where only the figures were kept.
         marks: `p50`, `p90`, `p99` and their cells.
         values: the same as numbers.
-        figure: what is written at the end of the lane.
+        figure: what is written at the end of the bar.
         colour: class of the style sheet.
     """
 
@@ -49,15 +49,15 @@ class Stack:
     parts: Sequence[tuple[str, Cell, float]]
 
 
-def distributions(spreads: Sequence[Spread]) -> str:
-    """How the times of each row are spread; the axis ends beyond the last 99th percentile."""
-    scale = Scale.over([max(s.values) for s in spreads], 0, _WIDTH, ticks=6, zero=True)
-    root = element("div", class_="lanes", role="img", aria_label="Distributions of latency")
-    for spread in spreads:
-        plot = _lane(root, spread.label, spread.figure)
+def distributions(rows: Sequence[Distribution]) -> str:
+    """How the times of each row are row; the axis ends beyond the last 99th percentile."""
+    scale = Scale.over([max(s.values) for s in rows], 0, _WIDTH, ticks=6, zero=True)
+    root = element("div", class_="bars", role="img", aria_label="Distributions of latency")
+    for row in rows:
+        plot = _bar(root, row.label, row.figure)
         svg = _canvas(plot)
-        add(svg, "path", class_=f"hill {spread.colour}", d=_outline(spread.samples, scale))
-        for (name, cell), value in zip(spread.marks, spread.values, strict=True):
+        add(svg, "path", class_=f"density {row.colour}", d=_outline(row.samples, scale))
+        for (name, cell), value in zip(row.marks, row.values, strict=True):
             at = scale(value)
             add(svg, "line", class_=f"mark-line {name}", x1=at, x2=at, y1=4.0, y2=_HEIGHT,
                 data_x=cell.at, data_px=f"{at:.4f}")  # fmt: skip
@@ -69,9 +69,9 @@ def stacks(rows: Sequence[Stack]) -> str:
     """Parts of each row side by side, to one scale."""
     total = max(sum(value for _, _, value in row.parts) for row in rows)
     scale = Scale.over([total], 0, _WIDTH, ticks=6, zero=True)
-    root = element("div", class_="lanes", role="img", aria_label="Time of each stage")
+    root = element("div", class_="bars", role="img", aria_label="Time of each stage")
     for row in rows:
-        plot = _lane(root, row.label, None)
+        plot = _bar(root, row.label, None)
         bar = add(plot, "div", class_="bar")
         for name, cell, value in row.parts:
             width = (scale(value) - scale(0)) / _WIDTH
@@ -83,11 +83,11 @@ def stacks(rows: Sequence[Stack]) -> str:
     return markup(root)
 
 
-def _lane(root: Element, label: Cell, figure: Cell | None) -> Element:
-    lane = add(root, "div", class_="lane")
-    add_cell(lane, "span", label, class_="lane-name")
-    plot = add(lane, "div", class_="lane-plot")
-    end = add(lane, "span", class_="lane-figure")
+def _bar(root: Element, label: Cell, figure: Cell | None) -> Element:
+    line = add(root, "div", class_="bar-row")
+    add_cell(line, "span", label, class_="bar-name")
+    plot = add(line, "div", class_="bar-plot")
+    end = add(line, "span", class_="bar-figure")
     if figure:
         add_cell(end, "data", figure)
         end[-1].tail = " ms"
@@ -100,19 +100,19 @@ def _canvas(plot: Element) -> Element:
 
 
 def _axis(root: Element, scale: Scale) -> None:
-    lane = add(root, "div", class_="lane axis")
-    add(lane, "span", class_="lane-name")
-    ticks = add(lane, "div", class_="ticks")
+    line = add(root, "div", class_="bar-row axis")
+    add(line, "span", class_="bar-name")
+    ticks = add(line, "div", class_="ticks")
     for value in scale.ticks:
         share = scale(value) / _WIDTH
         text = tick_text(value)
         add(ticks, "span", text, class_="tick", style=f"left:{share:.4%}", data_axis="x",
             data_tick=text, data_place=f"{share * _WIDTH:.4f}")  # fmt: skip
-    add(lane, "span", "ms", class_="lane-figure tick")
+    add(line, "span", "ms", class_="bar-figure tick")
 
 
 def _outline(samples: Sequence[float], scale: Scale) -> str:
-    """The path of a smoothed histogram; the largest bin is as high as the lane."""
+    """The path of a smoothed histogram; the largest bin is as high as the bar."""
     if not samples:
         return ""
     counts = [0.0] * _BINS

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ghost_deploy.report.cells import Cell
-from ghost_deploy.report.charts.scale import Scale, tick_text
+from ghost_deploy.report.blocks import Cell
+from ghost_deploy.report.charts.axes import axes
+from ghost_deploy.report.charts.scale import Scale
 from ghost_deploy.report.charts.style import Style, mark
-from ghost_deploy.report.charts.svg import Element, add, add_cell, markup, picture
+from ghost_deploy.report.charts.svg import Element, add, add_cell, canvas, for_both_widths, markup
 
-__all__ = ["Gate", "Point", "scatter"]
+__all__ = ["Level", "Point", "scatter"]
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58.0, 18.0, 30.0, 44.0
 _LETTER, _LINE = 6.9, 16.0
-"""Width and height that a label's letter takes, in the picture's units."""
+"""Width and height that a label's letter takes, in the chart's units."""
 
 _LEAST_SPAN = 0.01
 """Of the accuracy axis: one point of mAP, so that no noise is made to look large."""
@@ -27,11 +28,11 @@ class Point:
     Attributes:
         label: its name.
         x, y: milliseconds an image, and mAP50-95.
-        x_at, y_at: where those stand in the document; the first is of a batch of `batch`.
+        x_at, y_at: their places in the document; the first is of a batch of `batch`.
         x_high: the 90th percentile, milliseconds an image.
         y_range: where the mAP lies when images are drawn again; None where that is not known.
         style: colour and shape.
-        hollow: it does not pass, or nothing vouches for it.
+        hollow: it does not pass, or nothing was judged.
         best: it is recommended.
     """
 
@@ -49,7 +50,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Gate:
+class Level:
     """A level of the accuracy axis: the reference's, or the lowest that passes."""
 
     y: float
@@ -73,26 +74,27 @@ class _Room:
         return not any(x1 < c and a < x2 and y1 < d and b < y2 for a, b, c, d in self.taken)
 
 
-def scatter(points: Sequence[Point], gates: Sequence[Gate], width: float, height: float) -> str:
-    """The chart as an SVG of that size.
+def scatter(points: Sequence[Point], levels: Sequence[Level]) -> str:
+    """Draw the chart, as HTML with an SVG for wide screens and one for narrow ones.
 
     Args:
         points: at least one.
-        gates: levels to be drawn.
-        width, height: of the picture; letters are 12 units high.
+        levels: of the accuracy axis.
     """
-    svg = picture(width, height, "Accuracy against latency", class_="chart")
-    x = Scale.over(
-        [value for p in points for value in (p.x, p.x_high)],
-        _LEFT,
-        width - _RIGHT,
-        ticks=max(3, int(width / 110)),
-        zero=True,
+    return for_both_widths(
+        lambda *size: _scatter(points, levels, *size), wide=(860.0, 430.0), narrow=(400.0, 380.0)
     )
+
+
+def _scatter(points: Sequence[Point], gates: Sequence[Level], width: float, height: float) -> str:
+    svg = canvas(width, height, "Accuracy against latency", class_="chart")
+    times = [value for p in points for value in (p.x, p.x_high)]
+    ticks = max(3, int(width / 110))
+    x = Scale.over(times, _LEFT, width - _RIGHT, ticks=ticks, zero=True)
     levels = [value for p in points for value in (p.y, *(p.y_range or ()))]
     levels += [gate.y for gate in gates]
     y = Scale.over(levels, height - _BOTTOM, _TOP, ticks=5, least=_LEAST_SPAN)
-    _axes(svg, x, y, width, height)
+    axes(svg, x, y, ("ms an image, median", "mAP50-95"))
     room = _Room(width, height)
     for gate in gates:
         _gate(svg, gate, x, y, room)
@@ -110,27 +112,7 @@ def scatter(points: Sequence[Point], gates: Sequence[Gate], width: float, height
     return markup(svg)
 
 
-def _axes(svg: Element, x: Scale, y: Scale, width: float, height: float) -> None:
-    bottom = height - _BOTTOM
-    for value in y.ticks:
-        add(svg, "line", class_="grid", x1=_LEFT, x2=width - _RIGHT, y1=y(value), y2=y(value))
-        place = {"x": _LEFT - 8, "y": y(value) + 4, "text_anchor": "end"}
-        _tick(svg, "y", value, y(value), place)
-    for value in x.ticks:
-        add(svg, "line", class_="grid", x1=x(value), x2=x(value), y1=bottom, y2=bottom + 4)
-        _tick(svg, "x", value, x(value), {"x": x(value), "y": bottom + 18, "text_anchor": "middle"})
-    add(svg, "text", "mAP50-95", class_="axis-name", x=4, y=12)
-    add(svg, "text", "ms an image, median", class_="axis-name", x=width - _RIGHT, y=height - 6,
-        text_anchor="end")  # fmt: skip
-
-
-def _tick(svg: Element, axis: str, value: float, place: float, where: dict[str, object]) -> None:
-    text = tick_text(value)
-    add(svg, "text", text, class_="tick", data_axis=axis, data_tick=text,
-        data_place=f"{place:.4f}", **where)  # fmt: skip
-
-
-def _gate(svg: Element, gate: Gate, x: Scale, y: Scale, room: _Room) -> None:
+def _gate(svg: Element, gate: Level, x: Scale, y: Scale, room: _Room) -> None:
     at = y(gate.y)
     add(svg, "line", class_=f"level {gate.kind}", x1=x.start, x2=x.end, y1=at, y2=at)
     below = gate.kind == "gate"
@@ -161,16 +143,8 @@ def _point(svg: Element, point: Point, x: Scale, y: Scale) -> None:
     if point.best:
         add(group, "circle", class_="halo", cx=at[0], cy=at[1], r=12)
     classes = f"mark {point.style.colour}{' hollow' if point.hollow else ''}"
-    mark(
-        group,
-        point.style.shape,
-        *at,
-        6,
-        class_=classes,
-        data_x=point.x_at,
-        data_y=point.y_at,
-        data_batch=point.batch,
-    )
+    mark(group, point.style.shape, *at, 6, class_=classes, data_x=point.x_at, data_y=point.y_at,
+         data_batch=point.batch)  # fmt: skip
     add_cell(group[-1], "title", point.label)
 
 
@@ -185,7 +159,7 @@ def _label(svg: Element, point: Point, x: float, y: float, room: _Room) -> None:
     boxes = [(left, at - 8, left + width, at + 8) for left, at in places]
     number = next((i for i, box in enumerate(boxes) if room.fits(box)), None)
     if number is None:
-        # Nowhere is room: inside the picture at least.
+        # Nowhere is room: inside the chart at least.
         left = min(max(x + 13, _LEFT), room.width - width - 2)
         boxes.append((left, y - 8, left + width, y + 8))
         number = -1

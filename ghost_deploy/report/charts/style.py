@@ -1,13 +1,13 @@
-"""How rows look in every chart: colour by runtime, shape and dash by precision."""
+"""The style of rows in all charts: colour by runtime, shape and dash by precision."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ghost_deploy.report.blocks import Row
-from ghost_deploy.report.cells import Cell
+from ghost_deploy.report.blocks import Cell
 from ghost_deploy.report.charts.svg import Element, add, add_cell, element, markup
+from ghost_deploy.report.document import ReportRow
 
 __all__ = ["Style", "mark", "styles", "swatches"]
 
@@ -31,7 +31,7 @@ class Style:
     dash: str
 
 
-def styles(rows: Sequence[Row]) -> list[Style]:
+def styles(rows: Sequence[ReportRow]) -> list[Style]:
     """A style for each row. A baseline has a colour of its own."""
     runtimes = list(dict.fromkeys(row.runtime for row in rows if not row.baseline))
     precisions = list(dict.fromkeys(row.precision for row in rows))
@@ -48,7 +48,7 @@ def styles(rows: Sequence[Row]) -> list[Style]:
 def mark(
     parent: Element, shape: str, x: float, y: float, size: float, **attributes: object
 ) -> None:
-    """A point; its place stands in `data-px` and `data-py` too."""
+    """A point; `data-px` and `data-py` repeat its coordinates."""
     attributes = {**attributes, "data_px": f"{x:.4f}", "data_py": f"{y:.4f}"}
     if shape == "circle":
         add(parent, "circle", cx=x, cy=y, r=size, **attributes)

@@ -1,13 +1,14 @@
-"""Markup without a template: elements that escape whatever they are given."""
+"""Markup without a template: elements that escape their texts and attributes."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
-from ghost_deploy.report.cells import Cell
+from ghost_deploy.report.blocks import Cell
 
-__all__ = ["Element", "add", "add_cell", "element", "markup", "picture"]
+__all__ = ["Element", "add", "add_cell", "canvas", "element", "for_both_widths", "markup"]
 
 
 def element(tag: str, text: str = "", /, **attributes: object) -> Element:
@@ -30,11 +31,19 @@ def add_cell(parent: Element, tag: str, cell: Cell, **attributes: object) -> Ele
     return add(parent, tag, cell.text, data_json=cell.at, data_form=cell.form, **attributes)
 
 
-def picture(width: float, height: float, title: str, **attributes: object) -> Element:
-    """An `svg` with a title for those who cannot see it; the title is words of ours."""
+def canvas(width: float, height: float, title: str, **attributes: object) -> Element:
+    """An `svg` with a title for screen readers; the title is fixed words."""
     svg = element("svg", viewBox=f"0 0 {width:g} {height:g}", role="img", **attributes)
     svg.set("aria-label", title)
     return svg
+
+
+def for_both_widths(
+    draw: Callable[[float, float], str], *, wide: tuple[float, float], narrow: tuple[float, float]
+) -> str:
+    """A chart drawn in two sizes (width, height), of which the style sheet shows one."""
+    sizes = (("wide", wide), ("narrow", narrow))
+    return "".join(f'<div class="only-{name}">{draw(*size)}</div>' for name, size in sizes)
 
 
 def markup(root: Element) -> str:

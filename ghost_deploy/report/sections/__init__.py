@@ -1,1 +1,1 @@
-"""What the page shows, a module for each part. They choose and order; they compute nothing."""
+"""The sections, a module for each part of a page: they choose and order what blocks show."""

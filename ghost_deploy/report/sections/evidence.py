@@ -1,7 +1,6 @@
-"""Evidence of other kinds that a bundle holds, shown by its form alone.
+"""Evidence of other kinds that a bundle holds: names and values, listed as they are.
 
-Whoever wrote it knows what it means; here names and values are listed as they stand, so that new
-kinds of evidence are seen before this version knows them.
+Kinds that this version does not know are shown too.
 """
 
 from __future__ import annotations
@@ -9,40 +8,51 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from ghost_deploy.core.evidence.base import Document
+from ghost_deploy.core.evidence.build import BuildRecords
 from ghost_deploy.core.evidence.int8 import Int8Report
-from ghost_deploy.report.cells import Block, Cell, Column, Facts, Line, Section, Table
-from ghost_deploy.report.sections.int8 import int8_sections
-from ghost_deploy.report.view import View
+from ghost_deploy.report.blocks import (
+    NOTHING,
+    At,
+    Block,
+    Cell,
+    FactList,
+    Line,
+    Section,
+    Table,
+    TableColumn,
+)
+from ghost_deploy.report.view import ReportView
 
 __all__ = ["evidence"]
 
-_At = tuple[str | int, ...]
+_SHOWN: tuple[type[Document], ...] = (Int8Report, BuildRecords)
 _MOST_LEAVES, _MOST_ROWS, _DEEPEST = 200, 200, 6
 
 
-def evidence(view: View) -> Iterator[Section]:
+def evidence(view: ReportView) -> Iterator[Section]:
     """A section for each kind in each bundle."""
-    for index in range(len(view.report.bundles)):
-        kinds = view.look.value("bundles", index, "document", "evidence")
+    for index, bundle in enumerate(view.report.bundles):
+        kinds = view.value("bundles", index, "document", "evidence")
         for number, (kind, document) in enumerate(kinds.items()):
-            at: _At = ("bundles", index, "document", "evidence", kind)
-            if kind == Int8Report.KIND and int8_sections(view, index) is not None:
+            at: At = ("bundles", index, "document", "evidence", kind)
+            if any(kind == each.KIND and bundle.read(each) for each in _SHOWN):
                 continue  # it has a section of its own
             name = f"evidence-{index + 1}-{number + 1}"
-            yield Section(
-                name, ("Evidence: ", view.look.key(*at)), list(_blocks(view, at, document))
-            )
+            yield Section(name, ("Evidence: ", view.key(*at)), list(_blocks(view, at, document)))
 
 
-def _blocks(view: View, at: _At, value: Any) -> Iterator[Block]:
-    """Single values first, then a table for each list of alike things."""
+def _blocks(view: ReportView, at: At, value: Any) -> Iterator[Block]:
+    """Single values first, then a table for each list of like things."""
     leaves = list(_leaves(view, at, value))[:_MOST_LEAVES]
     if leaves:
-        yield Facts(leaves)
+        yield FactList(leaves)
     yield from _tables(view, at, value, 0)
 
 
-def _leaves(view: View, at: _At, value: Any, depth: int = 0) -> Iterator[tuple[str | Cell, Line]]:
+def _leaves(
+    view: ReportView, at: At, value: Any, depth: int = 0
+) -> Iterator[tuple[str | Cell, Line]]:
     if not isinstance(value, dict) or depth > _DEEPEST:
         return
     for key, each in value.items():
@@ -51,12 +61,12 @@ def _leaves(view: View, at: _At, value: Any, depth: int = 0) -> Iterator[tuple[s
             yield from _leaves(view, place, each, depth + 1)
         elif isinstance(each, list):
             if each and not any(isinstance(item, dict | list) for item in each):
-                yield view.look.key(*place), (view.look.cell("list", *place),)
+                yield view.key(*place), (view.cell("list", *place),)
         else:
-            yield view.look.key(*place), (view.look.cell("any", *place),)
+            yield view.key(*place), (view.cell("any", *place),)
 
 
-def _tables(view: View, at: _At, value: Any, depth: int) -> Iterator[Block]:
+def _tables(view: ReportView, at: At, value: Any, depth: int) -> Iterator[Block]:
     if depth > _DEEPEST:
         return
     if isinstance(value, dict):
@@ -66,20 +76,20 @@ def _tables(view: View, at: _At, value: Any, depth: int) -> Iterator[Block]:
         yield _table(view, at, value)
 
 
-def _table(view: View, at: _At, items: list[dict[str, Any]]) -> Table:
+def _table(view: ReportView, at: At, items: list[dict[str, Any]]) -> Table:
     names = list(dict.fromkeys(name for item in items for name in item))
     flat = [n for n in names if not any(isinstance(i.get(n), dict | list) for i in items)]
     rows = [
-        [(view.look.cell("any", *at, i, n),) if n in item else ("-",) for n in flat]
+        [(view.cell("any", *at, i, n),) if n in item else NOTHING for n in flat]
         for i, item in enumerate(items[:_MOST_ROWS])
     ]
     first = {name: next(i for i, item in enumerate(items) if name in item) for name in flat}
     columns = [
-        Column(
-            (view.look.key(*at, first[name], name),),
+        TableColumn(
+            (view.key(*at, first[name], name),),
             right=isinstance(items[first[name]][name], int | float),
         )
         for name in flat
     ]
     folded = "All rows" if len(items) > 12 else ""
-    return Table(columns, rows, (view.look.key(*at),), folded=folded)
+    return Table(columns, rows, (view.key(*at),), folded=folded)

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 
 from ghost_deploy.core.evidence.hard_images import HardImage, ShownBox
-from ghost_deploy.report.cells import Block, Cell, Drawing, Line, Section
-from ghost_deploy.report.charts.photos import Panel, photo
+from ghost_deploy.report.blocks import At, Cell, Drawing, Line, Section
+from ghost_deploy.report.charts.image_boxes import Panel, image_boxes
 from ghost_deploy.report.charts.style import swatches
-from ghost_deploy.report.view import View
+from ghost_deploy.report.view import ReportView
 
 __all__ = ["images"]
 
 _MOST_IMAGES = 12
 
 
-def images(view: View) -> Iterator[Section]:
-    """A section over all accuracy documents that have pictures."""
-    blocks: list[Block] = [
+def images(view: ReportView) -> Iterator[Section]:
+    """A section over all accuracy documents that have images."""
+    blocks = [
         _drawing(view, index, k, image)
         for index, report in enumerate(view.report.accuracy)
         for k, image in enumerate(report.hard_images[:_MOST_IMAGES])
@@ -25,7 +27,7 @@ def images(view: View) -> Iterator[Section]:
     if not blocks:
         return
     first = next(i for i, r in enumerate(view.report.accuracy) if r.hard_images)
-    conf = view.look.cell("score", "accuracy", first, "conf")
+    conf = view.cell("score", "accuracy", first, "conf")
     lead: Line = (
         "First those where a run and the reference do not find the same, then those where both "
         "are most wrong. Detections with a score above ", conf, ".",
@@ -34,8 +36,7 @@ def images(view: View) -> Iterator[Section]:
     yield Section("images", ("Worst images",), blocks, lead)
 
 
-def _with_legend(block: Block) -> Block:
-    assert isinstance(block, Drawing)
+def _with_legend(drawing: Drawing) -> Drawing:
     legend = swatches(
         [
             ("frame found", "found, as labelled"),
@@ -44,44 +45,41 @@ def _with_legend(block: Block) -> Block:
             ("frame alone", "heavy: the other does not have it"),
         ]
     )
-    return Drawing(block.title, block.markup, block.note, legend)
+    return replace(drawing, legend=legend)
 
 
-def _drawing(view: View, index: int, k: int, image: HardImage) -> Drawing:
-    at: tuple[str | int, ...] = ("accuracy", index, "hard_images", k)
-    look = view.look
-    run: tuple[str | int, ...] = ("accuracy", index, "rows", image.row)
-    name = (look.cell("runtime", *run, "runtime"), " ", look.cell("upper", *run, "precision"))
+def _drawing(view: ReportView, index: int, k: int, image: HardImage) -> Drawing:
+    at: At = ("accuracy", index, "hard_images", k)
+    run: At = ("accuracy", index, "rows", image.row)
+    name = (view.cell("runtime", *run, "runtime"), " ", view.cell("upper", *run, "precision"))
     panels = [
         Panel(
             title,
-            look.cell("count", *at, f"{side}_wrong"),
+            view.cell("count", *at, f"{side}_wrong"),
             [_box(view, index, (*at, side, i), box) for i, box in enumerate(getattr(image, side))],
-            look.cell("list", *at, side).at,
+            view.cell("list", *at, side).at,
         )
         for side, title in (("reference", ("Reference",)), ("candidate", name))
     ]
-    title: Line = (look.cell("text", *at, "name"),)
-    differences = look.cell("count", *at, "differences")
+    title: Line = (view.cell("text", *at, "name"),)
+    differences = view.cell("count", *at, "differences")
     note: Line = ("Detections that only one of the two has: ", differences)
-    return Drawing(title, photo(image, panels, f"{index}-{k}"), note)
+    return Drawing(title, partial(image_boxes, image, panels, f"{index}-{k}"), note)
 
 
-def _box(
-    view: View, index: int, at: tuple[str | int, ...], box: ShownBox
-) -> tuple[ShownBox, Cell, Cell | None]:
+def _box(view: ReportView, index: int, at: At, box: ShownBox) -> tuple[ShownBox, Cell, Cell | None]:
     classes = _names_at(view, index)
-    known = 0 <= box.class_id < len(view.look.value(*classes))
+    known = 0 <= box.class_id < len(view.value(*classes))
     name = (
-        view.look.cell("text", *classes, box.class_id, "name")
+        view.cell("text", *classes, box.class_id, "name")
         if known
-        else view.look.cell("count", *at, "class_id")
+        else view.cell("count", *at, "class_id")
     )
-    return box, name, None if box.score is None else view.look.cell("score", *at, "score")
+    return box, name, None if box.score is None else view.cell("score", *at, "score")
 
 
-def _names_at(view: View, index: int) -> tuple[str | int, ...]:
-    """Where the class names stand, by class id."""
+def _names_at(view: ReportView, index: int) -> At:
+    """The place of the class names, by class id."""
     report = view.report.accuracy[index]
     if report.reference:
         return "accuracy", index, "reference", "accuracy", "classes"

@@ -1,108 +1,139 @@
-"""What calibration found: accuracy, share of int8, times, what was tried."""
+"""Result of calibration: accuracy, share of int8, times, and the recipes that were tried."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from ghost_deploy.core.evidence.int8 import Int8Report
-from ghost_deploy.report.cells import Block, Cell, Facts, Line, Notes, Section
+from ghost_deploy.report.blocks import At, Block, Cell, DocumentView, FactList, Line, Notes, Section
+from ghost_deploy.report.sections.field_table import Field, field_table, notes, numbered
 from ghost_deploy.report.sections.int8_layers import layers
-from ghost_deploy.report.sections.labelled import At, Field, table
-from ghost_deploy.report.view import View
+from ghost_deploy.report.view import ReportView
 
 __all__ = ["int8", "int8_sections"]
 
-_ROWS: tuple[Field, ...] = (
-    ("artifact", "artifact", "text"),
-    ("recipe", "recipe", "text"),
-    ("verdict", "status", "pill"),
-    ("points", "points", "rate2"),
-    ("lost", "drop", "rate2"),
-    ("at most", "max_drop", "plain"),
-    ("planned in int8", "planned_share", "share"),
+_ROWS = (
+    Field("artifact", "artifact", "text"),
+    Field("judged on", "judged_on", "runtime"),
+    Field("verdict", "status", "pill"),
+    Field("points", "points", "rate2", "page"),
+    Field("lost", "drop", "rate2"),
+    Field("at most", "max_drop", "plain"),
+    Field("planned in int8", "planned_share", "share"),
+    Field("run in int8", "executed", "int8 share"),
+    Field("recipe", "recipe", "text"),
 )
-_TRIALS: tuple[Field, ...] = (
-    ("recipe", "recipe", "text"),
-    ("form", "form", "text"),
-    ("points", "points", "rate2"),
-    ("time, of the first", "time", "ratio"),
-    ("run in int8", "int8_share", "share"),
-    ("chosen", "chosen", "any"),
-    ("problem", "problem", "text"),
+_TRIALS = (
+    Field("tried for", "form", "text"),
+    Field("recipe", "recipe", "text"),
+    Field("points", "points", "rate2"),
+    Field("time, of the first", "time", "ratio"),
+    Field("run in int8", "int8_share", "share"),
+    Field("chosen", "chosen", "any"),
+    Field("problem", "problem", "text"),
 )
-_SPEED: tuple[Field, ...] = (
-    ("artifact", "artifact", "text"),
-    ("runtime", "runtime", "runtime"),
-    ("precision", "precision", "text"),
-    ("ms, median", "p50_ms", "ms"),
-    ("of the fastest float", "over_fastest_float", "ratio"),
-    ("half of the rounds from", "low", "ratio"),
-    ("to", "high", "ratio"),
-    ("of fp32 there", "over_fp32", "ratio"),
+_SPEED = (
+    Field("artifact", "artifact", "text"),
+    Field("runtime", "runtime", "runtime"),
+    Field("precision", "precision", "text", "page"),
+    Field("p50 ms", "p50_ms", "ms"),
+    Field("of the fastest float", "over_fastest_float", "ratio"),
+    Field("quartiles from", "low", "ratio"),
+    Field("to", "high", "ratio"),
+    Field("of fp32 there", "over_fp32", "ratio"),
 )
 
 
-def int8(view: View) -> Iterator[Section]:
+def int8(view: ReportView) -> Iterator[Section]:
     """Sections for each bundle with int8 evidence."""
-    for index in range(len(view.report.bundles)):
-        yield from int8_sections(view, index) or ()
+    for index, bundle in enumerate(view.report.bundles):
+        if bundle.int8:
+            at: At = ("bundles", index, "document", "evidence", Int8Report.KIND)
+            yield from int8_sections(view, bundle.int8, at, numbered("int8", index))
 
 
-def int8_sections(view: View, index: int) -> list[Section] | None:
-    """What is shown of a bundle's int8 evidence.
+def int8_sections(
+    view: DocumentView, report: Int8Report, at: At = (), name: str = "int8"
+) -> Iterator[Section]:
+    """Show the result of a calibration.
+
+    Args:
+        view: has the document.
+        report: the same as values of its types.
+        at: its place in the view.
+        name: anchor of the first section.
 
     Returns:
-        One section, and one more for each form whose layers were searched; None where there is no
-        such evidence, or it has not the form that is known here.
+        One section, and one more for each form whose layers were searched.
     """
-    at: At = ("bundles", index, "document", "evidence", Int8Report.KIND)
-    if view.report.bundles[index].int8 is None:
-        return None
-    document = view.look.value(*at)
-    name = f"int8-{index + 1}" if index else "int8"
-    lead: Line = (view.look.cell("text", *at, "verdict"),) if document["verdict"] else ()
-    blocks = list(_blocks(view, at, document))
-    own = Section(name, ("Calibration to ", view.look.key(*at)), blocks, lead)
-    return [own, *layers(view, at, document, name)]
+    yield Section(name, ("Calibration to int8",), list(_blocks(view, at, report)))
+    yield from layers(view, at, report, name)
 
 
-def _blocks(view: View, at: At, document: dict[str, Any]) -> Iterator[Block]:
-    yield table(view, (*at, "rows"), document["rows"], _ROWS)
-    yield _judged(view, at, document)
-    notes: list[Line] = [
-        (view.look.cell("text", *at, "rows", i, "artifact"), ": ", line[0])
-        for i, row in enumerate(document["rows"])
-        for line in view.listed(*at, "rows", i, "notes")
-        if row.get("notes")
-    ]
-    if notes:
-        yield Notes(notes, tone="warn")
-    if document["speed"]:
-        yield table(view, (*at, "speed"), document["speed"], _SPEED)
-    if document["trials"]:
-        yield table(view, (*at, "trials"), document["trials"], _TRIALS, folded="What was tried")
+def _blocks(view: DocumentView, at: At, report: Int8Report) -> Iterator[Block]:
+    rows = _places(at, "rows", len(report.rows))
+    if report.verdict:
+        yield Notes([(view.cell("text", *at, "verdict"),)], only="page")
+    yield field_table(view, rows, _ROWS)
+    yield from notes([
+        (view.cell("text", *row, "artifact"), ": ", *line)
+        for row in rows
+        for line in view.listed(*row, "notes")
+    ])  # fmt: skip
+    yield from notes(view.listed(*at, "calibration", "notes"))
+    if report.speed:
+        speed = _places(at, "speed", len(report.speed))
+        yield field_table(view, speed, _SPEED, caption="Times of the model alone")
+    if report.trials:
+        places = _places(at, "trials", len(report.trials))
+        more = len(report.trials) > len(report.rows)
+        yield field_table(
+            view, places, _TRIALS, folded="Recipes tried", only=None if more else "page"
+        )
+    yield FactList([*_judged(view, at), *_calibration(view, at, report), *_kept(view, at, report)])
 
 
-def _judged(view: View, at: At, document: dict[str, Any]) -> Facts:
-    look = view.look
+def _places(at: At, key: str, count: int) -> list[At]:
+    return [(*at, key, i) for i in range(count)]
+
+
+def _judged(view: DocumentView, at: At) -> list[tuple[str, Line]]:
     judged: At = (*at, "judged")
-    rows: list[tuple[str | Cell, Line]] = [
-        ("judged by", (look.cell("text", *judged, "by"), " on ", look.cell("text", *judged, "data"),
-                       ": ", look.cell("count", *judged, "images"), " images, ",
-                       look.cell("count", *judged, "objects"), " objects")),
-        ("protocol", (look.cell("text", *judged, "protocol"),)),
-        ("float model", (look.cell("rate2", *judged, "reference"), " points")),
-        ("ranges from", (look.cell("count", *at, "calibration", "images"), " images, fingerprint ",
-                         look.cell("hash", *at, "calibration", "fingerprint"))),
+    return [
+        ("judged by", (view.cell("text", *judged, "by"), " on ", view.cell("text", *judged, "data"),
+                       ": ", view.cell("count", *judged, "images"), " images, ",
+                       view.cell("count", *judged, "objects"), " objects")),
+        ("protocol", (view.cell("text", *judged, "protocol"),)),
+        ("float model", (view.cell("rate2", *judged, "reference"), " points")),
     ]  # fmt: skip
-    for i, row in enumerate(document["rows"]):
-        executed: At = (*at, "rows", i, "executed")
-        if row.get("executed"):
-            name = look.cell("text", *at, "rows", i, "artifact")
-            done = look.cell("giga", *executed, "int8_macs")
-            of = look.cell("giga", *executed, "macs")
-            where = look.cell("runtime", *executed, "runtime")
-            words: Line = (done, " of ", of, " multiply-adds in integers, on ", where)
-            rows.append((name, words))
-    return Facts(rows)
+
+
+def _calibration(view: DocumentView, at: At, report: Int8Report) -> Iterator[tuple[str, Line]]:
+    used: At = (*at, "calibration")
+    yield "ranges from", (
+        view.cell("count", *used, "images"), " images, fingerprint ",
+        view.cell("hash", *used, "fingerprint"), ", seed ", view.cell("plain", *used, "seed"),
+    )  # fmt: skip
+    if report.calibration.skipped:
+        skipped: At = (*used, "skipped")
+        yield "not usable", (
+            view.cell("length", *skipped), " images: ", view.cell("few", *skipped)
+        )  # fmt: skip
+    if report.calibration.duplicates:
+        yield "duplicates", (view.cell("count", *used, "duplicates"), " images left out")
+
+
+def _kept(view: DocumentView, at: At, report: Int8Report) -> Iterator[tuple[Cell, Line]]:
+    """What ran in int8, and what was returned to float."""
+    for i, row in enumerate(report.rows):
+        place: At = (*at, "rows", i)
+        name = view.cell("text", *place, "artifact")
+        if row.executed:
+            executed = (*place, "executed")
+            yield name, (
+                view.cell("giga", *executed, "int8_macs"), " of ",
+                view.cell("giga", *executed, "macs"), " multiply-adds in integers, on ",
+                view.cell("runtime", *executed, "runtime"),
+            )  # fmt: skip
+        if row.kept_float:
+            yield name, (view.cell("length", *place, "kept_float"), " convolutions stay float")

@@ -3,117 +3,153 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from functools import partial
 
-from ghost_deploy.report.cells import Block, Drawing, Line, Notes, Section
+from ghost_deploy.core.evidence.int8 import CurvePoint, Int8Report, LayerHarm, Sensitivity
+from ghost_deploy.report.blocks import (
+    At,
+    Block,
+    DocumentView,
+    Drawing,
+    Line,
+    Notes,
+    Section,
+    Table,
+    TableColumn,
+)
 from ghost_deploy.report.charts.style import swatches
-from ghost_deploy.report.charts.tradeoff import Bar, Stop, trail
-from ghost_deploy.report.sections.labelled import At, Field, table
-from ghost_deploy.report.view import View
+from ghost_deploy.report.charts.tradeoff import DropLimit, TradeoffPoint, best_so_far, tradeoff
+from ghost_deploy.report.sections.field_table import Field, field_table
 
 __all__ = ["layers"]
 
-_WIDE, _NARROW = (860.0, 340.0), (400.0, 320.0)
 _AXES = ("share of the multiply-adds in int8, as planned", "points lost against float")
 _NAMED = 5
 """Layers that stay int8 and are shown at once, the most harmful ones."""
 
-_LAYERS: tuple[Field, ...] = (
-    ("layers", "nodes", "list"),
-    ("now float", "returned", "any"),
-    ("harm, points", "harm", "rate2"),
-    ("noise, %", "noise", "small"),
-    ("multiply-adds", "share", "share"),
-    ("return gains, points", "gain", "rate2"),
-    ("return costs, ms", "cost_ms", "ms"),
+_LINE = 32
+"""Characters of the line on which a terminal shows a point of the curve."""
+
+_LAYERS = (
+    Field("layers", "nodes", "list", "page"),
+    Field("harmful layers", "nodes", "first", "terminal"),
+    Field("now float", "returned", "any"),
+    Field("harm, points", "harm", "rate2"),
+    Field("noise, %", "noise", "small", "page"),
+    Field("multiply-adds", "share", "share"),
+    Field("return gains, points", "gain", "rate2"),
+    Field("return costs, ms", "cost_ms", "ms"),
 )
-_CURVE: tuple[Field, ...] = (
-    ("multiply-adds in int8", "int8_share", "share"),
-    ("points lost", "lost", "rate2"),
-    ("groups of layers now float", "returned", "count"),
-    ("chosen", "chosen", "any"),
+_CURVE = (
+    Field("in int8", "int8_share", "share"),
+    Field("points lost", "lost", "rate2"),
+    Field("groups now float", "returned", "count"),
+    Field("chosen", "chosen", "any"),
 )
 
 
-def layers(view: View, at: At, document: dict[str, Any], name: str) -> Iterator[Section]:
+def layers(view: DocumentView, at: At, report: Int8Report, name: str) -> Iterator[Section]:
     """A section for each form that lost more than it may.
 
     Args:
-        view: of the report.
-        at: where the int8 evidence stands.
-        document: that evidence.
-        name: anchor of its own section.
+        view: has the int8 document.
+        at: its place there.
+        report: the same as values of its types.
+        name: anchor of the first section of that document.
     """
-    for number, (form, found) in enumerate(document["sensitivity"].items()):
+    for number, (form, found) in enumerate(report.sensitivity.items()):
         place: At = (*at, "sensitivity", form)
-        title: Line = ("Accuracy against share of int8: ", view.look.key(*place))
-        recipe = view.look.cell("text", *place, "recipe")
+        title: Line = ("Accuracy against share of int8: ", view.key(*place))
+        recipe = view.cell("text", *place, "recipe")
         lead: Line = ("Layers returned to float from the recipe ", recipe, ".")
-        bars = (_bar(view, (*at, "rows", i)) for i, row in enumerate(document["rows"])
-                if row["form"] == form)  # fmt: skip
-        blocks = list(_blocks(view, place, found, next(bars, None)))
+        limits = [
+            DropLimit(row.max_drop, view.cell("plain", *at, "rows", i, "max_drop"))
+            for i, row in enumerate(report.rows)
+            if row.form == form
+        ]
+        blocks = list(_blocks(view, place, found, limits[0] if limits else None))
         yield Section(f"{name}-layers-{number + 1}", title, blocks, lead)
 
 
-def _bar(view: View, row: At) -> Bar:
-    return Bar(view.look.value(*row, "max_drop"), view.look.cell("plain", *row, "max_drop"))
+def _blocks(
+    view: DocumentView, place: At, found: Sensitivity, limit: DropLimit | None
+) -> Iterator[Block]:
+    if found.problem:
+        why: Line = ("Returning layers to float does not help: ",)
+        yield Notes([(*why, view.cell("text", *place, "problem"))], tone="warn")
+    if found.curve:
+        yield _drawing(view, place, found.curve, limit)
+    if found.layers:
+        yield from _harms(view, place, found.layers)
+    if found.curve:
+        yield _choices(view, place, found.curve, limit)
 
 
-def _blocks(view: View, place: At, found: dict[str, Any], bar: Bar | None) -> Iterator[Block]:
-    if found["problem"]:
-        yield Notes([(view.look.cell("text", *place, "problem"),)], tone="warn")
-    if found["curve"]:
-        yield _drawing(view, place, found["curve"], bar)
-    if found["layers"]:
-        yield from _harms(view, place, found["layers"])
-    if found["curve"]:
-        yield table(
-            view, (*place, "curve"), found["curve"], _CURVE, folded="Every choice that was measured"
-        )
-
-
-def _drawing(view: View, place: At, curve: Sequence[dict[str, Any]], bar: Bar | None) -> Drawing:
-    look = view.look
-    stops = [
-        Stop(
-            point["int8_share"],
-            point["lost"],
-            look.cell("share", *place, "curve", i, "int8_share").at,
-            look.cell("rate2", *place, "curve", i, "lost").at,
-            chosen=bool(point.get("chosen")),
+def _drawing(
+    view: DocumentView, place: At, curve: Sequence[CurvePoint], limit: DropLimit | None
+) -> Drawing:
+    points = [
+        TradeoffPoint(
+            point.int8_share,
+            point.lost,
+            view.cell("share", *place, "curve", i, "int8_share").at,
+            view.cell("rate2", *place, "curve", i, "lost").at,
+            chosen=point.chosen,
         )
         for i, point in enumerate(curve)
     ]
-    sizes = (("wide", _WIDE), ("narrow", _NARROW))
-    markup = "".join(
-        f'<div class="only-{name}">{trail(stops, bar, _AXES, *size)}</div>' for name, size in sizes
-    )
     note = (
         "Each point is a choice of layers that was measured; further right is more int8, further "
         "down is more accurate. The line joins the choices that no other beats in both. On "
         "few images tenths of a point are chance."
     )
-    meanings = [
-        ("dot c1", "not beaten"),
-        ("dot ring c1", "beaten by another"),
-        *([("dot ring good", "chosen")] if any(stop.chosen for stop in stops) else []),
-    ]
-    return Drawing(("Points lost over the share of int8",), markup, (note,), swatches(meanings))
+    meanings = [("dot c1", "not beaten"), ("dot ring c1", "beaten by another")]
+    if any(point.chosen for point in points):
+        meanings.append(("dot ring good", "chosen"))
+    title = ("Points lost over the share of int8",)
+    return Drawing(title, partial(tradeoff, points, limit, _AXES), (note,), swatches(meanings))
 
 
-def _harms(view: View, place: At, harms: Sequence[dict[str, Any]]) -> Iterator[Block]:
-    """What was returned and the most harmful of the rest at once, all others folded."""
-    first = [i for i, layer in enumerate(harms) if layer["returned"] or i < _NAMED]
+def _harms(view: DocumentView, place: At, harms: Sequence[LayerHarm]) -> Iterator[Block]:
+    """The returned layers and the most harmful others at once; the rest folded."""
+    places: list[At] = [(*place, "layers", i) for i in range(len(harms))]
+    first = [i for i, layer in enumerate(harms) if layer.returned or i < _NAMED]
     others = [i for i in range(len(harms)) if i not in first]
-    where: At = (*place, "layers")
-    caption: Line = (
+    caption = (
         "Harm and noise: what layers do to the float model when they alone are int8. Return: what "
-        "it gains and costs that they are float beside the others that were returned.",
+        "it gains and costs that they are float beside the others that were returned."
     )
-    yield table(view, where, harms, _LAYERS, only=first, caption=caption)
+    yield field_table(view, [places[i] for i in first], _LAYERS, caption=caption)
     if others:
         folded = "Layers that harm less"
-        yield table(view, where, harms, _LAYERS, only=others, folded=folded)
-    returned = [layer for layer in harms if layer["returned"]]
-    if returned and all(layer.get("cost_ms") is None for layer in returned):
+        rest = [places[i] for i in others]
+        yield field_table(view, rest, _LAYERS, folded=folded, only="page")
+    returned = [layer for layer in harms if layer.returned]
+    if returned and all(layer.cost_ms is None for layer in returned):
         yield Notes([("What the return of layers costs in time was not measured here.",)])
+
+
+def _choices(
+    view: DocumentView, place: At, curve: Sequence[CurvePoint], limit: DropLimit | None
+) -> Table:
+    """The measured choices; a terminal has a line with the place of each instead of a chart."""
+    places: list[At] = [(*place, "curve", i) for i in range(len(curve))]
+    table = field_table(view, places, _CURVE, folded="All choices that were measured")
+    best = best_so_far([(point.int8_share, point.lost) for point in curve])
+    most = max(0.1, *(point.lost for point in curve), limit.y if limit else 0.0)
+    allowed = f", | {limit.y:g} allowed" if limit else ""
+    column = TableColumn((f"0 to {most:.2f} points lost{allowed}",), only="terminal")
+    lines = []
+    for i, point in enumerate(curve):
+        line = [" "] * _LINE
+        if limit:
+            line[_position(limit.y, most)] = "|"
+        mark = "*" if point.chosen else "o" if i in best else "."
+        line[_position(point.lost, most)] = mark
+        lines.append("".join(line).rstrip())
+    rows = [[*row, (line,)] for row, line in zip(table.rows, lines, strict=True)]
+    return Table([*table.columns, column], rows, folded=table.folded)
+
+
+def _position(points: float, most: float) -> int:
+    return round(min(max(points / most, 0.0), 1.0) * (_LINE - 1))

@@ -1,17 +1,16 @@
-"""Where the artifacts come from, what machine was measured on, and what was read."""
+"""The lineage of the artifacts, the machine, and the files that were read."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from ghost_deploy.core.bundle import Artifact
-from ghost_deploy.report.blocks import BundleFacts
-from ghost_deploy.report.cells import Block, Cell, Facts, Line, Section, Tree
-from ghost_deploy.report.view import View
+from ghost_deploy.report.blocks import NOTHING, At, Block, Cell, FactList, Line, Section, Tree
+from ghost_deploy.report.document import BundleFacts
+from ghost_deploy.report.sections.field_table import numbered
+from ghost_deploy.report.view import ReportView
 
 __all__ = ["files", "lineage", "machine"]
-
-_At = tuple[str | int, ...]
 
 _MACHINE = (
     ("processor", "text", ("machine", "cpu")),
@@ -32,86 +31,85 @@ _MACHINE = (
 )
 
 
-def machine(view: View) -> Iterator[Section]:
-    """What every latency document was measured on."""
+def machine(view: ReportView) -> Iterator[Section]:
+    """The machine of each latency document."""
     for index in range(len(view.report.latency)):
-        at: _At = ("latency", index, "snapshot")
+        at: At = ("latency", index, "snapshot")
         rows: list[tuple[str | Cell, Line]] = [
-            (words, (view.look.cell(form, *at, *steps),))
+            (words, (view.cell(form, *at, *steps),))
             for words, form, steps in _MACHINE
-            if view.look.value(*at, *steps) not in ("", 0, None, [], ())
+            if view.value(*at, *steps) not in ("", 0, None, [], ())
         ]
         rows.append(("packages", _named(view, (*at, "packages"))))
-        yield Section(f"machine{f'-{index + 1}' if index else ''}", ("Machine",), [Facts(rows)])
+        yield Section(numbered("machine", index), ("Machine",), [FactList(rows)])
 
 
-def lineage(view: View) -> Iterator[Section]:
+def lineage(view: ReportView) -> Iterator[Section]:
     """From the checkpoint to each artifact, with hashes and tools."""
     blocks: list[Block] = []
     for index, bundle in enumerate(view.report.bundles):
         blocks += [_model(view, index), _tree(view, index, bundle)]
     if blocks:
-        lead: Line = ("Each artifact under what it was made from; hashes are sha256, shortened.",)
+        lead: Line = ("Each artifact under what it was built from; hashes are sha256, shortened.",)
         yield Section("lineage", ("Lineage",), blocks, lead)
 
 
-def files(view: View) -> Iterator[Section]:
-    """The files that this report was made of."""
-    look = view.look
+def files(view: ReportView) -> Iterator[Section]:
+    """The source files of the report."""
     rows: list[tuple[str | Cell, Line]] = [
         (
-            look.cell("text", "sources", i, "name"),
+            view.cell("text", "sources", i, "name"),
             (
-                look.cell("text", "sources", i, "kind"),
+                view.cell("text", "sources", i, "kind"),
                 " ",
-                look.cell("hash", "sources", i, "sha256"),
+                view.cell("hash", "sources", i, "sha256"),
             ),
         )
         for i in range(len(view.report.sources))
     ]
     if rows:
-        yield Section("files", ("Made from",), [Facts(rows)])
+        yield Section("files", ("Sources",), [FactList(rows)])
 
 
-def _model(view: View, index: int) -> Facts:
-    look, at = view.look, ("bundles", index, "document")
-    spec: _At = (*at, "spec")
+def _model(view: ReportView, index: int) -> FactList:
+    at = ("bundles", index, "document")
+    spec: At = (*at, "spec")
     rows: list[tuple[str | Cell, Line]] = [
-        ("bundle", (look.cell("text", "bundles", index, "name"),)),
-        ("model", (look.cell("text", *spec, "name"), ", ", look.cell("text", *spec, "family"))),
-        ("classes", (look.cell("list", *spec, "class_names"),)),
-        ("input", (look.cell("count", *spec, "input", "size_hw", 0), " x ",
-                   look.cell("count", *spec, "input", "size_hw", 1), " pixels")),
-        ("weights", (look.cell("count", *spec, "parameters"), ", ",
-                     look.cell("score", *spec, "gflops"), " GFLOPs")),
+        ("bundle", (view.cell("text", "bundles", index, "name"),)),
+        ("model", (view.cell("text", *spec, "name"), ", ", view.cell("text", *spec, "family"))),
+        ("classes", (view.cell("list", *spec, "class_names"),)),
+        ("input", (view.cell("count", *spec, "input", "size_hw", 0), " x ",
+                   view.cell("count", *spec, "input", "size_hw", 1), " pixels")),
+        ("weights", (view.cell("count", *spec, "parameters"), ", ",
+                     view.cell("score", *spec, "gflops"), " GFLOPs")),
     ]  # fmt: skip
-    trained = look.value(*at, "source", "trained_with")
+    trained = view.value(*at, "source", "trained_with")
     if trained:
-        rows.append(("trained with", (look.cell("text", *at, "source", "trained_with"),)))
-    if look.value(*at, "source", "metrics"):
+        rows.append(("trained with", (view.cell("text", *at, "source", "trained_with"),)))
+    if view.value(*at, "source", "metrics"):
         rows.append(("recorded by the training", _named(view, (*at, "source", "metrics"))))
-    rows.append(("made with", (look.cell("text", *at, "created_with"),)))
-    return Facts(rows)
+    rows.append(("created with", (view.cell("text", *at, "created_with"),)))
+    return FactList(rows)
 
 
-def _tree(view: View, index: int, bundle: BundleFacts) -> Tree:
-    look, at = view.look, ("bundles", index, "document")
-    source: _At = (*at, "source")
+def _tree(view: ReportView, index: int, bundle: BundleFacts) -> Tree:
+    at = ("bundles", index, "document")
+    source: At = (*at, "source")
     root: Line = (
-        look.cell("text", *source, "file"), " ", look.cell("hash", *source, "sha256")
+        view.cell("text", *source, "file"), " ", view.cell("hash", *source, "sha256")
     )  # fmt: skip
     lines: list[tuple[int, Line]] = [(0, root)]
     left = dict(enumerate(bundle.document.artifacts))
     lines += _children(view, index, left, bundle.document.source.sha256, 1)
-    # What names a parent that is not here is listed too, so that nothing is left out.
+    # Artifacts with an unknown parent are listed too, so that nothing is left out.
     lines += [(1, _artifact(view, index, i, artifact)) for i, artifact in left.items()]
     return Tree(lines)
 
 
 def _children(
-    view: View, index: int, left: dict[int, Artifact], parent: str, depth: int
+    view: ReportView, index: int, left: dict[int, Artifact], parent: str, depth: int
 ) -> Iterator[tuple[int, Line]]:
-    """What was made from `parent`, each once: a hostile bundle may name parents in a circle."""
+    """Artifacts built from `parent`, each once: a hostile bundle may name parents in a circle."""
     own = [i for i, artifact in left.items() if artifact.parent == parent]
     for i in own:
         artifact = left.pop(i, None)
@@ -121,11 +119,10 @@ def _children(
             yield from _children(view, index, left, made, depth + 1)
 
 
-def _artifact(view: View, index: int, i: int, artifact: Artifact) -> Line:
-    look = view.look
-    at: _At = ("bundles", index, "document", "artifacts", i)
+def _artifact(view: ReportView, index: int, i: int, artifact: Artifact) -> Line:
+    at: At = ("bundles", index, "document", "artifacts", i)
     line: Line = (
-        look.cell("text", *at, "path"), " ", look.cell("hash", *at, "files", artifact.path)
+        view.cell("text", *at, "path"), " ", view.cell("hash", *at, "files", artifact.path)
     )  # fmt: skip
     if artifact.tools:
         line = (*line, " by ", *_named(view, (*at, "tools")))
@@ -134,11 +131,11 @@ def _artifact(view: View, index: int, i: int, artifact: Artifact) -> Line:
     return line
 
 
-def _named(view: View, at: _At) -> Line:
+def _named(view: ReportView, at: At) -> Line:
     """The names and values of a mapping."""
     line: Line = ()
-    for name, value in view.look.value(*at).items():
+    for name, value in view.value(*at).items():
         form = "any" if not isinstance(value, list | dict) else "text"
         joint: Line = (", ",) if line else ()
-        line = (*line, *joint, view.look.key(*at, name), " ", view.look.cell(form, *at, name))
-    return line or ("-",)
+        line = (*line, *joint, view.key(*at, name), " ", view.cell(form, *at, name))
+    return line or NOTHING

@@ -4,94 +4,81 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ghost_deploy.core.evidence.parity import ParityReport, ParityRow
-from ghost_deploy.report.cells import Block, Column, Facts, Line, Notes, Section, Table
-from ghost_deploy.report.view import View
+from ghost_deploy.core.evidence.parity import ParityReport
+from ghost_deploy.report.blocks import At, Block, FactList, Line, Section
+from ghost_deploy.report.sections.field_table import Field, field_table, notes, numbered, statuses
+from ghost_deploy.report.view import ReportView
 
 __all__ = ["parity"]
 
-_NOTHING: Line = ("-",)
-_COLUMNS = (
-    Column(("artifact",)),
-    Column(("runtime",)),
-    Column(("precision",)),
-    Column(("parity",)),
-    Column(("matched",), right=True),
-    Column(("reference found",), right=True),
-    Column(("largest score difference",), right=True),
-    Column(("largest box difference",), right=True),
-    Column(("least IoU",), right=True),
-    Column(("bar of matched",), right=True),
-    Column(("bar of score",), right=True),
+_DETECTIONS = (
+    Field("artifact", "artifact", "text"),
+    Field("parity", "status", "pill"),
+    Field("matched", "detections", "matched"),
+    Field("score diff", "detections/score/max", "small"),
+    Field("box diff", "detections/box_px/max", "px"),
+    Field("least IoU", "detections/min_iou", "map", "page"),
+    Field("gate of matched", "gate/min_matched", "share", "page"),
+    Field("gate of score diff", "gate/max_score", "plain", "page"),
+)
+_RAW = (
+    Field("compared", "tensor/compared", "count"),
+    Field("score diff", "tensor/score/max", "small"),
+    Field("box diff", "tensor/box_px/max", "px"),
 )
 
 
-def parity(view: View) -> Iterator[Section]:
+def parity(view: ReportView) -> Iterator[Section]:
     """A section for each parity document."""
     for index, report in enumerate(view.report.parity):
-        at: tuple[str | int, ...] = ("parity", index)
-        look = view.look
+        at: At = ("parity", index)
         lead: Line = (
-            "Held against ", look.cell("text", *at, "checkpoint"), " on ",
-            look.cell("text", *at, "reference"), ". ",
-            look.cell("text", *at, "evidence", "sentence"), ".",
+            "Compared with ", view.cell("text", *at, "checkpoint"), " on ",
+            view.cell("text", *at, "reference"), ". ",
+            view.cell("text", *at, "evidence", "sentence"), ".",
         )  # fmt: skip
-        rows = [_cells(view, (*at, "rows", i), row) for i, row in enumerate(report.rows)]
-        blocks: list[Block] = [Table(_COLUMNS, rows)]
-        blocks += _notes(view, at, report)
-        facts: list[tuple[str, Line]] = [
-            ("arithmetic", (look.cell("text", *at, "semantics"),)),
-            ("images", (look.cell("count", *at, "evidence", "images"), ", detections ",
-                        look.cell("count", *at, "evidence", "detections"))),
-        ]  # fmt: skip
-        blocks.append(Facts(facts))
-        name = f"parity-{index + 1}" if index else "parity"
-        yield Section(name, ("Parity with the checkpoint",), blocks, lead)
+        blocks = list(_blocks(view, index, report))
+        title = ("Parity with the checkpoint",)
+        yield Section(numbered("parity", index), title, blocks, lead)
 
 
-def _cells(view: View, at: tuple[str | int, ...], row: ParityRow) -> list[Line]:
-    look = view.look
-    cells: list[Line] = [
-        (look.cell("text", *at, "artifact"),),
-        (look.cell("runtime", *at, "runtime"),),
-        (look.cell("text", *at, "precision"),),
-        (look.pill(*at, "status"),),
-    ]
-    if row.detections is None:
-        return [*cells, *[_NOTHING] * 7]
-    found = (*at, "detections")
-    bars: list[Line] = [_NOTHING, _NOTHING]
-    if row.gate.judged_by == "parity":
-        bars = [
-            (look.cell("share", *at, "gate", "min_matched"),),
-            (look.cell("plain", *at, "gate", "max_score"),),
-        ]
-    return [
-        *cells,
-        (look.cell("count", *found, "matched"),),
-        (look.cell("count", *found, "reference"),),
-        (look.cell("small", *found, "score", "max"),),
-        (look.cell("px", *found, "box_px", "max"),),
-        (look.cell("map", *found, "min_iou"),),
-        *bars,
-    ]
-
-
-def _notes(view: View, at: tuple[str | int, ...], report: ParityReport) -> Iterator[Notes]:
-    look = view.look
-    lines: list[Line] = []
-    for i, row in enumerate(report.rows):
-        place = (*at, "rows", i)
-        name = look.cell("text", *place, "artifact")
-        on: Line = (name, " on ", look.cell("runtime", *place, "runtime"), ": ")
-        for k in range(len(row.reasons)):
-            lines.append((*on, look.cell("text", *place, "reasons", k)))
-        if row.coarse:
-            lines.append((*on, look.cell("text", *place, "coarse")))
+def _blocks(view: ReportView, index: int, report: ParityReport) -> Iterator[Block]:
+    at: At = ("parity", index)
+    rows = view.rows_of("parity", index)
+    places, names = [row.at("parity") for row in rows], [row.name for row in rows]
+    caption = "Detections; the largest differences of score and box"
+    yield field_table(view, places, _DETECTIONS, names=names, caption=caption)
+    ran = [i for i, row in enumerate(report.rows) if row.tensor]
+    if ran:
+        yield field_table(
+            view,
+            [places[i] for i in ran],
+            _RAW,
+            names=[names[i] for i in ran],
+            caption="Raw outputs on identical tensors; the largest differences",
+        )
+    failed = any(row.status == "failed" for row in report.rows)
+    lines = statuses(view, places, names)
+    for place, name, row in zip(places, names, report.rows, strict=True):
         if row.attribution:
-            stage = look.cell("text", *place, "attribution", "stage")
-            sentence = look.cell("text", *place, "attribution", "sentence")
-            lines.append((*on, "it comes from ", stage, ": ", sentence))
-    lines += view.listed(*at, "warnings")
-    if lines:
-        yield Notes(lines, tone="warn")
+            found = (*place, "attribution")
+            lines.append((
+                *name, ": where it comes from: ", view.cell("text", *found, "stage"), ": ",
+                view.cell("text", *found, "sentence"), " (", view.cell("text", *found, "image"),
+                ")",
+            ))  # fmt: skip
+    yield from notes(lines, "bad" if failed else "")
+    coarse = [
+        (*name, ": ", view.cell("text", *place, "coarse"))
+        for place, name, row in zip(places, names, report.rows, strict=True)
+        if row.coarse
+    ]
+    yield from notes(coarse)
+    yield from notes(view.listed(*at, "warnings"), "warn")
+    found = (*at, "evidence")
+    facts: list[tuple[str, Line]] = [
+        ("arithmetic", (view.cell("text", *at, "semantics"),)),
+        ("images", (view.cell("count", *found, "images"), ", detections ",
+                    view.cell("count", *found, "detections"))),
+    ]  # fmt: skip
+    yield FactList(facts, "page")

@@ -1,1 +1,1 @@
-"""Where results go: one module a sink."""
+"""Where results go: one module a sink, see `sink_table`."""

@@ -12,15 +12,16 @@ import msgspec
 
 from ghost_deploy.core.errors import MissingExtraError, UsageError
 from ghost_deploy.stream.result import Result
-from ghost_deploy.stream.sinks.image_results import JSONL_SCHEMA
-from ghost_deploy.stream.sinks.outbox import DeliveryStats
+from ghost_deploy.stream.sinks.context import SinkContext
+from ghost_deploy.stream.sinks.jsonl_writer import JSONL_SCHEMA
 from ghost_deploy.stream.sinks.record import DetectionGate, result_record
+from ghost_deploy.stream.sinks.sink import CountingSink, DeliveryStats, Sink
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client, MQTTMessageInfo
     from paho.mqtt.reasoncodes import ReasonCode
 
-__all__ = ["MqttSink"]
+__all__ = ["MqttSink", "open_sink"]
 
 _CAPACITY = 256
 _FIRST_WAIT_S, _LONGEST_WAIT_S, _GRACE_S = 1, 30, 2.0
@@ -31,21 +32,26 @@ _WILDCARD = re.compile(r"[+#\0]")
 _NOT_A_LEVEL = re.compile(r"[+#/\0]")
 
 
-class MqttSink:
+def open_sink(target: str, context: SinkContext) -> Sink:
+    """See `SinkModule`; the target is a URL."""
+    return MqttSink(target)
+
+
+class MqttSink(CountingSink):
     """Publishes results with detections as JSON to `<topic>/<source>/detections`, at least once.
 
     `<topic>/status` holds `online` or `offline`, retained; the broker itself sets `offline` when
-    the process dies. The client connects and connects again by itself, with back-off; up to 256
-    messages wait in memory meanwhile, and what comes after them is dropped and counted.
+    the process dies. The client connects and reconnects automatically, with back-off; up to 256
+    messages wait in memory, later ones are dropped and counted.
 
     Args:
         url: `mqtt://[user:password@]host[:port][/topic]`, or `mqtts` for TLS; the topic is
-            `ghost-deploy` where none is named.
-        every_s: least time between two results of a source, seconds; 0 sends each one.
+            `ghost-deploy` by default.
+        every_s: least time between two results of a source, seconds; 0 sends all.
 
     Raises:
         MissingExtraError: paho-mqtt is not installed.
-        UsageError: not such a URL.
+        UsageError: not a valid URL.
     """
 
     def __init__(self, url: str, *, every_s: float = 1.0) -> None:
@@ -65,7 +71,7 @@ class MqttSink:
         self._client.loop_start()
 
     def write(self, result: Result) -> None:
-        """Hand on one result, if it holds detections and is not too soon after the last."""
+        """Publish one result, if it has detections and the interval is over."""
         if not self._gate.admits(result):
             return
         body = msgspec.json.encode({"schema": JSONL_SCHEMA, **result_record(result)})
@@ -78,7 +84,7 @@ class MqttSink:
                 self._dropped += 1
 
     def stats(self) -> DeliveryStats:
-        """What was delivered, is waiting and was dropped; `retries` counts lost connections."""
+        """Return the counters now; `retries` counts lost connections."""
         with self._lock:
             self._settle()
             return DeliveryStats(
@@ -86,7 +92,7 @@ class MqttSink:
             )
 
     def close(self) -> None:
-        """Deliver what waits, for two seconds at most, and take leave; the rest is dropped."""
+        """Deliver what waits, for two seconds at most, and disconnect; the rest is dropped."""
         end = time.monotonic() + _GRACE_S
         if self._client.is_connected():
             last = self._publish(f"{self._topic}/status", b"offline", retain=True)
@@ -115,8 +121,8 @@ class MqttSink:
         self._sent += len(self._under_way) - len(waiting)
         self._under_way = waiting
 
-    # The client calls these from its own thread, and holds locks of its own meanwhile that
-    # `publish` takes too: they must not wait for ours.
+    # The client calls these from its own thread, while it holds locks of its own that
+    # `publish` takes too: they must not wait for this sink's lock.
 
     def _on_connect(
         self, client: Client, _data: Any, _flags: Any, code: ReasonCode, _properties: Any

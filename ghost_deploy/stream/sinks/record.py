@@ -1,4 +1,4 @@
-"""A result in the forms that leave the process: a JSON-ready record, a file name, a picture."""
+"""What sinks make of a result: a JSON-ready record, a file name, an annotated image."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
 
@@ -18,24 +17,21 @@ from ghost_deploy.processing.images import as_bgr
 from ghost_deploy.stream.draw import draw
 from ghost_deploy.stream.result import Result
 
-__all__ = ["Annotator", "DetectionGate", "Picture", "captured_at", "file_stem", "result_record"]
-
-Picture = Callable[[Result], NDArray[np.uint8]]
-"""Gives the annotated picture of a result: (H, W, 3) uint8 BGR, not to be changed."""
+__all__ = ["Annotator", "DetectionGate", "captured_at", "file_stem", "result_record"]
 
 _UNSAFE = re.compile(r"[^\w.-]+")
 
 
 def captured_at(frame: Frame) -> datetime:
-    """When the frame was captured, in UTC, by the wall clock as it stands now."""
+    """When the frame was captured, in UTC, by the present setting of the wall clock."""
     since_ns = time.monotonic_ns() - frame.t_capture_ns
     return datetime.fromtimestamp((time.time_ns() - since_ns) / 1e9, timezone.utc)
 
 
 def result_record(result: Result) -> dict[str, Any]:
-    """The facts of a result, JSON-ready; boxes in source pixels, times in milliseconds.
+    """A result as a JSON-ready record; boxes in source pixels, times in milliseconds.
 
-    Where objects are tracked, a detection has a `track_id`, null while it is not certain.
+    Where objects are tracked, a detection has a `track_id`, null while it is unconfirmed.
     """
     rows = result.detections.to_dicts()
     if result.track_ids is not None:
@@ -60,14 +56,14 @@ def file_stem(source: str) -> str:
 
 
 class Annotator:
-    """Draws each result once for the sinks that share it. Any thread may call it."""
+    """Annotates each result once for all sinks that share it. Any thread may call it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._last: tuple[Result, NDArray[np.uint8]] | None = None
 
     def __call__(self, result: Result) -> NDArray[np.uint8]:
-        """The annotated picture of `result`."""
+        """Return the annotated image of `result`: (H, W, 3) uint8 BGR, not to be changed."""
         with self._lock:
             if self._last is None or self._last[0] is not result:
                 self._last = result, draw(as_bgr(result.frame), result.detections, result.track_ids)
@@ -75,10 +71,10 @@ class Annotator:
 
 
 class DetectionGate:
-    """Lets results with detections through, at most one of each source in an interval.
+    """Passes results with detections, at most one of each source in an interval.
 
     Args:
-        every_s: least time between two captures that pass, seconds; 0 lets all pass.
+        every_s: least time between two captures that pass, seconds; 0 passes all.
     """
 
     def __init__(self, every_s: float) -> None:
@@ -86,7 +82,7 @@ class DetectionGate:
         self._passed_ns: dict[str, int] = {}
 
     def admits(self, result: Result) -> bool:
-        """Whether this result passes; it then holds back those that follow too soon."""
+        """Whether this result passes; the interval then begins anew."""
         now, last = result.frame.t_capture_ns, self._passed_ns.get(result.source)
         if not len(result.detections) or (last is not None and now - last < self._every_ns):
             return False

@@ -1,38 +1,39 @@
-"""Keep a sink that hangs from holding up the others."""
+"""Keep a sink that hangs from delaying the others."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import deque
+from dataclasses import replace
 
 from ghost_deploy.stream.result import Result
-from ghost_deploy.stream.sinks.outbox import DeliveryStats
-from ghost_deploy.stream.sinks.retrying import GuardedSink
+from ghost_deploy.stream.sinks.retrying import RetryingSink
+from ghost_deploy.stream.sinks.sink import CountingSink, DeliveryStats
 
-__all__ = ["ApartSink"]
+__all__ = ["ThreadedSink"]
 
 _ROOM = 4
 _PATIENCE_S = 2.0
 _END_S = 5.0
 
 
-class ApartSink:
-    """Hands results on to a sink in a thread of its own.
+class ThreadedSink(CountingSink):
+    """Passes results to a sink in a thread of its own.
 
-    A sink that is slow is waited for, so that it gets every result. One that takes nothing for
-    `patience_s`, e.g. on a disk that hangs, loses results, which are counted, until it takes one.
+    A slow sink is waited for, so that it gets all results. One that accepts nothing for
+    `patience_s`, e.g. on a disk that hangs, loses results, which are counted, until it does again.
 
     Args:
-        sink: used from the new thread only, but for its statistics.
-        patient: wait as long as it takes, for sources that are in no hurry.
+        sink: used only from the new thread, except for its statistics.
+        patient: wait without limit, for sources that are not live.
         patience_s: see above, seconds.
-        end_s: how long `close` waits for the sink, seconds; then it is left behind.
+        end_s: how long `close` waits for the sink, seconds; then it is abandoned.
     """
 
     def __init__(
         self,
-        sink: GuardedSink,
+        sink: RetryingSink,
         *,
         patient: bool = False,
         patience_s: float = _PATIENCE_S,
@@ -52,10 +53,10 @@ class ApartSink:
         self._thread.start()
 
     def write(self, result: Result) -> None:
-        """Hand over one result, or count it as lost.
+        """Queue one result, or count it as lost.
 
         Raises:
-            Exception: a mistake in the sink, as it raised it.
+            Exception: an unexpected error of the sink.
         """
         with self._changed:
             if not self._is_stuck():
@@ -69,24 +70,23 @@ class ApartSink:
                 self._lost += 1
 
     def stats(self) -> DeliveryStats:
-        """The counters of the sink and of what it was not given. Any thread may ask."""
+        """Return the counters of the sink, with the results that it was not given."""
         inner = self._sink.stats()
         with self._changed:
             stuck = self._is_stuck()
-            return DeliveryStats(
-                sent=inner.sent,
+            return replace(
+                inner,
                 dropped=inner.dropped + self._lost,
                 waiting=len(self._waiting) + (self._since is not None),
-                retries=inner.retries,
                 last_error="it hangs" if stuck else inner.last_error,
                 stuck=stuck,
             )
 
     def close(self) -> None:
-        """Let the sink take what waits and close it; one that hangs is left behind.
+        """Write what waits and close the sink; a sink that hangs is abandoned.
 
         Raises:
-            Exception: a mistake in the sink, as it raised it.
+            Exception: an unexpected error of the sink.
         """
         with self._changed:
             self._over = True
@@ -104,7 +104,7 @@ class ApartSink:
             while (result := self._next()) is not None:
                 self._sink.write(result)
             self._sink.close()
-        # A mistake of a sink must reach the one who waits for the end of the run.
+        # An unexpected error must reach the caller of the run.
         except Exception as error:
             with self._changed:
                 self._error = error
@@ -114,7 +114,7 @@ class ApartSink:
                 self._changed.notify_all()
 
     def _next(self) -> Result | None:
-        """The oldest result, waited for; None when it is time to end."""
+        """Wait for the oldest result; None at the end."""
         with self._changed:
             self._since = None
             self._changed.wait_for(lambda: self._waiting or self._over)

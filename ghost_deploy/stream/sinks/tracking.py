@@ -1,4 +1,4 @@
-"""Give the objects ids on their way to the sinks."""
+"""Track objects before the results reach the sinks."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from ghost_deploy.stream.result import Result, Sink
+from ghost_deploy.stream.result import Result
+from ghost_deploy.stream.sinks.sink import Sink
 from ghost_deploy.stream.track import Tracker
 
 __all__ = ["TrackingSink"]
 
 
-class TrackingSink:
-    """Fills in `Result.track_ids` and hands on to the sinks behind it; one tracker a source.
+class TrackingSink(Sink):
+    """Sets `Result.track_ids` and passes the results on; one tracker for each source.
 
     Args:
-        sinks: they belong to this one: closing it closes them.
+        sinks: that get the results; `close` closes them.
         rate_of: as `VideoSink` takes it.
     """
 
@@ -29,7 +30,7 @@ class TrackingSink:
         self._trackers: defaultdict[str, Tracker] = defaultdict(Tracker)
 
     def write(self, result: Result) -> None:
-        """Track the objects of one result and hand it on."""
+        """Track the objects of one result and pass it on."""
         frame, rate = result.frame, self._rate_of(result.source)
         now_s = frame.index / rate if rate else frame.t_capture_ns / 1e9
         ids = self._trackers[result.source].update(result.detections, now_s)
@@ -38,7 +39,7 @@ class TrackingSink:
             sink.write(tracked)
 
     def close(self) -> None:
-        """Close all sinks behind, even if one fails."""
+        """Close all sinks, even if one fails."""
         with contextlib.ExitStack() as stack:
             for sink in reversed(self._sinks):
                 stack.callback(sink.close)

@@ -1,4 +1,4 @@
-"""Annotated video that stays readable whatever ends the process."""
+"""Annotated video that stays playable whatever ends the process."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from numpy.typing import NDArray
 from ghost_deploy.core.errors import InputError, MissingExtraError
 from ghost_deploy.core.frame import Frame
 from ghost_deploy.stream.result import Result
-from ghost_deploy.stream.sinks.image_results import cannot_write
-from ghost_deploy.stream.sinks.record import Annotator, Picture, captured_at, file_stem
-from ghost_deploy.stream.sinks.retention import Store, dated_path
+from ghost_deploy.stream.sinks.context import SinkContext
+from ghost_deploy.stream.sinks.record import Annotator, captured_at, file_stem
+from ghost_deploy.stream.sinks.retention import FileStore, dated_path
+from ghost_deploy.stream.sinks.sink import Annotate, Sink, cannot_write
 
 if TYPE_CHECKING:
     import av
 
-__all__ = ["VideoSink"]
+__all__ = ["VideoSink", "open_sink"]
 
-# An MP4 in fragments: each is complete once written, so that a killed process loses what came
-# after the last key frame and no more. `skip_trailer` keeps no table of the fragments, which
+# An MP4 in fragments: each is complete once written, so that a killed process loses only what
+# came after the last key frame. `skip_trailer` keeps no table of the fragments, which
 # would grow over weeks.
 _MOVFLAGS = "frag_keyframe+empty_moov+default_base_moof+skip_trailer"
 _KEY_FRAME_EVERY_S = 1
@@ -35,25 +36,35 @@ _LONGEST_FILE_S = 600
 _OPEN_SHARE = 0.25  # of what is kept: the files that are being written
 # The usual clock of MPEG streams: a whole number of ticks for 24, 25, 30, 50 and 60 frames/s.
 _TICKS = 90_000
-# Code points of ITU-T H.273: the matrix of BT.601 in limited range, which OpenCV converts to,
-# and the primaries and transfer of BT.709, which are about those of sRGB.
+# Code points of ITU-T H.273: the matrix of BT.601 in limited range, to which OpenCV converts, and
+# the primaries and transfer of BT.709, which are close to those of sRGB.
 _BT601, _BT709, _LIMITED = 6, 1, 1
 
 
-class VideoSink:
-    """One MP4 (H.264) a source, `<source>.mp4`, in real time: a pause stays a pause.
+def open_sink(target: str, context: SinkContext) -> Sink:
+    """See `SinkModule`; the target is a folder."""
+    return VideoSink(
+        Path(target),
+        context.annotate,
+        rate_of=context.pipeline.rate_of,
+        most_bytes=context.most_bytes,
+    )
 
-    A change of resolution starts the next file, `<source>-2.mp4`, as does a file that is there
-    already: none is ever replaced. After SIGKILL all but the last second can be played. With
-    `most_bytes` a file ends after ten minutes, or at its share of a quarter of that, and is named
+
+class VideoSink(Sink):
+    """Writes one MP4 (H.264) for each source, `<source>.mp4`, in real time, pauses included.
+
+    An existing file is never replaced; it, or a change of resolution, starts the next file,
+    `<source>-2.mp4`. After SIGKILL all but the last second can be played. With `most_bytes` a file
+    ends after ten minutes, or at its share of a quarter of `most_bytes`, and is named
     `<source>-<time of its first frame>.mp4`.
 
     Args:
-        folder: made if it is not there.
-        picture: gives the annotated picture.
-        rate_of: frames per second of a source that is a file, by its id: its frames then stand
-            at `index` / rate. None for a live source: they stand at their time of capture.
-        most_bytes: kept at most in the folder; the oldest files are removed.
+        folder: made if it does not exist.
+        annotate: returns the annotated image.
+        rate_of: returns the frames per second of a source that is a file, by its id: the time of a
+            frame is then `index` / rate. None for a live source: it is the time of capture.
+        most_bytes: kept at most in the folder, all when None; the oldest files are removed.
 
     Raises:
         MissingExtraError: PyAV is not installed.
@@ -63,7 +74,7 @@ class VideoSink:
     def __init__(
         self,
         folder: Path,
-        picture: Picture | None = None,
+        annotate: Annotate | None = None,
         *,
         rate_of: Callable[[str], float | None] = lambda _: None,
         most_bytes: int | None = None,
@@ -73,17 +84,13 @@ class VideoSink:
         except ImportError as error:
             raise MissingExtraError.for_extra("av", "stream") from error
         self._folder = folder
-        self._picture = picture or Annotator()
+        self._annotate = annotate or Annotator()
         self._rate_of = rate_of
         self._open: dict[str, _Recording] = {}
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._store = Store(folder, _SUFFIX, most_bytes)
-        except OSError as error:
-            raise cannot_write(str(folder), error) from error
+        self._store = FileStore(folder, _SUFFIX, most_bytes)
 
     def write(self, result: Result) -> None:
-        """Append the annotated picture of one result to the video of its source.
+        """Append the annotated image of one result to the video of its source.
 
         Raises:
             InputError: the disk refuses; the next result then begins another file.
@@ -98,7 +105,7 @@ class VideoSink:
             recording = _Recording(self._path_for(result), result.frame, rate)
             self._open[result.source] = recording
         try:
-            recording.add(result.frame, self._picture(result))
+            recording.add(result.frame, self._annotate(result))
         except InputError:
             del self._open[result.source]
             recording.abandon()
@@ -166,19 +173,19 @@ class _Recording:
         except av.FFmpegError as error:
             raise cannot_write(str(path), error) from error
 
-    def add(self, frame: Frame, picture: NDArray[np.uint8]) -> None:
-        """Append a picture at the time of `frame`."""
+    def add(self, frame: Frame, image: NDArray[np.uint8]) -> None:
+        """Append an image at the time of `frame`."""
         import av
 
         # OpenCV converts several times faster than PyAV.
-        planes = cv2.cvtColor(_even(picture), cv2.COLOR_BGR2YUV_I420)
+        planes = cv2.cvtColor(_even(image), cv2.COLOR_BGR2YUV_I420)
         video_frame = av.VideoFrame.from_ndarray(np.asarray(planes, np.uint8), format="yuv420p")
         tick = max(self._tick(frame), self._last_tick + 1)
         video_frame.pts, video_frame.time_base = tick, Fraction(1, _TICKS)
         if tick >= self._next_key_tick:
             video_frame.pict_type = av.video.frame.PictureType.I
             self._next_key_tick = tick + _KEY_FRAME_EVERY_S * _TICKS
-            if self._last_tick >= 0:  # the file is made with the first frame
+            if self._last_tick >= 0:  # the first frame makes the file
                 self._size = self._size_on_disk()
         self._last_tick = tick
         self._mux(video_frame)
@@ -196,13 +203,13 @@ class _Recording:
                 raise cannot_write(str(self.path), error) from error
 
     def size(self) -> int:
-        """Bytes in the file, looked up with each key frame."""
+        """Bytes in the file, updated with each key frame."""
         return self._size
 
     def _size_on_disk(self) -> int:
         try:
             return self.path.stat().st_size
-        except OSError as error:  # somebody has taken the file away: another must be begun
+        except OSError as error:  # the file was removed by others: another must be begun
             raise cannot_write(str(self.path), error) from error
 
     def abandon(self) -> None:
@@ -228,7 +235,7 @@ class _Recording:
 
 
 def _add_h264(container: av.container.OutputContainer, size_hw: tuple[int, int]) -> av.VideoStream:
-    """An encoder that hands out each frame at once and takes little of the processor."""
+    """Add an encoder without delay and of low CPU load."""
     # The rate only guides the encoder's choice of a level; the frames carry their own times.
     stream = container.add_stream(
         "libx264", rate=30, options={"preset": "ultrafast", "tune": "zerolatency", "crf": "23"}
@@ -237,20 +244,20 @@ def _add_h264(container: av.container.OutputContainer, size_hw: tuple[int, int])
     stream.pix_fmt = "yuv420p"
     context = stream.codec_context
     context.time_base = Fraction(1, _TICKS)
-    # Key frames are asked for by time; the rate of a live source is not known.
+    # Key frames are requested by time; the rate of a live source is unknown.
     context.gop_size = 10_000
     context.colorspace, context.color_range = _BT601, _LIMITED
     context.color_primaries = context.color_trc = _BT709
     return stream
 
 
-def _even(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The picture with an odd side repeated: 4:2:0 video has even sides only."""
-    bottom, right = picture.shape[0] % 2, picture.shape[1] % 2
+def _even(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The image with an odd side repeated: 4:2:0 video has even sides only."""
+    bottom, right = image.shape[0] % 2, image.shape[1] % 2
     if not (bottom or right):
-        return picture
+        return image
     padded: NDArray[np.uint8] = cv2.copyMakeBorder(  # type: ignore[assignment]
-        picture, 0, bottom, 0, right, cv2.BORDER_REPLICATE
+        image, 0, bottom, 0, right, cv2.BORDER_REPLICATE
     )
     return padded
 

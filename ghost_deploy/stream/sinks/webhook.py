@@ -1,4 +1,4 @@
-"""Results to a web server of the user's, by HTTP POST."""
+"""Results to a web server, by HTTP POST."""
 
 from __future__ import annotations
 
@@ -13,29 +13,36 @@ import msgspec
 
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.stream.result import Result
-from ghost_deploy.stream.sinks.image_results import JSONL_SCHEMA
-from ghost_deploy.stream.sinks.outbox import Answer, DeliveryStats, Outbox
+from ghost_deploy.stream.sinks.context import SinkContext
+from ghost_deploy.stream.sinks.jsonl_writer import JSONL_SCHEMA
+from ghost_deploy.stream.sinks.outbox import Answer, Outbox
 from ghost_deploy.stream.sinks.record import DetectionGate, result_record
+from ghost_deploy.stream.sinks.sink import CountingSink, DeliveryStats, Sink
 
-__all__ = ["WebhookSink"]
+__all__ = ["WebhookSink", "open_sink"]
 
 _TIMEOUT_S = 10.0
-# RFC 9110 and 6585: the server itself says that the same request may succeed later.
+# RFC 9110 and 6585: the same request may succeed later.
 _TRY_AGAIN = frozenset({408, 425, 429})
 
 
-class WebhookSink:
-    """POSTs results with detections as JSON, one a request, the form that `JsonlSink` writes.
+def open_sink(target: str, context: SinkContext) -> Sink:
+    """See `SinkModule`; the target is a URL."""
+    return WebhookSink(target)
 
-    It never holds up the pipeline: a spool of 256 results in memory is delivered in order by a
-    thread of its own, with back-off while the server is away. Redirects are not followed.
+
+class WebhookSink(CountingSink):
+    """POSTs results with detections as JSON, one a request, in the form of `JsonlSink`.
+
+    It never delays the pipeline: a queue of 256 results in memory is delivered in order by a
+    thread, with back-off while the server is unreachable. Redirects are not followed.
 
     Args:
         url: `http` or `https`; a user and password in it become basic authentication.
-        every_s: least time between two results of a source, seconds; 0 sends each one.
+        every_s: least time between two results of a source, seconds; 0 sends all.
 
     Raises:
-        UsageError: not such a URL.
+        UsageError: not a valid URL.
     """
 
     def __init__(self, url: str, *, every_s: float = 1.0) -> None:
@@ -51,16 +58,16 @@ class WebhookSink:
         self._outbox = Outbox(self._post)
 
     def write(self, result: Result) -> None:
-        """Hand on one result, if it holds detections and is not too soon after the last."""
+        """Queue one result, if it has detections and the interval is over."""
         if self._gate.admits(result):
             self._outbox.put(msgspec.json.encode({"schema": JSONL_SCHEMA, **result_record(result)}))
 
     def stats(self) -> DeliveryStats:
-        """What was delivered, is waiting and was dropped."""
+        """Return the counters now."""
         return self._outbox.stats()
 
     def close(self) -> None:
-        """Deliver what waits, for two seconds and the attempt under way at most."""
+        """Deliver what waits, for two seconds and an attempt under way at most."""
         self._outbox.close()
 
     def _post(self, body: bytes) -> Answer:
@@ -79,7 +86,7 @@ class WebhookSink:
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect would send the results, and the password, to a place nobody named."""
+    """Redirects are refused: they would send results and password to an unknown server."""
 
     def redirect_request(self, *_: Any) -> None:
         return None

@@ -1,4 +1,4 @@
-"""Show pictures in windows."""
+"""Windows on the desktop: a sink for live results, and `show` for single images."""
 
 from __future__ import annotations
 
@@ -12,15 +12,20 @@ from numpy.typing import NDArray
 
 from ghost_deploy.core.errors import UnavailableError
 from ghost_deploy.stream.result import Result
-from ghost_deploy.stream.sinks.record import Picture
+from ghost_deploy.stream.sinks.context import SinkContext
+from ghost_deploy.stream.sinks.sink import Annotate, Sink
 
-__all__ = ["WindowSink", "show"]
+__all__ = ["WindowSink", "open_sink", "show"]
 
 _KEY_ESC, _KEY_Q = 27, ord("q")
 
 
-def show(picture: NDArray[np.uint8], title: str) -> bool:
-    """Show a picture in a window until a key is pressed.
+def show(image: NDArray[np.uint8], title: str) -> bool:
+    """Show an image in a window until a key is pressed.
+
+    Args:
+        image: (H, W, 3) uint8 BGR.
+        title: of the window.
 
     Returns:
         False when the key was `q` or Escape, or the window was closed.
@@ -30,7 +35,7 @@ def show(picture: NDArray[np.uint8], title: str) -> bool:
     """
     with _windows():
         cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
-        cv2.imshow(title, picture)
+        cv2.imshow(title, image)
         while (key := cv2.waitKey(100)) == -1:
             if _is_closed(title):
                 return False
@@ -38,25 +43,30 @@ def show(picture: NDArray[np.uint8], title: str) -> bool:
     return key & 0xFF not in (_KEY_ESC, _KEY_Q)
 
 
-class WindowSink:
-    """A window for each source with its newest annotated picture.
+def open_sink(target: str, context: SinkContext) -> Sink:
+    """See `SinkModule`; the target is not used."""
+    return WindowSink(context.annotate, context.pipeline.stop)
+
+
+class WindowSink(Sink):
+    """Shows the newest annotated image of each source in a window.
 
     Args:
-        picture: gives the annotated picture of a result.
+        annotate: returns the annotated image of a result.
         on_close: called when the user presses `q` or Escape, or closes a window.
 
     Raises:
         UnavailableError: there is no display, or OpenCV was built without windows.
     """
 
-    def __init__(self, picture: Picture, on_close: Callable[[], None]) -> None:
-        self._picture = picture
+    def __init__(self, annotate: Annotate, on_close: Callable[[], None]) -> None:
+        self._annotate = annotate
         self._on_close = on_close
         self._titles: set[str] = set()
         _require_display()
 
     def write(self, result: Result) -> None:
-        """Show one result; it costs about the time of drawing."""
+        """Show one result."""
         title = f"{result.source}: {result.label}"
         with _windows():
             if title not in self._titles:
@@ -65,14 +75,14 @@ class WindowSink:
             elif _is_closed(title):
                 self._on_close()
                 return
-            cv2.imshow(title, self._picture(result))
+            cv2.imshow(title, self._annotate(result))
             if cv2.waitKey(1) & 0xFF in (_KEY_ESC, _KEY_Q):
                 self._on_close()
 
     def close(self) -> None:
         """Close the windows."""
         for title in self._titles:
-            with contextlib.suppress(cv2.error):  # the user has closed it
+            with contextlib.suppress(cv2.error):  # the user closed it
                 cv2.destroyWindow(title)
 
 
@@ -84,7 +94,7 @@ def _require_display() -> None:
     # Without a display some OpenCV builds end the process instead of raising.
     if os.name == "posix" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         raise UnavailableError(
-            "there is no display to show pictures on", fix="Write them to a folder with -o DIR"
+            "there is no display to show images on", fix="Write them to a folder with -o DIR"
         )
 
 
@@ -96,5 +106,5 @@ def _windows() -> Iterator[None]:
     except cv2.error as error:
         raise UnavailableError(
             "this OpenCV was built without windows",
-            fix="Write the pictures to a folder with -o DIR, or install the package opencv-python",
+            fix="Write the images to a folder with -o DIR, or install the package opencv-python",
         ) from error

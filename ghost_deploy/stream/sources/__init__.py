@@ -1,1 +1,1 @@
-"""Where frames come from: one module a kind of source."""
+"""Where frames come from: one module a kind of source, see `source_table`."""

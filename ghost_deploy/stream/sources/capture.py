@@ -1,4 +1,4 @@
-"""Keep one source alive: open it, read it, open it again after a loss."""
+"""Read one source in a thread, and open it again after a loss."""
 
 from __future__ import annotations
 
@@ -7,52 +7,51 @@ import time
 from collections.abc import Callable
 
 from ghost_deploy.core.errors import GhostDeployError, InputError, UnavailableError
-from ghost_deploy.stream.counters import SourceBook
+from ghost_deploy.stream.backoff import Backoff
+from ghost_deploy.stream.frame_gates import MotionGate, RateLimit
 from ghost_deploy.stream.mailbox import Mailboxes, Pending
-from ghost_deploy.stream.malloc import give_back
-from ghost_deploy.stream.policy import Backoff, LivePolicy, MotionGate, RateLimit
-from ghost_deploy.stream.result import Cause, State
+from ghost_deploy.stream.malloc import return_free_memory
+from ghost_deploy.stream.policy import LivePolicy
+from ghost_deploy.stream.source_stats import Cause, SourceCounters, State
 from ghost_deploy.stream.sources.reader import Loader, Reader
-from ghost_deploy.stream.sources.uri import Source
+from ghost_deploy.stream.sources.source_table import SourceAddress
 
 __all__ = ["Capture"]
 
 _GRACE_S = 2.0
-"""How much longer than its own timeout a call into a library may last before it is given up."""
+"""How long a call into a library may exceed its own timeout before it is abandoned."""
 
 _MOST_HUNG = 3
 _HEALTHY_S = 5.0
-"""A source that was live for so long starts again with the first delay when it is lost."""
+"""After that time live, the delays between attempts start again with the first."""
 
 
 class Capture:
     """A thread that reads one source and puts its frames into the source's mailbox.
 
-    `error` is set when it ended by a mistake; `rate`, once a video is open, to its frames a second.
+    `error` is set after an unexpected error; `rate` to the frames a second of an open video.
 
-    A call into a library that does not come back cannot be ended from outside. `watch` sees it,
-    leaves its thread behind and starts another; the frame of a thread left behind is ignored.
+    A call into a library that does not return cannot be ended from outside. `watch` detects it,
+    abandons its thread and starts another; frames of an abandoned thread are ignored.
 
     Args:
         number: of the source, in `mailboxes`.
         source: what to read.
-        opener: opens it; raises `InputError` when it is not there now.
-        mailboxes: where frames go.
-        book: where they are counted.
-        policy: which frames go there.
+        opener: opens it; raises `InputError` if it does not answer.
+        mailboxes: for the frames.
+        policy: the settings.
     """
 
     def __init__(
         self,
         number: int,
-        source: Source,
+        source: SourceAddress,
         opener: Callable[[], Reader],
         mailboxes: Mailboxes,
-        book: SourceBook,
         policy: LivePolicy,
     ) -> None:
         self.source = source
-        self.book = book
+        self.counters = SourceCounters(str(number), source.label)
         self.error: Exception | None = None
         self.rate: float | None = None
         self._number = number
@@ -71,7 +70,7 @@ class Capture:
 
     def start(self) -> None:
         """Begin to read."""
-        name = f"capture {self.book.id}"
+        name = f"capture {self.counters.id}"
         thread = threading.Thread(target=self._run, args=(self._generation,), name=name)
         # A thread that hangs in a library must not keep the process from ending.
         thread.daemon = True
@@ -79,7 +78,7 @@ class Capture:
         thread.start()
 
     def watch(self) -> None:
-        """Replace a thread that hangs. Call it a few times a second."""
+        """Replace a thread that hangs; to be called several times a second."""
         with self._lock:
             deadline = self._deadline
             if deadline is None or time.monotonic() < deadline or self._stop.is_set():
@@ -96,27 +95,27 @@ class Capture:
             self.start()
 
     def stop(self) -> None:
-        """Read no more; a thread that waits for its next attempt ends at once."""
+        """Stop reading; a thread that waits for its next attempt ends at once."""
         self._stop.set()
 
     def join(self, deadline: float) -> None:
-        """Wait for the thread that reads until `deadline` on the monotonic clock.
+        """Wait for the reading thread until `deadline` on the monotonic clock.
 
-        Threads that were left behind are not waited for: they hang.
+        Abandoned threads are not waited for: they hang.
         """
         if self._threads:
             self._threads[-1].join(max(0.0, deadline - time.monotonic()))
 
     def fail(self, error: GhostDeployError) -> None:
-        """The source cannot be used: read no more of it."""
+        """Stop reading a source that cannot be used."""
         self._stop.set()
-        self._end("failed", _told(error))
+        self._end("failed", _reason(error))
 
     def _run(self, generation: int) -> None:
         try:
             while self._is_current(generation) and not self._attempt(generation):
                 self._stop.wait(self._backoff.delay())
-        # Whatever a vendor or a mistake of ours raises must reach the one who waits for results.
+        # Any error, also of a vendor's library, must reach the caller of the run.
         except Exception as error:
             if self._is_current(generation):
                 self.error = error
@@ -132,13 +131,13 @@ class Capture:
             if not self._leave_library(generation) or self._stop.is_set():
                 return True
             if self.source.is_live:
-                return self._lose(_told(error))
-            self._end("failed", _told(error))
+                return self._lose(_reason(error))
+            self._end("failed", _reason(error))
         return True
 
     def _read(self, generation: int) -> None:
-        """Open the source and take frames in until it ends, or until somebody else reads it."""
-        # To open a stream is to wait for its first frame too.
+        """Open the source and read until it ends or another thread has replaced this one."""
+        # Opening includes the wait for the first frame.
         limit = self._policy.open_timeout_s + self._policy.read_timeout_s
         self._enter_library(generation, limit)
         reader = self._opener()
@@ -156,27 +155,27 @@ class Capture:
         finally:
             reader.close()
             if self.source.is_live:
-                give_back()
+                return_free_memory()
 
     def _take_in(self, reader: Reader, t_ns: int) -> None:
-        """Count the frame that was grabbed, and put it into the mailbox unless it is dropped."""
-        if self.book.state != "live":
+        """Count the grabbed frame, and put it into the mailbox unless it is dropped."""
+        if self.counters.state != "live":
             self._live_since = time.monotonic()
-        index = self.book.captured(t_ns)
+        index = self.counters.captured(t_ns)
         if not self._rate.admits(t_ns):
-            self.book.dropped("skipped")
+            self.counters.dropped("skipped")
             return
         load = reader.load()
         if self._gate and (cause := self._gated(self._gate, load)):
-            self.book.dropped(cause)
+            self.counters.dropped(cause)
             return
         item = Pending(index, t_ns, load)
         if self.source.is_live:
             replaced = self._mailboxes.put_latest(self._number, item)
             if replaced is not None:
-                self.book.dropped("stopped" if replaced is item else "newer")
+                self.counters.dropped("stopped" if replaced is item else "newer")
         elif not self._mailboxes.put_in_turn(self._number, item):
-            self.book.dropped("stopped")
+            self.counters.dropped("stopped")
 
     def _gated(self, gate: MotionGate, load: Loader) -> Cause | None:
         try:
@@ -187,7 +186,7 @@ class Capture:
     def _lose(self, why: str) -> bool:
         """Enter the state `lost`, or `failed` (True) if that has lasted too long."""
         now = time.monotonic()
-        if self.book.state == "live":
+        if self.counters.state == "live":
             self._lost_since = now
             if now - self._live_since > _HEALTHY_S:
                 self._backoff.reset()
@@ -195,11 +194,11 @@ class Capture:
         if give_up is not None and now - self._lost_since >= give_up:
             self._end("failed", why)
             return True
-        self.book.enter("lost", why)
+        self.counters.enter("lost", why)
         return False
 
     def _end(self, state: State, why: str = "") -> None:
-        self.book.enter(state, why)
+        self.counters.enter(state, why)
         self._mailboxes.finish(self._number)
 
     def _is_current(self, generation: int) -> bool:
@@ -212,7 +211,7 @@ class Capture:
                 self._deadline = time.monotonic() + timeout_s + _GRACE_S
 
     def _leave_library(self, generation: int) -> bool:
-        """Whether the thread of that generation was not left behind in the meantime."""
+        """Whether the thread of that generation has not been abandoned meanwhile."""
         with self._lock:
             if self._generation != generation:
                 return False
@@ -220,5 +219,5 @@ class Capture:
             return True
 
 
-def _told(error: GhostDeployError) -> str:
+def _reason(error: GhostDeployError) -> str:
     return str(error.got or error.what)

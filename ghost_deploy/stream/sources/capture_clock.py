@@ -1,19 +1,19 @@
-"""When a frame was captured, judged by its own time stamp and not only by its arrival."""
+"""When a frame was captured, by its own time stamp and its arrival."""
 
 from __future__ import annotations
 
-__all__ = ["StampClock"]
+__all__ = ["CaptureClock"]
 
 _WINDOW_NS = 5_000_000_000
 
 
-class StampClock:
-    """Turns the time stamps of a stream into capture times on our monotonic clock.
+class CaptureClock:
+    """Converts the time stamps of a stream to capture times on the monotonic clock.
 
-    Frames that the network held up arrive late and together: by their arrival they look new. The
-    difference between arrival and stamp is smallest for a frame that was not held up; the least
-    one of the last five to ten seconds is taken for the offset of the camera's clock. It forgets,
-    so that neither a drifting clock nor stamps that jump can spoil ages for longer than that.
+    Frames delayed by the network arrive late and together: by their arrival they look new. The
+    difference between arrival and stamp is smallest for a frame without delay; the least of the
+    last five to ten seconds is taken as the offset of the camera's clock. The limited memory bounds
+    the effect of a drifting clock and of jumping stamps.
     """
 
     def __init__(self) -> None:
@@ -23,11 +23,11 @@ class StampClock:
         self._offset_before: int | None = None  # the least of the window before
 
     def captured_ns(self, arrival_ns: int, stamp_ns: int) -> int:
-        """Capture time, never after the arrival; the arrival itself where stamps are no use.
+        """Return the capture time, at most the arrival; the arrival itself if stamps are unusable.
 
         Args:
-            arrival_ns: monotonic clock when the frame came.
-            stamp_ns: of the frame, on the camera's clock; it must increase from frame to frame.
+            arrival_ns: of the frame, monotonic clock.
+            stamp_ns: of the frame, the camera's clock; it must increase from frame to frame.
         """
         advances = stamp_ns > self._last_stamp
         self._last_stamp = stamp_ns

@@ -1,26 +1,26 @@
-"""When a live source will give its next frame."""
+"""When the next frame of a live source is expected."""
 
 from __future__ import annotations
 
 from ghost_deploy.stream.duration import Duration
 
-__all__ = ["Rhythm"]
+__all__ = ["FramePeriod"]
 
 _SHARE = 0.15
-"""Of a frame interval: a frame that will be replaced within that time is about as old as can be."""
+"""Of a frame period: a frame that is replaced within that time is nearly at its greatest age."""
 
 _PAUSE_S = 2.0
 
 
-class Rhythm:
-    """Learns how long after the capture of a frame the next one arrives, and expects it then."""
+class FramePeriod:
+    """Learns how long after the capture of a frame the next one arrives, and predicts it."""
 
     def __init__(self) -> None:
         self._step = Duration()
         self._captured_s: float | None = None
 
     def arrived(self, captured_s: float, now_s: float) -> None:
-        """A frame captured at `captured_s` has arrived; a pause before it is no rhythm."""
+        """Count a frame captured at `captured_s` that arrived at `now_s`; pauses are left out."""
         before, self._captured_s = self._captured_s, captured_s
         if before is not None and now_s - before < _PAUSE_S:
             self._step.add(now_s - before)
@@ -30,11 +30,11 @@ class Rhythm:
 
         Args:
             now_s: on the monotonic clock, seconds.
-            within_s: how soon it must be expected, besides 15 % of a frame interval.
+            within_s: how soon at most; and at most 15 % of a frame period.
         """
         step, captured_s = self._step, self._captured_s
         window_s = min(_SHARE * step.mean, within_s)
-        # Without a steady beat there is nothing to expect.
+        # An irregular source cannot be predicted.
         if captured_s is None or step.deviation > window_s:
             return False
         return now_s >= captured_s + step.mean - window_s

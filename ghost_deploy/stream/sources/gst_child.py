@@ -2,14 +2,14 @@
 
     python -I -S gst_child.py < request
 
-GStreamer, its plug-ins and the drivers below them may hang or crash: here they take nobody with
-them, and can be killed. The request, a line of JSON on standard input, keeps the addresses with
-their passwords out of the list of processes. When standard input ends, so does a pipeline, at once
-or after `_LEAVE_S` if GStreamer hangs: it never outlives the one that started it.
+GStreamer, its plug-ins and drivers may hang or crash: in a process of their own they affect nothing
+else and can be killed. The request, a line of JSON on standard input, keeps addresses with their
+passwords out of the list of processes. A pipeline ends with its standard input, at once or after
+`_LEAVE_S` if GStreamer hangs: it never outlives the process that started it.
 
 Requests:
-    {"pipeline": TEXT, "set": {ELEMENT: {PROPERTY: TEXT}}}: TEXT ends in an appsink. Answers are
-        records, each a `HEADER` and its bytes: `FRAME`, BGR pictures with rows padded to four
+    {"pipeline": TEXT, "set": {ELEMENT: {PROPERTY: TEXT}}}: TEXT ends in an appsink. The answers
+        are records, each a `HEADER` and its bytes: `FRAME`, BGR images with rows padded to four
         bytes, or `ERROR`, UTF-8 text, after which there is nothing more.
     {"find": [ELEMENT, ...]}: answered by a line of JSON, `{"version": TEXT, "found": [...]}`.
 
@@ -34,7 +34,7 @@ HEADER = struct.Struct("<4sIIIq")
 monotonic clock in nanoseconds, 0 where it is not known."""
 FRAME, ERROR = b"FRAM", b"FAIL"
 SINK = "ghost_deploy_sink"
-"""What the last element of the pipeline is named."""
+"""The name of the last element of the pipeline."""
 
 _LEAVE_S = 1.5
 _POLL_NS = 100_000_000
@@ -116,11 +116,11 @@ class _Buffer(ctypes.Structure):
 
 
 class PipelineError(Exception):
-    """What GStreamer says is wrong."""
+    """What GStreamer reports."""
 
 
 def main() -> int:
-    # Some drivers print to standard output, which belongs to the records.
+    # Some drivers print to standard output, which is for the records.
     out = os.dup(1)
     os.dup2(2, 1)
     request = json.loads(sys.stdin.buffer.readline())
@@ -186,7 +186,7 @@ def _play(gst: Any, app: Any, request: dict[str, Any], out: int, over: threading
             _raise_error(gst, bus, _POLL_NS)
             raise PipelineError("the pipeline does not start")
         while not over.is_set():
-            # Messages that nobody takes would pile up over weeks: others than these are dropped.
+            # Unread messages would accumulate over weeks: all but errors are dropped.
             _raise_error(gst, bus, 0)
             sample = app.gst_app_sink_try_pull_sample(sink, _POLL_NS)
             if sample:
@@ -196,7 +196,7 @@ def _play(gst: Any, app: Any, request: dict[str, Any], out: int, over: threading
                 _raise_error(gst, bus, 0)
                 raise PipelineError("the pipeline came to its end")
     finally:
-        # Camera daemons keep what was not given back.
+        # Camera daemons keep what is not released.
         gst.gst_element_set_state(pipeline, _STATE_NULL)
 
 
@@ -216,7 +216,7 @@ def _build(gst: Any, app: Any, request: dict[str, Any]) -> tuple[int, int]:
     # The newest frame wins, and memory stays bounded, whatever the pipeline says.
     app.gst_app_sink_set_drop(sink, 1)
     app.gst_app_sink_set_max_buffers(sink, 1)
-    # That of the system is the monotonic clock, on which frames are dated.
+    # The system clock of GStreamer is the monotonic clock, on which frames are dated.
     gst.gst_pipeline_use_clock(pipeline, gst.gst_system_clock_obtain())
     return pipeline, sink
 
@@ -242,7 +242,7 @@ def _send_sample(gst: Any, sample: int, base_ns: int, out: int) -> None:
 
 
 def _captured_ns(gst: Any, sample: int, buffer: int, base_ns: int) -> int:
-    """When a live source captured the frame, on the monotonic clock; 0 if nobody knows."""
+    """When a live source captured the frame, on the monotonic clock; 0 if unknown."""
     pts = ctypes.cast(buffer, ctypes.POINTER(_Buffer)).contents.pts
     if not base_ns or pts == _NONE:
         return 0
@@ -272,5 +272,5 @@ def _send(out: int, data: bytes | memoryview) -> None:
 
 
 if __name__ == "__main__":
-    # Without Python's own farewell, which a thread that waits in a library could hold up.
+    # Without Python's shutdown, which a thread inside a library could block.
     os._exit(main())

@@ -1,7 +1,8 @@
-"""Where frames come from: an image, a folder or a glob, read one at a time."""
+"""Images: a file, a folder or a glob pattern."""
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -9,8 +10,34 @@ from pathlib import Path
 from ghost_deploy.core.errors import ImageError
 from ghost_deploy.core.frame import Frame
 from ghost_deploy.processing.images import list_images, read_image
+from ghost_deploy.stream.policy import LivePolicy
+from ghost_deploy.stream.sources.reader import Loader, Reader
+from ghost_deploy.stream.sources.source_table import SourceAddress
 
-__all__ = ["find_images", "read_frames"]
+__all__ = ["ImagesReader", "find_images", "open_reader", "read_frames"]
+
+
+class ImagesReader(Reader):
+    """Image files, one after another; one that cannot be read is a broken frame."""
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self._paths = iter(paths)
+        self._path = Path()
+
+    def grab(self) -> int | None:
+        path = next(self._paths, None)
+        if path is None:
+            return None
+        self._path = path
+        return time.monotonic_ns()
+
+    def load(self) -> Loader:
+        return functools.partial(read_image, self._path)
+
+
+def open_reader(address: SourceAddress, policy: LivePolicy) -> ImagesReader:
+    """Read the images of the live pipeline, see `SourceModule`."""
+    return ImagesReader(list_images(address.target))
 
 
 def find_images(sources: Sequence[str]) -> list[Path]:
@@ -32,10 +59,10 @@ def find_images(sources: Sequence[str]) -> list[Path]:
 def read_frames(
     paths: Iterable[Path], on_error: Callable[[Path, ImageError], None]
 ) -> Iterator[Frame]:
-    """Read the images one at a time, when each is asked for.
+    """Read images one at a time, for image mode; each when the iterator asks for it.
 
-    An image that cannot be read is given to `on_error` and left out; the others follow. It
-    keeps its index, so that `Frame.index` is the position in `paths`.
+    An image that cannot be read is passed to `on_error` and left out. It keeps its index:
+    `Frame.index` is the position in `paths`.
     """
     for index, path in enumerate(paths):
         try:

@@ -1,4 +1,4 @@
-"""Find whole JPEG pictures in a stream of bytes."""
+"""Find whole JPEG images in a stream of bytes."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ _LENGTH = re.compile(rb"content-length:[ \t]*(\d{1,9})", re.IGNORECASE)
 
 
 class JpegSplitter:
-    """Cuts a stream into JPEG pictures: multipart as HTTP cameras send it, or one after another.
+    """Splits a stream into JPEG images: multipart as HTTP cameras send it, or one after another.
 
-    A picture is taken from its start marker to its own end marker by walking its segments, so
-    that boundaries and declared lengths need not be trusted. One that is cut off by the start of
-    the next, or whose declared length differs, comes out as None: it was sent, and is broken.
+    An image is followed segment by segment from its start marker to its own end marker, so that
+    boundaries and declared lengths need not be trusted. One that is cut off by the start of the
+    next, or whose declared length differs, becomes None: it was sent, and is broken.
     """
 
     def __init__(self) -> None:
         self._data = bytearray()
-        self._start = -1  # of the picture that is being walked
-        self._at = 0  # how far it has been walked
+        self._start = -1  # of the image that is being parsed
+        self._at = 0  # how far it has been parsed
         self._in_scan = False
 
     @property
     def pending(self) -> bool:
-        """Whether the start of a picture has come and not its end."""
+        """Whether the start of an image has come and not its end."""
         return self._start >= 0
 
     def feed(self, data: bytes) -> Iterator[bytes | None]:
-        """The pictures that `data` completes, in order; None for a broken one."""
+        """The images that `data` completes, in order; None for a broken one."""
         self._data += data
         while True:
             if self._start < 0 and not self._find_start():
                 return
-            end = self._walk()
+            end = self._parse()
             if end is None:
                 if len(self._data) - self._start <= _MOST_BYTES:
                     return
@@ -67,9 +67,9 @@ class JpegSplitter:
         self._start, self._at, self._in_scan = start, start + 2, False
         return True
 
-    def _walk(self) -> int | None:
-        """Where the picture ends; -N if it is broken and N bytes are to be skipped; None if more
-        bytes are needed."""
+    def _parse(self) -> int | None:
+        """The end of the image; -N if it is broken and N bytes must be skipped; None if more bytes
+        are needed."""
         data = self._data
         while True:
             if self._in_scan:
@@ -98,25 +98,25 @@ class JpegSplitter:
     def _has_declared_length(self, end: int) -> bool:
         header = self._data[max(0, self._start - _HEADER_BYTES) : self._start]
         found = _LENGTH.findall(bytes(header))
-        # Some cameras count the line break that follows the picture.
+        # Some cameras count the line break that follows the image.
         return not found or 0 <= int(found[-1]) - (end - self._start) <= 2
 
 
 def decode_jpeg(data: bytes) -> NDArray[np.uint8]:
-    """The picture of a whole JPEG, (H, W, 3) uint8 BGR.
+    """Decode a whole JPEG into (H, W, 3) uint8 BGR.
 
     Raises:
         ImageError: it does not decode.
     """
     try:
-        picture: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        image: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:
-        picture = None
-    if picture is None:
+        image = None
+    if image is None:
         raise ImageError(
-            "a JPEG picture of the stream does not decode",
+            "a JPEG image of the stream does not decode",
             got=f"{len(data)} bytes",
             fix="It is left out; if there are many, check the camera and its network",
         )
-    result: NDArray[np.uint8] = picture
+    result: NDArray[np.uint8] = image
     return result

@@ -7,10 +7,11 @@ import functools
 import http.client
 import os
 import select
+import sys
 import time
 import urllib.error
 import urllib.request
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import deque
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -18,28 +19,26 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from ghost_deploy.core.errors import ImageError
 from ghost_deploy.stream.policy import LivePolicy
 from ghost_deploy.stream.sources.jpeg import JpegSplitter, decode_jpeg
-from ghost_deploy.stream.sources.reader import Loader, lost
-from ghost_deploy.stream.sources.uri import Source
+from ghost_deploy.stream.sources.reader import Loader, Reader, lost
+from ghost_deploy.stream.sources.source_table import SourceAddress
 
-__all__ = ["HttpMjpegReader", "PipeMjpegReader"]
+__all__ = ["HttpMjpegReader", "PipeMjpegReader", "open_reader"]
 
 _CHUNK = 1 << 16
 
 
-class _MjpegReader(ABC):
-    """Pictures of a byte stream. A picture is decoded only when its turn comes."""
-
-    rate: float | None = None
+class _MjpegReader(Reader):
+    """JPEG images of a byte stream, decoded only when their turn comes."""
 
     def __init__(self, label: str, timeout_s: float) -> None:
         self._label = label
         self._timeout = timeout_s
         self._splitter = JpegSplitter()
         self._ready: deque[bytes | None] = deque()
-        self._picture: bytes | None = None
+        self._image: bytes | None = None
 
     def grab(self) -> int | None:
-        # A server that sends a byte now and then never runs into the timeout of a single read.
+        # A server that sends single bytes would never reach the timeout of one read.
         deadline = time.monotonic() + self._timeout
         while not self._ready:
             data = self._receive()
@@ -47,41 +46,48 @@ class _MjpegReader(ABC):
                 return None
             self._ready.extend(self._splitter.feed(data))
             if not self._ready and time.monotonic() > deadline:
-                raise lost(self._label, f"no whole picture in {self._timeout:g} s")
-        self._picture = self._ready.popleft()
+                raise lost(self._label, f"no whole image in {self._timeout:g} s")
+        self._image = self._ready.popleft()
         return time.monotonic_ns()
 
     def load(self) -> Loader:
-        picture = self._picture
-        return _broken if picture is None else functools.partial(decode_jpeg, picture)
+        image = self._image
+        return _broken if image is None else functools.partial(decode_jpeg, image)
 
     @abstractmethod
     def _receive(self) -> bytes | None:
-        """Some bytes, or None at the end; raises InputError when the source is lost."""
+        """Return some bytes, or None at the end; raises InputError when the source is lost."""
+
+
+def open_reader(address: SourceAddress, policy: LivePolicy) -> _MjpegReader:
+    """See `SourceModule`; of the kinds `mjpeg` and `stdin`."""
+    if address.kind == "stdin":
+        return PipeMjpegReader(sys.stdin.fileno(), policy.read_timeout_s)
+    return HttpMjpegReader(address, policy)
 
 
 class HttpMjpegReader(_MjpegReader):
     """Multipart JPEG over HTTP, with Basic or Digest authentication from the address.
 
     Raises:
-        InputError: no answer, a refusal, or something else than a stream of JPEG pictures.
+        InputError: no answer, a refusal, or no stream of JPEG images.
     """
 
-    def __init__(self, source: Source, policy: LivePolicy) -> None:
-        super().__init__(source.label, policy.read_timeout_s)
+    def __init__(self, address: SourceAddress, policy: LivePolicy) -> None:
+        super().__init__(address.label, policy.read_timeout_s)
         try:
-            opener, address = _opener(source.target)
+            opener, url = _opener(address.target)
             # One timeout serves connecting, the answer and every read after it.
             timeout = min(policy.open_timeout_s, policy.read_timeout_s)
-            self._answer: Any = opener.open(address, timeout=timeout)
-        # ValueError: an address that is none. Not chained: messages may repeat the address.
+            self._answer: Any = opener.open(url, timeout=timeout)
+        # ValueError: an invalid address. Not chained: messages may repeat the address.
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise lost(source.label, _reason(error)) from None
+            raise lost(address.label, _reason(error)) from None
         kind = self._answer.headers.get_content_type()
         if not kind.startswith("multipart/"):
             self.close()
             raise lost(
-                source.label,
+                address.label,
                 f"an answer of type {kind}",
                 "Give the camera's address of an MJPEG stream (multipart/x-mixed-replace)",
             )
@@ -92,7 +98,7 @@ class HttpMjpegReader(_MjpegReader):
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise lost(self._label, _reason(error)) from error
         if not data:
-            where = " in the middle of a picture" if self._splitter.pending else ""
+            where = " in the middle of an image" if self._splitter.pending else ""
             raise lost(self._label, f"the server closed the connection{where}")
         return data
 
@@ -102,10 +108,10 @@ class HttpMjpegReader(_MjpegReader):
 
 
 class PipeMjpegReader(_MjpegReader):
-    """JPEG pictures, one after another or multipart, from a file descriptor, left open.
+    """JPEG images, one after another or multipart, from a file descriptor, which stays open.
 
-    A pipe that is silent for `timeout_s` is lost and read on when it is opened again; only its
-    end is final.
+    A pipe without data for `timeout_s` is lost, and read on when it is opened again; only its end
+    is final.
     """
 
     def __init__(self, descriptor: int, timeout_s: float) -> None:
@@ -121,17 +127,14 @@ class PipeMjpegReader(_MjpegReader):
         except OSError as error:
             raise lost(self._label, error.strerror or "it cannot be read") from error
 
-    def close(self) -> None:
-        """Nothing is held."""
-
 
 def _broken() -> Any:
-    raise ImageError("a picture of the stream was cut off", fix="It is left out")
+    raise ImageError("an image of the stream was cut off", fix="It is left out")
 
 
-def _opener(address: str) -> tuple[urllib.request.OpenerDirector, str]:
-    """What opens `address` with the user and password in it, and the address without them."""
-    parts = urlsplit(address)
+def _opener(url: str) -> tuple[urllib.request.OpenerDirector, str]:
+    """An opener with the user and password of `url`, and the URL without them."""
+    parts = urlsplit(url)
     user_info, _, host = parts.netloc.rpartition("@")
     bare = urlunsplit(parts._replace(netloc=host))
     passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
@@ -146,7 +149,7 @@ def _opener(address: str) -> tuple[urllib.request.OpenerDirector, str]:
 
 
 def _reason(error: Exception) -> str:
-    """Why a connection failed, in words that hold no address."""
+    """Why a connection failed, without the address."""
     if isinstance(error, urllib.error.HTTPError):
         error.close()
         return f"HTTP status {error.code}"

@@ -1,4 +1,4 @@
-"""What reads frames from an open source."""
+"""The interface of what reads a source."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ghost_deploy.core.errors import InputError
 __all__ = ["Loader", "Reader", "lost"]
 
 Loader = Callable[[], NDArray[np.uint8]]
-"""Gives the picture of a grabbed frame, (H, W, 3) uint8 BGR; raises ImageError if it is broken."""
+"""Returns the image of a grabbed frame, (H, W, 3) uint8 BGR; raises ImageError if it is broken."""
 
 
 class Reader(Protocol):
     """An open source. One thread uses it."""
 
-    rate: float | None
-    """Frames a second at which a video plays; None where frames come in their own time."""
+    rate: float | None = None
+    """Frames a second of a video; None if frames come at their own pace."""
 
     def grab(self) -> int | None:
         """Wait for the next frame: monotonic nanoseconds at its capture, or None at the end.
@@ -30,12 +30,19 @@ class Reader(Protocol):
         """
 
     def load(self) -> Loader:
-        """The frame that was grabbed last; what is costly may be put off until the loader runs."""
+        """Return the loader of the frame grabbed last, which may defer the decoding."""
 
     def close(self) -> None:
-        """Release the source."""
+        """Release what is held; by default there is nothing."""
+        return
 
 
-def lost(label: str, why: str, fix: str = "It is opened again by itself") -> InputError:
-    """The error of a source that cannot be read at present."""
+def lost(label: str, why: str, fix: str = "It is opened again automatically") -> InputError:
+    """The error of a source that cannot be read at present.
+
+    Args:
+        label: of the source, without credentials.
+        why: the reason, without credentials.
+        fix: what the user can do.
+    """
     return InputError(f"cannot read {label}", got=why, fix=fix)

@@ -1,4 +1,4 @@
-"""Who may see the web view: the check in front of every route."""
+"""Access to the web view: the check before each route."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ghost_deploy.stream.web.address import is_expected_host
+from ghost_deploy.stream.web.listening import is_expected_host
 from ghost_deploy.stream.web.static import answer_with
 
-__all__ = ["Guard", "Keys"]
+__all__ = ["AccessGuard", "AccessKeys"]
 
-# The page needs nothing from anywhere else, and nothing else may embed it.
+# The page loads nothing from other origins, and no other page may embed it.
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self' blob:; connect-src 'self'; form-action 'self'; base-uri 'none'; "
@@ -27,14 +27,14 @@ _HEADERS = {
 }
 
 
-class Keys:
-    """The token, and the cookie that a browser gets in exchange for it.
+class AccessKeys:
+    """Checks the token, and the session cookie that a browser gets in exchange for it.
 
-    The cookie is another secret, made for this run: the token itself stays out of the browser's
-    storage.
+    The cookie is another secret, generated for this run: the token itself is never stored in the
+    browser.
 
     Args:
-        token: None lets everybody in.
+        token: access is open when None.
         port: of the server; browsers share cookies between the ports of a host.
     """
 
@@ -45,11 +45,11 @@ class Keys:
 
     @property
     def is_needed(self) -> bool:
-        """Whether there is a token."""
+        """Whether a token is required."""
         return self._token is not None
 
     def fits(self, token: str) -> bool:
-        """Whether this is the token; takes the same time wherever the first difference is."""
+        """Whether this is the token; compared in constant time."""
         return self._token is not None and _equal(token, self._token)
 
     def admits(self, headers: Headers) -> bool:
@@ -66,26 +66,26 @@ class Keys:
         return cookie is not None and _equal(cookie.value, self._session)
 
     def remember(self, response: Response) -> None:
-        """Give the browser the cookie."""
+        """Set the session cookie."""
         response.set_cookie(self._cookie, self._session, httponly=True, samesite="strict")
 
 
-class Guard:
-    """Refuses a request with an unexpected `Host`, or without the token where one is needed.
+class AccessGuard:
+    """Refuses requests with an unexpected `Host`, or without a required token.
 
     Args:
-        app: what is guarded.
-        keys: the token.
-        served: host that the server was told to serve at.
+        app: the application behind it.
+        keys: the token and cookie.
+        served: the host that the server was configured with.
     """
 
-    def __init__(self, app: ASGIApp, *, keys: Keys, served: str) -> None:
+    def __init__(self, app: ASGIApp, *, keys: AccessKeys, served: str) -> None:
         self._app = app
         self._keys = keys
         self._served = served
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or let it through."""
+        """Refuse a request, or pass it to the application."""
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -101,7 +101,7 @@ class Guard:
         headers = Headers(scope=scope)
         if not is_expected_host(headers.get("host", ""), self._served):
             return PlainTextResponse("This server does not answer to that name.\n", 421)
-        # The way to get in, and what its page looks like, are open.
+        # The login and what its page needs are open.
         if scope["path"] in {"/login", "/style.css", "/icon.svg"} or self._keys.admits(headers):
             return None
         if scope["path"] == "/" and "text/html" in headers.get("accept", ""):

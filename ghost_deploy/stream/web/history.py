@@ -1,4 +1,4 @@
-"""The last minutes of a source, second by second."""
+"""The last minutes of a source, by the second."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 __all__ = ["SECONDS", "STAGES", "History"]
 
 SECONDS = 180
-"""How far back a history reaches."""
+"""Length of a history."""
 
 STAGES = ("pre", "run", "post")
 """The stages of `Result.timings_ms`, in order."""
@@ -27,7 +27,7 @@ class _Second:
 
 
 class History:
-    """Means and maxima of each second that had a result; a second without one is a gap."""
+    """Means and maxima of each second with a result; a second without one is left out."""
 
     def __init__(self) -> None:
         self._seconds: deque[_Second] = deque(maxlen=SECONDS)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import accumulate
-from typing import get_args
+from typing import TypeVar, get_args
 
-from ghost_deploy.stream.result import Cause, State
-from ghost_deploy.stream.web.board import AGE_BUCKETS_S, Figures
-from ghost_deploy.stream.web.status import SourceStatus, Status
+from ghost_deploy.stream.source_stats import Cause, State
+from ghost_deploy.stream.web.latest_results import AGE_BUCKETS_S, SourceTotals
+from ghost_deploy.stream.web.status import RunStatus, SourceStatus
 
 __all__ = ["CONTENT_TYPE", "render_metrics"]
 
@@ -16,20 +16,21 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _Labels = Mapping[str, str]
 _Sample = tuple[_Labels, float]
+_T = TypeVar("_T")
 
 
-def render_metrics(status: Status, figures: Mapping[str, Figures]) -> str:
+def render_metrics(status: RunStatus, totals: Mapping[str, SourceTotals]) -> str:
     """All metrics; every name begins with `ghost_deploy_`, times are in seconds.
 
     Args:
         status: of the run.
-        figures: `Board.figures()`, by source.
+        totals: `LatestResults.totals()`, by source.
     """
-    blocks = (_run(status), _frames(status.sources), _seen(figures), _sent(status))
+    blocks = (_run(status), _frames(status.sources), _seen(totals), _sent(status))
     return "".join(line + "\n" for block in blocks for line in block)
 
 
-def _run(status: Status) -> Iterator[str]:
+def _run(status: RunStatus) -> Iterator[str]:
     model = status.model
     facts = {
         "model": model.name,
@@ -51,24 +52,15 @@ def _frames(sources: tuple[SourceStatus, ...]) -> Iterator[str]:
         "1 for the state that a source is in, else 0.",
         [({**n, "state": s}, s == x.state) for n, x in named for s in get_args(State)],
     )
-    yield from _family(
-        "frames_captured_total", "counter", "Received.", [(n, x.captured) for n, x in named]
-    )
-    yield from _family(
-        "frames_processed_total", "counter", "Inferred.", [(n, x.processed) for n, x in named]
-    )
+    yield from _counter("frames_captured_total", "Received.", named, lambda x: x.captured)
+    yield from _counter("frames_processed_total", "Inferred.", named, lambda x: x.processed)
     yield from _family(
         "frames_dropped_total",
         "counter",
         "Not inferred, by cause.",
         [({**n, "cause": c}, x.dropped.get(c, 0)) for n, x in named for c in get_args(Cause)],
     )
-    yield from _family(
-        "reconnects_total",
-        "counter",
-        "A lost source came back.",
-        [(n, x.reconnects) for n, x in named],
-    )
+    yield from _counter("reconnects_total", "Lost and came back.", named, lambda x: x.reconnects)
     yield from _family(
         "last_frame_age_seconds",
         "gauge",
@@ -77,13 +69,13 @@ def _frames(sources: tuple[SourceStatus, ...]) -> Iterator[str]:
     )
 
 
-def _seen(figures: Mapping[str, Figures]) -> Iterator[str]:
-    named = [({"source": source}, x) for source, x in figures.items()]
+def _seen(totals: Mapping[str, SourceTotals]) -> Iterator[str]:
+    named = [({"source": source}, x) for source, x in totals.items()]
     yield from _family(
         "detections_total",
         "counter",
         "Detections summed over frames, by class.",
-        [({**n, "class": c}, count) for n, x in named for c, count in sorted(x.totals.items())],
+        [({**n, "class": c}, count) for n, x in named for c, count in sorted(x.detections.items())],
     )
     yield from _head("frame_age_seconds", "histogram", "From capture to result.")
     for name, x in named:
@@ -100,18 +92,20 @@ def _seen(figures: Mapping[str, Figures]) -> Iterator[str]:
             yield _line("stage_seconds_count", {**name, "stage": stage}, sum(x.age_buckets))
 
 
-def _sent(status: Status) -> Iterator[str]:
+def _sent(status: RunStatus) -> Iterator[str]:
     named = [({"sink": sink}, x) for sink, x in status.deliveries.items()]
+    yield from _counter("messages_sent_total", "Taken by the sink.", named, lambda x: x.sent)
+    yield from _counter("messages_dropped_total", "Lost.", named, lambda x: x.dropped)
     yield from _family(
-        "messages_sent_total", "counter", "Taken by the sink.", [(n, x.sent) for n, x in named]
-    )
-    yield from _family(
-        "messages_dropped_total", "counter", "Lost.", [(n, x.dropped) for n, x in named]
-    )
-    yield from _family(
-        "messages_waiting", "gauge", "In the spool.", [(n, x.waiting) for n, x in named]
+        "messages_waiting", "gauge", "In the queue.", [(n, x.waiting) for n, x in named]
     )
     yield from _family("sink_stuck", "gauge", "It hangs.", [(n, int(x.stuck)) for n, x in named])
+
+
+def _counter(
+    name: str, text: str, named: Iterable[tuple[_Labels, _T]], value: Callable[[_T], float]
+) -> Iterator[str]:
+    return _family(name, "counter", text, [(labels, value(each)) for labels, each in named])
 
 
 def _family(name: str, kind: str, text: str, samples: Iterable[_Sample]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What the web view answers."""
+"""The routes of the web view."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from starlette.responses import (
 )
 from starlette.routing import Route
 
-from ghost_deploy.stream.web.board import Board, Figures
-from ghost_deploy.stream.web.guard import Guard, Keys
-from ghost_deploy.stream.web.jpegs import SIDES, Pictures, Signal
+from ghost_deploy.stream.web.guard import AccessGuard, AccessKeys
+from ghost_deploy.stream.web.jpeg_cache import SIDES, JpegCache, Notifier
+from ghost_deploy.stream.web.latest_results import LatestResults, SourceTotals
 from ghost_deploy.stream.web.metrics import CONTENT_TYPE, render_metrics
 from ghost_deploy.stream.web.static import answer_with
-from ghost_deploy.stream.web.status import Status
+from ghost_deploy.stream.web.status import RunStatus
 
-__all__ = ["State", "make_app"]
+__all__ = ["WebState", "make_app"]
 
 _FILES = ("app.js", "chart.js", "icon.svg", "style.css")
 _LONGEST_POLL_S = 5.0
@@ -37,27 +37,27 @@ _LARGEST_FORM = 4096
 _BOUNDARY = "frame"
 
 
-class State(NamedTuple):
+class WebState(NamedTuple):
     """What the routes show.
 
     Attributes:
-        board: the results.
-        signal: sent after each result.
-        status: gives the state of the run now, from the figures given.
+        results: the newest of each source.
+        news: notified after each result.
+        status: returns the state of the run now, given the totals of each source.
     """
 
-    board: Board
-    signal: Signal
-    status: Callable[[Mapping[str, Figures]], Status]
+    results: LatestResults
+    news: Notifier
+    status: Callable[[Mapping[str, SourceTotals]], RunStatus]
 
 
-def make_app(state: State, keys: Keys, served: str) -> Starlette:
+def make_app(state: WebState, keys: AccessKeys, served: str) -> Starlette:
     """The application.
 
     Args:
         state: what it shows.
-        keys: who may look.
-        served: host that the server was told to serve at.
+        keys: checks access.
+        served: the host that the server was configured with.
     """
     routes = _Routes(state, keys)
     return Starlette(
@@ -67,94 +67,94 @@ def make_app(state: State, keys: Keys, served: str) -> Starlette:
             Route("/login", routes.login, methods=["POST"]),
             Route("/api/status", routes.status),
             Route("/api/history", routes.history),
-            Route("/api/pictures", routes.pictures),
+            Route("/api/images", routes.images),
             Route("/stream/{source:path}", routes.stream),
             Route("/metrics", routes.metrics),
             Route("/healthz", routes.healthz),
             Route("/livez", routes.livez),
         ],
-        middleware=[Middleware(Guard, keys=keys, served=served)],
+        middleware=[Middleware(AccessGuard, keys=keys, served=served)],
     )
 
 
 class _Routes:
-    def __init__(self, state: State, keys: Keys) -> None:
-        self._board, self._signal, self._status = state
+    def __init__(self, state: WebState, keys: AccessKeys) -> None:
+        self._results, self._news, self._status = state
         self._keys = keys
-        self._pictures = Pictures()
+        self._images = JpegCache()
 
     async def status(self, _: Request) -> Response:
-        """The `Status` document."""
-        return _json(self._status(self._board.figures()))
+        """The `RunStatus` document."""
+        return _json(self._status(self._results.totals()))
 
     async def history(self, _: Request) -> Response:
-        """The last minutes of every source, second by second."""
-        return _json(self._board.histories())
+        """The last minutes of each source, by the second."""
+        return _json(self._results.histories())
 
-    async def pictures(self, request: Request) -> Response:
-        """The newest pictures of all sources that have one after `?after=SERIAL`, in one body.
+    async def images(self, request: Request) -> Response:
+        """The newest image of each source that has one after `?after=SERIAL`, in one body.
 
-        Waits for one, some seconds at most. Only one answer is under way to a viewer at any time,
-        so that a slow one gets fewer pictures, never older ones. The body is a line of JSON,
-        `{"serial": ..., "pictures": [{"id", "serial", "bytes"}, ...]}`, then the JPEG files.
+        Waits some seconds for one. A viewer has only one answer under way at any time, so that a
+        slow one gets fewer images, not older ones. The body is a line of JSON,
+        `{"serial": ..., "images": [{"id", "serial", "bytes"}, ...]}`, then the JPEG files.
         """
         after, side = _number(request, "after", 0), _number(request, "side", SIDES[1])
         if after is None or side not in SIDES:
             return PlainTextResponse("after and side are numbers.\n", 400)
-        with self._signal.listen() as news, contextlib.suppress(asyncio.TimeoutError):
-            while not self._signal.is_closed:
-                news.clear()
-                newer = self._board.newer_than(after)
+        with self._news.listen() as event, contextlib.suppress(asyncio.TimeoutError):
+            while not self._news.is_closed:
+                event.clear()
+                newer = self._results.newer_than(after)
                 if newer:
-                    jpegs = [await self._pictures.jpeg(latest, side) for latest in newer]
+                    jpegs = [await self._images.jpeg(latest, side) for latest in newer]
                     head = {
                         "serial": newer[-1].serial,
-                        "pictures": [
+                        "images": [
                             {"id": x.result.source, "serial": x.serial, "bytes": len(jpeg)}
                             for x, jpeg in zip(newer, jpegs, strict=True)
                         ],
                     }
                     body = b"".join((json.dumps(head).encode(), b"\n", *jpegs))
                     return Response(body, media_type="application/octet-stream")
-                await asyncio.wait_for(news.wait(), _LONGEST_POLL_S)
+                await asyncio.wait_for(event.wait(), _LONGEST_POLL_S)
         return Response(status_code=204)
 
     async def stream(self, request: Request) -> Response:
         """Motion JPEG of one source, for other programs."""
         source = request.path_params["source"].removesuffix(".mjpg")
-        if self._board.newest(source) is None:
-            return PlainTextResponse("No picture of a source of that name.\n", 404)
+        if self._results.newest(source) is None:
+            return PlainTextResponse("No such source, or no result yet.\n", 404)
         return StreamingResponse(
             self._parts(source), media_type=f"multipart/x-mixed-replace; boundary={_BOUNDARY}"
         )
 
     async def _parts(self, source: str) -> AsyncIterator[bytes]:
         serial = 0
-        with self._signal.listen() as news:
-            while not self._signal.is_closed:
-                news.clear()
-                latest = self._board.newest(source, serial)
+        with self._news.listen() as event:
+            while not self._news.is_closed:
+                event.clear()
+                latest = self._results.newest(source, serial)
                 if latest is None:
-                    await news.wait()
+                    await event.wait()
                     continue
                 serial = latest.serial
-                jpeg = await self._pictures.jpeg(latest, SIDES[-1])
+                jpeg = await self._images.jpeg(latest, SIDES[-1])
                 head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}"
                 yield b"".join((head.encode(), b"\r\n\r\n", jpeg, b"\r\n"))
                 await asyncio.sleep(_LEAST_INTERVAL_S)
 
     async def metrics(self, _: Request) -> Response:
         """For Prometheus."""
-        figures = self._board.figures()
-        return Response(render_metrics(self._status(figures), figures), media_type=CONTENT_TYPE)
+        totals = self._results.totals()
+        return Response(render_metrics(self._status(totals), totals), media_type=CONTENT_TYPE)
 
     async def healthz(self, _: Request) -> Response:
-        """200 while every source delivers or has ended, else 503; for whoever must be called."""
+        """200 while each source delivers or has ended, else 503; for alerts."""
         health = self._status({}).health
         return PlainTextResponse(f"{health}\n", 200 if health == "ok" else 503)
 
     async def livez(self, _: Request) -> Response:
-        """200 while the process answers; for whoever would restart it."""
+        """200 while the process answers; for a supervisor."""
         return PlainTextResponse("ok\n")
 
     async def login(self, request: Request) -> Response:

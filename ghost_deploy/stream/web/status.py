@@ -1,25 +1,25 @@
-"""The state of a run as one document, for programs and for the page."""
+"""The state of a run as one document, for programs and the page."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 import msgspec
 
 from ghost_deploy.detector import Detector
-from ghost_deploy.stream.result import SourceStats
-from ghost_deploy.stream.sinks.outbox import DeliveryStats
-from ghost_deploy.stream.web.board import Figures
+from ghost_deploy.stream.sinks.sink import DeliveryStats
+from ghost_deploy.stream.source_stats import SourceStats
+from ghost_deploy.stream.web.latest_results import SourceTotals
 
-__all__ = ["ModelCard", "SourceStatus", "Status", "describe", "health"]
+__all__ = ["ModelCard", "RunStatus", "SourceStatus", "describe", "health"]
 
 _SERVING = frozenset({"live", "ended"})
 
 
 class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
-    """The model that runs and what it runs on, as the runtime says it.
+    """The model that runs and what it runs on, as the runtime reports it.
 
     Attributes:
         name: of the model.
@@ -40,7 +40,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, detector: Detector) -> ModelCard:
-        """The card of a loaded detector."""
+        """Return the card of a detector."""
         info = detector.runtime.info
         return cls(
             name=detector.spec.name,
@@ -53,43 +53,31 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class SourceStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """A source: its `SourceStats`, and what was seen.
+@dataclass(frozen=True)
+class SourceStatus(SourceStats):
+    """A source: its `SourceStats`, and what was detected.
 
     Attributes:
         counts: detections of each class in the newest result.
-        totals: the same summed over all results; an object is counted in every frame.
+        totals: the same, summed over all results; an object counts in each frame.
         timings_ms: of the newest result, by stage.
     """
 
-    id: str
-    label: str
-    state: str
-    captured: int
-    processed: int
-    dropped: dict[str, int]
-    reconnects: int
-    last_frame_age_ms: float | None
-    fps: float
-    age_p50_ms: float | None
-    age_p99_ms: float | None
-    size_hw: tuple[int, int] | None
-    last_error: str
-    counts: dict[str, int]
-    totals: dict[str, int]
-    timings_ms: dict[str, float]
+    counts: dict[str, int] = field(default_factory=dict)
+    totals: dict[str, int] = field(default_factory=dict)
+    timings_ms: Mapping[str, float] = field(default_factory=dict)
 
 
-class Status(msgspec.Struct, frozen=True, kw_only=True):
+class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The whole run at one moment.
 
     Attributes:
-        schema: version of this form.
+        schema: version of this document.
         tool: version of ghost-deploy.
-        health: `ok`; `starting`, while no source has failed and some have not begun;
-            `degraded`, when a source is lost or failed or a sink hangs; `down`, when no source is
+        health: `ok`; `starting`, while some sources have not begun and none has failed;
+            `degraded`, if a source is lost or failed or a sink hangs; `down`, if no source is
             left.
-        uptime_s: since the view was opened, seconds.
+        uptime_s: since the start of the view, seconds.
         deliveries: counters of the sinks that may lose results, by name.
     """
 
@@ -103,7 +91,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def health(sources: tuple[SourceStats, ...], deliveries: Iterable[DeliveryStats] = ()) -> str:
-    """One word for the state of all sources and sinks, see `Status.health`."""
+    """The state of all sources and sinks in one word, see `RunStatus.health`."""
     states = {source.state for source in sources}
     if not states or (states <= _SERVING | {"connecting"} and "connecting" in states):
         return "starting"
@@ -112,13 +100,14 @@ def health(sources: tuple[SourceStats, ...], deliveries: Iterable[DeliveryStats]
     return "degraded" if states & (_SERVING | {"connecting"}) else "down"
 
 
-def describe(stats: SourceStats, figures: Figures | None) -> SourceStatus:
-    """Join what the pipeline counts with what was seen."""
-    facts = asdict(stats)
-    facts["dropped"] = {str(cause): count for cause, count in stats.dropped.items()}
+def describe(stats: SourceStats, totals: SourceTotals | None) -> SourceStatus:
+    """Combine the counters of the pipeline with what was detected."""
+    if totals is None:
+        return SourceStatus(**vars(stats))
+    latest = totals.latest.result
     return SourceStatus(
-        **facts,
-        counts=dict(Counter(figures.latest.detections.names)) if figures else {},
-        totals=figures.totals if figures else {},
-        timings_ms=dict(figures.latest.timings_ms) if figures else {},
+        **vars(stats),
+        counts=Counter(latest.detections.names),
+        totals=totals.detections,
+        timings_ms=latest.timings_ms,
     )

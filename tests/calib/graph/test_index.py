@@ -3,14 +3,14 @@ from __future__ import annotations
 import pytest
 from onnx import ModelProto, helper
 
-from ghost_deploy.calib.graph.index import Graph
+from ghost_deploy.calib.graph.index import index_float, index_qdq
 from ghost_deploy.core.errors import InputError
 from tests.support.small_graphs import SIZE, ghost_net
 
 
 def test_an_empty_graph_is_refused() -> None:
     with pytest.raises(InputError, match="names"):
-        Graph(ModelProto())
+        index_float(ModelProto())
 
 
 @pytest.mark.parametrize("name", ["", "dense"])
@@ -18,7 +18,7 @@ def test_nodes_that_cannot_be_told_apart_are_refused(name: str) -> None:
     model = ghost_net()
     model.graph.node[0].name = name
     with pytest.raises(InputError, match="names"):
-        Graph(model)
+        index_float(model)
 
 
 def test_a_quantized_graph_is_refused_unless_it_is_asked_for() -> None:
@@ -26,12 +26,12 @@ def test_a_quantized_graph_is_refused_unless_it_is_asked_for() -> None:
     node = helper.make_node("DequantizeLinear", ["a", "b"], ["c"], name="dq")
     model.graph.node.append(node)
     with pytest.raises(InputError, match="already"):
-        Graph(model)
-    Graph(model, quantized=True)
+        index_float(model)
+    index_qdq(model)
 
 
 def test_who_makes_and_who_reads_a_tensor() -> None:
-    graph = Graph(ghost_net())
+    graph = index_float(ghost_net())
     assert graph.inputs == ("images",)
     assert graph.producer["one.concat:out"].name == "one.concat"
     readers = [node.name for node in graph.readers("one.primary.mul:out")]
@@ -43,14 +43,14 @@ def test_who_makes_and_who_reads_a_tensor() -> None:
 
 
 def test_multiply_adds_are_counted() -> None:
-    graph = Graph(ghost_net())
+    graph = index_float(ghost_net())
     assert graph.macs(graph.node["first"]) == 16 * 3 * 9 * SIZE * SIZE
     assert graph.macs(graph.node["one.cheap"]) == 8 * 25 * SIZE * SIZE
     assert graph.macs(graph.node["residual"]) == 0
 
 
 def test_activations_are_all_float_tensors_in_order() -> None:
-    graph = Graph(ghost_net())
+    graph = index_float(ghost_net())
     names = graph.activations()
     assert names[0] == "images"
     assert names[-1] == "output0"

@@ -5,8 +5,9 @@ import onnx
 import onnx.reference
 from onnx import TensorProto, helper, numpy_helper
 
-from ghost_deploy.calib.graph.parameters import bias_of, on_grid, set_parameters, weight_of
-from tests.support.small_graphs import Net, ghost_net
+from ghost_deploy.calib.graph.parameters import set_parameters
+from ghost_deploy.calib.quantize.weights import on_grid
+from tests.support.small_graphs import Net, bias_of, ghost_net, weight_of
 
 
 def test_nothing_to_set_gives_an_equal_copy() -> None:

@@ -4,18 +4,18 @@ from collections import Counter
 
 import pytest
 
-from ghost_deploy.calib.graph.index import Graph
+from ghost_deploy.calib.graph.index import index_float
 from ghost_deploy.calib.graph.structure import Structure, find_structure
 from tests.support.exported_graphs import exported
 from tests.support.small_graphs import Net, ghost_net
 
 
 def structure_of(name: str, decoder: str = "dfl") -> Structure:
-    return find_structure(Graph(exported(name, decoder)))
+    return find_structure(index_float(exported(name, decoder)))
 
 
 def test_the_parts_of_a_small_ghost_network() -> None:
-    found = find_structure(Graph(ghost_net()))
+    found = find_structure(index_float(ghost_net()))
     kinds = {name: conv.kind for name, conv in found.convs.items()}
     assert kinds == {
         "first": "first",
@@ -40,7 +40,7 @@ def test_names_play_no_part() -> None:
     model = ghost_net()
     for index, node in enumerate(model.graph.node):
         node.name = f"n{index}"
-    found = find_structure(Graph(model))
+    found = find_structure(index_float(model))
     assert sum(concat.ghost for concat in found.concats.values()) == 2
     assert len(found.head) == 3
 
@@ -49,7 +49,7 @@ def test_two_convolutions_that_are_joined_are_no_ghost_module() -> None:
     net = Net()
     x = net.conv("images", 8, "first")
     joined = net.concat([net.conv(x, 8, "a"), net.conv(x, 8, "b", kernel=3, group=8)], "join")
-    found = find_structure(Graph(net.model(net.conv(joined, 4, "last"))))
+    found = find_structure(index_float(net.model(net.conv(joined, 4, "last"))))
     assert not found.concats["join"].ghost
 
 
@@ -59,7 +59,7 @@ def test_a_relu_is_found_only_where_it_alone_reads() -> None:
     relu = net.node("Relu", [y], "relu", 8)
     alone = net.conv(relu, 8, "second")
     relu2 = net.node("Relu", [alone], "relu2", 8)
-    found = find_structure(Graph(net.model(net.conv(net.add(relu2, y, "add"), 4, "last"))))
+    found = find_structure(index_float(net.model(net.conv(net.add(relu2, y, "add"), 4, "last"))))
     assert found.convs["first"].activation == ""
     assert found.convs["second"].activation == "relu"
 

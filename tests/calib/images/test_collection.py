@@ -27,7 +27,7 @@ from tests.support.assets import BCCD, needs_assets
 SPEC = InputSpec(size_hw=(64, 96))
 
 
-def picture(number: int, size: tuple[int, int] = (20, 30)) -> NDArray[np.uint8]:
+def numbered_image(number: int, size: tuple[int, int] = (20, 30)) -> NDArray[np.uint8]:
     rng = np.random.default_rng(number)
     return rng.integers(0, 256, (*size, 3), dtype=np.uint8)
 
@@ -35,7 +35,7 @@ def picture(number: int, size: tuple[int, int] = (20, 30)) -> NDArray[np.uint8]:
 def write(folder: Path, count: int, start: int = 0) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(start, start + count):
-        cv2.imwrite(str(folder / f"{number}.png"), picture(number))
+        cv2.imwrite(str(folder / f"{number}.png"), numbered_image(number))
     return folder
 
 
@@ -62,13 +62,13 @@ def test_a_source_that_is_not_there(tmp_path: Path) -> None:
 
 def test_too_few_images_are_refused_unless_allowed(tmp_path: Path) -> None:
     folder = write(tmp_path / "few", MIN_IMAGES - 1)
-    (folder / "broken.png").write_bytes(b"no picture")
+    (folder / "broken.png").write_bytes(b"no image")
     shutil.copy(folder / "0.png", folder / "again.png")
     with pytest.raises(InputError, match="--allow-small-calibration") as caught:
         collect_images(folder)
     text = str(caught.value)
     assert "63 usable, 1 not usable (broken.png" in text
-    assert "1 twice" in text
+    assert "1 duplicates" in text
     assert "at least 64" in text
     assert len(small(folder)) == MIN_IMAGES - 1
     write(folder, 1, start=MIN_IMAGES)
@@ -180,7 +180,7 @@ def test_the_fingerprint_is_that_of_the_content(tmp_path: Path) -> None:
     before = small(folder).fingerprint
     (folder / "0.png").rename(folder / "9.png")
     assert small(folder).fingerprint == before
-    cv2.imwrite(str(folder / "9.png"), picture(77))
+    cv2.imwrite(str(folder / "9.png"), numbered_image(77))
     assert small(folder).fingerprint != before
     assert small(folder, count=3).fingerprint != small(folder).fingerprint
 
@@ -225,7 +225,7 @@ def test_a_file_changed_in_the_meantime_is_refused(change: str, tmp_path: Path) 
     folder = write(tmp_path / "set", 3)
     found = small(folder)
     if change == "other":
-        cv2.imwrite(str(folder / "1.png"), picture(99))
+        cv2.imwrite(str(folder / "1.png"), numbered_image(99))
     else:
         (folder / "1.png").unlink()
     with pytest.raises(ImageError, match=r"1\.png"):

@@ -1,4 +1,4 @@
-"""Which pictures are chosen."""
+"""Which images are chosen."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ghost_deploy.calib.images.sampling import farthest, features, ranked
-from ghost_deploy.calib.images.sources import Place
+from ghost_deploy.calib.images.sources import ImageLocation
 
 
 def rows(*points: float) -> list[NDArray[np.float32]]:
@@ -18,9 +18,9 @@ def rows(*points: float) -> list[NDArray[np.float32]]:
 
 
 def test_rank_follows_name_and_seed() -> None:
-    places = [Place(Path(f"x/{i}.png")) for i in range(20)]
+    places = [ImageLocation(Path(f"x/{i}.png")) for i in range(20)]
     order = [place.name for place in ranked(places, 0)]
-    moved = [Place(Path("elsewhere") / place.path.name) for place in reversed(places)]
+    moved = [ImageLocation(Path("elsewhere") / place.path.name) for place in reversed(places)]
     assert [place.name for place in ranked(moved, 0)] == order
     assert [place.name for place in ranked(places, 1)] != order
     assert sorted(order) == sorted(place.name for place in places)
@@ -29,7 +29,7 @@ def test_rank_follows_name_and_seed() -> None:
 
 
 def test_frames_of_a_video_have_ranks_of_their_own() -> None:
-    frames = [Place(Path("a.mp4"), i) for i in range(20)]
+    frames = [ImageLocation(Path("a.mp4"), i) for i in range(20)]
     assert ranked(frames, 0) != frames
 
 

@@ -14,14 +14,15 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, helper, numpy_helper
 
+from ghost_deploy.calib.forms import int8_form
 from ghost_deploy.calib.quantize.channels_last import to_channels_last
+from ghost_deploy.calib.quantize.conventions import NAIVE, PlacementOptions
 from ghost_deploy.calib.quantize.ort_kernels import DOMAIN
-from ghost_deploy.calib.quantize.placement import NAIVE, PlacementOptions, default_options
-from ghost_deploy.calib.quantize.qdq import quantize
 from ghost_deploy.calib.ranges.histogram import TensorStatistics
 from ghost_deploy.core.bundle import FORM_KEY
 from ghost_deploy.core.errors import ExportError
 from tests.support.exported_graphs import SIZE_HW, exported
+from tests.support.int8_forms import quantize
 from tests.support.small_graphs import Net, ghost_net, images, statistics_of
 
 ALL_INT8 = PlacementOptions()
@@ -50,7 +51,7 @@ def kinds(model: ModelProto) -> Counter[str]:
 
 @cache
 def measured(name: str) -> tuple[ModelProto, dict[str, TensorStatistics]]:
-    """A network of the zoo and statistics of it on one picture."""
+    """A network of the zoo and statistics of it on one image."""
     model = exported(name, "one2one" if name.startswith("yolov10") else "dfl")
     image = np.random.default_rng(0).random((1, 3, *SIZE_HW), np.float32)
     return model, statistics_of(model, [image])
@@ -166,7 +167,7 @@ def test_what_has_no_operator_stays_and_computes_the_same(model: ModelProto) -> 
         assert np.allclose(fused(found, image), fused(made, image), atol=1e-5)
 
 
-@pytest.mark.parametrize("options", [default_options("ort-x86"), NAIVE])
+@pytest.mark.parametrize("options", [int8_form("ort-x86").options, NAIVE])
 @pytest.mark.parametrize("name", ["yolov8n-ghost", "yolov10n-ghost", "yolo11n-ghostnetv2"])
 def test_an_exported_network_computes_the_same(name: str, options: PlacementOptions) -> None:
     model, statistics = measured(name)
@@ -198,7 +199,7 @@ def test_the_entry_and_large_depthwise_convolutions_are_float_by_default() -> No
     assert "/model.5/cv2/conv/Conv" in placed.weights, "a depthwise one at stride 16"
     assert "depthwise" in placed.float_nodes["/model.15/m/m.0/conv/conv.0/cv2/conv/Conv"]
     whole = quantize(
-        model, statistics, "ort-x86", replace(default_options("ort-x86"), entry=0)
+        model, statistics, "ort-x86", replace(int8_form("ort-x86").options, entry=0)
     ).placement
     assert "/model.1/cv1/conv/Conv" in whole.weights
 

@@ -4,18 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from ghost_deploy.calib.forms import FORMS, Form, convention
-from ghost_deploy.calib.graph.index import Graph
+from ghost_deploy.calib.forms import FORMS, int8_form
+from ghost_deploy.calib.graph.index import index_float
 from ghost_deploy.calib.graph.structure import Structure, find_structure
-from ghost_deploy.calib.quantize.placement import (
-    NAIVE,
-    Placement,
-    PlacementOptions,
-    default_options,
-    place,
-)
+from ghost_deploy.calib.quantize.conventions import NAIVE, PlacementOptions
+from ghost_deploy.calib.quantize.placement import Placement
 from ghost_deploy.core.errors import UsageError
 from tests.support.exported_graphs import exported
+from tests.support.int8_forms import place
 from tests.support.small_graphs import Net, ghost_net
 
 ALL_INT8 = PlacementOptions()
@@ -23,7 +19,12 @@ ALL_INT8 = PlacementOptions()
 
 @pytest.fixture(scope="module")
 def small() -> Structure:
-    return find_structure(Graph(ghost_net()))
+    return find_structure(index_float(ghost_net()))
+
+
+def behind(net: Net, x: str) -> str:
+    """Two more convolutions, of which the last one is the head."""
+    return net.conv(net.conv(x, 8, "next"), 4, "last")
 
 
 def changed(placement: Placement) -> set[str]:
@@ -43,7 +44,7 @@ def test_an_unknown_node_is_refused(small: Structure) -> None:
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("options", [None, ALL_INT8, NAIVE])
 def test_every_node_is_int8_or_has_a_reason(
-    small: Structure, form: Form, options: PlacementOptions | None
+    small: Structure, form: str, options: PlacementOptions | None
 ) -> None:
     found = place(small, form, options)
     names = [node.name for node in small.graph.nodes]
@@ -55,7 +56,7 @@ def test_every_node_is_int8_or_has_a_reason(
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_head_stays_float_and_is_no_output_of_a_rounding(small: Structure, form: Form) -> None:
+def test_the_head_stays_float_and_is_no_output_of_a_rounding(small: Structure, form: str) -> None:
     found = place(small, form)
     assert {"last", "scores"} <= found.float_nodes.keys()
     assert "behind it" in found.float_nodes["scores"]
@@ -98,7 +99,7 @@ def test_a_residual_sum_reads_the_other_branch_rounded() -> None:
     x = net.silu(net.conv("images", 8, "first"), "first")
     y = net.silu(net.conv(x, 8, "second", kernel=3), "second")
     joined = net.conv(net.add(y, x, "add"), 8, "third")
-    structure = find_structure(Graph(net.model(net.conv(joined, 4, "last"))))
+    structure = find_structure(index_float(net.model(net.conv(joined, 4, "last"))))
     found = place(structure, "tensorrt", ALL_INT8)
     assert found.reads["first.mul:out"] == {"second", "add"}
     assert "second.mul:out" not in found.reads
@@ -111,7 +112,7 @@ def test_a_scale_passes_through_what_only_moves() -> None:
     once = net.node("MaxPool", [x], "pool", 8, **pool)
     joined = net.concat([x, once, net.node("MaxPool", [once], "pool2", 8, **pool)], "spp")
     outer = net.concat([joined, x], "outer")
-    structure = find_structure(Graph(net.model(net.conv(net.conv(outer, 8, "next"), 4, "last"))))
+    structure = find_structure(index_float(net.model(behind(net, outer))))
     for form in FORMS:
         found = place(structure, form, ALL_INT8)
         assert found.requantized == 0
@@ -124,7 +125,7 @@ def test_the_inputs_of_a_concatenation_share_a_scale_unless_they_are_apart() -> 
     x = net.silu(net.conv("images", 8, "first"), "first")
     y = net.silu(net.conv(x, 8, "second", kernel=3), "second")
     joined = net.concat([x, y], "join")
-    structure = find_structure(Graph(net.model(net.conv(net.conv(joined, 8, "next"), 4, "last"))))
+    structure = find_structure(index_float(net.model(behind(net, joined))))
     shared = place(structure, "tensorrt", ALL_INT8)
     assert shared.groups[x] == shared.groups[y] == shared.groups[joined]
     apart = place(structure, "tensorrt", replace(ALL_INT8, concat="apart"))
@@ -133,7 +134,7 @@ def test_the_inputs_of_a_concatenation_share_a_scale_unless_they_are_apart() -> 
 
 
 @pytest.mark.parametrize("form", ["ort-x86", "ort-arm"])
-def test_outputs_of_convolutions_are_rounded(small: Structure, form: Form) -> None:
+def test_outputs_of_convolutions_are_rounded(small: Structure, form: str) -> None:
     found = place(small, form, ALL_INT8)
     assert found.reads["first:out"] == {"first.sigmoid", "first.mul"}
     assert found.reads["dense:out"] == {"dense.sigmoid", "dense.mul"}
@@ -156,7 +157,7 @@ def test_float_convolutions_of_a_graph_that_rounds_outputs(small: Structure) -> 
 def test_a_relu_is_part_of_the_rounding_behind_it() -> None:
     net = Net()
     y = net.node("Relu", [net.conv("images", 8, "first")], "relu", 8)
-    structure = find_structure(Graph(net.model(net.conv(net.conv(y, 8, "next"), 4, "last"))))
+    structure = find_structure(index_float(net.model(net.conv(net.conv(y, 8, "next"), 4, "last"))))
     found = place(structure, "ort-x86", ALL_INT8)
     assert "first:out" not in found.reads
     assert found.reads["relu:out"] == {"next"}
@@ -167,7 +168,7 @@ def test_nodes_asked_for_by_name_stay_float(small: Structure) -> None:
     for form in FORMS:
         options = replace(ALL_INT8, float_nodes=frozenset({"dense", "one.concat"}))
         found = place(small, form, options)
-        assert found.float_nodes["dense"] == "asked for by name"
+        assert found.float_nodes["dense"] == "named in float_nodes"
         assert "dense" not in found.weights
 
 
@@ -181,19 +182,19 @@ def test_everything_is_rounded_in_the_naive_setting(small: Structure) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", ["yolov10n-ghost", "yolo11n-ghostnetv2"])
-def test_attention_and_gates_of_exported_networks_stay_float(name: str, form: Form) -> None:
+def test_attention_and_gates_of_exported_networks_stay_float(name: str, form: str) -> None:
     decoder = "one2one" if name.startswith("yolov10") else "dfl"
-    structure = find_structure(Graph(exported(name, decoder)))
+    structure = find_structure(index_float(exported(name, decoder)))
     found = place(structure, form)
     for kept, reason in ((structure.attention, "attention"), (structure.gates, "gate")):
         assert all(reason in found.float_nodes[node] for node in kept)
     kinds = {node.op_type for node in structure.graph.nodes if node.name in found.int8_nodes}
     assert not kinds & {"Softmax", "MatMul", "TopK", "GatherElements"}
-    if convention(form).rounds != "sources":
+    if int8_form(form).convention.rounds != "sources":
         for conv in found.weights:
             assert conv in found.reads[structure.convs[conv].input]
 
 
 def test_each_form_has_defaults() -> None:
     for form in FORMS:
-        assert default_options(form).head == "float"
+        assert int8_form(form).options.head == "float"

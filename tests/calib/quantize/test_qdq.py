@@ -11,14 +11,14 @@ import onnxruntime
 import pytest
 from onnx import ModelProto, numpy_helper
 
-from ghost_deploy.calib.forms import FORMS, Form
+from ghost_deploy.calib.forms import FORMS
+from ghost_deploy.calib.quantize.conventions import NAIVE, PlacementOptions
 from ghost_deploy.calib.quantize.lint import lint
-from ghost_deploy.calib.quantize.placement import NAIVE, PlacementOptions
-from ghost_deploy.calib.quantize.qdq import quantize
 from ghost_deploy.calib.ranges.histogram import TensorStatistics
 from ghost_deploy.core.bundle import FORM_KEY
 from ghost_deploy.core.errors import InputError
 from tests.support.exported_graphs import SIZE_HW, exported
+from tests.support.int8_forms import quantize
 from tests.support.small_graphs import Net, ghost_net, images, run, statistics_of
 
 ALL_INT8 = PlacementOptions()
@@ -67,7 +67,7 @@ def test_a_quantized_model_is_refused(
 
 @pytest.mark.parametrize("form", FORMS)
 def test_the_int8_graph_computes_about_the_same(
-    model: ModelProto, statistics: dict[str, TensorStatistics], form: Form
+    model: ModelProto, statistics: dict[str, TensorStatistics], form: str
 ) -> None:
     before = model.SerializeToString()
     found = quantize(model, statistics, form, ALL_INT8, method="minmax")
@@ -100,7 +100,7 @@ def test_only_the_tensorrt_form_obeys_its_parser(
 def test_weights_on_a_known_grid_are_reproduced(
     model: ModelProto, statistics: dict[str, TensorStatistics]
 ) -> None:
-    first = quantize(model, statistics, "tensorrt", ALL_INT8, weight_method="mse")
+    first = quantize(model, statistics, "tensorrt", ALL_INT8)
     rounded = ModelProto()
     rounded.CopyFrom(model)
     by_name = {tensor.name: tensor for tensor in rounded.graph.initializer}
@@ -138,7 +138,7 @@ def test_a_bias_fits_int32_where_a_channel_has_hardly_any_weights(
 def test_onnx_runtime_executes_what_was_planned(
     model: ModelProto, statistics: dict[str, TensorStatistics], options: PlacementOptions
 ) -> None:
-    form: Form = "ort-x86"
+    form: str = "ort-x86"
     found = quantize(model, statistics, form, options)
     kinds = Counter(node.op_type for node in executed(found.model).graph.node)
     planned = len(found.placement.weights)
@@ -164,7 +164,7 @@ def test_a_float_convolution_asked_for_by_name_is_float(
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", ["yolov10n-ghost", "yolo11n-ghostnetv2"])
-def test_an_exported_network_runs_in_every_form(name: str, form: Form) -> None:
+def test_an_exported_network_runs_in_every_form(name: str, form: str) -> None:
     model = exported(name, "one2one" if name.startswith("yolov10") else "dfl")
     image = np.random.default_rng(0).random((1, 3, *SIZE_HW), np.float32)
     statistics = statistics_of(model, [image])

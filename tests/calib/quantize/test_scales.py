@@ -3,21 +3,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ghost_deploy.calib.forms import convention
-from ghost_deploy.calib.graph.index import Graph
+from ghost_deploy.calib.forms import int8_form
+from ghost_deploy.calib.graph.index import index_float
 from ghost_deploy.calib.graph.structure import Structure, find_structure
-from ghost_deploy.calib.quantize.placement import PlacementOptions, place
+from ghost_deploy.calib.quantize.conventions import PlacementOptions
 from ghost_deploy.calib.quantize.scales import QuantParams, activation_scales, input_range
 from ghost_deploy.calib.ranges.histogram import TensorStatistics
 from ghost_deploy.calib.ranges.methods import METHODS, Method
 from ghost_deploy.core.errors import InputError
 from ghost_deploy.core.spec import InputSpec
+from tests.support.int8_forms import place
 from tests.support.small_graphs import ghost_net, images, statistics_of
 
 
 @pytest.fixture(scope="module")
 def structure() -> Structure:
-    return find_structure(Graph(ghost_net()))
+    return find_structure(index_float(ghost_net()))
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,7 @@ def test_a_graph_that_takes_pixels_rounds_no_input() -> None:
 def test_levels_are_spread_over_the_range(
     form: str, low: float, high: float, scale: float, zero_point: int
 ) -> None:
-    found = QuantParams.of(low, high, convention(form))
+    found = QuantParams.of(low, high, int8_form(form).convention)
     assert found.scale == pytest.approx(scale, rel=1e-6)
     assert found.scale == float(np.float32(found.scale))
     assert found.zero_point == zero_point
@@ -98,7 +99,7 @@ def test_in_front_of_a_rounded_silu_far_negative_values_are_clipped(
     wide = {**statistics, "first:out": TensorStatistics.of(values)}
     scales = activation_scales(structure, placement, wide, method=method)
     chosen = scales["first:out"]
-    plain = QuantParams.of(-40, 4, convention("ort-x86"))
+    plain = QuantParams.of(-40, 4, int8_form("ort-x86").convention)
 
     def error(q: QuantParams) -> float:
         levels = np.clip(np.rint(values / q.scale) + q.zero_point, 0, 255) - q.zero_point

@@ -7,10 +7,10 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper, shape_inference
 
 from ghost_deploy.calib.quantize.lint import lint
-from ghost_deploy.calib.quantize.qdq import quantize
 from ghost_deploy.calib.quantize.strongly_typed import OPSET, to_strong_fp16
 from ghost_deploy.core.errors import ExportError
 from tests.support.exported_graphs import SIZE_HW, exported
+from tests.support.int8_forms import quantize
 from tests.support.small_graphs import Net, ghost_net, images, run, statistics_of
 
 

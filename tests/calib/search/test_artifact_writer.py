@@ -7,45 +7,43 @@ from pathlib import Path
 import onnx
 import pytest
 
-from ghost_deploy.calib.graph.index import Graph
+from ghost_deploy.calib.forms import FORMS
+from ghost_deploy.calib.graph.index import index_float
 from ghost_deploy.calib.graph.structure import find_structure
+from ghost_deploy.calib.quantize.int8_files import STRONG_FORM, strongly_typed_form
 from ghost_deploy.calib.quantize.lint import lint
-from ghost_deploy.calib.search.artifact_writer import (
-    STRONG_FORM,
-    Deposit,
-    Kept,
-    strong_form,
-)
-from ghost_deploy.calib.search.recipes import Recipe
+from ghost_deploy.calib.search.artifact_writer import ArtifactWriter, Int8Candidate
 from ghost_deploy.core.bundle import FORM_KEY, BundleWriter
 from ghost_deploy.core.errors import ExportError
-from ghost_deploy.core.evidence.int8 import Trial
+from ghost_deploy.core.evidence.int8 import Int8Row, Trial
 from ghost_deploy.runtimes.tensorrt.calibration_cache import CACHE_FILE, read_calibration_cache
-from tests.support.int8_fakes import FakeJudge, small_shop
+from tests.support.int8_fakes import FakeJudge, small_builder
+from tests.support.int8_forms import minmax
 from tests.support.small_graphs import ghost_net
 
 
-def kept(deposit: Deposit, form: str) -> Kept:
-    recipe = Recipe("minmax", form)  # type: ignore[arg-type]
+def write(artifacts: ArtifactWriter, form: str) -> list[Int8Row]:
+    recipe = minmax(form)
     trial = Trial(form=form, recipe=recipe.name, points=56.76)
-    return Kept(trial, recipe, deposit.shop.make(recipe))
+    chosen = Int8Candidate(trial, 56.76, recipe, artifacts.builder.build(recipe))
+    return artifacts.write(FORMS[form], chosen)
 
 
-def deposit_in(writer: BundleWriter) -> Deposit:
-    shop = small_shop(writer.folder)
+def artifacts_in(writer: BundleWriter) -> ArtifactWriter:
+    builder = small_builder(writer.folder)
     judge = FakeJudge(lambda model: 56.0)
-    return Deposit(writer, shop, judge, "p" * 64, max_drop=0.5)  # type: ignore[arg-type]
+    return ArtifactWriter(writer, builder, judge, "p" * 64, max_drop=0.5)
 
 
-def test_a_float_model_has_no_strong_form() -> None:
+def test_a_float_model_has_no_strongly_typed_form() -> None:
     with pytest.raises((ExportError, StopIteration)):
-        strong_form(ghost_net())
+        strongly_typed_form(ghost_net())
 
 
 def test_tensorrt_gets_two_files_and_a_cache_each_judged_and_linted(tmp_path: Path) -> None:
     with BundleWriter(tmp_path / "b") as writer:
-        deposit = deposit_in(writer)
-        weak, strong = deposit.write("tensorrt", kept(deposit, "tensorrt"))
+        artifacts = artifacts_in(writer)
+        weak, strong = write(artifacts, "tensorrt")
         folder = writer.folder
         assert (weak.artifact, weak.form, weak.status) == (
             "onnx-int8-tensorrt", "tensorrt", "passed",
@@ -59,12 +57,12 @@ def test_tensorrt_gets_two_files_and_a_cache_each_judged_and_linted(tmp_path: Pa
             assert {e.key: e.value for e in model.metadata_props}[FORM_KEY] == form
             assert lint(model, strongly_typed=strongly_typed) == []
         scales = read_calibration_cache(folder / CACHE_FILE).scales
-        graph = Graph(deposit.shop.model)
+        graph = index_float(artifacts.builder.model)
         head = {n for n in find_structure(graph).head for n in graph.node[n].output}
-        assert head & deposit.shop.statistics.keys()
-        assert set(scales) == deposit.shop.statistics.keys() - head
+        assert head & artifacts.builder.statistics.keys()
+        assert set(scales) == artifacts.builder.statistics.keys() - head
         assert scales["images"] == pytest.approx(1 / 127, rel=1e-7), "pixels are 0 to 1"
-        (artifact, other) = writer.draft(deposit.shop.spec, source(), "test").artifacts
+        (artifact, other) = writer.draft(artifacts.builder.spec, source(), "test").artifacts
         assert set(artifact.files) == {"model.int8.tensorrt.onnx", CACHE_FILE}
         assert other.form == STRONG_FORM
 
@@ -75,17 +73,17 @@ def test_without_a_strong_form_the_row_says_why(
     def fail(model: object) -> None:
         raise ExportError("no float16 rest", got="a constant of 1e9", fix="Use the other form")
 
-    monkeypatch.setattr("ghost_deploy.calib.search.artifact_writer.to_strong_fp16", fail)
+    monkeypatch.setattr("ghost_deploy.calib.quantize.int8_files.to_strong_fp16", fail)
     with BundleWriter(tmp_path / "b") as writer:
-        deposit = deposit_in(writer)
-        (row,) = deposit.write("tensorrt", kept(deposit, "tensorrt"))
+        artifacts = artifacts_in(writer)
+        (row,) = write(artifacts, "tensorrt")
         assert row.notes[-1].endswith("no float16 rest: a constant of 1e9")
 
 
 def test_the_form_of_onnx_runtime_is_one_file(tmp_path: Path) -> None:
     with BundleWriter(tmp_path / "b") as writer:
-        deposit = deposit_in(writer)
-        (row,) = deposit.write("ort-x86", kept(deposit, "ort-x86"))
+        artifacts = artifacts_in(writer)
+        (row,) = write(artifacts, "ort-x86")
         assert row.artifact == "onnx-int8-ort-x86"
         assert row.notes == ()
 

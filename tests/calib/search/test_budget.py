@@ -2,17 +2,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
 import pytest
 
-from ghost_deploy.calib.search.budget import Budget, fit_budget, measure_speed
+from ghost_deploy.calib.search.budget import Budget, fit_budget
 from ghost_deploy.calib.search.measuring import FloatNodes, Measure
-from ghost_deploy.calib.search.sensitivity import Group, rank
+from ghost_deploy.calib.search.sensitivity import LayerGroup, rank
 from ghost_deploy.core.errors import GateError, UsageError
 
 HARM = {"a": 0.1, "b": 0.9, "c": 0.0, "d": 0.4}
 SHARE = {"a": 0.1, "b": 0.4, "c": 0.2, "d": 0.1}
-GROUPS = tuple(Group(name=name, nodes=(name,), share=SHARE[name]) for name in HARM)
+GROUPS = tuple(LayerGroup(name=name, nodes=(name,), share=SHARE[name]) for name in HARM)
 
 
 def as_path(nodes: FloatNodes) -> Path:
@@ -35,10 +34,10 @@ def test_a_negative_budget_is_refused() -> None:
 
 def test_a_loss_within_the_budget_leaves_everything_int8() -> None:
     budget = fitted(1.4)
-    assert budget.returned == ()
+    assert budget.groups == ()
     assert budget.float_nodes == frozenset()
-    assert budget.loss == pytest.approx(1.4)
-    assert budget.int8_share == pytest.approx(0.8)
+    assert budget.chosen.lost == pytest.approx(1.4)
+    assert budget.chosen.int8_share == pytest.approx(0.8)
     assert len(budget.curve) == 1
 
 
@@ -54,34 +53,35 @@ def test_a_loss_within_the_budget_leaves_everything_int8() -> None:
 def test_the_few_that_keep_the_budget_are_returned(max_drop: float, float_nodes: set[str]) -> None:
     budget = fitted(max_drop + 1e-9)
     assert budget.float_nodes == float_nodes
-    assert budget.loss <= max_drop + 1e-6
-    assert budget.int8_share == pytest.approx(0.8 - sum(SHARE[name] for name in float_nodes))
+    assert budget.chosen.lost <= max_drop + 1e-6
+    assert budget.chosen.int8_share == pytest.approx(0.8 - sum(SHARE[name] for name in float_nodes))
 
 
 def test_every_measurement_is_a_point_of_the_curve() -> None:
     budget = fitted(0.5)
-    points = [(point.returned, round(point.int8_share, 6), round(point.loss, 6))
+    points = [(point.returned, round(point.int8_share, 6), round(point.lost, 6), point.chosen)
               for point in budget.curve]  # fmt: skip
-    assert points == [
-        ((), 0.8, 1.4), (("d",), 0.7, 1.0), (("b",), 0.4, 0.5), (("d", "b"), 0.3, 0.1),
+    assert points == [  # nothing, d, b, and both are float
+        (0, 0.8, 1.4, False), (1, 0.7, 1.0, False), (1, 0.4, 0.5, True), (2, 0.3, 0.1, False),
     ]  # fmt: skip
 
 
 def test_what_the_return_of_each_group_gains_beside_the_others() -> None:
     """`d` gains what it harms; `b` gains less than it harms where others make up for it."""
-    gains = {each.group.name: each.gain for each in fitted(0.1 + 1e-9).returned}
+    gains = {group.name: gain for group, gain in fitted(0.1 + 1e-9).gains.items()}
     assert gains == pytest.approx({"b": 0.9, "d": 0.4})
     lost = Measure(as_path, lambda path: 0.2 + 0.1 * (loss(path) > 0.5))
-    (returned,) = fit_budget(rank(GROUPS, Measure(as_path, loss)), lost, 0.25).returned
-    assert (returned.group.name, returned.harm) == ("b", pytest.approx(0.9))
-    assert returned.gain == pytest.approx(0.1)
+    budget = fit_budget(rank(GROUPS, Measure(as_path, loss)), lost, 0.25)
+    assert {group.name: gain for group, gain in budget.gains.items()} == {"b": pytest.approx(0.1)}
 
 
 def test_the_chosen_point_is_on_the_curve() -> None:
     for max_drop in (0.0, 0.1, 0.5, 1.0, 2.0):
         budget = fitted(max_drop + 1e-9)
-        (point,) = (point for point in budget.curve if point.returned == budget.chosen)
-        assert (point.loss, point.int8_share) == (budget.loss, budget.int8_share)
+        (point,) = (point for point in budget.curve if point.chosen)
+        assert point == budget.chosen
+        assert point.returned == len(budget.groups)
+        assert point.lost <= max_drop + 1e-6
 
 
 def test_a_judge_of_another_model_is_found_out() -> None:
@@ -94,20 +94,10 @@ def test_unmeasured_groups_come_last_in_the_order_of_the_proxy() -> None:
     measure = Measure(as_path, loss)
     ranking = rank(GROUPS, measure, proxy=Measure(as_path, loss, name="proxy"), judged=1)
     budget = fit_budget(ranking, measure, 0.1 + 1e-9)
-    assert [each.group.name for each in budget.returned] == ["b", "d"]
-    assert [each.harm is None for each in budget.returned] == [False, True]
+    assert [group.name for group in budget.groups] == ["b", "d"]
+    assert {row.group.name for row in ranking.rows if row.harm is None} >= {"d"}
 
 
 def test_several_workers_choose_the_same() -> None:
     measure = Measure(as_path, loss, workers=2)
     assert fit_budget(rank(GROUPS, measure), measure, 0.1 + 1e-9).float_nodes == {"b", "d"}
-
-
-def test_the_time_that_each_returned_group_costs() -> None:
-    budget = measure_speed(
-        fitted(0.1 + 1e-9), as_path, lambda path: 5 + sum(SHARE[n] for n in str(path).split("-"))
-    )
-    costs = {each.group.name: each.cost_ms for each in budget.returned}
-    assert costs == pytest.approx({"b": 0.4, "d": 0.1})
-    assert measure_speed(fitted(2.0), as_path, lambda path: 1.0).returned == ()
-    assert msgspec.json.decode(msgspec.json.encode(budget), type=Budget) == budget

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,14 +10,16 @@ from typing import Any
 
 import pytest
 
+from ghost_deploy.calib.forms import FORMS, Int8Form
+from ghost_deploy.calib.quantize.int8_files import BuiltFile
+from ghost_deploy.calib.recipes import Recipe
 from ghost_deploy.calib.search import form_pipeline as room
-from ghost_deploy.calib.search.builder import Made
-from ghost_deploy.calib.search.float_fallback import Mended, Search
-from ghost_deploy.calib.search.form_pipeline import Line
-from ghost_deploy.calib.search.recipes import Recipe
+from ghost_deploy.calib.search.artifact_writer import Int8Candidate
+from ghost_deploy.calib.search.float_fallback import FallbackResult
+from ghost_deploy.calib.search.form_pipeline import FormPipeline, FormResult, best_trial
 from ghost_deploy.core.errors import ExportError, MissingExtraError
-from ghost_deploy.core.evidence.int8 import Executed, Sensitivity
-from tests.support.int8_fakes import SPEC
+from ghost_deploy.core.evidence.int8 import Executed, Sensitivity, Trial
+from tests.support.int8_fakes import SPEC, FakeStopwatch
 from tests.support.int8_reports import judged
 
 RAN = Executed(runtime="ort", version="1", macs=10, int8_macs=9)
@@ -25,38 +27,39 @@ RAN = Executed(runtime="ort", version="1", macs=10, int8_macs=9)
 
 @dataclass
 class Rig:
-    """A deposit whose files are names, with points by name of the recipe."""
+    """A pipeline whose files are names, with points by name of the recipe."""
 
     points: Callable[[str], float]
-    times: dict[str, float] = field(default_factory=dict)
+    times: Callable[[Sequence[Path]], dict[Path, float]] = lambda files: {}
+    fallback: Any = None
+    repair: bool = True
+    max_drop: float = 0.5
     made: list[str] = field(default_factory=list)
     written: list[Any] = field(default_factory=list)
-    max_drop: float = 0.5
 
-    @property
-    def deposit(self) -> Any:
+    def result(self, form: str) -> FormResult:
         judge = SimpleNamespace(
-            facts=judged(),
-            points=lambda runtime, path, label="": self.points(str(path)),
-            data=SimpleNamespace(images=()),
-            options=None,
+            facts=judged(), points=lambda runtime, path, label="": self.points(str(path))
         )
-        shop = SimpleNamespace(make=self.make, spec=SPEC)
-        return SimpleNamespace(shop=shop, judge=judge, max_drop=self.max_drop, write=self.write)
+        builder = SimpleNamespace(build=self.build, spec=SPEC)
+        artifacts: Any = SimpleNamespace(
+            builder=builder, judge=judge, max_drop=self.max_drop, write=self.write
+        )
+        watch = FakeStopwatch(self.times)
+        return FormPipeline(artifacts, watch, self.fallback, self.repair).make(FORMS[form])
 
-    def make(self, recipe: Recipe) -> Made:
+    def build(self, recipe: Recipe) -> BuiltFile:
         self.made.append(recipe.name)
-        return Made(Path(recipe.name))
+        return BuiltFile(Path(recipe.name))
 
-    def write(self, form: str, kept: Any) -> list[Any]:
-        self.written.append(kept)
+    def write(self, form: Int8Form, chosen: Int8Candidate) -> list[Any]:
+        self.written.append(chosen)
         return []
 
 
 @pytest.fixture(autouse=True)
 def no_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "executed", lambda path, size_hw: RAN)
-    monkeypatch.setattr(room, "file_times_ms", lambda files, *rest: {})
 
 
 def test_where_nothing_works_the_reasons_are_given() -> None:
@@ -64,7 +67,7 @@ def test_where_nothing_works_the_reasons_are_given() -> None:
         raise MissingExtraError(f"no {name.partition(',')[0]}", fix="Install it")
 
     with pytest.raises(ExportError) as caught:
-        Line(Rig(fail).deposit).make("openvino")
+        Rig(fail).result("openvino")
     assert "no nncf" in str(caught.value)
     assert "no minmax" in str(caught.value)
 
@@ -72,81 +75,118 @@ def test_where_nothing_works_the_reasons_are_given() -> None:
 def test_a_recipe_that_fails_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     rig = Rig(lambda name: 56.8)
 
-    def without_nncf(recipe: Recipe) -> Made:
+    def without_nncf(recipe: Recipe) -> BuiltFile:
         if recipe.via == "nncf":
             raise MissingExtraError("the Python package 'nncf' is not installed", fix="Install it")
-        return Made(Path(recipe.name))
+        return BuiltFile(Path(recipe.name))
 
-    monkeypatch.setattr(rig, "make", without_nncf)
-    product = Line(rig.deposit).make("openvino")
-    *first, last = product.trials
+    monkeypatch.setattr(rig, "build", without_nncf)
+    result = rig.result("openvino")
+    *first, last = result.trials
     assert [each.recipe for each in first] == ["nncf", "nncf, SiLU by GELU"]
     assert all("nncf" in each.problem for each in first)
     assert (last.recipe, last.chosen) == ("minmax", True)
     assert rig.written[0].trial.points == 56.8
 
 
-def test_recipes_are_tried_until_one_loses_less_than_half_the_bar() -> None:
+def test_recipes_are_tried_until_one_loses_less_than_half_the_limit() -> None:
     points = {"minmax": 56.5, "minmax, biases corrected": 56.7}
     rig = Rig(lambda name: points[name])
-    product = Line(rig.deposit).make("tensorrt")
+    result = rig.result("tensorrt")
     assert rig.made == list(points)
-    assert [each.chosen for each in product.trials] == [False, True]
+    assert [each.chosen for each in result.trials] == [False, True]
 
 
 def test_without_repairs_none_is_tried() -> None:
-    rig = Rig(lambda name: 56.5)
-    Line(rig.deposit, repair=False).make("tensorrt")
+    rig = Rig(lambda name: 56.5, repair=False)
+    rig.result("tensorrt")
     assert rig.made == ["minmax", "mse", "percentile"]
 
 
-def test_the_fastest_variant_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        room, "file_times_ms", lambda files, *rest: dict(zip(files, (10.0, 7.0, 9.0), strict=True))
+def test_the_fastest_variant_is_kept() -> None:
+    rig = Rig(
+        lambda name: 56.7 if "depthwise" in name else 56.8,
+        times=lambda files: dict(zip(files, (10.0, 7.0, 9.0), strict=True)),
     )
-    rig = Rig(lambda name: 56.7 if "depthwise" in name else 56.8)
-    product = Line(rig.deposit).make("ort-x86")
-    times = [(each.recipe, each.time, each.chosen) for each in product.trials]
+    result = rig.result("ort-x86")
+    times = [(each.recipe, each.time, each.chosen) for each in result.trials]
     assert times == [
         ("minmax", 1.0, False),
         ("minmax, depthwise float", 0.7, True),
         ("minmax, entry int8", 0.9, False),
     ]
-    assert rig.written[0].ran == RAN
+    assert rig.written[0].executed == RAN
 
 
-def test_what_loses_too_much_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "file_times_ms", None)
-    rig = Rig(lambda name: 56.8 if name == "minmax" else 50.0)
-    product = Line(rig.deposit).make("ort-x86")
-    assert [each.recipe for each in product.trials if each.chosen] == ["minmax"]
+def test_what_loses_too_much_is_not_timed() -> None:
+    def never(files: Sequence[Path]) -> dict[Path, float]:
+        raise AssertionError("one variant is left")
+
+    rig = Rig(lambda name: 56.8 if name == "minmax" else 50.0, times=never)
+    result = rig.result("ort-x86")
+    assert [each.recipe for each in result.trials if each.chosen] == ["minmax"]
 
 
 SENSITIVITY = Sensitivity(recipe="minmax", layers=())
 
 
+class FakeFallback:
+    """Returns one convolution to float, or finds that this does not help."""
+
+    def __init__(self, *, helps: bool) -> None:
+        self.helps = helps
+
+    def find(self, recipe: Recipe) -> FallbackResult:
+        assert not recipe.correct_bias
+        found = recipe.with_float(frozenset({"Conv_3"})) if self.helps else None
+        return FallbackResult(found, SENSITIVITY)
+
+
 @pytest.mark.parametrize(
-    ("search", "found", "kept"),
+    ("fallback", "kept"),
     [
-        (None, True, "minmax"),
-        (Search(0.5), False, "minmax"),
-        (Search(0.5), True, "minmax, 1 convolution float"),
+        (None, "minmax"),
+        (FakeFallback(helps=False), "minmax"),
+        (FakeFallback(helps=True), "minmax, 1 convolution float"),
     ],
 )
 def test_layers_are_returned_only_where_that_was_asked_for_and_helps(
-    monkeypatch: pytest.MonkeyPatch, search: Search | None, found: bool, kept: str
+    fallback: FakeFallback | None, kept: str
 ) -> None:
-    def fake(shop: Any, judge: Any, recipe: Recipe, *rest: Any) -> Mended:
-        assert not recipe.correct_bias
-        return Mended(recipe.without(frozenset({"Conv_3"})) if found else None, SENSITIVITY)
+    def points(name: str) -> float:
+        return 56.8 if "float" in name else (50.0 if name == "minmax" else 49.0)
 
-    monkeypatch.setattr(room, "mend", fake)
-    rig = Rig(lambda name: 56.8 if "float" in name else (50.0 if name == "minmax" else 49.0))
-    product = Line(rig.deposit, search=search).make("tensorrt")
+    rig = Rig(points, fallback=fallback)
+    result = rig.result("tensorrt")
     assert rig.written[0].recipe.name == kept
-    assert product.sensitivity == (SENSITIVITY if search else None)
+    assert result.sensitivity == (SENSITIVITY if fallback else None)
 
 
-def test_no_layer_is_returned_where_the_bar_is_met(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "mend", None)
-    assert Line(Rig(lambda name: 56.4).deposit, search=Search(0.5)).make("tensorrt").trials
+def test_no_layer_is_returned_where_the_limit_is_met() -> None:
+    assert Rig(lambda name: 56.4, fallback=object()).result("tensorrt").trials
+
+
+def trial(name: str, points: float | None, time: float | None = None) -> Trial:
+    return Trial(form="ort-x86", recipe=name, points=points, time=time)
+
+
+CASES = [
+    ([], None),
+    ([trial("broken", None)], None),
+    ([trial("broken", None), trial("poor", 40.0)], "poor"),
+    # the fastest of those that lose little enough
+    ([trial("a", 49.9, 1.0), trial("b", 49.6, 0.7)], "b"),
+    ([trial("a", 49.9, 1.0), trial("b", 49.4, 0.7)], "a"),
+    # equally fast: the more accurate
+    ([trial("a", 49.6, 0.70), trial("b", 49.9, 0.71)], "b"),
+    # no times: the more accurate
+    ([trial("a", 49.6), trial("b", 49.9)], "b"),
+    # none good enough: the most accurate, however slow
+    ([trial("a", 48.0, 0.5), trial("b", 49.0, 2.0)], "b"),
+]
+
+
+@pytest.mark.parametrize(("trials", "kept"), CASES)
+def test_the_best_trial(trials: list[Trial], kept: str | None) -> None:
+    found = best_trial(trials, reference=50.0, max_drop=0.5)
+    assert (found and found.recipe) == kept

@@ -7,12 +7,12 @@ import numpy as np
 import onnx
 import pytest
 
-from ghost_deploy.calib.graph.index import Graph
-from ghost_deploy.calib.graph.parameters import bias_of, set_parameters
+from ghost_deploy.calib.graph.index import index_float
+from ghost_deploy.calib.graph.parameters import set_parameters
 from ghost_deploy.calib.graph.structure import find_structure
 from ghost_deploy.calib.search.output_noise import OutputNoise, head_tensors
 from ghost_deploy.core.errors import InputError
-from tests.support.small_graphs import ghost_net, images, run
+from tests.support.small_graphs import bias_of, ghost_net, images, run
 
 
 @pytest.mark.parametrize(("tensors", "count"), [((), 1), (("last:out",), 0)])
@@ -39,4 +39,4 @@ def test_the_largest_ratio_counts_in_per_cent(tmp_path: Path) -> None:
 
 
 def test_the_tensors_of_a_head_are_its_logits() -> None:
-    assert head_tensors(find_structure(Graph(ghost_net()))) == ("last:out",)
+    assert head_tensors(find_structure(index_float(ghost_net()))) == ("last:out",)

@@ -8,12 +8,12 @@ from typing import Any, Literal
 import msgspec
 import pytest
 
-from ghost_deploy.calib.search.search import DEFAULT_DROPS
 from ghost_deploy.core.bundle import Artifact, Bundle, BundleDocument
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.evidence.int8 import Int8Report
+from ghost_deploy.judge.accuracy.int8_judge import DEFAULT_DROPS
 from ghost_deploy.judge.accuracy.max_drop import MAX_DROP, Bar, bar_of
-from tests.runtimes.test_selection import SOURCE, SPEC
+from tests.runtimes.test_opener import SOURCE, SPEC
 from tests.support.int8_reports import report, row
 
 INT8 = Artifact(

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ghost_deploy.checkpoints.load import load_checkpoint
+from ghost_deploy.checkpoints.loading import load_checkpoint
 from ghost_deploy.core.errors import ImageError, InputError
 from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec
 from ghost_deploy.detector import Detector

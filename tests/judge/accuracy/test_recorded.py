@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from torch import nn
 
-from ghost_deploy.checkpoints.load import Loaded, load_checkpoint
+from ghost_deploy.checkpoints.loading import LoadedCheckpoint, load_checkpoint
 from ghost_deploy.judge.accuracy.recorded import (
     compare_recorded,
     measure_as_trained,
@@ -64,7 +64,7 @@ def test_the_geometry_of_the_training(
     assert (box.new_hw, box.dst_hw, box.pad_tl) == (new_hw, dst_hw, pad_tl)
 
 
-def with_activation(loaded: Loaded, make: Callable[[], nn.Module]) -> Loaded:
+def with_activation(loaded: LoadedCheckpoint, make: Callable[[], nn.Module]) -> LoadedCheckpoint:
     """The same weights under a definition that fits in every shape and computes another thing."""
     net = copy.deepcopy(loaded.net)
     for module in net.modules():
@@ -72,10 +72,10 @@ def with_activation(loaded: Loaded, make: Callable[[], nn.Module]) -> Loaded:
             if isinstance(child, nn.SiLU):
                 setattr(module, name, make())
     assert not any(isinstance(module, nn.SiLU) for module in net.modules())
-    return Loaded(net, loaded.spec, loaded.source)
+    return LoadedCheckpoint(net, loaded.spec, loaded.source)
 
 
-def measured(loaded: Loaded) -> tuple[float, bool]:
+def measured(loaded: LoadedCheckpoint) -> tuple[float, bool]:
     value, how = measure_as_trained(loaded, open_dataset(BCCD / "data.yaml"))
     found = compare_recorded(loaded.source.metrics, value, how, exact=True)
     assert found is not None

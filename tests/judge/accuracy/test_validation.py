@@ -11,16 +11,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from ghost_deploy.checkpoints.load import Loaded
+from ghost_deploy.checkpoints.loading import LoadedCheckpoint
 from ghost_deploy.core.bundle import Bundle, BundleWriter
 from ghost_deploy.core.errors import InputError, UnavailableError, UsageError
 from ghost_deploy.core.evidence.accuracy import AccuracyReport, AccuracyRow
-from ghost_deploy.export.artifacts import export_artifacts
 from ghost_deploy.judge.accuracy.max_drop import MAX_DROP, max_drop_for
 from ghost_deploy.judge.accuracy.validation import run_accuracy
 from ghost_deploy.judge.datasets.opening import DataSet, open_dataset
 from tests.judge.conftest import Proof
 from tests.support.assets import BCCD, needs_assets, val_images
+from tests.support.exported_artifacts import export_artifacts
 
 pytestmark = needs_assets
 
@@ -174,7 +174,7 @@ def test_an_artifact_of_another_network_fails(ghost: Proof, few: DataSet, tmp_pa
         for branch in net.head.cv3:
             branch[-1].bias[0] -= 4.0  # RBC found with a much lower score than the others
             branch[-1].weight[0] *= 0.5
-    wrong = Loaded(net, ghost.loaded.spec, ghost.loaded.source)
+    wrong = LoadedCheckpoint(net, ghost.loaded.spec, ghost.loaded.source)
     with BundleWriter(tmp_path / "wrong") as writer:
         spec, _ = export_artifacts(wrong, writer, formats=["onnx"], precisions=["fp32"])
         writer.draft(spec, wrong.source, "test")

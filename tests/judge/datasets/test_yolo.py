@@ -54,9 +54,9 @@ def boxes(data: DataSet) -> list[list[float]]:
         ("val: images/val\nnames: {0: cat, 2: dog}\n", "without a gap"),
         ("val: images/val\nnames: [cat, dog]\nnc: 3\n", "nc 3 and 2 names"),
         ("names: [cat]\ntrain: images/train\n", "train"),
-        ("val: images/absent\nnames: [cat]\n", "not there"),
+        ("val: images/absent\nnames: [cat]\n", "do not exist"),
         ("val: labels\nnames: [cat]\n", "no images"),
-        ("path: /nowhere\nval: images/val\nnames: [cat]\n", "not there"),
+        ("path: /nowhere\nval: images/val\nnames: [cat]\n", "do not exist"),
         ("val: list.txt\nnames: [cat, dog]\n", "list.txt:2: no image"),
     ],
 )

@@ -547,8 +547,8 @@ def test_one_wrong_weight_is_found(ghost: Proof, tmp_path: Path) -> None:
 
 @needs_assets
 def test_a_dynamic_bundle_is_compared_over_its_range(ghost: Proof, tmp_path: Path) -> None:
-    from ghost_deploy.export.artifacts import export_artifacts
     from ghost_deploy.export.plan import Dynamic
+    from tests.support.exported_artifacts import export_artifacts
 
     with BundleWriter(tmp_path / "b") as writer:
         dynamic = Dynamic((1, 4), (320, 320), (448, 448))

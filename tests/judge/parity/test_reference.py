@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ghost_deploy.checkpoints.load import load_checkpoint
+from ghost_deploy.checkpoints.loading import load_checkpoint
 from ghost_deploy.core.detections import Detections
 from ghost_deploy.core.evidence.parity import DetectionFigures
 from ghost_deploy.detector import Detector

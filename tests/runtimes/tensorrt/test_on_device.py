@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 import ghost_deploy as gd
-from ghost_deploy.checkpoints.load import Loaded
+from ghost_deploy.checkpoints.loading import LoadedCheckpoint
 from ghost_deploy.cli.main import main
 from ghost_deploy.core.bundle import Bundle, BundleWriter, Source, sha256_of
 from ghost_deploy.core.errors import (
@@ -29,7 +29,6 @@ from ghost_deploy.core.errors import (
     UsageError,
 )
 from ghost_deploy.core.evidence.parity import ParityReport
-from ghost_deploy.export.artifacts import export_artifacts
 from ghost_deploy.judge.parity.prove import prove
 from ghost_deploy.judge.parity.store_reference import store_reference
 from ghost_deploy.runtimes import RUNTIMES
@@ -37,6 +36,7 @@ from ghost_deploy.runtimes.tensorrt import cudart as _cudart
 from ghost_deploy.runtimes.tensorrt.plan_file import read_plan
 from tests.support import trt_stand_in as stand_in
 from tests.support.engine_orders import CACHE_BYTES, ORIN, install
+from tests.support.exported_artifacts import export_artifacts
 from tests.support.fake_tensorrt import VERSIONS, Control, Tensor
 from tests.support.stored_evidence import evidence_of
 from tests.support.tiny_detectors import tiny_loaded
@@ -48,7 +48,7 @@ Make = Callable[[str], tuple[Bundle, Control]]
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle as a workstation exports it: ONNX fp32 and fp16, proved, with a reference."""
     folder = tmp_path_factory.mktemp("workstation") / "best"
-    loaded = cast("Loaded", tiny_loaded())
+    loaded = cast("LoadedCheckpoint", tiny_loaded())
     with BundleWriter(folder) as writer:
         spec, _ = export_artifacts(loaded, writer, formats=["onnx"])
         draft = writer.draft(spec, loaded.source, "test")

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from ghost_deploy.stream.sinks.outbox import Answer, DeliveryStats, Outbox
+from ghost_deploy.stream.sinks.outbox import Answer, Outbox
+from ghost_deploy.stream.sinks.sink import DeliveryStats
 from tests.support.stream_results import wait_until
 
 TAKEN, LATER, REFUSED = Answer("taken"), Answer("later", "away"), Answer("refused", "no")
@@ -59,7 +60,7 @@ def test_what_is_refused_is_not_tried_again() -> None:
     assert box.stats() == DeliveryStats(sent=1, dropped=1, last_error="no")
 
 
-def test_a_full_spool_loses_the_oldest() -> None:
+def test_a_full_queue_loses_the_oldest() -> None:
     may_go_on, seen = threading.Event(), []
 
     def deliver(message: bytes) -> Answer:
@@ -69,7 +70,7 @@ def test_a_full_spool_loses_the_oldest() -> None:
 
     with outbox(deliver, capacity=2) as box:
         box.put(b"0")
-        wait_until(lambda: not box._spool)
+        wait_until(lambda: not box._queue)
         for message in (b"1", b"2", b"3", b"4"):
             box.put(message)
         assert box.stats() == DeliveryStats(dropped=2, waiting=3)
@@ -78,7 +79,7 @@ def test_a_full_spool_loses_the_oldest() -> None:
     assert box.stats() == DeliveryStats(sent=3, dropped=2)
 
 
-def test_a_failed_message_gives_way_to_newer_ones_in_a_full_spool() -> None:
+def test_a_failed_message_gives_way_to_newer_ones_in_a_full_queue() -> None:
     is_up, tried = threading.Event(), threading.Event()
 
     def deliver(_: bytes) -> Answer:

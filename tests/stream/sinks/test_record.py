@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ghost_deploy.stream.sinks.image_results import JSONL_SCHEMA
 from ghost_deploy.stream.sinks.jsonl import JsonlSink
+from ghost_deploy.stream.sinks.jsonl_writer import JSONL_SCHEMA
 from ghost_deploy.stream.sinks.record import (
     Annotator,
     DetectionGate,
@@ -49,10 +49,10 @@ def test_file_stem(source: str, stem: str) -> None:
 
 def test_a_result_is_drawn_once() -> None:
     annotate, result = Annotator(), make_result()
-    picture = annotate(result)
-    assert not np.array_equal(picture, result.frame.image)
-    assert annotate(result) is picture
-    assert annotate(make_result()) is not picture
+    image = annotate(result)
+    assert not np.array_equal(image, result.frame.image)
+    assert annotate(result) is image
+    assert annotate(make_result()) is not image
 
 
 def test_the_gate() -> None:

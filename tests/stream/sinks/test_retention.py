@@ -9,7 +9,7 @@ import pytest
 
 from ghost_deploy.core.errors import InputError
 from ghost_deploy.stream.sinks.jsonl import JsonlSink
-from ghost_deploy.stream.sinks.retention import Store, dated_path
+from ghost_deploy.stream.sinks.retention import FileStore, dated_path
 from ghost_deploy.stream.sinks.snapshots import SnapshotSink
 from tests.support.stream_results import make_result
 
@@ -24,7 +24,7 @@ def put(folder: Path, name: str, size: int, age_s: int = 0) -> Path:
 
 
 def test_an_empty_folder(tmp_path: Path) -> None:
-    store = Store(tmp_path, ".jpg", 0)
+    store = FileStore(tmp_path, ".jpg", 0)
     store.trim()
     store.check_free()
     assert list(tmp_path.iterdir()) == []
@@ -41,7 +41,7 @@ def test_the_oldest_go_first_and_nothing_of_others(tmp_path: Path) -> None:
         put(tmp_path, "xcam-20261122T094500.000Z.jpg.bak", 1000),
     ]
     (tmp_path / "dir-20261122T094500.000Z.jpg").mkdir()
-    store = Store(tmp_path, ".jpg", 350)
+    store = FileStore(tmp_path, ".jpg", 350)
     store.trim()
     left = sorted(path.name for path in tmp_path.iterdir() if path.is_file())
     assert left == sorted([*(name.format(i) for i in (2, 3, 4)), *(p.name for p in others)])
@@ -56,13 +56,13 @@ def test_the_oldest_go_first_and_nothing_of_others(tmp_path: Path) -> None:
 def test_a_stem_keeps_neighbours_apart(tmp_path: Path) -> None:
     mine = put(tmp_path, "out-20261122T094500.000Z.jsonl", 10)
     theirs = put(tmp_path, "outer-20261122T094500.000Z.jsonl", 10)
-    Store(tmp_path, ".jsonl", 0, stem="out").trim()
+    FileStore(tmp_path, ".jsonl", 0, stem="out").trim()
     assert (mine.exists(), theirs.exists()) == (False, True)
 
 
 def test_without_a_budget_all_is_kept(tmp_path: Path) -> None:
     path = put(tmp_path, "cam-20261122T094500.000Z.jpg", 10)
-    store = Store(tmp_path, ".jpg")
+    store = FileStore(tmp_path, ".jpg")
     store.add(path)
     store.trim(besides=GIB)
     assert path.exists()
@@ -77,7 +77,7 @@ def test_a_disk_that_is_nearly_full(
 ) -> None:
     disk = SimpleNamespace(f_bavail=free, f_blocks=whole, f_frsize=1)
     monkeypatch.setattr(os, "statvfs", lambda _: disk)
-    store = Store(tmp_path, ".jpg")
+    store = FileStore(tmp_path, ".jpg")
     for _ in range(2):
         if full:
             with pytest.raises(InputError, match="nearly full"):

@@ -8,7 +8,7 @@ import pytest
 
 from ghost_deploy.core.errors import InputError
 from ghost_deploy.stream.sinks.jsonl import JsonlSink
-from ghost_deploy.stream.sinks.retrying import GuardedSink
+from ghost_deploy.stream.sinks.retrying import RetryingSink
 from tests.stream.sinks.test_video import files_of_at_most
 from tests.support.running_pipeline import Collect, Script, run_all, scripted
 from tests.support.stream_results import make_result, wait_until
@@ -34,7 +34,7 @@ class Fragile(Collect):
 
 def test_a_sink_that_never_fails() -> None:
     inner = Fragile()
-    guard = GuardedSink(inner)
+    guard = RetryingSink(inner)
     assert (guard.stats().sent, guard.stats().dropped) == (0, 0)
     guard.write(make_result())
     guard.close()
@@ -43,7 +43,7 @@ def test_a_sink_that_never_fails() -> None:
 
 def test_what_is_lost_is_counted_and_the_sink_is_tried_again() -> None:
     inner = Fragile()
-    guard = GuardedSink(inner, first_wait_s=0.05, longest_wait_s=0.1)
+    guard = RetryingSink(inner, first_wait_s=0.05, longest_wait_s=0.1)
     inner.error = FULL
     for _ in range(10):
         guard.write(make_result())
@@ -68,13 +68,13 @@ def test_a_mistake_is_not_hidden() -> None:
     inner = Fragile()
     inner.error = KeyError("bug")
     with pytest.raises(KeyError):
-        GuardedSink(inner).write(make_result())
+        RetryingSink(inner).write(make_result())
 
 
 def test_a_full_disk_stops_neither_the_run_nor_other_sinks() -> None:
     inner, other = Fragile(), Collect()
     inner.error = FULL
-    guard = GuardedSink(inner)
+    guard = RetryingSink(inner)
     pipeline = scripted(Script(range(20), is_live=False))
     pipeline.run([guard, other])
     assert (len(other.results), guard.stats().dropped) == (20, 20)
@@ -83,7 +83,7 @@ def test_a_full_disk_stops_neither_the_run_nor_other_sinks() -> None:
 
 def test_lines_on_a_full_disk_stay_whole(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
-    guard = GuardedSink(JsonlSink(path), first_wait_s=0.01, longest_wait_s=0.01)
+    guard = RetryingSink(JsonlSink(path), first_wait_s=0.01, longest_wait_s=0.01)
     with files_of_at_most(1500):
         for i in range(20):
             guard.write(make_result(index=i))

@@ -24,7 +24,7 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
         SnapshotSink(tmp_path / "file")
 
 
-def test_one_picture_of_each_source_in_an_interval(tmp_path: Path) -> None:
+def test_one_image_of_each_source_in_an_interval(tmp_path: Path) -> None:
     sink = SnapshotSink(tmp_path, every_s=1.0)
     for at_ms in (1000, 1100, 1900, 2000, 2100):
         sink.write(make_result("a/b", at_ms=at_ms))
@@ -35,7 +35,7 @@ def test_one_picture_of_each_source_in_an_interval(tmp_path: Path) -> None:
         *["a_b-TIME.jpg"] * 2,
         *["cam2-TIME.jpg"] * 2,
     ]
-    picture = cv2.imread(str(tmp_path / names[0]))
-    assert picture is not None
-    assert picture.shape == (48, 64, 3)
-    assert picture.std() > 5  # the boxes are drawn
+    image = cv2.imread(str(tmp_path / names[0]))
+    assert image is not None
+    assert image.shape == (48, 64, 3)
+    assert image.std() > 5  # the boxes are drawn

@@ -6,8 +6,8 @@ import pytest
 
 from ghost_deploy.core.errors import InputError
 from ghost_deploy.stream.result import Result
-from ghost_deploy.stream.sinks.retrying import GuardedSink
-from ghost_deploy.stream.sinks.threaded import ApartSink
+from ghost_deploy.stream.sinks.retrying import RetryingSink
+from ghost_deploy.stream.sinks.threaded import ThreadedSink
 from tests.support.running_pipeline import Collect, Script, scripted
 from tests.support.stream_results import make_result, wait_until
 
@@ -33,14 +33,14 @@ def slow() -> Slow:
 
 
 def test_nothing_was_written(slow: Slow) -> None:
-    apart = ApartSink(GuardedSink(slow))
+    apart = ThreadedSink(RetryingSink(slow))
     apart.close()
     assert (apart.stats().sent, slow.closed) == (0, 1)
 
 
 def test_a_sink_that_keeps_up_gets_everything_in_order_from_another_thread(slow: Slow) -> None:
     slow.free.set()
-    apart = ApartSink(GuardedSink(slow))
+    apart = ThreadedSink(RetryingSink(slow))
     for index in range(50):
         apart.write(make_result(index=index))
     apart.close()
@@ -51,7 +51,7 @@ def test_a_sink_that_keeps_up_gets_everything_in_order_from_another_thread(slow:
 
 
 def test_a_sink_that_hangs_holds_up_nobody_and_is_seen(slow: Slow) -> None:
-    apart = ApartSink(GuardedSink(slow), patience_s=0.05)
+    apart = ThreadedSink(RetryingSink(slow), patience_s=0.05)
     for index in range(30):
         apart.write(make_result(index=index))
     stats = apart.stats()
@@ -69,7 +69,7 @@ def test_a_sink_that_hangs_holds_up_nobody_and_is_seen(slow: Slow) -> None:
 
 
 def test_a_sink_that_hangs_at_the_end_is_left_behind(slow: Slow) -> None:
-    apart = ApartSink(GuardedSink(slow), patience_s=0.05, end_s=0.05)
+    apart = ThreadedSink(RetryingSink(slow), patience_s=0.05, end_s=0.05)
     for index in range(3):
         apart.write(make_result(index=index))
     wait_until(lambda: apart.stats().waiting == 3)
@@ -80,7 +80,7 @@ def test_a_sink_that_hangs_at_the_end_is_left_behind(slow: Slow) -> None:
 
 
 def test_a_patient_one_loses_nothing(slow: Slow) -> None:
-    apart = ApartSink(GuardedSink(slow), patient=True, patience_s=0.01)
+    apart = ThreadedSink(RetryingSink(slow), patient=True, patience_s=0.01)
     timer = threading.Timer(0.2, slow.free.set)
     timer.start()
     for index in range(20):
@@ -92,7 +92,7 @@ def test_a_patient_one_loses_nothing(slow: Slow) -> None:
 
 def test_what_a_full_disk_loses_is_counted(slow: Slow) -> None:
     slow.error = InputError("cannot write out", got="No space left on device", fix="Free some")
-    apart = ApartSink(GuardedSink(slow))
+    apart = ThreadedSink(RetryingSink(slow))
     apart.write(make_result())
     apart.close()
     assert apart.stats().dropped == 1
@@ -101,7 +101,7 @@ def test_what_a_full_disk_loses_is_counted(slow: Slow) -> None:
 
 def test_a_mistake_is_not_hidden(slow: Slow) -> None:
     slow.error = KeyError("bug")
-    apart = ApartSink(GuardedSink(slow))
+    apart = ThreadedSink(RetryingSink(slow))
     apart.write(make_result())
     with pytest.raises(KeyError):
         apart.close()
@@ -111,7 +111,7 @@ def test_a_mistake_is_not_hidden(slow: Slow) -> None:
 
 def test_other_sinks_go_on_beside_one_that_hangs(slow: Slow) -> None:
     other = Collect()
-    apart = ApartSink(GuardedSink(slow), patience_s=0.05, end_s=0.05)
+    apart = ThreadedSink(RetryingSink(slow), patience_s=0.05, end_s=0.05)
     scripted(Script(range(20), is_live=False)).run([apart, other])
     assert len(other.results) == 20
     wait_until(lambda: apart.stats().stuck)

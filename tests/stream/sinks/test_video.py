@@ -22,7 +22,7 @@ from ghost_deploy.stream.sinks.video import VideoSink  # noqa: E402
 
 
 def frames_of(path: Path) -> list[tuple[float, NDArray[np.uint8]]]:
-    """(milliseconds, picture) of each frame, as OpenCV reads them."""
+    """(milliseconds, image) of each frame, as OpenCV reads them."""
     video, found = cv2.VideoCapture(str(path)), []
     while (read := video.read())[0]:
         found.append((video.get(cv2.CAP_PROP_POS_MSEC), np.asarray(read[1], np.uint8)))
@@ -48,15 +48,15 @@ def test_without_pyav(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_frames_stand_at_their_time_of_capture(tmp_path: Path) -> None:
-    sink = VideoSink(tmp_path, picture=lambda result: result.frame.image)
+    sink = VideoSink(tmp_path, annotate=lambda result: result.frame.image)
     moments = [5000, 5040, 5080, 7500, 7500, 7540]
     for i, at_ms in enumerate(moments):
         sink.write(make_result(index=i, at_ms=at_ms, shade=30 + 40 * i))
     sink.close()
     frames = frames_of(tmp_path / "cam1.mp4")
     assert [round(at) for at, _ in frames] == [0, 40, 80, 2500, 2500, 2540]
-    for i, (_, picture) in enumerate(frames):
-        assert abs(picture.mean() - (30 + 40 * i)) < 3
+    for i, (_, image) in enumerate(frames):
+        assert abs(image.mean() - (30 + 40 * i)) < 3
 
 
 def test_a_file_keeps_its_own_rate(tmp_path: Path) -> None:
@@ -79,11 +79,11 @@ def test_sizes(tmp_path: Path, size_hw: tuple[int, int]) -> None:
 def test_colours(tmp_path: Path) -> None:
     colors = np.array([[40, 60, 220], [200, 80, 30], [50, 190, 70], [128, 128, 128]], np.uint8)
     image = np.repeat(np.repeat(colors[None], 64, 0), 32, 1)
-    sink = VideoSink(tmp_path, picture=lambda _: image)
+    sink = VideoSink(tmp_path, annotate=lambda _: image)
     sink.write(make_result(size_hw=(64, 128)))
     sink.close()
-    ((_, picture),) = frames_of(tmp_path / "cam1.mp4")
-    assert np.abs(picture[32, 16::32].astype(int) - colors).max() < 12
+    ((_, image),) = frames_of(tmp_path / "cam1.mp4")
+    assert np.abs(image[32, 16::32].astype(int) - colors).max() < 12
 
 
 def test_another_size_and_another_run_begin_another_file(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def files_of_at_most(size: int) -> Iterator[None]:
 
 def test_a_full_disk(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (8, 240, 320, 3), np.uint8)
-    sink = VideoSink(tmp_path, picture=lambda result: noise[result.frame.index % 8])
+    sink = VideoSink(tmp_path, annotate=lambda result: noise[result.frame.index % 8])
 
     def fill() -> None:
         for i in range(500):
@@ -191,7 +191,7 @@ def test_no_more_than_the_budget_is_kept(tmp_path: Path) -> None:
     before = set(tmp_path.iterdir())
     budget = 1_000_000
     for run in range(2):  # what an earlier run left counts too
-        sink = VideoSink(tmp_path, picture=lambda _: noise, most_bytes=budget)
+        sink = VideoSink(tmp_path, annotate=lambda _: noise, most_bytes=budget)
         for i in range(60):
             at_ms = 1_000_000 * run + 600 * i
             sink.write(make_result(index=i, at_ms=at_ms, size_hw=(240, 320)))

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from ghost_deploy.stream.sources.capture_clock import StampClock
+from ghost_deploy.stream.sources.capture_clock import CaptureClock
 
 MS = 1_000_000
 START = 7_000_000 * MS
@@ -8,7 +8,7 @@ START = 7_000_000 * MS
 
 def ages(frames: list[tuple[int, int]]) -> list[int]:
     """Age at arrival of frames (arrival, stamp) in milliseconds."""
-    clock = StampClock()
+    clock = CaptureClock()
     return [
         (START + arrival * MS - clock.captured_ns(START + arrival * MS, stamp * MS)) // MS
         for arrival, stamp in frames

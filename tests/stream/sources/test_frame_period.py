@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from ghost_deploy.stream.sources.frame_period import Rhythm
+from ghost_deploy.stream.sources.frame_period import FramePeriod
 
 
 def beating(
     every_s: float, *, late_s: float = 0.0, count: int = 50, jitter_s: float = 0.0
-) -> Rhythm:
+) -> FramePeriod:
     """A source whose last frame was captured at 0 and arrived `late_s` after that."""
-    rhythm = Rhythm()
+    rhythm = FramePeriod()
     for i in range(-count, 1):
         early_s = jitter_s * (-1) ** i
         rhythm.arrived(i * every_s, i * every_s + late_s - (early_s if i else 0.0))
@@ -17,11 +17,11 @@ def beating(
 
 
 def test_nothing_is_expected_of_a_source_that_has_given_nothing() -> None:
-    assert not Rhythm().expects(1e6, 1.0)
+    assert not FramePeriod().expects(1e6, 1.0)
 
 
 def test_nothing_is_expected_after_one_frame() -> None:
-    rhythm = Rhythm()
+    rhythm = FramePeriod()
     rhythm.arrived(0.0, 0.0)
     assert not rhythm.expects(-1.0, 1.0)
 

@@ -19,16 +19,17 @@ from numpy.typing import NDArray
 from ghost_deploy.core.errors import ImageError, InputError, UnavailableError
 from ghost_deploy.stream.pipeline import Pipeline
 from ghost_deploy.stream.policy import LivePolicy
-from ghost_deploy.stream.sources import gstreamer
-from ghost_deploy.stream.sources.backends import source_backends
-from ghost_deploy.stream.sources.gstreamer import (
-    GstReader,
-    GStreamer,
-    open_gstreamer,
-    probe_gstreamer,
+from ghost_deploy.stream.sources import gstreamer, rtsp
+from ghost_deploy.stream.sources.gst_reader import GstReader
+from ghost_deploy.stream.sources.gstreamer import GStreamer, probe_gstreamer
+from ghost_deploy.stream.sources.rtsp import uses_gstreamer
+from ghost_deploy.stream.sources.source_table import (
+    SourceAddress,
+    check_readable,
+    open_source,
+    source_backends,
 )
-from ghost_deploy.stream.sources.opening import by_gstreamer, check_readable
-from ghost_deploy.stream.sources.uri import Source, parse_source
+from ghost_deploy.stream.sources.uri import parse_source
 from tests.support.camera_servers import needs_gstreamer, wait_until
 from tests.support.running_pipeline import FAST, Running, assert_exact, make_detector
 
@@ -44,11 +45,11 @@ def there() -> None:
 
 
 def opened(pipeline: str, policy: LivePolicy = POLICY) -> GstReader:
-    return open_gstreamer(parse_source(pipeline), policy)
+    return gstreamer.open_reader(parse_source(pipeline), policy)
 
 
 def read_to_the_end(pipeline: str, policy: LivePolicy, seen: list[NDArray[np.uint8]]) -> None:
-    """Put the pictures into `seen` until the pipeline is lost, which raises."""
+    """Put the images into `seen` until the pipeline is lost, which raises."""
     reader = opened(pipeline, policy)
     try:
         for _ in range(50):
@@ -75,10 +76,10 @@ def test_pixels(size_hw: tuple[int, int]) -> None:
     )
     for _ in range(3):
         reader.grab()
-        picture = reader.load()()
-        assert picture.shape == (*size_hw, 3)
-        assert picture.flags.c_contiguous
-        assert (picture == (0x30, 0x20, 0x10)).all()
+        image = reader.load()()
+        assert image.shape == (*size_hw, 3)
+        assert image.flags.c_contiguous
+        assert (image == (0x30, 0x20, 0x10)).all()
     reader.close()
 
 
@@ -131,8 +132,8 @@ def test_a_process_that_dies_or_hangs_is_replaced(number: signal.Signals) -> Non
     policy = dataclasses.replace(POLICY, read_timeout_s=0.5)
     readers: list[GstReader] = []
 
-    def opener(source: Source, policy: LivePolicy) -> GstReader:
-        readers.append(open_gstreamer(source, policy))
+    def opener(source: SourceAddress, policy: LivePolicy) -> GstReader:
+        readers.append(gstreamer.open_reader(source, policy))
         return readers[-1]
 
     pipeline = Pipeline(make_detector(), [parse_source(LIVE)], policy, opener=opener)
@@ -153,16 +154,16 @@ def test_a_process_that_dies_or_hangs_is_replaced(number: signal.Signals) -> Non
 def test_another_size_in_mid_stream(tmp_path: Path) -> None:
     sizes = [(48, 64), (48, 64), (33, 35), (96, 128)]
     for number, size_hw in enumerate(sizes):
-        picture = np.full((*size_hw, 3), 60 * number, np.uint8)
-        cv2.imwrite(str(tmp_path / f"{number}.png"), picture)
+        image = np.full((*size_hw, 3), 60 * number, np.uint8)
+        cv2.imwrite(str(tmp_path / f"{number}.png"), image)
     pipeline = (
         f"multifilesrc location={tmp_path}/%d.png caps=image/png,framerate=20/1 ! pngdec ! "
         "videoconvert ! video/x-raw,format=BGR ! appsink sync=true"
     )
-    pictures: list[NDArray[np.uint8]] = []
+    images: list[NDArray[np.uint8]] = []
     with pytest.raises(InputError):
-        read_to_the_end(pipeline, POLICY, pictures)
-    seen = [(picture.shape[:2], round(picture.mean() / 60)) for picture in pictures]
+        read_to_the_end(pipeline, POLICY, images)
+    seen = [(image.shape[:2], round(image.mean() / 60)) for image in images]
     # Some may be overtaken, none may be torn.
     assert seen == [each for each in zip(sizes, range(4), strict=True) if each in seen]
     assert len({size for size, _ in seen}) >= 2
@@ -182,10 +183,10 @@ def test_opening_again_and_again_keeps_nothing() -> None:
 
 PARENT = """
 import sys, time
-from ghost_deploy.stream.sources.gstreamer import open_gstreamer
+from ghost_deploy.stream.sources.gstreamer import open_reader
 from ghost_deploy.stream.policy import LivePolicy
 from ghost_deploy.stream.sources.uri import parse_source
-reader = open_gstreamer(parse_source(sys.argv[1]), LivePolicy(open_timeout_s=20))
+reader = open_reader(parse_source(sys.argv[1]), LivePolicy(open_timeout_s=20))
 print(reader._child.pid, flush=True)
 time.sleep(600)
 """
@@ -234,8 +235,9 @@ JETSON = GStreamer("1.20.3", DESKTOP.elements | {"nvarguscamerasrc", "nvv4l2deco
 def test_what_reads_a_source_by_what_there_is(
     found: GStreamer, machine: str, csi: str, rtsp: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("gstreamer", "open", "backends"):
-        monkeypatch.setattr(f"ghost_deploy.stream.{module}.probe_gstreamer", lambda: found)
+    for module in ("gstreamer", "rtsp"):
+        name = f"ghost_deploy.stream.sources.{module}.probe_gstreamer"
+        monkeypatch.setattr(name, lambda: found)
     monkeypatch.setattr("platform.machine", lambda: machine)
     told = source_backends()
     assert csi in told["csi://0"]
@@ -243,13 +245,13 @@ def test_what_reads_a_source_by_what_there_is(
     for word, kind in (("csi://0", "csi"), (LIVE, "gstreamer"), ("rtsp://h/1", "rtsp")):
         source = parse_source(word)
         policy = LivePolicy(rtsp_by="gstreamer")
-        assert by_gstreamer(source, policy)
         if found is ABSENT or (kind == "csi" and found is DESKTOP):
             with pytest.raises(UnavailableError, match="needs GStreamer"):
                 check_readable([source], policy)
         else:
             check_readable([source], policy)
-    assert by_gstreamer(parse_source("rtsp://h/1"), LivePolicy()) == (found is JETSON)
+    assert uses_gstreamer(LivePolicy(rtsp_by="gstreamer"))
+    assert uses_gstreamer(LivePolicy()) == (found is JETSON)
 
 
 @pytest.mark.parametrize("word", ["csi://1", "rtsp://user:secret@h/1"])
@@ -258,7 +260,9 @@ def test_the_pipelines_of_a_jetson(word: str, monkeypatch: pytest.MonkeyPatch) -
     asked: list[Any] = []
     monkeypatch.setattr(gstreamer, "probe_gstreamer", lambda: JETSON)
     monkeypatch.setattr(gstreamer, "GstReader", lambda *words: asked.append(words))
-    open_gstreamer(parse_source(word), POLICY)
+    monkeypatch.setattr(rtsp, "probe_gstreamer", lambda: JETSON)
+    policy = dataclasses.replace(POLICY, rtsp_by="gstreamer")
+    open_source(parse_source(word), policy)
     ((_, pipeline, _, settings),) = asked
     assert "nvvidconv ! video/x-raw,format=BGRx ! videoconvert" in pipeline
     if word.startswith("csi"):

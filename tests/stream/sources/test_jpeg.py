@@ -10,15 +10,11 @@ from ghost_deploy.stream.sources.jpeg import JpegSplitter, decode_jpeg
 from tests.support import numbered_frames as barcode
 from tests.support.camera_servers import jpeg, part
 
-PICTURES = [jpeg(number) for number in range(3)]
-# An EXIF segment with a thumbnail: a whole picture inside a picture.
-THUMBNAIL = PICTURES[1]
+JPEGS = [jpeg(number) for number in range(3)]
+# An EXIF segment with a thumbnail: a whole image inside an image.
+THUMBNAIL = JPEGS[1]
 NESTED = (
-    PICTURES[0][:2]
-    + b"\xff\xe1"
-    + (len(THUMBNAIL) + 2).to_bytes(2, "big")
-    + THUMBNAIL
-    + PICTURES[0][2:]
+    JPEGS[0][:2] + b"\xff\xe1" + (len(THUMBNAIL) + 2).to_bytes(2, "big") + THUMBNAIL + JPEGS[0][2:]
 )
 
 
@@ -40,46 +36,46 @@ def test_nothing() -> None:
 @pytest.mark.parametrize("step", [1, 7, 4096, None])
 @pytest.mark.parametrize(
     "data",
-    [b"".join(PICTURES), b"".join(part(number) for number in range(3))],
+    [b"".join(JPEGS), b"".join(part(number) for number in range(3))],
     ids=["one after another", "multipart"],
 )
-def test_pictures_come_whole_however_the_bytes_arrive(data: bytes, step: int | None) -> None:
-    assert split(data, step) == PICTURES
+def test_images_come_whole_however_the_bytes_arrive(data: bytes, step: int | None) -> None:
+    assert split(data, step) == JPEGS
 
 
 @pytest.mark.parametrize("step", [1, None])
-def test_a_thumbnail_does_not_end_a_picture(step: int | None) -> None:
-    assert split(NESTED + PICTURES[2], step) == [NESTED, PICTURES[2]]
+def test_a_thumbnail_does_not_end_an_image(step: int | None) -> None:
+    assert split(NESTED + JPEGS[2], step) == [NESTED, JPEGS[2]]
 
 
 @pytest.mark.parametrize("step", [1, None])
 def test_what_is_cut_off_is_told_and_the_next_is_found(step: int | None) -> None:
-    in_scan = PICTURES[0][:-300]
-    in_header = PICTURES[0][:30]
-    assert split(in_scan + PICTURES[1], step) == [None, PICTURES[1]]
-    # The header's segment swallows the start of the next picture; the one after it is whole.
-    assert split(in_header + PICTURES[1] + PICTURES[2], step)[-1] == PICTURES[2]
+    in_scan = JPEGS[0][:-300]
+    in_header = JPEGS[0][:30]
+    assert split(in_scan + JPEGS[1], step) == [None, JPEGS[1]]
+    # The header's segment swallows the start of the next image; the one after it is whole.
+    assert split(in_header + JPEGS[1] + JPEGS[2], step)[-1] == JPEGS[2]
 
 
 def test_a_declared_length_must_be_right() -> None:
     one_more = part(0).replace(b"Content-Length: ", b"content-length: 1")
-    assert split(one_more + part(1)) == [None, PICTURES[1]]
-    with_line_break = f"Content-Length: {len(PICTURES[0]) + 2}\r\n\r\n".encode() + PICTURES[0]
-    assert split(with_line_break) == [PICTURES[0]]
+    assert split(one_more + part(1)) == [None, JPEGS[1]]
+    with_line_break = f"Content-Length: {len(JPEGS[0]) + 2}\r\n\r\n".encode() + JPEGS[0]
+    assert split(with_line_break) == [JPEGS[0]]
 
 
 def test_fill_bytes_before_a_marker() -> None:
-    filled = PICTURES[0][:-2] + b"\xff\xff\xff\xd9"
+    filled = JPEGS[0][:-2] + b"\xff\xff\xff\xd9"
     assert split(filled) == [filled]
 
 
 @settings(max_examples=50)
 @given(st.lists(st.binary(max_size=60), max_size=6))
-def test_noise_makes_no_picture_and_does_not_hide_them_for_long(noise: list[bytes]) -> None:
+def test_noise_makes_no_image_and_does_not_hide_them_for_long(noise: list[bytes]) -> None:
     # What looks like a header may swallow 64 KiB.
-    found = split(b"".join(noise) + b"".join(PICTURES) * 30, 9973)
-    assert found[-3:] == PICTURES
-    assert set(found) <= {None, *PICTURES}
+    found = split(b"".join(noise) + b"".join(JPEGS) * 30, 9973)
+    assert found[-3:] == JPEGS
+    assert set(found) <= {None, *JPEGS}
 
 
 def test_noise_without_end_is_not_kept() -> None:
@@ -90,10 +86,10 @@ def test_noise_without_end_is_not_kept() -> None:
 
 
 def test_decoding() -> None:
-    picture = decode_jpeg(PICTURES[2])
-    assert picture.shape == (96, 320, 3)
-    assert picture.dtype == np.uint8
-    assert barcode.read(picture) == 2
+    image = decode_jpeg(JPEGS[2])
+    assert image.shape == (96, 320, 3)
+    assert image.dtype == np.uint8
+    assert barcode.read(image) == 2
     for bad in (b"", b"\xff\xd8\xff\xd9", b"x" * 100):
         with pytest.raises(ImageError, match="does not decode"):
             decode_jpeg(bad)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import pytest
 
 from ghost_deploy.core.errors import InputError, UsageError
-from ghost_deploy.stream.sources.raw import RawReader
+from ghost_deploy.stream.policy import LivePolicy
+from ghost_deploy.stream.sources.raw import RawReader, open_reader
 from ghost_deploy.stream.sources.uri import parse_source
 from tests.support import numbered_frames as barcode
 
@@ -21,7 +22,7 @@ class Pipe:
     writing: int
 
     def put(self, data: bytes) -> None:
-        """Write in a thread: a pipe holds less than a picture."""
+        """Write in a thread: a pipe holds less than an image."""
         threading.Thread(target=self._put, args=(data,)).start()
 
     def _put(self, data: bytes) -> None:
@@ -39,7 +40,7 @@ def pipe() -> Iterator[Pipe]:
     os.close(made.reading)
 
 
-def picture(number: int) -> bytes:
+def image(number: int) -> bytes:
     return barcode.frame(number, HW).tobytes()
 
 
@@ -53,36 +54,39 @@ def test_nothing(pipe: Pipe) -> None:
     assert pipe.reader().grab() is None
 
 
-def test_pictures_without_gaps(pipe: Pipe) -> None:
+def test_images_without_gaps(pipe: Pipe) -> None:
     reader = pipe.reader()
-    pipe.put(b"".join(map(picture, range(5))))
+    pipe.put(b"".join(map(image, range(5))))
     assert [number_of(reader) for _ in range(5)] == list(range(5))
 
 
-def test_the_end_within_a_picture_is_left_out(pipe: Pipe) -> None:
-    os.write(pipe.writing, picture(1)[:1000])
+def test_the_end_within_an_image_is_left_out(pipe: Pipe) -> None:
+    os.write(pipe.writing, image(1)[:1000])
     os.close(pipe.writing)
     assert pipe.reader().grab() is None
 
 
-def test_a_pause_within_a_picture_mixes_nothing(pipe: Pipe) -> None:
-    first, rest = picture(1)[:1000], picture(1)[1000:]
+def test_a_pause_within_an_image_mixes_nothing(pipe: Pipe) -> None:
+    first, rest = image(1)[:1000], image(1)[1000:]
     os.write(pipe.writing, first)
     with pytest.raises(InputError, match="standard input"):
         pipe.reader(0.05).grab()
     with pytest.raises(InputError, match="standard input"):
         pipe.reader(0.05).grab()
-    pipe.put(rest + picture(2))
+    pipe.put(rest + image(2))
     reader = pipe.reader()
     assert [number_of(reader), number_of(reader)] == [1, 2]
 
 
 @pytest.mark.parametrize("word", ["raw:", "raw:640", "raw:0x480", "raw:640x-1", "raw:640x480x3"])
 def test_a_size_that_is_none(word: str) -> None:
-    with pytest.raises(UsageError, match="says no size"):
+    with pytest.raises(UsageError, match="gives no size"):
         parse_source(word)
 
 
-def test_the_size_in_a_word() -> None:
+def test_the_size_in_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
     source = parse_source("raw:1920x1080")
-    assert (source.kind, source.raw_hw, source.is_live) == ("raw", (1080, 1920), True)
+    assert (source.kind, source.is_live) == ("raw", True)
+    with open(os.devnull) as stdin:
+        monkeypatch.setattr("sys.stdin", stdin)
+        assert open_reader(source, LivePolicy())._hw == (1080, 1920)

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from ghost_deploy.core.errors import UsageError
-from ghost_deploy.stream.sources.uri import mask, parse_source, parse_sources
+from ghost_deploy.stream.sources.masking import mask
+from ghost_deploy.stream.sources.uri import parse_source, parse_sources
 
 PIPELINE = "videotestsrc ! video/x-raw,format=BGR ! appsink drop=true"
 

@@ -1,8 +1,8 @@
-// The page: asks for the status each second and for pictures as fast as they come.
+// The page: asks for the status each second and for images as fast as they come.
 "use strict";
 
 const STATUS_EVERY_MS = 1000;
-const PICTURE_EVERY_MS = 66;
+const IMAGE_EVERY_MS = 66;
 const RETRY_MS = 1500;
 const TONES = {
   live: "good", ok: "good", ended: "", connecting: "", starting: "",
@@ -74,7 +74,7 @@ class Card {
     const figure = (name) => root.querySelector(`[data-figure=${name}]`);
     setPill(root.querySelector(".state"), source.state);
     setText(root.querySelector(".label"), source.label === source.id ? "" : source.label);
-    this.image.alt = `Newest picture of ${source.id} with its detections`;
+    this.image.alt = `Newest image of ${source.id} with its detections`;
     if (source.size_hw) {
       root.querySelector("figure").style.aspectRatio = `${source.size_hw[1]} / ${source.size_hw[0]}`;
     }
@@ -218,15 +218,15 @@ function wantedSide() {
   return SIDES.find((side) => side >= Math.max(...widths)) || SIDES[SIDES.length - 1];
 }
 
-async function pollPictures() {
+async function pollImages() {
   let after = 0;
   for (;;) {
     if (document.hidden || !cards.size) { await pause(200); continue; }
     const began = performance.now();
     try {
-      const answer = await ask(`/api/pictures?after=${after}&side=${wantedSide()}`);
-      if (answer.status === 200) after = showPictures(await answer.arrayBuffer());
-      await pause(Math.max(0, PICTURE_EVERY_MS - (performance.now() - began)));
+      const answer = await ask(`/api/images?after=${after}&side=${wantedSide()}`);
+      if (answer.status === 200) after = showImages(await answer.arrayBuffer());
+      await pause(Math.max(0, IMAGE_EVERY_MS - (performance.now() - began)));
     } catch {
       after = 0;
       await pause(RETRY_MS);
@@ -235,17 +235,17 @@ async function pollPictures() {
 }
 
 // A line of JSON, then the JPEG files one after another; gives the number to ask on from.
-function showPictures(buffer) {
+function showImages(buffer) {
   const bytes = new Uint8Array(buffer), end = bytes.indexOf(10);
   const head = JSON.parse(new TextDecoder().decode(bytes.subarray(0, end)));
   let start = end + 1;
-  for (const picture of head.pictures) {
-    const card = cards.get(picture.id);
-    if (card) card.show(new Blob([bytes.subarray(start, start + picture.bytes)], { type: "image/jpeg" }));
-    start += picture.bytes;
+  for (const each of head.images) {
+    const card = cards.get(each.id);
+    if (card) card.show(new Blob([bytes.subarray(start, start + each.bytes)], { type: "image/jpeg" }));
+    start += each.bytes;
   }
   return head.serial;
 }
 
 pollStatus();
-pollPictures();
+pollImages();

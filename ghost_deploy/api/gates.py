@@ -1,0 +1,55 @@
+"""The errors of verbs whose result is outside a gate."""
+
+from __future__ import annotations
+
+from ghost_deploy.core.bundle import Bundle
+from ghost_deploy.core.errors import GateError
+
+__all__ = ["require_engine", "require_int8", "require_parity"]
+
+
+def require_parity(bundle: Bundle) -> None:
+    """Raise GateError if an artifact of a bundle is not the model of the checkpoint."""
+    report = bundle.evidence.parity
+    if report is None or report.passed:
+        return
+    failed = [row for row in report.rows if row.status == "failed"]
+    raise GateError(
+        f"{bundle.path} was written, but it is not proved. {report.summary()}",
+        got=f"{failed[0].artifact} on {failed[0].runtime}: {'; '.join(failed[0].reasons)}"
+        if failed
+        else None,
+        fix="See where it comes from: ghost-deploy parity CHECKPOINT BUNDLE",
+        report=report,
+        bundle=bundle,
+    )
+
+
+def require_int8(bundle: Bundle) -> None:
+    """Raise GateError if an int8 artifact of a bundle loses more accuracy than is allowed."""
+    report = bundle.evidence.int8
+    failed = [row for row in report.rows if row.status == "failed"] if report else []
+    if failed:
+        raise GateError(
+            f"{bundle.path} was written, but {failed[0].artifact} loses too much",
+            got=f"{failed[0].drop:.2f} points, at most {failed[0].max_drop:g} allowed",
+            fix="Allow more with --max-drop, which also returns layers to float, give more "
+            "images, or use fp16",
+            report=report,
+            bundle=bundle,
+        )
+
+
+def require_engine(bundle: Bundle, precision: str) -> None:
+    """Raise GateError if a TensorRT engine of a bundle failed its self-check."""
+    report, engine = bundle.evidence.parity, bundle.artifact("tensorrt", precision)
+    for row in report.rows if report else ():
+        own = (row.artifact, row.sha256) == (engine.id, engine.files[engine.path])
+        if own and row.status == "failed":
+            raise GateError(
+                f"{engine.id} was written, but it failed its self-check",
+                got="; ".join(row.reasons),
+                fix="Build another precision, e.g. --fp32, and compare: ghost-deploy build --help",
+                report=report,
+                bundle=bundle,
+            )

@@ -1,0 +1,156 @@
+"""Int8 artifacts in a bundle that is being written."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ghost_deploy.api.common import AnyPath, cache_dir, require
+from ghost_deploy.core.bundle import Bundle, BundleWriter
+from ghost_deploy.core.progress import Progress, silent
+from ghost_deploy.runtimes import RuntimeOptions
+
+if TYPE_CHECKING:
+    from ghost_deploy.calib import CalibrationSet
+    from ghost_deploy.judge.datasets.dataset import DataSet
+
+__all__ = ["Calibration", "Int8Inputs", "add_int8", "read_int8_inputs"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """How int8 artifacts are made.
+
+    Attributes:
+        source: images to take ranges from: a folder, a glob, a list in a text file, a video, a
+            data set's data.yaml, or several of them. No labels are needed.
+        count: images to use at most.
+        seed: of the choice among more.
+        diverse: choose images that differ, instead of at random.
+        allow_small: accept fewer images than are known to be enough.
+        data: labelled images to judge on, `data.yaml` or a COCO `.json`; without, agreement with
+            the float model is measured on the calibration images.
+        split: part of `data`.
+        max_drop: points of mAP50-95 that may be lost; layers are returned to float until that
+            holds. None allows 0.5, without labels 3 points of agreement, and returns none.
+        repair: try corrections of our own graphs where they lose much.
+        workers: processes that measure side by side while layers are ranked for `max_drop`. More
+            than one needs a main module that may be imported: `if __name__ == "__main__"`.
+        speed: time the result beside the float artifacts.
+    """
+
+    source: AnyPath | Sequence[AnyPath]
+    count: int = 300
+    seed: int = 0
+    diverse: bool = False
+    allow_small: bool = False
+    data: AnyPath | None = None
+    split: str = "val"
+    max_drop: float | None = None
+    repair: bool = True
+    workers: int = 1
+    speed: bool = True
+
+
+@dataclass(frozen=True)
+class Int8Inputs:
+    """What int8 artifacts are made from, read before any work is done.
+
+    Attributes:
+        calibration: how they are made.
+        images: to take ranges from.
+        data: to judge on; None judges by agreement with the float model.
+    """
+
+    calibration: Calibration
+    images: CalibrationSet
+    data: DataSet | None
+
+
+def read_int8_inputs(
+    calib: AnyPath | Sequence[AnyPath] | Calibration,
+    formats: Sequence[str],
+    progress: Progress = silent,
+) -> Int8Inputs:
+    """Read images and labels, so that a mistake in either costs no time.
+
+    Args:
+        calib: the images, or a `Calibration`.
+        formats: of the int8 artifacts.
+        progress: called for each image.
+
+    Raises:
+        InputError, ImageError, UsageError: images or labels cannot be used.
+        MissingExtraError: a package is missing.
+    """
+    for package in ("onnx", "onnxruntime", "pycocotools", *(f for f in formats if f == "openvino")):
+        require(package, "int8")
+    from ghost_deploy.calib import collect_images
+    from ghost_deploy.judge.datasets.opening import open_dataset
+
+    how = calib if isinstance(calib, Calibration) else Calibration(source=calib)
+    data = None if how.data is None else open_dataset(how.data, split=how.split)
+    images = collect_images(
+        how.source,
+        count=how.count,
+        seed=how.seed,
+        diverse=how.diverse,
+        allow_small=how.allow_small,
+        progress=progress,
+    )
+    return Int8Inputs(how, images, data)
+
+
+def add_int8(
+    writer: BundleWriter,
+    bundle: Bundle,
+    inputs: Int8Inputs,
+    formats: Sequence[str],
+    options: RuntimeOptions,
+    progress: Progress = silent,
+) -> Bundle:
+    """Make, judge and time int8 artifacts in a writer's folder.
+
+    Args:
+        writer: of the bundle; its float artifacts are recorded already.
+        bundle: its draft, or the bundle that the writer has adopted; it has an fp32 ONNX file.
+        inputs: images and labels.
+        formats: of the artifacts.
+        options: of the runtimes that judge.
+        progress: called at each step.
+
+    Returns:
+        The draft with the artifacts and their report, unsaved.
+
+    Raises:
+        BundleError: there is no fp32 ONNX file, or it was changed.
+        InputError, ImageError, ExportError: as `calibrate`.
+    """
+    from ghost_deploy.calib import Int8Request, make_int8
+    from ghost_deploy.judge.accuracy.int8_judge import AGREEMENT_IMAGES, int8_judge
+    from ghost_deploy.judge.bench.int8_stopwatch import TIMED_IMAGES, Int8Stopwatch
+
+    how, images = inputs.calibration, inputs.images
+    source = bundle.verified_path(bundle.artifact("onnx", "fp32"))
+    request = Int8Request(
+        bundle=bundle,
+        source=source,
+        images=images,
+        formats=tuple(formats),
+        max_drop=how.max_drop,
+        repair=how.repair,
+        workers=how.workers,
+        speed=how.speed,
+        seed=how.seed,
+        threads=options.threads,
+        cache_dir=cache_dir(),
+    )
+    with tempfile.TemporaryDirectory(dir=writer.folder) as folder:
+        data = inputs.data or images.subset(AGREEMENT_IMAGES).files(Path(folder))
+        judge = int8_judge(bundle.spec, source, data, options, progress)
+        timed = images.subset(TIMED_IMAGES).files(Path(folder))
+        stopwatch = Int8Stopwatch(timed, options, progress)
+        return make_int8(writer, request, judge, stopwatch, progress)[1]

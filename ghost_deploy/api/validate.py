@@ -1,0 +1,108 @@
+"""Measure the accuracy of a bundle on labelled images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ghost_deploy.api.common import (
+    AnyPath,
+    Note,
+    load_checkpoint,
+    log_note,
+    open_bundle,
+    require,
+)
+from ghost_deploy.core.bundle import Bundle
+from ghost_deploy.core.errors import BundleError
+from ghost_deploy.core.progress import Progress
+from ghost_deploy.runtimes import RuntimeOptions
+
+if TYPE_CHECKING:
+    from ghost_deploy.core.evidence.accuracy import AccuracyReport
+
+__all__ = ["validate"]
+
+
+def validate(
+    bundle: AnyPath | Bundle,
+    data: AnyPath,
+    *,
+    split: str = "val",
+    images: AnyPath | None = None,
+    checkpoint: AnyPath | None = None,
+    modules: Sequence[AnyPath] = (),
+    runtimes: Sequence[str] | None = None,
+    precisions: Sequence[str] | None = None,
+    max_drop: float | None = None,
+    map_classes: bool = False,
+    skip_broken_labels: bool = False,
+    device: str = "cpu",
+    threads: int = 0,
+    allow_fallback: bool = False,
+    store: bool = True,
+    progress: Progress | None = None,
+    note: Note | None = None,
+) -> AccuracyReport:
+    """Measure COCO's mAP of every artifact of a bundle, and judge what each lost.
+
+    Args:
+        bundle: its folder, or what `export` returned.
+        data: labelled images, `data.yaml` or a COCO `.json`.
+        split: part of a `data.yaml`.
+        images: folder of the images of a COCO `.json`.
+        checkpoint: what the bundle was exported from: the reference. When None, the first fp32
+            artifact that this machine runs is the reference.
+        modules: Python files with classes that the checkpoint names. They are run.
+        runtimes, precisions: what is measured; all when None.
+        max_drop: largest loss of mAP50-95 that passes, in points; by precision when None.
+        map_classes: match the data's classes with the model's by name, whatever their order.
+        skip_broken_labels: leave out labels that cannot be used, and count them.
+        device, threads, allow_fallback: as in `load`.
+        store: put the report, without its curves and images, into the bundle's folder. A report
+            without a verdict does not replace one with a verdict.
+        progress: called for each image.
+        note: called if the report was not stored; logged by default.
+
+    Returns:
+        The report; `report.passed` is the verdict, None where nothing was judged.
+
+    Raises:
+        UsageError: an unknown runtime or precision, or nothing to measure.
+        InputError, ImageError: the data cannot be used, or its classes are not the model's.
+        BundleError, CheckpointError: as in `parity`.
+        UnavailableError: a package, or a runtime that was named, is missing.
+    """
+    opened = open_bundle(bundle)
+    require("pycocotools", "validate")
+    from ghost_deploy.judge.accuracy.validation import run_accuracy
+    from ghost_deploy.judge.datasets.opening import open_dataset
+
+    dataset = open_dataset(data, split=split, images=images, skip_broken=skip_broken_labels)
+    report = run_accuracy(
+        opened,
+        dataset,
+        loaded=None if checkpoint is None else load_checkpoint(checkpoint, modules),
+        runtimes=runtimes,
+        precisions=precisions,
+        options=RuntimeOptions(device=device, threads=threads, allow_fallback=allow_fallback),
+        max_drop=max_drop,
+        map_classes=map_classes,
+        progress=progress,
+    )
+    if store:
+        _store(opened, report, note or log_note)
+    return report
+
+
+def _store(bundle: Bundle, report: AccuracyReport, note: Note) -> None:
+    """Put the report into the bundle's folder; a bundle on a read-only disk is measured too."""
+    try:
+        stored = Bundle.read(bundle.path)
+        kept = stored.evidence.accuracy
+        if report.unjudged and kept is not None and not kept.unjudged:
+            note("nothing was judged: the bundle keeps the verdict that it has")
+        else:
+            stored.with_evidence(report.thin()).save()
+    except BundleError as error:
+        note(f"the report was not stored in the bundle: {error}")

@@ -1,0 +1,237 @@
+"""Loading a checkpoint: the network, its description and its source."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from ghost_deploy.checkpoints.allowed_calls import check_calls
+from ghost_deploy.checkpoints.archive import Archive, open_archive
+from ghost_deploy.checkpoints.checkpoint_info import CheckpointInfo, class_names_of, structure_notes
+from ghost_deploy.checkpoints.file_types import ZIP_MAGIC, is_safetensors, read_file, reject_foreign
+from ghost_deploy.checkpoints.native import read_native
+from ghost_deploy.checkpoints.pickle_reader import read_pickle
+from ghost_deploy.checkpoints.plain_values import PlainReader
+from ghost_deploy.checkpoints.tensors import TensorTable
+from ghost_deploy.checkpoints.tree_reader import TreeReader
+from ghost_deploy.checkpoints.ultralytics import check_task, find_network, read_info
+from ghost_deploy.checkpoints.user_modules import UserModules, load_user_modules
+from ghost_deploy.core.bundle import Source, file_name
+from ghost_deploy.core.errors import StructureError, UsageError
+from ghost_deploy.core.spec import MAX_SIDE, HeadSpec, InputSpec, ModelSpec
+from ghost_deploy.models.flops import gflops
+from ghost_deploy.models.head import Branch
+from ghost_deploy.models.instantiate import build
+from ghost_deploy.models.network import DetectionNet
+
+__all__ = ["SMALLEST_STRIDE", "LoadedCheckpoint", "head_spec", "load_checkpoint", "load_data"]
+
+_DEFAULT_SIDE = 640
+# A network may downsample more than the strides of its head; Ultralytics too makes all inputs a
+# multiple of at least this.
+SMALLEST_STRIDE = 32
+
+
+@dataclass(frozen=True)
+class LoadedCheckpoint:
+    """A loaded checkpoint.
+
+    Attributes:
+        net: float32, in eval mode, without gradients.
+        spec: the description of the model.
+        source: the origin of the weights.
+    """
+
+    net: DetectionNet
+    spec: ModelSpec
+    source: Source
+
+
+def load_checkpoint(
+    path: str | os.PathLike[str],
+    *,
+    modules: Sequence[Path] = (),
+    size_hw: tuple[int, int] | None = None,
+    branch: Branch | None = None,
+) -> LoadedCheckpoint:
+    """Load an Ultralytics `.pt` or our own `.safetensors`; no code of the file is executed.
+
+    Args:
+        path: of the checkpoint.
+        modules: Python files with further module definitions. They are executed.
+        size_hw: (height, width) of the input in pixels; default: the size used in training,
+            rounded up to a multiple of the stride.
+        branch: branch of the head to use; default: as recorded in a file of ours, one2many for
+            an Ultralytics file that has it.
+
+    Raises:
+        CheckpointError: and its subclasses, see `ghost_deploy.core.errors`.
+        UsageError: `size_hw` is not a multiple of the stride, the head has no such `branch`, or
+            a file of `modules` fails.
+    """
+    loaded = load_data(file_name(path), read_file(path), load_user_modules(modules))
+    if branch is not None and branch != loaded.net.branch:
+        loaded = _on_branch(loaded, branch)
+    return loaded if size_hw is None else _resized(loaded, size_hw)
+
+
+def load_data(name: str, data: bytes, user: UserModules) -> LoadedCheckpoint:
+    """Load a checkpoint whose content is `data`; see `load_checkpoint`."""
+    if data.startswith(ZIP_MAGIC):
+        return _load_ultralytics(open_archive(name, data), user)
+    if not is_safetensors(data):
+        reject_foreign(name, data)
+    return _load_native(name, data, user)
+
+
+def _load_ultralytics(archive: Archive, user: UserModules) -> LoadedCheckpoint:
+    where = archive.name
+    pickle = read_pickle(archive.pickle, where)
+    check_calls(pickle.calls, where)
+    found = find_network(pickle.root, where)
+    check_task(found, where)
+    plain = PlainReader(where)
+    facts = read_info(found, where, plain)
+    tensors = TensorTable(archive)
+    tree = TreeReader(where, tensors, plain).read(found.record)
+    net = build(tree, tensors, extra=user.classes)
+    _check_count(len(facts.class_names), net, where)
+    facts = replace(facts, warnings=(*facts.warnings, *structure_notes(tree), *_net_notes(net)))
+    return LoadedCheckpoint(
+        net=net,
+        spec=_spec(net, facts, archive),
+        source=Source(
+            file=where,
+            sha256=archive.sha256,
+            trained_with=facts.trained_with,
+            trained_at=facts.trained_at,
+            metrics=dict(facts.metrics),
+            class_paths=net.origins,
+            modules=dict(user.files),
+            warnings=facts.warnings,
+        ),
+    )
+
+
+def _load_native(name: str, data: bytes, user: UserModules) -> LoadedCheckpoint:
+    native = read_native(name, data)
+    net = build(native.tree, native.tensors, extra=user.classes)
+    _check_count(len(class_names_of(native.spec.class_names, name)), net, name)
+    if native.spec.head.branch in net.branches:
+        net.branch = native.spec.head.branch
+    head = head_spec(net)
+    if head != native.spec.head:
+        raise StructureError(
+            f"{name} describes another head than it has",
+            got=head,
+            expected=native.spec.head,
+            fix="Convert the original checkpoint again",
+        )
+    digest = hashlib.sha256(data).hexdigest()
+    old = native.source
+    # A file written by our trainer was not converted.
+    converted = (f"converted from {old.file}, sha256 {old.sha256[:16]}...",) if old.sha256 else ()
+    source = msgspec.structs.replace(
+        old,
+        file=name,
+        sha256=digest,
+        modules={**old.modules, **user.files},
+        warnings=(*old.warnings, *converted),
+    )
+    spec = msgspec.structs.replace(
+        native.spec, source_sha256=digest, gflops=gflops(net, native.spec.input.size_hw)
+    )
+    return LoadedCheckpoint(net, spec, source)
+
+
+def _check_count(names: int, net: DetectionNet, where: str) -> None:
+    if names != net.nc:
+        raise StructureError(
+            f"{where} has {names} class names",
+            expected=f"{net.nc}, one for each class channel of its head",
+            fix="Set model.names in the environment that trained it, and save the model again",
+        )
+
+
+def _net_notes(net: DetectionNet) -> tuple[str, ...]:
+    """Notes of the network, and on the branch used of a head with two."""
+    return (*net.notes, _branch_note(net)) if net.head.has_one2one else net.notes
+
+
+def _branch_note(net: DetectionNet) -> str:
+    if net.branches == ("one2one",):
+        return "the head has only its one2one branch, which needs no NMS: the file was saved fused"
+    return "the head has two branches: " + (
+        "one2many with NMS is used, as Ultralytics does since 8.4.142"
+        if net.branch == "one2many"
+        else "one2one without NMS is used, as requested"
+    )
+
+
+def _on_branch(loaded: LoadedCheckpoint, branch: Branch) -> LoadedCheckpoint:
+    """The checkpoint with another branch of its head."""
+    net = loaded.net
+    if branch not in net.branches:
+        raise UsageError(
+            f"the head of {loaded.source.file} has no {branch} branch",
+            got=", ".join(net.branches),
+            fix="Leave the branch out; a one2one branch is there only after training a v10 head",
+        )
+    before = _branch_note(net)
+    net.branch = branch
+    notes = (note for note in loaded.source.warnings if note != before)
+    return LoadedCheckpoint(
+        net=net,
+        spec=msgspec.structs.replace(loaded.spec, head=head_spec(net)),
+        source=msgspec.structs.replace(loaded.source, warnings=(*notes, _branch_note(net))),
+    )
+
+
+def head_spec(net: DetectionNet) -> HeadSpec:
+    """Return the output format of the branch that the network uses."""
+    return HeadSpec(
+        decoder="dfl" if net.branch == "one2many" else "one2one",
+        strides=net.strides,
+        reg_max=net.head.reg_max,
+        branch=net.branch,
+    )
+
+
+def _spec(net: DetectionNet, facts: CheckpointInfo, archive: Archive) -> ModelSpec:
+    head = head_spec(net)
+    stride = max(SMALLEST_STRIDE, *head.strides)
+    wanted = facts.image_size_hw or (_DEFAULT_SIDE, _DEFAULT_SIDE)
+    height, width = (min(-(-side // stride) * stride, MAX_SIDE) for side in wanted)
+    return ModelSpec(
+        name=Path(archive.name).stem,
+        family=facts.family,
+        class_names=facts.class_names,
+        input=InputSpec(size_hw=(height, width), stride=stride),
+        head=head,
+        parameters=sum(weights.numel() for weights in net.parameters()),
+        gflops=gflops(net, (height, width)),
+        trained_with=facts.trained_with,
+        source_sha256=archive.sha256,
+    )
+
+
+def _resized(loaded: LoadedCheckpoint, size_hw: tuple[int, int]) -> LoadedCheckpoint:
+    stride = loaded.spec.input.stride
+    if any(not 0 < side <= MAX_SIDE or side % stride for side in size_hw):
+        raise UsageError(
+            "the input size does not fit the network",
+            got=f"{size_hw[0]} x {size_hw[1]}",
+            expected=f"multiples of {stride} up to {MAX_SIDE}",
+            fix="Choose another --imgsz",
+        )
+    spec = msgspec.structs.replace(
+        loaded.spec,
+        input=InputSpec(size_hw=size_hw, stride=stride),
+        gflops=gflops(loaded.net, size_hw),
+    )
+    return replace(loaded, spec=spec)

@@ -1,0 +1,118 @@
+"""Times of int8 files and float files, measured in turns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ghost_deploy.core.bundle import Bundle
+from ghost_deploy.core.evidence.int8 import SpeedRow
+from ghost_deploy.core.evidence.latency import BenchReport, BenchRow, Settings
+from ghost_deploy.core.progress import Progress, silent
+from ghost_deploy.judge.bench.benchmark import run_bench
+from ghost_deploy.judge.bench.machine import read_machine
+from ghost_deploy.judge.bench.selection import Wishes
+from ghost_deploy.judge.bench.statistics import ratio, round_medians
+from ghost_deploy.runtimes import RuntimeOptions
+
+__all__ = ["TIMED_IMAGES", "Int8Stopwatch"]
+
+TIMED_IMAGES = 16
+"""Number of images that suffices."""
+
+_STAGE = "run_alone"
+_SHORT = Settings(duration_s=4.0, rounds=10, warmup_s=0.3)
+
+
+@dataclass(frozen=True)
+class Int8Stopwatch:
+    """Measures runs of the model alone; see `calib.search.protocols.Stopwatch`.
+
+    Attributes:
+        images: files to measure on.
+        options: device and threads.
+        progress: receives each round.
+    """
+
+    images: Sequence[Path]
+    options: RuntimeOptions
+    progress: Progress = silent
+
+    @property
+    def machine(self) -> str:
+        """Name of the processor."""
+        return read_machine().cpu
+
+    def file_times_ms(self, files: Sequence[Path]) -> dict[Path, float]:
+        """Milliseconds of one run of each file; files that cannot run are left out.
+
+        The median of the first file, times the ratio to it, which is taken round by round.
+
+        Args:
+            files: model files of one form.
+        """
+        report = self._bench(files)
+        rows = {path: row for path, row in zip(files, report.rows, strict=True) if row.figures}
+        if files[0] not in rows:
+            return {}
+        first = rows[files[0]]
+        return {
+            path: _median(first) * ratio(_medians(row), _medians(first)).median
+            for path, row in rows.items()
+        }
+
+    def speed_rows(self, bundle: Bundle) -> tuple[SpeedRow, ...]:
+        """Times of all artifacts of a bundle that run on this machine, fastest first."""
+        return _rows(self._bench([bundle]))
+
+    def _bench(self, models: Sequence[Path | Bundle]) -> BenchReport:
+        wishes = Wishes(options=self.options, threads=(self.options.threads,))
+        self.progress("loading what is timed", 0, 0)
+
+        def rounds(what: str, done: int, total: int) -> None:
+            if total:
+                self.progress("timing: round", done, total)
+
+        return run_bench(models, self.images, wishes=wishes, settings=_SHORT, progress=rounds)
+
+
+def _rows(report: BenchReport) -> tuple[SpeedRow, ...]:
+    measured = [row for row in report.rows if row.figures]
+    floats = [row for row in measured if row.config.precision != "int8"]
+    if not floats:
+        return ()
+    fastest = min(floats, key=_median)
+    rows = [_row(row, fastest, _fp32_of(row, floats)) for row in measured]
+    return tuple(sorted(rows, key=lambda row: row.p50_ms))
+
+
+def _fp32_of(row: BenchRow, floats: Sequence[BenchRow]) -> BenchRow | None:
+    """The fp32 row on the same runtime."""
+    runtime = row.config.runtime
+    same = (each for each in floats if each.config.runtime == runtime)
+    return next((each for each in same if each.config.precision == "fp32"), None)
+
+
+def _row(row: BenchRow, fastest: BenchRow, fp32: BenchRow | None) -> SpeedRow:
+    over = ratio(_medians(row), _medians(fastest))
+    return SpeedRow(
+        artifact=row.artifact,
+        runtime=row.config.runtime,
+        precision=row.config.precision,
+        p50_ms=_median(row),
+        over_fastest_float=over.median,
+        low=over.low,
+        high=over.high,
+        over_fp32=ratio(_medians(row), _medians(fp32)).median if fp32 else None,
+    )
+
+
+def _median(row: BenchRow) -> float:
+    assert row.figures is not None
+    return row.figures.stages[_STAGE].p50
+
+
+def _medians(row: BenchRow) -> list[float]:
+    assert row.figures is not None
+    return round_medians(row.figures.samples[_STAGE])

@@ -1,0 +1,93 @@
+"""The 8-bit dot product instructions of this CPU.
+
+On x86 without VNNI, ONNX Runtime multiplies unsigned by signed 8-bit numbers with VPMADDUBSW, which
+adds pairs of products in 16 bits with saturation. Two products of 255 and 127 saturate, so an int8
+file that was validated on a CPU with VNNI may be less accurate on one without.
+See "When to use reduce-range", https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["SATURATION_WARNING", "DotProduct", "read_dot_product"]
+
+SATURATION_WARNING = (
+    "this CPU has no 8-bit dot product (VNNI), so ONNX Runtime adds pairs of int8 products in 16 "
+    "bits and saturates: a file that was validated on another CPU may be less accurate here. "
+    "Validate it on this CPU: ghost-deploy validate BUNDLE --data DATA, or "
+    "ghost-deploy calibrate BUNDLE --calib FOLDER"
+)
+"""Warning for a CPU where `DotProduct.saturates`."""
+
+
+@dataclass(frozen=True)
+class _Family:
+    """A CPU family: the field of /proc/cpuinfo with its flags, of which `base` are always set."""
+
+    field: str
+    base: frozenset[str]
+    names: dict[str, str]
+    saturates: bool
+
+
+_X86 = _Family(
+    "flags", frozenset({"sse2"}), {"avx512_vnni": "AVX512-VNNI", "avx_vnni": "AVX-VNNI"}, True
+)
+_ARM = _Family("Features", frozenset({"asimd"}), {"i8mm": "I8MM", "asimddp": "SDOT"}, False)
+_FAMILIES = {"x86_64": _X86, "amd64": _X86, "i686": _X86, "aarch64": _ARM, "arm64": _ARM}
+
+
+@dataclass(frozen=True)
+class DotProduct:
+    """The 8-bit dot product of a CPU.
+
+    Attributes:
+        name: of the instructions; empty without any, None when unknown.
+        saturates: whether ONNX Runtime's int8 kernels may saturate; None when unknown.
+    """
+
+    name: str | None = None
+    saturates: bool | None = None
+
+    @property
+    def sentence(self) -> str:
+        """Description for `doctor`."""
+        if self.name is None:
+            return "not known"
+        if self.saturates:
+            return "none: int8 files for ONNX Runtime may saturate; validate here"
+        return self.name or "none; int8 does not saturate on this kind of CPU"
+
+
+def read_dot_product(root: Path = Path("/"), machine: str | None = None) -> DotProduct:
+    """Read the CPU flags that Linux reports; unknown on other systems.
+
+    Args:
+        root: folder that contains `proc`.
+        machine: CPU family as returned by `platform.machine()`; default: this machine.
+    """
+    family = _FAMILIES.get((machine or platform.machine()).lower())
+    if family is None:
+        return DotProduct()
+    flags = _flags(_read(root / "proc" / "cpuinfo"), family.field)
+    if not flags >= family.base:
+        return DotProduct(saturates=None if family.saturates else False)
+    name = next((name for flag, name in family.names.items() if flag in flags), "")
+    return DotProduct(name, saturates=family.saturates and not name)
+
+
+def _flags(cpuinfo: str, field: str) -> frozenset[str]:
+    """The flags that all cores have; none where the field is missing."""
+    lines = re.findall(rf"^{field}[ \t]*:(.*)$", cpuinfo, re.MULTILINE)
+    return frozenset.intersection(*(frozenset(line.split()) for line in lines or [""]))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

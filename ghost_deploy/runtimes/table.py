@@ -1,0 +1,144 @@
+"""The table of runtimes, and opening a file with one of them.
+
+A backend is imported only when it is opened or probed: listing the table imports no vendor
+package, and an edge device needs only the package that it uses.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from ghost_deploy.core.errors import UsageError
+from ghost_deploy.runtimes.base import Probe, Runtime, RuntimeOptions
+from ghost_deploy.runtimes.int8_forms import ort_form
+
+__all__ = ["RUNTIMES", "RuntimeRow", "open_file", "probe", "runtime_row"]
+
+
+@dataclass(frozen=True)
+class RuntimeRow:
+    """A backend: its module, its vendor package and the files that it opens.
+
+    `module` defines `open_model(path, options) -> Runtime` and `probe() -> Probe` and imports the
+    vendor package only inside them.
+
+    Attributes:
+        name: as the user types it.
+        module: dotted path of our module.
+        package: the vendor's Python package.
+        extra: pip extra that installs that package.
+        format: artifact format that it opens.
+        suffixes: file name suffixes of that format.
+        precisions: for each artifact precision, the precisions it can be run in, default first.
+        devices: supported kinds of device, as in `RuntimeOptions.device`.
+        forms: int8 forms (`Artifact.form`) that it executes in int8.
+    """
+
+    name: str
+    module: str
+    package: str
+    extra: str
+    format: str
+    suffixes: tuple[str, ...]
+    precisions: dict[str, tuple[str, ...]]
+    devices: tuple[str, ...]
+    forms: tuple[str, ...] = ()
+
+    @property
+    def installed(self) -> bool:
+        """Whether the vendor package is installed; the package is not imported."""
+        return importlib.util.find_spec(self.package) is not None
+
+
+RUNTIMES: dict[str, RuntimeRow] = {
+    row.name: row
+    for row in (
+        RuntimeRow(
+            name="openvino",
+            module="ghost_deploy.runtimes.openvino",
+            package="openvino",
+            extra="openvino",
+            format="openvino",
+            suffixes=(".xml",),
+            precisions={"fp32": ("fp32", "bf16"), "fp16": ("fp16",), "int8": ("int8",)},
+            devices=("cpu", "gpu", "npu"),
+            forms=("openvino",),
+        ),
+        RuntimeRow(
+            name="trt",
+            module="ghost_deploy.runtimes.tensorrt.runtime",
+            package="tensorrt",
+            extra="tensorrt",
+            format="tensorrt",
+            suffixes=(".plan", ".engine"),
+            precisions={"fp32": ("fp32",), "fp16": ("fp16",), "int8": ("int8",)},
+            devices=("cuda", "gpu", "dla"),
+            forms=("tensorrt",),
+        ),
+        RuntimeRow(
+            name="ort",
+            module="ghost_deploy.runtimes.ort",
+            package="onnxruntime",
+            extra="onnxruntime",
+            format="onnx",
+            suffixes=(".onnx",),
+            precisions={"fp32": ("fp32",), "fp16": ("fp16",), "int8": ("int8",)},
+            devices=("cpu", "cuda", "gpu"),
+            forms=(ort_form(),),
+        ),
+        RuntimeRow(
+            name="eager",
+            module="ghost_deploy.runtimes.eager",
+            package="torch",
+            extra="export",
+            format="checkpoint",
+            suffixes=(".pt", ".safetensors"),
+            precisions={"fp32": ("fp32",)},
+            devices=("cpu", "cuda", "gpu"),
+        ),
+    )
+}
+"""All backends that open files, in order of preference: `auto` takes the first that is installed,
+supports the device and has a file. `FakeRuntime` opens no files and has no row."""
+
+
+def runtime_row(name: str) -> RuntimeRow:
+    """Return the row of the runtime `name`.
+
+    Raises:
+        UsageError: unknown name; the message lists the known ones.
+    """
+    if name in RUNTIMES:
+        return RUNTIMES[name]
+    known = ", ".join(RUNTIMES)
+    raise UsageError(f"there is no runtime {name!r}", expected=known, fix="Name one of those")
+
+
+def open_file(name: str, path: Path, options: RuntimeOptions | None = None) -> Runtime:
+    """Open one model file with the named backend.
+
+    Args:
+        name: a key of `RUNTIMES`.
+        path: the model file.
+        options: device, precision, threads; default: CPU with the defaults of the backend.
+
+    Raises:
+        UsageError: unknown runtime.
+        MissingExtraError: its vendor package is not installed.
+        DeviceError: the device or precision obtained is not the requested one.
+        BackendError: the backend cannot load the file.
+    """
+    module = importlib.import_module(runtime_row(name).module)
+    opener = cast("Callable[[Path, RuntimeOptions], Runtime]", module.open_model)
+    return opener(Path(path), options or RuntimeOptions())
+
+
+def probe(name: str) -> Probe:
+    """Report version and devices of the named backend; a missing package is no error."""
+    module = importlib.import_module(runtime_row(name).module)
+    return cast("Probe", module.probe())

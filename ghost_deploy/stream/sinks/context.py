@@ -1,0 +1,43 @@
+"""What the sinks of a live run are built from."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import IO, TYPE_CHECKING
+
+from ghost_deploy.stream.sinks.record import Annotator
+from ghost_deploy.stream.sinks.sink import Annotate, ReadDelivery
+
+if TYPE_CHECKING:
+    from ghost_deploy.detector import Detector
+    from ghost_deploy.stream.pipeline import Pipeline
+
+__all__ = ["SinkContext"]
+
+
+@dataclass(frozen=True)
+class SinkContext:
+    """The run that sinks belong to.
+
+    Attributes:
+        pipeline: that writes to the sinks.
+        detector: the model that runs.
+        most_bytes: that a sink keeps on disk at most; all when None.
+        out: the stream that the target `-` stands for.
+        token: that requests to the web view must carry.
+        note: shows the user a line.
+        annotate: shared by the sinks, so that each result is drawn once.
+        deliveries: the counters of the sinks that may lose results, by name; filled as sinks are
+            opened.
+    """
+
+    pipeline: Pipeline
+    detector: Detector
+    most_bytes: int | None = None
+    out: IO[str] = field(default_factory=lambda: sys.stdout)
+    token: str | None = None
+    note: Callable[[str], None] = lambda _: None
+    annotate: Annotate = field(default_factory=Annotator)
+    deliveries: dict[str, ReadDelivery] = field(default_factory=dict)

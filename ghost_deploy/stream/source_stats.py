@@ -1,0 +1,157 @@
+"""The statistics of a source: exact counters, readable from any thread."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from ghost_deploy.stream.result import Result
+
+__all__ = ["Cause", "ReadStats", "SourceCounters", "SourceStats", "State"]
+
+Cause = Literal["newer", "old", "skipped", "still", "broken", "stopped"]
+"""Why a captured frame was not inferred: replaced by a `newer` one while it waited, `old` beyond
+the age limit, `skipped` by the rate limits, `still` by the motion gate, `broken` because it does
+not decode, or waiting when the run was `stopped`."""
+
+State = Literal["connecting", "live", "lost", "ended", "failed"]
+"""The state of a source: `lost` is being opened again, `ended` and `failed` are final."""
+
+_FPS_WINDOW_NS = 5_000_000_000
+_AGES = 1000
+"""Ages kept of each source for percentiles: half a minute at 30 frames/s."""
+
+
+@dataclass(frozen=True)
+class SourceStats:
+    """The counters of one source at one moment.
+
+    `captured` equals `processed` plus the sum of `dropped` plus the frames under way, of which
+    there are none after the run.
+
+    Attributes:
+        id: as `Result.source`.
+        label: as `Result.label`.
+        state: see `State`.
+        captured: frames received.
+        processed: frames inferred and handed to the sinks.
+        dropped: frames not inferred, by cause; a cause without frames is absent.
+        reconnects: how often the source came back after a loss.
+        last_frame_age_ms: since the capture of the last frame; None before the first.
+        fps: results a second, over the last seconds.
+        age_p50_ms, age_p99_ms: percentiles of `Result.age_ms` over the last results; None before
+            the first.
+        size_hw: of the last frame; None before the first.
+        last_error: why it was last lost, without credentials; empty if it never was.
+    """
+
+    id: str
+    label: str
+    state: State = "connecting"
+    captured: int = 0
+    processed: int = 0
+    dropped: Mapping[Cause, int] = field(default_factory=dict)
+    reconnects: int = 0
+    last_frame_age_ms: float | None = None
+    fps: float = 0.0
+    age_p50_ms: float | None = None
+    age_p99_ms: float | None = None
+    size_hw: tuple[int, int] | None = None
+    last_error: str = ""
+
+
+ReadStats = Callable[[], tuple[SourceStats, ...]]
+"""Returns the counters of all sources now, in their order; any thread may call it."""
+
+
+class SourceCounters:
+    """Counts the frames of one source. Any thread may call any method."""
+
+    def __init__(self, id: str, label: str) -> None:
+        self.id = id
+        self.label = label
+        self._lock = threading.Lock()
+        self._state: State = "connecting"
+        self._captured = 0
+        self._processed = 0
+        self._dropped: Counter[Cause] = Counter()
+        self._reconnects = 0
+        self._was_live = False
+        self._last_ns: int | None = None
+        self._size_hw: tuple[int, int] | None = None
+        self._error = ""
+        self._ages: deque[float] = deque(maxlen=_AGES)
+        self._times: deque[int] = deque(maxlen=_AGES)
+
+    def captured(self, t_ns: int) -> int:
+        """Count a frame that came at `t_ns`; the source is live now. Returns the frame's index."""
+        with self._lock:
+            if self._state != "live":
+                self._reconnects += self._was_live
+                self._was_live = True
+                self._state = "live"
+            self._last_ns = t_ns
+            self._captured += 1
+            return self._captured - 1
+
+    def dropped(self, cause: Cause) -> None:
+        """A captured frame will not be processed."""
+        with self._lock:
+            self._dropped[cause] += 1
+
+    def processed(self, result: Result) -> None:
+        """A captured frame became a result."""
+        with self._lock:
+            self._processed += 1
+            self._size_hw = result.frame.size_hw
+            self._ages.append(result.age_ms)
+            self._times.append(time.monotonic_ns())
+
+    def enter(self, state: State, error: str = "") -> None:
+        """Set the state; `error`, if given, is the reason."""
+        with self._lock:
+            self._state = state
+            self._error = error or self._error
+
+    @property
+    def state(self) -> State:
+        """The current state."""
+        with self._lock:
+            return self._state
+
+    @property
+    def was_live(self) -> bool:
+        """Whether it has ever delivered a frame."""
+        with self._lock:
+            return self._was_live
+
+    def stats(self) -> SourceStats:
+        """Return the counters now."""
+        now = time.monotonic_ns()
+        with self._lock:
+            while self._times and now - self._times[0] > _FPS_WINDOW_NS:
+                self._times.popleft()
+            span = now - self._times[0] if self._times else 0
+            ages = np.array(self._ages)
+            p50, p99 = np.percentile(ages, (50, 99)).tolist() if len(ages) else (None, None)
+            return SourceStats(
+                id=self.id,
+                label=self.label,
+                state=self._state,
+                captured=self._captured,
+                processed=self._processed,
+                dropped=dict(self._dropped),
+                reconnects=self._reconnects,
+                last_frame_age_ms=None if self._last_ns is None else (now - self._last_ns) / 1e6,
+                fps=(len(self._times) - 1) / (span / 1e9) if len(self._times) > 1 else 0.0,
+                age_p50_ms=p50,
+                age_p99_ms=p99,
+                size_hw=self._size_hw,
+                last_error=self._error,
+            )

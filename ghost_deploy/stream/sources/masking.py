@@ -1,0 +1,43 @@
+"""Hide credentials in addresses and messages."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote
+
+__all__ = ["mask", "without_secrets"]
+
+# A password may hold an unescaped `@` or `/`: everything up to the last `@` of the word is hidden.
+_USER_INFO = re.compile(r"(://)[^\s\"']*@")
+_SECRET = re.compile(
+    r"((?:user(?:[-_]?(?:id|pw|name))?|usr|login|pass(?:word|wd)?|pwd?|psw|"
+    r"(?:access[-_]?|auth[-_]?)?token|(?:api[-_]?)?key|auth|secret|credential|"
+    r"sig(?:nature)?|session(?:[-_]?id)?)=)"
+    r"(?:\"[^\"]*\"|'[^']*'|[^\s&;/?\"'#]*)",
+    re.IGNORECASE,
+)
+_LEAST_SECRET = 4
+
+
+def mask(text: str) -> str:
+    """`text` with the user, password and tokens of any address in it replaced by `***`."""
+    return _SECRET.sub(r"\1***", _USER_INFO.sub(r"\1***@", text))
+
+
+def without_secrets(text: str, target: str) -> str:
+    """`mask` of a message from other software about `target`, which may repeat a bare password.
+
+    Secrets of less than four letters are left to `mask`: they could be a part of any word.
+
+    Args:
+        text: the message.
+        target: the address or pipeline that holds the secrets.
+    """
+    found = [match[0][len(match[1]) :].strip("\"'") for match in _SECRET.finditer(target)]
+    for match in re.finditer(r"://([^\s\"']*)@", target):
+        found += [match[1], *match[1].split(":", 1)]
+    text = mask(text)
+    for secret in sorted(found, key=len, reverse=True):
+        if len(secret) >= _LEAST_SECRET:
+            text = text.replace(secret, "***").replace(unquote(secret), "***")
+    return text

@@ -1,0 +1,116 @@
+"""Recognize what kind of source a word on the command line is.
+
+Each function takes the word and returns its label, which holds no credentials, or None if the
+word is no source of that kind. It raises UsageError if the word is malformed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from ghost_deploy.core.errors import UsageError
+from ghost_deploy.stream.sources.masking import mask, without_secrets
+
+__all__ = [
+    "Label",
+    "address_label",
+    "camera_label",
+    "csi_label",
+    "exists",
+    "image_label",
+    "pipeline_label",
+    "raw_label",
+    "scheme_of",
+    "stdin_label",
+    "video_label",
+]
+
+Label = Callable[[str], "str | None"]
+
+_VIDEO_SUFFIXES = frozenset(
+    {".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"}
+)
+
+
+def exists(word: str) -> bool:
+    """Whether the word names a file or folder."""
+    try:
+        return Path(word).exists()
+    except (OSError, ValueError):  # longer than a file name may be, or with a NUL
+        return False
+
+
+def scheme_of(word: str) -> str:
+    """The scheme of an address in lower case; empty if the word is none."""
+    match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", word)
+    return match[1].lower() if match else ""
+
+
+def address_label(*schemes: str) -> Label:
+    """The label of an address with one of `schemes`."""
+
+    def label(word: str) -> str | None:
+        # The word is one address: a blank in it is a part of it, which `mask` cannot know.
+        masked = mask(re.sub(r"://.*@", "://***@", word, flags=re.DOTALL))
+        return masked if scheme_of(word) in schemes else None
+
+    return label
+
+
+def csi_label(word: str) -> str | None:
+    if scheme_of(word) != "csi":
+        return None
+    if not re.fullmatch(r"csi://\d{1,2}", word, re.IGNORECASE):
+        raise UsageError(
+            "a CSI camera is named by its number", expected="csi://0", fix="Name it like that"
+        )
+    return word
+
+
+def pipeline_label(word: str) -> str | None:
+    if " ! " not in word:
+        return None
+    if not re.search(r"!\s*appsink\b[^!]*$", word):
+        raise UsageError(
+            "a GStreamer pipeline must end in an appsink",
+            fix="End it with: video/x-raw,format=BGR ! appsink drop=true max-buffers=1 sync=false",
+        )
+    return without_secrets(word, word)
+
+
+def stdin_label(word: str) -> str | None:
+    return "standard input" if word == "-" else None
+
+
+def raw_label(word: str) -> str | None:
+    if not word.startswith("raw:"):
+        return None
+    match = re.fullmatch(r"raw:(\d{1,5})x(\d{1,5})", word)
+    if not match or not int(match[1]) * int(match[2]):
+        raise UsageError(
+            f"{word} gives no size",
+            expected="raw:WxH, e.g. raw:1920x1080: BGR images on standard input, one after another",
+            fix="Give width and height in pixels",
+        )
+    return f"standard input ({word})"
+
+
+def camera_label(word: str) -> str | None:
+    return word if re.fullmatch(r"[0-9]+|/dev/video[0-9]+", word) else None
+
+
+def video_label(word: str) -> str | None:
+    if Path(word).suffix.lower() not in _VIDEO_SUFFIXES or (scheme_of(word) and not exists(word)):
+        return None
+    if exists(word):
+        return word
+    if any(character in word for character in "*?["):
+        return None
+    raise UsageError(f"there is no video {word}", fix="Check the path")
+
+
+def image_label(word: str) -> str | None:
+    # A pattern, or a path that does not exist: the reader of images reports that.
+    return word if exists(word) or not scheme_of(word) else None

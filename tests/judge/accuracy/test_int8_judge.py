@@ -1,0 +1,65 @@
+"""The judge of int8 files, on a trained network."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+
+from ghost_deploy.checkpoints.loading import load_checkpoint
+from ghost_deploy.core.errors import BackendError
+from ghost_deploy.core.spec import ModelSpec
+from ghost_deploy.export.onnx import onnx_from_net
+from ghost_deploy.export.plan import plan_spec
+from ghost_deploy.judge.accuracy.int8_judge import DEFAULT_DROPS, int8_judge
+from ghost_deploy.judge.accuracy.max_drop import MAX_DROP
+from ghost_deploy.judge.datasets.opening import open_dataset
+from ghost_deploy.runtimes import RuntimeOptions
+from tests.support.assets import BCCD, GHOST, needs_assets, val_images
+
+pytestmark = needs_assets
+
+OPTIONS = RuntimeOptions(threads=1)
+
+
+@pytest.fixture(scope="module")
+def float_model(tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelSpec, Path]:
+    loaded = load_checkpoint(GHOST)
+    spec = plan_spec(loaded.spec, size_hw=(160, 160))
+    path = tmp_path_factory.mktemp("float") / "model.onnx"
+    path.write_bytes(onnx_from_net(loaded.net, spec, "fp32").SerializeToString())
+    return spec, path
+
+
+def test_without_labels_the_float_model_is_the_reference(
+    float_model: tuple[ModelSpec, Path],
+) -> None:
+    told: list[str] = []
+    judge = int8_judge(*float_model, val_images()[:2], OPTIONS, lambda what, *_: told.append(what))
+    assert judge.facts.by == "agreement"
+    assert judge.facts.reference > 99
+    assert judge.default_max_drop == DEFAULT_DROPS["agreement"]
+    told.clear()
+    quiet = pickle.loads(pickle.dumps(judge.quiet(threads=2)))
+    assert quiet.options.threads == 2
+    assert quiet.fingerprint == judge.fingerprint
+    # The float file takes the place of an int8 one: nothing is lost.
+    assert quiet.points("ort", float_model[1]) == pytest.approx(judge.facts.reference)
+    assert told == []
+
+
+def test_with_labels_the_limit_is_that_of_validation(float_model: tuple[ModelSpec, Path]) -> None:
+    judge = int8_judge(*float_model, open_dataset(BCCD / "data.yaml", split="val"), OPTIONS)
+    assert (judge.facts.by, judge.facts.data) == ("labels", "data.yaml val")
+    assert judge.default_max_drop == MAX_DROP["int8"]
+    assert 0 < judge.facts.reference < 99
+    assert judge.facts.images == len(val_images())
+
+
+def test_a_file_that_no_runtime_opens(float_model: tuple[ModelSpec, Path], tmp_path: Path) -> None:
+    judge = int8_judge(*float_model, val_images()[:1], OPTIONS)
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"no model")
+    with pytest.raises(BackendError):
+        judge.points("ort", broken)

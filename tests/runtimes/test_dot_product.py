@@ -1,0 +1,108 @@
+"""CPUs with and without an 8-bit dot product, as described by Linux."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ghost_deploy.core.bundle import FORM_KEY
+from ghost_deploy.runtimes import RuntimeOptions, ort
+from ghost_deploy.runtimes.dot_product import SATURATION_WARNING, DotProduct, read_dot_product
+from ghost_deploy.runtimes.ort import open_model
+from tests.support.runtime_cases import write_onnx
+
+BASE = "fpu sse sse2 ssse3 sse4_1 avx avx2 fma"
+UNKNOWN = DotProduct()
+NONE = DotProduct("", saturates=True)
+ARM = "fp asimd evtstrm aes crc32 cpuid"
+
+
+def cpuinfo(field: str, *processors: str) -> str:
+    return "\n\n".join(
+        f"processor\t: {k}\nmodel name\t: A CPU\n{field}\t\t: {flags}\nbugs\t\t: spectre_v1"
+        for k, flags in enumerate(processors)
+    )
+
+
+def read(tmp_path: Path, text: str | bytes, machine: str) -> DotProduct:
+    (tmp_path / "proc").mkdir()
+    data = text if isinstance(text, bytes) else text.encode()
+    (tmp_path / "proc" / "cpuinfo").write_bytes(data)
+    return read_dot_product(tmp_path, machine)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("", UNKNOWN),
+        (b"\xff\xfe\x00flags: \x80avx512_vnni", UNKNOWN),
+        ("flags", UNKNOWN),
+        ("flags :", UNKNOWN),
+        ("flags : avx512_vnni", UNKNOWN),
+        (cpuinfo("Features", f"{BASE} avx_vnni"), UNKNOWN),
+        (cpuinfo("flags", BASE), NONE),
+        (cpuinfo("flags", f"{BASE} avx512f avx512bw avx512vl"), NONE),
+        (cpuinfo("flags", f"{BASE} avx512_vnni_of_another_name"), NONE),
+        (cpuinfo("flags", f"{BASE} avx512_vnni"), DotProduct("AVX512-VNNI", saturates=False)),
+        (cpuinfo("flags", f"{BASE} avx_vnni"), DotProduct("AVX-VNNI", saturates=False)),
+        (cpuinfo("flags", f"{BASE} avx_vnni", BASE), NONE),
+    ],
+)
+def test_x86(tmp_path: Path, text: str | bytes, found: DotProduct) -> None:
+    assert read(tmp_path, text, "x86_64") == found
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("", None),
+        ("Features : what", None),
+        (cpuinfo("Features", ARM), ""),
+        (cpuinfo("Features", f"{ARM} asimddp"), "SDOT"),
+        (cpuinfo("Features", f"{ARM} asimddp i8mm"), "I8MM"),
+        (cpuinfo("Features", f"{ARM} asimddp", ARM), ""),
+    ],
+)
+def test_arm_never_saturates(tmp_path: Path, text: str, name: str | None) -> None:
+    assert read(tmp_path, text, "aarch64") == DotProduct(name, saturates=False)
+
+
+def test_without_proc_and_on_other_processors_nothing_is_known(tmp_path: Path) -> None:
+    assert read_dot_product(tmp_path, "AMD64") == UNKNOWN
+    assert read(tmp_path, cpuinfo("flags", BASE), "riscv64") == UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (UNKNOWN, "not known"),
+        (NONE, "none: int8 files for ONNX Runtime may saturate; validate here"),
+        (DotProduct("AVX512-VNNI", saturates=False), "AVX512-VNNI"),
+        (DotProduct("", saturates=False), "none; int8 does not saturate on this kind of CPU"),
+    ],
+)
+def test_what_doctor_says(found: DotProduct, said: str) -> None:
+    assert found.sentence == said
+
+
+@pytest.mark.parametrize(
+    ("form", "found", "warned"),
+    [
+        ("ort-x86", NONE, True),
+        ("ort-x86", UNKNOWN, False),
+        ("ort-x86", DotProduct("AVX-VNNI", saturates=False), False),
+        ("ort-arm", NONE, False),
+        ("tensorrt", NONE, False),
+        ("", NONE, False),
+    ],
+)
+def test_opening_an_int8_file_that_may_saturate_says_so_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, found: DotProduct, warned: bool
+) -> None:
+    monkeypatch.setattr(ort, "read_dot_product", lambda: found)
+    path = write_onnx(tmp_path / "model.onnx", metadata={FORM_KEY: form} if form else {})
+    with open_model(path, RuntimeOptions(precision="int8", any_form=True)) as opened:
+        assert opened.info.notes == ((SATURATION_WARNING,) if warned else ())
+    for next_step in ("ghost-deploy validate", "ghost-deploy calibrate"):
+        assert next_step in SATURATION_WARNING

@@ -1,0 +1,153 @@
+"""The functions of the Python interface that measure, report and detect, on small real models."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from types import FunctionType
+
+import cv2
+import numpy as np
+import pytest
+
+import ghost_deploy as gd
+from ghost_deploy.cli.main import COMMANDS
+from ghost_deploy.core.detections import Detections
+from ghost_deploy.detector import Detector
+from ghost_deploy.runtimes.fake import FakeRuntime
+from tests.support.assets import BCCD, GHOST, needs_assets, val_images
+from tests.support.bench_models import write_bundle, write_onnx
+from tests.support.model_specs import make_spec
+from tests.support.numbered_frames import frame, read
+
+SPEC = make_spec((64, 64))
+FOUND = Detections([[8, 8, 40, 24], [30, 30, 60, 60]], [0.9, 0.6], [0, 2])
+FRAMES = 12
+
+
+@pytest.fixture
+def detector() -> Detector:
+    """A model that finds two things in every image."""
+    return Detector(FakeRuntime.for_spec(SPEC, FOUND), SPEC)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    images = tmp_path / "images"
+    images.mkdir()
+    for name in ("1.png", "2.png", "10.png"):
+        assert cv2.imwrite(str(images / name), np.full((64, 64, 3), 99, np.uint8))
+    return images
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    path = tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (320, 240))
+    for number in range(FRAMES):
+        writer.write(frame(number))
+    writer.release()
+    return path
+
+
+def test_every_command_is_a_function_with_modules_of_its_name() -> None:
+    package = Path(gd.__file__).parent
+    for name in COMMANDS.keys() - {"completion"}:
+        assert isinstance(getattr(gd, name), FunctionType)
+        assert getattr(gd, name).__module__ == f"ghost_deploy.api.{name}"
+        assert (package / "cli" / f"{name}.py").is_file()
+
+
+def test_images_one_after_another(detector: Detector, folder: Path) -> None:
+    results = list(gd.infer(detector, folder))
+    assert [Path(each.source).name for each, _ in results] == ["1.png", "2.png", "10.png"]
+    assert [len(found) for _, found in results] == [2, 2, 2]
+
+
+def test_classes_and_their_limits(detector: Detector, folder: Path) -> None:
+    names = SPEC.class_names
+    (found, *_) = (found for _, found in gd.infer(detector, folder, classes=[names[2]]))
+    assert found.names == [names[2]]
+    limits = {names[2]: 0.7}
+    (found, *_) = (found for _, found in gd.infer(detector, folder, class_conf=limits))
+    assert found.names == [names[0]]
+    with pytest.raises(gd.UsageError, match="no class 'horse'"):
+        gd.infer(detector, folder, classes=["horse"])
+
+
+def test_an_image_that_cannot_be_read(detector: Detector, folder: Path) -> None:
+    (folder / "3.png").write_bytes(b"broken")
+    with pytest.raises(gd.ImageError, match=r"3\.png"):
+        list(gd.infer(detector, folder))
+    errors: list[gd.ImageError] = []
+    assert len(list(gd.infer(detector, folder, on_error=errors.append))) == 3
+    assert len(errors) == 1
+
+
+def test_a_video_frame_by_frame(detector: Detector, video: Path) -> None:
+    results = list(gd.infer(detector, video))
+    assert [read(each.image) for each, _ in results] == list(range(FRAMES))
+    assert all(len(found) == 2 for _, found in results)
+
+
+def test_leaving_a_video_early_ends_its_threads(detector: Detector, video: Path) -> None:
+    before = threading.active_count()
+    for each, _ in gd.infer(detector, video):
+        if each.index == 2:
+            break
+    assert threading.active_count() == before
+    assert len(list(gd.infer(detector, video))) == FRAMES
+
+
+def test_a_model_that_fails_ends_the_loop(video: Path) -> None:
+    def fail(_: object) -> dict[str, object]:
+        raise gd.BackendError("the model failed", fix="Look at it")
+
+    good = FakeRuntime.for_spec(SPEC, FOUND)
+    bad = FakeRuntime(inputs=good.inputs, outputs=good.outputs, function=fail)
+    with pytest.raises(gd.BackendError, match="the model failed"):
+        list(gd.infer(Detector(bad, SPEC), video))
+
+
+def test_bench_and_report(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    small = write_bundle(tmp_path / "small", batch=(1, 1))
+    plain = write_onnx(tmp_path / "plain.onnx")
+    image = tmp_path / "one.png"
+    assert cv2.imwrite(str(image), np.zeros((40, 60, 3), np.uint8))
+    notes: list[str] = []
+    measured = gd.bench(
+        small, image, baseline=plain, threads=[1], duration_s=0.1, rounds=2, store=True,
+        note=notes.append,
+    )  # fmt: skip
+    assert isinstance(measured, gd.BenchReport)
+    assert measured.complete
+    assert notes == [
+        f"latency stored in {small.path}",
+        "plain.onnx is no bundle: its figures were not stored",
+    ]
+    stored = gd.Bundle.read(small.path).evidence.latency
+    assert stored == measured.only(["small"])
+    page = tmp_path / "page.md"
+    made = gd.report(gd.Bundle.read(small.path), markdown=page)
+    assert isinstance(made, gd.Report)
+    assert made.verdict.headline in page.read_text().replace("\\", "")
+
+
+@needs_assets
+def test_what_one_verb_stores_the_next_one_keeps(tmp_path: Path) -> None:
+    """Although each is given the bundle as `export` returned it."""
+    bundle = gd.export(GHOST, tmp_path / "out", ("onnx",), imgsz=160, images=val_images()[:1])
+    report = gd.validate(bundle, BCCD / "data.yaml", precisions=["fp32"], max_drop=100.0)
+    assert isinstance(report, gd.AccuracyReport)
+    gd.bench(bundle, val_images()[:1], threads=[1], duration_s=0.1, rounds=2, store=True)
+    evidence = gd.Bundle.read(bundle.path).evidence
+    assert evidence.accuracy == report.thin()
+    assert evidence.latency is not None
+    assert evidence.parity == bundle.evidence.parity
+
+
+def test_doctor() -> None:
+    report = gd.doctor()
+    assert isinstance(report, gd.DoctorReport)
+    assert {probe.runtime for probe in report.runtimes} >= {"ort", "openvino", "eager"}
