@@ -81,7 +81,8 @@ def _add_source_options(add: Add) -> None:
 def _add_sink_options(add: Add) -> None:
     for kind in SINKS:
         if kind.help:
-            add(f"--{kind.option}", "", kind.help, str, kind.metavar)
+            needs = f" (needs ghost-deploy[{kind.extra}])" if kind.extra else ""
+            add(f"--{kind.option}", "", kind.help + needs, str, kind.metavar)
     keep = "keep at most SIZE (as 500M, 20G) of videos, of snapshots and of lines each: the oldest "
     keep += "are removed (default: all is kept, until the disk is nearly full)"
     add("--keep", "", keep, _size, "SIZE")

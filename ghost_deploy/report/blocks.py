@@ -7,6 +7,7 @@ disagree with the document.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
@@ -180,6 +181,7 @@ def pointer(*steps: str | int) -> str:
     return "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in steps)
 
 
+_CELL = re.compile(r"\{([^:{}]+):([^{}]+)\}")
 _TONES = {"passed": "good", "passes": "good", "measured": "good", "failed": "bad", "fails": "bad",
           "unproved": "warn", "unjudged": "warn"}  # fmt: skip
 
@@ -207,6 +209,18 @@ class DocumentView:
     def cell(self, form: str, *steps: str | int) -> Cell:
         """The value at a place, written in that form."""
         return Cell(write(self.value(*steps), form), pointer(*steps), form)
+
+    def line(self, template: str, *at: str | int) -> Line:
+        """Fixed words with cells: `{keys:form}`, keys from `at` on joined by `/`.
+
+        For example `line("{images/count:count} images", "latency", 0)`.
+        """
+        pieces = _CELL.split(template)
+        line: Line = (pieces[0],) if pieces[0] else ()
+        for path, form, words in zip(pieces[1::3], pieces[2::3], pieces[3::3], strict=True):
+            steps = [int(step) if step.isdigit() else step for step in path.split("/")]
+            line = (*line, self.cell(form, *at, *steps), *([words] if words else []))
+        return line
 
     def key(self, *steps: str | int) -> Cell:
         """The last key of a place."""

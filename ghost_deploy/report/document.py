@@ -142,12 +142,9 @@ class Report(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         for problem in chain.from_iterable(map(contradictions, parts)):
             raise ValueError(problem)
         for row in self.rows:
-            for place, reports in (
-                (row.parity, self.parity),
-                (row.accuracy, self.accuracy),
-                (row.latency, self.latency),
-            ):
-                if place and not _exists(place, reports):
+            for kind in ("parity", "accuracy", "latency"):
+                ref = getattr(row, kind)
+                if ref and not _exists(ref, getattr(self, kind)):
                     raise ValueError(f"the figures of {row.label!r} are not in the document")
         if self.verdict.row is not None and not 0 <= self.verdict.row < len(self.rows):
             raise ValueError("the verdict names a row that is not in the document")

@@ -46,17 +46,13 @@ def make_rows(material: Material) -> tuple[ReportRow, ...]:
     several ways (batch, threads, streams) is a row each.
     """
     runs = list(_timed(material))
-    for run in _measured(material):
-        free = [other for other in runs if other.key == run.key and not other.accuracy]
-        for other in free:
-            other.accuracy = run.accuracy
-        # The same on another data set is a row of its own.
-        runs += [] if free else [run]
-    for run in _compared(material):
-        free = [other for other in runs if other.key == run.key and not other.parity]
-        for other in free:
-            other.parity = run.parity
-        runs += [] if free else [run]
+    for kind in ("accuracy", "parity"):
+        for run in _judged(material, kind):
+            free = [o for o in runs if o.key == run.key and not getattr(o, kind)]
+            for other in free:
+                setattr(other, kind, getattr(run, kind))
+            # The same on another data set is a row of its own.
+            runs += [] if free else [run]
     judged = {sha256: (status, why) for sha256, status, why in int8_rows(material.bundles)}
     for run in runs:
         run.int8 = judged.get(run.key[0])
@@ -80,20 +76,13 @@ def _timed(material: Material) -> Iterator[_Run]:
             )
 
 
-def _measured(material: Material) -> Iterator[_Run]:
-    for index, report in enumerate(material.accuracy):
+def _judged(material: Material, kind: str) -> Iterator[_Run]:
+    """The rows of the accuracy or of the parity documents."""
+    for index, report in enumerate(getattr(material, kind)):
         for number, row in enumerate(report.rows):
-            key = (row.sha256, row.runtime, row.precision)
-            place = RowRef(report=index, row=number)
-            yield _Run(row.artifact, key, report.model, accuracy=(place, row))
-
-
-def _compared(material: Material) -> Iterator[_Run]:
-    for index, report in enumerate(material.parity):
-        for number, row in enumerate(report.rows):
-            key = (row.sha256, row.runtime, row.precision)
-            place = RowRef(report=index, row=number)
-            yield _Run(row.artifact, key, report.model, parity=(place, row))
+            run = _Run(row.artifact, (row.sha256, row.runtime, row.precision), report.model)
+            setattr(run, kind, (RowRef(report=index, row=number), row))
+            yield run
 
 
 def _labels(runs: Sequence[_Run]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -14,6 +14,7 @@ import msgspec
 from ghost_deploy.core.bundle import DOCUMENT, Bundle, BundleDocument, file_name
 from ghost_deploy.core.errors import GhostDeployError, InputError, UsageError
 from ghost_deploy.core.evidence.accuracy import AccuracyReport
+from ghost_deploy.core.evidence.base import Document
 from ghost_deploy.core.evidence.latency import BenchReport
 from ghost_deploy.core.evidence.parity import ParityReport
 from ghost_deploy.report.checks import contradictions
@@ -22,14 +23,9 @@ from ghost_deploy.report.document import BundleFacts, Report, SourceFile
 __all__ = ["Material", "read_sources"]
 
 _Part: TypeAlias = "ParityReport | AccuracyReport | BenchReport"
-_Reader: TypeAlias = "Callable[..., Any]"
 
-_KINDS: dict[str, tuple[type[msgspec.Struct], _Reader]] = {
-    "parity": (ParityReport, ParityReport.from_document),
-    "accuracy": (AccuracyReport, AccuracyReport.from_document),
-    "latency": (BenchReport, BenchReport.from_document),
-    "report": (Report, Report.from_document),
-}
+_PARTS = (ParityReport, AccuracyReport, BenchReport)
+_KINDS: dict[str, type[Document]] = {each.KIND: each for each in (*_PARTS, Report)}
 _AGAIN = "Make it again with this version: ghost-deploy validate, bench or parity with --json"
 _MAKERS = "validate --json, bench --json, parity --json, report --json, or a bundle"
 
@@ -57,12 +53,7 @@ class Material:
         problems = list(contradictions(part))
         if problems:
             raise InputError(f"{where} contradicts itself", got="; ".join(problems[:3]), fix=_AGAIN)
-        if isinstance(part, ParityReport):
-            place: list[Any] = self.parity
-        elif isinstance(part, AccuracyReport):
-            place = self.accuracy
-        else:
-            place = self.latency
+        place: list[_Part] = getattr(self, part.KIND)
         if part not in place:
             place.append(part)
 
@@ -86,14 +77,14 @@ class Material:
         Raises:
             SpecError: stored evidence is damaged or of another version.
         """
-        lacking = [kind for kind in ("parity", "accuracy", "latency") if not getattr(self, kind)]
+        kinds = [each.KIND for each in _PARTS]
+        lacking = [kind for kind in kinds if not getattr(self, kind)]
         for index, facts in enumerate(self.bundles):
-            parts = {"parity": facts.evidence.parity, "accuracy": facts.evidence.accuracy,
-                     "latency": facts.evidence.latency}  # fmt: skip
-            for kind, part in parts.items():
+            for kind in kinds:
+                part = getattr(facts.evidence, kind)
                 if part is not None and kind in lacking:
                     self.add(part, f"the {kind} evidence of {facts.name}")
-            others = {k: v for k, v in facts.document.evidence.items() if k not in parts}
+            others = {k: v for k, v in facts.document.evidence.items() if k not in kinds}
             document = msgspec.structs.replace(facts.document, evidence=others)
             self.bundles[index] = BundleFacts(name=facts.name, document=document)
 
@@ -146,14 +137,14 @@ def _read_file(place: Path, material: Material) -> None:
         ) from error
     kind = _kind_of(document, place)
     try:
-        part = _KINDS[kind][1](document, where=str(place))
+        part = _KINDS[kind].from_document(document, where=str(place))
     except GhostDeployError as error:
         raise InputError(
             f"{place} looks like a {kind} document and cannot be read", got=error.got, fix=_AGAIN
         ) from error
     if isinstance(part, Report):
         material.add_report(part)
-    else:
+    elif isinstance(part, _PARTS):
         material.add(part, str(place))
     material.sources.append(_source(place, kind, data))
 
@@ -161,7 +152,7 @@ def _read_file(place: Path, material: Material) -> None:
 def _kind_of(document: object, place: Path) -> str:
     """The one kind whose required keys are all there."""
     keys = set(document) if isinstance(document, dict) else set()
-    for kind, (form, _) in _KINDS.items():
+    for kind, form in _KINDS.items():
         required = {each.name for each in msgspec.structs.fields(form) if each.required}
         if required <= keys:
             return kind

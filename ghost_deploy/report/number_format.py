@@ -58,6 +58,19 @@ def _matched(found: Any) -> str:
     return f"{found.get('matched', 0):,} of {total:,}" if total else "none found"
 
 
+def _range(ends: Any) -> str:
+    """`Interval`."""
+    return f"{points(ends['low'])} to {points(ends['high'])}"
+
+
+def _difference(row: Any) -> str:
+    """`AccuracyRow` or `ClassDelta`: points gained or lost, and the interval."""
+    if row.get("delta") is None:
+        return ABSENT
+    interval = row.get("interval")
+    return points(row["delta"]) + (f" ({_range(interval)})" if interval else "")
+
+
 FORMS: dict[str, Callable[[Any], str]] = {
     "text": lambda value: visible(str(value)) or ABSENT,
     "any": _any,
@@ -93,7 +106,7 @@ FORMS: dict[str, Callable[[Any], str]] = {
     "celsius": lambda value: f"{value:.1f} °C",
     "load": lambda value: f"{value:.0f} %",
     "matched": _matched,
-    "range": lambda ends: f"{points(ends['low'])} to {points(ends['high'])}",
+    "difference": _difference,
     "quartiles": lambda r: f"{r['median']:.3f} ({r['low']:.3f} to {r['high']:.3f})",
     "int8 share": lambda run: f"{run['int8_macs'] / (run['macs'] or 1):.1%}".replace("%", " %"),
 }

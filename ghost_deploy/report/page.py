@@ -50,19 +50,15 @@ def make_page(report: Report) -> Page:
         reasons=view.listed("verdict", "reasons"),
         tiles=list(tiles(view)),
         sections=[shown_on("page", section) for part in _PARTS for section in part(view)],
-        footer=(
-            view.cell("text", "created_with"), ", ", view.cell("date", "created_at"),
-            " UTC. Every number names its place in the JSON document of this report.",
+        footer=view.line(
+            "{created_with:text}, {created_at:date} UTC. Every number names its place in the JSON "
+            "document of this report."
         ),
-    )  # fmt: skip
+    )
 
 
 def _subtitle(view: ReportView) -> Line:
     if not view.report.latency:
-        return (view.cell("date", "created_at"), " UTC")
-    at = ("latency", 0, "snapshot")
-    return (
-        view.cell("text", *at, "machine", "cpu"), ", ",
-        view.cell("count", *at, "machine", "cpus"), " CPUs, ",
-        view.cell("date", *at, "measured_at"), " UTC",
-    )  # fmt: skip
+        return view.line("{created_at:date} UTC")
+    machine = "{machine/cpu:text}, {machine/cpus:count} CPUs, {measured_at:date} UTC"
+    return view.line(machine, "latency", 0, "snapshot")

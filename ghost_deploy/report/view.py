@@ -44,7 +44,7 @@ class RowView:
     def name(self) -> Line:
         """Its label, or runtime and precision alone where several rows share the figures."""
         if self.shared:
-            return (self.cell("runtime", "runtime"), " ", self.cell("upper", "precision"))
+            return self.view.line("{runtime:runtime} {precision:upper}", "rows", self.index)
         return (self.label,)
 
     @property

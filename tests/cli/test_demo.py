@@ -18,6 +18,7 @@ from ghost_deploy.cli.main import main
 from ghost_deploy.core.bundle import Bundle, Source
 from ghost_deploy.core.errors import MissingExtraError, UsageError
 from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec
+from ghost_deploy.demo import embedded
 from ghost_deploy.demo.scenes import CLASS_NAMES
 from tests.support.page_tracing import faults
 from tests.support.stored_evidence import evidence_of
@@ -56,7 +57,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def small(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ghost_deploy.demo.embedded.MODEL_FILE", checkpoint)
+    monkeypatch.setattr(embedded, "MODEL_FILE", checkpoint)
     monkeypatch.setattr(MODULE, "DemoSize", lambda: SMALL)
 
 
@@ -168,7 +169,7 @@ PROGRAM = """
 import signal
 import sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored
-import ghost_deploy.demo.embedded as embedded
+from ghost_deploy.demo import embedded
 from pathlib import Path
 embedded.MODEL_FILE = Path({checkpoint!r})
 from ghost_deploy.cli.main import main

@@ -7,7 +7,6 @@ from functools import partial
 
 from ghost_deploy.core.evidence.accuracy import AccuracyReport
 from ghost_deploy.report.blocks import (
-    NOTHING,
     At,
     Block,
     Drawing,
@@ -17,45 +16,43 @@ from ghost_deploy.report.blocks import (
     Table,
     TableColumn,
     plain,
+    pointer,
 )
 from ghost_deploy.report.charts.curves import ClassCurves, Curve, curves
-from ghost_deploy.report.sections.field_table import joined, notes, numbered, statuses
+from ghost_deploy.report.sections.field_table import (
+    Field,
+    field_table,
+    joined,
+    notes,
+    numbered,
+    statuses,
+)
 from ghost_deploy.report.view import ReportView, RowView, run_legend
 
-__all__ = ["accuracy", "difference"]
+__all__ = ["accuracy"]
 
 _MOST_CURVES = 12
 _OPEN_CLASSES = 12
-_RUNS = ("run", "artifact", "accuracy", "mAP50-95", "mAP50", "points (interval)")
+_RUNS = (
+    Field("artifact", "artifact", "text"),
+    Field("accuracy", "status", "pill"),
+    Field("mAP50-95", "accuracy/map50_95", "map"),
+    Field("mAP50", "accuracy/map50", "map"),
+    Field("points (interval)", "", "difference"),
+)
 
 
 def accuracy(view: ReportView) -> Iterator[Section]:
     """A section for each accuracy document."""
     for index, report in enumerate(view.report.accuracy):
         data: At = ("accuracy", index, "data")
-        split: Line = (" (", view.cell("text", *data, "split"), ")") if report.data.split else ()
-        lead: Line = (
-            "Measured on ", view.cell("text", *data, "name"), *split, ": ",
-            view.cell("count", *data, "images"), " images",
-        )  # fmt: skip
+        split = " ({split:text})" if report.data.split else ""
+        lead = view.line(f"Measured on {{name:text}}{split}: {{images:count}} images", *data)
         at = _figures(view, index, report)
         if at:
-            lead = (
-                *lead, ", ", view.cell("count", *at, "boxes"), " boxes. Protocol: ",
-                view.cell("text", *at, "protocol"), ".",
-            )  # fmt: skip
+            lead = (*lead, *view.line(", {boxes:count} boxes. Protocol: {protocol:text}.", *at))
         blocks = list(_blocks(view, index, report))
         yield Section(numbered("accuracy", index), ("Accuracy",), blocks, lead)
-
-
-def difference(view: ReportView, at: At) -> Line:
-    """What a model gained or lost in points, with the interval; `at` is where both stand."""
-    if view.find(*at, "delta") is None:
-        return NOTHING
-    delta = view.cell("points", *at, "delta")
-    if view.find(*at, "interval") is None:
-        return (delta,)
-    return (delta, " (", view.cell("range", *at, "interval"), ")")
 
 
 def _blocks(view: ReportView, index: int, report: AccuracyReport) -> Iterator[Block]:
@@ -86,24 +83,11 @@ def _figures(view: ReportView, index: int, report: AccuracyReport) -> At:
 
 
 def _runs(view: ReportView, index: int, report: AccuracyReport, rows: Sequence[RowView]) -> Table:
-    columns = [TableColumn((title,), place > 2) for place, title in enumerate(_RUNS)]
-    body: list[list[Line]] = []
+    places, names = [row.at("accuracy") for row in rows], [row.name for row in rows]
     if report.reference and report.reference.kind == "checkpoint":
-        place = ("accuracy", index, "reference")
-        body.append([("checkpoint",), NOTHING, ("reference",), *_scores(view, place), NOTHING])
-    for row in rows:
-        at = row.at("accuracy")
-        body.append([
-            row.name, (view.cell("text", *at, "artifact"),), (view.pill(*at, "status"),),
-            *_scores(view, at), difference(view, at),
-        ])  # fmt: skip
-    return Table(columns, body)
-
-
-def _scores(view: ReportView, at: At) -> list[Line]:
-    if view.find(*at, "accuracy") is None:
-        return [NOTHING, NOTHING]
-    return [(view.cell("map", *at, "accuracy", key),) for key in ("map50_95", "map50")]
+        places.insert(0, ("accuracy", index, "reference"))
+        names.insert(0, ("checkpoint",))
+    return field_table(view, places, _RUNS, names=names)
 
 
 def _row_notes(view: ReportView, rows: Sequence[RowView]) -> list[Line]:
@@ -144,13 +128,10 @@ def _curves(
 
 def _loss(rows: Sequence[RowView], k: int) -> float:
     """The largest loss of a class, negative."""
-    deltas = [
-        row.accuracy.classes[k].delta
-        for row in rows
-        if row.accuracy and k < len(row.accuracy.classes)
-    ]
+    found = [row.accuracy.classes[k : k + 1] for row in rows if row.accuracy]
+    deltas = [each.delta for classes in found for each in classes if each.delta is not None]
     # Rounded: classes that differ by noise alone are ordered by precision.
-    return round(min((delta for delta in deltas if delta is not None), default=0.0), 1)
+    return round(min(deltas, default=0.0), 1)
 
 
 def _class_curves(
@@ -159,10 +140,10 @@ def _class_curves(
     at = _figures(view, index, report)
     lines = []
     if report.reference and report.reference.accuracy.classes[k].curve:
-        place = view.cell("list", *at, "classes", k, "curve").at
+        place = pointer(*at, "classes", k, "curve")
         lines.append(Curve(report.reference.accuracy.classes[k].curve, place, "ref"))
     for row in rows:
-        place = view.cell("list", *row.at("accuracy"), "accuracy", "classes", k, "curve").at
+        place = pointer(*row.at("accuracy"), "accuracy", "classes", k, "curve")
         curve = row.measured.classes[k].curve
         lines.append(Curve(curve, place, row.style.colour, row.style.dash))
     return ClassCurves(
@@ -201,7 +182,7 @@ def _classes(
 def _class_cell(view: ReportView, row: RowView, k: int) -> Line:
     at = row.at("accuracy")
     if row.accuracy and k < len(row.accuracy.classes):
-        return difference(view, (*at, "classes", k))
+        return (view.cell("difference", *at, "classes", k),)
     return (view.cell("map", *at, "accuracy", "classes", k, "ap50_95"),)
 
 
@@ -209,18 +190,14 @@ def _facts(view: ReportView, index: int, report: AccuracyReport) -> FactList:
     at: At = ("accuracy", index)
     rows: list[tuple[str, Line]] = []
     if report.reference:
-        rows.append(("reference", (view.cell("text", *at, "reference", "name"),)))
+        rows.append(("reference", view.line("{reference/name:text}", *at)))
     if report.recorded and report.recorded.agrees:
-        rows.append(("training", (view.cell("text", *at, "recorded", "sentence"),)))
-    confidence = view.cell("percent", *at, "confidence")
-    resamples = view.cell("count", *at, "resamples")
-    rows.append(
-        ("intervals", (confidence, ", ", resamples, " paired bootstrap samples of the images"))
+        rows.append(("training", view.line("{recorded/sentence:text}", *at)))
+    intervals = "{confidence:percent}, {resamples:count} paired bootstrap samples of the images"
+    data = (
+        "{images:count} images, of them {negatives:count} without an object; crowd regions "
+        "{crowds:count}; fingerprint {fingerprint:hash}"
     )
-    rows.append(("data", (
-        view.cell("count", *at, "data", "images"), " images, of them ",
-        view.cell("count", *at, "data", "negatives"), " without an object; crowd regions ",
-        view.cell("count", *at, "data", "crowds"), "; fingerprint ",
-        view.cell("hash", *at, "data", "fingerprint"),
-    )))  # fmt: skip
+    rows.append(("intervals", view.line(intervals, *at)))
+    rows.append(("data", view.line(data, *at, "data")))
     return FactList(rows)

@@ -67,15 +67,10 @@ def _dla(view: DocumentView, place: At) -> Iterator[Line]:
     at = (*place, "dla")
     if view.find(*at) is None:
         return
-    yield (
-        view.key(*place), ": of ", view.cell("count", *at, "layers"), " layers ",
-        view.cell("length", *at, "fallbacks"), " fall back from DLA ",
-        view.cell("count", *at, "core"), " to the GPU, ", view.cell("count", *at, "switches"),
-        " switches",
-    )  # fmt: skip
+    told = (
+        ": of {layers:count} layers {fallbacks:length} fall back from DLA {core:count} to the GPU, "
+        "{switches:count} switches"
+    )
+    yield (view.key(*place), *view.line(told, *at))
     for i in range(len(view.value(*at, "fallbacks"))):
-        layer = (*at, "fallbacks", i)
-        yield (
-            "on the GPU: ", view.cell("text", *layer, "name"), " (",
-            view.cell("text", *layer, "type"), ")",
-        )  # fmt: skip
+        yield view.line("on the GPU: {name:text} ({type:text})", *at, "fallbacks", i)

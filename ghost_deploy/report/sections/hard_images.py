@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from ghost_deploy.core.evidence.hard_images import HardImage, ShownBox
-from ghost_deploy.report.blocks import At, Cell, Drawing, Line, Section
+from ghost_deploy.report.blocks import At, Cell, Drawing, Section
 from ghost_deploy.report.charts.image_boxes import Panel, image_boxes
 from ghost_deploy.report.charts.style import swatches
 from ghost_deploy.report.view import ReportView
@@ -15,6 +15,12 @@ from ghost_deploy.report.view import ReportView
 __all__ = ["images"]
 
 _MOST_IMAGES = 12
+_STATES = (
+    ("frame found", "found, as labelled"),
+    ("frame false", "false: nothing is labelled there"),
+    ("frame missed", "missed: labelled and not found"),
+    ("frame alone", "heavy: the other does not have it"),
+)
 
 
 def images(view: ReportView) -> Iterator[Section]:
@@ -27,25 +33,13 @@ def images(view: ReportView) -> Iterator[Section]:
     if not blocks:
         return
     first = next(i for i, r in enumerate(view.report.accuracy) if r.hard_images)
-    conf = view.cell("score", "accuracy", first, "conf")
-    lead: Line = (
+    lead = view.line(
         "First those where a run and the reference do not find the same, then those where both "
-        "are most wrong. Detections with a score above ", conf, ".",
-    )  # fmt: skip
-    blocks[0] = _with_legend(blocks[0])
-    yield Section("images", ("Worst images",), blocks, lead)
-
-
-def _with_legend(drawing: Drawing) -> Drawing:
-    legend = swatches(
-        [
-            ("frame found", "found, as labelled"),
-            ("frame false", "false: nothing is labelled there"),
-            ("frame missed", "missed: labelled and not found"),
-            ("frame alone", "heavy: the other does not have it"),
-        ]
+        "are most wrong. Detections with a score above {conf:score}.",
+        *("accuracy", first),
     )
-    return replace(drawing, legend=legend)
+    blocks[0] = replace(blocks[0], legend=swatches(_STATES))
+    yield Section("images", ("Worst images",), blocks, lead)
 
 
 def _drawing(view: ReportView, index: int, k: int, image: HardImage) -> Drawing:
@@ -61,10 +55,9 @@ def _drawing(view: ReportView, index: int, k: int, image: HardImage) -> Drawing:
         )
         for side, title in (("reference", ("Reference",)), ("candidate", name))
     ]
-    title: Line = (view.cell("text", *at, "name"),)
-    differences = view.cell("count", *at, "differences")
-    note: Line = ("Detections that only one of the two has: ", differences)
-    return Drawing(title, partial(image_boxes, image, panels, f"{index}-{k}"), note)
+    note = view.line("Detections that only one of the two has: {differences:count}", *at)
+    draw = partial(image_boxes, image, panels, f"{index}-{k}")
+    return Drawing(view.line("{name:text}", *at), draw, note)
 
 
 def _box(view: ReportView, index: int, at: At, box: ShownBox) -> tuple[ShownBox, Cell, Cell | None]:

@@ -76,7 +76,7 @@ def _blocks(view: DocumentView, at: At, report: Int8Report) -> Iterator[Block]:
         yield Notes([(view.cell("text", *at, "verdict"),)], only="page")
     yield field_table(view, rows, _ROWS)
     yield from notes([
-        (view.cell("text", *row, "artifact"), ": ", *line)
+        (*view.line("{artifact:text}: ", *row), *line)
         for row in rows
         for line in view.listed(*row, "notes")
     ])  # fmt: skip
@@ -98,29 +98,20 @@ def _places(at: At, key: str, count: int) -> list[At]:
 
 
 def _judged(view: DocumentView, at: At) -> list[tuple[str, Line]]:
-    judged: At = (*at, "judged")
-    return [
-        ("judged by", (view.cell("text", *judged, "by"), " on ", view.cell("text", *judged, "data"),
-                       ": ", view.cell("count", *judged, "images"), " images, ",
-                       view.cell("count", *judged, "objects"), " objects")),
-        ("protocol", (view.cell("text", *judged, "protocol"),)),
-        ("float model", (view.cell("rate2", *judged, "reference"), " points")),
-    ]  # fmt: skip
+    by = "{by:text} on {data:text}: {images:count} images, {objects:count} objects"
+    lines = {"judged by": by, "protocol": "{protocol:text}",
+             "float model": "{reference:rate2} points"}  # fmt: skip
+    return [(name, view.line(text, *at, "judged")) for name, text in lines.items()]
 
 
 def _calibration(view: DocumentView, at: At, report: Int8Report) -> Iterator[tuple[str, Line]]:
     used: At = (*at, "calibration")
-    yield "ranges from", (
-        view.cell("count", *used, "images"), " images, fingerprint ",
-        view.cell("hash", *used, "fingerprint"), ", seed ", view.cell("plain", *used, "seed"),
-    )  # fmt: skip
+    sources = "{images:count} images, fingerprint {fingerprint:hash}, seed {seed:plain}"
+    yield "ranges from", view.line(sources, *used)
     if report.calibration.skipped:
-        skipped: At = (*used, "skipped")
-        yield "not usable", (
-            view.cell("length", *skipped), " images: ", view.cell("few", *skipped)
-        )  # fmt: skip
+        yield "not usable", view.line("{skipped:length} images: {skipped:few}", *used)
     if report.calibration.duplicates:
-        yield "duplicates", (view.cell("count", *used, "duplicates"), " images left out")
+        yield "duplicates", view.line("{duplicates:count} images left out", *used)
 
 
 def _kept(view: DocumentView, at: At, report: Int8Report) -> Iterator[tuple[Cell, Line]]:
@@ -129,11 +120,7 @@ def _kept(view: DocumentView, at: At, report: Int8Report) -> Iterator[tuple[Cell
         place: At = (*at, "rows", i)
         name = view.cell("text", *place, "artifact")
         if row.executed:
-            executed = (*place, "executed")
-            yield name, (
-                view.cell("giga", *executed, "int8_macs"), " of ",
-                view.cell("giga", *executed, "macs"), " multiply-adds in integers, on ",
-                view.cell("runtime", *executed, "runtime"),
-            )  # fmt: skip
+            done = "{int8_macs:giga} of {macs:giga} multiply-adds in integers, on {runtime:runtime}"
+            yield name, view.line(done, *place, "executed")
         if row.kept_float:
-            yield name, (view.cell("length", *place, "kept_float"), " convolutions stay float")
+            yield name, view.line("{kept_float:length} convolutions stay float", *place)

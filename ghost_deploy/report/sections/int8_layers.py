@@ -16,6 +16,7 @@ from ghost_deploy.report.blocks import (
     Section,
     Table,
     TableColumn,
+    pointer,
 )
 from ghost_deploy.report.charts.style import swatches
 from ghost_deploy.report.charts.tradeoff import DropLimit, TradeoffPoint, best_so_far, tradeoff
@@ -60,8 +61,7 @@ def layers(view: DocumentView, at: At, report: Int8Report, name: str) -> Iterato
     for number, (form, found) in enumerate(report.sensitivity.items()):
         place: At = (*at, "sensitivity", form)
         title: Line = ("Accuracy against share of int8: ", view.key(*place))
-        recipe = view.cell("text", *place, "recipe")
-        lead: Line = ("Layers returned to float from the recipe ", recipe, ".")
+        lead = view.line("Layers returned to float from the recipe {recipe:text}.", *place)
         limits = [
             DropLimit(row.max_drop, view.cell("plain", *at, "rows", i, "max_drop"))
             for i, row in enumerate(report.rows)
@@ -75,25 +75,23 @@ def _blocks(
     view: DocumentView, place: At, found: Sensitivity, limit: DropLimit | None
 ) -> Iterator[Block]:
     if found.problem:
-        why: Line = ("Returning layers to float does not help: ",)
-        yield Notes([(*why, view.cell("text", *place, "problem"))], tone="warn")
+        why = "Returning layers to float does not help: {problem:text}"
+        yield Notes([view.line(why, *place)], tone="warn")
     if found.curve:
-        yield _drawing(view, place, found.curve, limit)
+        yield _drawing(place, found.curve, limit)
     if found.layers:
         yield from _harms(view, place, found.layers)
     if found.curve:
         yield _choices(view, place, found.curve, limit)
 
 
-def _drawing(
-    view: DocumentView, place: At, curve: Sequence[CurvePoint], limit: DropLimit | None
-) -> Drawing:
+def _drawing(place: At, curve: Sequence[CurvePoint], limit: DropLimit | None) -> Drawing:
     points = [
         TradeoffPoint(
             point.int8_share,
             point.lost,
-            view.cell("share", *place, "curve", i, "int8_share").at,
-            view.cell("rate2", *place, "curve", i, "lost").at,
+            pointer(*place, "curve", i, "int8_share"),
+            pointer(*place, "curve", i, "lost"),
             chosen=point.chosen,
         )
         for i, point in enumerate(curve)

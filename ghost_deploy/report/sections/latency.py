@@ -59,14 +59,12 @@ def latency(view: ReportView) -> Iterator[Section]:
     for index in range(len(view.report.latency)):
         rows = [row for row in view.timed() if row.at("latency")[1] == index]
         at: At = ("latency", index)
-        lead: Line = (
-            "Measured on ", view.cell("count", *at, "images", "count"), " images (",
-            view.cell("text", *at, "images", "source"), "), ",
-            view.cell("seconds", *at, "settings", "duration_s"), " a candidate in ",
-            view.cell("count", *at, "settings", "rounds"), " rounds, on ",
-            view.cell("text", *at, "snapshot", "machine", "cpu"), " with ",
-            view.cell("count", *at, "snapshot", "machine", "cpus"), " CPUs.",
-        )  # fmt: skip
+        lead = view.line(
+            "Measured on {images/count:count} images ({images/source:text}), "
+            "{settings/duration_s:seconds} a candidate in {settings/rounds:count} rounds, on "
+            "{snapshot/machine/cpu:text} with {snapshot/machine/cpus:count} CPUs.",
+            *at,
+        )
         blocks: list[Block] = [*notes(view.listed(*at, "warnings"), "warn")]
         blocks += _tables(view, rows) if rows else ()
         blocks += _method(view, index)
@@ -184,5 +182,5 @@ def _method(view: ReportView, index: int) -> list[Block]:
         if row.obtained
         for k, note in enumerate(row.obtained.notes)
     }
-    isolation: Line = (view.cell("text", *at, "isolation"),)
+    isolation = view.line("{isolation:text}", *at)
     return [*notes(list(found.values())), FactList([("isolation", isolation)])]

@@ -56,14 +56,10 @@ def lineage(view: ReportView) -> Iterator[Section]:
 
 def files(view: ReportView) -> Iterator[Section]:
     """The source files of the report."""
-    rows: list[tuple[str | Cell, Line]] = [
+    rows = [
         (
             view.cell("text", "sources", i, "name"),
-            (
-                view.cell("text", "sources", i, "kind"),
-                " ",
-                view.cell("hash", "sources", i, "sha256"),
-            ),
+            view.line("{kind:text} {sha256:hash}", "sources", i),
         )
         for i in range(len(view.report.sources))
     ]
@@ -72,33 +68,28 @@ def files(view: ReportView) -> Iterator[Section]:
 
 
 def _model(view: ReportView, index: int) -> FactList:
-    at = ("bundles", index, "document")
-    spec: At = (*at, "spec")
-    rows: list[tuple[str | Cell, Line]] = [
-        ("bundle", (view.cell("text", "bundles", index, "name"),)),
-        ("model", (view.cell("text", *spec, "name"), ", ", view.cell("text", *spec, "family"))),
-        ("classes", (view.cell("list", *spec, "class_names"),)),
-        ("input", (view.cell("count", *spec, "input", "size_hw", 0), " x ",
-                   view.cell("count", *spec, "input", "size_hw", 1), " pixels")),
-        ("weights", (view.cell("count", *spec, "parameters"), ", ",
-                     view.cell("score", *spec, "gflops"), " GFLOPs")),
-    ]  # fmt: skip
-    trained = view.value(*at, "source", "trained_with")
-    if trained:
-        rows.append(("trained with", (view.cell("text", *at, "source", "trained_with"),)))
+    at: At = ("bundles", index, "document")
+    lines = {
+        "bundle": "{name:text}",
+        "model": "{document/spec/name:text}, {document/spec/family:text}",
+        "classes": "{document/spec/class_names:list}",
+        "input": "{document/spec/input/size_hw/0:count} x {document/spec/input/size_hw/1:count} "
+        "pixels",
+        "weights": "{document/spec/parameters:count}, {document/spec/gflops:score} GFLOPs",
+    }
+    if view.value(*at, "source", "trained_with"):
+        lines["trained with"] = "{document/source/trained_with:text}"
+    lines["created with"] = "{document/created_with:text}"
+    rows = [(name, view.line(text, "bundles", index)) for name, text in lines.items()]
     if view.value(*at, "source", "metrics"):
         rows.append(("recorded by the training", _named(view, (*at, "source", "metrics"))))
-    rows.append(("created with", (view.cell("text", *at, "created_with"),)))
     return FactList(rows)
 
 
 def _tree(view: ReportView, index: int, bundle: BundleFacts) -> Tree:
     at = ("bundles", index, "document")
     source: At = (*at, "source")
-    root: Line = (
-        view.cell("text", *source, "file"), " ", view.cell("hash", *source, "sha256")
-    )  # fmt: skip
-    lines: list[tuple[int, Line]] = [(0, root)]
+    lines = [(0, view.line("{file:text} {sha256:hash}", *source))]
     left = dict(enumerate(bundle.document.artifacts))
     lines += _children(view, index, left, bundle.document.source.sha256, 1)
     # Artifacts with an unknown parent are listed too, so that nothing is left out.

@@ -17,7 +17,6 @@ from ghost_deploy.report.blocks import (
     TableColumn,
 )
 from ghost_deploy.report.charts.scatter import Level, Point, scatter
-from ghost_deploy.report.sections.accuracy import difference
 from ghost_deploy.report.sections.field_table import notes
 from ghost_deploy.report.view import ReportView, RowView, run_legend
 
@@ -59,7 +58,7 @@ def tiles(view: ReportView) -> Iterator[Tile]:
     if row.accuracy and row.accuracy.accuracy:
         at = row.at("accuracy")
         lost = row.accuracy.delta is not None
-        delta: Line = (", ", view.cell("points", *at, "delta"), " points") if lost else ()
+        delta = view.line(", {delta:points} points", *at) if lost else ()
         yield Tile((view.cell("map", *at, "accuracy", "map50_95"),), ("mAP50-95", *delta))
     if row.latency:
         size = view.cell("mib", *row.at("latency"), "bytes")
@@ -82,10 +81,9 @@ def overview(view: ReportView) -> Iterator[Section]:
 
 
 def _cells(view: ReportView, row: RowView) -> list[Line]:
-    delta: Line = NOTHING
-    if row.accuracy and row.accuracy.accuracy:
-        delta = difference(view, row.at("accuracy"))
-        delta = ("reference",) if row.accuracy.delta is None else delta
+    delta = row.show("accuracy", "difference")
+    if row.accuracy and row.accuracy.accuracy and row.accuracy.delta is None:
+        delta = ("reference",)
     return [
         (row.label,),
         (row.cell("text", "artifact"),),

@@ -32,11 +32,9 @@ def parity(view: ReportView) -> Iterator[Section]:
     """A section for each parity document."""
     for index, report in enumerate(view.report.parity):
         at: At = ("parity", index)
-        lead: Line = (
-            "Compared with ", view.cell("text", *at, "checkpoint"), " on ",
-            view.cell("text", *at, "reference"), ". ",
-            view.cell("text", *at, "evidence", "sentence"), ".",
-        )  # fmt: skip
+        lead = view.line(
+            "Compared with {checkpoint:text} on {reference:text}. {evidence/sentence:text}.", *at
+        )
         blocks = list(_blocks(view, index, report))
         title = ("Parity with the checkpoint",)
         yield Section(numbered("parity", index), title, blocks, lead)
@@ -61,24 +59,18 @@ def _blocks(view: ReportView, index: int, report: ParityReport) -> Iterator[Bloc
     lines = statuses(view, places, names)
     for place, name, row in zip(places, names, report.rows, strict=True):
         if row.attribution:
-            found = (*place, "attribution")
-            lines.append((
-                *name, ": where it comes from: ", view.cell("text", *found, "stage"), ": ",
-                view.cell("text", *found, "sentence"), " (", view.cell("text", *found, "image"),
-                ")",
-            ))  # fmt: skip
+            found = "where it comes from: {stage:text}: {sentence:text} ({image:text})"
+            lines.append((*name, ": ", *view.line(found, *place, "attribution")))
     yield from notes(lines, "bad" if failed else "")
-    coarse = [
-        (*name, ": ", view.cell("text", *place, "coarse"))
+    coarse: list[Line] = [
+        (*name, *view.line(": {coarse:text}", *place))
         for place, name, row in zip(places, names, report.rows, strict=True)
         if row.coarse
     ]
     yield from notes(coarse)
     yield from notes(view.listed(*at, "warnings"), "warn")
-    found = (*at, "evidence")
-    facts: list[tuple[str, Line]] = [
-        ("arithmetic", (view.cell("text", *at, "semantics"),)),
-        ("images", (view.cell("count", *found, "images"), ", detections ",
-                    view.cell("count", *found, "detections"))),
-    ]  # fmt: skip
+    facts = [
+        ("arithmetic", view.line("{semantics:text}", *at)),
+        ("images", view.line("{images:count}, detections {detections:count}", *at, "evidence")),
+    ]
     yield FactList(facts, "page")

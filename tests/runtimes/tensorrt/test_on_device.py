@@ -324,10 +324,10 @@ class TestCommand:
         assert "fp16-weak" in said.out
         assert "passed" in said.out
         assert "ghost-deploy bench" in said.out
-        assert "on the GPU: /Concat (CONCATENATION)" in said.err
+        assert "on the GPU: /Concat (CONCATENATION)" in said.out
         assert "tensorrt info: hello" in said.err
         assert "detail" not in said.err
-        assert "tensorrt-fp16: careful" in said.err
+        assert "tensorrt-fp16: careful" in said.out
 
     def test_a_failed_check_is_exit_code_1(
         self, device: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
