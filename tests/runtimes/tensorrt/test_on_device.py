@@ -126,7 +126,7 @@ def test_a_jetson_with_a_full_page_cache(
     full = dataclasses.replace(ORIN, free_bytes=50 << 20)
     monkeypatch.setattr(_cudart, "describe_gpu", lambda index=0: full)
     assert main(["build", str(bundle.path), "--trt"]) == 0
-    assert "50 of 8192 MiB free" in capsys.readouterr().err
+    assert "50 of 8192 MiB free" in capsys.readouterr().out
 
 
 def test_building_again_replaces_and_uses_the_timing_cache(device: Make) -> None:
