@@ -60,10 +60,10 @@ class ArtifactWriter:
 
     def write(self, form: Int8Form, chosen: Int8Candidate) -> list[Int8Row]:
         """Write a file and the forms derived from it; one row for each artifact."""
-        folder = self.writer.folder
+        folder, builder = self.writer.folder, self.builder
         built = chosen.built.move(folder / form.path)
         sides = tuple(
-            write(self.builder.statistics, chosen.recipe.method, folder)
+            write(builder.model, builder.spec, builder.statistics, chosen.recipe.method, folder)
             for write in form.side_files
         )
         row = self._row(form, form.name, chosen, built, sides, chosen.points)

@@ -50,6 +50,9 @@ def here(tensorrt: str, gpu: Gpu) -> Fingerprint:
 def differences(plan: Fingerprint, machine: Fingerprint, *, dla_cores: int = 0) -> tuple[str, ...]:
     """Why an engine cannot run on a machine, one sentence each; none when it can.
 
+    CUDA does not count: a plan holds compiled kernels and TensorRT brings its own CUDA runtime;
+    the version on record is that of whichever libcudart this process had loaded.
+
     Args:
         plan: what the engine was built on.
         machine: of `here`.
@@ -79,8 +82,6 @@ def require_match(
 def _differences(plan: Fingerprint, machine: Fingerprint, dla_cores: int) -> Iterator[str]:
     if not _version_fits(plan, machine):
         yield f"TensorRT {plan.tensorrt}, here {machine.tensorrt}"
-    if plan.cuda.partition(".")[0] != machine.cuda.partition(".")[0]:
-        yield f"CUDA {plan.cuda}, here {machine.cuda}"
     if not _hardware_fits(plan, machine):
         yield f"compute capability {plan.compute_capability}, here {machine.compute_capability}"
     if plan.platform != machine.platform:

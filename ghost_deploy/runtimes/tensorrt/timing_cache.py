@@ -21,7 +21,7 @@ _DIGEST = 32
 
 def cache_path(bundle: Path, machine: Fingerprint) -> Path:
     """Where the cache of a machine lies: beside the bundle, so that it never travels within it."""
-    parts = ("trt" + machine.tensorrt, "sm" + machine.compute_capability, "cuda" + machine.cuda)
+    parts = ("trt" + machine.tensorrt, "sm" + machine.compute_capability)
     key = "-".join((*parts, machine.gpu, machine.platform))
     folder = bundle.resolve()
     return folder.with_name(f"{folder.name}.{re.sub('[^A-Za-z0-9.]+', '-', key)}.timing")

@@ -67,8 +67,9 @@ class RtspReader(CvReader):
             cv2.CAP_FFMPEG,
             address.target,
             options=[
-                # Frame threads hold frames back: one thread lowers the age by their number.
-                *(cv2.CAP_PROP_N_THREADS, 1),
+                # Frame threads hold frames back: one thread lowers the age by their number. The
+                # OpenCV 4.5 of JetPack 6 has no such property.
+                *((cv2.CAP_PROP_N_THREADS, 1) if hasattr(cv2, "CAP_PROP_N_THREADS") else ()),
                 *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(left_s * 1000)),
                 *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(policy.read_timeout_s * 1000)),
             ],
