@@ -15,19 +15,6 @@ from ghost_deploy.core.errors import MissingExtraError
 if TYPE_CHECKING:
     from ghost_deploy.checkpoints.loading import LoadedCheckpoint
 
-__all__ = [
-    "AnyPath",
-    "Images",
-    "Note",
-    "cache_dir",
-    "find_images",
-    "is_bundle",
-    "load_checkpoint",
-    "log_note",
-    "open_bundle",
-    "require",
-]
-
 AnyPath: TypeAlias = "str | os.PathLike[str]"
 Images: TypeAlias = "AnyPath | Sequence[AnyPath] | None"
 Note: TypeAlias = Callable[[str], None]
@@ -102,7 +89,7 @@ def cache_dir() -> Path | None:
     Not in the bundle: compiled code is covered by none of its hashes and must not travel with it.
     Below it a folder for each kind of processor, because home folders are shared by machines.
     """
-    from ghost_deploy.judge.bench.machine import read_machine
+    from ghost_deploy.judge.bench.read_machine import read_machine
 
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     if not os.path.isabs(home):  # the account has no home folder, as in some containers

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from ghost_deploy.calib import CalibrationSet
     from ghost_deploy.judge.datasets.dataset import DataSet
 
-__all__ = ["Calibration", "Int8Inputs", "add_int8", "read_int8_inputs"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
@@ -95,7 +93,7 @@ def read_int8_inputs(
     for package in ("onnx", "onnxruntime", "pycocotools", *(f for f in formats if f == "openvino")):
         require(package, "int8")
     from ghost_deploy.calib import collect_images
-    from ghost_deploy.judge.datasets.opening import open_dataset
+    from ghost_deploy.judge.datasets.open_dataset import open_dataset
 
     how = calib if isinstance(calib, Calibration) else Calibration(source=calib)
     require_judge(check_devices(how.devices))

@@ -35,10 +35,10 @@ from ghost_deploy.calib.recipes import Recipe, openvino_recipes, qdq_recipes
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.spec import ModelSpec
 
-__all__ = ["FORMS", "DerivedForm", "Int8Form", "forms_of", "int8_form", "recipes_for"]
-
 FileWriter: TypeAlias = Callable[[QdqGraph, Path, ModelSpec], BuiltFile]
-SideFileWriter: TypeAlias = Callable[[Mapping[str, TensorStatistics], Method, Path], Path]
+SideFileWriter: TypeAlias = Callable[
+    [ModelProto, ModelSpec, Mapping[str, TensorStatistics], Method, Path], Path
+]
 
 
 class _RecipeFunction(Protocol):

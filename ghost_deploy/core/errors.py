@@ -29,28 +29,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from ghost_deploy.core.bundle import Bundle
-    from ghost_deploy.core.evidence.base import Document
-
-__all__ = [
-    "BackendError",
-    "BundleError",
-    "CheckpointError",
-    "CorruptCheckpointError",
-    "DeviceError",
-    "ExportError",
-    "GateError",
-    "GhostDeployError",
-    "ImageError",
-    "InputError",
-    "MissingExtraError",
-    "ShapeError",
-    "SpecError",
-    "StructureError",
-    "UnavailableError",
-    "UnknownClassError",
-    "UnsafeCheckpointError",
-    "UsageError",
-]
+    from ghost_deploy.core.evidence.json_document import Document
 
 
 class GhostDeployError(Exception):

@@ -16,19 +16,6 @@ import msgspec
 from ghost_deploy.core.errors import MissingExtraError, UsageError
 from ghost_deploy.core.spec import MAX_SIDE, HeadSpec, InputSpec, ModelSpec
 
-__all__ = [
-    "DEVICES",
-    "TARGETS",
-    "Dynamic",
-    "ExportPlan",
-    "Target",
-    "check_devices",
-    "default_device",
-    "plan_export",
-    "plan_spec",
-    "require_tools",
-]
-
 
 @dataclass(frozen=True)
 class Target:

@@ -13,8 +13,6 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["DotProduct", "read_dot_product"]
-
 
 @dataclass(frozen=True)
 class _Family:

@@ -12,8 +12,6 @@ import platform
 from ghost_deploy.core.errors import BackendError, DeviceError
 from ghost_deploy.runtimes.dot_product import read_dot_product
 
-__all__ = ["forms_here", "ort_form", "require_form", "require_guard"]
-
 _ARM = ("aarch64", "arm64")
 
 

@@ -28,8 +28,6 @@ from ghost_deploy.runtimes.dot_product import read_dot_product
 from ghost_deploy.runtimes.int8_forms import require_guard
 from ghost_deploy.runtimes.vendor import existing_file, fallback, vendor_errors, vendor_import
 
-__all__ = ["OvRuntime", "open_model", "probe"]
-
 _DEVICES = {"cpu": "CPU", "gpu": "GPU", "npu": "NPU"}
 
 # Arithmetic for each precision of a run. It is always set: OpenVINO's default is bf16 on a CPU

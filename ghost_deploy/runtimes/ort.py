@@ -24,8 +24,6 @@ from ghost_deploy.runtimes.cpu_cores import available_cores
 from ghost_deploy.runtimes.int8_forms import forms_here, require_form, require_guard
 from ghost_deploy.runtimes.vendor import existing_file, fallback, vendor_errors, vendor_import
 
-__all__ = ["OrtRuntime", "open_model", "probe"]
-
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _PROVIDERS = {"cpu": _CPU, "cuda": _CUDA, "gpu": _CUDA}
 _DTYPES = {

@@ -6,9 +6,7 @@ import hashlib
 
 import msgspec
 
-from ghost_deploy.core.evidence.base import Part
-
-__all__ = ["Machine", "PowerFigures", "Snapshot"]
+from ghost_deploy.core.evidence.json_document import Part
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
