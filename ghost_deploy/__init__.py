@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         bench,
         build,
         calibrate,
+        check,
         demo,
         doctor,
         export,
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from ghost_deploy.core.evidence.accuracy import AccuracyReport
+    from ghost_deploy.core.evidence.check import CheckReport
     from ghost_deploy.core.evidence.int8 import Int8Report
     from ghost_deploy.core.evidence.latency import BenchReport
     from ghost_deploy.core.evidence.parity import ParityReport
@@ -80,7 +82,7 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 _NAMES = {
     "api": (
-        "Calibration DemoResult DemoSize DoctorReport bench build calibrate demo doctor "
+        "Calibration DemoResult DemoSize DoctorReport bench build calibrate check demo doctor "
         "export infer inspect load parity report validate"
     ),
     "checkpoints.inspection": "Inspection",
@@ -93,6 +95,7 @@ _NAMES = {
         "UnsafeCheckpointError UsageError"
     ),
     "core.evidence.accuracy": "AccuracyReport",
+    "core.evidence.check": "CheckReport",
     "core.evidence.int8": "Int8Report",
     "core.evidence.latency": "BenchReport",
     "core.evidence.parity": "ParityReport",
@@ -112,6 +115,7 @@ __all__ = [
     "BenchReport",
     "Bundle",
     "BundleError",
+    "CheckReport",
     "Calibration",
     "CheckpointError",
     "CorruptCheckpointError",
@@ -149,6 +153,7 @@ __all__ = [
     "bench",
     "build",
     "calibrate",
+    "check",
     "demo",
     "doctor",
     "export",

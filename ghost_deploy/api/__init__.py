@@ -8,6 +8,7 @@ from __future__ import annotations
 from ghost_deploy.api.bench import bench
 from ghost_deploy.api.build import build
 from ghost_deploy.api.calibrate import calibrate
+from ghost_deploy.api.check import check
 from ghost_deploy.api.demo import DemoResult, DemoSize, demo
 from ghost_deploy.api.doctor import DoctorReport, doctor
 from ghost_deploy.api.export import export
@@ -27,6 +28,7 @@ __all__ = [
     "bench",
     "build",
     "calibrate",
+    "check",
     "demo",
     "doctor",
     "export",

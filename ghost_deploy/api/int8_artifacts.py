@@ -137,6 +137,11 @@ def add_int8(
     from ghost_deploy.calib import Int8Request, make_int8
     from ghost_deploy.judge.accuracy.int8_judge import AGREEMENT_IMAGES, int8_judge
     from ghost_deploy.judge.bench.int8_stopwatch import TIMED_IMAGES, Int8Stopwatch
+    from ghost_deploy.judge.parity.store_reference import (
+        CARRIED_FROM,
+        ensure_reference,
+        store_int8_outputs,
+    )
 
     how, images = inputs.calibration, inputs.images
     source = bundle.verified_path(bundle.artifact("onnx", "fp32"))
@@ -159,7 +164,10 @@ def add_int8(
         judge = int8_judge(bundle.spec, source, data, options, progress)
         timed = images.subset(TIMED_IMAGES).files(Path(folder))
         stopwatch = Int8Stopwatch(timed, options, progress)
-        return make_int8(writer, request, judge, stopwatch, progress)[1]
+        draft = make_int8(writer, request, judge, stopwatch, progress)[1]
+        carried = images.subset(CARRIED_FROM).files(Path(folder))
+        draft = ensure_reference(draft, carried, options)
+        return store_int8_outputs(draft, options)
 
 
 def require_judge(devices: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from ghost_deploy.api.common import AnyPath, cache_dir, is_bundle
+from ghost_deploy.api.common import AnyPath, cache_dir, is_bundle, log_note
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.bundle.verdicts import failed_verdicts
 from ghost_deploy.core.errors import GateError, UsageError
@@ -29,6 +29,7 @@ def load(
     hint: Literal["latency", "throughput"] = "latency",
     allow_fallback: bool = False,
     allow_failed_parity: bool = False,
+    check: bool = True,
     conf: float | None = None,
     iou: float | None = None,
     max_det: int | None = None,
@@ -46,6 +47,8 @@ def load(
         hint: `throughput` where several frames are run side by side, see `RuntimeOptions`.
         allow_fallback: accept another device or precision than the one asked for.
         allow_failed_parity: open an artifact although its comparison with the checkpoint failed.
+        check: an artifact that was never loaded on this machine is run once on the images that
+            the bundle carries, and refused where it does not reproduce their outputs.
         conf, iou, max_det: thresholds instead of those of the model, see `Thresholds`.
 
     Returns:
@@ -73,6 +76,8 @@ def load(
         run = choose(bundle, runtime=runtime, options=options)
         if not allow_failed_parity:
             _refuse_failed(bundle, run)
+            if check:
+                _check_here(bundle, run, options)
         opened = open_planned(bundle, run, options)
         spec = bundle.spec
     elif not Path(model).exists():
@@ -86,6 +91,15 @@ def load(
     except BaseException:
         opened.close()
         raise
+
+
+def _check_here(bundle: Bundle, run: PlannedRun, options: RuntimeOptions) -> None:
+    """Raise if the artifact is wrong on this machine."""
+    from ghost_deploy.judge.check.first_load import check_first_load
+    from ghost_deploy.judge.check.verdict_store import VerdictStore
+
+    store = VerdictStore.below(options.cache_dir)
+    check_first_load(bundle, run, options, store, log_note)
 
 
 def _refuse_failed(bundle: Bundle, run: PlannedRun) -> None:

@@ -87,6 +87,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     limits.add_argument("--iou", type=fraction, metavar="I", help="most overlap of a class, 0 to 1")
     limits.add_argument("--max-det", type=positive, metavar="N", help="most detections an image")
     parser.add_argument(
+        "--no-check",
+        action="store_true",
+        help="do not check an artifact that was never loaded on this machine",
+    )
+    parser.add_argument(
         "--allow-failed-parity",
         action="store_true",
         help="run an artifact even if it failed its comparison with the checkpoint",

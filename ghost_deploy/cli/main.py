@@ -25,6 +25,7 @@ COMMANDS = {
     "parity": "compare a bundle with its checkpoint, number by number",
     "validate": "measure the accuracy of a bundle on labelled images",
     "bench": "measure the latency of bundles, side by side",
+    "check": "check a bundle on the machine that runs it",
     "infer": "detect objects in images",
     "report": "render results as one page, with a verdict",
     "doctor": "show what this machine can run, and what would add the rest",

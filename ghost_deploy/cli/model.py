@@ -26,6 +26,7 @@ def load_detector(args: argparse.Namespace, **options: Any) -> Detector:
         threads=args.threads,
         allow_fallback=args.allow_fallback,
         allow_failed_parity=args.allow_failed_parity,
+        check=not args.no_check,
         conf=plain[-1] if plain else None,
         iou=args.iou,
         max_det=args.max_det,

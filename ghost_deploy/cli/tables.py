@@ -10,6 +10,7 @@ from ghost_deploy.cli.console import Column, Console
 if TYPE_CHECKING:
     from ghost_deploy.core.evidence.accuracy import AccuracyReport
     from ghost_deploy.core.evidence.build import BuildRecords
+    from ghost_deploy.core.evidence.check import CheckReport
     from ghost_deploy.core.evidence.int8 import Int8Report
     from ghost_deploy.core.evidence.latency import BenchReport
     from ghost_deploy.core.evidence.parity import ParityReport
@@ -51,6 +52,15 @@ def print_int8(report: Int8Report, console: Console) -> None:
 
     print_sections(int8_sections(DocumentView(report.to_document()), report), console)
     console.result(report.verdict)
+
+
+def print_check(report: CheckReport, console: Console) -> None:
+    """Print the verdicts of a check, then what to use."""
+    from ghost_deploy.report.blocks import DocumentView
+    from ghost_deploy.report.sections.check import check_section
+
+    print_sections([check_section(DocumentView(report.to_document()), report)], console)
+    console.result(report.advice)
 
 
 def print_builds(

@@ -47,6 +47,7 @@ class Gate(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
         max_box_px: largest coordinate difference of a pair, source pixels.
         max_raw_score: largest difference of raw scores.
         max_raw_box_px: largest difference of raw boxes, letterboxed pixels.
+        max_mean_score: largest mean difference of raw scores.
         max_log_odds: largest difference of the log-odds of raw scores; applies only if neither
             side has a detection.
         max_quiet_box_px: largest mean difference of raw boxes, letterboxed pixels; applies in the
@@ -62,6 +63,7 @@ class Gate(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_box_px: float | None = None
     max_raw_score: float | None = None
     max_raw_box_px: float | None = None
+    max_mean_score: float | None = None
     max_log_odds: float | None = None
     max_quiet_box_px: float | None = None
 

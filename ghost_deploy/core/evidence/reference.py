@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from ghost_deploy.core.evidence.json_document import Document
+from ghost_deploy.core.evidence.json_document import Document, Part
+
+
+class Int8Outputs(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What computed the stored outputs of an int8 artifact.
+
+    Attributes:
+        runtime, version: of the backend.
+        native: whether it computed in int8; else it emulated the arithmetic in float.
+    """
+
+    runtime: str
+    version: str
+    native: bool
 
 
 class ReferenceNote(
@@ -19,8 +32,10 @@ class ReferenceNote(
     Attributes:
         file, sha256: of the file.
         images: number of images; the JSON key is `pictures`.
-        source: `images` of the user, or `demo` scenes.
+        source: `images` of the user, `calibration` images, or `demo` scenes.
         reference: what computed the outputs.
+        detections: of the reference in the images.
+        int8: int8 artifacts whose own outputs are stored too, by the sha256 of their file.
     """
 
     KIND: ClassVar[str] = "reference"
@@ -30,3 +45,5 @@ class ReferenceNote(
     images: int
     source: str
     reference: str
+    detections: int = 0
+    int8: dict[str, Int8Outputs] = {}

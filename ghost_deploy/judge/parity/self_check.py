@@ -14,6 +14,7 @@ from ghost_deploy.core.errors import BackendError
 from ghost_deploy.core.evidence.parity import Gate, ParityRow
 from ghost_deploy.detector import Detector
 from ghost_deploy.judge.parity.candidate_run import ParityRun
+from ghost_deploy.judge.parity.gate import INT8_OTHER, INT8_REPEAT
 from ghost_deploy.judge.parity.inputs import InputImage
 from ghost_deploy.judge.parity.stages import ReferenceResult, lowered
 from ghost_deploy.judge.parity.stored_reference import (
@@ -22,35 +23,47 @@ from ghost_deploy.judge.parity.stored_reference import (
     digest,
     read_stored,
 )
-from ghost_deploy.runtimes import RuntimeOptions, TensorSpec, runtime_row
+from ghost_deploy.runtimes import RuntimeOptions, TensorSpec, probe, runtime_row
 from ghost_deploy.runtimes.fake import FakeRuntime
 from ghost_deploy.runtimes.run_plan import PlannedRun
 
 
 def self_check(
-    bundle: Bundle, artifact: Artifact, runtime: str, options: RuntimeOptions
+    bundle: Bundle,
+    artifact: Artifact,
+    runtime: str,
+    options: RuntimeOptions,
+    *,
+    precision: str | None = None,
 ) -> ParityRow | None:
-    """Compare one artifact with the bundle's stored reference, under the gate of its precision.
+    """Compare one artifact with the outputs that the bundle carries.
+
+    A float artifact is compared with those of the reference, under the gate of its precision. An
+    int8 artifact is compared with its own, or an engine with those of the artifact that it was
+    built from: int8 must repeat itself up to the rounding of its arithmetic.
 
     Args:
         bundle: with a stored reference.
         artifact: one of its artifacts.
         runtime: name in the runtimes table of what opens it.
         options: device and threads.
+        precision: of the run; default: the artifact's own.
 
     Returns:
-        The row of a parity report; None when the bundle carries no reference.
+        The row of a parity report; None when the bundle carries nothing to compare with.
 
     Raises:
         BundleError: a file of the reference or of the artifact is missing or was changed.
         UnavailableError: this machine cannot run the artifact.
     """
-    stored = read_stored(bundle)
+    precision = precision or artifact.precision
+    stored, gate = read_stored(bundle), _coarse_gate(bundle, precision)
+    if stored is not None and precision == "int8":
+        stored, gate = _int8_reference(bundle, artifact, runtime, stored)
     if stored is None:
         return None
-    plan = PlannedRun(artifact, runtime_row(runtime), artifact.precision, named=True)
+    plan = PlannedRun(artifact, runtime_row(runtime), precision, named=True)
     images = [_image(each) for each in stored.images]
-    gate = _coarse_gate(bundle, artifact.precision)
     strange = []
     with _replay(stored) as reference, ParityRun(bundle, plan, options, gate) as run:
         for image in images:
@@ -77,6 +90,21 @@ def with_row(bundle: Bundle, row: ParityRow) -> Bundle:
     others = [old for old in report.rows if old.artifact != row.artifact]
     report = msgspec.structs.replace(report, rows=(*others, row))
     return bundle.with_evidence(report)
+
+
+def _int8_reference(
+    bundle: Bundle, artifact: Artifact, runtime: str, stored: StoredReference
+) -> tuple[StoredReference | None, Gate]:
+    """Stored outputs of the artifact or of its parent, and how near they must be reached."""
+    note = bundle.evidence.reference
+    for sha256 in (artifact.files[artifact.path], artifact.parent):
+        found = stored.of_int8(sha256)
+        source = note.int8.get(sha256) if note else None
+        if found is None or source is None:
+            continue
+        same = source.native and (source.runtime, source.version) == (runtime, probe(runtime).version)
+        return found, INT8_REPEAT if same else INT8_OTHER
+    return None, INT8_OTHER
 
 
 def _replay(stored: StoredReference) -> Detector:

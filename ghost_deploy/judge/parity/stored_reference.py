@@ -13,8 +13,8 @@ import io
 import math
 import zipfile
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +67,25 @@ class StoredImage:
 
 @dataclass(frozen=True, eq=False)
 class StoredReference:
-    """Images with reference outputs; `spec` is the description of the reference."""
+    """Images with reference outputs.
+
+    Attributes:
+        spec: the description of the reference.
+        images: with the outputs of the reference.
+        int8: outputs of int8 artifacts for these images, by the sha256 of their file.
+    """
 
     spec: ModelSpec
     images: tuple[StoredImage, ...]
+    int8: Mapping[str, tuple[NDArray[np.float32], ...]] = field(default_factory=dict)
+
+    def of_int8(self, sha256: str) -> StoredReference | None:
+        """The images with the outputs of an int8 artifact in place of the reference's own."""
+        outputs = self.int8.get(sha256)
+        if outputs is None:
+            return None
+        pairs = zip(self.images, outputs, strict=True)
+        return StoredReference(self.spec, tuple(replace(i, output=out) for i, out in pairs))
 
     def write(self, path: Path, *, floor: float = _FLOOR) -> None:
         """Write the file; equal content gives equal bytes.
@@ -90,6 +105,13 @@ class StoredReference:
                 f"kept_{number}": kept,
                 f"output_{number}": np.take(image.output[0], kept, axis=-1),
             }
+        for sha256, outputs in self.int8.items():
+            for number, output in enumerate(outputs):
+                kept = _kept(output, self.spec, floor)
+                arrays |= {
+                    f"int8_{sha256}_kept_{number}": kept,
+                    f"int8_{sha256}_output_{number}": np.take(output[0], kept, axis=-1),
+                }
         np.savez_compressed(path, **arrays)
 
     @classmethod
@@ -105,13 +127,15 @@ class StoredReference:
                 spec = ModelSpec.from_json(_words(file["spec"]), where=where)
                 count = sum(key.startswith("image_") for key in file.files)
                 images = tuple(_image(file, number) for number in range(count))
+                hashes = dict.fromkeys(k.split("_")[1] for k in file.files if k.startswith("int8_"))
+                int8 = {name: _int8(file, name, images) for name in hashes}
         except _DAMAGED as error:
             raise BundleError(
                 f"{where} cannot be read",
                 got=str(error),
                 fix="Copy the bundle again, or export the model again",
             ) from error
-        return cls(spec, images)
+        return cls(spec, images, int8)
 
 
 def read_stored(bundle: Bundle) -> StoredReference | None:
@@ -152,10 +176,29 @@ def _image(file: Any, number: int) -> StoredImage:
     shape = tuple(int(size) for size in file[f"shape_{number}"])
     if len(shape) != 3 or shape[0] != 1 or math.prod(shape) * 4 > _MAX_BYTES:
         raise ValueError(f"output {number} of shape {shape}")
-    output = np.zeros(shape, np.float32)
-    output[0][..., file[f"kept_{number}"]] = file[f"output_{number}"]
+    output = _spread(shape, file[f"kept_{number}"], file[f"output_{number}"])
     name, tensor = (_words(file[f"{key}_{number}"]) for key in ("name", "tensor"))
     return StoredImage(name, np.asarray(pixels, np.uint8), tensor, output)
+
+
+def _int8(
+    file: Any, sha256: str, images: Sequence[StoredImage]
+) -> tuple[NDArray[np.float32], ...]:
+    return tuple(
+        _spread(
+            image.output.shape,
+            file[f"int8_{sha256}_kept_{number}"],
+            file[f"int8_{sha256}_output_{number}"],
+        )
+        for number, image in enumerate(images)
+    )
+
+
+def _spread(shape: tuple[int, ...], kept: Any, values: Any) -> NDArray[np.float32]:
+    """An output of `shape` with zeros where nothing was kept."""
+    output = np.zeros(shape, np.float32)
+    output[0][..., kept] = values
+    return output
 
 
 def _check_size(data: bytes) -> None:

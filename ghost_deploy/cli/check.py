@@ -1,0 +1,63 @@
+"""`ghost-deploy check`: does a bundle do on this machine what it did where it was made?"""
+
+from __future__ import annotations
+
+import argparse
+
+from ghost_deploy.cli.console import Console
+from ghost_deploy.cli.options import add_bundle, add_json, add_run_options, add_selection, seconds
+from ghost_deploy.core.errors import GateError, UnavailableError
+
+DESCRIPTION = """\
+Verify the hashes of a bundle, run each artifact that can run on this machine on the images that
+the bundle carries, in a process of its own, compare the outputs with the stored ones, and time
+what was verified. The verdicts are kept on this machine; infer and load read them. Exit code 1 if
+an artifact is wrong here, 3 if nothing could be run.
+"""
+EXAMPLES = """\
+examples:
+  ghost-deploy check out/best
+  ghost-deploy check out/best --precision int8 --json > check.json
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_bundle(parser)
+    add_selection(parser)
+    parser.add_argument(
+        "--timeout",
+        type=seconds,
+        default=120.0,
+        metavar="S",
+        help="seconds that one artifact may take (default: 120)",
+    )
+    parser.add_argument("--no-speed", action="store_true", help="do not time what was verified")
+    add_json(parser)
+    add_run_options(parser)
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    """Check and print."""
+    from ghost_deploy import api
+    from ghost_deploy.cli.tables import print_check
+
+    with console.steps() as progress:
+        report = api.check(
+            args.bundle,
+            runtimes=args.runtime,
+            precisions=args.precision,
+            device=args.device,
+            threads=args.threads,
+            timeout_s=args.timeout,
+            speed=not args.no_speed,
+            progress=progress,
+        )
+    if args.json:
+        console.document(report.to_document())
+    else:
+        print_check(report, console)
+    if report.passed:
+        return 0
+    ran = any(row.status != "skipped" for row in report.rows)
+    return GateError.exit_code if ran else UnavailableError.exit_code
