@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
 
-.PHONY: help demo test test-full soak nightly check format bench clean
+.PHONY: help demo test test-full soak jetson nightly check format bench clean
 
 help:
 	@echo 'make demo [OUT=out/demo]'
@@ -18,7 +18,8 @@ help:
 	@echo 'make test         install, then the test suite (under 12 minutes on two cores)'
 	@echo 'make test-full    everything, slow tests too'
 	@echo 'make soak [MINUTES=10]   live cameras on loopback: does anything grow, age or get lost?'
-	@echo 'make nightly      test-full, and a soak of an hour'
+	@echo 'make jetson       the runtime part on Python 3.10, NumPy 1.21 and OpenCV 4.5, as JetPack 6 has them'
+	@echo 'make nightly      test-full, jetson, and a soak of an hour'
 	@echo 'make check        ruff, mypy --strict, the import table and the size budget'
 	@echo 'make bench BUNDLE=out/best IMAGES=folder   what pre- and post-processing cost'
 
@@ -54,7 +55,22 @@ MINUTES ?= 10
 soak: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python tools/soak.py --minutes $(MINUTES)
 
-nightly: test-full
+# The runtime part of the suite on what JetPack 6 ships, without torch and onnx. The two tests that
+# are left out have images of one pixel, which OpenCV 4.5.4 does not take.
+JETSON_PYTHON ?= python3.10
+JETSON := .venv-jetson/bin/python
+jetson:
+	test -x $(JETSON) || $(JETSON_PYTHON) -m venv .venv-jetson
+	$(JETSON) -m pip --disable-pip-version-check install -q -e . 'numpy==1.21.5' \
+	  'opencv-python-headless==4.5.4.60' 'msgspec==0.18.6' 'pytest>=8' 'pytest-xdist>=3.6' 'hypothesis>=6.100'
+	OMP_NUM_THREADS=1 $(JETSON) -m pytest -q -n $(WORKERS) tests/runtimes/tensorrt tests/processing \
+	  tests/test_detector.py tests/stream/test_pipeline.py \
+	  --ignore=tests/processing/test_data_yaml.py \
+	  --deselect=tests/processing/test_letterbox.py::test_apply_is_resize_then_border \
+	  --deselect=tests/processing/test_tensor.py::test_reused_buffers_never_show_an_earlier_image \
+	  --ignore=tests/runtimes/tensorrt/test_export.py --ignore=tests/runtimes/tensorrt/test_on_device.py
+
+nightly: test-full jetson
 	$(MAKE) soak MINUTES=60
 
 check: $(VENV)/.dev

@@ -186,8 +186,8 @@ def test_torch_is_asked_for_where_it_is_needed(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("options", [{"calib": "pictures"}, {"precisions": ("int8",)}], ids=str)
-def test_int8_and_its_pictures_belong_together(options: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [{"calib": "images"}, {"precisions": ("int8",)}], ids=str)
+def test_int8_and_its_images_belong_together(options: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="belong together"):
         gd.export("best.pt", tmp_path / "out", **options)
 
@@ -263,6 +263,9 @@ def test_a_failed_gate_writes_the_bundle_and_raises(
     assert "onnx-fp32 on ort" in str(caught.value.got)
     written = gd.Bundle.read(tmp_path / "out", verify=True)
     assert evidence_of(written)["parity"]["passed"] is False
+    assert caught.value.bundle is not None
+    assert caught.value.bundle.document == written.document
+    assert caught.value.report == written.evidence.parity
     with pytest.raises(GateError, match="failed its comparison"):
         gd.load(written)
 

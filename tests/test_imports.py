@@ -31,7 +31,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "runtimes.tensorrt": (CORE, BASE | {"tensorrt"}),
     "detector": (CORE | {"processing", "runtimes"}, BASE),
     "export": (
-        CORE | {"models", "checkpoints"},
+        CORE | {"models", "checkpoints", "runtimes"},
         BASE | {"torch", "onnx", "onnxsim", "openvino", "onnxruntime"},
     ),
     "calib": (

@@ -1,22 +1,28 @@
-"""Try TensorRT for real: every precision built, compared, judged and timed on this machine's GPU.
+"""Try TensorRT for real: every way to an engine built, compared, judged and timed on this GPU.
 
-    python tools/gpu_check.py CHECKPOINT --images DIR [--calib DIR] [--data data.yaml] [-o FOLDER]
+    python tools/gpu_check.py                                     # the built-in detector
+    python tools/gpu_check.py CHECKPOINT --images DIR [--calib DIR] [--data data.yaml]
     python tools/gpu_check.py BUNDLE --images DIR ...
+    python tools/gpu_check.py --dry-run                           # no GPU: all steps, on fakes
 
-Builds engines in FP32, FP16, INT8 from Q/DQ nodes and INT8 from a calibration cache; runs parity
-and mAP for each; times them host to host and on the device alone, beside ONNX Runtime on CUDA and
-PyTorch where these are there. Every part is a process of its own: one that crashes or is not
-possible here is recorded with its reason, and the others go on. Nothing is downloaded.
+One command and one folder to send back: `gpu_check.json` (everything, raw samples included),
+`gpu_check.md` (tables, and what did not work with its cause) and `logs` (what each part printed).
 
-Writes gpu_check.json (everything, raw samples included), gpu_check.md (tables) and what each part
-printed. A bundle is copied first. Exit code 0 when every part that was possible passed, 1 when a
-gate was missed, 2 when a part broke, 3 when no engine could be built.
+Builds engines in FP32, FP16 and INT8 (from Q/DQ nodes and from a calibration cache), strongly
+typed, with NMS inside, and for a DLA core; runs parity and mAP for each; times them host to host
+and on the device alone, beside ONNX Runtime on CUDA and PyTorch where these are there. Every part
+is a process of its own: one that crashes or is not possible here is recorded with its reason, and
+the others go on. Nothing is downloaded. A bundle is copied first.
+
+Exit code 0 when every part that was possible passed, 1 when a gate was missed, 2 when a part
+broke, 3 when no engine could be built.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import statistics
 import subprocess
@@ -31,15 +37,21 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.runtimes import RuntimeOptions, open_file
+from ghost_deploy.runtimes.tensorrt.calibration_cache import CACHE_FILE
 
-CACHE = "model.int8.trtcache"
+ROOT = Path(__file__).resolve().parents[1]
 _LIMIT_S = 3600
 _STATES = {0: "done", 1: "gate missed", 3: "skipped"}
-_RUNS = 300
-_WARM_UP = 50
+_RUNS = (50, 300)
+"""On the device alone, of each engine: to warm up, and to measure."""
+_SCENES = range(9_000, 9_080)
+"""Seeds of the built-in detector's scenes; it learned from none of them."""
+
+_L4T = Path("/etc/nv_tegra_release")
+_PLUGIN = "EfficientNMS_TRT"
 
 Run = Callable[[Sequence[str], Path], int]
-"""Runs a command with its output in `<path>.out` and `<path>.err`; gives the exit code."""
+"""Runs a command with its output in `<path>.out` and `<path>.err`; returns the exit code."""
 
 
 @dataclass
@@ -53,34 +65,67 @@ class Part:
     document: Any = None
 
 
+@dataclass(frozen=True)
+class Way:
+    """A way to an engine: its name, the options of `build`, and the folder of its own bundle.
+
+    Engines of one precision replace each other, so that each way to it has a copy of the bundle.
+    """
+
+    name: str
+    options: tuple[str, ...]
+    folder: str = "bundle"
+
+
+_WAYS = (
+    Way("fp32", ("--fp32",)),
+    Way("fp16", ("--fp16",)),
+    Way("int8 by QDQ", ("--int8",)),
+    Way("int8 by cache", ("--int8", "--int8-cache", CACHE_FILE), "bundle_by_cache"),
+    Way("fp16 strongly typed", ("--fp16", "--strongly-typed"), "bundle_strong"),
+    Way("int8 strongly typed", ("--int8", "--strongly-typed"), "bundle_strong"),
+    Way("fp16 on DLA", ("--fp16", "--dla", "0"), "bundle_dla"),
+    Way("int8 on DLA", ("--int8", "--dla", "0"), "bundle_dla"),
+)
+
+
 class Check:
     """The parts done so far, and the folder that they write to."""
 
     def __init__(self, folder: Path, run: Run) -> None:
         self.folder, self.parts, self._run = folder, list[Part](), run
+        self._logs = folder / "logs"
+        self._logs.mkdir(parents=True, exist_ok=True)
 
     def command(self, name: str, *words: str, document: bool = False) -> Part:
         """Run `ghost-deploy WORDS` as one part."""
         code = "import sys; from ghost_deploy.cli.main import main; sys.exit(main())"
         return self.process(name, [sys.executable, "-c", code, *words], document=document)
 
+    def own(self, name: str, *words: str) -> Part:
+        """Run this script with other options as one part."""
+        script = [sys.executable, str(Path(__file__).resolve())]
+        return self.process(name, [*script, *words], document=True)
+
     def process(self, name: str, words: Sequence[str], *, document: bool = False) -> Part:
-        """Run a process as one part."""
+        """Run a process as one part. What it printed counts whatever its exit code is."""
         print(f"{name} ...", flush=True)
-        stem, start = self.folder / name.replace(" ", "_"), time.monotonic()
+        stem, start = self._logs / name.replace(" ", "_"), time.monotonic()
         code = self._run(words, stem)
         out, err = (_text(stem.with_name(stem.name + end)) for end in (".out", ".err"))
         part = Part(name, _STATES.get(code, "failed"), seconds=round(time.monotonic() - start, 1))
         if code:
-            lines = (err or out).strip().splitlines()
-            last = lines[-1] if lines else f"exit code {code}"
-            told = (line for line in reversed(lines) if line.startswith("error: "))
-            part.reason = next(told, last).removeprefix("error: ")
-        if document and part.state in ("done", "gate missed"):
+            part.reason = _reason(err or out) or f"exit code {code}"
+        if document:
             try:
                 part.document = json.loads(out)
             except ValueError:
-                part.state, part.reason = "failed", "it printed no JSON document"
+                if part.state in ("done", "gate missed"):
+                    part.state, part.reason = "failed", "it printed no JSON document"
+            else:
+                rows = list(_broken_rows(part.document))
+                if part.state == "failed" and rows:
+                    part.reason = f"{len(rows)} of its rows failed, see below"
         self.parts.append(part)
         print(f"  {part.state} {part.reason}", flush=True)
         return part
@@ -98,20 +143,37 @@ class Check:
 def main(argv: Sequence[str] | None = None, run: Run | None = None) -> int:
     """Do all parts and write the results."""
     args = _arguments(argv)
-    if args.device_latency:
-        print(json.dumps(_device_latency(Path(args.model))))
+    if args.step:
+        found = _machine_facts() if args.step == "facts" else _device_latency(args)
+        print(json.dumps(found))
         return 0
-    folder = Path(args.out)
+    folder = Path(args.out).resolve()
     folder.mkdir(parents=True, exist_ok=True)
+    if args.dry_run:
+        os.environ.update(_pretend_gpu(args.dry_run, folder))
     check = Check(folder, run or _run)
     check.command("doctor", "doctor", "--json", document=True)
+    check.own("facts", "--step", "facts")
+    if not args.model:
+        _built_in(args, folder)
     bundle = _bundle(check, args)
     if bundle is not None:
-        engines = _engines(check, bundle, args)
-        for built in engines:
+        for built in _engines(check, bundle, args):
             _judge(check, built, args)
     _write(check, args)
     return _exit_code(check)
+
+
+def _built_in(args: argparse.Namespace, folder: Path) -> None:
+    """Take the detector that comes with the package, and scenes of what it knows."""
+    from ghost_deploy.demo.embedded import MODEL_FILE
+    from ghost_deploy.demo.scene_files import LABELS, write_scenes
+
+    scenes = folder / "scenes"
+    write_scenes(scenes, _SCENES)
+    args.model = str(MODEL_FILE)
+    args.images = args.images or str(scenes / "images")
+    args.calib, args.data = args.calib or args.images, args.data or str(scenes / LABELS)
 
 
 def _bundle(check: Check, args: argparse.Namespace) -> Path | None:
@@ -120,51 +182,60 @@ def _bundle(check: Check, args: argparse.Namespace) -> Path | None:
     if source.is_dir():
         shutil.copytree(source, bundle, dirs_exist_ok=True)
     else:
-        size = ["--imgsz", *map(str, args.imgsz)] if args.imgsz else []
-        check.command(
-            "export", "export", str(source), "-o", str(bundle), "--onnx", "--fp32", "--fp16",
-            "--images", args.images, "--overwrite", *size,
-        )  # fmt: skip
+        _export(check, args, "export", bundle, "--onnx", "--fp32", "--fp16")
         if not check.ok("export"):
             return None
     if args.calib:
         data = ["--data", args.data] if args.data else []
-        check.command("calibrate", "calibrate", str(bundle), "--calib", args.calib, *data)
+        check.command("calibrate", "calibrate", str(bundle), "--onnx", "--calib", args.calib, *data)
     else:
         check.skip("calibrate", "no --calib")
     return bundle
 
 
+def _export(check: Check, args: argparse.Namespace, name: str, bundle: Path, *options: str) -> None:
+    size = ["--imgsz", *map(str, args.imgsz)] if args.imgsz else []
+    words = (args.model, "-o", str(bundle), "--images", args.images, "--overwrite", *size)
+    check.command(name, "export", *words, *options)
+
+
 def _engines(check: Check, bundle: Path, args: argparse.Namespace) -> list[Path]:
     """Build everything; the bundles that have at least one engine."""
-    cached = check.folder / "bundle_by_cache"
-    if (bundle / CACHE).is_file():
-        shutil.copytree(bundle, cached, dirs_exist_ok=True)
-    for precision in ("fp32", "fp16"):
-        check.command(f"build {precision}", "build", str(bundle), "--trt", f"--{precision}")
+    folders = {way.folder: check.folder / way.folder for way in _WAYS}
+    for folder in folders.values():
+        if folder != bundle:
+            shutil.copytree(bundle, folder, dirs_exist_ok=True)
     has_int8 = any(artifact.precision == "int8" for artifact in Bundle.read(bundle).artifacts)
-    if has_int8:
-        check.command("build int8 by QDQ", "build", str(bundle), "--trt", "--int8")
-    else:
-        check.skip("build int8 by QDQ", "the bundle has no INT8 graph")
-    if cached.is_dir():
+    for way in _WAYS:
+        name, folder = f"build {way.name}", folders[way.folder]
+        lacks = CACHE_FILE in way.options and not (folder / CACHE_FILE).is_file()
+        if lacks or ("--int8" in way.options and not has_int8):
+            check.skip(name, f"the bundle has no {CACHE_FILE if lacks else 'INT8 graph'}")
+            continue
+        options = [str(folder / word) if word == CACHE_FILE else word for word in way.options]
         check.command(
-            "build int8 by cache", "build", str(cached), "--trt", "--int8",
-            "--int8-cache", str(cached / CACHE),
-        )  # fmt: skip
+            name, "build", str(folder), "--trt", *options, "--device", args.device, "--verbose"
+        )
+    folders["bundle_nms"] = check.folder / "bundle_nms"
+    if Path(args.model).is_dir():
+        check.skip("build with NMS", "no checkpoint was given")
     else:
-        check.skip("build int8 by cache", f"the bundle has no {CACHE}")
-    return [
-        each
-        for each in (bundle, cached)
-        if each.is_dir() and any(a.format == "tensorrt" for a in Bundle.read(each).artifacts)
-    ]
+        _export(check, args, "build with NMS", folders["bundle_nms"], "--trt", "--fp16", "--nms")
+    return [folder for folder in folders.values() if _has_engine(folder)]
+
+
+def _has_engine(folder: Path) -> bool:
+    if not (folder / "bundle.json").is_file():
+        return False
+    return any(artifact.format == "tensorrt" for artifact in Bundle.read(folder).artifacts)
 
 
 def _judge(check: Check, bundle: Path, args: argparse.Namespace) -> None:
     """Parity, mAP and latency of one bundle's engines."""
     where, device = bundle.name, ("--device", args.device)
     checkpoint = Path(args.model)
+    if where == "bundle_dla":
+        device = ("--device", "dla:0")
     if checkpoint.is_file():
         check.command(
             f"parity {where}", "parity", str(checkpoint), str(bundle), "--images", args.images,
@@ -184,29 +255,87 @@ def _judge(check: Check, bundle: Path, args: argparse.Namespace) -> None:
         f"bench {where}", "bench", *models, "--images", args.images, *device,
         "--duration", str(args.duration), "--json", document=True,
     )  # fmt: skip
-    own = [sys.executable, str(Path(__file__).resolve()), str(bundle), "--device-latency"]
-    check.process(f"device latency {where}", own, document=True)
+    dry = ("--dry-run", args.dry_run) if args.dry_run else ()
+    check.own(f"device latency {where}", str(bundle), "--step", "device-latency", *device, *dry)
 
 
-def _device_latency(bundle: Path) -> list[dict[str, Any]]:
+def _device_latency(args: argparse.Namespace) -> list[dict[str, Any]]:
     """Milliseconds on the device alone, without copies, of every engine of a bundle."""
-    opened, found = Bundle.read(bundle), []
+    opened, found = Bundle.read(args.model), []
+    warm_up, runs = (1, 10) if args.dry_run else _RUNS
     for artifact in opened.artifacts:
         if artifact.format != "tensorrt":
             continue
-        options = RuntimeOptions(device="cuda", precision=artifact.precision)
+        options = RuntimeOptions(device=args.device, precision=artifact.precision)
         with open_file("trt", opened.verified_path(artifact), options) as runtime:
             measure: Any = runtime
-            measure.device_ms(_WARM_UP)
-            found.append({"artifact": artifact.id, "ms": measure.device_ms(_RUNS)})
+            measure.device_ms(warm_up)
+            found.append(
+                {
+                    "artifact": artifact.id,
+                    "device": runtime.info.device,
+                    "notes": runtime.info.notes,
+                    "ms": measure.device_ms(runs),
+                }
+            )
     return found
 
 
+def _machine_facts() -> dict[str, Any]:
+    """What is not known of this TensorRT without asking it here."""
+    from ghost_deploy.runtimes.tensorrt import compat
+    from ghost_deploy.runtimes.tensorrt.cudart import describe_gpu, open_cudart
+    from ghost_deploy.runtimes.tensorrt.logger import Log
+
+    api, log = compat.load(), Log()
+    logger = log.listen(api)
+    cuda = open_cudart()
+    compat.load_plugins(api, logger)
+    registry = api.module.get_plugin_registry()
+    find = getattr(registry, "get_creator", None) or registry.get_plugin_creator
+    runtime = compat.new_runtime(api, logger, log.last)
+    return {
+        "tensorrt": api.text,
+        "cuda": {"library": cuda.library, "runtime_and_driver": cuda.versions()},
+        "gpus": [asdict(describe_gpu(index)) for index in range(cuda.device_count())],
+        "dla_cores": compat.num_dla_cores(runtime),
+        "l4t": _text(_L4T).partition("\n")[0],
+        "container": Path("/.dockerenv").exists(),
+        _PLUGIN: find(_PLUGIN, "1", "") is not None,
+        "warnings": list(log.warnings),
+    }
+
+
+def _pretend_gpu(version: str, folder: Path) -> dict[str, str]:
+    """Environment in which TensorRT, CUDA and the GPU are the fakes of the test suite."""
+    support = ROOT / "tests" / "support"
+    library = folder / "fake_cuda" / "libcudart.so.13"
+    library.parent.mkdir(exist_ok=True)
+    source = support / "fake_cudart.c"
+    compiler = shutil.which("cc") or shutil.which("gcc") or "cc"
+    command = [compiler, "-shared", "-fPIC", "-O1", "-pthread", "-o", str(library), str(source)]
+    subprocess.run(command, check=True)
+    before = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    return {
+        "PYTHONPATH": os.pathsep.join([str(support / "dry_gpu"), str(ROOT), *filter(None, before)]),
+        "LD_LIBRARY_PATH": str(library.parent),
+        "GHOST_DEPLOY_DRY_TENSORRT": version,
+        "GHOST_DEPLOY_DRY_FOLDER": str(folder),
+    }
+
+
 def _write(check: Check, args: argparse.Namespace) -> None:
+    builds = {}
+    for folder in sorted(check.folder.glob("bundle*")):
+        if (folder / "bundle.json").is_file():
+            manifest = json.loads((folder / "bundle.json").read_text())
+            builds[folder.name] = manifest["evidence"].get("build", {}).get("engines", {})
     document = {
         "model": Path(args.model).name,
         "device": args.device,
+        "dry_run": args.dry_run or "",
         "parts": [asdict(part) for part in check.parts],
+        "builds": builds,
     }
     (check.folder / "gpu_check.json").write_text(json.dumps(document, indent=1) + "\n")
     (check.folder / "gpu_check.md").write_text("\n".join(markdown(document)) + "\n")
@@ -215,16 +344,20 @@ def _write(check: Check, args: argparse.Namespace) -> None:
 def markdown(document: dict[str, Any]) -> Iterator[str]:
     """The tables of a result."""
     yield f"# GPU check of {document['model']}\n"
+    if document["dry_run"]:
+        yield f"**A dry run on a fake TensorRT {document['dry_run']}: no figure means anything.**\n"
     yield from _machine(document)
     yield from _table(
         ("part", "state", "s", "why"),
         [(p["name"], p["state"], p["seconds"], p["reason"]) for p in document["parts"]],
     )
+    yield from _failures(document)
+    yield from _builds(document["builds"])
     kinds = {
         "parity": (("artifact", "runtime", "verdict", "matched", "score", "box px"), _parity),
         "validate": (("artifact", "runtime", "mAP50-95", "mAP50", "points lost"), _accuracy),
         "bench": (("model", "artifact", "runtime", "p50 ms", "p90 ms", "p99 ms"), _latency),
-        "device": (("artifact", "p50 ms", "least ms"), _on_device),
+        "device": (("artifact", "device", "p50 ms", "least ms"), _on_device),
     }
     for part in document["parts"]:
         kind = part["name"].partition(" ")[0]
@@ -235,7 +368,8 @@ def markdown(document: dict[str, Any]) -> Iterator[str]:
 
 
 def _machine(document: dict[str, Any]) -> Iterator[str]:
-    doctor = next((p["document"] for p in document["parts"] if p["name"] == "doctor"), None)
+    by_name = {part["name"]: part["document"] for part in document["parts"]}
+    doctor = by_name.get("doctor")
     if not doctor:
         return
     machine = doctor["machine"]
@@ -243,7 +377,50 @@ def _machine(document: dict[str, Any]) -> Iterator[str]:
     yield f"{gpus}; driver {machine.get('nvidia_driver') or 'none'}; {machine['system']}.\n"
     for runtime in doctor["runtimes"]:
         yield f"- {runtime['runtime']} {runtime.get('version') or 'not installed'}"
+    for name, value in (by_name.get("facts") or {}).items():
+        yield f"- {name}: {value}"
     yield ""
+
+
+def _failures(document: dict[str, Any]) -> Iterator[str]:
+    """All that did not work, each with its cause."""
+    lines = [
+        f"- {part['name']}: {part['state']}, {part['reason']}"
+        for part in document["parts"]
+        if part["state"] not in ("done", "skipped")
+    ]
+    for part in document["parts"]:
+        lines += [f"- {part['name']}, {row}" for row in _broken_rows(part["document"])]
+    if lines:
+        yield "\n## What did not work\n"
+        yield from lines
+
+
+def _broken_rows(document: Any) -> Iterator[str]:
+    """The rows of a report that failed, with their reasons."""
+    rows = document.get("rows", ()) if isinstance(document, dict) else ()
+    for row in rows:
+        if row.get("status") == "failed":
+            why = row.get("reason") or "; ".join(row.get("reasons", ()))
+            runtime = row.get("runtime") or (row.get("config") or {}).get("runtime", "")
+            yield f"{row['artifact']} on {runtime}: {why}"
+
+
+def _builds(builds: dict[str, Any]) -> Iterator[str]:
+    rows = [
+        (bundle, name, record["route"], _counts(record["precisions"]), record["reformats"],
+         record["pinned"], "; ".join(record["notes"]))
+        for bundle, engines in builds.items()
+        for name, record in engines.items()
+    ]  # fmt: skip
+    if rows:
+        yield "\n## Engines\n"
+        heads = ("bundle", "engine", "route", "layers", "reformat", "pinned", "notes")
+        yield from _table(heads, rows)
+
+
+def _counts(precisions: dict[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in precisions.items())
 
 
 def _parity(report: dict[str, Any]) -> Iterator[tuple[object, ...]]:
@@ -272,7 +449,8 @@ def _latency(report: dict[str, Any]) -> Iterator[tuple[object, ...]]:
 
 def _on_device(report: list[dict[str, Any]]) -> Iterator[tuple[object, ...]]:
     for row in report:
-        yield row["artifact"], round(statistics.median(row["ms"]), 4), round(min(row["ms"]), 4)
+        times = (round(statistics.median(row["ms"]), 4), round(min(row["ms"]), 4))
+        yield row["artifact"], row["device"], *times
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[str]:
@@ -304,23 +482,37 @@ def _run(words: Sequence[str], stem: Path) -> int:
             return 2
 
 
+def _reason(text: str) -> str:
+    """The line of an error in what a process printed, or its last line."""
+    lines = text.strip().splitlines()
+    told = (line for line in reversed(lines) if line.startswith("error: "))
+    return next(told, lines[-1] if lines else "").removeprefix("error: ")
+
+
 def _text(path: Path) -> str:
     return path.read_text(errors="replace") if path.is_file() else ""
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("model", help="checkpoint, or a bundle with ONNX artifacts")
-    parser.add_argument("--images", default="", help="pictures for parity and timing")
-    parser.add_argument("--calib", help="pictures for INT8 ranges")
+    parser.add_argument(
+        "model", nargs="?", default="",
+        help="checkpoint, or a bundle with ONNX artifacts (default: the built-in detector)",
+    )  # fmt: skip
+    parser.add_argument("--images", default="", help="images for parity and timing")
+    parser.add_argument("--calib", help="images for INT8 ranges")
     parser.add_argument("--data", help="labelled images: data.yaml or COCO JSON")
     parser.add_argument("--imgsz", nargs="+", type=int, help="input side, or height and width")
     parser.add_argument("--device", default="cuda", help="cuda or cuda:N")
     parser.add_argument("--duration", type=float, default=10.0, help="seconds a candidate is timed")
     parser.add_argument("-o", "--out", default="gpu_check", help="folder for the results")
-    parser.add_argument("--device-latency", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--dry-run", nargs="?", const="10.13", metavar="VERSION",
+        help="go through all steps without a GPU, on the fakes of the test suite",
+    )  # fmt: skip
+    parser.add_argument("--step", choices=("facts", "device-latency"), help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
-    if not args.images and not args.device_latency:
+    if args.model and not args.images and not args.step:
         parser.error("--images is needed")
     return args
 

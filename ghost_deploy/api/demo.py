@@ -27,9 +27,7 @@ from ghost_deploy.core.evidence.json_document import Document
 from ghost_deploy.core.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from ghost_deploy.report.document import Report
-
-__all__ = ["DemoResult", "DemoSize", "demo"]
+    from ghost_deploy.report.report_document import Report
 
 _FIRST_SEED = 9_000
 """Of the scenes: no model was trained on them, and none was chosen by them."""
@@ -191,7 +189,7 @@ class _Steps:
                 "no artifact passes on this machine", fix="See the report for the reasons"
             )
             return
-        folder = self.folder / "pictures"
+        folder = self.folder / "annotated"
         folder.mkdir(exist_ok=True)
         paths = self.scenes[: self.size.drawn]
         with load(self.bundle, runtime, precision) as detector:

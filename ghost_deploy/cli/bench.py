@@ -15,15 +15,13 @@ from ghost_deploy.cli.options import (
     seconds,
 )
 
-__all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "run"]
-
 DESCRIPTION = """\
 Measure latency and throughput, host to host: the model alone, and each stage from image file to
 detections. All candidates (artifact x runtime x precision x batch x threads x streams) take turns
 in one run, each in a process of its own, so that a machine that drifts favours none; they are
 compared round by round. A bundle may also be a single .onnx, .xml or checkpoint file; a model
 that is not ours is timed alone, on random numbers. What failed a verdict that its bundle keeps is
-timed and marked `(failed)`. On a Jetson, tegrastats tells power, temperature and GPU load.
+timed and marked `(failed)`. On a Jetson, tegrastats gives power, temperature and GPU load.
 """
 EXAMPLES = """\
 examples:

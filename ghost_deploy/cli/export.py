@@ -20,8 +20,6 @@ from ghost_deploy.cli.options import (
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import GateError, UsageError
 
-__all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "run"]
-
 DESCRIPTION = """\
 Make a bundle of a checkpoint: one artifact for each format and precision, each compared with the
 PyTorch module before the bundle is done. Without a format: ONNX and OpenVINO; without a
@@ -85,6 +83,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_modules(others)
     others.add_argument("--triton", metavar="DIR", help="also write a Triton model repository")
     others.add_argument("--deepstream", metavar="DIR", help="also write a folder for DeepStream")
+    others.add_argument(
+        "--trt-version",
+        metavar="V",
+        default="",
+        help="TensorRT of the device, e.g. 10.3.0, for the calibration cache of --deepstream "
+        "(default: one file for each that DeepStream comes with)",
+    )
     add_calibration_options(parser, required=False)
 
 
@@ -138,7 +143,7 @@ def _integrate(bundle: Bundle, args: argparse.Namespace, console: Console) -> No
         names = write_triton(bundle, args.triton)
         console.result(f"{args.triton}: Triton model repository with {', '.join(names)}")
     if args.deepstream:
-        write_deepstream(bundle, args.deepstream)
+        write_deepstream(bundle, args.deepstream, args.trt_version)
         console.result(f"{args.deepstream}: for DeepStream; its README.md says how to use it")
 
 

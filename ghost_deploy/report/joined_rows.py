@@ -10,11 +10,9 @@ from typing import Literal
 from ghost_deploy.core.evidence.accuracy import AccuracyRow
 from ghost_deploy.core.evidence.latency import BenchRow, RunConfig
 from ghost_deploy.core.evidence.parity import ParityRow
-from ghost_deploy.report.document import BundleFacts, ReportRow, RowRef
 from ghost_deploy.report.material import Material
 from ghost_deploy.report.number_format import runtime_title
-
-__all__ = ["make_rows"]
+from ghost_deploy.report.report_document import BundleFacts, ReportRow, RowRef
 
 _Key = tuple[str, str, str]
 """sha256 of the file, runtime and precision: what was run."""

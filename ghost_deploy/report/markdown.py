@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ghost_deploy.report.blocks import Block, Drawing, FactList, Line, Notes, Pill, Table, Tree
-from ghost_deploy.report.document import Report
 from ghost_deploy.report.page import Page, make_page
-
-__all__ = ["escaped", "render_markdown"]
+from ghost_deploy.report.report_document import Report
 
 # CommonMark 2.4: a backslash before ASCII punctuation takes its meaning away. `&` and `@` become
 # entities: the one could start an entity, the other address somebody.

@@ -18,9 +18,7 @@ from ghost_deploy.core.evidence.json_document import Document
 from ghost_deploy.core.evidence.latency import BenchReport
 from ghost_deploy.core.evidence.parity import ParityReport
 from ghost_deploy.report.checks import contradictions
-from ghost_deploy.report.document import BundleFacts, Report, SourceFile
-
-__all__ = ["Material", "read_sources"]
+from ghost_deploy.report.report_document import BundleFacts, Report, SourceFile
 
 _Part: TypeAlias = "ParityReport | AccuracyReport | BenchReport"
 

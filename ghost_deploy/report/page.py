@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ghost_deploy.report.blocks import Cell, Line, Section, shown_on
-from ghost_deploy.report.document import Report, Tone
+from ghost_deploy.report.report_document import Report, Tone
 from ghost_deploy.report.sections.accuracy import accuracy
 from ghost_deploy.report.sections.build import build
 from ghost_deploy.report.sections.evidence import evidence
@@ -17,8 +17,6 @@ from ghost_deploy.report.sections.origin import files, lineage, machine
 from ghost_deploy.report.sections.overview import Tile, overview, tiles
 from ghost_deploy.report.sections.parity import parity
 from ghost_deploy.report.view import ReportView
-
-__all__ = ["Page", "make_page"]
 
 _PARTS = (
     overview, latency, accuracy, images, int8, parity, build, evidence, machine, lineage, files

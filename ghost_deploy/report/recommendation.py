@@ -13,12 +13,10 @@ import msgspec
 
 from ghost_deploy.core.evidence.accuracy import AccuracyReport, AccuracyRow
 from ghost_deploy.core.evidence.latency import BenchRow, Ratio, SpeedComparison
-from ghost_deploy.report.document import ReportRow, Tone, Verdict
 from ghost_deploy.report.joined_rows import int8_rows
 from ghost_deploy.report.material import Material
 from ghost_deploy.report.number_format import points
-
-__all__ = ["recommend"]
+from ghost_deploy.report.report_document import ReportRow, Tone, Verdict
 
 _END_TO_END, _ALONE = "end_to_end", "run_alone"
 

@@ -10,9 +10,7 @@ from ghost_deploy.core.evidence.accuracy import Accuracy, AccuracyRow
 from ghost_deploy.core.evidence.latency import BenchRow, LatencyFigures
 from ghost_deploy.report.blocks import NOTHING, At, Cell, DocumentView, Line, Pill
 from ghost_deploy.report.charts.style import Style, styles, swatches
-from ghost_deploy.report.document import Report, ReportRow, RowRef
-
-__all__ = ["ReportView", "RowView", "run_legend"]
+from ghost_deploy.report.report_document import Report, ReportRow, RowRef
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,9 @@ from pathlib import Path
 import msgspec
 
 from ghost_deploy.core.errors import UsageError
-from ghost_deploy.report.document import Report
 from ghost_deploy.report.html import render_html
 from ghost_deploy.report.markdown import render_markdown
-
-__all__ = ["write_report"]
+from ghost_deploy.report.report_document import Report
 
 _FORMS: dict[str, Callable[[Report], bytes]] = {
     "html": lambda report: render_html(report).encode(),

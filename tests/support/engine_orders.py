@@ -11,6 +11,7 @@ import pytest
 from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec
 from ghost_deploy.runtimes.tensorrt import compat
 from ghost_deploy.runtimes.tensorrt.build_progress import BuildProgress
+from ghost_deploy.runtimes.tensorrt.calibration_cache import CalibrationCache
 from ghost_deploy.runtimes.tensorrt.engine_builder import Built, Order, build_plan
 from ghost_deploy.runtimes.tensorrt.fingerprint import Gpu
 from ghost_deploy.runtimes.tensorrt.logger import Log
@@ -20,7 +21,8 @@ from tests.support.fake_tensorrt import Control, make_fake
 
 ONNX = b"an ONNX file"
 ORIN = Gpu("Orin", "8.7", "12.6", 6 << 30, 8 << 30, integrated=True)
-SCALES = b"TRT-8503-EntropyCalibration2\nimages: 3c010a14\nc: 3d010a14\n"
+CACHE = CalibrationCache({"images": (1 + 0.5 / 2048) / 127, "c": 0.0315})
+CACHE_BYTES = CACHE.to_bytes("8.5.3")
 STATIC = InputSpec(size_hw=(64, 64))
 DYNAMIC = InputSpec(size_hw=(64, 64), batch=(1, 4), min_hw=(32, 32), max_hw=(128, 96))
 

@@ -1,9 +1,8 @@
 """A strict `tensorrt` for each version: what that version lacks raises AttributeError.
 
 `make_fake("10.3")` gives a module to put into `sys.modules["tensorrt"]`; its `__fake__` is the
-test's side (`fake_strict.Control`): what the parser, the builder and the engine do, and every call
-that was made. The names come from the real bindings; whether one is a method or a property comes
-from NVIDIA's documentation, and only a run on a GPU proves that.
+test's side (`fake_trt_strict.Control`): what the parser, the builder and the engine do, and every
+call that was made. Names, kinds and signatures are those of the real bindings.
 """
 
 from __future__ import annotations
@@ -23,7 +22,6 @@ from tests.support.fake_trt_strict import (
     Enum,
     Layer,
     ParserFault,
-    Strict,
     Tensor,
     enums_of,
     members_of,
@@ -31,19 +29,6 @@ from tests.support.fake_trt_strict import (
 )
 
 __all__ = ["VERSIONS", "Control", "Layer", "ParserFault", "Tensor", "make_fake", "make_plan"]
-
-# Classes of the bindings that the list of names does not cover: which versions have them, and
-# which members (NVIDIA/TensorRT, python/src/infer).
-_UNLISTED = {
-    "IProgressMonitor": (
-        ("10.3", "10.13", "11.4"),
-        frozenset({"phase_start", "step_complete", "phase_finish"}),
-    ),
-    "IOutputAllocator": (
-        VERSIONS,
-        frozenset({"reallocate_output", "reallocate_output_async", "notify_shape"}),
-    ),
-}
 
 _INPUT = Tensor("images", True, (1, 3, 64, 64))
 _OUTPUT = Tensor("output0", False, (1, 7, 84))
@@ -76,15 +61,13 @@ def make_fake(version: str) -> ModuleType:
         base = getattr(fake_builder, kind, None) or getattr(fake_engine, kind, None)
         if members and base is not None:
             setattr(module, kind, specialize(base, kind, control, module, members))
-    for kind, (versions, members) in _UNLISTED.items():
-        if version in versions:
-            setattr(module, kind, specialize(_Derivable, kind, control, module, members))
     severity = ("INTERNAL_ERROR", "ERROR", "WARNING", "INFO", "VERBOSE")
     made = {name: Enum("Severity", name, value) for value, name in enumerate(severity)}
     module.ILogger.Severity = type("Severity", (), made)
     module.init_libnvinfer_plugins = lambda logger, namespace: (  # type: ignore[attr-defined]
         control.note("init_libnvinfer_plugins", namespace) or True
     )
+    module.get_plugin_registry = module.IPluginRegistry  # type: ignore[attr-defined]
     module._ITensor = module.ITensor  # type: ignore[attr-defined]
     return module
 
@@ -107,11 +90,6 @@ def make_plan(
         "tensors": [[t.name, t.is_input, list(t.shape), t.dtype] for t in tensors],
     }
     return fake_builder.MAGIC + json.dumps(facts).encode()
-
-
-class _Derivable(Strict):
-    def __init__(self) -> None:
-        self._ready = True
 
 
 class _Module(ModuleType):

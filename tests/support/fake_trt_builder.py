@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import signal
 from typing import Any
 
 from tests.support.fake_trt_strict import Enum, Layer, ParserFault, Strict, Tensor
@@ -19,6 +20,11 @@ class ILogger(Strict):
 
 
 class IProfiler(Strict):
+    def __init__(self) -> None:
+        self._ready = True
+
+
+class IProgressMonitor(Strict):
     def __init__(self) -> None:
         self._ready = True
 
@@ -118,6 +124,19 @@ class ILayer(Strict):
     def precision(self) -> Any:
         return self._network._precisions[self._layer.name]
 
+    @property
+    def precision_is_set(self) -> bool:
+        return self._layer.name in self._network._precisions
+
+    def reset_precision(self) -> None:
+        self._network._precisions.pop(self._layer.name, None)
+
+    def output_type_is_set(self, index: int) -> bool:
+        return (self._layer.name, index) in self._network._output_types
+
+    def reset_output_type(self, index: int) -> None:
+        self._network._output_types.pop((self._layer.name, index), None)
+
     @precision.setter
     def precision(self, value: Any) -> None:
         assert isinstance(value, Enum)
@@ -130,6 +149,7 @@ class ILayer(Strict):
 
 class INetworkDefinition(Strict):
     def __init__(self, flags: int) -> None:
+        self._watch()
         self._flags = flags
         self._layers: list[Layer] = []
         self._tensors: list[Tensor] = []
@@ -178,6 +198,16 @@ class INetworkDefinition(Strict):
         return self._module.ILayer(self._layers[index], self)
 
 
+class IPluginRegistry(Strict):
+    def get_plugin_creator(self, type: str, version: str, plugin_namespace: str = "") -> Any:
+        self._note("get_plugin_creator", type, version, plugin_namespace)
+        return object() if (type, version) in self._control.plugins else None
+
+    def get_creator(self, type: str, version: str, plugin_namespace: str = "") -> Any:
+        self._note("get_creator", type, version, plugin_namespace)
+        return object() if (type, version) in self._control.plugins else None
+
+
 class ParserError(Strict):
     def __init__(self, fault: ParserFault) -> None:
         self._fault = fault
@@ -210,9 +240,12 @@ class ParserError(Strict):
 class OnnxParser(Strict):
     def __init__(self, network: Any, logger: Any) -> None:
         assert isinstance(logger, ILogger)
+        self._watch()
         if not network._explicit:
             raise RuntimeError("the parser needs a network with explicit batch")
         self._network = network
+        if self._control.version == "8.5.3":
+            self._control.kept.append(self)
         self._errors: list[ParserFault] = []
 
     def parse(self, model: bytes, path: str | None = None) -> bool:
@@ -220,10 +253,22 @@ class OnnxParser(Strict):
         self._errors = list(self._control.parser_errors)
         if self._errors:
             return False
-        self._network._layers = list(self._control.layers)
-        self._network._tensors = list(self._control.tensors)
+        tensors, layers = self._control.tensors, self._control.layers
+        if self._control.on_parse is not None:
+            tensors, layers = self._control.on_parse(bytes(model))
+        self._network._layers, self._network._tensors = list(layers), list(tensors)
         self._network._source = hashlib.sha256(bytes(model)).hexdigest()
+        if not self._control.version.startswith("8"):
+            self._hint_types()
         return True
+
+    def _hint_types(self) -> None:
+        """What the importer of 10 asks for; on 11 the network is strongly typed."""
+        for layer in self._network._layers:
+            if layer.type == "QUANTIZE":
+                self._network._precisions[layer.name] = "FLOAT"
+            elif layer.type == "DEQUANTIZE":
+                self._network._output_types[layer.name, 0] = "FLOAT"
 
     @property
     def num_errors(self) -> int:
@@ -300,9 +345,11 @@ class Builder(Strict):
     def __init__(self, logger: Any) -> None:
         assert isinstance(logger, ILogger)
         assert logger._ready
+        self._control.adopt(logger)
         self._logger = logger
+        self._watch()
         if self._control.cuda_fails:
-            _log(self._module, logger, "ERROR", "CUDA initialization failure with error: 35")
+            emit(self._module, "ERROR", "CUDA initialization failure with error: 35")
             raise TypeError("pybind11::init(): factory function returned nullptr")
 
     @property
@@ -315,7 +362,13 @@ class Builder(Strict):
         known = [int(e) for e in self._module.NetworkDefinitionCreationFlag.__members__.values()]
         if flags >> (max(known) + 1):
             raise ValueError(f"creation flags {flags:#b} hold a bit that is not known")
-        return self._module.INetworkDefinition(flags)
+        return self._tied(self._module.INetworkDefinition(flags))
+
+    def _tied(self, network: Any) -> Any:
+        """8.5's bindings keep builder and network alive by each other, beyond the collector."""
+        if self._control.version == "8.5.3":
+            self._control.kept += (self, network)
+        return network
 
     def create_builder_config(self) -> Any:
         self._note("create_builder_config")
@@ -326,15 +379,18 @@ class Builder(Strict):
 
     def build_serialized_network(self, network: Any, config: Any) -> Any:
         self._note("build_serialized_network", sorted(config._flags), network._strong)
-        control, logger = self._control, self._logger
+        self._control.built_with = dict(network._precisions), dict(network._output_types)
+        control = self._control
+        if control.interrupt:  # Ctrl-C while Python code runs within the build
+            control.callback(signal.raise_signal, signal.SIGINT)
         for severity, line in control.build_log:
-            _log(self._module, logger, severity, line)
+            emit(self._module, severity, line)
         wrong = _profile_fault(network, config)
         if wrong:
-            _log(self._module, logger, "ERROR", wrong)
+            emit(self._module, "ERROR", wrong)
             return None
         if network._strong and config._flags & {"FP16", "INT8", "BF16", "FP8"}:
-            _log(self._module, logger, "ERROR", "precision flags in a strongly typed network")
+            emit(self._module, "ERROR", "precision flags in a strongly typed network")
             return None
         if "INT8" in config._flags and not self._calibrated(network, config):
             return None
@@ -349,14 +405,14 @@ class Builder(Strict):
             return True
         calibrator = vars(config).get("int8_calibrator")
         if calibrator is None:
-            _log(self._module, self._logger, "ERROR", "calibration: no calibrator, no scales")
+            emit(self._module, "ERROR", "calibration: no calibrator, no scales")
             return False
         table = calibrator.read_calibration_cache()
         header = bytes(table).partition(b"\n")[0].decode() if table else ""
         self._note("calibrated_with", header)
         if not header.endswith(calibrator._algorithm):
             text = "Calibration table does not match calibrator algorithm type."
-            _log(self._module, self._logger, "ERROR", text)
+            emit(self._module, "ERROR", text)
             return False
         return True
 
@@ -365,15 +421,14 @@ class Builder(Strict):
         monitor = vars(config).get("progress_monitor")
         if monitor is None:
             return True
-        monitor.phase_start("Building Engine", None, 2)
-        monitor.phase_start("Tactic selection", "Building Engine", 3)
+        call = self._control.callback
+        call(monitor.phase_start, "Building Engine", None, 2)
+        call(monitor.phase_start, "Tactic selection", "Building Engine", 3)
         for step in range(3):
-            if self._control.interrupt and step == 1:
-                monitor._interrupted_by_test()
-            if not monitor.step_complete("Tactic selection", step):
+            if not call(monitor.step_complete, "Tactic selection", step):
                 return False
-        monitor.phase_finish("Tactic selection")
-        monitor.phase_finish("Building Engine")
+        call(monitor.phase_finish, "Tactic selection")
+        call(monitor.phase_finish, "Building Engine")
         return True
 
 
@@ -407,5 +462,9 @@ def _plan(control: Any, network: Any, config: Any) -> bytes:
     return MAGIC + json.dumps(facts, sort_keys=True).encode()
 
 
-def _log(module: Any, logger: Any, severity: str, line: str) -> None:
-    logger.log(getattr(module.ILogger.Severity, severity), line)
+def emit(module: Any, severity: str, line: str) -> None:
+    """Log a line where TensorRT logs: with the first logger of the process."""
+    control = module.__fake__
+    logger = control.first_logger()
+    assert logger is not None, "TensorRT's first logger was freed"
+    control.callback(logger.log, getattr(module.ILogger.Severity, severity), line)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.support.fake_trt_builder import MAGIC, ILogger, _log
+from tests.support.fake_trt_builder import MAGIC, ILogger, emit
 from tests.support.fake_trt_strict import Strict, Tensor
 
 
@@ -13,9 +13,10 @@ class Runtime(Strict):
     def __init__(self, logger: Any) -> None:
         assert isinstance(logger, ILogger)
         assert logger._ready
+        self._control.adopt(logger)
         self._logger = logger
         if self._control.cuda_fails:
-            _log(self._module, logger, "ERROR", "CUDA initialization failure with error: 35")
+            emit(self._module, "ERROR", "CUDA initialization failure with error: 35")
             raise TypeError("pybind11::init(): factory function returned nullptr")
         self._core = -1
 
@@ -26,19 +27,21 @@ class Runtime(Strict):
     def deserialize_cuda_engine(self, serialized_engine: Any) -> Any:
         data = bytes(serialized_engine)
         self._note("deserialize_cuda_engine", len(data))
+        kinds = ("Builder", "INetworkDefinition", "OnnxParser")
+        self._control.note("alive when loading", *map(self._control.living, kinds))
         if not data.startswith(MAGIC):
-            _log(self._module, self._logger, "ERROR", "Magic tag does not match")
+            emit(self._module, "ERROR", "Magic tag does not match")
             return None
         facts = json.loads(data[len(MAGIC) :])
         newer_ok = "VERSION_COMPATIBLE" in facts["flags"]
         allowed = vars(self).get("engine_host_code_allowed") is True
         if newer_ok and not allowed:
             text = "engine contains a lean runtime; host code must be allowed"
-            _log(self._module, self._logger, "ERROR", text)
+            emit(self._module, "ERROR", text)
             return None
         if facts["version"] != self._control.version and not newer_ok:
             text = f"The engine plan file is not compatible: built by {facts['version']}"
-            _log(self._module, self._logger, "ERROR", text)
+            emit(self._module, "ERROR", text)
             return None
         return self._module.ICudaEngine(facts)
 
@@ -109,7 +112,7 @@ class ICudaEngine(Strict):
 
 
 class EngineInspector(Strict):
-    def get_engine_information(self, format: Any) -> str:
+    def get_engine_information(self, format: Any) -> str | None:
         self._note("get_engine_information", format.name)
         return self._control.inspector_json
 

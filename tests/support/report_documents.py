@@ -48,8 +48,8 @@ from ghost_deploy.judge.bench.ratios import compared
 from ghost_deploy.judge.bench.statistics import summarize
 from ghost_deploy.judge.parity.gate import GATES
 from ghost_deploy.report.assemble import assemble
-from ghost_deploy.report.document import BundleFacts, Report, SourceFile
 from ghost_deploy.report.material import Material
+from ghost_deploy.report.report_document import BundleFacts, Report, SourceFile
 from tests.support.stored_evidence import as_json
 
 HOSTILE = "<script>alert(1)</script>"

@@ -1,13 +1,16 @@
-"""Bundles of tiny files: handing over copies, it does not open them."""
+"""Bundles of tiny files: integrations copy most of them unopened."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import msgspec
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
 
 from ghost_deploy.core.bundle import Bundle, BundleWriter, Source
 from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec
+from ghost_deploy.runtimes.tensorrt.calibration_cache import CalibrationCache
 
 SPEC = ModelSpec(
     name='best "of" all',
@@ -29,6 +32,31 @@ ALL = (
     ("onnx", "int8", "tensorrt"),
 )
 
+CACHE_BYTES = CalibrationCache({"images": 1 / 127, "features": 0.25}).to_bytes("8.5.2")
+"""A calibration cache with two tensors."""
+
+
+def _tailed() -> bytes:
+    """A convolution, two layers of decoding, and the arithmetic of a shape beside them."""
+    nodes = [
+        helper.make_node("Conv", ["images", "weight"], ["features"], "/conv/Conv"),
+        helper.make_node("Shape", ["features"], ["sizes"], "/tail/Shape"),
+        helper.make_node("Cast", ["sizes"], ["size"], "/tail/Cast", to=TensorProto.INT64),
+        helper.make_node("Exp", ["features"], ["boxes"], "/tail/Exp"),
+        helper.make_node("Reshape", ["boxes", "size"], ["output0"], "/tail/Reshape"),
+    ]
+    values = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, 64, 96])
+        for name in ("images", "output0")
+    ]
+    weight = numpy_helper.from_array(np.ones((3, 3, 1, 1), np.float32), "weight")
+    graph = helper.make_graph(nodes, "tiny", values[:1], values[1:], [weight])
+    opsets = [helper.make_opsetid("", 17)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
+
+
+TAILED = _tailed()
+
 
 def make_bundle(
     folder: Path, spec: ModelSpec = SPEC, kinds: tuple[tuple[str, str, str], ...] = ALL
@@ -39,14 +67,16 @@ def make_bundle(
             path = writer.folder / {"onnx": f"{stem}.onnx", "tensorrt": f"{stem}.plan"}.get(
                 format, f"{stem}.xml"
             )
-            path.write_bytes(f"{format} {precision} {form}".encode())
+            plain = (format, precision, form) == ("onnx", "fp32", "")
+            path.write_bytes(TAILED if plain else f"{format} {precision} {form}".encode())
             extra = []
             if format == "openvino":
                 extra.append(path.with_suffix(".bin"))
             if form == "tensorrt":
                 extra.append(writer.folder / "model.int8.trtcache")
             for other in extra:
-                other.write_bytes(b"more")
+                cache = other.suffix == ".trtcache"
+                other.write_bytes(CACHE_BYTES if cache else b"more")
             writer.add(
                 format=format,
                 precision=precision,

@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
+import onnx
 import pytest
 
+from ghost_deploy.calib.quantize.int8_files import STRONG_FORM, strongly_typed_form
 from ghost_deploy.core.bundle import BundleWriter, Source
+from ghost_deploy.demo.embedded import MODEL_FILE
+from ghost_deploy.demo.scene_files import LABELS
+from ghost_deploy.demo.scenes import make_scene
+from ghost_deploy.judge.parity.prove import prove
+from ghost_deploy.judge.parity.store_reference import store_reference
+from ghost_deploy.runtimes.tensorrt.calibration_cache import CACHE_FILE, write_calibration_cache
+from tests.support.exported_artifacts import export_artifacts
+from tests.support.fake_cuda import COMPILER
+from tests.support.int8_forms import quantize
 from tests.support.model_specs import make_spec
+from tests.support.small_graphs import statistics_of
+from tests.support.tiny_detectors import tiny_loaded
 from tools import gpu_check
 
 DOCTOR = {
@@ -40,16 +56,25 @@ DOCUMENTS: dict[str, Any] = {
              "figures": {"stages": {"run_alone": {"p50": 1.5, "p90": 1.75, "p99": 2.0}}}}
         ]
     },
-    "device": [{"artifact": "tensorrt-fp16", "ms": [1.0, 1.25, 9.0]}],
+    "device": [{"artifact": "tensorrt-fp16", "device": "cuda:0", "ms": [1.0, 1.25, 9.0]}],
+    "facts": {"EfficientNMS_TRT": True},
 }  # fmt: skip
 
 
-def make_bundle(folder: Path, formats: Sequence[str] = ("onnx",)) -> Path:
+def make_bundle(folder: Path, formats: Sequence[str] = ("onnx",), *, int8: bool = False) -> Path:
     with BundleWriter(folder, overwrite=True) as writer:
         for name in formats:
             file = writer.folder / f"model.{name}"
             file.write_bytes(b"x")
             writer.add(format=name, precision="fp16", path=file, parent="", tools={})
+        if int8:
+            file, cache = (writer.folder / name for name in ("q.onnx", CACHE_FILE))
+            for path in (file, cache):
+                path.write_bytes(b"x")
+            writer.add(
+                format="onnx", precision="int8", path=file, parent="", tools={},
+                form="tensorrt", extra_files=(cache,),
+            )  # fmt: skip
         writer.draft(make_spec(), Source(file="m.pt", sha256="0" * 64), "test")
         writer.finish()
     return folder
@@ -58,18 +83,18 @@ def make_bundle(folder: Path, formats: Sequence[str] = ("onnx",)) -> Path:
 class Machine:
     """Answers each command; `codes` are exit codes by the first word of a part's name."""
 
-    def __init__(self, **codes: int) -> None:
-        self.codes, self.commands = codes, list[list[str]]()
+    def __init__(self, documents: dict[str, Any] = DOCUMENTS, **codes: int) -> None:
+        self.documents, self.codes, self.commands = documents, codes, list[list[str]]()
 
     def __call__(self, words: Sequence[str], stem: Path) -> int:
         self.commands.append(list(words))
         kind = stem.name.partition("_")[0]
         code = self.codes.get(kind, 0)
-        if kind == "build" and code == 0:
+        if kind == "build" and code == 0 and "build" in words:
             make_bundle(Path(words[words.index("build") + 1]), ("onnx", "tensorrt"))
         if kind == "export" and code == 0:
             make_bundle(Path(words[words.index("-o") + 1]))
-        text = json.dumps(DOCUMENTS.get(kind, {}))
+        text = json.dumps(self.documents.get(kind, {}))
         stem.with_name(f"{stem.name}.out").write_text(text)
         said = "" if code == 0 else "first\nerror: the reason\nnext: what to do\n"
         stem.with_name(f"{stem.name}.err").write_text(said)
@@ -80,14 +105,14 @@ def check(tmp_path: Path, machine: Machine, *more: str) -> tuple[int, dict[str, 
     model = tmp_path / "model.pt"
     model.touch()
     out = tmp_path / "out"
-    words = [str(model), "--images", "photos", "-o", str(out), *more]
+    words = [str(model), "--images", "images", "-o", str(out), *more]
     code = gpu_check.main(words, machine)
     document = json.loads((out / "gpu_check.json").read_text())
     return code, document, (out / "gpu_check.md").read_text()
 
 
 def test_everything_that_is_possible(tmp_path: Path) -> None:
-    code, document, text = check(tmp_path, Machine(), "--data", "d.yaml", "--calib", "photos")
+    code, document, text = check(tmp_path, Machine(), "--data", "d.yaml", "--calib", "images")
     states = {part["name"]: part["state"] for part in document["parts"]}
     assert code == 0
     assert states["build fp32"] == states["build fp16"] == states["bench bundle"] == "done"
@@ -95,8 +120,146 @@ def test_everything_that_is_possible(tmp_path: Path) -> None:
     assert "| tensorrt-fp16 | trt | passed | 9 of 10 | 0.001 | 0.5 |" in text
     assert "| tensorrt-fp16 | trt | 0.5 | 0.75 | -0.1 |" in text
     assert "| b | tensorrt-fp16 | trt | 1.5 | 1.75 | 2 |" in text
-    assert "| tensorrt-fp16 | 1.25 | 1 |" in text
+    assert "| tensorrt-fp16 | cuda:0 | 1.25 | 1 |" in text
     assert "Fake GPU" in text
+    assert "- EfficientNMS_TRT: True" in text
+    assert "What did not work" not in text
+    names = {path.name for path in (tmp_path / "out").iterdir() if path.is_file()}
+    assert names == {"gpu_check.json", "gpu_check.md"}, "the rest is in folders"
+
+
+def test_a_candidate_that_fails_leaves_the_table(tmp_path: Path) -> None:
+    """`bench` then exits with 2, and prints its document nevertheless."""
+    broken = {
+        "subject": "b", "artifact": "onnx-fp32", "config": {"runtime": "ort"}, "status": "failed",
+        "reason": "no CUDA provider", "figures": None,
+    }  # fmt: skip
+    rows = [*DOCUMENTS["bench"]["rows"], broken]
+    machine = Machine({**DOCUMENTS, "bench": {"rows": rows}}, bench=2)
+    code, document, text = check(tmp_path, machine)
+    assert code == 2
+    part = next(part for part in document["parts"] if part["name"] == "bench bundle")
+    assert (part["state"], part["reason"]) == ("failed", "1 of its rows failed, see below")
+    assert "| b | tensorrt-fp16 | trt | 1.5 | 1.75 | 2 |" in text
+    assert "| b | onnx-fp32 | ort | failed |" in text
+    assert "- bench bundle, onnx-fp32 on ort: no CUDA provider" in text
+
+
+def test_the_device_reaches_every_part(tmp_path: Path) -> None:
+    machine = Machine()
+    check(tmp_path, machine, "--device", "cuda:1", "--data", "d.yaml")
+    asked = {
+        words[words.index("--device") + 1]
+        for words in machine.commands
+        if {"build", "parity", "validate", "bench", "device-latency"} & set(words)
+    }
+    assert asked == {"cuda:1", "dla:0"}
+
+
+def test_each_way_to_an_engine(tmp_path: Path) -> None:
+    source = make_bundle(tmp_path / "source", int8=True)
+    machine = Machine()
+    out = tmp_path / "out"
+    assert gpu_check.main([str(source), "--images", "p", "-o", str(out)], machine) == 0
+    builds = [
+        (Path(words[words.index("build") + 1]).name, *words[words.index("--trt") + 1 :])
+        for words in machine.commands
+        if "build" in words
+    ]
+    end = ("--device", "cuda", "--verbose")
+    cache = str(out / "bundle_by_cache" / CACHE_FILE)
+    assert builds == [
+        ("bundle", "--fp32", *end),
+        ("bundle", "--fp16", *end),
+        ("bundle", "--int8", *end),
+        ("bundle_by_cache", "--int8", "--int8-cache", cache, *end),
+        ("bundle_strong", "--fp16", "--strongly-typed", *end),
+        ("bundle_strong", "--int8", "--strongly-typed", *end),
+        ("bundle_dla", "--fp16", "--dla", "0", *end),
+        ("bundle_dla", "--int8", "--dla", "0", *end),
+    ]
+    assert not any("export" in words for words in machine.commands)
+
+
+def test_the_built_in_detector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_check, "_SCENES", range(9_000, 9_002))
+    machine, out = Machine(), tmp_path / "out"
+    assert gpu_check.main(["-o", str(out)], machine) == 0
+    (nms,) = (words for words in machine.commands if "--nms" in words)
+    assert str(MODEL_FILE) in nms
+    (calibrate,) = (words for words in machine.commands if "calibrate" in words)
+    assert str(out / "scenes" / "images") in calibrate
+    assert str(out / "scenes" / LABELS) in calibrate
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(COMPILER is None, reason="there is no C compiler")
+def test_a_dry_run_on_the_fakes(tmp_path: Path) -> None:
+    """All steps as processes: real commands, the real builder and runtime, TensorRT pretended."""
+    bundle = real_bundle(tmp_path / "tiny")
+    cv2.imwrite(str(tmp_path / "image.png"), make_scene(9_000).image)
+    out = tmp_path / "out"
+    words = [str(bundle), "--images", str(tmp_path / "image.png"), "--duration", "0.2"]
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("PYTHONPATH", "LD_LIBRARY_PATH"):
+            patch.setenv(name, os.environ.get(name, ""))
+        code = gpu_check.main([*words, "--dry-run", "10.3", "-o", str(out)])
+    document = json.loads((out / "gpu_check.json").read_text())
+    states = {part["name"]: part["state"] for part in document["parts"]}
+    built = [name for name in states if name.startswith("build")]
+    assert {name: states[name] for name in built} == {
+        **dict.fromkeys(built, "done"),
+        "build fp16 on DLA": "skipped",
+        "build int8 on DLA": "skipped",
+        "build with NMS": "skipped",
+    }
+    routes = {
+        (folder, name): record["route"]
+        for folder, engines in document["builds"].items()
+        for name, record in engines.items()
+    }
+    assert routes == {
+        ("bundle", "tensorrt-fp32"): "fp32",
+        ("bundle", "tensorrt-fp16"): "fp16-weak",
+        ("bundle", "tensorrt-int8"): "int8-qdq-weak",
+        ("bundle_by_cache", "tensorrt-int8"): "int8-calibrator",
+        ("bundle_strong", "tensorrt-fp16"): "fp16-strong",
+        ("bundle_strong", "tensorrt-int8"): "int8-qdq-strong",
+    }
+    facts = next(part["document"] for part in document["parts"] if part["name"] == "facts")
+    assert (facts["tensorrt"], facts["EfficientNMS_TRT"], len(facts["gpus"])) == ("10.3.0", True, 1)
+    assert states["device latency bundle"] == "done"
+    bench = next(part["document"] for part in document["parts"] if part["name"] == "bench bundle")
+    measured = {row["artifact"] for row in bench["rows"] if row["status"] == "measured"}
+    assert measured >= {"tensorrt-fp32", "tensorrt-fp16", "tensorrt-int8"}
+    assert code == (0 if set(states.values()) == {"done", "skipped"} else 2)
+    assert "no figure means anything" in (out / "gpu_check.md").read_text()
+
+
+def real_bundle(folder: Path) -> Path:
+    """A small detector in FP32, FP16 and INT8 with its calibration cache, proved."""
+    loaded: Any = tiny_loaded()
+    with BundleWriter(folder) as writer:
+        spec, _ = export_artifacts(loaded, writer, formats=["onnx"])
+        _, report = prove(loaded, writer.draft(spec, loaded.source, "test"))
+        model = onnx.load(writer.folder / "model.fp32.onnx")
+        feeds = np.random.default_rng(0).random((4, 1, 3, 96, 128), np.float32)
+        statistics = statistics_of(model, list(feeds))
+        graph = quantize(model, statistics, "tensorrt").model
+        cache = writer.folder / CACHE_FILE
+        write_calibration_cache(cache, dict.fromkeys(statistics, 0.01))
+        for form, made in (("tensorrt", graph), (STRONG_FORM, strongly_typed_form(graph))):
+            path = writer.folder / f"model.int8.{form}.onnx"
+            path.write_bytes(made.SerializeToString())
+            extra = (cache,) if form == "tensorrt" else ()
+            writer.add(
+                format="onnx", precision="int8", path=path, parent="", tools={}, form=form,
+                extra_files=extra,
+            )  # fmt: skip
+        proved = writer.draft(spec, loaded.source, "test").with_evidence(report)
+        store_reference(loaded, proved, None, exact=True).save()
+        writer.finish()
+    return folder
 
 
 def test_a_machine_without_tensorrt(tmp_path: Path) -> None:
@@ -117,17 +280,6 @@ def test_what_the_exit_code_says(tmp_path: Path, codes: dict[str, int], code: in
     assert check(tmp_path, Machine(**codes), "--data", "d.yaml")[0] == code
 
 
-def test_int8_by_cache_has_a_bundle_of_its_own(tmp_path: Path) -> None:
-    source = make_bundle(tmp_path / "source")
-    (source / gpu_check.CACHE).touch()
-    machine = Machine()
-    out = tmp_path / "out"
-    assert gpu_check.main([str(source), "--images", "p", "-o", str(out)], machine) == 0
-    (own,) = (words for words in machine.commands if "--int8-cache" in words)
-    assert str(out / "bundle_by_cache") in own
-    assert not any("export" in words for words in machine.commands)
-
-
 def test_a_part_that_prints_no_document(tmp_path: Path) -> None:
     def run(words: Sequence[str], stem: Path) -> int:
         stem.with_name(f"{stem.name}.out").write_text("not JSON")
@@ -141,4 +293,4 @@ def test_a_real_process(tmp_path: Path) -> None:
     part = gpu_check.Check(tmp_path, gpu_check._run).command("inspect", "inspect", "nothing.pt")
     assert part.state == "failed"
     assert "nothing.pt" in part.reason or part.reason
-    assert (tmp_path / "inspect.err").is_file()
+    assert (tmp_path / "logs" / "inspect.err").is_file()

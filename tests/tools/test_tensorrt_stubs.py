@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import shutil
 import subprocess
 import sys
@@ -60,6 +61,21 @@ def test_the_library_loads_with_the_stubs(package: Path, tmp_path: Path) -> None
         check=True,
     )
     assert done.stdout.strip() == "2", "each stub answers with the error 1"
+
+
+def test_a_real_library_is_not_shadowed(package: Path, tmp_path: Path) -> None:
+    real = tmp_path / "real"
+    real.mkdir()
+    make_stubs.compile_stub(
+        str(COMPILER), real / "libcublas.so.11", {"libcublas.so.11": ["cublasCreate_v2"]}
+    )
+    script = [sys.executable, make_stubs.__file__, package, "-o", tmp_path / "stubs"]
+    done = subprocess.run(
+        script, env={**os.environ, "LD_LIBRARY_PATH": str(real)}, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    assert "it stays" in done.stdout
+    assert list((tmp_path / "stubs").iterdir()) == []
 
 
 def test_a_folder_that_needs_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

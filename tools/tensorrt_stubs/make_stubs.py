@@ -1,7 +1,7 @@
 """Stand-ins for the cuBLAS and cuDNN that a TensorRT 8 wheel links to but need not use.
 
     python tools/tensorrt_stubs/make_stubs.py SITE_PACKAGES/tensorrt -o stubs
-    LD_LIBRARY_PATH=stubs python -c "import tensorrt; print(tensorrt.__version__)"
+    LD_LIBRARY_PATH=stubs:$LD_LIBRARY_PATH python -c "import tensorrt; print(tensorrt.__version__)"
 
 libnvinfer_plugin.so.8 of the pip wheel 8.5.3.1 names libcublas.so.11, libcublasLt.so.11 and
 libcudnn.so.8 (over 1 GB) among the libraries that must be loaded with it. Only plugins that
@@ -16,6 +16,7 @@ Needs readelf and objdump (binutils) and a C compiler. Nothing is downloaded.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import re
 import shutil
 import subprocess
@@ -50,6 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"no library in {args.package} needs one of {', '.join(PREFIXES)}")
     args.out.mkdir(parents=True, exist_ok=True)
     for library, versions in found.items():
+        if is_here(library):
+            print(f"{library}: there is a real one, and it stays")
+            continue
         compile_stub(compiler, args.out / library, versions)
         count = sum(map(len, versions.values()))
         print(f"{args.out / library}: {count} functions")
@@ -69,6 +73,15 @@ def wanted_symbols(libraries: Iterable[Path]) -> Symbols:
         library: {version: sorted(names) for version, names in versions.items()}
         for library, versions in found.items()
     }
+
+
+def is_here(library: str) -> bool:
+    """Whether the loader finds a library of that name."""
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
 
 
 def version_owners(listing: str) -> dict[str, str]:

@@ -11,32 +11,19 @@ from pathlib import Path
 
 from onnx import ModelProto
 
+from ghost_deploy.calib.graph.index import index_float
+from ghost_deploy.calib.graph.structure import find_structure
 from ghost_deploy.calib.quantize.channels_last import to_channels_last
 from ghost_deploy.calib.quantize.lint import require_clean
 from ghost_deploy.calib.quantize.qdq import QdqGraph
+from ghost_deploy.calib.quantize.scales import input_range
 from ghost_deploy.calib.quantize.strongly_typed import to_strong_fp16
-from ghost_deploy.calib.quantize.trt_cache import write_trt_cache
 from ghost_deploy.calib.ranges.histogram import TensorStatistics
 from ghost_deploy.calib.ranges.methods import Method, activation_range
 from ghost_deploy.core.bundle import FORM_KEY
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.export.openvino import write_openvino
-
-__all__ = [
-    "STRONG_FORM",
-    "TRT_CACHE",
-    "BuiltFile",
-    "strongly_typed_form",
-    "write_cache_file",
-    "write_channels_last_file",
-    "write_model",
-    "write_onnx_file",
-    "write_openvino_file",
-    "write_tensorrt_file",
-]
-
-TRT_CACHE = "model.int8.trtcache"
-"""TensorRT's calibration cache, beside the artifact whose ranges it holds."""
+from ghost_deploy.runtimes.tensorrt.calibration_cache import CACHE_FILE, write_calibration_cache
 
 STRONG_FORM = "tensorrt-fp16"
 """The form with float16 between the int8 nodes, for strongly typed engines."""
@@ -116,21 +103,37 @@ def write_openvino_file(graph: QdqGraph, folder: Path, spec: ModelSpec) -> Built
 
 
 def write_cache_file(
-    statistics: Mapping[str, TensorStatistics], method: Method, folder: Path
+    model: ModelProto,
+    spec: ModelSpec,
+    statistics: Mapping[str, TensorStatistics],
+    method: Method,
+    folder: Path,
 ) -> Path:
     """Write TensorRT's calibration cache, for builds that choose their own placement.
 
+    Tensors of the decode tail, where pixels and scores share a scale, and outputs of the head's
+    last convolutions are left out: a tensor that is not listed runs in float.
+
     Args:
+        model: fp32.
+        spec: its description.
         statistics: of all tensors, by name.
         method: of choosing ranges.
         folder: of the bundle.
     """
+    graph = index_float(model)
+    head = find_structure(graph).head
+    tail = {name for node in graph.nodes if node.name in head for name in node.output}
+    known = input_range(spec.input)
     scales = {
-        name: activation_range(stats, method, symmetric=True)[1] / 127
+        name: max(map(abs, known[name])) / 127
+        if name in known
+        else activation_range(stats, method, symmetric=True)[1] / 127
         for name, stats in statistics.items()
+        if name not in tail
     }
-    path = folder / TRT_CACHE
-    write_trt_cache(path, scales)
+    path = folder / CACHE_FILE
+    write_calibration_cache(path, scales)
     return path
 
 

@@ -14,8 +14,7 @@ from ghost_deploy.calib.quantize.placement import Placement
 from ghost_deploy.calib.ranges.histogram import TensorStatistics
 from ghost_deploy.calib.ranges.methods import Method, Range, activation_range
 from ghost_deploy.core.errors import InputError
-
-__all__ = ["QuantParams", "activation_scales"]
+from ghost_deploy.core.spec import InputSpec
 
 _SHARES = np.linspace(1.0, 0.02, 50)
 """Shares of the minimum that are tried as the lower end in front of a self-gated activation."""
@@ -55,6 +54,18 @@ class QuantParams:
         scale = np.float32(max(high - low, 255 * _SMALLEST) / 255)
         level = int(np.clip(np.rint(-low / float(scale)), 0, 255))
         return cls(float(scale), level - 128 if how.signed else level, how.signed)
+
+
+def input_range(spec: InputSpec) -> dict[str, Range]:
+    """The exact range of the graph's input by its name; empty for one that takes pixels."""
+    if spec.embedded:
+        return {}
+    ends = [
+        (pixel / spec.divisor - mean) / std
+        for pixel in (0, 255)
+        for mean, std in zip(spec.mean, spec.std, strict=True)
+    ]
+    return {spec.name: (min(ends), max(ends))}
 
 
 def activation_scales(

@@ -18,8 +18,6 @@ from ghost_deploy.core.bundle import BundleWriter
 from ghost_deploy.core.errors import ExportError
 from ghost_deploy.core.evidence.int8 import Executed, Int8Row, Trial
 
-__all__ = ["ArtifactWriter", "Int8Candidate"]
-
 
 @dataclass(frozen=True)
 class Int8Candidate:
@@ -60,10 +58,10 @@ class ArtifactWriter:
 
     def write(self, form: Int8Form, chosen: Int8Candidate) -> list[Int8Row]:
         """Write a file and the forms derived from it; one row for each artifact."""
-        folder = self.writer.folder
+        folder, builder = self.writer.folder, self.builder
         built = chosen.built.move(folder / form.path)
         sides = tuple(
-            write(self.builder.statistics, chosen.recipe.method, folder)
+            write(builder.model, builder.spec, builder.statistics, chosen.recipe.method, folder)
             for write in form.side_files
         )
         row = self._row(form, form.name, chosen, built, sides, chosen.points)

@@ -20,13 +20,12 @@ from ghost_deploy.calib.quantize.int8_files import BuiltFile
 from ghost_deploy.calib.quantize.nncf import quantize_openvino, read_openvino, save_openvino
 from ghost_deploy.calib.quantize.openvino_rewrites import approximate_silu
 from ghost_deploy.calib.quantize.qdq import QdqGraph, quantize
+from ghost_deploy.calib.quantize.scales import input_range
 from ghost_deploy.calib.ranges.histogram import TensorStatistics
 from ghost_deploy.calib.recipes import Recipe
 from ghost_deploy.core.progress import Progress, silent
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.export.openvino import write_openvino
-
-__all__ = ["CORRECTION_IMAGES", "Int8Builder"]
 
 CORRECTION_IMAGES = 16
 """Calibration images that mean shifts are measured on, spread evenly over the set: thousands of
@@ -79,8 +78,14 @@ class Int8Builder:
             ExportError: the graph is not valid ONNX.
         """
         convention = int8_form(recipe.form).convention
+        known = input_range(self.spec.input)
         plain = quantize(
-            self.model, self.statistics, convention, recipe.options, method=recipe.method
+            self.model,
+            self.statistics,
+            convention,
+            recipe.options,
+            method=recipe.method,
+            ranges=known,
         )
         if not recipe.correct_bias:
             return plain
@@ -94,6 +99,7 @@ class Int8Builder:
             convention,
             recipe.options,
             method=recipe.method,
+            ranges=known,
             weight_scales=plain.weight_scales,
         )
 

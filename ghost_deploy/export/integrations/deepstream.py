@@ -3,6 +3,11 @@
 The keys are those of
 https://docs.nvidia.com/metropolis/deepstream/dev-guide/text/DS_plugin_gst-nvinfer.html. nvinfer
 cannot read a YOLO head by itself, so the source of a parser for exactly this output comes along.
+
+It builds engines by TensorRT's flags. Two consequences: it sets the INT8 flag only where a
+calibration file is named, so that the graph with Q/DQ nodes names one, too (TensorRT then logs that
+it is not used); and nothing but `layer-device-precision` keeps box decoding in float32 when it
+builds in half precision, where boxes would be rounded to half a pixel.
 """
 
 from __future__ import annotations
@@ -15,11 +20,17 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+import onnx
+from onnx import ModelProto, TensorProto
+
 from ghost_deploy.core.bundle import Artifact, Bundle
 from ghost_deploy.core.errors import ExportError, UsageError
 from ghost_deploy.core.spec import ModelSpec
-
-__all__ = ["PARSER", "write_deepstream"]
+from ghost_deploy.runtimes.tensorrt.calibration_cache import (
+    CACHE_FILE,
+    FOREIGN_BUILDS,
+    read_calibration_cache,
+)
 
 PARSER = "nvdsinfer_ghost_deploy.cpp"
 """Source of the output parser; it is compiled on the device against DeepStream's headers."""
@@ -27,43 +38,64 @@ PARSER = "nvdsinfer_ghost_deploy.cpp"
 _LIBRARY = "libnvdsinfer_ghost_deploy.so"
 _FUNCTION = "NvDsInferParseGhostDeploy"
 _RGB, _BGR = 0, 1
+_TAIL_ENDS = ("Conv", "Constant")
 _NETWORK_MODES = {"fp32": 0, "int8": 1, "fp16": 2}
 
 
 @dataclass(frozen=True)
-class _Variant:
-    """A configuration file: the precision that nvinfer builds, and from what."""
+class _Configuration:
+    """A configuration file.
 
+    Attributes:
+        name: of the file, without its start and end.
+        precision: that nvinfer builds.
+        onnx: what it builds from.
+        caches: names of calibration files, one for each version of TensorRT.
+        pinned: names of layers that are held in float32.
+    """
+
+    name: str
     precision: str
     onnx: Artifact
-    cache: str = ""
+    caches: tuple[str, ...] = ()
+    pinned: tuple[str, ...] = ()
 
 
-def write_deepstream(bundle: Bundle, target: str | os.PathLike[str]) -> list[str]:
+def write_deepstream(
+    bundle: Bundle, target: str | os.PathLike[str], trt_version: str = ""
+) -> list[str]:
     """Write the folder.
 
     Args:
-        bundle: with an fp32 ONNX artifact; with int8 ones an int8 configuration is written, too.
+        bundle: with an fp32 ONNX artifact; with int8 ones and their calibration cache, int8
+            configurations are written, too.
         target: a folder that is not there yet, or empty.
+        trt_version: TensorRT of the device, `major.minor.patch`; a calibration cache is valid for
+            one version. Empty writes one for each version that DeepStream comes with.
 
     Returns:
         The names of the files.
 
     Raises:
         BundleError: there is no fp32 ONNX artifact, or a file was changed.
-        UsageError: the folder holds something, or nvinfer cannot feed this graph.
+        UsageError: the folder holds something, nvinfer cannot feed this graph, or there is no
+            calibration cache for such a version.
         ExportError: the disk refuses; nothing is left behind.
     """
     root = Path(target)
-    variants = _variants(bundle)
+    plain = bundle.artifact("onnx", "fp32")
     _check(bundle.spec, root)
+    caches = _caches(bundle, trt_version)
+    configurations = _configurations(bundle, plain, tuple(caches))
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=root.parent, prefix=f".{root.name}-") as scratch:
             folder = Path(scratch) / root.name
             folder.mkdir()
-            for variant in variants:
-                _write_variant(bundle, variant, folder)
+            for configuration in configurations:
+                _write_configuration(bundle, configuration, folder)
+            for name, data in caches.items():
+                (folder / name).write_bytes(data)
             _write_common(bundle, folder)
             names = sorted(path.name for path in folder.iterdir())
             if root.exists():
@@ -78,16 +110,53 @@ def write_deepstream(bundle: Bundle, target: str | os.PathLike[str]) -> list[str
     return names
 
 
-def _variants(bundle: Bundle) -> list[_Variant]:
-    """fp32 and fp16 engines of the fp32 graph, int8 of the graph with its Q/DQ pairs."""
-    plain = bundle.artifact("onnx", "fp32")
-    found = [_Variant("fp16", plain), _Variant("fp32", plain)]
+def _caches(bundle: Bundle, trt_version: str) -> dict[str, bytes]:
+    """The calibration cache of the bundle by file name, one for each version of TensorRT."""
     for artifact in bundle.artifacts:
+        if CACHE_FILE in artifact.files:
+            bundle.verified_path(artifact)
+            cache = read_calibration_cache(bundle.path / CACHE_FILE)
+            if trt_version:
+                return {CACHE_FILE: cache.to_bytes(trt_version)}
+            stem, _, end = CACHE_FILE.rpartition(".")
+            return {f"{stem}.trt{each}.{end}": cache.to_bytes(each) for each in FOREIGN_BUILDS}
+    return {}
+
+
+def _configurations(
+    bundle: Bundle, plain: Artifact, caches: tuple[str, ...]
+) -> list[_Configuration]:
+    """fp32 and fp16 engines of the fp32 graph, int8 of the graph with its Q/DQ pairs."""
+    pinned = tuple(decode_tail_nodes(onnx.load(bundle.verified_path(plain))))
+    found = [
+        _Configuration("fp16", "fp16", plain, pinned=pinned),
+        _Configuration("fp32", "fp32", plain),
+    ]
+    for artifact in bundle.artifacts if caches else ():
         if artifact.form == "tensorrt" and artifact.format == "onnx":
-            found.append(_Variant("int8", artifact))
-            caches = [name for name in artifact.files if name.endswith(".trtcache")]
-            found += [_Variant("int8", plain, name) for name in caches]
+            found.append(_Configuration("int8", "int8", artifact, caches[:1]))
+            found.append(_Configuration("int8_cache", "int8", plain, caches))
     return found
+
+
+def decode_tail_nodes(model: ModelProto) -> list[str]:
+    """Names of the nodes between the last convolutions and the outputs that compute floats, in
+    the graph's order. TensorRT's parser names its layers after them."""
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    integers = {
+        value.name
+        for value in graph.value_info
+        if value.type.tensor_type.elem_type != TensorProto.FLOAT
+    }
+    producer = {name: node for node in graph.node for name in node.output}
+    waiting, tail = [value.name for value in graph.output], set[str]()
+    while waiting:
+        node = producer.get(waiting.pop())
+        if node is None or node.op_type in _TAIL_ENDS or node.name in tail:
+            continue
+        tail.add(node.name)
+        waiting += [name for name in node.input if name not in integers]
+    return [node.name for node in graph.node if node.name in tail]
 
 
 def _check(spec: ModelSpec, root: Path) -> None:
@@ -113,28 +182,30 @@ def _check(spec: ModelSpec, root: Path) -> None:
         )
 
 
-def _write_variant(bundle: Bundle, variant: _Variant, folder: Path) -> None:
-    name = Path(variant.onnx.path).name
-    source = bundle.verified_path(variant.onnx)
-    shutil.copyfile(source, folder / name)
-    if variant.cache:
-        shutil.copyfile(bundle.path / variant.cache, folder / Path(variant.cache).name)
-    tail = "_cache" if variant.cache else ""
-    text = "".join(f"{line}\n" for line in _lines(bundle.spec, variant, name))
-    (folder / f"config_infer_{variant.precision}{tail}.txt").write_text(text, encoding="utf-8")
+def _write_configuration(bundle: Bundle, configuration: _Configuration, folder: Path) -> None:
+    name = Path(configuration.onnx.path).name
+    shutil.copyfile(bundle.verified_path(configuration.onnx), folder / name)
+    text = "".join(f"{line}\n" for line in _lines(bundle.spec, configuration, name))
+    path = folder / f"config_infer_{configuration.name}.txt"
+    path.write_text(text, encoding="utf-8")
 
 
-def _lines(spec: ModelSpec, variant: _Variant, onnx_name: str) -> Iterator[str]:
-    size = spec.input
+def _lines(spec: ModelSpec, configuration: _Configuration, onnx_name: str) -> Iterator[str]:
+    size, precision = spec.input, configuration.precision
     batch = size.batch[1]
-    yield "# For DeepStream's Gst-nvinfer; made by ghost-deploy. Paths are relative to this file."
+    yield "# For DeepStream's Gst-nvinfer, by ghost-deploy. Paths are relative to this file."
     yield "[property]"
     yield "gpu-id=0"
     yield f"onnx-file={onnx_name}"
-    yield f"model-engine-file={onnx_name}_b{batch}_gpu0_{variant.precision}.engine"
-    if variant.cache:
-        yield f"int8-calib-file={Path(variant.cache).name}"
-    yield f"network-mode={_NETWORK_MODES[variant.precision]}"
+    yield f"model-engine-file={onnx_name}_b{batch}_gpu0_{precision}.engine"
+    yield f"network-mode={_NETWORK_MODES[precision]}"
+    if len(configuration.caches) > 1:
+        yield "# One for each version of TensorRT; see yours with: dpkg -l | grep nvinfer"
+    for index, name in enumerate(configuration.caches):
+        yield f"{'#' if index else ''}int8-calib-file={name}"
+    if configuration.pinned:
+        layers = ";".join(f"{name}:fp32:gpu" for name in configuration.pinned)
+        yield f"layer-device-precision={layers}"
     yield f"batch-size={batch}"
     yield "infer-dims=3;{};{}".format(*size.size_hw)
     yield f"net-scale-factor={1 / (size.divisor * size.std[0])!r}"

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any, TypeAlias
 
 from ghost_deploy.runtimes.tensorrt.compat import Api, derive
-
-__all__ = ["BuildProgress", "Tell"]
 
 Tell: TypeAlias = Callable[[str, int, int], None]
 """Called with what is being done, how many steps of it are done, and how many there are."""
 
 WHAT = "building"
+STOPPING = "waiting for TensorRT 8, which cannot stop a build; Ctrl-C again ends the process"
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SAME_SIGNAL_S = 1.0
+"""`timeout` and some shells send a signal twice, to the process and to its group."""
 
 _PARTS = 100
 _COSTS = "Computing costs for"
@@ -36,7 +44,8 @@ class BuildProgress:
         tell: told of each step, with `building` as what is done.
 
     Attributes:
-        interrupted: the user pressed Ctrl-C within the build, which was then given up.
+        interrupted: the user pressed Ctrl-C within the build, which is then given up: from 10 on
+            at the next step, before when it is over.
     """
 
     def __init__(self, tell: Tell) -> None:
@@ -59,9 +68,41 @@ class BuildProgress:
 
     def take(self, line: str) -> None:
         """A line of the log."""
+        if self.interrupted and self._layers:
+            self._layers = 0
+            self._tell(STOPPING, 0, 0)
         if self._layers and _COSTS in line:
             self._done = min(self._done + 1, self._layers)
             self._tell(WHAT, self._done, self._layers)
+
+    @contextlib.contextmanager
+    def deferred_signals(self) -> Iterator[None]:
+        """While open, a first SIGINT or SIGTERM only sets `interrupted`; it is raised at the end.
+
+        An exception that a signal raises within one of TensorRT's callbacks would be swallowed
+        there, and the build then be reported as failed. A second signal ends the process.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield  # signals are raised in the main thread alone
+            return
+        caught: list[tuple[int, float]] = []
+
+        def note(number: int, _: FrameType | None) -> None:
+            if caught and time.monotonic() - caught[0][1] > _SAME_SIGNAL_S:
+                signal.signal(number, signal.SIG_DFL)
+                signal.raise_signal(number)
+            caught.append((number, time.monotonic()))
+            self.interrupted = True
+
+        handled = [each for each in _SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, note) for number in handled}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            if caught:
+                signal.raise_signal(caught[0][0])
 
     def _start(self, name: str, parent: str | None, steps: int) -> None:
         self._phases[name] = _Phase(parent, max(1, steps))

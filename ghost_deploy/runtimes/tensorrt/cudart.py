@@ -12,11 +12,10 @@ from ghost_deploy.core.errors import DeviceError, GhostDeployError
 from ghost_deploy.runtimes.tensorrt.cuda_calls import Cudart
 from ghost_deploy.runtimes.tensorrt.fingerprint import Gpu
 
-__all__ = ["describe_gpu", "library_files", "open_cudart"]
-
 _SONAMES = ("libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0")
 _TOOLKIT_FOLDERS = ("lib64", "targets/aarch64-linux/lib", "targets/sbsa-linux/lib", "lib")
 _WHEEL_FOLDERS = ("cu13/lib", "cuda_runtime/lib")
+_MEMINFO = Path("/proc/meminfo")
 
 
 def library_files() -> Iterator[str]:
@@ -81,6 +80,10 @@ def describe_gpu(index: int = 0) -> Gpu:
     cuda = open_cudart()
     cuda.set_device(index)
     free, total = cuda.memory()
+    integrated = cuda.integrated(index)
+    if integrated:
+        # CUDA then tells MemFree, which leaves out the page cache: nearly all memory after a copy.
+        free = min(max(free, _available_bytes()), total)
     version, _ = cuda.versions()
     return Gpu(
         name=cuda.device_name(index),
@@ -88,5 +91,15 @@ def describe_gpu(index: int = 0) -> Gpu:
         cuda=f"{version // 1000}.{version % 1000 // 10}",
         free_bytes=free,
         total_bytes=total,
-        integrated=cuda.integrated(index),
+        integrated=integrated,
     )
+
+
+def _available_bytes() -> int:
+    """What the system can give to a new program, its page cache included; 0 when it is not told."""
+    try:
+        lines = _MEMINFO.read_text().splitlines()
+    except OSError:
+        return 0
+    found = (line.split() for line in lines if line.startswith("MemAvailable:"))
+    return next((int(words[1]) << 10 for words in found), 0)

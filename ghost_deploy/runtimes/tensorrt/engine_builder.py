@@ -12,6 +12,7 @@ from ghost_deploy.core.evidence.build import DlaReport, Hardware
 from ghost_deploy.runtimes.tensorrt import compat
 from ghost_deploy.runtimes.tensorrt import precision_route as precision
 from ghost_deploy.runtimes.tensorrt.build_progress import BuildProgress
+from ghost_deploy.runtimes.tensorrt.calibration_cache import CalibrationCache
 from ghost_deploy.runtimes.tensorrt.compat import Api
 from ghost_deploy.runtimes.tensorrt.dla import use_dla
 from ghost_deploy.runtimes.tensorrt.layer_report import UNKNOWN, LayerReport, inspect_engine
@@ -19,8 +20,6 @@ from ghost_deploy.runtimes.tensorrt.logger import Log, build_failed, parse_faile
 from ghost_deploy.runtimes.tensorrt.precision_route import Route
 from ghost_deploy.runtimes.tensorrt.profiles import Shapes, add_profile, verify
 from ghost_deploy.runtimes.tensorrt.timing_cache import TimingCache
-
-__all__ = ["Built", "Order", "build_plan"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class Order:
     route: Route
     shapes: Shapes
     workspace_bytes: int
-    scales: bytes | None = None
+    scales: CalibrationCache | None = None
     algorithm: Literal["entropy", "minmax"] = "entropy"
     opt_level: int | None = None
     dla: int | None = None
@@ -88,8 +87,10 @@ def build_plan(api: Api, order: Order, log: Log, progress: BuildProgress) -> Bui
         KeyboardInterrupt: the user gave up; nothing is left.
     """
     # Builder, network and parser are gone before the engine is loaded: a Jetson has one memory.
+    # Not so with 8.5, whose bindings let each of them keep the other alive until the process ends:
+    # the weights of a detector, some MB, for each build.
     plan, dla, pinned, timing = _serialize(api, order, log, progress)
-    runtime = compat.new_runtime(api, log.bridge(api))
+    runtime = compat.new_runtime(api, log.listen(api), log.last)
     engine = compat.deserialize(
         runtime,
         plan,
@@ -107,8 +108,8 @@ def build_plan(api: Api, order: Order, log: Log, progress: BuildProgress) -> Bui
 def _serialize(
     api: Api, order: Order, log: Log, progress: BuildProgress
 ) -> tuple[bytes, DlaReport | None, int, str]:
-    logger = log.bridge(api)
-    builder = compat.new_builder(api, logger)
+    logger = log.listen(api)
+    builder = compat.new_builder(api, logger, log.last)
     compat.load_plugins(api, logger)
     network = compat.new_network(api, builder, strongly_typed=order.route.strongly_typed)
     # The parser owns the weights: it must live until the engine is built.
@@ -124,7 +125,8 @@ def _serialize(
     timing = TimingCache(order.timing_cache)
     timing.attach(config)
     progress.attach(api, config, network.num_layers)
-    plan = _run(builder, network, config, log, order)
+    with progress.deferred_signals():
+        plan = _run(builder, network, config, log, order)
     del parser
     if progress.interrupted or log.interrupted:
         raise KeyboardInterrupt

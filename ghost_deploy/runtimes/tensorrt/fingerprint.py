@@ -10,9 +10,6 @@ from pathlib import Path
 from ghost_deploy.core.errors import DeviceError
 from ghost_deploy.core.evidence.build import Fingerprint
 
-__all__ = ["Gpu", "differences", "here", "require_match"]
-
-
 _AMPERE = (8, 0)
 
 
@@ -50,6 +47,9 @@ def here(tensorrt: str, gpu: Gpu) -> Fingerprint:
 def differences(plan: Fingerprint, machine: Fingerprint, *, dla_cores: int = 0) -> tuple[str, ...]:
     """Why an engine cannot run on a machine, one sentence each; none when it can.
 
+    CUDA does not count: a plan holds compiled kernels and TensorRT brings its own CUDA runtime;
+    the version on record is that of whichever libcudart this process had loaded.
+
     Args:
         plan: what the engine was built on.
         machine: of `here`.
@@ -79,8 +79,6 @@ def require_match(
 def _differences(plan: Fingerprint, machine: Fingerprint, dla_cores: int) -> Iterator[str]:
     if not _version_fits(plan, machine):
         yield f"TensorRT {plan.tensorrt}, here {machine.tensorrt}"
-    if plan.cuda.partition(".")[0] != machine.cuda.partition(".")[0]:
-        yield f"CUDA {plan.cuda}, here {machine.cuda}"
     if not _hardware_fits(plan, machine):
         yield f"compute capability {plan.compute_capability}, here {machine.compute_capability}"
     if plan.platform != machine.platform:

@@ -11,7 +11,11 @@ import msgspec
 from ghost_deploy.core.bundle import NMS_FORM, Artifact, Bundle
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.evidence.build import Fingerprint, Hardware
-from ghost_deploy.runtimes.tensorrt.calibration_cache import read_scales
+from ghost_deploy.runtimes.tensorrt.calibration_cache import (
+    CACHE_FILE,
+    CalibrationCache,
+    read_calibration_cache,
+)
 from ghost_deploy.runtimes.tensorrt.compat import Api
 from ghost_deploy.runtimes.tensorrt.engine_builder import Order
 from ghost_deploy.runtimes.tensorrt.fingerprint import Gpu, here
@@ -20,11 +24,6 @@ from ghost_deploy.runtimes.tensorrt.profiles import Shapes
 from ghost_deploy.runtimes.tensorrt.releases import Use, refuse
 from ghost_deploy.runtimes.tensorrt.timing_cache import cache_path
 from ghost_deploy.runtimes.tensorrt.workspace import workspace_bytes
-
-__all__ = ["SCALES_FILE", "EngineRequest", "Job", "resolve"]
-
-SCALES_FILE = "model.int8.trtcache"
-"""The calibration cache in a bundle."""
 
 Calibrator = Literal["entropy", "minmax"]
 _PRECISIONS = ("fp32", "fp16", "int8")
@@ -80,7 +79,7 @@ class Job:
         source: the ONNX artifact.
         fingerprint: what the engine will run on.
         tensorrt: version of TensorRT.
-        said: what is known against this release.
+        said: what is known against this release, and of the memory.
     """
 
     request: EngineRequest
@@ -112,6 +111,7 @@ def resolve(
         if a.format == "onnx"
     }
     scales = _scales(bundle, request)
+    workspace, warnings = workspace_bytes(gpu, request.workspace_mib)
     route, source = choose_route(
         api,
         request.precision,
@@ -119,6 +119,7 @@ def resolve(
         strongly_typed=request.strongly_typed,
         scales=scales is not None,
         prefer_scales=request.int8_cache is not None,
+        dla=request.dla is not None,
     )
     said = refuse(api.release, _use(bundle, request, route, gpu))
     artifact, machine = have[source], here(api.text, gpu)
@@ -127,7 +128,7 @@ def resolve(
         what=artifact.path,
         route=route,
         shapes=Shapes.of(bundle.spec.input),
-        workspace_bytes=workspace_bytes(gpu, request.workspace_mib),
+        workspace_bytes=workspace,
         scales=scales if route.calibrated else None,
         algorithm=request.calibrator,
         opt_level=request.opt_level,
@@ -142,7 +143,7 @@ def resolve(
         hardware=request.hardware,
         version_compatible=request.version_compatible,
     )
-    return Job(request, order, artifact, fingerprint, api.text, said)
+    return Job(request, order, artifact, fingerprint, api.text, (*said, *warnings))
 
 
 def _use(bundle: Bundle, request: EngineRequest, route: Route, gpu: Gpu) -> Use:
@@ -156,13 +157,13 @@ def _use(bundle: Bundle, request: EngineRequest, route: Route, gpu: Gpu) -> Use:
     )
 
 
-def _scales(bundle: Bundle, request: EngineRequest) -> bytes | None:
+def _scales(bundle: Bundle, request: EngineRequest) -> CalibrationCache | None:
     if request.precision != "int8":
         return None
     if request.int8_cache is not None:
-        return read_scales(request.int8_cache)
-    path = bundle.path / SCALES_FILE
+        return read_calibration_cache(request.int8_cache)
+    path = bundle.path / CACHE_FILE
     for artifact in bundle.artifacts:
-        if SCALES_FILE in artifact.files:
+        if CACHE_FILE in artifact.files:
             bundle.verified_path(artifact)
-    return read_scales(path) if path.is_file() else None
+    return read_calibration_cache(path) if path.is_file() else None

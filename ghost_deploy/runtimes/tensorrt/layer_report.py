@@ -17,12 +17,11 @@ import msgspec
 
 from ghost_deploy.runtimes.tensorrt.compat import Api
 
-__all__ = ["EngineLayer", "LayerReport", "inspect_engine", "read_report"]
-
 UNKNOWN = "unknown"
 
 _TYPES = (
-    ("int8", r"\b(u?int8|kINT8)\b"),
+    ("int8", r"\b(Int8|kINT8)\b"),
+    ("uint8", r"\b(UInt8|kUINT8)\b"),
     ("bf16", r"\b(BF16|BFloat16|kBF16)\b"),
     ("fp8", r"\b(FP8|kFP8)\b"),
     ("fp16", r"\b(FP16|Half|Float16|kHALF)\b"),
@@ -80,14 +79,15 @@ class LayerReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 def inspect_engine(api: Api, engine: Any) -> LayerReport:
     """Ask an engine that was built with detailed profiling."""
+    inspector = engine.create_engine_inspector()
     form = api.module.LayerInformationFormat.JSON
-    return read_report(engine.create_engine_inspector().get_engine_information(form), api.text)
+    return read_report(inspector and inspector.get_engine_information(form), api.text)
 
 
-def read_report(text: str, version: str) -> LayerReport:
-    """Read the inspector's JSON; a text that is none gives a report without layers."""
+def read_report(text: str | None, version: str) -> LayerReport:
+    """Read the inspector's JSON; a text that is none, or no text, gives a report without layers."""
     try:
-        document = json.loads(text)
+        document = json.loads(text or "")
     except (ValueError, RecursionError):
         document = {}
     entries = document.get("Layers", []) if isinstance(document, dict) else []

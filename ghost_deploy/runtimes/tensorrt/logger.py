@@ -1,23 +1,29 @@
-"""What TensorRT logs, and what it means."""
+"""What TensorRT logs, and what it means.
+
+TensorRT has one logger for the life of the process; its lines go to every `Log` that listens.
+"""
 
 from __future__ import annotations
 
 import re
+import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from ghost_deploy.core.errors import ExportError
-from ghost_deploy.runtimes.tensorrt.compat import Api, ParserFault, derive
-
-__all__ = ["Log", "build_failed", "parse_failed"]
+from ghost_deploy.runtimes.tensorrt.compat import Api, ParserFault, process_logger
 
 _KEPT = 20
-_ERRORS = ("INTERNAL_ERROR", "ERROR")
+_ERRORS = ("internal_error", "error")
+
+_lock = threading.Lock()
+_listeners: tuple[weakref.ref[Log], ...] = ()
 
 
 class Log:
-    """Takes TensorRT's lines. Keep it alive as long as what was given its `bridge`.
+    """Takes TensorRT's lines from `listen` on, as long as it is kept alive.
 
     Args:
         sink: told every line with its severity in lower case, e.g. `warning`.
@@ -33,20 +39,24 @@ class Log:
         self.interrupted = False
         self._sink = sink
 
-    def bridge(self, api: Api) -> Any:
-        """The `tensorrt.ILogger` to give to a Builder, a Parser or a Runtime."""
-        return derive(api.module.ILogger, log=lambda _, severity, line: self.take(severity, line))
+    def listen(self, api: Api) -> Any:
+        """Start listening; the `tensorrt.ILogger` to give to a Builder, a Parser or a Runtime."""
+        global _listeners  # noqa: PLW0603 # as the logger, there is one for the process
+        with _lock:
+            others = tuple(ref for ref in _listeners if ref() not in (None, self))
+            _listeners = (*others, weakref.ref(self))
+            return process_logger(api, _dispatch)
 
-    def take(self, severity: Any, line: str) -> None:
+    def take(self, severity: str, line: str) -> None:
         """Keep a line. TensorRT calls it from its own threads."""
-        name = severity.name
-        kept = self.errors if name in _ERRORS else self.warnings if name == "WARNING" else None
+        errors = severity in _ERRORS
+        kept = self.errors if errors else self.warnings if severity == "warning" else None
         if kept is not None and line not in kept:
             kept.append(line)
         if self._sink is None:
             return
         try:
-            self._sink(name.lower(), line)
+            self._sink(severity, line)
         except KeyboardInterrupt:
             self.interrupted = True
         # An exception must not pass through TensorRT's code, which ends the process: a sink that
@@ -57,6 +67,13 @@ class Log:
     def last(self) -> str:
         """The newest error, or an empty string."""
         return _short(self.errors[-1]) if self.errors else ""
+
+
+def _dispatch(severity: str, line: str) -> None:
+    for ref in _listeners:
+        log = ref()
+        if log is not None:
+            log.take(severity, line)
 
 
 _PARSER_CAUSES = (

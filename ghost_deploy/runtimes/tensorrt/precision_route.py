@@ -8,6 +8,8 @@
 | int8-qdq-weak   | int8, form tensorrt         | to 10    | INT8, FP16, tail pinned           |
 | int8-qdq-strong | int8, form tensorrt-fp16    | from 10  | none; the only way on 11          |
 | int8-calibrator | fp32 and a calibration cache| to 10    | INT8, FP16, tail and last convs   |
+
+A DLA takes no Q/DQ nodes: its INT8 is int8-calibrator.
 """
 
 from __future__ import annotations
@@ -19,8 +21,6 @@ from typing import Any
 from ghost_deploy.core.errors import UnavailableError, UsageError
 from ghost_deploy.runtimes.tensorrt import compat
 from ghost_deploy.runtimes.tensorrt.compat import Api
-
-__all__ = ["ROUTES", "Route", "Source", "apply", "choose_route", "decode_tail"]
 
 Source = tuple[str, str]
 """Precision and form of an ONNX artifact."""
@@ -92,6 +92,7 @@ def choose_route(
     strongly_typed: bool = False,
     scales: bool = False,
     prefer_scales: bool = False,
+    dla: bool = False,
 ) -> tuple[Route, Source]:
     """The route to a precision and the graph to build from.
 
@@ -102,6 +103,7 @@ def choose_route(
         strongly_typed: was asked for; from 11 on it is the only way.
         scales: whether there is a calibration cache.
         prefer_scales: whether that cache was named, so that it goes before Q/DQ nodes.
+        dla: for a DLA core, which takes INT8 by a calibration cache alone.
 
     Raises:
         UnavailableError: this version knows no such way.
@@ -119,6 +121,9 @@ def choose_route(
             f"TensorRT {api.text} takes no calibration cache in a strongly typed network",
             fix="Make INT8 by Q/DQ nodes: ghost-deploy calibrate BUNDLE --calib FOLDER",
         )
+    if dla and precision == "int8":
+        _require_cache(api, scales, strong)
+        prefer_scales = True
     tried = [ROUTES[name] for name in _names(precision, strong, scales, prefer_scales)]
     for route in tried:
         for source in route.sources:
@@ -138,6 +143,23 @@ def choose_route(
     )
 
 
+def _require_cache(api: Api, scales: bool, strong: bool) -> None:
+    what = "a DLA takes no Q/DQ nodes: INT8 on it needs a calibration cache"
+    if strong:
+        raise UnavailableError(
+            what,
+            got=f"a strongly typed network on TensorRT {api.text}, which takes none",
+            fix="Build --fp16 for the DLA, or INT8 for the GPU: leave out --dla",
+        )
+    if not scales:
+        raise UsageError(
+            what,
+            got="no cache in the bundle",
+            fix="Make it on the workstation: ghost-deploy calibrate BUNDLE --calib FOLDER; or "
+            "name one: --int8-cache FILE",
+        )
+
+
 def apply(api: Api, route: Route, config: Any, network: Any) -> int:
     """Set the flags of a route and hold the layers that need it; the number of layers held."""
     for name in route.flags:
@@ -146,6 +168,7 @@ def apply(api: Api, route: Route, config: Any, network: Any) -> int:
         compat.set_flag(api, config, name, on=False)
     if not route.pinned:
         return 0
+    compat.release_quantization_types(api, map(network.get_layer, range(network.num_layers)))
     tail, last = decode_tail(network)
     for index in tail:
         compat.pin_layer(api, network.get_layer(index), "FLOAT")

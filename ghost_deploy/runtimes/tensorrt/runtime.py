@@ -30,8 +30,6 @@ from ghost_deploy.runtimes.tensorrt.plan_file import Plan, read_plan
 from ghost_deploy.runtimes.tensorrt.releases import known_problems
 from ghost_deploy.runtimes.vendor import existing_file, vendor_errors
 
-__all__ = ["TrtRuntime", "open_model", "probe"]
-
 
 @dataclass(frozen=True, eq=False)
 class _Loaded:
@@ -42,7 +40,6 @@ class _Loaded:
 
     engine: Any
     runtime: Any
-    logger: Any
     log: Log
     api: compat.Api
     cuda: Cudart
@@ -180,7 +177,7 @@ def probe() -> Probe:
     try:
         cuda = open_cudart()
         devices = tuple(_probed_gpu(index) for index in range(cuda.device_count()))
-        cores = compat.num_dla_cores(compat.new_runtime(api, Log().bridge(api)))
+        cores = compat.num_dla_cores(_probe_runtime(api))
         own, driver = cuda.versions()
     except GhostDeployError as error:
         return Probe("trt", True, api.text, (), details, problem=error.what, fix=error.fix)
@@ -203,8 +200,8 @@ def _load(api: compat.Api, cuda: Cudart, place: Place, plan: Plan) -> _Loaded:
     """Deserialize a plan, once it is known to be for this machine."""
     cuda.set_device(place.gpu)
     log, sidecar = Log(), plan.sidecar
-    logger = log.bridge(api)
-    runtime = compat.new_runtime(api, logger)
+    logger = log.listen(api)
+    runtime = compat.new_runtime(api, logger, log.last)
     if sidecar is not None:
         cores = compat.num_dla_cores(runtime)
         machine = here(api.text, describe_gpu(place.gpu))
@@ -228,7 +225,6 @@ def _load(api: compat.Api, cuda: Cudart, place: Place, plan: Plan) -> _Loaded:
     return _Loaded(
         engine=engine,
         runtime=runtime,
-        logger=logger,
         log=log,
         api=api,
         cuda=cuda,
@@ -238,6 +234,11 @@ def _load(api: compat.Api, cuda: Cudart, place: Place, plan: Plan) -> _Loaded:
         ranges={name: (low, high) for name, (low, _, high) in shapes.items()},
         metadata={} if spec is None else {ModelSpec.Json: spec.to_json().decode()},
     )
+
+
+def _probe_runtime(api: compat.Api) -> Any:
+    log = Log()
+    return compat.new_runtime(api, log.listen(api), log.last)
 
 
 def _probed_gpu(index: int) -> Device:

@@ -13,15 +13,13 @@ from typing import Any
 from ghost_deploy.core.evidence.build import Fingerprint
 from ghost_deploy.runtimes.tensorrt.plan_file import write_file
 
-__all__ = ["TimingCache", "cache_path"]
-
 _MAGIC = b"ghost-deploy timing 1\n"
 _DIGEST = 32
 
 
 def cache_path(bundle: Path, machine: Fingerprint) -> Path:
     """Where the cache of a machine lies: beside the bundle, so that it never travels within it."""
-    parts = ("trt" + machine.tensorrt, "sm" + machine.compute_capability, "cuda" + machine.cuda)
+    parts = ("trt" + machine.tensorrt, "sm" + machine.compute_capability)
     key = "-".join((*parts, machine.gpu, machine.platform))
     folder = bundle.resolve()
     return folder.with_name(f"{folder.name}.{re.sub('[^A-Za-z0-9.]+', '-', key)}.timing")

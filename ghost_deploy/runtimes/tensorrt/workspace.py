@@ -5,15 +5,14 @@ from __future__ import annotations
 from ghost_deploy.core.errors import DeviceError
 from ghost_deploy.runtimes.tensorrt.fingerprint import Gpu
 
-__all__ = ["workspace_bytes"]
-
 _MIB = 1 << 20
 _MOST = 4096 * _MIB
 _LEAST = 64 * _MIB
+_FIX = "Close other programs (a desktop session and PyTorch take the most), or lower --workspace"
 
 
-def workspace_bytes(gpu: Gpu, asked_mib: int | None = None) -> int:
-    """The workspace in bytes: what was asked for, or a share of what is free now.
+def workspace_bytes(gpu: Gpu, asked_mib: int | None = None) -> tuple[int, tuple[str, ...]]:
+    """The workspace in bytes, what was asked for or a share of what is free now, and warnings.
 
     Half of a discrete GPU's free memory; a quarter on a Jetson, where host and device share it
     and weights, activations and this process need the rest. At most 4 GiB: detectors of this size
@@ -24,23 +23,21 @@ def workspace_bytes(gpu: Gpu, asked_mib: int | None = None) -> int:
         asked_mib: by the user, MiB.
 
     Raises:
-        DeviceError: less memory is free than any build needs, or than was asked for.
+        DeviceError: less memory is free than any build needs, or than was asked for. A Jetson,
+            where what is free is an estimate, gets a warning, unless it has not that much at all.
     """
     if asked_mib is not None:
-        if asked_mib * _MIB > gpu.free_bytes:
-            raise _too_little(gpu, f"{asked_mib} MiB of workspace")
-        return asked_mib * _MIB
-    share = gpu.free_bytes // (4 if gpu.integrated else 2)
-    if share < _LEAST:
-        raise _too_little(gpu, f"{_LEAST // _MIB} MiB of workspace and as much again")
-    return min(share // _MIB * _MIB, _MOST)
-
-
-def _too_little(gpu: Gpu, wanted: str) -> DeviceError:
-    return DeviceError(
-        f"not enough memory is free on {gpu.name} to build an engine",
-        got=f"{gpu.free_bytes // _MIB} of {gpu.total_bytes // _MIB} MiB free",
-        expected=wanted,
-        fix="Close other programs (a desktop session and PyTorch take the most), or lower "
-        "--workspace",
-    )
+        size, wanted = asked_mib * _MIB, f"{asked_mib} MiB of workspace"
+        enough, possible = size <= gpu.free_bytes, size <= gpu.total_bytes
+    else:
+        share = gpu.free_bytes // (4 if gpu.integrated else 2)
+        size = max(min(share // _MIB * _MIB, _MOST), _LEAST)
+        wanted = f"{_LEAST // _MIB} MiB of workspace and as much again"
+        enough, possible = share >= _LEAST, True
+    if enough:
+        return size, ()
+    what = f"not enough memory is free on {gpu.name} to build an engine"
+    have = f"{gpu.free_bytes // _MIB} of {gpu.total_bytes // _MIB} MiB free"
+    if gpu.integrated and possible:
+        return size, (f"{what}, as far as can be told: {have}, {wanted} wanted. {_FIX}",)
+    raise DeviceError(what, got=have, expected=wanted, fix=_FIX)

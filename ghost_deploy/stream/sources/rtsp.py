@@ -19,8 +19,6 @@ from ghost_deploy.stream.sources.opencv import CvReader
 from ghost_deploy.stream.sources.reader import Reader, lost
 from ghost_deploy.stream.sources.source_table import SourceAddress
 
-__all__ = ["RtspReader", "open_reader", "read_by", "uses_gstreamer"]
-
 # FFmpeg analyzes a stream for that many microseconds before it gives the first frame. The default
 # took 1.4 s with a camera of 20 frames/s; half a second is enough for H.264 and H.265.
 _FFMPEG_OPTIONS = "rtsp_transport;tcp|analyzeduration;500000"
@@ -67,8 +65,9 @@ class RtspReader(CvReader):
             cv2.CAP_FFMPEG,
             address.target,
             options=[
-                # Frame threads hold frames back: one thread lowers the age by their number.
-                *(cv2.CAP_PROP_N_THREADS, 1),
+                # Frame threads hold frames back: one thread lowers the age by their number. The
+                # OpenCV 4.5 of JetPack 6 has no such property.
+                *((cv2.CAP_PROP_N_THREADS, 1) if hasattr(cv2, "CAP_PROP_N_THREADS") else ()),
                 *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(left_s * 1000)),
                 *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(policy.read_timeout_s * 1000)),
             ],

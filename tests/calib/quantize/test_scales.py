@@ -7,10 +7,11 @@ from ghost_deploy.calib.forms import int8_form
 from ghost_deploy.calib.graph.index import index_float
 from ghost_deploy.calib.graph.structure import Structure, find_structure
 from ghost_deploy.calib.quantize.conventions import PlacementOptions
-from ghost_deploy.calib.quantize.scales import QuantParams, activation_scales
+from ghost_deploy.calib.quantize.scales import QuantParams, activation_scales, input_range
 from ghost_deploy.calib.ranges.histogram import TensorStatistics
 from ghost_deploy.calib.ranges.methods import METHODS, Method
 from ghost_deploy.core.errors import InputError
+from ghost_deploy.core.spec import InputSpec
 from tests.support.int8_forms import place
 from tests.support.small_graphs import ghost_net, images, statistics_of
 
@@ -30,6 +31,21 @@ def test_a_tensor_without_statistics_is_named(structure: Structure) -> None:
         activation_scales(
             structure, place(structure, "tensorrt", PlacementOptions()), {}, method="minmax"
         )
+
+
+@pytest.mark.parametrize(
+    ("spec", "low", "high"),
+    [
+        (InputSpec(size_hw=(32, 32)), 0.0, 1.0),
+        (InputSpec(size_hw=(32, 32), mean=(0.5, 0.25, 0.5), std=(0.5, 0.5, 1.0)), -1.0, 1.5),
+    ],
+)
+def test_the_range_of_pixels_is_known(spec: InputSpec, low: float, high: float) -> None:
+    assert input_range(spec) == {"images": (low, high)}
+
+
+def test_a_graph_that_takes_pixels_rounds_no_input() -> None:
+    assert input_range(InputSpec(size_hw=(32, 32), layout="nhwc", dtype="uint8")) == {}
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,15 @@ import onnx
 import pytest
 
 from ghost_deploy.calib.forms import FORMS
-from ghost_deploy.calib.quantize.int8_files import STRONG_FORM, TRT_CACHE, strongly_typed_form
+from ghost_deploy.calib.graph.index import index_float
+from ghost_deploy.calib.graph.structure import find_structure
+from ghost_deploy.calib.quantize.int8_files import STRONG_FORM, strongly_typed_form
 from ghost_deploy.calib.quantize.lint import lint
-from ghost_deploy.calib.quantize.trt_cache import read_trt_cache
 from ghost_deploy.calib.search.artifact_writer import ArtifactWriter, Int8Candidate
 from ghost_deploy.core.bundle import FORM_KEY, BundleWriter
 from ghost_deploy.core.errors import ExportError
 from ghost_deploy.core.evidence.int8 import Int8Row, Trial
+from ghost_deploy.runtimes.tensorrt.calibration_cache import CACHE_FILE, read_calibration_cache
 from tests.support.int8_fakes import FakeJudge, small_builder
 from tests.support.int8_forms import minmax
 from tests.support.small_graphs import ghost_net
@@ -54,9 +56,14 @@ def test_tensorrt_gets_two_files_and_a_cache_each_judged_and_linted(tmp_path: Pa
             model = onnx.load(folder / f"model.int8.{form}.onnx")
             assert {e.key: e.value for e in model.metadata_props}[FORM_KEY] == form
             assert lint(model, strongly_typed=strongly_typed) == []
-        assert set(read_trt_cache(folder / TRT_CACHE).scales) == set(artifacts.builder.statistics)
+        scales = read_calibration_cache(folder / CACHE_FILE).scales
+        graph = index_float(artifacts.builder.model)
+        head = {n for n in find_structure(graph).head for n in graph.node[n].output}
+        assert head & artifacts.builder.statistics.keys()
+        assert set(scales) == artifacts.builder.statistics.keys() - head
+        assert scales["images"] == pytest.approx(1 / 127, rel=1e-7), "pixels are 0 to 1"
         (artifact, other) = writer.draft(artifacts.builder.spec, source(), "test").artifacts
-        assert set(artifact.files) == {"model.int8.tensorrt.onnx", TRT_CACHE}
+        assert set(artifact.files) == {"model.int8.tensorrt.onnx", CACHE_FILE}
         assert other.form == STRONG_FORM
 
 

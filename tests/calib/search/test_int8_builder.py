@@ -14,7 +14,7 @@ import pytest
 from ghost_deploy.calib.quantize import int8_files
 from ghost_deploy.calib.quantize.conventions import PlacementOptions
 from ghost_deploy.calib.quantize.nncf import quantize_openvino
-from ghost_deploy.calib.recipes import openvino_recipes
+from ghost_deploy.calib.recipes import Recipe, openvino_recipes
 from ghost_deploy.calib.search import int8_builder
 from ghost_deploy.core.bundle import FORM_KEY
 from ghost_deploy.core.errors import ExportError, MissingExtraError
@@ -44,6 +44,17 @@ def test_a_file_that_tensorrt_would_refuse_is_not_written(
     with pytest.raises(ExportError):
         builder.build(minmax("tensorrt"))
     assert [path.name for path in tmp_path.rglob("*.*")] == ["float.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("form", "steps"), [("tensorrt", 127), ("openvino", 255), ("ort-x86", 255), ("ort-arm", 255)]
+)
+def test_the_brightest_pixel_is_not_clipped(tmp_path: Path, form: str, steps: int) -> None:
+    """Whatever range the method chose from the images."""
+    options = PlacementOptions(first_conv="int8")
+    recipe = Recipe("percentile", form, options, method="percentile", correct_bias=True)
+    scale = small_builder(tmp_path).quantized(recipe).scales["images"].scale
+    assert scale == np.float32(1 / steps)
 
 
 @pytest.mark.parametrize("form", ["tensorrt", "ort-x86", "ort-arm"])

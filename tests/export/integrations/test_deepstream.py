@@ -17,7 +17,12 @@ from ghost_deploy.core.errors import BundleError, UsageError
 from ghost_deploy.core.spec import HeadSpec, ModelSpec
 from ghost_deploy.export.integrations.deepstream import PARSER, write_deepstream
 from ghost_deploy.processing.decode import decode_dfl
-from tests.support.tiny_bundles import DYNAMIC, SPEC, make_bundle
+from ghost_deploy.runtimes.tensorrt.calibration_cache import (
+    FOREIGN_BUILDS,
+    cache_header,
+    read_calibration_cache,
+)
+from tests.support.tiny_bundles import CACHE_BYTES, DYNAMIC, SPEC, make_bundle
 
 HEADERS = Path(__file__).parent / "nvdsinfer_stand_in.h"
 CALLER = Path(__file__).parent / "call_parser.cpp"
@@ -93,7 +98,57 @@ def test_the_configurations_name_what_is_there(tmp_path: Path, spec: ModelSpec) 
         "config_infer_int8.txt": "1",
         "config_infer_int8_cache.txt": "1",
     }
+    for name in modes:
+        own = settings(root / name)
+        assert ("layer-device-precision" in own) == (name == "config_infer_fp16.txt")
     assert (root / "labels.txt").read_text("utf-8").split() == [*spec.class_names]
+
+
+def settings(path: Path) -> configparser.SectionProxy:
+    config = configparser.ConfigParser()
+    config.read(path, encoding="utf-8")
+    return config["property"]
+
+
+def test_nvinfer_builds_int8_only_where_a_calibration_file_is_named(tmp_path: Path) -> None:
+    """Without one it logs "Trying FP16 mode", whatever the graph holds."""
+    root = tmp_path / "ds"
+    write_deepstream(make_bundle(tmp_path / "b"), root)
+    for name in ("config_infer_int8.txt", "config_infer_int8_cache.txt"):
+        own = settings(root / name)
+        assert (
+            read_calibration_cache(root / own["int8-calib-file"]).to_bytes("8.5.2") == CACHE_BYTES
+        )
+    assert settings(root / "config_infer_int8.txt")["onnx-file"] == "model-int8-tensorrt.onnx"
+
+
+def test_without_a_calibration_file_there_is_no_int8(tmp_path: Path) -> None:
+    kinds = (("onnx", "fp32", ""), ("onnx", "int8", "ort-x86"))
+    names = write_deepstream(make_bundle(tmp_path / "b", kinds=kinds), tmp_path / "ds")
+    assert [name for name in names if "int8" in name] == []
+
+
+def test_a_cache_for_each_version_or_for_the_one_that_is_named(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "b")
+    write_deepstream(bundle, tmp_path / "all")
+    headers = {
+        path.read_text().partition("\n")[0] for path in (tmp_path / "all").glob("*.trtcache")
+    }
+    assert headers == {cache_header(each) for each in FOREIGN_BUILDS}
+    text = (tmp_path / "all" / "config_infer_int8_cache.txt").read_text()
+    assert text.count("int8-calib-file=") == len(FOREIGN_BUILDS)
+    write_deepstream(bundle, tmp_path / "one", "10.9.0")
+    (own,) = (tmp_path / "one").glob("*.trtcache")
+    assert own.read_text().startswith("TRT-100900-EntropyCalibration2\n")
+    with pytest.raises(UsageError, match="Q/DQ"):
+        write_deepstream(bundle, tmp_path / "none", "11.4.0")
+    assert not (tmp_path / "none").exists()
+
+
+def test_boxes_are_decoded_in_float32(tmp_path: Path) -> None:
+    write_deepstream(make_bundle(tmp_path / "b"), tmp_path / "ds")
+    pinned = settings(tmp_path / "ds" / "config_infer_fp16.txt")["layer-device-precision"]
+    assert pinned == "/tail/Exp:fp32:gpu;/tail/Reshape:fp32:gpu"
 
 
 @pytest.fixture(scope="module")

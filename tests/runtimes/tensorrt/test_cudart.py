@@ -84,10 +84,28 @@ def test_a_driver_that_is_too_old_for_all(fake: FakeCuda, monkeypatch: pytest.Mo
     assert caught.value.exit_code == 3
 
 
-def test_the_gpu(fake: FakeCuda) -> None:
+def test_the_gpu(fake: FakeCuda, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_cudart, "_MEMINFO", tmp_path / "absent")
     gpu = _cudart.describe_gpu()
     assert (gpu.name, gpu.compute_capability, gpu.cuda) == ("Fake Orin", "8.7", "12.6")
     assert (gpu.free_bytes, gpu.total_bytes, gpu.integrated) == (3 << 30, 8 << 30, True)
+
+
+@pytest.mark.parametrize(
+    ("available_gib", "free_gib"), [(6, 6), (1, 3), (9, 8)], ids=("cached", "less", "more")
+)
+def test_the_page_cache_of_a_jetson_counts_as_free(
+    available_gib: int,
+    free_gib: int,
+    fake: FakeCuda,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """CUDA tells 3 of 8 GiB there."""
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text(f"MemTotal: 8 kB\nMemFree: 1 kB\nMemAvailable: {available_gib << 20} kB\n")
+    monkeypatch.setattr(_cudart, "_MEMINFO", meminfo)
+    assert _cudart.describe_gpu().free_bytes == free_gib << 30
 
 
 def test_a_gpu_that_is_not_there(fake: FakeCuda) -> None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,7 +20,7 @@ from ghost_deploy.core.errors import (
     UsageError,
 )
 from ghost_deploy.core.spec import InputSpec
-from ghost_deploy.runtimes.tensorrt.build_progress import BuildProgress
+from ghost_deploy.runtimes.tensorrt.build_progress import STOPPING, BuildProgress
 from ghost_deploy.runtimes.tensorrt.logger import Log
 from ghost_deploy.runtimes.tensorrt.profiles import Shapes
 from tests.support.engine_orders import DYNAMIC, build, install, make_order
@@ -116,6 +121,31 @@ def test_settings_by_version(version: str, monkeypatch: pytest.MonkeyPatch) -> N
         assert getattr(given, "name", given) == value
 
 
+def test_one_logger_serves_the_whole_process(fake_trt: ModuleType) -> None:
+    """TensorRT keeps a pointer to the first; lines go to the logs that listen now."""
+    first, lines = Log(), list[str]()
+    build(make_order(), first)
+    fake_trt.__fake__.build_log = [("ERROR", "of the second build")]
+    build(make_order(), Log(lambda _, line: lines.append(line)))
+    assert lines == list(first.errors) == ["of the second build"]
+    del first
+    gc.collect()
+    build(make_order(), Log(lambda _, line: lines.append(line)))
+    assert lines == ["of the second build"] * 2
+    assert fake_trt.__fake__.called("another logger") == []
+
+
+def test_what_is_alive_when_the_engine_is_loaded(fake_trt: ModuleType) -> None:
+    """Nothing of the build, but for 8.5, whose bindings free none of the three."""
+    control = fake_trt.__fake__
+    for _ in range(2):
+        build(make_order())
+    kept = control.version == "8.5.3"
+    assert control.called("alive when loading") == (
+        [(1,) * 3, (2,) * 3] if kept else [(0,) * 3] * 2
+    )
+
+
 def test_a_version_compatible_plan_is_opened_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
     _, control = install("10.3", monkeypatch)
     build(make_order(version_compatible=True))
@@ -185,8 +215,17 @@ class TestFailures:
 
     def test_no_gpu(self, fake_trt: ModuleType) -> None:
         fake_trt.__fake__.cuda_fails = True
-        with pytest.raises(DeviceError):
+        with pytest.raises(DeviceError, match="CUDA initialization failure with error: 35"):
             build(make_order())
+
+    @pytest.mark.parametrize("text", [None, "", "no JSON"])
+    def test_a_silent_inspector_loses_no_engine(
+        self, text: str | None, fake_trt: ModuleType
+    ) -> None:
+        fake_trt.__fake__.inspector_json = text
+        built = build(make_order())
+        assert built.plan.startswith(b"ftrt")
+        assert built.layers.layers == ()
 
 
 INT8_LAYER = '{"Name": "x", "LayerType": "C", "Inputs": [{"Format/Datatype": "CHW32 Int8"}]}'
@@ -283,6 +322,56 @@ class TestProgress:
         with pytest.raises(KeyboardInterrupt):
             build(make_order(), progress=BuildProgress(interrupted))
         assert control.called("Runtime.deserialize_cuda_engine") == []
+
+    def test_ctrl_c_within_a_callback(
+        self, fake_trt: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What a signal raises there is swallowed by the bindings' trampolines."""
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        fake_trt.__fake__.interrupt = True
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                build(make_order(timing_cache=tmp_path / "t"))
+            assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        finally:
+            signal.signal(signal.SIGINT, before)
+        assert fake_trt.__fake__.swallowed == []
+        assert fake_trt.__fake__.called("Runtime.deserialize_cuda_engine") == []
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize(("pause_s", "code"), [(0.0, 0), (1.2, -signal.SIGINT)])
+    def test_a_second_ctrl_c_ends_the_process(self, pause_s: float, code: int) -> None:
+        script = f"""
+import signal, time
+from ghost_deploy.runtimes.tensorrt.build_progress import BuildProgress
+try:
+    with BuildProgress(print).deferred_signals():
+        signal.raise_signal(signal.SIGINT)
+        time.sleep({pause_s})
+        signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    pass
+"""
+        assert subprocess.run([sys.executable, "-c", script], check=False).returncode == code
+
+    def test_a_build_outside_the_main_thread(self, fake_trt: ModuleType) -> None:
+        with ThreadPoolExecutor() as pool:
+            assert pool.submit(build, make_order()).result().plan
+
+    def test_a_user_of_8_is_told_that_the_build_goes_on(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        _, control = install("8.6.1", monkeypatch)
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        control.interrupt, control.build_log = True, [("INFO", "a"), ("INFO", "b")]
+        told: list[tuple[str, int, int]] = []
+        follow = BuildProgress(lambda *step: told.append(step))
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                build(make_order(), Log(lambda _, text: follow.take(text)), follow)
+        finally:
+            signal.signal(signal.SIGINT, before)
+        assert [what for what, _, _ in told] == [STOPPING]
 
     def test_ctrl_c_within_the_log(self, monkeypatch: pytest.MonkeyPatch) -> None:
         _, control = install("8.5.3", monkeypatch)

@@ -86,6 +86,13 @@ def test_the_words_of_11(datatype: str, precision: str) -> None:
     )
 
 
+@pytest.mark.parametrize("words", ["UInt8", "Row major linear UINT8 format", "kUINT8"])
+def test_pixels_are_not_int8(words: str) -> None:
+    """The input of `--embed-preprocess`: no kernel computes in it."""
+    entry = {"Name": "cast", "LayerType": "Cast", "Inputs": [tensor(words)]}
+    assert read_report(json.dumps({"Layers": [entry]}), "10.3").precisions == {"uint8": 1}
+
+
 def test_entries_of_another_form_do_not_stop_it() -> None:
     text = json.dumps({"Layers": [1, {"Inputs": "x"}, {"Inputs": [3, {}]}]})
     assert len(read_report(text, "11.4").layers) == 3

@@ -23,6 +23,7 @@ from ghost_deploy.core.errors import (
     DeviceError,
     ExportError,
     GateError,
+    InputError,
     MissingExtraError,
     UnavailableError,
     UsageError,
@@ -34,7 +35,7 @@ from ghost_deploy.runtimes import RUNTIMES
 from ghost_deploy.runtimes.tensorrt import cudart as _cudart
 from ghost_deploy.runtimes.tensorrt.plan_file import read_plan
 from tests.support import trt_stand_in as stand_in
-from tests.support.engine_orders import ORIN, SCALES, install
+from tests.support.engine_orders import CACHE_BYTES, ORIN, install
 from tests.support.exported_artifacts import export_artifacts
 from tests.support.fake_tensorrt import VERSIONS, Control, Tensor
 from tests.support.stored_evidence import evidence_of
@@ -118,6 +119,16 @@ def test_build_and_self_check(precision: str, version: str, device: Make) -> Non
     assert {row.artifact for row in report.rows} >= {"onnx-fp32", "onnx-fp16"}
 
 
+def test_a_jetson_with_a_full_page_cache(
+    device: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle, _ = device("10.3")
+    full = dataclasses.replace(ORIN, free_bytes=50 << 20)
+    monkeypatch.setattr(_cudart, "describe_gpu", lambda index=0: full)
+    assert main(["build", str(bundle.path), "--trt"]) == 0
+    assert "50 of 8192 MiB free" in capsys.readouterr().out
+
+
 def test_building_again_replaces_and_uses_the_timing_cache(device: Make) -> None:
     bundle, _ = device("10.3")
     first = gd.build(bundle)
@@ -195,7 +206,7 @@ def test_a_dla_plan_is_checked_on_its_core(device: Make) -> None:
         ({"dla": 0, "calibrator": "minmax"}, UsageError, "entropy"),
         ({"int8_cache": "x"}, UsageError, "calibration cache"),
         ({"precision": "int8"}, UsageError, "calibrate"),
-        ({"precision": "int8", "int8_cache": "absent"}, BundleError, "calibration cache"),
+        ({"precision": "int8", "int8_cache": "absent"}, InputError, "calibration cache"),
         ({"workspace_mib": 99_999}, DeviceError, "99999 MiB"),
         ({"dla": 0}, DeviceError, "no DLA"),
     ],
@@ -257,15 +268,25 @@ class TestInt8:
     def test_from_a_cache(self, named: bool, version: str, device: Make) -> None:
         bundle, control = device(version)
         name = "other" if named else "model.int8.trtcache"
-        (bundle.path / name).write_bytes(SCALES)
+        (bundle.path / name).write_bytes(CACHE_BYTES)
         cache = bundle.path / name if named else None
         built = gd.build(bundle, "int8", int8_cache=cache, self_check=False)
         assert built.artifact("tensorrt", "int8").options["route"] == "int8-calibrator"
         assert len(control.called("Builder.calibrated_with")) == 1
 
+    def test_on_a_dla_from_the_cache_beside_the_nodes(self, device: Make) -> None:
+        bundle, control = device("10.3")
+        control.dla_cores = 1
+        bundle = self.quantized(bundle, "tensorrt")
+        with pytest.raises(UsageError, match="Q/DQ"):
+            gd.build(bundle, "int8", dla=0, self_check=False)
+        (bundle.path / "model.int8.trtcache").write_bytes(CACHE_BYTES)
+        built = gd.build(bundle, "int8", dla=0, self_check=False)
+        assert built.artifact("tensorrt", "int8").options["route"] == "int8-calibrator"
+
     def test_a_known_bad_release(self, device: Make) -> None:
         bundle, _ = device("10.3")
-        (bundle.path / "model.int8.trtcache").write_bytes(SCALES)
+        (bundle.path / "model.int8.trtcache").write_bytes(CACHE_BYTES)
         spec = bundle.spec
         head = type(spec.head)(decoder="one2one", branch="one2one", strides=spec.head.strides)
         document = msgspec.structs.replace(

@@ -1,21 +1,19 @@
-"""The small parts: workspace, calibration caches, known releases, records, the log."""
+"""The small parts: workspace, known releases, records, the log."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from ghost_deploy.core.errors import BundleError, DeviceError, SpecError, UnavailableError
+from ghost_deploy.core.errors import DeviceError, SpecError, UnavailableError
 from ghost_deploy.core.evidence.build import BuildRecords
 from ghost_deploy.runtimes.tensorrt import compat
-from ghost_deploy.runtimes.tensorrt.calibration_cache import read_scales
 from ghost_deploy.runtimes.tensorrt.logger import Log, parse_failed
 from ghost_deploy.runtimes.tensorrt.releases import KNOWN, Use, known_problems, refuse, release_of
 from ghost_deploy.runtimes.tensorrt.workspace import workspace_bytes
-from tests.support.engine_orders import ORIN, SCALES
+from tests.support.engine_orders import ORIN
 
 GIB, MIB = 1 << 30, 1 << 20
 DESKTOP = replace(ORIN, integrated=False)
@@ -34,7 +32,7 @@ DESKTOP = replace(ORIN, integrated=False)
 )
 def test_workspace(integrated: bool, free: int, asked: int | None, expected: int) -> None:
     gpu = replace(ORIN, integrated=integrated, free_bytes=free)
-    assert workspace_bytes(gpu, asked) == expected
+    assert workspace_bytes(gpu, asked) == (expected, ())
 
 
 @pytest.mark.parametrize(("free", "asked"), [(0, None), (100 * MIB, None), (100 * MIB, 101)])
@@ -44,34 +42,19 @@ def test_too_little_memory(free: int, asked: int | None) -> None:
 
 
 @pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"hello",
-        b"TRT-8503-EntropyCalibration2\n",
-        b"TRT-8503-EntropyCalibration2\nimages 3c010a14\n",
-        b"TRT-8503-EntropyCalibration2\nimages: 3c010a14ff\n",
-        b"TRT-8503-EntropyCalibration2\nimages: 00000000\n",
-        b"TRT-8503-EntropyCalibration2\nimages: bf800000\n",
-        b"TRT-8503-EntropyCalibration2\nimages: 7f800000\n",
-        b"TRT-8503-EntropyCalibration2\nimages: 7fc00000\n",
-        bytes(range(256)),
-    ],
-    ids=range(10),
+    ("free", "asked", "expected"), [(0, None, 64 * MIB), (100 * MIB, 101, 101 * MIB)]
 )
-def test_what_is_no_calibration_cache(data: bytes, tmp_path: Path) -> None:
-    path = tmp_path / "c"
-    path.write_bytes(data)
-    with pytest.raises(BundleError, match="calibration cache"):
-        read_scales(path)
+def test_a_jetson_builds_with_a_warning(free: int, asked: int | None, expected: int) -> None:
+    """What is free there is an estimate."""
+    size, (warning,) = workspace_bytes(replace(ORIN, free_bytes=free), asked)
+    assert size == expected
+    assert f"{free // MIB} of 8192 MiB free" in warning
+    assert "Close other programs" in warning
 
 
-def test_a_calibration_cache(tmp_path: Path) -> None:
-    path = tmp_path / "c"
-    with pytest.raises(BundleError):
-        read_scales(path)
-    path.write_bytes(SCALES + b"input:0: 3c010a14\n\n")
-    assert read_scales(path).startswith(SCALES)
+def test_a_jetson_has_no_more_than_it_has() -> None:
+    with pytest.raises(DeviceError, match="9000 MiB"):
+        workspace_bytes(ORIN, 9000)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +122,7 @@ def test_a_foreign_record() -> None:
 def test_the_log_keeps_the_newest_and_is_bounded(fake_trt: ModuleType) -> None:
     told: list[tuple[str, str]] = []
     log = Log(lambda *line: told.append(line))
-    bridge = log.bridge(compat.load())
+    bridge = log.listen(compat.load())
     severity = fake_trt.ILogger.Severity
     assert log.last() == ""
     for number in range(100):

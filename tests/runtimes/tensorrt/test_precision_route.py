@@ -9,9 +9,10 @@ import pytest
 
 from ghost_deploy.core.errors import ExportError, UnavailableError, UsageError
 from ghost_deploy.runtimes.tensorrt import compat
+from ghost_deploy.runtimes.tensorrt.calibration_cache import cache_header
 from ghost_deploy.runtimes.tensorrt.logger import Log
 from ghost_deploy.runtimes.tensorrt.precision_route import ROUTES, choose_route, decode_tail
-from tests.support.engine_orders import DYNAMIC, SCALES, build, install, make_order
+from tests.support.engine_orders import CACHE, DYNAMIC, build, install, make_order
 from tests.support.fake_tensorrt import VERSIONS, Layer
 
 WEAK = ("8.5.3", "8.6.1", "10.3", "10.13")
@@ -82,6 +83,22 @@ def test_a_named_cache_goes_before_the_nodes(monkeypatch: pytest.MonkeyPatch) ->
     assert route.name == "int8-calibrator"
 
 
+@pytest.mark.parametrize("version", WEAK)
+def test_int8_on_a_dla_comes_by_the_cache(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(version, monkeypatch)
+    api = compat.load()
+    assert choose_route(api, "int8", ALL, scales=True, dla=True)[0].name == "int8-calibrator"
+    assert choose_route(api, "fp16", ALL, dla=True)[0].name == "fp16-weak"
+    with pytest.raises(UsageError, match=r"takes no Q/DQ nodes.*--int8-cache"):
+        choose_route(api, "int8", ALL, dla=True)
+
+
+def test_no_int8_on_a_dla_with_11(monkeypatch: pytest.MonkeyPatch) -> None:
+    install("11.4", monkeypatch)
+    with pytest.raises(UnavailableError, match=r"takes no Q/DQ nodes.*--fp16"):
+        choose_route(compat.load(), "int8", ALL, scales=True, dla=True)
+
+
 @pytest.mark.parametrize(
     ("version", "precision", "have", "words"),
     [
@@ -136,7 +153,7 @@ def test_a_build_call_by_call(
     if "qdq" in route:
         control.layers.append(QUANTIZED)
     calibrated = route == "int8-calibrator"
-    built = build(make_order(route, scales=SCALES if calibrated else None))
+    built = build(make_order(route, scales=CACHE if calibrated else None))
     assert control.called("IBuilderConfig.set_flag") == [(name,) for name in ROUTES[route].flags]
     cleared = [("TF32",)] if route == "fp32" else []
     assert control.called("IBuilderConfig.clear_flag") == cleared
@@ -145,10 +162,20 @@ def test_a_build_call_by_call(
     assert sorted(name for name, _, kind in held if kind == "FLOAT") == sorted(float32)
     assert sorted(name for name, _, kind in held if kind == "HALF") == sorted(float16)
     assert len(control.called("ILayer.precision=")) == built.pinned == len(float32 + float16)
-    algorithm = [(f"TRT-{compat.load().cache_header}-EntropyCalibration2",)]
+    algorithm = [(cache_header(compat.load().text),)] if calibrated else []
     assert control.called("IBuilderConfig.calibrated_with") == []
-    assert control.called("Builder.calibrated_with") == (algorithm if calibrated else [])
+    assert control.called("Builder.calibrated_with") == algorithm
     assert bool(control.called("IBuilderConfig.int8_calibrator=")) == calibrated
+
+
+@pytest.mark.parametrize("version", WEAK)
+def test_only_our_layers_are_held_in_a_type(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The importer of 10 asks for types on Q and DQ; the flag that we need makes them binding."""
+    _, control = install(version, monkeypatch)
+    control.layers += [QUANTIZED, Layer("/dq", "DEQUANTIZE", ("z",), ("y",))]
+    build(make_order("int8-qdq-weak"))
+    precisions, outputs = control.built_with
+    assert set(precisions) == {name for name, _ in outputs} == set(TAIL)
 
 
 @pytest.mark.parametrize("version", ["8.5.3", "8.6.1", "10.3", "10.13"])
@@ -156,14 +183,14 @@ def test_a_calibration_profile_only_below_10(version: str, monkeypatch: pytest.M
     _, control = install(version, monkeypatch)
     control.tensors[0].shape, control.tensors[1].shape = (-1, 3, -1, -1), (-1, 7, -1)
     control.output_shape = lambda shapes: (shapes["images"][0], 7, 84)
-    build(make_order("int8-calibrator", DYNAMIC, scales=SCALES))
+    build(make_order("int8-calibrator", DYNAMIC, scales=CACHE))
     called = control.called("IBuilderConfig.set_calibration_profile")
     assert len(called) == (1 if version.startswith("8") else 0)
 
 
 def test_the_cache_of_the_other_algorithm_is_relabelled(monkeypatch: pytest.MonkeyPatch) -> None:
     _, control = install("10.3", monkeypatch)
-    build(make_order("int8-calibrator", scales=SCALES, algorithm="minmax"))
+    build(make_order("int8-calibrator", scales=CACHE, algorithm="minmax"))
     assert control.called("Builder.calibrated_with") == [("TRT-100300-MinMaxCalibration",)]
 
 
@@ -185,7 +212,7 @@ class TestTail:
         control = fake.__fake__
         control.layers = layers
         api = compat.load()
-        logger = Log().bridge(api)
+        logger = Log().listen(api)
         builder = compat.new_builder(api, logger)
         network = compat.new_network(api, builder, strongly_typed=False)
         assert fake.OnnxParser(network, logger).parse(b"x")

@@ -213,7 +213,6 @@ def test_a_version_compatible_plan(machine: Machine) -> None:
     ("changes", "told"),
     [
         ({"tensorrt": "8.5.2"}, "TensorRT 8.5.2, here 10.3.0"),
-        ({"cuda": "11.4"}, "CUDA 11.4, here 12.6"),
         ({"compute_capability": "7.2"}, "compute capability 7.2, here 8.7"),
         ({"platform": "linux-riscv"}, "linux-riscv"),
     ],
@@ -226,6 +225,11 @@ def test_a_plan_of_another_machine_is_never_deserialized(
         one.open(path)
     assert "ghost-deploy build" in caught.value.fix
     assert one.control.called("Runtime.deserialize_cuda_engine") == []
+
+
+def test_a_plan_that_was_built_beside_another_cuda(one: Machine) -> None:
+    with one.open(one.sidecar(cuda="13.0")) as runtime:
+        runtime.run({"images": images()})
 
 
 def test_a_plan_that_tensorrt_refuses(one: Machine) -> None:

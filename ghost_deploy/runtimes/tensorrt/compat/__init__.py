@@ -7,7 +7,7 @@ version can do is asked of the package itself, by the presence of a name.
 
 from __future__ import annotations
 
-from ghost_deploy.runtimes.tensorrt.compat.api import Api, derive, load
+from ghost_deploy.runtimes.tensorrt.compat.api import Api, derive, load, process_logger
 from ghost_deploy.runtimes.tensorrt.compat.builder import (
     ParserFault,
     calibrator,
@@ -17,6 +17,7 @@ from ghost_deploy.runtimes.tensorrt.compat.builder import (
     new_network,
     parser_faults,
     pin_layer,
+    release_quantization_types,
     set_calibrator,
     set_flag,
     set_hardware_level,
@@ -25,12 +26,10 @@ from ghost_deploy.runtimes.tensorrt.compat.builder import (
 from ghost_deploy.runtimes.tensorrt.compat.engine import (
     IoTensor,
     deserialize,
-    device_memory_bytes,
     io_tensors,
     new_runtime,
     num_dla_cores,
     numpy_dtype,
-    output_allocator_base,
     profile_shapes,
     sizes,
 )
@@ -42,7 +41,6 @@ __all__ = [
     "calibrator",
     "derive",
     "deserialize",
-    "device_memory_bytes",
     "drop_external_tactics",
     "io_tensors",
     "load",
@@ -52,10 +50,11 @@ __all__ = [
     "new_runtime",
     "num_dla_cores",
     "numpy_dtype",
-    "output_allocator_base",
     "parser_faults",
     "pin_layer",
+    "process_logger",
     "profile_shapes",
+    "release_quantization_types",
     "set_calibrator",
     "set_flag",
     "set_hardware_level",

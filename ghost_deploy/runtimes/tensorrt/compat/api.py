@@ -9,7 +9,7 @@ from typing import Any
 from ghost_deploy.core.errors import BackendError, DeviceError, MissingExtraError, UnavailableError
 from ghost_deploy.runtimes.tensorrt.releases import refuse, release_of
 
-__all__ = ["Api", "construct", "derive", "lacks", "load"]
+_LOGGER = "_ghost_deploy_logger"
 
 _INSTALL = (
     "Install it: on a Jetson it comes with JetPack (apt install python3-libnvinfer; use the "
@@ -56,12 +56,6 @@ class Api:
         """Whether several contexts may use one optimization profile at a time: from 10."""
         return self.release[0] >= 10
 
-    @property
-    def cache_header(self) -> int:
-        """The version number in the first line of a calibration cache (NV_TENSORRT_VERSION)."""
-        major, minor, patch = self.release
-        return major * (1000 if major < 10 else 10000) + minor * 100 + patch
-
 
 def load() -> Api:
     """Import TensorRT.
@@ -101,14 +95,33 @@ def derive(base: Any, **methods: Callable[..., Any]) -> Any:
     return type(f"Our{base.__name__}", (base,), {"__init__": construct, **methods})()
 
 
-def construct(kind: Any, logger: Any) -> Any:
-    """A Builder or a Runtime; DeviceError when CUDA cannot be initialized."""
+def process_logger(api: Api, take: Callable[[str, str], None]) -> Any:
+    """The one `tensorrt.ILogger` of this process.
+
+    TensorRT keeps a pointer to the first logger that it is given and uses it for all builders and
+    runtimes until the process ends, so that this one lives as long as the imported package.
+
+    Args:
+        take: called with a severity in lower case, e.g. `warning`, and a line; only the one of the
+            first call counts.
+    """
+    found = vars(api.module).get(_LOGGER)
+    if found is None:
+        found = derive(
+            api.module.ILogger, log=lambda _, severity, line: take(severity.name.lower(), line)
+        )
+        setattr(api.module, _LOGGER, found)
+    return found
+
+
+def construct(kind: Any, logger: Any, explain: Callable[[], str]) -> Any:
+    """A Builder or a Runtime; DeviceError, with what TensorRT logged, when CUDA does not start."""
     try:
         return kind(logger)
     except TypeError as error:  # "factory function returned nullptr": CUDA did not start
         raise DeviceError(
             "TensorRT cannot start: CUDA has no usable GPU here",
-            got=str(error),
+            got=explain() or str(error),
             fix="See whether nvidia-smi (on a Jetson: tegrastats) shows the GPU, and whether the "
             "driver is new enough for this CUDA; in a container pass --gpus all",
         ) from error

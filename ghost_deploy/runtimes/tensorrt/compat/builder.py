@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from ghost_deploy.core.errors import UnavailableError
+from ghost_deploy.runtimes.tensorrt.calibration_cache import Algorithm, CalibrationCache
 from ghost_deploy.runtimes.tensorrt.compat.api import Api, construct, derive, lacks
-
-__all__ = [
-    "ParserFault",
-    "calibrator",
-    "drop_external_tactics",
-    "load_plugins",
-    "new_builder",
-    "new_network",
-    "parser_faults",
-    "pin_layer",
-    "set_calibrator",
-    "set_flag",
-    "set_hardware_level",
-    "set_optimization_level",
-]
 
 _HARDWARE_LEVELS = {
     "ampere+": "AMPERE_PLUS",
     "same-compute-capability": "SAME_COMPUTE_CAPABILITY",
 }
 _CALIBRATORS = {"entropy": "IInt8EntropyCalibrator2", "minmax": "IInt8MinMaxCalibrator"}
-_ALGORITHMS = {"entropy": "EntropyCalibration2", "minmax": "MinMaxCalibration"}
+_ALGORITHMS: dict[str, Algorithm] = {
+    "entropy": "EntropyCalibration2",
+    "minmax": "MinMaxCalibration",
+}
 
 
 @dataclass(frozen=True)
@@ -41,9 +31,14 @@ class ParserFault:
     operator: str = ""
 
 
-def new_builder(api: Api, logger: Any) -> Any:
-    """A Builder; DeviceError when CUDA cannot be initialized."""
-    return construct(api.module.Builder, logger)
+def new_builder(api: Api, logger: Any, explain: Callable[[], str] = str) -> Any:
+    """A Builder; DeviceError when CUDA cannot be initialized.
+
+    Args:
+        logger: of `process_logger`.
+        explain: gives TensorRT's newest error line.
+    """
+    return construct(api.module.Builder, logger, explain)
 
 
 def load_plugins(api: Api, logger: Any) -> None:
@@ -113,15 +108,14 @@ def set_hardware_level(api: Api, config: Any, level: str) -> None:
     config.hardware_compatibility_level = value
 
 
-def calibrator(api: Api, algorithm: str, scales: bytes) -> Any:
-    """A calibrator that only hands over a cache; it never asks for pictures.
+def calibrator(api: Api, algorithm: str, cache: CalibrationCache) -> Any:
+    """A calibrator that only hands over a cache, under the header of this version and algorithm.
 
-    The first line is rewritten for this version and algorithm: TensorRT refuses the table of
-    another algorithm, and would then ask for pictures.
+    TensorRT refuses the cache of another one and would then ask for images.
 
     Args:
         algorithm: `entropy`, or `minmax`.
-        scales: a calibration cache.
+        cache: of any version.
 
     Raises:
         UnavailableError: this version has no calibrators.
@@ -129,8 +123,7 @@ def calibrator(api: Api, algorithm: str, scales: bytes) -> Any:
     base = getattr(api.module, _CALIBRATORS[algorithm], None)
     if base is None:
         raise lacks(api, "calibration caches")
-    header = f"TRT-{api.cache_header}-{_ALGORITHMS[algorithm]}".encode()
-    table = header + b"\n" + scales.partition(b"\n")[2]
+    table = cache.to_bytes(api.text, _ALGORITHMS[algorithm])
     return derive(
         base,
         get_batch_size=lambda self: 1,
@@ -156,6 +149,22 @@ def pin_layer(api: Api, layer: Any, data_type: str) -> None:
     layer.precision = value
     for number in range(layer.num_outputs):
         layer.set_output_type(number, value)
+
+
+def release_quantization_types(api: Api, layers: Iterable[Any]) -> None:
+    """Take back the types that the ONNX importer of 10 gives to Q and DQ layers.
+
+    It asks for float32 computation of each Q and a float32 output of each DQ. Alone these are
+    hints; with PREFER_PRECISION_CONSTRAINTS, which the decode tail needs, they would pull
+    everything that is not quantized to float32.
+    """
+    if api.release[0] < 10:
+        return
+    for layer in layers:
+        if layer.type.name in ("QUANTIZE", "DEQUANTIZE"):
+            layer.reset_precision()
+            for number in range(layer.num_outputs):
+                layer.reset_output_type(number)
 
 
 def parser_faults(parser: Any) -> tuple[ParserFault, ...]:

@@ -9,19 +9,6 @@ from typing import Any
 from ghost_deploy.core.errors import BackendError
 from ghost_deploy.runtimes.tensorrt.compat.api import Api, construct
 
-__all__ = [
-    "IoTensor",
-    "deserialize",
-    "device_memory_bytes",
-    "io_tensors",
-    "new_runtime",
-    "num_dla_cores",
-    "numpy_dtype",
-    "output_allocator_base",
-    "profile_shapes",
-    "sizes",
-]
-
 _NUMPY = {
     "FLOAT": "float32",
     "HALF": "float16",
@@ -44,9 +31,9 @@ class IoTensor:
     dtype: str
 
 
-def new_runtime(api: Api, logger: Any) -> Any:
-    """A Runtime; DeviceError when CUDA cannot be initialized."""
-    return construct(api.module.Runtime, logger)
+def new_runtime(api: Api, logger: Any, explain: Callable[[], str] = str) -> Any:
+    """A Runtime; DeviceError when CUDA cannot be initialized. Arguments as of `new_builder`."""
+    return construct(api.module.Runtime, logger, explain)
 
 
 def deserialize(
@@ -116,12 +103,6 @@ def sizes(dims: Sequence[int]) -> tuple[int, ...]:
     return tuple(int(size) for size in dims)
 
 
-def device_memory_bytes(engine: Any) -> int:
-    """Device memory that a context of the engine takes besides inputs and outputs."""
-    newer = hasattr(engine, "device_memory_size_v2")
-    return int(engine.device_memory_size_v2 if newer else engine.device_memory_size)
-
-
 def profile_shapes(engine: Any, name: str, index: int = 0) -> tuple[tuple[int, ...], ...]:
     """Smallest, usual and largest shape of an input in an optimization profile."""
     return tuple(sizes(shape) for shape in engine.get_tensor_profile_shape(name, index))
@@ -130,8 +111,3 @@ def profile_shapes(engine: Any, name: str, index: int = 0) -> tuple[tuple[int, .
 def num_dla_cores(owner: Any) -> int:
     """DLA cores of this machine, asked of a Builder or a Runtime."""
     return int(owner.num_DLA_cores)
-
-
-def output_allocator_base(api: Api) -> Any:
-    """`IOutputAllocator`; 8.x calls `reallocate_output`, 10 on `reallocate_output_async`."""
-    return api.module.IOutputAllocator

@@ -11,8 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ghost_deploy.calib.quantize.trt_cache import header, read_trt_cache, write_trt_cache
 from ghost_deploy.core.errors import ExportError, InputError, UsageError
+from ghost_deploy.runtimes.tensorrt.calibration_cache import (
+    FOREIGN_BUILDS,
+    CalibrationCache,
+    cache_header,
+    read_calibration_cache,
+    write_calibration_cache,
+)
 
 NATIVE = """TRT-100300-EntropyCalibration2
 input_1:0: 3c010a14
@@ -31,30 +37,35 @@ conv1/convolution:0: 3d0b7086
         b"TRT-8503-EntropyCalibration2\nimages 3c010a14\n",
         b"TRT-8503-EntropyCalibration2\nimages: 0.0078\n",
         b"TRT-8503-EntropyCalibration2\nimages: 3c010a14f\n",
-        b"TRT-8503-EntropyCalibration2\nimages: 3c010a14\nimages: 3c010a14\n",
+        b"TRT-8503-EntropyCalibration2\n",
+        b"TRT-8503-EntropyCalibration2\nimages: bf800000\n",
+        b"TRT-8503-EntropyCalibration2\nimages: 7f800000\n",
+        b"TRT-8503-EntropyCalibration2\nimages: 7fc00000\n",
+        b"TRT-8503-EntropyCalibration2\nimages: 3c010a14\nimages: 3c010a15\n",
         b"ONNX\nimages: 3c010a14\n",
+        bytes(range(256)),
     ],
 )
 def test_what_is_no_cache(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "x.cache").write_bytes(content)
     with pytest.raises(InputError, match=r"x\.cache"):
-        read_trt_cache(tmp_path / "x.cache")
+        read_calibration_cache(tmp_path / "x.cache")
 
 
 def test_a_missing_cache(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
-        read_trt_cache(tmp_path / "none")
+        read_calibration_cache(tmp_path / "none")
 
 
 def test_a_line_is_named(tmp_path: Path) -> None:
     (tmp_path / "x").write_text(NATIVE + "broken\n")
     with pytest.raises(InputError, match=r"x:5 .*'broken'"):
-        read_trt_cache(tmp_path / "x")
+        read_calibration_cache(tmp_path / "x")
 
 
 def test_reading_what_tensorrt_wrote(tmp_path: Path) -> None:
     (tmp_path / "x").write_text(NATIVE)
-    cache = read_trt_cache(tmp_path / "x")
+    cache = read_calibration_cache(tmp_path / "x")
     assert (cache.number, cache.algorithm) == (100300, "EntropyCalibration2")
     assert list(cache.scales) == [
         "input_1:0",
@@ -65,10 +76,27 @@ def test_reading_what_tensorrt_wrote(tmp_path: Path) -> None:
     assert cache.scales["input_1:0"] == pytest.approx((1 + 0.5 / 2048) / 127, rel=1e-6)
 
 
+def test_what_tensorrt_writes_for_zeros_and_twice(tmp_path: Path) -> None:
+    """It prints digits without leading zeros, and a tensor under two layers."""
+    text = "TRT-8503-EntropyCalibration2\nzeros: 0\na: 3c010a14\na: 3c010a14\nsmall: 10a14\n\n"
+    (tmp_path / "x").write_text(text)
+    cache = read_calibration_cache(tmp_path / "x")
+    assert list(cache.scales) == ["zeros", "a", "small"]
+    assert cache.scales["zeros"] == 0.0
+    assert cache.to_bytes("8.5.3").decode() == text.replace("a: 3c010a14\n", "", 1).rstrip() + "\n"
+
+
+@pytest.mark.parametrize("version", FOREIGN_BUILDS)
+def test_one_for_each_device(version: str) -> None:
+    first, _, rest = CalibrationCache({"a": 1.0}).to_bytes(version).partition(b"\n")
+    assert first.decode() == cache_header(version)
+    assert rest == b"a: 3f800000\n"
+
+
 def test_writing_what_tensorrt_would_write(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_text(NATIVE)
-    write_trt_cache(tmp_path / "y", read_trt_cache(path).scales, version="10.3.0")
+    write_calibration_cache(tmp_path / "y", read_calibration_cache(path).scales, version="10.3.0")
     assert (tmp_path / "y").read_text() == NATIVE
 
 
@@ -85,8 +113,8 @@ def test_writing_what_tensorrt_would_write(tmp_path: Path) -> None:
     ],
 )
 def test_headers(version: str, number: int) -> None:
-    assert header(version) == f"TRT-{number}-EntropyCalibration2"
-    assert header(version, "MinMaxCalibration") == f"TRT-{number}-MinMaxCalibration"
+    assert cache_header(version) == f"TRT-{number}-EntropyCalibration2"
+    assert cache_header(version, "MinMaxCalibration") == f"TRT-{number}-MinMaxCalibration"
 
 
 @pytest.mark.parametrize(
@@ -94,12 +122,12 @@ def test_headers(version: str, number: int) -> None:
 )
 def test_versions_without_such_a_cache(version: str) -> None:
     with pytest.raises(UsageError, match="TensorRT"):
-        header(version)
+        cache_header(version)
 
 
 def test_an_unknown_algorithm() -> None:
     with pytest.raises(UsageError, match="Best"):
-        header("8.5.3", "Best")  # type: ignore[arg-type]
+        cache_header("8.5.3", "Best")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -118,7 +146,7 @@ def test_an_unknown_algorithm() -> None:
 )
 def test_scales_that_cannot_be_written(scales: dict[str, float], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot hold"):
-        write_trt_cache(tmp_path / "x", scales)
+        write_calibration_cache(tmp_path / "x", scales)
     assert not list(tmp_path.iterdir())
 
 
@@ -128,23 +156,23 @@ names = st.text(st.characters(codec="ascii", exclude_categories=["C"]), min_size
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.dictionaries(names, st.floats(2.0**-126, 2.0**100, width=32)))
+@given(st.dictionaries(names, st.floats(2.0**-126, 2.0**100, width=32), min_size=1))
 def test_what_was_written_is_read(
     tmp_path_factory: pytest.TempPathFactory, scales: dict[str, float]
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "round.cache"
-    write_trt_cache(path, scales, version="8.6.1")
-    assert read_trt_cache(path).scales == scales
+    write_calibration_cache(path, scales, version="8.6.1")
+    assert read_calibration_cache(path).scales == scales
     for line in path.read_text().splitlines()[1:]:
         name, _, digits = line.rpartition(": ")
-        value = np.frombuffer(bytes.fromhex(digits), ">f4")[0]
+        value = np.frombuffer(bytes.fromhex(digits.zfill(8)), ">f4")[0]
         assert value == np.float32(scales[name])
 
 
 def test_a_full_disk_leaves_nothing_and_keeps_the_old(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_trt_cache(tmp_path / "x", {"a": 1.0})
+    write_calibration_cache(tmp_path / "x", {"a": 1.0})
     before = (tmp_path / "x").read_bytes()
 
     def full(_: int) -> None:
@@ -152,6 +180,6 @@ def test_a_full_disk_leaves_nothing_and_keeps_the_old(
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(ExportError, match="No space left"):
-        write_trt_cache(tmp_path / "x", {"a": 2.0})
+        write_calibration_cache(tmp_path / "x", {"a": 2.0})
     assert (tmp_path / "x").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
