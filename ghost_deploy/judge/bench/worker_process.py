@@ -16,7 +16,6 @@ from ghost_deploy.core.errors import BackendError, GhostDeployError
 from ghost_deploy.judge.bench.timer import Phase, Turn
 from ghost_deploy.judge.bench.worker_main import Done, Failure, MeasureRequest, Ready, Reply, Task
 
-
 _END_LIMIT_S = 5.0
 _COMMAND = ("-m", "ghost_deploy.judge.bench.worker_main")
 
