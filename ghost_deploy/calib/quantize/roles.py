@@ -11,6 +11,7 @@ from ghost_deploy.calib.quantize.conventions import PlacementOptions
 
 __all__ = [
     "DEEP",
+    "ghost_primaries",
     "int8_nodes",
     "kept_float",
     "reads_at_inputs",
@@ -140,6 +141,20 @@ def reads_at_inputs(structure: Structure, int8: Collection[str]) -> dict[str, fr
             for name in _rounded_inputs(structure, node):
                 reads.setdefault(name, set()).add(node.name)
     return {name: frozenset(names) for name, names in reads.items()}
+
+
+def ghost_primaries(structure: Structure, int8: Collection[str]) -> dict[str, frozenset[str]]:
+    """All readers of the primary half of each Ghost module whose halves are joined in int8.
+
+    With one pair of the concatenation's scale in front of them, the full convolution writes int8
+    once; else it writes float, and a kernel of its own quantizes that for the concatenation.
+    """
+    graph = structure.graph
+    return {
+        concat.primary: frozenset(reader.name for reader in graph.readers(concat.primary))
+        for concat in structure.concats.values()
+        if concat.ghost and concat.name in int8
+    }
 
 
 def _rounded_inputs(structure: Structure, node: NodeProto) -> tuple[str, ...]:

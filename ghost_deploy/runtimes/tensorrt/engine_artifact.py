@@ -8,12 +8,12 @@ from pathlib import Path
 from ghost_deploy._version import __version__
 from ghost_deploy.core.bundle import Artifact, Bundle, BundleWriter
 from ghost_deploy.core.evidence.build import BuildRecord, BuildRecords
-from ghost_deploy.core.spec import encode_json
+from ghost_deploy.core.spec import ModelSpec, encode_json
 from ghost_deploy.runtimes.tensorrt.engine_builder import Built
 from ghost_deploy.runtimes.tensorrt.job import Job
 from ghost_deploy.runtimes.tensorrt.plan_file import Sidecar, write_file, write_plan
 
-__all__ = ["deposit"]
+__all__ = ["deposit", "write_engine"]
 
 
 def deposit(writer: BundleWriter, bundle: Bundle, job: Job, built: Built) -> Bundle:
@@ -27,7 +27,7 @@ def deposit(writer: BundleWriter, bundle: Bundle, job: Job, built: Built) -> Bun
     Raises:
         OSError: the disk refuses; leaving the writer's block makes an ExportError of it.
     """
-    plan, *others = _write(writer.folder, bundle, job, built)
+    plan, *others = write_engine(writer.folder, bundle.spec, job, built)
     artifact = writer.add(
         format="tensorrt",
         precision=job.request.precision,
@@ -50,10 +50,15 @@ def deposit(writer: BundleWriter, bundle: Bundle, job: Job, built: Built) -> Bun
     return writer.draft(document.spec, document.source, document.created_with, bundle.evidence)
 
 
-def _write(folder: Path, bundle: Bundle, job: Job, built: Built) -> tuple[Path, ...]:
+def write_engine(folder: Path, spec: ModelSpec, job: Job, built: Built) -> tuple[Path, ...]:
+    """Write plan, sidecar and layers; their paths.
+
+    Raises:
+        OSError: the disk refuses.
+    """
     path = folder / f"model.{job.request.precision}.plan"
     sidecar = Sidecar(
-        spec=bundle.spec,
+        spec=spec,
         fingerprint=job.fingerprint,
         precision=job.request.precision,
         route=job.order.route.name,

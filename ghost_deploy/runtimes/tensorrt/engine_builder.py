@@ -17,7 +17,7 @@ from ghost_deploy.runtimes.tensorrt.compat import Api
 from ghost_deploy.runtimes.tensorrt.dla import use_dla
 from ghost_deploy.runtimes.tensorrt.layer_report import UNKNOWN, LayerReport, inspect_engine
 from ghost_deploy.runtimes.tensorrt.logger import Log, build_failed, parse_failed
-from ghost_deploy.runtimes.tensorrt.precision_route import Route
+from ghost_deploy.runtimes.tensorrt.precision_route import PrecisionRoute
 from ghost_deploy.runtimes.tensorrt.profiles import Shapes, add_profile, verify
 from ghost_deploy.runtimes.tensorrt.timing_cache import TimingCache
 
@@ -45,7 +45,7 @@ class Order:
 
     onnx: bytes
     what: str
-    route: Route
+    route: PrecisionRoute
     shapes: Shapes
     workspace_bytes: int
     scales: CalibrationCache | None = None
@@ -167,7 +167,7 @@ def _run(builder: Any, network: Any, config: Any, log: Log, order: Order) -> Any
         raise build_failed(log, order.workspace_bytes) from error
 
 
-def _require_precision(route: Route, layers: LayerReport) -> None:
+def _require_precision(route: PrecisionRoute, layers: LayerReport) -> None:
     """An engine of which no layer has the precision asked for is not what was asked for.
 
     Only where every layer's precision is known: a silent inspector proves nothing.

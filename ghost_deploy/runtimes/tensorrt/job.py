@@ -19,21 +19,24 @@ from ghost_deploy.runtimes.tensorrt.calibration_cache import (
 from ghost_deploy.runtimes.tensorrt.compat import Api
 from ghost_deploy.runtimes.tensorrt.engine_builder import Order
 from ghost_deploy.runtimes.tensorrt.fingerprint import Gpu, here
-from ghost_deploy.runtimes.tensorrt.precision_route import Route, choose_route
+from ghost_deploy.runtimes.tensorrt.precision_route import GraphKind, PrecisionRoute, choose_route
 from ghost_deploy.runtimes.tensorrt.profiles import Shapes
 from ghost_deploy.runtimes.tensorrt.releases import Use, refuse
 from ghost_deploy.runtimes.tensorrt.timing_cache import cache_path
 from ghost_deploy.runtimes.tensorrt.workspace import workspace_bytes
 
-__all__ = ["EngineRequest", "Job", "resolve"]
+__all__ = ["EngineRequest", "Job", "placements_of", "resolve"]
 
 Calibrator = Literal["entropy", "minmax"]
 _PRECISIONS = ("fp32", "fp16", "int8")
+_TENSORRT, _STRONG = "tensorrt", "-fp16"
+"""Forms of INT8 graphs for TensorRT; the ending is that of strongly typed ones."""
 
 
 @dataclass(frozen=True)
 class EngineRequest:
-    """What to build; the fields are arguments of `api.build`.
+    """What to build; the fields are arguments of `api.build`, and `placement`, one of
+    `placements_of` for INT8 by Q/DQ nodes.
 
     Raises:
         UsageError: a value that does not exist, or two that exclude each other.
@@ -48,6 +51,7 @@ class EngineRequest:
     version_compatible: bool = False
     int8_cache: Path | None = None
     calibrator: Calibrator = "entropy"
+    placement: str = ""
 
     def __post_init__(self) -> None:
         level, on_dla = self.opt_level, self.dla is not None
@@ -107,11 +111,7 @@ def resolve(
         UsageError, BundleError: the bundle lacks what the precision needs, or is damaged.
         UnavailableError: this TensorRT or this machine cannot do it.
     """
-    have = {
-        (a.precision, "" if a.form == NMS_FORM else a.form): a
-        for a in bundle.artifacts
-        if a.format == "onnx"
-    }
+    have = _graphs(bundle, request.placement)
     scales = _scales(bundle, request)
     workspace, warnings = workspace_bytes(gpu, request.workspace_mib)
     route, source = choose_route(
@@ -148,7 +148,33 @@ def resolve(
     return Job(request, order, artifact, fingerprint, api.text, (*said, *warnings))
 
 
-def _use(bundle: Bundle, request: EngineRequest, route: Route, gpu: Gpu) -> Use:
+def placements_of(bundle: Bundle) -> list[str]:
+    """Names of the other placements of INT8 graphs in a bundle, such as `depthwise`."""
+    forms = [artifact.form for artifact in bundle.artifacts if artifact.format == "onnx"]
+    names = [_split(form)[0] for form in forms if form.startswith(f"{_TENSORRT}-")]
+    return list(dict.fromkeys(filter(None, names)))
+
+
+def _split(form: str) -> tuple[str, str]:
+    """Placement and ending of a form such as `tensorrt-depthwise-fp16`."""
+    name = form.removesuffix(_STRONG)
+    return name.removeprefix(_TENSORRT).removeprefix("-"), form[len(name) :]
+
+
+def _graphs(bundle: Bundle, placement: str) -> dict[GraphKind, Artifact]:
+    """The graphs of a bundle by precision and form; of INT8 ones for TensorRT that placement."""
+    found = {}
+    for artifact in bundle.artifacts:
+        form = "" if artifact.form == NMS_FORM else artifact.form
+        if form.startswith(_TENSORRT):
+            own, end = _split(form)
+            form = _TENSORRT + end if own == placement else ""
+        if artifact.format == "onnx" and (form or artifact.precision != "int8"):
+            found[artifact.precision, form] = artifact
+    return found
+
+
+def _use(bundle: Bundle, request: EngineRequest, route: PrecisionRoute, gpu: Gpu) -> Use:
     return Use(
         int8=request.precision == "int8",
         calibrated=route.calibrated,

@@ -22,14 +22,14 @@ from ghost_deploy.core.errors import UnavailableError, UsageError
 from ghost_deploy.runtimes.tensorrt import compat
 from ghost_deploy.runtimes.tensorrt.compat import Api
 
-__all__ = ["ROUTES", "Route", "Source", "apply", "choose_route", "decode_tail"]
+__all__ = ["ROUTES", "GraphKind", "PrecisionRoute", "apply", "choose_route", "decode_tail"]
 
-Source = tuple[str, str]
+GraphKind = tuple[str, str]
 """Precision and form of an ONNX artifact."""
 
 
 @dataclass(frozen=True)
-class Route:
+class PrecisionRoute:
     """A way to a precision.
 
     Attributes:
@@ -45,7 +45,7 @@ class Route:
 
     name: str
     precision: str
-    sources: tuple[Source, ...]
+    sources: tuple[GraphKind, ...]
     strongly_typed: bool = False
     flags: tuple[str, ...] = ()
     cleared: tuple[str, ...] = ()
@@ -57,15 +57,17 @@ class Route:
 # the layer is reported instead of the build failing.
 _PIN = "PREFER_PRECISION_CONSTRAINTS"
 # TF32 has the mantissa of FP16; a build that is called fp32 computes in float32.
-_FP32 = Route("fp32", "fp32", (("fp32", ""),), cleared=("TF32",))
+_FP32 = PrecisionRoute("fp32", "fp32", (("fp32", ""),), cleared=("TF32",))
 
-ROUTES: dict[str, Route] = {
+ROUTES: dict[str, PrecisionRoute] = {
     route.name: route
     for route in (
         _FP32,
-        Route("fp16-weak", "fp16", (("fp32", ""), ("fp16", "")), flags=("FP16", _PIN), pinned=True),
-        Route("fp16-strong", "fp16", (("fp16", ""),), strongly_typed=True),
-        Route(
+        PrecisionRoute(
+            "fp16-weak", "fp16", (("fp32", ""), ("fp16", "")), flags=("FP16", _PIN), pinned=True
+        ),
+        PrecisionRoute("fp16-strong", "fp16", (("fp16", ""),), strongly_typed=True),
+        PrecisionRoute(
             "int8-qdq-weak",
             "int8",
             (("int8", "tensorrt"),),
@@ -73,8 +75,10 @@ ROUTES: dict[str, Route] = {
             flags=("INT8", "FP16", _PIN),
             pinned=True,
         ),
-        Route("int8-qdq-strong", "int8", (("int8", "tensorrt-fp16"),), strongly_typed=True),
-        Route(
+        PrecisionRoute(
+            "int8-qdq-strong", "int8", (("int8", "tensorrt-fp16"),), strongly_typed=True
+        ),
+        PrecisionRoute(
             "int8-calibrator",
             "int8",
             (("fp32", ""),),
@@ -89,13 +93,13 @@ ROUTES: dict[str, Route] = {
 def choose_route(
     api: Api,
     precision: str,
-    have: Collection[Source],
+    have: Collection[GraphKind],
     *,
     strongly_typed: bool = False,
     scales: bool = False,
     prefer_scales: bool = False,
     dla: bool = False,
-) -> tuple[Route, Source]:
+) -> tuple[PrecisionRoute, GraphKind]:
     """The route to a precision and the graph to build from.
 
     Args:
@@ -162,7 +166,7 @@ def _require_cache(api: Api, scales: bool, strong: bool) -> None:
         )
 
 
-def apply(api: Api, route: Route, config: Any, network: Any) -> int:
+def apply(api: Api, route: PrecisionRoute, config: Any, network: Any) -> int:
     """Set the flags of a route and hold the layers that need it; the number of layers held."""
     for name in route.flags:
         compat.set_flag(api, config, name)
@@ -244,6 +248,6 @@ def _names(precision: str, strong: bool, scales: bool, prefer_scales: bool) -> t
     return ("int8-qdq-weak", "int8-calibrator") if scales else ("int8-qdq-weak",)
 
 
-def _title(source: Source) -> str:
+def _title(source: GraphKind) -> str:
     precision, form = source
     return f"onnx-{precision}" + (f"-{form}" if form else "")
