@@ -22,7 +22,7 @@ from typing import Any
 import ghost_deploy as gd
 from benchmarks.interleave import machine
 from ghost_deploy.judge.bench.statistics import shuffled
-from ghost_deploy.judge.bench.timer import RUN_ALONE, Lane
+from ghost_deploy.judge.bench.timer import RUN_ALONE, Stream
 from ghost_deploy.processing import list_images
 
 LIMIT = 0.02
@@ -80,11 +80,11 @@ def verdict(low: float, high: float) -> str:
 def measure(detector: gd.Detector, images: str, count: int) -> None:
     """Print what was found for one opened model."""
     paths = list_images(images)[:20]
-    lane = Lane(detector.runtime, detector.spec, paths)
-    call = vendor_call(detector.runtime, lane._feeds)
+    stream = Stream(detector.runtime, detector.spec, paths)
+    call = vendor_call(detector.runtime, stream._feeds)
     for name, ours in (
-        ("run_alone", lambda: lane.run_alone()[RUN_ALONE]),
-        ("run in a walk", lambda: lane.walk()["run"]),
+        ("run_alone", lambda: stream.run_alone()[RUN_ALONE]),
+        ("run in a walk", lambda: stream.walk()["run"]),
     ):
         ratios = pairs(ours, partial(bare, call), count)
         low, high = interval(ratios)

@@ -72,7 +72,7 @@ if TYPE_CHECKING:
     from ghost_deploy.core.frame import Frame
     from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec, Thresholds
     from ghost_deploy.detector import Detector
-    from ghost_deploy.report.document import Report
+    from ghost_deploy.report.report_document import Report
     from ghost_deploy.runtimes import Runtime, RuntimeOptions
 
 # `openvino` has its own stub for a missing `openvino_telemetry`; None makes it missing.
@@ -99,7 +99,7 @@ _NAMES = {
     "core.frame": "Frame",
     "core.spec": "HeadSpec InputSpec ModelSpec Thresholds",
     "detector": "Detector",
-    "report.document": "Report",
+    "report.report_document": "Report",
     "runtimes": "Runtime RuntimeOptions",
 }
 """The public names, by the module that defines them."""

@@ -29,6 +29,7 @@ from ghost_deploy.core.spec import ModelSpec, Thresholds
 from ghost_deploy.judge.parity.gate import gate_for
 from ghost_deploy.runtimes import Runtime, RuntimeOptions
 from ghost_deploy.runtimes.fake import FakeRuntime
+from ghost_deploy.runtimes.run_plan import PlannedRun
 from tests.support.assets import GHOST, needs_assets, val_images
 from tests.support.model_specs import make_spec
 from tests.support.stored_evidence import as_json, evidence_of, with_plain_evidence
@@ -81,13 +82,11 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, RuntimeOptions]]:
     """Runtimes that need no file; (name, options) of those that were opened."""
     calls: list[tuple[str, RuntimeOptions]] = []
 
-    def open_artifact(
-        _: gd.Bundle, *, runtime: str, precision: str, options: RuntimeOptions
-    ) -> Runtime:
-        calls.append((runtime, options))
+    def open_planned(_: gd.Bundle, run: PlannedRun, options: RuntimeOptions) -> Runtime:
+        calls.append((run.row.name, options))
         return FakeRuntime.for_spec(SPEC, gd.Detections.empty())
 
-    monkeypatch.setattr(sys.modules["ghost_deploy.api.load"], "open_artifact", open_artifact)
+    monkeypatch.setattr(sys.modules["ghost_deploy.api.load"], "open_planned", open_planned)
     return calls
 
 
@@ -187,8 +186,8 @@ def test_torch_is_asked_for_where_it_is_needed(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("options", [{"calib": "pictures"}, {"precisions": ("int8",)}], ids=str)
-def test_int8_and_its_pictures_belong_together(options: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [{"calib": "images"}, {"precisions": ("int8",)}], ids=str)
+def test_int8_and_its_images_belong_together(options: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="belong together"):
         gd.export("best.pt", tmp_path / "out", **options)
 
@@ -264,6 +263,9 @@ def test_a_failed_gate_writes_the_bundle_and_raises(
     assert "onnx-fp32 on ort" in str(caught.value.got)
     written = gd.Bundle.read(tmp_path / "out", verify=True)
     assert evidence_of(written)["parity"]["passed"] is False
+    assert caught.value.bundle is not None
+    assert caught.value.bundle.document == written.document
+    assert caught.value.report == written.evidence.parity
     with pytest.raises(GateError, match="failed its comparison"):
         gd.load(written)
 

@@ -72,10 +72,10 @@ def bench(
     """
     from ghost_deploy.core.evidence.latency import Settings
     from ghost_deploy.judge.bench.benchmark import run_bench
-    from ghost_deploy.judge.bench.selection import Wishes
+    from ghost_deploy.judge.bench.selection import Selection
 
     several = [models] if isinstance(models, str | os.PathLike | Bundle) else list(models)
-    wishes = Wishes(
+    selection = Selection(
         runtimes=runtimes,
         precisions=precisions,
         batches=batches,
@@ -89,7 +89,7 @@ def bench(
             several,
             files,
             baseline=baseline,
-            wishes=wishes,
+            selection=selection,
             settings=settings,
             image_source=image_source or source,
             progress=_counting_rounds(progress or silent),

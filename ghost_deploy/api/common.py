@@ -102,7 +102,7 @@ def cache_dir() -> Path | None:
     Not in the bundle: compiled code is covered by none of its hashes and must not travel with it.
     Below it a folder for each kind of processor, because home folders are shared by machines.
     """
-    from ghost_deploy.judge.bench.machine import read_machine
+    from ghost_deploy.judge.bench.read_machine import read_machine
 
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     if not os.path.isabs(home):  # the account has no home folder, as in some containers

@@ -23,11 +23,11 @@ from ghost_deploy.api.report import report
 from ghost_deploy.api.validate import validate
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import GateError, MissingExtraError, UnavailableError, UsageError
-from ghost_deploy.core.evidence.base import Document
+from ghost_deploy.core.evidence.json_document import Document
 from ghost_deploy.core.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from ghost_deploy.report.document import Report
+    from ghost_deploy.report.report_document import Report
 
 __all__ = ["DemoResult", "DemoSize", "demo"]
 
@@ -191,7 +191,7 @@ class _Steps:
                 "no artifact passes on this machine", fix="See the report for the reasons"
             )
             return
-        folder = self.folder / "pictures"
+        folder = self.folder / "annotated"
         folder.mkdir(exist_ok=True)
         paths = self.scenes[: self.size.drawn]
         with load(self.bundle, runtime, precision) as detector:

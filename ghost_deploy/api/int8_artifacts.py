@@ -89,7 +89,7 @@ def read_int8_inputs(
     for package in ("onnx", "onnxruntime", "pycocotools", *(f for f in formats if f == "openvino")):
         require(package, "int8")
     from ghost_deploy.calib import collect_images
-    from ghost_deploy.judge.datasets.opening import open_dataset
+    from ghost_deploy.judge.datasets.open_dataset import open_dataset
 
     how = calib if isinstance(calib, Calibration) else Calibration(source=calib)
     data = None if how.data is None else open_dataset(how.data, split=how.split)

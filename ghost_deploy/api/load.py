@@ -12,7 +12,8 @@ from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.bundle.verdicts import failed_verdicts
 from ghost_deploy.core.errors import GateError, UsageError
 from ghost_deploy.runtimes import RuntimeOptions
-from ghost_deploy.runtimes.opener import ArtifactChoice, choose, open_artifact, open_path
+from ghost_deploy.runtimes.opener import open_path, open_planned
+from ghost_deploy.runtimes.run_plan import PlannedRun, choose
 
 if TYPE_CHECKING:
     from ghost_deploy.detector import Detector
@@ -71,12 +72,10 @@ def load(
     )
     if isinstance(model, Bundle) or is_bundle(Path(model)):
         bundle = model if isinstance(model, Bundle) else Bundle.read(model)
-        choice = choose(bundle, runtime=runtime, options=options)
+        run = choose(bundle, runtime=runtime, options=options)
         if not allow_failed_parity:
-            _refuse_failed(bundle, choice)
-        opened = open_artifact(
-            bundle, runtime=choice.row.name, precision=choice.precision, options=options
-        )
+            _refuse_failed(bundle, run)
+        opened = open_planned(bundle, run, options)
         spec = bundle.spec
     elif not Path(model).exists():
         raise UsageError(f"there is no bundle or model {model}", fix="Check the path")
@@ -91,10 +90,10 @@ def load(
         raise
 
 
-def _refuse_failed(bundle: Bundle, choice: ArtifactChoice) -> None:
+def _refuse_failed(bundle: Bundle, run: PlannedRun) -> None:
     """Raise if the evidence of the bundle says that this artifact is not the trained model."""
-    artifact, runtime = choice.artifact, choice.row.name
-    for verdict in failed_verdicts(bundle, artifact, runtime, choice.precision):
+    artifact, runtime = run.artifact, run.row.name
+    for verdict in failed_verdicts(bundle, artifact, runtime, run.precision):
         if verdict.kind != "accuracy":
             raise GateError(
                 f"{artifact.id} on {runtime} {verdict.sentence}",

@@ -11,7 +11,7 @@ from ghost_deploy.api.common import AnyPath
 from ghost_deploy.core.bundle import Bundle
 
 if TYPE_CHECKING:
-    from ghost_deploy.report.document import Report
+    from ghost_deploy.report.report_document import Report
 
 __all__ = ["report"]
 

@@ -76,7 +76,7 @@ def validate(
     opened = open_bundle(bundle)
     require("pycocotools", "validate")
     from ghost_deploy.judge.accuracy.validation import run_accuracy
-    from ghost_deploy.judge.datasets.opening import open_dataset
+    from ghost_deploy.judge.datasets.open_dataset import open_dataset
 
     dataset = open_dataset(data, split=split, images=images, skip_broken=skip_broken_labels)
     report = run_accuracy(

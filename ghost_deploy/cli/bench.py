@@ -23,7 +23,7 @@ detections. All candidates (artifact x runtime x precision x batch x threads x s
 in one run, each in a process of its own, so that a machine that drifts favours none; they are
 compared round by round. A bundle may also be a single .onnx, .xml or checkpoint file; a model
 that is not ours is timed alone, on random numbers. What failed a verdict that its bundle keeps is
-timed and marked `(failed)`. On a Jetson, tegrastats tells power, temperature and GPU load.
+timed and marked `(failed)`. On a Jetson, tegrastats gives power, temperature and GPU load.
 """
 EXAMPLES = """\
 examples:

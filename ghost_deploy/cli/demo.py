@@ -1,4 +1,4 @@
-"""`ghost-deploy demo`: the whole road on the built-in detector."""
+"""`ghost-deploy demo`: all steps on the built-in detector."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 __all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "run"]
 
 DESCRIPTION = """\
-Run the whole road on a small detector that comes with the package: draw labelled scenes, export
+Run all steps on a small detector that comes with the package: draw labelled scenes, export
 to every format that this machine can run, compare each artifact with PyTorch, measure accuracy and
 latency, draw what is found, and write one report with a verdict. It takes less than two minutes on
-two cores. Nothing is downloaded. What this machine lacks is left out and said.
+two cores. Nothing is downloaded. What this machine lacks is left out and listed.
 """
 EXAMPLES = """\
 examples:

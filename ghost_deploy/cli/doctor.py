@@ -1,4 +1,4 @@
-"""`ghost-deploy doctor`: what this machine can run, and what would add the rest."""
+"""`ghost-deploy doctor`: what this machine can run, and what adds the rest."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "run"]
 
 DESCRIPTION = """\
-Say which runtimes, devices and precisions this machine has, and the command that would add
+Show which runtimes, devices and precisions this machine has, and the command that would add
 what is missing. Installs nothing and changes nothing. A vendor package that is broken so badly
 that importing it ends the process is reported like any other fault.
 """
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
-    """Look and print."""
+    """Examine and print."""
     from ghost_deploy import api
 
     report = api.doctor()

@@ -28,7 +28,7 @@ the exit code is 2.
 
 SOURCE is an image, a folder, a glob, a video, a camera (0, /dev/video0, csi://0), rtsp://, http://
 (MJPEG), a GStreamer pipeline that ends in appsink, - (MJPEG on standard input), raw:WxH (BGR
-pictures there), or @list.txt with a source a line. Of a live source the newest frame is taken and
+images there), or @list.txt with a source a line. Of a live source the newest frame is taken and
 the ones between are dropped and counted; a video is done frame by frame. A lost source is opened
 again, and stops no other.
 """
@@ -117,7 +117,7 @@ def _run_images(args: argparse.Namespace, sources: list[str], console: Console) 
     paths = find_images(sources)
     unreadable: list[ImageError] = []
     summary = Summary()
-    # Lines that go to a terminal would be torn apart by a bar.
+    # A progress bar would break up lines that go to a terminal.
     steps = 0 if args.jsonl == "-" and console.out.isatty() else len(paths)
     with load_detector(args) as detector:
         say_what_runs(detector, console)
@@ -144,45 +144,45 @@ def _run_images(args: argparse.Namespace, sources: list[str], console: Console) 
 
 
 class _Outputs:
-    """Everything that is done with a result besides the summary."""
+    """The outputs of a result besides the summary."""
 
     def __init__(self, args: argparse.Namespace, console: Console) -> None:
         self._console = console
         self._show = args.show
         self._folder = args.out
         self._jsonl = args.jsonl
-        self._pictures: ImageWriter | None = None
+        self._images: ImageWriter | None = None
         self._lines: JsonlWriter | None = None
         if args.out:
             from ghost_deploy.stream.sinks.image_writer import ImageWriter
 
-            self._pictures = ImageWriter(Path(args.out))
+            self._images = ImageWriter(Path(args.out))
         if args.jsonl:
             from ghost_deploy.stream.sinks.jsonl_writer import JsonlWriter
 
             self._lines = JsonlWriter(console.out if args.jsonl == "-" else Path(args.jsonl))
 
     def write(self, frame: Frame, found: Detections) -> bool:
-        """Hand on one result; False when the user closed the window and wants no more."""
+        """Pass on one result; False when the user closed the window."""
         if self._lines:
             self._lines.write(frame, found)
-        if not (self._pictures or self._show):
+        if not (self._images or self._show):
             return True
         from ghost_deploy.stream.draw import draw
 
-        picture = draw(frame.image, found)
-        if self._pictures:
-            self._pictures.write(frame, picture)
+        image = draw(frame.image, found)
+        if self._images:
+            self._images.write(frame, image)
         if not self._show:
             return True
         from ghost_deploy.stream.sinks.window import show
 
-        return show(picture, Path(frame.source).name)
+        return show(image, Path(frame.source).name)
 
     def say_where(self) -> None:
         """Name the places that were written to."""
         if self._folder:
-            self._console.note(f"pictures: {self._folder}")
+            self._console.note(f"images: {self._folder}")
         if self._jsonl not in {None, "-"}:
             self._console.note(f"lines: {self._jsonl}")
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "run"]
 
 DESCRIPTION = """\
-Say what a checkpoint, a bundle or a network of the zoo holds. No code of a checkpoint is run, so
-that a file from a stranger may be looked at. Of a bundle, every file is checked against its hash.
+Show what a checkpoint, a bundle or a network of the zoo holds. No code of a checkpoint is run, so
+that an untrusted file can be inspected. Of a bundle, every file is checked against its hash.
 """
 EXAMPLES = """\
 examples:
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
-    """Look and print."""
+    """Inspect and print."""
     from ghost_deploy import api
     from ghost_deploy.core.bundle import Bundle
 
@@ -93,7 +93,7 @@ def _print_bundle(bundle: Bundle, console: Console) -> None:
         ("output", spec.head.decoder),
         ("parameters", f"{spec.parameters:,}" if spec.parameters else ""),
         ("GFLOPs", f"{spec.gflops:.2f}" if spec.gflops else ""),
-        ("made from", f"{source.file} (sha256 {source.sha256[:12]})"),
+        ("source", f"{source.file} (sha256 {source.sha256[:12]})"),
         ("made with", bundle.document.created_with),
         ("trained", " on ".join(filter(None, (source.trained_with, source.trained_at[:10])))),
         ("files", "unchanged since they were written"),
@@ -101,7 +101,7 @@ def _print_bundle(bundle: Bundle, console: Console) -> None:
     console.facts([(name, value) for name, value in rows if value])
     console.result("")
     console.table(
-        (Column("artifact"), Column("file"), Column("size", right=True), Column("made from")),
+        (Column("artifact"), Column("file"), Column("size", right=True), Column("source")),
         [
             [a.id, a.path, mebibytes(size_of(bundle, a)), f"sha256 {a.parent[:12]}"]
             for a in bundle.artifacts

@@ -1,4 +1,4 @@
-"""The command `ghost-deploy`: its table of commands, its exit codes, its manners with errors.
+"""The command `ghost-deploy`: its table of commands, exit codes and error output.
 
 Only the module of the chosen command is imported, so that `--help` costs nothing.
 """
@@ -20,7 +20,7 @@ from ghost_deploy.core.errors import GhostDeployError
 __all__ = ["COMMANDS", "build_parser", "main"]
 
 COMMANDS = {
-    "inspect": "say what a checkpoint or a bundle holds, without running it",
+    "inspect": "show what a checkpoint or a bundle holds, without running it",
     "export": "make a bundle of a checkpoint, and prove it",
     "build": "make TensorRT engines of a bundle, on the device",
     "calibrate": "add int8 artifacts to a bundle",
@@ -29,8 +29,8 @@ COMMANDS = {
     "bench": "measure the latency of bundles, side by side",
     "infer": "detect objects in images",
     "report": "render results as one page, with a verdict",
-    "doctor": "say what this machine can run, and what would add the rest",
-    "demo": "run the whole road on the built-in detector",
+    "doctor": "show what this machine can run, and what would add the rest",
+    "demo": "run all steps on the built-in detector",
     "completion": "print a completion script for a shell",
 }
 """Command name to its one line of help. `ghost_deploy.cli.NAME` is its module."""
@@ -68,14 +68,14 @@ class CommandModule(Protocol):
         """Declare the command's arguments."""
 
     def run(self, args: argparse.Namespace, console: Console) -> int:
-        """Do it and return the exit code."""
+        """Run the command and return its exit code."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `ghost-deploy` with `argv`, the process's arguments by default; the exit code."""
     if argv is None:
-        # This process is the command's own. OpenVINO does without its model converter, which no
-        # command uses, and then starts 0.1 s sooner.
+        # This process is the command's own. Without OpenVINO's model converter, which no command
+        # uses, it starts 0.1 s sooner.
         sys.modules.setdefault("openvino.tools.ovc", None)  # type: ignore[arg-type]
     words = sys.argv[1:] if argv is None else list(argv)
     with separated_output() as out:
@@ -131,7 +131,7 @@ def _guarded(words: list[str], console: Console) -> int:
         console.note("interrupted")
         return _INTERRUPTED
     except BrokenPipeError:
-        # The reader has gone, e.g. `| head`. That is no reason to speak, but not success.
+        # The reader has gone, e.g. `| head`: no message, but no success either.
         return _FAILED
     except OSError as error:  # mostly a standard output that cannot be written to
         if debug:

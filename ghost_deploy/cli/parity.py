@@ -19,8 +19,8 @@ __all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "run"]
 DESCRIPTION = """\
 Compare every artifact of a bundle with the PyTorch module on identical tensors: raw outputs and
 detections, on every runtime that is installed. The tolerance belongs to the precision. When one
-is missed, stages are swapped one at a time to say where the difference comes from, and the exit
-code is 1; it is 3 when nothing could be run here. The bundle is not changed.
+is missed, stages are swapped one at a time to find where the difference comes from, and the exit
+code is 1; it is 3 when nothing could be run on this machine. The bundle is not changed.
 """
 EXAMPLES = """\
 examples:

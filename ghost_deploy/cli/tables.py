@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "print_accuracy",
-    "print_block",
     "print_builds",
     "print_int8",
     "print_latency",
@@ -90,11 +89,11 @@ def print_sections(sections: Iterable[Section], console: Console) -> None:
             console.result(plain(section.lead))
         console.result("")
         for block in shown_on("terminal", section).blocks:
-            print_block(block, console)
+            _print_block(block, console)
             console.result("")
 
 
-def print_block(block: Block, console: Console) -> None:
+def _print_block(block: Block, console: Console) -> None:
     """Print one block; drawings are for pages."""
     from ghost_deploy.report.blocks import FactList, Notes, Table, plain
 

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from ghost_deploy.core.bundle import Bundle
-    from ghost_deploy.core.evidence.base import Document
+    from ghost_deploy.core.evidence.json_document import Document
 
 __all__ = [
     "BackendError",

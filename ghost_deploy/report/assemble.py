@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime, timezone
 
 from ghost_deploy._version import __version__
-from ghost_deploy.report.document import Report
 from ghost_deploy.report.joined_rows import make_rows
 from ghost_deploy.report.material import Material
 from ghost_deploy.report.recommendation import recommend
+from ghost_deploy.report.report_document import Report
 
 __all__ = ["assemble"]
 

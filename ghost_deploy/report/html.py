@@ -6,8 +6,8 @@ from pathlib import Path
 
 from ghost_deploy.core.errors import MissingExtraError
 from ghost_deploy.report.blocks import Drawing, FactList, Notes, Table, Tree, plain
-from ghost_deploy.report.document import Report
 from ghost_deploy.report.page import make_page
+from ghost_deploy.report.report_document import Report
 
 __all__ = ["render_html"]
 

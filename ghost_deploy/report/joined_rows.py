@@ -10,9 +10,9 @@ from typing import Literal
 from ghost_deploy.core.evidence.accuracy import AccuracyRow
 from ghost_deploy.core.evidence.latency import BenchRow, RunConfig
 from ghost_deploy.core.evidence.parity import ParityRow
-from ghost_deploy.report.document import BundleFacts, ReportRow, RowRef
 from ghost_deploy.report.material import Material
 from ghost_deploy.report.number_format import runtime_title
+from ghost_deploy.report.report_document import BundleFacts, ReportRow, RowRef
 
 __all__ = ["make_rows"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ghost_deploy.report.blocks import Block, Drawing, FactList, Line, Notes, Pill, Table, Tree
-from ghost_deploy.report.document import Report
 from ghost_deploy.report.page import Page, make_page
+from ghost_deploy.report.report_document import Report
 
 __all__ = ["escaped", "render_markdown"]
 

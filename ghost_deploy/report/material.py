@@ -14,11 +14,11 @@ import msgspec
 from ghost_deploy.core.bundle import DOCUMENT, Bundle, BundleDocument, file_name
 from ghost_deploy.core.errors import GhostDeployError, InputError, UsageError
 from ghost_deploy.core.evidence.accuracy import AccuracyReport
-from ghost_deploy.core.evidence.base import Document
+from ghost_deploy.core.evidence.json_document import Document
 from ghost_deploy.core.evidence.latency import BenchReport
 from ghost_deploy.core.evidence.parity import ParityReport
 from ghost_deploy.report.checks import contradictions
-from ghost_deploy.report.document import BundleFacts, Report, SourceFile
+from ghost_deploy.report.report_document import BundleFacts, Report, SourceFile
 
 __all__ = ["Material", "read_sources"]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ghost_deploy.report.blocks import Cell, Line, Section, shown_on
-from ghost_deploy.report.document import Report, Tone
+from ghost_deploy.report.report_document import Report, Tone
 from ghost_deploy.report.sections.accuracy import accuracy
 from ghost_deploy.report.sections.build import build
 from ghost_deploy.report.sections.evidence import evidence

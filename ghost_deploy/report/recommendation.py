@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import msgspec
 
 from ghost_deploy.core.evidence.accuracy import AccuracyReport, AccuracyRow
-from ghost_deploy.core.evidence.latency import BenchRow, Comparison, Ratio
-from ghost_deploy.report.document import ReportRow, Tone, Verdict
+from ghost_deploy.core.evidence.latency import BenchRow, Ratio, SpeedComparison
 from ghost_deploy.report.joined_rows import int8_rows
 from ghost_deploy.report.material import Material
 from ghost_deploy.report.number_format import points
+from ghost_deploy.report.report_document import ReportRow, Tone, Verdict
 
 __all__ = ["recommend"]
 
@@ -174,7 +174,7 @@ def _first(best: _Timed, passing: Sequence[_Timed], cost: str) -> Verdict:
     return Verdict(tone="good", headline=headline, reasons=(_spread(second, best, ratio),))
 
 
-def _ratio(comparison: Comparison) -> Ratio:
+def _ratio(comparison: SpeedComparison) -> Ratio:
     return comparison.end_to_end or comparison.run
 
 

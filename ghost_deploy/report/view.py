@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ghost_deploy.core.evidence.accuracy import Accuracy, AccuracyRow
-from ghost_deploy.core.evidence.latency import BenchRow, Figures
+from ghost_deploy.core.evidence.latency import BenchRow, LatencyFigures
 from ghost_deploy.report.blocks import NOTHING, At, Cell, DocumentView, Line, Pill
 from ghost_deploy.report.charts.style import Style, styles, swatches
-from ghost_deploy.report.document import Report, ReportRow, RowRef
+from ghost_deploy.report.report_document import Report, ReportRow, RowRef
 
 __all__ = ["ReportView", "RowView", "run_legend"]
 
@@ -60,7 +60,7 @@ class RowView:
         return self.accuracy.accuracy
 
     @property
-    def figures(self) -> Figures:
+    def figures(self) -> LatencyFigures:
         """Its times, which are there."""
         assert self.latency is not None
         assert self.latency.figures is not None

@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 
 from ghost_deploy.core.errors import UsageError
-from ghost_deploy.report.document import Report
 from ghost_deploy.report.html import render_html
 from ghost_deploy.report.markdown import render_markdown
+from ghost_deploy.report.report_document import Report
 
 __all__ = ["write_report"]
 

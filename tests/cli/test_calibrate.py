@@ -22,23 +22,23 @@ from tests.support.stored_evidence import evidence_of
 
 pytestmark = needs_assets
 
-PICTURES = 6
+IMAGES = 6
 
 
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("calibration")
-    for path in sorted((BCCD / "images" / "train").glob("*.jpg"))[:PICTURES]:
+    for path in sorted((BCCD / "images" / "train").glob("*.jpg"))[:IMAGES]:
         shutil.copy(path, folder)
     return folder
 
 
 @pytest.fixture(scope="session")
-def fresh(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def fresh(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A float bundle for 160 pixels; not to be changed."""
     out = tmp_path_factory.mktemp("float") / "b"
     call = ["export", str(GHOST), "-o", str(out), "--imgsz", "160", "--onnx", "--fp32"]
-    assert main([*call, "--images", str(next(pictures.iterdir()))]) == 0
+    assert main([*call, "--images", str(next(images.iterdir()))]) == 0
     return out
 
 
@@ -48,8 +48,8 @@ def bundle(fresh: Path, tmp_path: Path) -> Path:
     return tmp_path / "b"
 
 
-def calibrate(bundle: Path, pictures: Path, *more: str) -> int:
-    few = ["--calib", str(pictures), "--allow-small-calibration", "--no-speed", "--threads", "1"]
+def calibrate(bundle: Path, images: Path, *more: str) -> int:
+    few = ["--calib", str(images), "--allow-small-calibration", "--no-speed", "--threads", "1"]
     return main(["calibrate", str(bundle), *few, *more])
 
 
@@ -66,18 +66,18 @@ def content(folder: Path) -> dict[str, str]:
     ("options", "said"),
     [
         (["--calib", "nowhere"], "nowhere"),
-        (["--calib", "{pictures}"], "--allow-small-calibration"),
+        (["--calib", "{images}"], "--allow-small-calibration"),
         (["--calib", "{empty}"], "image"),
-        (["--calib", "{pictures}", "--allow-small-calibration", "--data", "{other}"], "classes"),
+        (["--calib", "{images}", "--allow-small-calibration", "--data", "{other}"], "classes"),
         (
-            ["--calib", "{pictures}", "--allow-small-calibration", "--data", "nowhere.yaml"],
+            ["--calib", "{images}", "--allow-small-calibration", "--data", "nowhere.yaml"],
             "nowhere",
         ),
     ],
 )
 def test_wrong_inputs_are_refused_and_the_bundle_stays(
     bundle: Path,
-    pictures: Path,
+    images: Path,
     tmp_path: Path,
     options: list[str],
     said: str,
@@ -89,26 +89,26 @@ def test_wrong_inputs_are_refused_and_the_bundle_stays(
         f"path: {BCCD}\ntrain: images/train\nval: images/val\nnames: [cat, dog, cow]\n"
     )
     before = content(bundle)
-    places = {"pictures": pictures, "empty": tmp_path / "empty", "other": other}
+    places = {"images": images, "empty": tmp_path / "empty", "other": other}
     assert main(["calibrate", str(bundle), *(text.format(**places) for text in options)]) == 2
     assert said in capsys.readouterr().err
     assert content(bundle) == before
 
 
 def test_a_bundle_without_the_fp32_graph_is_refused(
-    bundle: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+    bundle: Path, images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     document = json.loads((bundle / "bundle.json").read_text())
     document["artifacts"] = []
     (bundle / "bundle.json").write_text(json.dumps(document))
-    assert calibrate(bundle, pictures) == 2
+    assert calibrate(bundle, images) == 2
     assert "no onnx artifact in fp32" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     "options", [["--int8"], ["--calib", "somewhere"], ["--fp16", "--calib", "somewhere"]]
 )
-def test_export_wants_int8_and_pictures_together(
+def test_export_wants_int8_and_images_together(
     tmp_path: Path, options: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["export", "absent.pt", "-o", str(tmp_path / "b"), *options]) == 2
@@ -116,11 +116,11 @@ def test_export_wants_int8_and_pictures_together(
 
 
 def test_export_checks_the_labels_before_it_works(
-    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = tmp_path / "other.yaml"
     other.write_text(f"path: {BCCD}\nval: images/val\nnames: [cat, dog, cow]\n")
-    call = ["export", str(GHOST), "-o", str(tmp_path / "b"), "--int8", "--calib", str(pictures)]
+    call = ["export", str(GHOST), "-o", str(tmp_path / "b"), "--int8", "--calib", str(images)]
     assert main([*call, "--allow-small-calibration", "--data", str(other)]) == 2
     said = capsys.readouterr().err
     assert "classes" in said
@@ -144,30 +144,30 @@ def full_disk(*given: Any, **named: Any) -> None:
 
 @pytest.mark.parametrize(("what", "code"), [(interrupt, 130), (full_disk, 2)])
 def test_what_ends_early_leaves_the_old_bundle_whole(
-    bundle: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch, what: Any, code: int
+    bundle: Path, images: Path, monkeypatch: pytest.MonkeyPatch, what: Any, code: int
 ) -> None:
     monkeypatch.setattr("ghost_deploy.calib.quantize.int8_files.write_model", what)
     before = content(bundle)
-    assert calibrate(bundle, pictures, "--onnx") == code
+    assert calibrate(bundle, images, "--onnx") == code
     assert content(bundle) == before
 
 
 @pytest.fixture(scope="session")
 def calibrated(
-    fresh: Path, pictures: Path, tmp_path_factory: pytest.TempPathFactory
+    fresh: Path, images: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, str]:
     """A calibrated copy, and what the command printed."""
     folder = tmp_path_factory.mktemp("calibrated") / "b"
     shutil.copytree(fresh, folder)
     with pytest.MonkeyPatch.context() as patch:
-        # At 160 pixels and six pictures the loss is what it is; here it is judged, not bounded.
+        # At 160 pixels and six images the loss is what it is; here it is judged, not bounded.
         patch.setitem(DEFAULT_DROPS, "agreement", 100.0)
         patch.setenv("XDG_CACHE_HOME", str(folder.parent / "cache"))
         out, err = folder.parent / "out", folder.parent / "err"
         with out.open("w") as o, err.open("w") as e:
             patch.setattr("sys.stdout", o)
             patch.setattr("sys.stderr", e)
-            assert calibrate(folder, pictures, "--json") == 0
+            assert calibrate(folder, images, "--json") == 0
     return folder, out.read_text()
 
 
@@ -188,38 +188,38 @@ def test_each_form_has_its_file_and_its_row(calibrated: tuple[Path, str]) -> Non
         assert 0.5 < row.planned_share < 1
     assert report.judged.by == "agreement"
     assert report.judged.reference > 99
-    assert report.calibration.images == PICTURES
+    assert report.calibration.images == IMAGES
     assert report.speed == ()
     assert "was not measured here" in report.verdict
     assert str(folder.parent) not in printed, "no folder of this machine"
 
 
 def test_int8_is_run_by_name_and_no_other_form(
-    calibrated: tuple[Path, str], pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    calibrated: tuple[Path, str], images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, _ = calibrated
-    call = ["infer", str(folder), str(pictures), "-o", str(tmp_path / "drawn")]
+    call = ["infer", str(folder), str(images), "-o", str(tmp_path / "drawn")]
     assert main([*call, "--precision", "int8"]) == 0
     tensorrt = folder / "model.int8.tensorrt.onnx"
-    assert main(["infer", str(tensorrt), str(pictures), "-o", str(tmp_path / "d2")]) != 0
+    assert main(["infer", str(tensorrt), str(images), "-o", str(tmp_path / "d2")]) != 0
     assert "made for another runtime" in capsys.readouterr().err
 
 
 def test_a_second_calibration_replaces_the_first(
-    calibrated: tuple[Path, str], pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    calibrated: tuple[Path, str], images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "b"
     shutil.copytree(calibrated[0], folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(DEFAULT_DROPS, "agreement", -1.0)
         patch.setattr("ghost_deploy.calib.search.form_pipeline.recipes_for", _first_only)
-        assert calibrate(folder, pictures) == 1
+        assert calibrate(folder, images) == 1
     said = capsys.readouterr()
     assert "Do not use onnx-int8-tensorrt" in said.out
     assert "loses too much" in said.err
     bundle = Bundle.read(folder, verify=True)
     assert len({each.id for each in bundle.artifacts}) == len(bundle.artifacts)
-    call = ["infer", str(folder), str(pictures), "--precision", "int8", "-o", str(tmp_path / "d")]
+    call = ["infer", str(folder), str(images), "--precision", "int8", "-o", str(tmp_path / "d")]
     assert main(call) == 1, "what failed is not run"
     assert main([*call, "--allow-failed-parity"]) == 0
 

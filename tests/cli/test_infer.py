@@ -98,12 +98,12 @@ def test_lines_on_standard_output_and_nothing_else_there(
     assert "3 images, 6 detections" in said.err
 
 
-def test_pictures_and_a_file_of_lines(asked: list[Any], folder: Path, tmp_path: Path) -> None:
+def test_images_and_a_file_of_lines(asked: list[Any], folder: Path, tmp_path: Path) -> None:
     out, lines = tmp_path / "out", tmp_path / "new" / "lines.jsonl"
     assert main(["infer", "b", str(folder), "-o", str(out), "--jsonl", str(lines)]) == 0
     assert sorted(path.name for path in out.iterdir()) == ["1.png", "10.png", "2.png"]
-    picture = cv2.imdecode(np.fromfile(out / "1.png", np.uint8), cv2.IMREAD_COLOR)
-    assert (picture != 99).any()
+    image = cv2.imdecode(np.fromfile(out / "1.png", np.uint8), cv2.IMREAD_COLOR)
+    assert (image != 99).any()
     assert len(lines.read_text().splitlines()) == 3
 
 
@@ -119,7 +119,7 @@ def test_one_bad_image_does_not_stop_the_others(
     assert len(list((tmp_path / "out").iterdir())) == 3
 
 
-def test_pictures_into_the_folder_of_the_images(
+def test_images_into_the_folder_of_the_sources(
     asked: list[Any], folder: Path, capsys: Capture
 ) -> None:
     before = (folder / "1.png").read_bytes()
@@ -143,7 +143,7 @@ def test_show_ends_when_the_user_has_seen_enough(
     from ghost_deploy.stream.sinks import window
 
     shown: list[str] = []
-    monkeypatch.setattr(window, "show", lambda picture, title: shown.append(title))
+    monkeypatch.setattr(window, "show", lambda image, title: shown.append(title))
     assert main(["infer", "b", str(folder), "--show"]) == 0
     assert shown == ["1.png"]
     assert "1 image, 2 detections" in capsys.readouterr().out

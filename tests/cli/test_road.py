@@ -150,7 +150,7 @@ def test_parity_of_another_checkpoint_fails(bundle: Path, photos: Path, capsys: 
     out = capsys.readouterr().out
     assert "Parity failed" in out
     assert "where it comes from: " in out
-    assert "warning: the bundle was made from yolov8n-ghost-bccd.pt" in out
+    assert "warning: the bundle was exported from yolov8n-ghost-bccd.pt" in out
 
 
 def test_a_failed_export_prints_the_verdict_and_ends_with_1(

@@ -178,7 +178,7 @@ def test_an_int8_artifact_is_held_to_the_bar_of_its_calibration(
     (shown,) = json.loads(capsys.readouterr().out)["rows"]
     assert (shown["precision"], shown["max_drop"]) == ("int8", 0.25)
     assert main(words) == 0
-    told = "note: ONNX Runtime INT8: may lose 0.25 points: the bar of its calibration"
+    told = "note: ONNX Runtime INT8: may lose 0.25 points: the limit of its calibration"
     assert told in capsys.readouterr().out
     assert main([*words, "--max-drop", "2"]) == 0
     assert "may lose" not in capsys.readouterr().out

@@ -12,9 +12,9 @@ from ghost_deploy.core.bundle import Artifact, Bundle, BundleDocument
 from ghost_deploy.core.bundle.verdicts import failed_verdicts
 from ghost_deploy.core.errors import SpecError
 from ghost_deploy.core.evidence.accuracy import AccuracyReport
-from ghost_deploy.core.evidence.base import Document
+from ghost_deploy.core.evidence.json_document import Document
 from ghost_deploy.core.evidence.parity import ParityReport
-from tests.runtimes.test_selection import SOURCE, SPEC
+from tests.runtimes.test_opener import SOURCE, SPEC
 from tests.support.int8_reports import report, row
 from tests.support.report_documents import USUAL, accuracy_report, parity_report
 from tests.support.stored_evidence import with_plain_evidence

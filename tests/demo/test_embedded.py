@@ -12,11 +12,12 @@ import torch
 from ghost_deploy.checkpoints.inspection import inspect_checkpoint
 from ghost_deploy.checkpoints.loading import LoadedCheckpoint, load_checkpoint
 from ghost_deploy.core.errors import SpecError
+from ghost_deploy.core.evidence.accuracy import Accuracy
 from ghost_deploy.demo import embedded
 from ghost_deploy.demo.embedded import MODEL_FILE, TRAIN_FROM, embedded_record
 from ghost_deploy.demo.scenes import CLASS_NAMES
 from ghost_deploy.detector import Detector
-from ghost_deploy.judge.accuracy.measure import Accuracy, evaluate
+from ghost_deploy.judge.accuracy.measure import evaluate
 from ghost_deploy.runtimes.eager import EagerRuntime
 from tools.training.scenes import held_out_scenes
 

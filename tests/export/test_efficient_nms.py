@@ -92,7 +92,7 @@ def plain(plain_spec: ModelSpec) -> onnx.ModelProto:
     return onnx_from_net(tiny_net(), plain_spec, "fp32")
 
 
-def picture(spec: ModelSpec) -> NDArray[np.float32]:
+def random_image(spec: ModelSpec) -> NDArray[np.float32]:
     return np.random.default_rng(3).random((1, 3, *spec.input.size_hw), dtype=np.float32)
 
 
@@ -151,7 +151,7 @@ def test_the_plain_graph_is_left_alone(plain: onnx.ModelProto, plain_spec: Model
 
 def test_it_finds_what_nms_on_the_host_finds(plain: onnx.ModelProto, plain_spec: ModelSpec) -> None:
     spec = with_nms(plain_spec)
-    raw = raw_output(plain, picture(spec))
+    raw = raw_output(plain, random_image(spec))
     rows = tail_of(append_nms(plain, spec), raw)
     size = spec.input.size_hw
     box = [Letterbox.fit(size, size)]
@@ -165,7 +165,7 @@ def test_it_finds_what_nms_on_the_host_finds(plain: onnx.ModelProto, plain_spec:
 
 def test_numpy_says_the_same_as_the_plugin(plain: onnx.ModelProto, plain_spec: ModelSpec) -> None:
     spec = with_nms(plain_spec)
-    raw = raw_output(plain, picture(spec))
+    raw = raw_output(plain, random_image(spec))
     rows = tail_of(append_nms(plain, spec), raw)[0]
     own = efficient_nms(raw[0], spec, spec.input.size_hw)
     assert (own[:, 4] > 0).sum() == (rows[:, 4] > 0).sum() > 10

@@ -11,7 +11,7 @@ import torch
 from ghost_deploy.core.bundle import Source
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.spec import HeadSpec, InputSpec
-from ghost_deploy.judge.parity.reference import open_reference
+from ghost_deploy.judge.parity.pytorch_reference import open_reference
 from tests.support.small_detections import ANCHORS, SIDE, STRIDES, toy_spec
 
 

@@ -154,7 +154,7 @@ def sets(**changes: Any) -> Callable[[ModuleNode], ModuleNode]:
 @pytest.mark.parametrize(
     ("layer", "change", "message"),
     [
-        ("model.0", sets(width_list=[24, 40, 80, 160]), "gives others"),
+        ("model.0", sets(width_list=[24, 40, 80, 160]), "returns other maps"),
         ("model.0", sets(width_list=[]), "width_list"),
         ("model.0", sets(width_list=[8, 16, 24, 40, 112, 160]), "width_list"),
         ("model.0", sets(backbone=1), "records another position|backbone"),

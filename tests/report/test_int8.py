@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from ghost_deploy.report.document import Report
 from ghost_deploy.report.html import render_html
 from ghost_deploy.report.markdown import render_markdown
+from ghost_deploy.report.report_document import Report
 from tests.support.int8_evidence import CURVE, HARMS, evidence, with_evidence
 from tests.support.page_tracing import Node, faults, parse
 from tests.support.report_documents import HOSTILE, Run

@@ -11,8 +11,8 @@ import pytest
 
 from ghost_deploy.core.errors import GhostDeployError, InputError, SpecError, UsageError
 from ghost_deploy.report.assemble import assemble
-from ghost_deploy.report.document import Report
 from ghost_deploy.report.material import read_sources
+from ghost_deploy.report.report_document import Report
 from tests.support.report_documents import (
     NOW,
     USUAL,

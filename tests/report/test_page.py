@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from ghost_deploy.report.assemble import assemble
-from ghost_deploy.report.document import Report
 from ghost_deploy.report.html import render_html
+from ghost_deploy.report.report_document import Report
 from tests.support.page_tracing import cells, faults, parse
 from tests.support.report_documents import HOSTILE, NAMES, USUAL, Run, material, report
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from ghost_deploy.judge.bench.ratios import compared
-from ghost_deploy.report.document import Report
+from ghost_deploy.report.report_document import Report
 from tests.support.report_documents import USUAL, Run, material, report
 
 ORT, OV = Run("ort", "fp32", ms=20.0), Run("openvino", "fp32", ms=10.0)

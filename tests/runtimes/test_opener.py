@@ -20,8 +20,9 @@ from ghost_deploy.core.errors import (
     UsageError,
 )
 from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec
-from ghost_deploy.runtimes import RuntimeOptions
-from ghost_deploy.runtimes.opener import choose, open_artifact, open_path
+from ghost_deploy.runtimes import Runtime, RuntimeOptions
+from ghost_deploy.runtimes.opener import open_path, open_planned
+from ghost_deploy.runtimes.run_plan import choose
 from tests.support.runtime_cases import expected, random_images, rig_or_skip, write_ir, write_onnx
 
 SPEC = ModelSpec(
@@ -168,6 +169,11 @@ def test_an_absent_package(installed: set[str], runtime: str, package: str) -> N
 # On disk
 
 
+def open_artifact(bundle: Bundle, *, runtime: str) -> Runtime:
+    options = RuntimeOptions(threads=1)
+    return open_planned(bundle, choose(bundle, runtime=runtime, options=options), options)
+
+
 @pytest.fixture
 def on_disk(tmp_path: Path) -> Bundle:
     rig_or_skip("ort")
@@ -188,7 +194,7 @@ def on_disk(tmp_path: Path) -> Bundle:
 )
 def test_opening_from_a_bundle(on_disk: Bundle, runtime: str, name: str) -> None:
     images = random_images()
-    with open_artifact(on_disk, runtime=runtime, options=RuntimeOptions(threads=1)) as opened:
+    with open_artifact(on_disk, runtime=runtime) as opened:
         assert (opened.info.runtime, opened.info.precision) == (name, "fp32")
         got = opened.run({"images": images})["output0"]
         np.testing.assert_allclose(got, expected(images), rtol=1e-5, atol=1e-5)

@@ -11,7 +11,7 @@ from ghost_deploy.core.bundle import Bundle, BundleWriter, Source
 from ghost_deploy.core.detections import Detections
 from ghost_deploy.core.errors import GhostDeployError
 from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec
-from ghost_deploy.judge.bench.timer import Lane, Phase, Station, Turn
+from ghost_deploy.judge.bench.timer import CandidateTimer, Phase, Stream, Turn
 from ghost_deploy.judge.bench.worker_main import Ready, Task
 from ghost_deploy.runtimes import RuntimeInfo
 from ghost_deploy.runtimes.fake import FakeRuntime
@@ -102,7 +102,7 @@ class FakeMeasurer:
         error: GhostDeployError | None = None,
     ) -> None:
         runtime = fake_runtime(clock, run_ms, (1, 16))
-        lane = Lane(
+        stream = Stream(
             runtime,
             task.spec,
             [Path(name) for name in task.images],
@@ -111,7 +111,7 @@ class FakeMeasurer:
             clock=clock,
         )
         self._name, self._log, self._error = Path(task.path).name, log, error
-        self._station = Station([lane], clock=clock, cpu_clock=lambda: 2 * clock.now)
+        self._station = CandidateTimer([stream], clock=clock, cpu_clock=lambda: 2 * clock.now)
         self.closed = False
         self.peak_bytes = 3_000_000
         info = RuntimeInfo("fake", "1", "cpu", "fp32", notes=("a note",))

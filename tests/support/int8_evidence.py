@@ -19,7 +19,7 @@ from ghost_deploy.core.evidence.int8 import (
     Trial,
 )
 from ghost_deploy.report.assemble import assemble
-from ghost_deploy.report.document import Report
+from ghost_deploy.report.report_document import Report
 from tests.support.report_documents import HOSTILE, NOW, Run, material
 from tests.support.stored_evidence import as_json
 

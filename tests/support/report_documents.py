@@ -25,8 +25,8 @@ from ghost_deploy.core.evidence.hard_images import HardImage, ShownBox
 from ghost_deploy.core.evidence.latency import (
     BenchReport,
     BenchRow,
-    Figures,
     ImagesUsed,
+    LatencyFigures,
     Obtained,
     RunConfig,
     Settings,
@@ -34,8 +34,8 @@ from ghost_deploy.core.evidence.latency import (
 from ghost_deploy.core.evidence.machine import Machine, PowerFigures, Snapshot
 from ghost_deploy.core.evidence.parity import (
     Attribution,
+    ComparedImage,
     DetectionFigures,
-    ImageRef,
     ParityBasis,
     ParityReport,
     ParityRow,
@@ -48,8 +48,8 @@ from ghost_deploy.judge.bench.ratios import compared
 from ghost_deploy.judge.bench.statistics import summarize
 from ghost_deploy.judge.parity.gate import GATES
 from ghost_deploy.report.assemble import assemble
-from ghost_deploy.report.document import BundleFacts, Report, SourceFile
 from ghost_deploy.report.material import Material
+from ghost_deploy.report.report_document import BundleFacts, Report, SourceFile
 from tests.support.stored_evidence import as_json
 
 HOSTILE = "<script>alert(1)</script>"
@@ -174,7 +174,7 @@ def _bench_row(run: Run, samples: int) -> BenchRow:
     power = PowerFigures(
         samples=12, watts=8.125, joules_per_image=0.075, gpu_load=41.0, temperature_c=51.5
     )
-    figures = Figures(
+    figures = LatencyFigures(
         stages={name: summarize([t for r in given for t in r]) for name, given in times.items()},
         throughput=1000 / run.ms if run.walks else None,
         run_throughput=1200 / run.ms,
@@ -327,7 +327,7 @@ def parity_report(runs: Sequence[Run]) -> ParityReport:
             source="images", strength="good", images=24, detections=409,
             sentence="Compared on 24 images with 409 detections",
         ),
-        images=(ImageRef(name="a.jpg", sha256="0" * 12),),
+        images=(ComparedImage(name="a.jpg", sha256="0" * 12),),
         tools={"numpy": "2.4.6"},
     )  # fmt: skip
 

@@ -70,7 +70,7 @@ def test_options_out_of_range(change: dict[str, float], option: str) -> None:
 
 
 def test_fewer_samples_than_a_batch(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="fewer samples than a batch"):
+    with pytest.raises(UsageError, match="fewer images than a batch"):
         loop.train(OPTIONS, small_data(count=1), tmp_path / "state.pt", say=quiet)
 
 
@@ -79,7 +79,7 @@ def test_a_start_from_other_weights(tmp_path: Path) -> None:
     file = tmp_path / "other.safetensors"
     spec = describe_network(other, OPTIONS, CLASS_NAMES)
     save_native(file, other, spec, Source(file="other", sha256=""))
-    with pytest.raises(InputError, match="no start for this network"):
+    with pytest.raises(InputError, match="does not match this network"):
         start_network(msgspec.structs.replace(OPTIONS, net="yolov10n", init=str(file)), 6)
     start = start_network(msgspec.structs.replace(OPTIONS, init=str(file)), 3)
     theirs, own = other.state_dict(), start.state_dict()

@@ -10,10 +10,11 @@ from pathlib import Path
 from ghost_deploy.checkpoints.loading import load_checkpoint
 from ghost_deploy.checkpoints.native import save_native
 from ghost_deploy.core.bundle import Source
+from ghost_deploy.core.evidence.accuracy import Accuracy
 from ghost_deploy.core.spec import ModelSpec, encode_json
 from ghost_deploy.demo.embedded import ModelRecord
 from ghost_deploy.detector import Detector
-from ghost_deploy.judge.accuracy.measure import Accuracy, evaluate
+from ghost_deploy.judge.accuracy.measure import evaluate
 from ghost_deploy.judge.datasets.dataset import DataSet
 from ghost_deploy.models.network import DetectionNet
 from ghost_deploy.runtimes.eager import EagerRuntime

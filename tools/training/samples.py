@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ghost_deploy.core.errors import InputError
 from ghost_deploy.judge.datasets.dataset import DataSet
-from ghost_deploy.judge.datasets.opening import open_dataset
+from ghost_deploy.judge.datasets.open_dataset import open_dataset
 from ghost_deploy.processing.images import read_image
 from ghost_deploy.processing.letterbox import Letterbox
 from tools.training.augment import Sample

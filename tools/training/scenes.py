@@ -17,7 +17,7 @@ from ghost_deploy.demo.embedded import TRAIN_FROM
 from ghost_deploy.demo.scene_files import LABELS, write_scenes
 from ghost_deploy.demo.scenes import CLASS_NAMES, make_scene
 from ghost_deploy.judge.datasets.dataset import DataSet
-from ghost_deploy.judge.datasets.opening import open_dataset
+from ghost_deploy.judge.datasets.open_dataset import open_dataset
 from tools.training.augment import Sample
 from tools.training.samples import Data, shrink
 

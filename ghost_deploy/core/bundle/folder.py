@@ -10,7 +10,7 @@ import msgspec
 
 from ghost_deploy.core.bundle.manifest import DOCUMENT, Artifact, BundleDocument, sha256_of
 from ghost_deploy.core.errors import BundleError, ExportError, GhostDeployError
-from ghost_deploy.core.evidence.base import Document
+from ghost_deploy.core.evidence.json_document import Document
 from ghost_deploy.core.evidence.kinds import Evidence
 from ghost_deploy.core.files import write_whole
 from ghost_deploy.core.spec import ModelSpec, decode_json, encode_json

@@ -7,8 +7,8 @@ from typing import ClassVar, Literal
 
 import msgspec
 
-from ghost_deploy.core.evidence.base import Document, Part
 from ghost_deploy.core.evidence.hard_images import HardImage
+from ghost_deploy.core.evidence.json_document import Document, Part
 
 __all__ = [
     "Accuracy",
@@ -186,7 +186,7 @@ class AccuracyReport(Document, frozen=True, kw_only=True, forbid_unknown_fields=
 
     Attributes:
         model: name of the model.
-        checkpoint, checkpoint_sha256: the weights that the bundle was made from.
+        checkpoint, checkpoint_sha256: the weights that the bundle was exported from.
         data: what was measured on.
         reference: what the differences are to; None where nothing could stand for it.
         rows: one for each artifact, runtime and precision.
@@ -245,7 +245,7 @@ class AccuracyReport(Document, frozen=True, kw_only=True, forbid_unknown_fields=
         return f"Accuracy {verdict}: {passed} of {passed + failed} runs within their gates{tail}"
 
     def thin(self) -> AccuracyReport:
-        """The same without curves and pictures: what a bundle keeps."""
+        """Returns a copy without curves and images, which a bundle keeps."""
         replace = msgspec.structs.replace
         reference = self.reference and replace(
             self.reference, accuracy=_without_curves(self.reference.accuracy)

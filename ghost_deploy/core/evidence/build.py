@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 import msgspec
 
-from ghost_deploy.core.evidence.base import Document, Part
+from ghost_deploy.core.evidence.json_document import Document, Part
 
 __all__ = ["BuildRecord", "BuildRecords", "DlaLayer", "DlaReport", "Fingerprint", "Hardware"]
 

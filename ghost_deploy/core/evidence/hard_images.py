@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from ghost_deploy.core.evidence.base import Part
+from ghost_deploy.core.evidence.json_document import Part
 
 __all__ = ["HardImage", "ShownBox"]
 
@@ -38,7 +38,7 @@ class HardImage(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
         differences: detections that only one of the two has.
         reference_wrong, candidate_wrong: false detections and missed labels of each.
         reference, candidate: detections above the model's own threshold, and missed labels.
-        jpeg: the picture without boxes, its longer side at most 640 pixels.
+        jpeg: the image without boxes, its longer side at most 640 pixels.
     """
 
     name: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from ghost_deploy.core.evidence.base import Document, Part
+from ghost_deploy.core.evidence.json_document import Document, Part
 
 __all__ = [
     "CalibrationFacts",
@@ -24,12 +24,12 @@ class CalibrationFacts(Part, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """What the ranges were taken from.
 
     Attributes:
-        images: pictures used.
+        images: number of images used.
         fingerprint: sha256 over their content.
-        preprocessing: sha256 over what turns a picture into the input.
+        preprocessing: sha256 over what turns an image into the input.
         seed: of the sampling.
-        skipped: names of pictures that could not be used.
-        duplicates: pictures left out because one of equal content is there.
+        skipped: names of images that could not be used.
+        duplicates: images left out because another one has the same content.
         notes: what a reader should know.
     """
 

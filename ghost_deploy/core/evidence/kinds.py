@@ -9,9 +9,9 @@ from typing import TypeVar
 import msgspec
 
 from ghost_deploy.core.evidence.accuracy import AccuracyReport
-from ghost_deploy.core.evidence.base import Document
 from ghost_deploy.core.evidence.build import BuildRecords
 from ghost_deploy.core.evidence.int8 import Int8Report
+from ghost_deploy.core.evidence.json_document import Document
 from ghost_deploy.core.evidence.latency import BenchReport
 from ghost_deploy.core.evidence.parity import ParityReport
 from ghost_deploy.core.evidence.reference import ReferenceNote

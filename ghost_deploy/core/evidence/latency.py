@@ -8,20 +8,20 @@ from typing import ClassVar, Literal
 import msgspec
 
 from ghost_deploy.core.errors import UsageError
-from ghost_deploy.core.evidence.base import Document, Part
+from ghost_deploy.core.evidence.json_document import Document, Part
 from ghost_deploy.core.evidence.machine import PowerFigures, Snapshot
 
 __all__ = [
     "ISOLATION",
     "BenchReport",
     "BenchRow",
-    "Comparison",
-    "Figures",
     "ImagesUsed",
+    "LatencyFigures",
     "Obtained",
     "Ratio",
     "RunConfig",
     "Settings",
+    "SpeedComparison",
     "TimeSummary",
 ]
 
@@ -59,7 +59,7 @@ class Settings(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How long is measured.
 
     Attributes:
-        duration_s: for each candidate, half of it walks, half bare calls.
+        duration_s: for each candidate, half of it end to end, half the model alone.
         rounds: turns that each candidate has in that time; ratios are taken round by round.
         warmup_s: before that, for each candidate and phase.
         seed: of the order within the rounds.
@@ -137,21 +137,21 @@ class Ratio(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return self.low > 1 or self.high < 1
 
 
-class Figures(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class LatencyFigures(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What was measured of one candidate. Times are milliseconds, host to host, of a batch.
 
     Attributes:
         stages: by stage: `decode` (file to pixels), `pre`, `run`, `post` and their sum
-            `end_to_end`, all of walks; `run_alone`, the model on one tensor again and again.
-        throughput: images per second of the walks, over all streams, by the wall clock.
-        run_throughput: the same of the bare calls.
+            `end_to_end`; `run_alone`, the model on one tensor repeatedly.
+        throughput: images per second end to end, over all streams, by the wall clock.
+        run_throughput: the same of `run_alone`.
         spread: distance of the quartiles of the rounds' medians of `run_alone`, over their
             median: how much the machine drifted.
-        cpu_cores: processor time over wall time of the walks.
+        cpu_cores: processor time over wall time, end to end.
         load_ms, first_run_ms, start_bytes: see `Ready`.
         peak_bytes: most memory that the process ever had resident.
         samples: each stage's raw times, a list a round.
-        rates: images per second of each round's walks; `run_rates`: of its bare calls.
+        rates: images per second of each round, end to end; `run_rates`: of `run_alone`.
         power: where tegrastats told it.
     """
 
@@ -170,14 +170,14 @@ class Figures(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     power: PowerFigures | None = None
 
 
-class Comparison(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SpeedComparison(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How many times as fast a row is as another that was measured beside it.
 
     Attributes:
         reference: index of the other row.
         run: by the median time that an image takes in `run_alone`.
-        end_to_end: by that of a walk; None where one of the two has none.
-        throughput: by images per second, of walks where both have them, else of bare calls.
+        end_to_end: by that end to end; None where one of the two has none.
+        throughput: by images per second, end to end where both have it, else of `run_alone`.
     """
 
     reference: int
@@ -186,7 +186,13 @@ class Comparison(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     throughput: Ratio
 
 
-class BenchRow(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class BenchRow(
+    Part,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    rename={"failed_verdicts": "against"},
+):
     """One artifact, run in one way.
 
     Attributes:
@@ -198,7 +204,8 @@ class BenchRow(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
         model, family: as the bundle describes it; empty for a bare file.
         status: `skipped` where this machine cannot run it, `failed` where it broke.
         reason: why, in that case.
-        against: verdicts of the bundle's own evidence that it failed, in sentences.
+        failed_verdicts: verdicts in the evidence of the bundle that it failed, in sentences;
+            the JSON key is `against`.
     """
 
     subject: str
@@ -212,9 +219,9 @@ class BenchRow(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     status: Literal["measured", "skipped", "failed"]
     reason: str = ""
     obtained: Obtained | None = None
-    figures: Figures | None = None
-    comparison: Comparison | None = None
-    against: tuple[str, ...] = ()
+    figures: LatencyFigures | None = None
+    comparison: SpeedComparison | None = None
+    failed_verdicts: tuple[str, ...] = ()
 
 
 class BenchReport(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -6,7 +6,7 @@ import hashlib
 
 import msgspec
 
-from ghost_deploy.core.evidence.base import Part
+from ghost_deploy.core.evidence.json_document import Part
 
 __all__ = ["Machine", "PowerFigures", "Snapshot"]
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from ghost_deploy.core.evidence.base import Document, Part
+from ghost_deploy.core.evidence.json_document import Document, Part
 from ghost_deploy.core.spec import Thresholds
 
 __all__ = [
     "Attribution",
+    "ComparedImage",
     "DetectionFigures",
     "Gate",
-    "ImageRef",
     "ParityBasis",
     "ParityReport",
     "ParityRow",
@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 
-class ImageRef(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ComparedImage(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An image that was compared: its file name, and the first 12 digits of its sha256."""
 
     name: str
@@ -30,13 +30,13 @@ class ImageRef(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class ParityBasis(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the verdict rests on.
+    """The images and detections that the verdict rests on.
 
     Attributes:
         source: the user's images, or the demo scenes.
-        strength: `weak` when a passed gate says little about this model's real pictures.
+        strength: `weak` if a passed gate says little about the images that the model is for.
         images, detections: how many; detections are the reference's, above the threshold.
-        sentence: the same for a person.
+        sentence: the same in words.
     """
 
     source: Literal["images", "demo"]
@@ -47,22 +47,24 @@ class ParityBasis(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Gate(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The bars of one precision; a figure equal to its bar passes.
+    """The limits of one precision; a figure equal to its limit passes, None sets no limit.
 
     Attributes:
-        precision: the precision that the model ran in.
-        judged_by: `parity`, or `mAP` where raw and matched differences are reported without a
-            bar, because quantization moves single boxes without making the detector worse.
-        min_iou: a pair of detections counts as matched from this IoU on.
-        min_matched: least share of matched detections, 0 to 1.
-        max_score: largest difference of a pair's scores; also how near to the score threshold
-            a detection may be that only one side reports.
-        max_box_px: largest coordinate difference of a pair, source pixels; None sets no bar.
-        max_raw_score: largest difference of raw scores; None sets no bar.
-        max_raw_box_px: largest difference of raw boxes, letterboxed pixels; None sets no bar.
-        max_log_odds: largest difference of the raw scores' log-odds. A bar only where neither
-            side found anything, so that the raw outputs must decide alone.
-        max_quiet_box_px: mean difference of the raw boxes; a bar in the same case only.
+        precision: of the run.
+        judged_by: `parity`, or `mAP` where differences are reported without a limit, because
+            quantization moves single boxes without making the detector worse.
+        min_iou: a pair of detections is matched from this IoU on.
+        min_matched: smallest share of matched detections, 0 to 1.
+        max_score: largest difference of the scores of a pair.
+        max_borderline: largest difference of the scores of a pair that straddles the score
+            threshold; default: `max_score`.
+        max_box_px: largest coordinate difference of a pair, source pixels.
+        max_raw_score: largest difference of raw scores.
+        max_raw_box_px: largest difference of raw boxes, letterboxed pixels.
+        max_log_odds: largest difference of the log-odds of raw scores; applies only if neither
+            side has a detection.
+        max_quiet_box_px: largest mean difference of raw boxes, letterboxed pixels; applies in the
+            same case only.
     """
 
     precision: str
@@ -70,11 +72,17 @@ class Gate(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     min_iou: float
     min_matched: float
     max_score: float
+    max_borderline: float | None = None
     max_box_px: float | None = None
     max_raw_score: float | None = None
     max_raw_box_px: float | None = None
     max_log_odds: float | None = None
     max_quiet_box_px: float | None = None
+
+    @property
+    def margin(self) -> float:
+        """How near to the score threshold a detection may be that only one side reports."""
+        return self.max_score if self.max_borderline is None else self.max_borderline
 
 
 class Spread(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -97,12 +105,10 @@ class TensorFigures(Part, frozen=True, kw_only=True, forbid_unknown_fields=True)
         input_max: largest difference between the input tensors that the artifact's description
             and the reference's make of one image; the outputs come from the reference's tensor.
         compared: anchors (or rows of an end-to-end head) that were compared, over all images.
-        selection: which: `score > 0.05` on either side, or `top 100` of each image where nothing
-            reached that on any image.
+        selection: `score > 0.05` on either side, or `top 100` of each image if none is above.
         box_px: largest difference of an anchor's four box channels, letterboxed pixels.
         score: largest difference of an anchor's class scores.
-        log_odds: difference of log(p / (1 - p)) of the anchor's best class: means the same for
-            small scores as for large ones.
+        log_odds: difference of log(p / (1 - p)) of the anchor's best class.
         nonfinite: NaN or infinite numbers in the candidate's outputs.
         reference_nonfinite: the same in the reference's.
         problem: why outputs could not be compared at all, or an empty string.
@@ -120,10 +126,7 @@ class TensorFigures(Part, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class WorstImage(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The image that agrees least.
-
-    Unusable outputs count most, then unmatched detections, then the difference of scores, then
-    of boxes.
+    """The image with the largest difference: by usability, then detections, scores, boxes.
 
     Attributes:
         name: of the image.
@@ -146,10 +149,10 @@ class DetectionFigures(Part, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     Attributes:
         reference: detections of the reference above the threshold, over all images.
         candidate: the same of the candidate.
-        matched: pairs whose IoU reaches the gate's bar; includes the borderline ones.
+        matched: pairs whose IoU reaches that of the gate; includes the borderline ones.
         borderline: pairs of which one side is above the score threshold and the other below it
-            by no more than the gate's score difference.
-        displaced: pairs whose IoU misses the gate's bar.
+            by no more than the margin of the gate.
+        displaced: pairs whose IoU is below that of the gate.
         missing: reference detections without a partner.
         extra: candidate detections without a partner.
         score: differences of the pairs' scores.
@@ -190,14 +193,14 @@ class StageFinding(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Attribution(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where a failed gate's difference comes from.
+    """The stage that causes the difference behind a failed gate.
 
     Attributes:
         stage: `preprocess`, `graph`, `precision`, `graph or precision`, `decode/NMS`, `descale`,
             or `unclear`.
-        sentence: the finding on that stage, in words and figures.
-        image: the image that was looked at, the worst one.
-        findings: every stage that was tried, in the order of the road.
+        sentence: the finding on that stage, with figures.
+        image: the image that was run, the worst one.
+        findings: of all stages that were swapped, in the order of the pipeline.
     """
 
     stage: str
@@ -215,11 +218,11 @@ class ParityRow(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
         runtime, precision: what it was asked to run on and in.
         status: `skipped` is no verdict: this machine cannot run it.
         reasons: why it failed or was skipped; empty when it passed.
-        gate: the bars.
-        coarse: why the bars are wider than the precision's and the figures are against float64,
-            where float32 itself is too coarse for the network; empty elsewhere.
+        gate: the limits.
+        coarse: why the limits are wider than those of the precision and the figures are against
+            float64: float32 itself is too coarse for the network; else empty.
         tensor, detections: the figures; None when it did not run.
-        attribution: where the difference comes from; None unless a comparison failed.
+        attribution: the cause of the difference; None unless a comparison failed.
         device, version, compute, notes: as the runtime reported them.
     """
 
@@ -241,7 +244,7 @@ class ParityRow(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class ParityReport(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How a bundle's artifacts compare with the PyTorch module.
+    """Differences of the artifacts of a bundle from the PyTorch module.
 
     Attributes:
         model: name of the model.
@@ -252,7 +255,7 @@ class ParityReport(Document, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             graph has several.
         thresholds: of the post-processing.
         rows: one for each artifact, runtime and precision.
-        evidence: what the verdict rests on.
+        evidence: the basis of the verdict.
         images: what was compared.
         tools: versions of what took part.
         warnings: anything else that a reader should know.
@@ -269,7 +272,7 @@ class ParityReport(Document, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     thresholds: Thresholds
     rows: tuple[ParityRow, ...]
     evidence: ParityBasis
-    images: tuple[ImageRef, ...]
+    images: tuple[ComparedImage, ...]
     tools: dict[str, str]
     warnings: tuple[str, ...] = ()
 

@@ -1,20 +1,26 @@
-"""The images and reference outputs that a bundle carries."""
+"""Evidence of the reference: the images and reference outputs that a bundle carries."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-from ghost_deploy.core.evidence.base import Document
+from ghost_deploy.core.evidence.json_document import Document
 
 __all__ = ["ReferenceNote"]
 
 
-class ReferenceNote(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the bundle says of its reference.
+class ReferenceNote(
+    Document,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    rename={"images": "pictures"},
+):
+    """The file in a bundle that holds images and reference outputs, see `judge.parity`.
 
     Attributes:
-        file, sha256: where it is.
-        pictures: how many.
+        file, sha256: of the file.
+        images: number of images; the JSON key is `pictures`.
         source: `images` of the user, or `demo` scenes.
         reference: what computed the outputs.
     """
@@ -23,6 +29,6 @@ class ReferenceNote(Document, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     file: str
     sha256: str
-    pictures: int
+    images: int
     source: str
     reference: str

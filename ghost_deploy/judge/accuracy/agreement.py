@@ -1,4 +1,4 @@
-"""Accuracy without labels: how well a model finds what its float twin finds."""
+"""Accuracy without labels: agreement of a model with its float model."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ghost_deploy.core.errors import InputError
+from ghost_deploy.core.progress import Progress, silent
 from ghost_deploy.detector import Detector
-from ghost_deploy.judge.accuracy.measure import Progress
 from ghost_deploy.judge.datasets.dataset import DataSet, LabelledImage
 from ghost_deploy.judge.datasets.labels import Labels
 from ghost_deploy.processing import read_image
@@ -18,25 +18,24 @@ __all__ = ["label_by_model"]
 def label_by_model(
     detector: Detector, images: Sequence[Path], progress: Progress | None = None
 ) -> DataSet:
-    """A data set whose labels are the detections of `detector`.
+    """Make a data set whose labels are the detections of `detector`.
 
-    mAP on it is a measure of agreement: 100 points for a model that finds the same boxes with a
-    better score than anything else. Points lost there are not points lost on true labels, but a
-    model that loses none of the one loses none of the other.
+    mAP on it measures agreement: 100 points for a model that finds the same boxes with a higher
+    score than anything else. Points lost there are not points lost on true labels, but a model
+    that loses none of the former loses none of the latter.
 
     Args:
-        detector: the float model, with the thresholds that say what counts as found.
-        images: files.
-        progress: told before each image.
+        detector: the float model; its thresholds decide what is a detection.
+        images: image files.
+        progress: called before each image.
 
     Raises:
         ImageError: an image cannot be read.
-        InputError: nothing was found in any image.
+        InputError: no detection in any image.
     """
     labelled = []
     for index, path in enumerate(images):
-        if progress:
-            progress("labels from the float model", index, len(images))
+        (progress or silent)("labels from the float model", index, len(images))
         image = read_image(path)
         found = detector(image)
         labels = Labels.of(found.xyxy.tolist(), found.class_id.tolist())
@@ -52,6 +51,6 @@ def label_by_model(
         raise InputError(
             "the float model finds nothing in the calibration images: agreement says nothing",
             got=f"{len(images)} images, scores from {detector.thresholds.conf:g}",
-            fix="Use pictures of what the model was trained for, or labelled ones with --data",
+            fix="Use images of what the model was trained for, or labelled ones with --data",
         )
     return dataset

@@ -1,7 +1,7 @@
-"""The accuracy of a detector on labelled images: COCO's mAP, one stated protocol.
+"""Accuracy of a detector on labelled images: COCO's mAP by one stated protocol.
 
-The detector's own preprocessing and post-processing are used; only the thresholds are those of
-the protocol, and every class of an anchor above the score threshold counts (multi-label).
+Preprocessing and post-processing are those of the detector. The thresholds are those of the
+protocol, and all classes of an anchor above the score threshold count (multi-label).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ghost_deploy.core.detections import Detections
 from ghost_deploy.core.errors import InputError
 from ghost_deploy.core.evidence.accuracy import Accuracy, ClassAccuracy
+from ghost_deploy.core.progress import Progress, silent
 from ghost_deploy.core.spec import ModelSpec, Thresholds
 from ghost_deploy.detector import Detector
 from ghost_deploy.judge.accuracy.average_precision import ClassTable, class_tables
@@ -27,11 +28,8 @@ from ghost_deploy.processing import Postprocessor, read_image
 
 __all__ = [
     "THRESHOLDS",
-    "Accuracy",
-    "ClassAccuracy",
     "Measured",
-    "Progress",
-    "Watch",
+    "OnImage",
     "evaluate",
     "limits",
     "measure",
@@ -41,11 +39,8 @@ __all__ = [
 THRESHOLDS = Thresholds(conf=0.001, iou=0.7, max_det=300)
 """Of the protocol; those of Ultralytics' validator (reference version 8.4.190)."""
 
-Progress: TypeAlias = Callable[[str, int, int], None]
-"""Called with what is being done, how many images are done, and how many there are."""
-
-Watch: TypeAlias = Callable[[tuple[int, int], Detections], None]
-"""Called for each image with its (height, width) in pixels and what was found in it."""
+OnImage: TypeAlias = Callable[[tuple[int, int], Detections], None]
+"""Called for each image with its (height, width) in pixels and the detections."""
 
 _AT_50, _AT_75 = 0, 5  # places among the IoU thresholds 0.5, 0.55, ... 0.95
 
@@ -64,7 +59,7 @@ def evaluate(detector: Detector, dataset: DataSet, progress: Progress | None = N
     Args:
         detector: at the size of its spec.
         dataset: with the classes of the detector, see `DataSet.for_model`.
-        progress: told before each image.
+        progress: called before each image.
 
     Raises:
         InputError: the classes are not the detector's, or no object is labelled.
@@ -80,14 +75,14 @@ def measure(
     dataset: DataSet,
     progress: Progress | None = None,
     label: str = "",
-    watch: Watch | None = None,
+    on_image: OnImage | None = None,
 ) -> Measured:
-    """As `evaluate`, with the matches.
+    """`evaluate` that also returns the matches.
 
     Args:
-        detector, dataset, progress: as in `evaluate`.
-        label: says to `progress` what is being measured.
-        watch: told of each image.
+        detector, dataset, progress: see `evaluate`.
+        label: what is being measured, for `progress`.
+        on_image: called with the detections in each image.
     """
     spec = detector.spec
     postprocess = Postprocessor(spec)
@@ -101,7 +96,9 @@ def measure(
     step = spec.input.batch[0]
     own = dataset.for_model(spec.class_names)
     how = _protocol(spec)
-    return measure_with(detect, own, how, step=step, progress=progress, label=label, watch=watch)
+    return measure_with(
+        detect, own, how, step=step, progress=progress, label=label, on_image=on_image
+    )
 
 
 def measure_with(
@@ -112,7 +109,7 @@ def measure_with(
     step: int = 1,
     progress: Progress | None = None,
     label: str = "",
-    watch: Watch | None = None,
+    on_image: OnImage | None = None,
 ) -> Measured:
     """Measure anything that detects.
 
@@ -121,7 +118,7 @@ def measure_with(
         dataset: with the class ids that `detect` gives.
         how: the protocol, in words.
         step: images at a time.
-        progress, label, watch: as in `measure`.
+        progress, label, on_image: see `measure`.
 
     Raises:
         InputError: no object is labelled.
@@ -134,18 +131,17 @@ def measure_with(
             got=f"{len(dataset.images)} images",
             fix="Use labelled images; --split names another part of a data set",
         )
-    images, total = iter(dataset.images), len(dataset.images)
+    images, total, tell = iter(dataset.images), len(dataset.images), progress or silent
     matches: list[Matches] = []
     while batch := list(islice(images, step)):
-        if progress:
-            progress(label, len(matches), total)
+        tell(label, len(matches), total)
         arrays = [read_image(image.path) for image in batch]
         for image, array, found in zip(batch, arrays, detect(arrays), strict=True):
             size_hw = array.shape[0], array.shape[1]
             boxes = image.boxes_px(size_hw)
             matches.append(match(boxes, image.labels, found, len(dataset.class_names)))
-            if watch:
-                watch(size_hw, found)
+            if on_image:
+                on_image(size_hw, found)
     return _summary(matches, dataset.class_names, how)
 
 

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from ghost_deploy.core.detections import Detections
 from ghost_deploy.core.evidence.accuracy import Recorded
+from ghost_deploy.core.progress import Progress
 from ghost_deploy.core.spec import InputSpec
 from ghost_deploy.judge.accuracy.average_precision import ultralytics_map
 from ghost_deploy.judge.accuracy.measure import (
     THRESHOLDS,
-    Progress,
     limits,
     measure_with,
 )
@@ -117,7 +117,7 @@ def measure_as_trained(
     Args:
         loaded: the checkpoint, at the size it was trained at.
         dataset: with the classes of the checkpoint.
-        progress, label: as in `accuracy.measure`.
+        progress, label: see `measure`.
 
     Returns:
         mAP50-95, 0 to 1, and the protocol in words.

@@ -1,4 +1,4 @@
-"""Every artifact of a bundle on labelled images, beside the network that was trained."""
+"""Accuracy of the artifacts of a bundle on labelled images, compared with the checkpoint."""
 
 from __future__ import annotations
 
@@ -15,37 +15,41 @@ import numpy as np
 from ghost_deploy._version import __version__
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.detections import Detections
-from ghost_deploy.core.errors import BackendError, ShapeError, SpecError, UnavailableError
+from ghost_deploy.core.errors import UnavailableError
 from ghost_deploy.core.evidence.accuracy import AccuracyReport, AccuracyRow, Recorded, Reference
 from ghost_deploy.core.evidence.hard_images import HardImage
+from ghost_deploy.core.progress import Progress
 from ghost_deploy.detector import Detector
+from ghost_deploy.judge.accuracy.accuracy_rows import (
+    AccuracyFigures,
+    MeasuredRun,
+    row_of,
+    unopened_rows,
+)
 from ghost_deploy.judge.accuracy.bootstrap import CONFIDENCE, RESAMPLES, Resampler
-from ghost_deploy.judge.accuracy.hard_images import Sight, hard_images
-from ghost_deploy.judge.accuracy.max_drop import bar_of
-from ghost_deploy.judge.accuracy.measure import Progress, measure
+from ghost_deploy.judge.accuracy.choose_hard_images import ImageDetections, hard_images
+from ghost_deploy.judge.accuracy.max_drop import max_drop_of
+from ghost_deploy.judge.accuracy.measure import measure
 from ghost_deploy.judge.accuracy.recorded import (
     METRIC,
     compare_recorded,
     measure_as_trained,
 )
-from ghost_deploy.judge.accuracy.rows import Figures, Run, row_of, unopened_rows
-from ghost_deploy.judge.candidates import Candidate, candidates, open_candidate
 from ghost_deploy.judge.datasets.dataset import DataSet
-from ghost_deploy.judge.parity.reference import open_reference
+from ghost_deploy.judge.open_detector import BROKEN, judged_runs, open_detector
+from ghost_deploy.judge.parity.pytorch_reference import open_reference
 from ghost_deploy.runtimes import RuntimeOptions
+from ghost_deploy.runtimes.run_plan import PlannedRun, plan_runs
 
 if TYPE_CHECKING:
     from ghost_deploy.checkpoints.loading import LoadedCheckpoint
 
 __all__ = ["run_accuracy"]
 
-_BROKEN = (BackendError, ShapeError, SpecError)
-"""What a damaged or wrong artifact raises when it is opened, run or decoded."""
-
 
 @dataclass(frozen=True)
-class _Bench:
-    """What every model is measured with."""
+class _Measurement:
+    """What all models are measured with."""
 
     bundle: Bundle
     data: DataSet
@@ -53,27 +57,27 @@ class _Bench:
     sampler: Resampler
     progress: Progress | None
 
-    def figures(self, detector: Detector, label: str) -> Figures:
+    def figures(self, detector: Detector, label: str) -> AccuracyFigures:
         conf = self.bundle.spec.thresholds.conf
-        sights: list[Sight] = []
+        detections: list[ImageDetections] = []
 
-        def watch(size_hw: tuple[int, int], found: Detections) -> None:
-            sights.append(Sight(size_hw, found[found.score > conf]))
+        def collect(size_hw: tuple[int, int], found: Detections) -> None:
+            detections.append(ImageDetections(size_hw, found[found.score > conf]))
 
-        measured = measure(detector, self.data, self.progress, label, watch)
-        return Figures(measured.accuracy, self.sampler.classes(measured.tables), sights)
+        measured = measure(detector, self.data, self.progress, label, collect)
+        return AccuracyFigures(measured.accuracy, self.sampler.classes(measured.tables), detections)
 
-    def run(self, candidate: Candidate) -> Run:
+    def run(self, plan: PlannedRun) -> MeasuredRun:
         try:
-            with open_candidate(self.bundle, candidate, self.options) as detector:
+            with open_detector(self.bundle, plan, self.options) as detector:
                 info = detector.runtime.info
-                return Run(candidate, self.figures(detector, _one_word(candidate)), info)
+                return MeasuredRun(plan, self.figures(detector, _one_word(plan)), info)
         except UnavailableError as error:
-            if candidate.named:
+            if plan.named:
                 raise
-            return Run(candidate, skipped=str(error))
-        except _BROKEN as error:
-            return Run(candidate, broken=str(error))
+            return MeasuredRun(plan, skipped=str(error))
+        except BROKEN as error:
+            return MeasuredRun(plan, broken=str(error))
 
 
 def run_accuracy(
@@ -94,36 +98,36 @@ def run_accuracy(
     Args:
         bundle: whose artifacts are measured, at the size of its spec.
         dataset: labelled images.
-        loaded: the checkpoint at the size it was trained at: its module is the reference. When
-            None, the first fp32 artifact that runs here stands in for it.
-        runtimes: names from the runtimes table; all that can open an artifact when None.
-        precisions: that the models are run in; all that the runtimes know when None.
+        loaded: the checkpoint at the size it was trained at: its module is the reference.
+            Default: the first fp32 artifact that runs here takes its place.
+        runtimes: names from the runtimes table; default: all.
+        precisions: of the runs; default: all.
         options: device and threads; `precision` is set for each run.
-        max_drop: largest loss of mAP50-95 in points, instead of that of `bar_of`.
-        map_classes: match the data set's classes with the model's by name.
+        max_drop: largest loss of mAP50-95 in points; default: that of `max_drop_of`.
+        map_classes: match the classes of the data set with those of the model by name.
         resamples: of the bootstrap.
-        progress: told before each image.
+        progress: called before each image.
 
     Returns:
-        The report. What this machine cannot run is listed as skipped; a run that loses too much
-        or breaks is listed as failed. It is passed only if something ran and all of it passed.
+        The report. Runs that are not possible on this machine are listed as skipped, runs that
+        lose too much or break as failed. It is passed only if something ran and nothing failed.
 
     Raises:
         InputError: the classes are not the model's, or no object is labelled.
-        UsageError: an unknown runtime or precision, or nothing to measure.
+        UsageError: unknown runtime or precision, or nothing to measure.
         ImageError: an image cannot be read.
-        BundleError: an artifact is not the file that was written.
-        UnavailableError: a runtime or precision was asked for by name and is not here.
+        BundleError: a file of an artifact is missing or was changed.
+        UnavailableError: a runtime or precision was named and is not on this machine.
     """
     data = dataset.for_model(bundle.spec.class_names, by_name=map_classes)
-    plan = candidates(bundle, runtimes, precisions)
-    bars = [bar_of(bundle, each.artifact, each.precision, max_drop) for each in plan]
+    plan = judged_runs(bundle, runtimes, precisions)
+    limits = [max_drop_of(bundle, each.artifact, each.precision, max_drop) for each in plan]
     sampler = Resampler(len(data.images), resamples)
-    bench = _Bench(bundle, data, options or RuntimeOptions(), sampler, progress)
-    runs = [bench.run(candidate) for candidate in plan]
-    found = _eager(bench, loaded) if loaded else _stand_in(bench, runs)
+    measurement = _Measurement(bundle, data, options or RuntimeOptions(), sampler, progress)
+    runs = [measurement.run(each) for each in plan]
+    found = _eager(measurement, loaded) if loaded else _first_fp32(measurement, runs)
     reference, figures = found if found else (None, None)
-    rows = [row_of(run, figures, bar) for run, bar in zip(runs, bars, strict=True)]
+    rows = [row_of(run, figures, limit) for run, limit in zip(runs, limits, strict=True)]
     source = bundle.document.source
     return AccuracyReport(
         model=bundle.spec.name,
@@ -134,7 +138,7 @@ def run_accuracy(
         rows=(*rows, *unopened_rows(bundle, max_drop)),
         resamples=resamples,
         confidence=CONFIDENCE,
-        recorded=_recorded(bench, loaded, reference),
+        recorded=_recorded(measurement, loaded, reference),
         tools=_tools(rows),
         conf=bundle.spec.thresholds.conf,
         hard_images=_hard_images(data, runs, figures),
@@ -142,58 +146,64 @@ def run_accuracy(
     )
 
 
-def _eager(bench: _Bench, loaded: LoadedCheckpoint) -> tuple[Reference, Figures]:
+def _eager(
+    measurement: _Measurement, loaded: LoadedCheckpoint
+) -> tuple[Reference, AccuracyFigures]:
     """The PyTorch module itself."""
-    with open_reference(loaded, bench.bundle.spec) as detector:
+    with open_reference(loaded, measurement.bundle.spec) as detector:
         name = f"eager (PyTorch {detector.runtime.info.version}) in fp32"
-        figures = bench.figures(detector, "checkpoint/eager")
+        figures = measurement.figures(detector, "checkpoint/eager")
     return Reference(name=name, kind="checkpoint", accuracy=figures.accuracy), figures
 
 
-def _one_word(candidate: Candidate) -> str:
-    """For `progress`, which tells long steps apart by their first word."""
-    own = candidate.precision == candidate.artifact.precision
-    words = (candidate.artifact.id, candidate.runtime, "" if own else candidate.precision)
+def _one_word(plan: PlannedRun) -> str:
+    """Label for `progress`, which tells steps apart by their first word."""
+    own = plan.precision == plan.artifact.precision
+    words = (plan.artifact.id, plan.row.name, "" if own else plan.precision)
     return "/".join(filter(None, words))
 
 
-def _stand_in(bench: _Bench, runs: Sequence[Run]) -> tuple[Reference, Figures] | None:
-    """The first fp32 artifact that runs here, also one that was not asked for."""
-    if all(artifact.precision != "fp32" for artifact in bench.bundle.artifacts):
+def _first_fp32(
+    measurement: _Measurement, runs: Sequence[MeasuredRun]
+) -> tuple[Reference, AccuracyFigures] | None:
+    """The first fp32 artifact that runs here, among all of the bundle."""
+    if all(artifact.precision != "fp32" for artifact in measurement.bundle.artifacts):
         return None
     others = (
-        bench.run(replace(candidate, named=False))
-        for candidate in candidates(bench.bundle, None, ["fp32"])
-        if candidate.label not in {run.candidate.label for run in runs}
+        measurement.run(replace(plan, named=False))
+        for plan in plan_runs(measurement.bundle, None, ["fp32"])
+        if plan.label not in {run.plan.label for run in runs}
     )
     for run in chain(runs, others):
-        if run.figures and run.candidate.precision == "fp32":
-            name, accuracy = run.candidate.label, run.figures.accuracy
+        if run.figures and run.plan.precision == "fp32":
+            name, accuracy = run.plan.label, run.figures.accuracy
             return Reference(name=name, kind="artifact", accuracy=accuracy), run.figures
     return None
 
 
 def _hard_images(
-    data: DataSet, runs: Sequence[Run], reference: Figures | None
+    data: DataSet, runs: Sequence[MeasuredRun], reference: AccuracyFigures | None
 ) -> tuple[HardImage, ...]:
     if reference is None:
         return ()
     others = {
-        row: run.figures.sights
+        row: run.figures.detections
         for row, run in enumerate(runs)
         if run.figures and run.figures is not reference
     }
-    return hard_images(data, reference.sights, others)
+    return hard_images(data, reference.detections, others)
 
 
 def _recorded(
-    bench: _Bench, loaded: LoadedCheckpoint | None, reference: Reference | None
+    measurement: _Measurement, loaded: LoadedCheckpoint | None, reference: Reference | None
 ) -> Recorded | None:
-    metrics = (loaded.source if loaded else bench.bundle.document.source).metrics
+    metrics = (loaded.source if loaded else measurement.bundle.document.source).metrics
     if METRIC not in metrics or reference is None:
         return None
     if loaded and loaded.source.trained_with.startswith("ultralytics"):
-        value, how = measure_as_trained(loaded, bench.data, bench.progress, "checkpoint/as-trained")
+        value, how = measure_as_trained(
+            loaded, measurement.data, measurement.progress, "checkpoint/as-trained"
+        )
         return compare_recorded(metrics, value, how, exact=True)
     accuracy = reference.accuracy
     return compare_recorded(metrics, accuracy.map50_95, accuracy.protocol, exact=False)
@@ -216,7 +226,7 @@ def _warnings(
     source = bundle.document.source
     if loaded and loaded.source.sha256 != source.sha256:
         yield (
-            f"the bundle was made from {source.file} ({source.sha256[:12]}), "
+            f"the bundle was exported from {source.file} ({source.sha256[:12]}), "
             f"the reference is {loaded.source.file} ({loaded.source.sha256[:12]})"
         )
     if reference and reference.kind == "artifact":

@@ -1,4 +1,4 @@
-"""A benchmark run: open every candidate, let them take turns, make figures of what they did."""
+"""A benchmark run: open all candidates, let them take turns, compute the figures."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ from ghost_deploy.core.errors import (
     UsageError,
 )
 from ghost_deploy.core.evidence.latency import BenchReport, BenchRow, ImagesUsed, Obtained, Settings
-from ghost_deploy.judge.bench.power import Interval, Sampler, sampling
+from ghost_deploy.core.progress import Progress, silent
+from ghost_deploy.judge.bench.power import Sampler, TimeSpan, sampling
 from ghost_deploy.judge.bench.ratios import compared
 from ghost_deploy.judge.bench.selection import (
-    Candidate,
+    BenchCandidate,
+    Selection,
     Subject,
-    Wishes,
     candidates,
     label_of,
     open_subjects,
@@ -34,12 +35,9 @@ from ghost_deploy.judge.bench.statistics import shuffled
 from ghost_deploy.judge.bench.summaries import figures_of, warnings_of
 from ghost_deploy.judge.bench.timer import Phase, Turn
 from ghost_deploy.judge.bench.worker_main import Task
-from ghost_deploy.judge.bench.worker_process import Measurer, Remote
+from ghost_deploy.judge.bench.worker_process import Measurer, WorkerProcess
 
-__all__ = ["Progress", "run_bench"]
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how many steps of it are done, and how many there are."""
+__all__ = ["run_bench"]
 
 _BROKEN = (BackendError, InputError)
 """What a damaged or wrong artifact raises when it is opened or run."""
@@ -48,16 +46,20 @@ _DEFAULT_SIZE = (640, 640)
 
 
 @dataclass
-class _Seat:
-    """A candidate and what it has done so far; `turns` holds when each happened.
+class _Entry:
+    """A candidate with its turns so far.
 
-    `error` is why it cannot go on.
+    Attributes:
+        candidate: what is measured.
+        measurer: None before it is open, or if it cannot be opened.
+        error: why it cannot go on.
+        turns: with the time span of each.
     """
 
-    candidate: Candidate
+    candidate: BenchCandidate
     measurer: Measurer | None = None
     error: GhostDeployError | None = None
-    turns: list[tuple[Interval, Turn]] = field(default_factory=list)
+    turns: list[tuple[TimeSpan, Turn]] = field(default_factory=list)
 
     @property
     def phases(self) -> tuple[Phase, ...]:
@@ -72,7 +74,7 @@ class _Seat:
     def take(
         self, phase: Phase, seconds: float, clock: Callable[[], float], *, count: bool
     ) -> None:
-        """One turn; a candidate that breaks is out, the others go on."""
+        """Measure one turn; after an error this candidate does nothing more, the others go on."""
         if self.measurer is None or self.error:
             return
         start = clock()
@@ -90,58 +92,59 @@ def run_bench(
     images: Sequence[Path],
     *,
     baseline: str | os.PathLike[str] | Bundle | None = None,
-    wishes: Wishes | None = None,
+    selection: Selection | None = None,
     settings: Settings | None = None,
     image_source: str = "files",
     progress: Progress | None = None,
-    open_measurer: Callable[[Task], Measurer] = Remote,
+    open_measurer: Callable[[Task], Measurer] = WorkerProcess,
     clock: Callable[[], float] = time.monotonic,
 ) -> BenchReport:
     """Measure deployments side by side.
 
     Args:
-        models: bundles, or model files; one without our description is timed on random numbers,
-            the model alone.
-        images: files to measure on, used in turn.
-        baseline: what the others are compared with; without one, the first row is.
-        wishes: runtimes, precisions, batches, threads and streams.
-        settings: how long.
+        models: bundles or model files; of a file without description only the model is timed, on
+            random numbers.
+        images: image files, used in turn.
+        baseline: what the others are compared with; default: the first row.
+        selection: runtimes, precisions, batches, threads and streams.
+        settings: durations.
         image_source: what the images are, for the report.
-        progress: told what is being done.
-        open_measurer: opens what a task names, by default in a process of its own.
+        progress: called with what is being done.
+        open_measurer: opens a task; default: in a process of its own.
         clock: monotonic seconds, of the same origin as the power samples.
 
     Returns:
-        The report. What this machine cannot run is listed as skipped, what breaks as failed.
+        The report. Runs that are not possible on this machine are listed as skipped, runs that
+        break as failed.
 
     Raises:
         UsageError: nothing to measure, no image, or an unknown name.
         BundleError: a bundle cannot be read or was changed.
-        UnavailableError: a runtime or precision was asked for by name and is not here.
-        GhostDeployError: nothing can be opened; the reason of the first candidate.
+        UnavailableError: a runtime or precision was named and is not on this machine.
+        GhostDeployError: nothing can be opened; the error of the first candidate.
     """
-    wishes, settings, tell = wishes or Wishes(), settings or Settings(), progress or _silent
+    selection, settings, tell = selection or Selection(), settings or Settings(), progress or silent
     if not images:
         raise UsageError("there is no image to measure on", fix="Name a folder with --images")
     subjects = open_subjects([*models, *([] if baseline is None else [baseline])])
     last = len(subjects) - 1 if baseline is not None else len(subjects)
-    seats = [
-        _Seat(candidate)
+    entries = [
+        _Entry(candidate)
         for index, subject in enumerate(subjects)
-        for candidate in candidates(subject, wishes, baseline=index == last)
+        for candidate in candidates(subject, selection, baseline=index == last)
     ]
     size_hw = _size(subjects)
     snapshot = take_snapshot()
     with ExitStack() as stack:
-        for seat in seats:
-            each = seat.candidate
+        for entry in entries:
+            each = entry.candidate
             tell(f"loading {label_of(each.subject, each.artifact, each.config)}", 0, 0)
-            _open(seat, _task(each, images, wishes, size_hw), stack, open_measurer)
-        if seats[0].error and not any(seat.phases for seat in seats):
-            raise seats[0].error
+            _open(entry, _task(each, images, selection, size_hw), stack, open_measurer)
+        if entries[0].error and not any(entry.phases for entry in entries):
+            raise entries[0].error
         sampler = stack.enter_context(sampling())
-        _measure(seats, settings, tell, clock)
-        rows = compared([_row(seat, sampler) for seat in seats])
+        _measure(entries, settings, tell, clock)
+        rows = compared([_row(entry, sampler) for entry in entries])
     return BenchReport(
         rows=tuple(rows),
         images=ImagesUsed(source=image_source, count=len(images)),
@@ -152,40 +155,43 @@ def run_bench(
 
 
 def _open(
-    seat: _Seat, task: Task, stack: ExitStack, open_measurer: Callable[[Task], Measurer]
+    entry: _Entry, task: Task, stack: ExitStack, open_measurer: Callable[[Task], Measurer]
 ) -> None:
     try:
-        seat.measurer = open_measurer(task)
+        entry.measurer = open_measurer(task)
     except UnavailableError as error:
-        if seat.candidate.named:
+        if entry.candidate.named:
             raise
-        seat.error = error
+        entry.error = error
     except _BROKEN as error:
-        seat.error = error
+        entry.error = error
     else:
-        stack.callback(seat.measurer.close)
+        stack.callback(entry.measurer.close)
 
 
 def _measure(
-    seats: Sequence[_Seat], settings: Settings, tell: Progress, clock: Callable[[], float]
+    entries: Sequence[_Entry], settings: Settings, tell: Progress, clock: Callable[[], float]
 ) -> None:
-    """Warm up, then rounds in which each open candidate has one turn a phase."""
+    """Warm up, then rounds in which each open candidate has one turn for each phase."""
     tell("warming up", 0, 0)
-    for seat in seats:
-        for phase in seat.phases:
-            seat.take(phase, settings.warmup_s, clock, count=False)
+    for entry in entries:
+        for phase in entry.phases:
+            entry.take(phase, settings.warmup_s, clock, count=False)
     seconds = settings.duration_s / settings.rounds
-    for done, order in enumerate(shuffled(len(seats), settings.rounds, settings.seed)):
+    for done, order in enumerate(shuffled(len(entries), settings.rounds, settings.seed)):
         tell("measuring", done, settings.rounds)
         for index in order:
-            phases = seats[index].phases
+            phases = entries[index].phases
             for phase in phases:
-                seats[index].take(phase, seconds / len(phases), clock, count=True)
+                entries[index].take(phase, seconds / len(phases), clock, count=True)
     tell("measuring", settings.rounds, settings.rounds)
 
 
 def _task(
-    candidate: Candidate, images: Sequence[Path], wishes: Wishes, size_hw: tuple[int, int]
+    candidate: BenchCandidate,
+    images: Sequence[Path],
+    selection: Selection,
+    size_hw: tuple[int, int],
 ) -> Task:
     return Task(
         path=str(candidate.path),
@@ -193,8 +199,8 @@ def _task(
         images=tuple(str(path.resolve()) for path in images),
         size_hw=size_hw,
         spec=candidate.spec,
-        device=wishes.options.device,
-        allow_fallback=wishes.options.allow_fallback,
+        device=selection.options.device,
+        allow_fallback=selection.options.allow_fallback,
     )
 
 
@@ -204,14 +210,14 @@ def _size(subjects: Sequence[Subject]) -> tuple[int, int]:
     return next(sizes, _DEFAULT_SIZE)
 
 
-def _row(seat: _Seat, sampler: Sampler | None) -> BenchRow:
-    candidate, spec = seat.candidate, seat.candidate.spec
+def _row(entry: _Entry, sampler: Sampler | None) -> BenchRow:
+    candidate, spec = entry.candidate, entry.candidate.spec
     figures = obtained = None
-    if seat.measurer and seat.turns and not seat.error:
+    if entry.measurer and entry.turns and not entry.error:
         figures = figures_of(
-            seat.turns, candidate.config, seat.measurer.ready, seat.measurer.peak_bytes, sampler
+            entry.turns, candidate.config, entry.measurer.ready, entry.measurer.peak_bytes, sampler
         )
-        info = seat.measurer.ready.info
+        info = entry.measurer.ready.info
         obtained = Obtained(
             device=info.device,
             version=info.version,
@@ -229,13 +235,9 @@ def _row(seat: _Seat, sampler: Sampler | None) -> BenchRow:
         model=spec.name if spec else "",
         family=spec.family if spec else "",
         config=candidate.config,
-        status=seat.status,
-        reason=str(seat.error) if seat.error else "",
+        status=entry.status,
+        reason=str(entry.error) if entry.error else "",
         obtained=obtained,
         figures=figures,
-        against=candidate.against,
+        failed_verdicts=candidate.failed_verdicts,
     )
-
-
-def _silent(what: str, done: int, total: int) -> None:
-    """No progress was asked for."""

@@ -11,8 +11,8 @@ from ghost_deploy.core.evidence.int8 import SpeedRow
 from ghost_deploy.core.evidence.latency import BenchReport, BenchRow, Settings
 from ghost_deploy.core.progress import Progress, silent
 from ghost_deploy.judge.bench.benchmark import run_bench
-from ghost_deploy.judge.bench.machine import read_machine
-from ghost_deploy.judge.bench.selection import Wishes
+from ghost_deploy.judge.bench.read_machine import read_machine
+from ghost_deploy.judge.bench.selection import Selection
 from ghost_deploy.judge.bench.statistics import ratio, round_medians
 from ghost_deploy.runtimes import RuntimeOptions
 
@@ -67,14 +67,14 @@ class Int8Stopwatch:
         return _rows(self._bench([bundle]))
 
     def _bench(self, models: Sequence[Path | Bundle]) -> BenchReport:
-        wishes = Wishes(options=self.options, threads=(self.options.threads,))
+        selection = Selection(options=self.options, threads=(self.options.threads,))
         self.progress("loading what is timed", 0, 0)
 
         def rounds(what: str, done: int, total: int) -> None:
             if total:
                 self.progress("timing: round", done, total)
 
-        return run_bench(models, self.images, wishes=wishes, settings=_SHORT, progress=rounds)
+        return run_bench(models, self.images, selection=selection, settings=_SHORT, progress=rounds)
 
 
 def _rows(report: BenchReport) -> tuple[SpeedRow, ...]:

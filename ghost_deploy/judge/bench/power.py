@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 from ghost_deploy.core.evidence.machine import PowerFigures
 from ghost_deploy.judge.bench.tegrastats import TegraSample, parse_line
 
-__all__ = ["Interval", "Sampler", "power_figures", "sampling"]
+__all__ = ["Sampler", "TimeSpan", "power_figures", "sampling"]
 
 INTERVAL_S = 0.1
 _STOP_LIMIT_S = 2.0
 
-Interval = tuple[float, float]
+TimeSpan = tuple[float, float]
 """From when to when something ran, seconds of the monotonic clock."""
 
 
@@ -35,7 +35,7 @@ class Sampler:
         self._thread = threading.Thread(target=self._collect, args=(lines,), daemon=True)
         self._thread.start()
 
-    def within(self, turns: Sequence[Interval]) -> list[TegraSample]:
+    def within(self, turns: Sequence[TimeSpan]) -> list[TegraSample]:
         """What was measured in `turns`.
 
         A line tells of the time since the one before, so that one which comes sooner than that

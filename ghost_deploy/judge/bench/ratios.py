@@ -1,4 +1,4 @@
-"""Which row is compared with which, and how they compare."""
+"""Which row of a benchmark is compared with which, and the speed ratios."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ghost_deploy.core.evidence.latency import BenchRow, Comparison, Figures, Ratio, RunConfig
+from ghost_deploy.core.evidence.latency import (
+    BenchRow,
+    LatencyFigures,
+    Ratio,
+    RunConfig,
+    SpeedComparison,
+)
 from ghost_deploy.judge.bench.statistics import ratio, round_medians
 from ghost_deploy.judge.bench.timer import RUN_ALONE
 
@@ -14,11 +20,11 @@ __all__ = ["compared"]
 
 
 def compared(rows: Sequence[BenchRow]) -> list[BenchRow]:
-    """Add to each measured row how it compares with its reference.
+    """Add the speed ratios to each measured row.
 
-    With a baseline, the reference is its row of the same runtime, precision, batch, threads and
-    streams; for one that has none, the baseline's first measured row. Without a baseline it is
-    the first measured row. What is itself such a row is compared with nothing.
+    With a baseline, a row is compared with the baseline's row of the same runtime, precision,
+    batch, threads and streams, or its first measured row if there is none. Without a baseline it
+    is compared with the first measured row. The rows compared with have no ratios.
     """
     measured = [index for index, row in enumerate(rows) if row.figures]
     anchors = [index for index in measured if rows[index].baseline] or (
@@ -39,16 +45,16 @@ def _reference(rows: Sequence[BenchRow], anchors: Sequence[int], config: RunConf
     return (same or anchors)[0]
 
 
-def _compare(row: BenchRow, other: BenchRow, reference: int) -> Comparison:
+def _compare(row: BenchRow, other: BenchRow, reference: int) -> SpeedComparison:
     own, theirs = row.figures, other.figures
     assert own is not None
     assert theirs is not None
-    both_walk = bool(own.rates and theirs.rates)
-    return Comparison(
+    end_to_end = bool(own.rates and theirs.rates)
+    return SpeedComparison(
         reference=reference,
         run=_speed(RUN_ALONE, row, other),
-        end_to_end=_speed("end_to_end", row, other) if both_walk else None,
-        throughput=ratio(_rates(own, both_walk), _rates(theirs, both_walk)),
+        end_to_end=_speed("end_to_end", row, other) if end_to_end else None,
+        throughput=ratio(_rates(own, end_to_end), _rates(theirs, end_to_end)),
     )
 
 
@@ -62,5 +68,5 @@ def _per_image(stage: str, row: BenchRow) -> list[float]:
     return [time / row.config.batch for time in round_medians(row.figures.samples[stage])]
 
 
-def _rates(figures: Figures, walks: bool) -> list[float]:
-    return figures.rates if walks else figures.run_rates
+def _rates(figures: LatencyFigures, end_to_end: bool) -> list[float]:
+    return figures.rates if end_to_end else figures.run_rates

@@ -1,30 +1,30 @@
-"""What is measured: every artifact on every runtime, times batches, threads and streams."""
+"""What a benchmark measures: planned runs, times batches, threads and streams."""
 
 from __future__ import annotations
 
 import itertools
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ghost_deploy.core.bundle import DOCUMENT, Artifact, Bundle, sha256_of
+import msgspec
+
+from ghost_deploy.core.bundle import DOCUMENT, Bundle, sha256_of
 from ghost_deploy.core.bundle.verdicts import failed_verdicts
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.evidence.latency import RunConfig
 from ghost_deploy.core.spec import ModelSpec
-from ghost_deploy.runtimes import RUNTIMES, RuntimeOptions, RuntimeRow, runtime_row
+from ghost_deploy.runtimes import RUNTIMES, RuntimeOptions, runtime_row
+from ghost_deploy.runtimes.run_plan import check_precisions, plan_runs
 
-__all__ = ["Candidate", "Subject", "Wishes", "candidates", "label_of", "open_subjects"]
+__all__ = ["BenchCandidate", "Selection", "Subject", "candidates", "label_of", "open_subjects"]
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A deployment: a bundle, or a single model file.
-
-    `name` tells it from the others of the run.
-    """
+    """A deployment: a bundle or a single model file; `name` is unique in the benchmark."""
 
     name: str
     bundle: Bundle | None = None
@@ -32,17 +32,20 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """A subject's model, how it is run, and whether others are compared with it.
+class BenchCandidate:
+    """A model of a subject and how it is run.
 
     Attributes:
+        subject: name of the subject.
         artifact: its id in the bundle, or the name of the file.
         path: what the runtime opens.
         sha256: of that file.
         bytes: of all files that belong to it.
         spec: its description; None for a file, which may carry its own.
-        named: it was asked for by name, so that it must not be left out.
-        against: what the bundle's own evidence has against it.
+        config: how it is run.
+        named: the user named the precision or the runtime: it is never skipped.
+        baseline: the others are compared with it.
+        failed_verdicts: verdicts in the evidence of the bundle that it failed, in sentences.
     """
 
     subject: str
@@ -52,25 +55,25 @@ class Candidate:
     bytes: int
     spec: ModelSpec | None
     config: RunConfig
-    named: bool
-    baseline: bool
-    against: tuple[str, ...] = ()
+    named: bool = False
+    baseline: bool = False
+    failed_verdicts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Wishes:
+class Selection:
     """What to measure of each subject.
 
     Attributes:
-        runtimes: names from the runtimes table; all when None.
-        precisions: of the run; all when None.
-        batches: images a request; the smallest that each graph takes when None.
+        runtimes: names from the runtimes table; default: all.
+        precisions: of the runs; default: all.
+        batches: images a request; default: the smallest that each graph takes.
         threads: CPU thread counts; 0 lets the runtime choose.
         streams: numbers of concurrent requests.
-        options: device, and whether another will do.
+        options: device, and whether a fallback is allowed.
 
     Raises:
-        UsageError: an unknown name, or a count below what makes sense.
+        UsageError: unknown precision, or a count is missing or too small.
     """
 
     runtimes: Sequence[str] | None = None
@@ -81,11 +84,7 @@ class Wishes:
     options: RuntimeOptions = field(default_factory=RuntimeOptions)
 
     def __post_init__(self) -> None:
-        known = {
-            run for row in RUNTIMES.values() for runs in row.precisions.values() for run in runs
-        }
-        for name in self.precisions or ():
-            _require(name in known, f"there is no precision {name!r}", sorted(known))
+        check_precisions(self.precisions)
         for what, counts, least in (
             ("batch", (1,) if self.batches is None else self.batches, 1),
             ("number of threads", self.threads, 0),
@@ -94,23 +93,17 @@ class Wishes:
             fits = bool(counts) and min(counts) >= least
             _require(fits, f"a {what} is missing or too small", f"{least} or more")
 
-    @property
-    def rows(self) -> list[RuntimeRow]:
-        """The runtimes."""
-        names = RUNTIMES if self.runtimes is None else dict.fromkeys(self.runtimes)
-        return [runtime_row(name) for name in names]
-
 
 def label_of(subject: str, artifact: str, config: RunConfig) -> str:
-    """A line's name of a candidate, e.g. `best onnx-fp32 on ort`; a bare file is named once."""
+    """Short name of a candidate, e.g. `best onnx-fp32 on ort`; a bare file is named once."""
     return f"{' '.join(dict.fromkeys((subject, artifact)))} on {config.runtime}"
 
 
 def open_subjects(models: Sequence[str | os.PathLike[str] | Bundle]) -> list[Subject]:
-    """Read each bundle, find each file, and give each a name of its own.
+    """Read the bundles, find the files, and give each a unique name.
 
     Raises:
-        UsageError: none is given, one is not there, or one is given twice.
+        UsageError: none is given, one does not exist, or one is given twice.
         BundleError: a folder is not a bundle.
     """
     _require(bool(models), "there is nothing to measure", "a bundle")
@@ -124,113 +117,106 @@ def open_subjects(models: Sequence[str | os.PathLike[str] | Bundle]) -> list[Sub
     ]
 
 
-def candidates(subject: Subject, wishes: Wishes, *, baseline: bool = False) -> list[Candidate]:
-    """Everything of a subject that fulfils the wishes.
+def candidates(
+    subject: Subject, selection: Selection, *, baseline: bool = False
+) -> list[BenchCandidate]:
+    """All candidates of a subject that the selection asks for.
+
+    Int8 graphs made for another runtime are left out: they are slow here, which says nothing.
+
+    Args:
+        subject: bundle or file.
+        selection: runtimes, precisions, batches, threads and streams.
+        baseline: the others are compared with this subject.
 
     Raises:
-        UsageError: there is nothing, or its graph does not take one of the batches.
-        BundleError: a file of the bundle was changed.
+        UsageError: unknown runtime or precision, nothing to measure, or a batch that the graph
+            does not take.
+        BundleError: a file of an artifact was changed.
     """
-    models = list(
-        _files(subject, wishes) if subject.bundle is None else _artifacts(subject, wishes)
-    )
+    if subject.bundle is None:
+        models = _of_file(subject, selection)
+    else:
+        models = _of_bundle(subject.name, subject.bundle, selection)
     if not models:
-        held = (
-            ", ".join(artifact.id for artifact in subject.bundle.artifacts) or "no artifact"
-            if subject.bundle
-            else subject.name
-        )
+        artifacts = subject.bundle.artifacts if subject.bundle else ()
+        held = ", ".join(artifact.id for artifact in artifacts) or "no artifact"
         raise UsageError(
             f"nothing of {subject.name} can be measured",
-            got=held,
-            expected=f"runtimes {', '.join(row.name for row in wishes.rows)}; precisions "
-            f"{', '.join(wishes.precisions) if wishes.precisions else 'any'}",
+            got=held if subject.bundle else subject.name,
+            expected=f"runtimes {', '.join(selection.runtimes or RUNTIMES)}; precisions "
+            f"{', '.join(selection.precisions or ('any',))}",
             fix="Name other runtimes or precisions, or export more of them",
         )
-    counts = list(itertools.product(_batches(subject, wishes), wishes.threads, wishes.streams))
+    counts = list(
+        itertools.product(_batches(subject, selection), selection.threads, selection.streams)
+    )
     return [
-        Candidate(
-            subject=subject.name,
-            artifact=model.name,
-            path=model.path,
-            sha256=model.sha256,
-            bytes=model.bytes,
-            spec=subject.bundle.spec if subject.bundle else None,
-            config=RunConfig(
-                runtime=model.runtime,
-                precision=model.precision,
-                batch=batch,
-                threads=threads,
-                streams=streams,
-            ),
-            named=wishes.precisions is not None
-            or (wishes.runtimes is not None and model.precision == model.own_precision),
+        replace(
+            model,
             baseline=baseline,
-            against=model.against,
+            config=msgspec.structs.replace(
+                model.config, batch=batch, threads=threads, streams=streams
+            ),
         )
         for model in models
         for batch, threads, streams in counts
     ]
 
 
-@dataclass(frozen=True)
-class _Model:
-    """A file to open with one runtime in one precision."""
-
-    name: str
-    path: Path
-    sha256: str
-    bytes: int
-    runtime: str
-    precision: str
-    own_precision: str
-    against: tuple[str, ...] = ()
-
-
-def _artifacts(subject: Subject, wishes: Wishes) -> Iterator[_Model]:
-    bundle = subject.bundle
-    assert bundle is not None
-    for artifact in bundle.artifacts:
-        runs = list(_runs(artifact, wishes))
-        if not runs:
+def _of_bundle(name: str, bundle: Bundle, selection: Selection) -> list[BenchCandidate]:
+    found = []
+    for run in plan_runs(bundle, selection.runtimes, selection.precisions):
+        if run.foreign:
             continue
-        path = bundle.verified_path(artifact)
-        size = sum((bundle.path / name).stat().st_size for name in artifact.files)
-        for runtime, precision in runs:
-            digest = artifact.files[artifact.path]
-            failed = failed_verdicts(bundle, artifact, runtime, precision)
-            against = tuple(map(str, failed))
-            own = artifact.precision
-            yield _Model(artifact.id, path, digest, size, runtime, precision, own, against)
+        artifact, runtime = run.artifact, run.row.name
+        failed = failed_verdicts(bundle, artifact, runtime, run.precision)
+        found.append(
+            BenchCandidate(
+                subject=name,
+                artifact=artifact.id,
+                path=bundle.verified_path(artifact),
+                sha256=artifact.files[artifact.path],
+                bytes=sum((bundle.path / file).stat().st_size for file in artifact.files),
+                spec=bundle.spec,
+                config=RunConfig(runtime=runtime, precision=run.precision),
+                named=run.named,
+                failed_verdicts=tuple(map(str, failed)),
+            )
+        )
+    return found
 
 
-def _runs(artifact: Artifact, wishes: Wishes) -> Iterator[tuple[str, str]]:
-    for row in wishes.rows:
-        # An int8 graph made for another runtime is slow here, and that says nothing about it.
-        if row.format == artifact.format and artifact.form in ("", *row.forms):
-            for precision in row.precisions.get(artifact.precision, ()):
-                if wishes.precisions is None or precision in wishes.precisions:
-                    yield row.name, precision
-
-
-def _files(subject: Subject, wishes: Wishes) -> Iterator[_Model]:
+def _of_file(subject: Subject, selection: Selection) -> list[BenchCandidate]:
+    """A bare file names no precision: it runs in the one that it is written in."""
     path = subject.file
     assert path is not None
-    belonging = [each for each in (path, path.with_suffix(".bin")) if each.is_file()]
-    size = sum(each.stat().st_size for each in dict.fromkeys(belonging))
-    for row in wishes.rows:
-        if path.suffix.lower() in row.suffixes:
-            yield _Model(path.name, path.resolve(), sha256_of(path), size, row.name, "", "")
+    belonging = {each for each in (path, path.with_suffix(".bin")) if each.is_file()}
+    names = RUNTIMES if selection.runtimes is None else dict.fromkeys(selection.runtimes)
+    return [
+        BenchCandidate(
+            subject=subject.name,
+            artifact=path.name,
+            path=path.resolve(),
+            sha256=sha256_of(path),
+            bytes=sum(each.stat().st_size for each in belonging),
+            spec=None,
+            config=RunConfig(runtime=row.name),
+            named=selection.precisions is not None,
+        )
+        for row in map(runtime_row, names)
+        if path.suffix.lower() in row.suffixes
+    ]
 
 
-def _batches(subject: Subject, wishes: Wishes) -> Sequence[int]:
+def _batches(subject: Subject, selection: Selection) -> Sequence[int]:
     if subject.bundle is None:
-        return wishes.batches or (1,)
+        return selection.batches or (1,)
     low, high = subject.bundle.spec.input.batch
-    for batch in wishes.batches or ():
+    for batch in selection.batches or ():
         takes = f"{low}" if low == high else f"{low} to {high}"
         _require(low <= batch <= high, f"{subject.name} takes no batch of {batch}", takes)
-    return wishes.batches or (low,)
+    return selection.batches or (low,)
 
 
 def _place(model: str | os.PathLike[str] | Bundle) -> Path:

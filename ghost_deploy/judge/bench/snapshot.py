@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ghost_deploy._version import __version__
 from ghost_deploy.core.evidence.machine import Snapshot
-from ghost_deploy.judge.bench.machine import read_machine
+from ghost_deploy.judge.bench.read_machine import read_machine
 from ghost_deploy.runtimes.cpu_cores import cpu_quota
 
 __all__ = ["parse_power_mode", "take_snapshot"]

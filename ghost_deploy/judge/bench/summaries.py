@@ -1,15 +1,15 @@
-"""From turns to figures."""
+"""Figures of a candidate from its turns, and warnings about them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ghost_deploy.core.evidence.latency import BenchRow, Figures, RunConfig
+from ghost_deploy.core.evidence.latency import BenchRow, LatencyFigures, RunConfig
 from ghost_deploy.core.evidence.machine import Snapshot
-from ghost_deploy.judge.bench.power import Interval, Sampler, power_figures
+from ghost_deploy.judge.bench.power import Sampler, TimeSpan, power_figures
 from ghost_deploy.judge.bench.selection import label_of
 from ghost_deploy.judge.bench.statistics import relative_spread, round_medians, summarize
-from ghost_deploy.judge.bench.timer import RUN_ALONE, STAGES, WALK, Turn
+from ghost_deploy.judge.bench.timer import END_TO_END, RUN_ALONE, STAGES, Turn
 from ghost_deploy.judge.bench.worker_main import Ready
 
 __all__ = ["NOISY_SPREAD", "figures_of", "warnings_of"]
@@ -22,29 +22,37 @@ _BUSY_SHARE = 0.25
 
 
 def figures_of(
-    turns: Sequence[tuple[Interval, Turn]],
+    turns: Sequence[tuple[TimeSpan, Turn]],
     config: RunConfig,
     ready: Ready,
     peak_bytes: int,
     sampler: Sampler | None,
-) -> Figures:
-    """The figures of one candidate from its turns, at least one of bare calls."""
-    walks = [turn for _, turn in turns if turn.phase == WALK]
-    calls = [turn for _, turn in turns if turn.phase != WALK]
-    samples = {name: [turn.samples[name] for turn in walks] for name in STAGES if walks}
+) -> LatencyFigures:
+    """The figures of one candidate.
+
+    Args:
+        turns: with their time spans, at least one of `RUN_ALONE`.
+        config: how it was run.
+        ready: what it obtained when it was opened.
+        peak_bytes: most memory of its process.
+        sampler: of power; None where the machine has none.
+    """
+    passes = [turn for _, turn in turns if turn.phase == END_TO_END]
+    calls = [turn for _, turn in turns if turn.phase != END_TO_END]
+    samples = {name: [turn.samples[name] for turn in passes] for name in STAGES if passes}
     samples[RUN_ALONE] = [turn.samples[RUN_ALONE] for turn in calls]
     images = config.batch * config.streams
-    work = walks or calls
+    work = passes or calls
     intervals = [interval for interval, turn in turns if turn.phase == work[0].phase]
     power = None
     if sampler is not None:
         power = power_figures(sampler.within(intervals), _rate(work))
-    return Figures(
+    return LatencyFigures(
         stages={
             name: summarize([time for times in rounds for time in times], images)
             for name, rounds in samples.items()
         },
-        throughput=_rate(walks) if walks else None,
+        throughput=_rate(passes) if passes else None,
         run_throughput=_rate(calls),
         spread=relative_spread(round_medians(samples[RUN_ALONE])),
         cpu_cores=sum(turn.cpu_s for turn in work) / _wall(work),
@@ -53,14 +61,14 @@ def figures_of(
         start_bytes=ready.start_bytes,
         peak_bytes=peak_bytes,
         samples=samples,
-        rates=[_rate([turn]) for turn in walks],
+        rates=[_rate([turn]) for turn in passes],
         run_rates=[_rate([turn]) for turn in calls],
         power=power,
     )
 
 
 def warnings_of(rows: Sequence[BenchRow], snapshot: Snapshot) -> Iterator[str]:
-    """What makes the figures doubtful."""
+    """Reasons to doubt the figures, in sentences."""
     load, cpus = snapshot.load_before, snapshot.machine.cpus
     if load is not None and load > _BUSY_SHARE * cpus:
         yield f"the machine was busy before: load {load:.1f} on {cpus} CPUs"
@@ -74,12 +82,12 @@ def warnings_of(rows: Sequence[BenchRow], snapshot: Snapshot) -> Iterator[str]:
         if row.status != "measured":
             name = label_of(row.subject, row.artifact, row.config)
             yield f"{name} was not measured ({row.status}): {row.reason}"
-    against = (
+    failed = (
         f"{label_of(row.subject, row.artifact, row.config)} {sentence}"
         for row in rows
-        for sentence in row.against
+        for sentence in row.failed_verdicts
     )
-    yield from dict.fromkeys(against)
+    yield from dict.fromkeys(failed)
 
 
 def _rate(turns: Sequence[Turn]) -> float:

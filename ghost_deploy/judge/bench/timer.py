@@ -1,9 +1,9 @@
-"""The stopwatch: one opened candidate, timed host to host.
+"""Times one opened candidate, host to host, in two phases.
 
-Two things are timed. A walk takes images from their files to detections, as a deployment does,
-with the clock read between the stages. The bare call, `run_alone`, is the model on one tensor
-again and again, as vendors' own tools time it; there its weights stay in the caches and its
-threads awake, so that it is the lower bound of `run`, the same call within a walk.
+`end_to_end` takes images from their files to detections, as a deployment does, and reads the
+clock between the stages. `run_alone` runs the model on one tensor repeatedly, as vendors' tools
+do: weights stay in the caches and threads awake, so that it is the lower bound of `run`, the
+same call within `end_to_end`.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from ghost_deploy.detector import Detector
 from ghost_deploy.processing import read_image
 from ghost_deploy.runtimes.base import Runtime, TensorSpec
 
-__all__ = ["RUN_ALONE", "STAGES", "WALK", "Lane", "Phase", "Station", "Turn"]
+__all__ = ["END_TO_END", "RUN_ALONE", "STAGES", "CandidateTimer", "Phase", "Stream", "Turn"]
 
 STAGES = ("decode", "pre", "run", "post", "end_to_end")
-"""What a walk is timed in; the last is the sum of the others."""
+"""The stages of `END_TO_END`; the last is the sum of the others."""
 
 RUN_ALONE = "run_alone"
-WALK = "walk"
+END_TO_END = "end_to_end"
 
-Phase = Literal["walk", "run_alone"]
+Phase = Literal["end_to_end", "run_alone"]
 Clock = Callable[[], int]
 Times = dict[str, int]
-"""Nanoseconds by stage, of one walk or one bare call."""
+"""Nanoseconds by stage, of one request."""
 
 
 class Turn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=True):
-    """What one candidate did while it had the machine.
+    """What was timed of one candidate in one turn.
 
     Attributes:
         phase: what was timed.
@@ -59,7 +59,7 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     cpu_s: float
 
 
-class Lane:
+class Stream:
     """One stream of requests to one opened model, which it owns.
 
     Args:
@@ -101,11 +101,11 @@ class Lane:
     @property
     def phases(self) -> tuple[Phase, ...]:
         """What can be timed."""
-        return ("walk", "run_alone") if self._detector else ("run_alone",)
+        return ("end_to_end", "run_alone") if self._detector else ("run_alone",)
 
-    def walk(self) -> Times:
+    def end_to_end(self) -> Times:
         """Take the next images from file to detections."""
-        assert self._detector is not None, "a model without description has no walk"
+        assert self._detector is not None, "a model without description has no detections"
         paths, clock = list(islice(self._paths, self.batch)), self._clock
         start = clock()
         images = [read_image(path) for path in paths]
@@ -135,67 +135,71 @@ class Lane:
         return {name: array.copy() for name, array in feeds.items()}
 
 
-class Station:
-    """A candidate that is open, with one lane a stream.
+class CandidateTimer:
+    """An opened candidate with its streams.
 
     Args:
-        lanes: of equal models, at least one.
+        streams: of the same model, at least one.
         clock: nanoseconds.
         cpu_clock: nanoseconds of processor time that this process has used.
     """
 
     def __init__(
         self,
-        lanes: Sequence[Lane],
+        streams: Sequence[Stream],
         *,
         clock: Clock = time.perf_counter_ns,
         cpu_clock: Clock = time.process_time_ns,
     ) -> None:
-        self._lanes = lanes
+        self._streams = streams
         self._clock = clock
         self._cpu_clock = cpu_clock
 
     @property
     def phases(self) -> tuple[Phase, ...]:
         """What can be timed."""
-        return self._lanes[0].phases
+        return self._streams[0].phases
 
     def turn(self, phase: Phase, seconds: float) -> Turn:
-        """Time one phase for so long in all, at least once a lane.
+        """Time one phase, at least one request on each stream.
 
-        Whoever had the machine before left caches and threads in another state, so one request a
-        lane goes first, uncounted but within the time.
+        Another candidate left caches and threads in another state, so one request on each stream
+        goes first, uncounted but within the time.
+
+        Args:
+            phase: what is timed.
+            seconds: for how long in all.
         """
         end = self._clock() + round(seconds * 1e9)
-        for lane in self._lanes:
-            _step(lane, phase)()
+        for stream in self._streams:
+            _step(stream, phase)()
         cpu, start = self._cpu_clock(), self._clock()
         times = self._concurrently(phase, end)
         wall_s, cpu_s = (self._clock() - start) / 1e9, (self._cpu_clock() - cpu) / 1e9
         return Turn(
             phase=phase,
             samples={name: [round(each[name] / 1e6, 4) for each in times] for name in times[0]},
-            images=len(times) * self._lanes[0].batch,
+            images=len(times) * self._streams[0].batch,
             wall_s=wall_s,
             cpu_s=cpu_s,
         )
 
     def close(self) -> None:
         """Free the models."""
-        for lane in self._lanes:
-            lane.close()
+        for stream in self._streams:
+            stream.close()
 
     def _concurrently(self, phase: Phase, end_ns: int) -> list[Times]:
-        if len(self._lanes) == 1:
-            return self._repeat(_step(self._lanes[0], phase), end_ns)
-        ready = threading.Barrier(len(self._lanes))
+        if len(self._streams) == 1:
+            return self._repeat(_step(self._streams[0], phase), end_ns)
+        ready = threading.Barrier(len(self._streams))
 
-        def stream(lane: Lane) -> list[Times]:
+        def repeat(stream: Stream) -> list[Times]:
             ready.wait()
-            return self._repeat(_step(lane, phase), end_ns)
+            return self._repeat(_step(stream, phase), end_ns)
 
-        with ThreadPoolExecutor(len(self._lanes)) as pool:
-            return [times for found in pool.map(stream, self._lanes) for times in found]
+        with ThreadPoolExecutor(len(self._streams)) as pool:
+            return [times for found in pool.map(repeat, self._streams) for times in found]
 
     def _repeat(self, step: Callable[[], Times], end_ns: int) -> list[Times]:
         times = [step()]
@@ -204,8 +208,8 @@ class Station:
         return times
 
 
-def _step(lane: Lane, phase: Phase) -> Callable[[], Times]:
-    return lane.walk if phase == WALK else lane.run_alone
+def _step(stream: Stream, phase: Phase) -> Callable[[], Times]:
+    return stream.end_to_end if phase == END_TO_END else stream.run_alone
 
 
 def _noise(tensor: TensorSpec, shape: tuple[int, ...]) -> NDArray[Any]:

@@ -21,10 +21,10 @@ from ghost_deploy.core.errors import BackendError, GhostDeployError
 from ghost_deploy.core.evidence.latency import RunConfig
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.judge.bench.memory import peak_memory_bytes
-from ghost_deploy.judge.bench.timer import RUN_ALONE, Clock, Lane, Phase, Station, Turn
+from ghost_deploy.judge.bench.timer import RUN_ALONE, CandidateTimer, Clock, Phase, Stream, Turn
 from ghost_deploy.runtimes import Runtime, RuntimeInfo, RuntimeOptions, open_file
 
-__all__ = ["Done", "Failure", "Order", "Ready", "Reply", "Task", "main", "open_station"]
+__all__ = ["Done", "Failure", "MeasureRequest", "Ready", "Reply", "Task", "main", "open_timer"]
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,7 +48,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     allow_fallback: bool = False
 
 
-class Order(msgspec.Struct, frozen=True):
+class MeasureRequest(msgspec.Struct, frozen=True):
     """What a worker measures next, each further line of its input."""
 
     phase: Phase
@@ -107,7 +107,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 Reply = Ready | Done | Failure
 
 
-def open_station(task: Task, clock: Clock = time.perf_counter_ns) -> tuple[Station, Ready]:
+def open_timer(task: Task, clock: Clock = time.perf_counter_ns) -> tuple[CandidateTimer, Ready]:
     """Open a model for each stream and run it once.
 
     Raises:
@@ -125,22 +125,22 @@ def open_station(task: Task, clock: Clock = time.perf_counter_ns) -> tuple[Stati
         allow_fallback=task.allow_fallback,
     )
     with ExitStack() as stack:
-        lanes, load_ms = [], 0.0
+        streams, load_ms = [], 0.0
         for _ in range(config.streams):
             start = clock()
             runtime = stack.enter_context(open_file(config.runtime, Path(task.path), options))
             load_ms = load_ms or (clock() - start) / 1e6
-            lanes.append(_lane(task, runtime, clock))
-        first_ms = lanes[0].run_alone()[RUN_ALONE] / 1e6
+            streams.append(_stream(task, runtime, clock))
+        first_ms = streams[0].run_alone()[RUN_ALONE] / 1e6
         stack.pop_all()
     ready = Ready(
-        info=lanes[0].runtime.info,
-        phases=lanes[0].phases,
+        info=streams[0].runtime.info,
+        phases=streams[0].phases,
         load_ms=load_ms,
         first_run_ms=first_ms,
         start_bytes=start_bytes,
     )
-    return Station(lanes, clock=clock), ready
+    return CandidateTimer(streams, clock=clock), ready
 
 
 def main() -> None:
@@ -150,13 +150,13 @@ def main() -> None:
     with _own_output() as out:
         lines = iter(sys.stdin.buffer)
         try:
-            station, ready = open_station(msgspec.json.decode(next(lines), type=Task))
+            timer, ready = open_timer(msgspec.json.decode(next(lines), type=Task))
             _send(out, ready)
             for line in lines:
-                order = msgspec.json.decode(line, type=Order)
-                turn = station.turn(order.phase, order.seconds)
+                order = msgspec.json.decode(line, type=MeasureRequest)
+                turn = timer.turn(order.phase, order.seconds)
                 _send(out, Done(turn=turn, peak_bytes=peak_memory_bytes()))
-            station.close()
+            timer.close()
         except StopIteration:
             return
         # The border of the process: whatever happened is told to the parent, who raises it.
@@ -164,12 +164,12 @@ def main() -> None:
             _send(out, Failure.of(error))
 
 
-def _lane(task: Task, runtime: Runtime, clock: Clock) -> Lane:
+def _stream(task: Task, runtime: Runtime, clock: Clock) -> Stream:
     spec = task.spec
     if spec is None and (text := runtime.metadata().get(ModelSpec.Json)):
         spec = ModelSpec.from_json(text, where=f"{ModelSpec.Json} in {Path(task.path).name}")
     images = [Path(name) for name in task.images]
-    return Lane(runtime, spec, images, batch=task.config.batch, size_hw=task.size_hw, clock=clock)
+    return Stream(runtime, spec, images, batch=task.config.batch, size_hw=task.size_hw, clock=clock)
 
 
 def _own_output() -> IO[bytes]:

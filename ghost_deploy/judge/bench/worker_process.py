@@ -14,12 +14,12 @@ import msgspec
 from ghost_deploy.core import errors
 from ghost_deploy.core.errors import BackendError, GhostDeployError
 from ghost_deploy.judge.bench.timer import Phase, Turn
-from ghost_deploy.judge.bench.worker_main import Done, Failure, Order, Ready, Reply, Task
+from ghost_deploy.judge.bench.worker_main import Done, Failure, MeasureRequest, Ready, Reply, Task
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Measurer", "Remote"]
+__all__ = ["Measurer", "WorkerProcess"]
 
 _END_LIMIT_S = 5.0
 _COMMAND = ("-m", "ghost_deploy.judge.bench.worker_main")
@@ -32,17 +32,17 @@ class Measurer(Protocol):
     peak_bytes: int
 
     def turn(self, phase: Phase, seconds: float) -> Turn:
-        """Time one phase for so long; see `Station.turn`."""
+        """Time one phase for so long; see `CandidateTimer.turn`."""
 
     def close(self) -> None:
         """Free what it holds."""
 
 
-class Remote:
+class WorkerProcess:
     """A `Measurer` in a process of its own.
 
     Raises:
-        GhostDeployError: what the worker raised, as its own class; see `open_station`.
+        GhostDeployError: what the worker raised, as its own class; see `open_timer`.
         BackendError: the process ended.
     """
 
@@ -61,12 +61,12 @@ class Remote:
         self.ready = ready
 
     def turn(self, phase: Phase, seconds: float) -> Turn:
-        """Time one phase for so long; see `Station.turn`.
+        """Time one phase for so long; see `CandidateTimer.turn`.
 
         Raises:
             GhostDeployError: as above.
         """
-        done = self._ask(Order(phase, seconds))
+        done = self._ask(MeasureRequest(phase, seconds))
         assert isinstance(done, Done)
         self.peak_bytes = done.peak_bytes
         return done.turn

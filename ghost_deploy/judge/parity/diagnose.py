@@ -1,7 +1,7 @@
-"""Where a failed gate's difference comes from: swap one stage at a time on one image.
+"""The stage that causes the difference behind a failed gate: one stage swapped at a time.
 
-Each stage gets exactly what the reference's stage got, so that a finding blames this stage and
-nothing before it. The stage blamed is the first on the road that does not agree.
+Each stage gets exactly the input of the reference's stage, so that a finding is about this stage
+and nothing before it. The cause is the first stage of the pipeline that does not agree.
 """
 
 from __future__ import annotations
@@ -16,100 +16,106 @@ from ghost_deploy.core.evidence.parity import Attribution, Gate, StageFinding
 from ghost_deploy.detector import Detector
 from ghost_deploy.judge.parity.differences import DetectionDiff, compare_detections
 from ghost_deploy.judge.parity.gate import GATES, failures
-from ghost_deploy.judge.parity.inputs import Picture
+from ghost_deploy.judge.parity.inputs import InputImage
 from ghost_deploy.judge.parity.stages import (
-    Truth,
-    Walk,
+    ReferenceResult,
+    StageOutputs,
     canonical,
     compare_raw,
     detect,
     input_difference,
-    walk,
+    run_stages,
 )
 from ghost_deploy.judge.parity.tally import Tally
 from ghost_deploy.processing.letterbox import Letterbox
 
-__all__ = ["Suspect", "attribute"]
+__all__ = ["FailedCandidate", "diagnose"]
 
 _EXACT = GATES["fp32"]
-"""Stages that compute on equal inputs in float32 on both sides have no excuse."""
+"""The limits of stages that compute in float32 on equal inputs on both sides."""
 
 
 @dataclass(frozen=True)
-class Suspect:
+class FailedCandidate:
     """A candidate whose gate failed.
 
     Attributes:
         detector: the candidate.
         gate: the gate that it failed.
-        plain: the fp32 artifact of the same format on the same runtime; None when the candidate
-            is that itself, or the bundle has none.
+        fp32: the fp32 artifact of the same format on the same runtime; None if the candidate is
+            that itself, or the bundle has none.
     """
 
     detector: Detector
     gate: Gate
-    plain: Detector | None = None
+    fp32: Detector | None = None
 
 
-def attribute(reference: Detector, suspect: Suspect, picture: Picture, conf: float) -> Attribution:
-    """Blame a stage for the difference between the reference and the suspect.
+def diagnose(
+    reference: Detector, failed: FailedCandidate, image: InputImage, conf: float
+) -> Attribution:
+    """Find the stage that causes the difference between the reference and a candidate.
 
     Args:
-        reference: the eager module's detector.
-        suspect: what failed.
-        picture: the one that agrees least.
-        conf: score threshold; the detectors work at `lowered` ones.
+        reference: detector of the PyTorch module.
+        failed: the candidate.
+        image: the one with the largest difference.
+        conf: score threshold, 0 to 1; the detectors work at `lowered` ones.
     """
-    truth = Truth.of(reference, picture.read(), picture.size_hw)
-    theirs = walk(suspect.detector, truth.image, truth.size_hw, truth.walk)
+    truth = ReferenceResult.of(reference, image.read(), image.size_hw)
+    theirs = run_stages(failed.detector, truth.image, truth.size_hw, truth.stages)
     findings = [
-        _preprocess(truth.walk, theirs),
-        *_network(truth, suspect, theirs, conf),
-        *_postprocess(reference, suspect.detector, theirs, conf),
+        _preprocess(truth.stages, theirs),
+        *_network(truth, failed, theirs, conf),
+        *_postprocess(reference, failed.detector, theirs, conf),
     ]
-    guilty = next((finding for finding in findings if not finding.ok), None)
-    if guilty is None:
-        sentence = "each stage alone stays within its bars on this image"
-        guilty = StageFinding(stage="unclear", ok=False, sentence=sentence)
+    cause = next((finding for finding in findings if not finding.ok), None)
+    if cause is None:
+        sentence = "each stage alone stays within its limits on this image"
+        cause = StageFinding(stage="unclear", ok=False, sentence=sentence)
     return Attribution(
-        stage=guilty.stage, sentence=guilty.sentence, image=picture.name, findings=tuple(findings)
+        stage=cause.stage, sentence=cause.sentence, image=image.name, findings=tuple(findings)
     )
 
 
-def _preprocess(own: Walk, theirs: Walk) -> StageFinding:
+def _preprocess(own: StageOutputs, theirs: StageOutputs) -> StageFinding:
     apart = input_difference(own, theirs)
     sentence = f"input tensors differ by {apart:.3g}" if apart else "input tensors are equal"
     return StageFinding(stage="preprocess", ok=not apart, sentence=sentence)
 
 
-def _network(truth: Truth, suspect: Suspect, theirs: Walk, conf: float) -> Iterator[StageFinding]:
+def _network(
+    truth: ReferenceResult, failed: FailedCandidate, theirs: StageOutputs, conf: float
+) -> Iterator[StageFinding]:
     """Raw outputs on the reference's tensor, both through the reference's post-processing."""
-    reasons = _raw_failures(truth, suspect.detector, theirs, suspect.gate, conf)
-    precision = suspect.detector.runtime.info.precision
+    reasons = _raw_failures(truth, failed.detector, theirs, failed.gate, conf)
+    precision = failed.detector.runtime.info.precision
     if not reasons:
         sentence = f"raw outputs in {precision} agree within the gate"
         yield StageFinding(stage="graph", ok=True, sentence=sentence)
     elif precision == "fp32":
         sentence = f"the exported graph computes something else: {reasons}"
         yield StageFinding(stage="graph", ok=False, sentence=sentence)
-    elif suspect.plain is None:
+    elif failed.fp32 is None:
         sentence = f"raw outputs in {precision}: {reasons}; there is no fp32 run to tell which"
         yield StageFinding(stage="graph or precision", ok=False, sentence=sentence)
     else:
-        plain = walk(suspect.plain, truth.image, truth.size_hw, truth.walk)
-        faults = _raw_failures(truth, suspect.plain, plain, _EXACT, conf)
+        plain = run_stages(failed.fp32, truth.image, truth.size_hw, truth.stages)
+        faults = _raw_failures(truth, failed.fp32, plain, _EXACT, conf)
         sentence = f"in fp32 too: {faults}" if faults else "the same graph agrees in fp32"
         yield StageFinding(stage="graph", ok=not faults, sentence=sentence)
         sentence = f"raw outputs in {precision}: {reasons}"
         yield StageFinding(stage="precision", ok=False, sentence=sentence)
 
 
-def _raw_failures(truth: Truth, candidate: Detector, theirs: Walk, gate: Gate, conf: float) -> str:
+def _raw_failures(
+    truth: ReferenceResult, candidate: Detector, theirs: StageOutputs, gate: Gate, conf: float
+) -> str:
     """What of the gate the raw outputs of one image fail, an empty string if nothing."""
     raw = compare_raw(truth, theirs, candidate)
     found = Detections.empty()
     if raw.usable:
-        letterboxes = truth.walk.letterboxes
+        letterboxes = truth.stages.letterboxes
         found = _reference_detections(truth.detector, candidate, theirs, letterboxes)
     tally = Tally()
     tally.add("", raw, _pairs(truth.detections, found, gate, conf))
@@ -117,7 +123,7 @@ def _raw_failures(truth: Truth, candidate: Detector, theirs: Walk, gate: Gate, c
 
 
 def _postprocess(
-    reference: Detector, candidate: Detector, theirs: Walk, conf: float
+    reference: Detector, candidate: Detector, theirs: StageOutputs, conf: float
 ) -> Iterator[StageFinding]:
     """The candidate's raw outputs through both post-processings."""
     if not all(np.isfinite(output).all() for output in theirs.outputs.values()):
@@ -139,7 +145,7 @@ def _postprocess(
 
 
 def _reference_detections(
-    reference: Detector, candidate: Detector, theirs: Walk, letterboxes: list[Letterbox]
+    reference: Detector, candidate: Detector, theirs: StageOutputs, letterboxes: list[Letterbox]
 ) -> Detections:
     """What the reference's post-processing makes of the candidate's raw output."""
     output = theirs.outputs[candidate.spec.head.output][0]

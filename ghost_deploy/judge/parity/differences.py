@@ -1,10 +1,9 @@
 """Differences between reference and candidate on one image: pure functions, no verdicts.
 
 Two levels. Raw outputs are compared anchor by anchor, or as sets of rows for an end-to-end head,
-and only where one of the two sides gives a score above `SCORE_FLOOR`: below it the distribution
-of the box head is nearly uniform and its expectation ill-conditioned. Either side counts, so
-that an anchor which only the candidate is confident about is seen. Detections are paired one to
-one within a class.
+where either side gives a score above `SCORE_FLOOR`: below it the distribution of the box head is
+nearly uniform and its expectation ill-conditioned. Detections are paired one to one within a
+class.
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ from ghost_deploy.core.detections import Detections
 from ghost_deploy.judge.pairing import pair_boxes
 
 __all__ = [
-    "QUIET_TOP",
     "SCORE_FLOOR",
+    "TOP_ANCHORS",
     "DetectionDiff",
     "TensorDiff",
     "compare_detections",
@@ -30,7 +29,7 @@ __all__ = [
 SCORE_FLOOR = 0.05
 """Anchors with a higher score on either side are compared; the figure is LibreYOLO's."""
 
-QUIET_TOP = 100
+TOP_ANCHORS = 100
 """Anchors of each image that are compared where no image has one above the floor."""
 
 _TINY = 1e-6
@@ -53,8 +52,8 @@ class TensorDiff:
 
     Attributes:
         box_px, score, log_odds: (N,) as in `TensorFigures`.
-        loud: (N,) whether the row's score is above the floor on either side.
-        top: (N,) whether it is among the `QUIET_TOP` best of the image.
+        above_floor: (N,) whether the row's score is above the floor on either side.
+        top: (N,) whether it is among the `TOP_ANCHORS` best of the image.
         nonfinite, reference_nonfinite: NaN or infinite numbers in the whole output.
         problem: why nothing could be compared, or an empty string.
     """
@@ -62,7 +61,7 @@ class TensorDiff:
     box_px: Floats = field(default_factory=_none)
     score: Floats = field(default_factory=_none)
     log_odds: Floats = field(default_factory=_none)
-    loud: NDArray[np.bool_] = field(default_factory=_no_rows)
+    above_floor: NDArray[np.bool_] = field(default_factory=_no_rows)
     top: NDArray[np.bool_] = field(default_factory=_no_rows)
     nonfinite: int = 0
     reference_nonfinite: int = 0
@@ -148,18 +147,18 @@ def _compare_rows(reference: Floats, candidate: Floats) -> TensorDiff:
 def _keep(box_px: Floats, score: Floats, best: Floats) -> TensorDiff:
     """Keep the rows that count. `best` is (2, N): the score of each side."""
     either = best.max(axis=0)
-    loud = either > SCORE_FLOOR
+    above_floor = either > SCORE_FLOOR
     top = np.zeros(len(either), np.bool_)
-    top[np.argsort(-either, kind="stable")[:QUIET_TOP]] = True
+    top[np.argsort(-either, kind="stable")[:TOP_ANCHORS]] = True
     top &= either > _TINY
     cut = np.clip(best, _TINY, 1 - _TINY)
     log_odds = np.log(cut) - np.log1p(-cut)
-    keep = loud | top
+    keep = above_floor | top
     return TensorDiff(
         box_px=box_px[keep],
         score=score[keep],
         log_odds=np.abs(log_odds[0] - log_odds[1])[keep],
-        loud=loud[keep],
+        above_floor=above_floor[keep],
         top=top[keep],
     )
 

@@ -1,4 +1,4 @@
-"""What parity looks at: the user's image files, or demo scenes when there are none."""
+"""The images of a parity comparison: files of the user, or demo scenes."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from numpy.typing import NDArray
 
 from ghost_deploy.core.bundle import file_name, sha256_of
 from ghost_deploy.core.errors import UsageError
-from ghost_deploy.core.evidence.parity import ImageRef
+from ghost_deploy.core.evidence.parity import ComparedImage
 from ghost_deploy.demo.scenes import make_scene
 from ghost_deploy.processing import read_image
 
-__all__ = ["DEMO_SCENES", "Picture", "demo_pictures", "file_pictures"]
+__all__ = ["DEMO_SCENES", "InputImage", "demo_images", "file_images"]
 
 DEMO_SCENES = 8
 
 
 @dataclass(frozen=True)
-class Picture:
-    """An image that is read when it is needed, and forgotten afterwards.
+class InputImage:
+    """An image that is read when it is needed and not kept.
 
     Attributes:
         name: for the report: the file's without its folder, numbered where two are the same.
-        read: gives (H, W, 3) uint8 BGR, the same every time.
-        digest: gives the sha256 of the file, or of a scene's pixels, in hexadecimal.
+        read: returns (H, W, 3) uint8 BGR, always the same.
+        digest: returns the sha256 of the file, or of a scene's pixels, in hexadecimal.
         size_hw: (height, width) of the model's input for it, pixels; the usual one when None.
     """
 
@@ -40,13 +40,13 @@ class Picture:
     size_hw: tuple[int, int] | None = None
 
     @property
-    def ref(self) -> ImageRef:
+    def ref(self) -> ComparedImage:
         """How the report names it."""
-        return ImageRef(name=self.name, sha256=self.digest()[:12])
+        return ComparedImage(name=self.name, sha256=self.digest()[:12])
 
 
-def file_pictures(paths: Sequence[Path]) -> list[Picture]:
-    """One picture for each file.
+def file_images(paths: Sequence[Path]) -> list[InputImage]:
+    """One input for each file.
 
     Raises:
         UsageError: there is no file.
@@ -54,21 +54,21 @@ def file_pictures(paths: Sequence[Path]) -> list[Picture]:
     if not paths:
         raise UsageError("no image to compare on", fix="Name some, or none for the demo scenes")
     seen: Counter[str] = Counter()
-    pictures = []
+    images = []
     for path in map(Path, paths):
         name = file_name(path)
         seen[name] += 1
         again = f" ({seen[name]})" if seen[name] > 1 else ""
-        pictures.append(Picture(name + again, partial(read_image, path), partial(sha256_of, path)))
-    return pictures
+        images.append(InputImage(name + again, partial(read_image, path), partial(sha256_of, path)))
+    return images
 
 
-def demo_pictures() -> list[Picture]:
-    """Some scenes of the demo, always the same ones."""
+def demo_images() -> list[InputImage]:
+    """The first demo scenes, always the same ones."""
     return [_scene(seed) for seed in range(DEMO_SCENES)]
 
 
-def _scene(seed: int) -> Picture:
+def _scene(seed: int) -> InputImage:
     image = make_scene(seed).image
     digest = hashlib.sha256(image.tobytes()).hexdigest()
-    return Picture(f"demo scene {seed}", lambda: image, lambda: digest)
+    return InputImage(f"demo scene {seed}", lambda: image, lambda: digest)

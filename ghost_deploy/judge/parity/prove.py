@@ -1,18 +1,18 @@
-"""Parity: is every artifact of a bundle the model that was trained?
+"""Parity: do the artifacts of a bundle compute what the trained PyTorch module does?
 
-One image after another goes through the shared preprocessing once; the PyTorch module, unfused
-as it was loaded, and every artifact on every runtime then run on that very tensor. Raw outputs
-and detections are compared image by image, so that memory does not grow with their number.
+Each image goes through the shared preprocessing once. The PyTorch module, unfused as it was
+loaded, and all artifacts on all runtimes then run on that tensor. Raw outputs and detections are
+compared image by image, so that memory does not grow with their number.
 """
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -20,21 +20,23 @@ import numpy as np
 from ghost_deploy._version import __version__
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.evidence.parity import ParityBasis, ParityReport, ParityRow
+from ghost_deploy.core.progress import Progress, silent
 from ghost_deploy.core.spec import InputSpec, ModelSpec
 from ghost_deploy.detector import Detector
-from ghost_deploy.judge.candidates import candidates
-from ghost_deploy.judge.parity.candidate_run import Run
-from ghost_deploy.judge.parity.float64_check import SecondLook
+from ghost_deploy.judge.open_detector import judged_runs
+from ghost_deploy.judge.parity.candidate_run import ParityRun
+from ghost_deploy.judge.parity.float64_check import Float64Check
 from ghost_deploy.judge.parity.gate import gate_for
-from ghost_deploy.judge.parity.inputs import Picture, demo_pictures, file_pictures
-from ghost_deploy.judge.parity.reference import open_exact, open_reference
-from ghost_deploy.judge.parity.stages import Truth
-from ghost_deploy.runtimes import RUNTIMES, RuntimeOptions
+from ghost_deploy.judge.parity.inputs import InputImage, demo_images, file_images
+from ghost_deploy.judge.parity.pytorch_reference import open_float64, open_reference
+from ghost_deploy.judge.parity.stages import ReferenceResult
+from ghost_deploy.runtimes import RuntimeOptions
+from ghost_deploy.runtimes.run_plan import unopened
 
 if TYPE_CHECKING:
     from ghost_deploy.checkpoints.loading import LoadedCheckpoint
 
-__all__ = ["ParityReport", "Progress", "prove", "run_parity"]
+__all__ = ["prove", "run_parity"]
 
 SEMANTICS = "Ultralytics 8.4.190"
 """Whose arithmetic the network, the pre- and the post-processing follow."""
@@ -42,9 +44,6 @@ SEMANTICS = "Ultralytics 8.4.190"
 MIN_IMAGES = 16
 MIN_DETECTIONS = 200
 """With fewer, one lost detection is more than the 0.5 % that the fp16 gate allows."""
-
-Progress: TypeAlias = Callable[[str, int, int], None]
-"""Called with what is being done, how many images are done, and how many there are."""
 
 
 def prove(
@@ -55,9 +54,9 @@ def prove(
     options: RuntimeOptions | None = None,
     progress: Progress | None = None,
 ) -> tuple[Bundle, ParityReport]:
-    """Compare every artifact and put the verdict into the bundle's evidence, not yet saved.
+    """Run parity and return the bundle with the report as evidence, not yet saved, and the report.
 
-    Arguments and errors are those of `run_parity`.
+    Args and Raises: see `run_parity`.
     """
     report = run_parity(loaded, bundle, images, options=options, progress=progress)
     return bundle.with_evidence(report), report
@@ -78,44 +77,42 @@ def run_parity(
     Args:
         loaded: the checkpoint; its module is the reference and is not changed.
         bundle: whose artifacts are compared, at the size and the thresholds of its spec.
-        images: image files; the demo scenes, which are weak evidence, when None.
-        runtimes: names from the runtimes table; all that can open an artifact when None.
-        precisions: that the models are run in; all that the runtimes know when None.
+        images: image files; default: the demo scenes, which are weak evidence.
+        runtimes: names from the runtimes table; default: all.
+        precisions: of the runs; default: all.
         options: device and threads; `precision` is set for each run.
-        progress: told before each image and at the end.
+        progress: called before each image and at the end.
 
     Returns:
-        The report. What this machine cannot run is listed as skipped; a run that fails or
-        breaks is listed as failed. It is passed only if something ran and all of it passed.
+        The report. Runs that are not possible on this machine are listed as skipped, runs that
+        miss a limit or break as failed. It is passed only if something ran and nothing failed.
 
     Raises:
-        UsageError: no image, an unknown runtime or precision, or nothing to compare.
+        UsageError: no image, unknown runtime or precision, or nothing to compare.
         ImageError: an image cannot be read.
-        BundleError: an artifact is not the file that was written.
-        UnavailableError: a runtime or precision was asked for by name and is not here.
-        BackendError: the checkpoint's own outputs are not finite numbers.
+        BundleError: a file of an artifact is missing or was changed.
+        UnavailableError: a runtime or precision was named and is not on this machine.
+        BackendError: the outputs of the checkpoint are not finite numbers.
     """
-    plan = candidates(bundle, runtimes, precisions)
+    plan = judged_runs(bundle, runtimes, precisions)
     sizes = _sizes(bundle.spec.input)
-    found = demo_pictures() if images is None else file_pictures(images)
-    pictures = [
-        replace(picture, size_hw=sizes[number % len(sizes)]) for number, picture in enumerate(found)
-    ]
+    found = demo_images() if images is None else file_images(images)
+    inputs = [replace(each, size_hw=sizes[i % len(sizes)]) for i, each in enumerate(found)]
     with ExitStack() as stack:
         reference = stack.enter_context(open_reference(loaded, bundle.spec))
         runs = [
-            stack.enter_context(Run(bundle, candidate, options or RuntimeOptions()))
-            for candidate in plan
+            stack.enter_context(ParityRun(bundle, each, options or RuntimeOptions()))
+            for each in plan
         ]
-        detections = _compare(reference, runs, pictures, bundle.spec, progress or _silent)
-        second = SecondLook(
+        detections = _compare(reference, runs, inputs, bundle.spec, progress or silent)
+        check = Float64Check(
             reference,
-            lambda: stack.enter_context(open_exact(loaded, bundle.spec)),
-            pictures,
+            lambda: stack.enter_context(open_float64(loaded, bundle.spec)),
+            inputs,
             bundle.spec.thresholds.conf,
         )
-        rows = tuple(run.row(reference, pictures, runs, second) for run in runs)
-        rows += tuple(_unopened(bundle)) if runtimes is None else ()
+        rows = tuple(run.row(reference, inputs, runs, check) for run in runs)
+        rows += _unopened_rows(bundle) if runtimes is None else ()
         info = reference.runtime.info
     return ParityReport(
         model=bundle.spec.name,
@@ -126,8 +123,8 @@ def run_parity(
         sizes_hw=sizes,
         thresholds=bundle.spec.thresholds,
         rows=rows,
-        evidence=_evidence(len(pictures), detections, demo=images is None),
-        images=tuple(picture.ref for picture in pictures),
+        evidence=_basis(len(inputs), detections, demo=images is None),
+        images=tuple(image.ref for image in inputs),
         tools=_tools(rows, info.version),
         warnings=_warnings(loaded, bundle),
     )
@@ -135,58 +132,52 @@ def run_parity(
 
 def _compare(
     reference: Detector,
-    runs: Sequence[Run],
-    pictures: Sequence[Picture],
+    runs: Sequence[ParityRun],
+    images: Sequence[InputImage],
     spec: ModelSpec,
     progress: Progress,
 ) -> int:
-    """Compare every run on every picture; the number of the reference's detections."""
+    """Compare all runs on all images; returns the number of detections of the reference."""
     detections = 0
-    for number, picture in enumerate(pictures):
-        progress(f"comparing {picture.name}", number, len(pictures))
-        truth = Truth.of(reference, picture.read(), picture.size_hw)
-        detections += int((truth.detections.score > spec.thresholds.conf).sum())
+    for number, image in enumerate(images):
+        progress(f"comparing {image.name}", number, len(images))
+        expected = ReferenceResult.of(reference, image.read(), image.size_hw)
+        detections += int((expected.detections.score > spec.thresholds.conf).sum())
         for run in runs:
-            run.compare(picture.name, truth)
-    progress("judging", len(pictures), len(pictures))
+            run.compare(image.name, expected)
+    progress("judging", len(images), len(images))
     return detections
 
 
-def _silent(what: str, done: int, total: int) -> None:
-    """No progress was asked for."""
-
-
 def _sizes(spec: InputSpec) -> tuple[tuple[int, int], ...]:
-    """The usual size, and of a dynamic graph the ends of its range: an anchor grid that was
-    frozen by mistake does not go unseen."""
+    """The usual size, and of a dynamic graph the ends of its range, where an anchor grid that was
+    frozen by mistake shows."""
     return tuple(dict.fromkeys((spec.size_hw, spec.min_hw, spec.max_hw)))
 
 
-def _unopened(bundle: Bundle) -> Iterator[ParityRow]:
-    """Artifacts that no runtime of this version opens: listed, so that nobody takes them for
-    proved."""
-    formats = {row.format for row in RUNTIMES.values()}
-    for artifact in bundle.artifacts:
-        if artifact.format not in formats:
-            yield ParityRow(
-                artifact=artifact.id,
-                sha256=artifact.files.get(artifact.path, ""),
-                runtime="",
-                precision=artifact.precision,
-                status="skipped",
-                gate=gate_for(artifact.precision),
-                reasons=(f"no runtime of this version opens {artifact.format}",),
-            )
+def _unopened_rows(bundle: Bundle) -> tuple[ParityRow, ...]:
+    return tuple(
+        ParityRow(
+            artifact=artifact.id,
+            sha256=artifact.files.get(artifact.path, ""),
+            runtime="",
+            precision=artifact.precision,
+            status="skipped",
+            gate=gate_for(artifact.precision),
+            reasons=(reason,),
+        )
+        for artifact, reason in unopened(bundle)
+    )
 
 
-def _evidence(images: int, detections: int, *, demo: bool) -> ParityBasis:
+def _basis(images: int, detections: int, *, demo: bool) -> ParityBasis:
     few = images < MIN_IMAGES or detections < MIN_DETECTIONS
     counted = f"{_count(images, 'image')} with {_count(detections, 'detection')}"
     sentence = f"Compared on {counted}"
     if demo:
         sentence = (
             f"Weak evidence: compared on {_count(images, 'demo scene')} with "
-            f"{_count(detections, 'detection')}, not on pictures that this model was made for. "
+            f"{_count(detections, 'detection')}, not on images that this model was trained for. "
             "Name some with --images"
         )
     elif few:
@@ -219,10 +210,10 @@ def _tools(rows: Sequence[ParityRow], torch_version: str) -> dict[str, str]:
 
 
 def _warnings(loaded: LoadedCheckpoint, bundle: Bundle) -> tuple[str, ...]:
-    made_from, own = bundle.document.source, loaded.source
-    if made_from.sha256 == own.sha256:
+    source, own = bundle.document.source, loaded.source
+    if source.sha256 == own.sha256:
         return ()
     return (
-        f"the bundle was made from {made_from.file} ({made_from.sha256[:12]}), "
+        f"the bundle was exported from {source.file} ({source.sha256[:12]}), "
         f"the reference is {own.file} ({own.sha256[:12]})",
     )

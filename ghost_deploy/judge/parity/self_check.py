@@ -1,4 +1,4 @@
-"""Parity without torch: an artifact against the pictures and outputs that its bundle carries."""
+"""Parity without torch: an artifact against the images and outputs that its bundle carries."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ghost_deploy.core.bundle import Artifact, Bundle
 from ghost_deploy.core.errors import BackendError
 from ghost_deploy.core.evidence.parity import Gate, ParityRow
 from ghost_deploy.detector import Detector
-from ghost_deploy.judge.candidates import Candidate
-from ghost_deploy.judge.parity.candidate_run import Run
-from ghost_deploy.judge.parity.inputs import Picture
-from ghost_deploy.judge.parity.stages import Truth, lowered
+from ghost_deploy.judge.parity.candidate_run import ParityRun
+from ghost_deploy.judge.parity.inputs import InputImage
+from ghost_deploy.judge.parity.stages import ReferenceResult, lowered
 from ghost_deploy.judge.parity.stored_reference import (
-    StoredPicture,
+    StoredImage,
     StoredReference,
     digest,
     read_stored,
 )
-from ghost_deploy.runtimes import RuntimeOptions, TensorSpec
+from ghost_deploy.runtimes import RuntimeOptions, TensorSpec, runtime_row
 from ghost_deploy.runtimes.fake import FakeRuntime
+from ghost_deploy.runtimes.run_plan import PlannedRun
 
 __all__ = ["self_check", "with_row"]
 
@@ -37,31 +37,31 @@ def self_check(
     Args:
         bundle: with a stored reference.
         artifact: one of its artifacts.
-        runtime: what opens it, a name of the runtimes table.
+        runtime: name in the runtimes table of what opens it.
         options: device and threads.
 
     Returns:
         The row of a parity report; None when the bundle carries no reference.
 
     Raises:
-        BundleError: the reference or the artifact is not the file that was written.
+        BundleError: a file of the reference or of the artifact is missing or was changed.
         UnavailableError: this machine cannot run the artifact.
     """
     stored = read_stored(bundle)
     if stored is None:
         return None
-    candidate = Candidate(artifact, runtime, artifact.precision, named=True)
-    pictures = [_picture(each) for each in stored.pictures]
+    plan = PlannedRun(artifact, runtime_row(runtime), artifact.precision, named=True)
+    images = [_image(each) for each in stored.images]
     gate = _coarse_gate(bundle, artifact.precision)
-    with _replay(stored) as reference, Run(bundle, candidate, options, gate) as run:
-        strange = []
-        for picture in pictures:
-            truth = Truth.of(reference, picture.read(), picture.size_hw)
-            if digest(truth.walk.tensor[-1:]) != picture.digest():
-                strange.append(picture.name)
-            run.compare(picture.name, truth)
-        row = run.row(reference, pictures, (), None)
-    note = f"self-check against {len(pictures)} pictures stored in the bundle"
+    strange = []
+    with _replay(stored) as reference, ParityRun(bundle, plan, options, gate) as run:
+        for image in images:
+            expected = ReferenceResult.of(reference, image.read(), image.size_hw)
+            if digest(expected.stages.tensor[-1:]) != image.digest():
+                strange.append(image.name)
+            run.compare(image.name, expected)
+        row = run.row(reference, images, (), None)
+    note = f"self-check against {len(images)} images stored in the bundle"
     row = msgspec.structs.replace(row, notes=(*row.notes, note))
     if strange:
         reason = f"the preprocessing of this machine makes another tensor of {', '.join(strange)}"
@@ -82,7 +82,7 @@ def with_row(bundle: Bundle, row: ParityRow) -> Bundle:
 
 
 def _replay(stored: StoredReference) -> Detector:
-    """A detector that answers the stored pictures with the stored outputs, and nothing else."""
+    """A detector that returns the stored outputs for the stored images, and fails for others."""
     spec = stored.spec
     answers: dict[str, NDArray[np.float32]] = {}
 
@@ -91,7 +91,7 @@ def _replay(stored: StoredReference) -> Detector:
         output = answers.get(digest(tensor[-1:]))
         if output is None:
             raise BackendError(
-                "the stored reference knows the answer to its own pictures only",
+                "the stored reference has outputs for its own images only",
                 fix="Compare on the workstation: ghost-deploy parity CHECKPOINT BUNDLE",
             )
         return {spec.head.output: np.repeat(output, len(tensor), axis=0)}
@@ -102,29 +102,29 @@ def _replay(stored: StoredReference) -> Detector:
         function=answer,
     )
     detector = Detector(runtime, spec, lowered(spec.thresholds))
-    for picture in stored.pictures:
-        answers[digest(_tensor(detector, picture))] = picture.output
+    for image in stored.images:
+        answers[digest(_tensor(detector, image))] = image.output
     return detector
 
 
-def _tensor(detector: Detector, picture: StoredPicture) -> NDArray[Any]:
+def _tensor(detector: Detector, image: StoredImage) -> NDArray[Any]:
     count = detector.spec.input.batch[0]
-    size_hw = (picture.image.shape[0], picture.image.shape[1])
-    feeds, _ = detector.preprocess([picture.image] * count, size_hw)
+    size_hw = (image.pixels.shape[0], image.pixels.shape[1])
+    feeds, _ = detector.preprocess([image.pixels] * count, size_hw)
     return next(iter(feeds.values()))[-1:]
 
 
-def _picture(stored: StoredPicture) -> Picture:
-    return Picture(
+def _image(stored: StoredImage) -> InputImage:
+    return InputImage(
         name=stored.name,
-        read=lambda: stored.image,
+        read=lambda: stored.pixels,
         digest=lambda: stored.tensor_sha256,
-        size_hw=(stored.image.shape[0], stored.image.shape[1]),
+        size_hw=(stored.pixels.shape[0], stored.pixels.shape[1]),
     )
 
 
 def _coarse_gate(bundle: Bundle, precision: str) -> Gate | None:
-    """The wider bars that the export gave this network, where float32 is too coarse for it."""
+    """The wider limits that the export gave this network, where float32 is too coarse for it."""
     report = bundle.evidence.parity
     rows = report.rows if report else ()
     fitting = (row.gate for row in rows if row.coarse and row.precision == precision)

@@ -1,4 +1,4 @@
-"""One image on the road of a detector, stage by stage, so that stages can be compared."""
+"""Runs a detector on one image stage by stage, so that stages can be compared."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from ghost_deploy.processing.postprocess import output_shape
 from ghost_deploy.processing.preprocess import convert_input
 
 __all__ = [
-    "Comparison",
-    "Truth",
-    "Walk",
+    "ImageComparison",
+    "ReferenceResult",
+    "StageOutputs",
     "canonical",
     "compare",
     "compare_raw",
@@ -40,26 +40,26 @@ __all__ = [
     "input_difference",
     "largest_difference",
     "lowered",
-    "walk",
+    "run_stages",
 ]
 
-_REACH = max(gate.max_score for gate in GATES.values())
+_REACH = max(gate.margin for gate in GATES.values())
 
 
 def lowered(thresholds: Thresholds) -> Thresholds:
-    """Thresholds that reach far enough below `conf` to find the partners of detections there."""
+    """Thresholds far enough below `conf` to find the partners of detections near it."""
     return msgspec.structs.replace(thresholds, conf=max(0.0, thresholds.conf - _REACH))
 
 
 @dataclass(frozen=True, eq=False)
-class Walk:
-    """What the stages before the post-processing made of one image. The arrays are copies.
+class StageOutputs:
+    """Results of the stages before the post-processing on one image. The arrays are copies.
 
     Attributes:
-        tensor: input that the detector made, the image in every row.
-        input: what that tensor means.
+        tensor: (B, ...) input tensor of the detector, the image in each row.
+        input: description of that tensor.
         letterboxes: one.
-        outputs: of the runtime for the last row, by name; the batch axis is kept.
+        outputs: (1, ...) outputs of the runtime for the last row, by name.
     """
 
     tensor: NDArray[Any]
@@ -69,61 +69,67 @@ class Walk:
 
 
 @dataclass(frozen=True, eq=False)
-class Truth:
-    """What the reference says of one image.
+class ReferenceResult:
+    """Results of the reference on one image.
 
     Attributes:
         detector: the reference.
         image: (H, W, 3) uint8 BGR.
-        walk: its tensor and raw outputs.
-        detections: what it makes of them, at a `lowered` threshold.
+        stages: input tensor and raw outputs.
+        detections: in source pixels, at a `lowered` threshold.
     """
 
     detector: Detector
     image: NDArray[np.uint8]
-    walk: Walk
+    stages: StageOutputs
     detections: Detections
 
     @classmethod
     def of(
         cls, detector: Detector, image: NDArray[np.uint8], size_hw: tuple[int, int] | None
-    ) -> Truth:
-        """Ask the reference; arguments and errors are those of `walk`."""
-        own = walk(detector, image, size_hw)
+    ) -> ReferenceResult:
+        """Run the reference; Args and Raises: see `run_stages`."""
+        own = run_stages(detector, image, size_hw)
         return cls(detector, image, own, detect(detector, own.outputs, own.letterboxes))
 
     @property
     def size_hw(self) -> tuple[int, int]:
         """(height, width) of the input, pixels."""
-        return self.walk.letterboxes[0].dst_hw
+        return self.stages.letterboxes[0].dst_hw
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
-    """A candidate beside the reference on one image; `input_max` as in `TensorFigures`."""
+class ImageComparison:
+    """Differences of a candidate from the reference on one image.
+
+    Attributes:
+        input_max: see `TensorFigures`.
+        tensor: of the raw outputs.
+        detections: of the detections.
+    """
 
     input_max: float
     tensor: TensorDiff
     detections: DetectionDiff
 
 
-def walk(
+def run_stages(
     detector: Detector,
     image: NDArray[np.uint8],
     size_hw: tuple[int, int] | None = None,
-    fed: Walk | None = None,
-) -> Walk:
-    """Take one image through the preprocessing and the runtime of `detector`.
+    fed: StageOutputs | None = None,
+) -> StageOutputs:
+    """Run the preprocessing and the runtime of `detector` on one image.
 
-    A graph of fixed batch is fed the image in every row, one of dynamic batch in two, and the
-    last row is looked at: a batch that was frozen by mistake does not go unseen.
+    A graph of fixed batch gets the image in all rows, one of dynamic batch in two rows. The last
+    row is compared, where a batch that was frozen by mistake shows.
 
     Args:
-        detector: whose stages are used.
+        detector: whose stages are run.
         image: (H, W, 3) uint8 BGR.
-        size_hw: (height, width) of the input, pixels; the description's when None.
-        fed: whose tensor the runtime gets instead of the one that `detector` makes, in the form
-            that its graph takes.
+        size_hw: (height, width) of the input, pixels; default: that of the description.
+        fed: its tensor, converted to the form that the graph takes, is the input of the runtime
+            instead of the detector's own.
 
     Raises:
         ShapeError: the graph does not accept the size, or gives another batch than it is fed.
@@ -142,11 +148,11 @@ def walk(
             f"the {detector.runtime.info.runtime} runtime changed its input tensor",
             fix="Report this: runtimes must leave their inputs alone",
         )
-    return Walk(own, form, letterboxes[:1], _last_row(outputs, count))
+    return StageOutputs(own, form, letterboxes[:1], _last_row(outputs, count))
 
 
-def input_difference(own: Walk, theirs: Walk) -> float:
-    """Largest absolute difference of two walks' input tensors, in the form of the first."""
+def input_difference(own: StageOutputs, theirs: StageOutputs) -> float:
+    """Largest absolute difference of two input tensors, in the form of the first."""
     return largest_difference(own.tensor, convert_input(theirs.tensor, theirs.input, own.input))
 
 
@@ -165,38 +171,54 @@ def _last_row(outputs: Mapping[str, NDArray[Any]], count: int) -> dict[str, NDAr
 def detect(
     detector: Detector, outputs: dict[str, NDArray[Any]], letterboxes: list[Letterbox]
 ) -> Detections:
-    """The detections that the post-processing of `detector` makes of raw outputs, one image."""
+    """Run the post-processing of `detector` on the raw outputs for one image.
+
+    Args:
+        detector: whose post-processing is run.
+        outputs: (1, ...) by name.
+        letterboxes: one.
+    """
     (found,) = detector.postprocess(outputs, letterboxes)
     return found
 
 
-def compare(truth: Truth, candidate: Detector, gate: Gate, conf: float) -> Comparison:
-    """Compare a candidate with the reference on the reference's own input tensor.
+def compare(
+    reference: ReferenceResult, candidate: Detector, gate: Gate, conf: float
+) -> ImageComparison:
+    """Compare a candidate with the reference on the input tensor of the reference.
 
     Args:
-        truth: what the reference says of the image.
-        candidate: its letterboxes and its post-processing are its own.
-        gate: whose bars the pairs are counted by.
-        conf: score threshold; both detectors work at `lowered` ones.
+        reference: its results on the image.
+        candidate: with its own letterbox and post-processing.
+        gate: its limits decide which pairs match.
+        conf: score threshold, 0 to 1; both detectors work at `lowered` ones.
     """
-    theirs = walk(candidate, truth.image, truth.size_hw, truth.walk)
-    raw = compare_raw(truth, theirs, candidate)
+    theirs = run_stages(candidate, reference.image, reference.size_hw, reference.stages)
+    raw = compare_raw(reference, theirs, candidate)
     found = Detections.empty()
     if raw.usable:
         found = detect(candidate, theirs.outputs, theirs.letterboxes)
-    return Comparison(
-        input_max=input_difference(truth.walk, theirs),
+    return ImageComparison(
+        input_max=input_difference(reference.stages, theirs),
         tensor=raw,
         detections=compare_detections(
-            truth.detections, found, conf=conf, margin=gate.max_score, min_iou=gate.min_iou
+            reference.detections, found, conf=conf, margin=gate.margin, min_iou=gate.min_iou
         ),
     )
 
 
-def compare_raw(truth: Truth, theirs: Walk, candidate: Detector) -> TensorDiff:
-    """Compare raw outputs, in the form that the reference gives them."""
-    own, spec = truth.detector.spec.head, candidate.spec
-    reference = truth.walk.outputs[own.output][0]
+def compare_raw(
+    reference: ReferenceResult, theirs: StageOutputs, candidate: Detector
+) -> TensorDiff:
+    """Compare raw outputs of one image, in the form of the reference's.
+
+    Args:
+        reference: its results on the image.
+        theirs: the candidate's.
+        candidate: whose spec describes them.
+    """
+    own, spec = reference.detector.spec.head, candidate.spec
+    target = reference.stages.outputs[own.output][0]
     embedded = spec.head.decoder == "efficient-nms" and own.decoder == "dfl"
     if own.end_to_end != spec.head.end_to_end and not embedded:
         return TensorDiff(
@@ -204,15 +226,15 @@ def compare_raw(truth: Truth, theirs: Walk, candidate: Detector) -> TensorDiff:
             f"the reference's {own.decoder!r}"
         )
     output = theirs.outputs.get(spec.head.output)
-    expected = output_shape(spec, truth.size_hw)
+    expected = output_shape(spec, reference.size_hw)
     if output is None or not _fits(output, expected):
         got = sorted(theirs.outputs) if output is None else f"{output.dtype} {output.shape}"
         return TensorDiff(problem=f"output {got}, described as float32 (B, {expected})")
     if embedded:
-        rows = efficient_nms(reference, spec, truth.size_hw)
+        rows = efficient_nms(target, spec, reference.size_hw)
         return compare_tensors(rows, output[0], end_to_end=True)
-    decoded = canonical(output[0], spec, truth.size_hw)
-    return compare_tensors(reference, decoded, end_to_end=own.end_to_end)
+    decoded = canonical(output[0], spec, reference.size_hw)
+    return compare_tensors(target, decoded, end_to_end=own.end_to_end)
 
 
 def _fits(output: NDArray[Any], expected: tuple[int, int]) -> bool:
@@ -226,13 +248,18 @@ def _fits(output: NDArray[Any], expected: tuple[int, int]) -> bool:
 def canonical(
     output: NDArray[np.float32], spec: ModelSpec, size_hw: tuple[int, int]
 ) -> NDArray[np.float32]:
-    """One image's raw output in the form of the eager module: `dfl-raw` becomes `dfl`, and so do
-    the rows of `efficient-nms`: one anchor each, the other anchors empty.
+    """Convert the raw output for one image to the form of the PyTorch module, `dfl`.
+
+    `dfl-raw` is decoded; each row of `efficient-nms` becomes an anchor, the others are empty.
 
     Args:
-        output: of the decoder that `spec` names, without the batch axis.
-        spec: what `output` means.
+        output: float32 without batch axis, of the decoder that `spec` names.
+        spec: description of `output`.
         size_hw: (height, width) of the input, pixels.
+
+    Returns:
+        (4 + classes, A) centre x, centre y, width, height in letterboxed pixels and scores 0 to 1;
+        other decoders' outputs unchanged.
     """
     if spec.head.decoder == "efficient-nms":
         return _anchors_of(output, spec, size_hw)

@@ -1,9 +1,9 @@
-"""A few pictures with what the PyTorch module says of them, kept inside a bundle.
+"""A few images with the outputs of the PyTorch module, kept inside a bundle.
 
-A device without torch checks what it built against these. The pictures are letterboxed already,
-so that every device sees the same pixels; of the outputs only the anchors are kept that a
-comparison can look at, which is all that is lost: an anchor that is left out has a score below
-`floor`, and a candidate that gives it one above `compare.SCORE_FLOOR` is seen all the same.
+A device without torch checks its engines against these. The images are letterboxed already, so
+that all devices compare the same pixels. Of the outputs only the anchors with a score above a
+floor are kept: an artifact that gives another anchor a score above `differences.SCORE_FLOOR`
+still fails.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import BundleError, SpecError
 from ghost_deploy.core.spec import MAX_SIDE, ModelSpec
 
-__all__ = ["FILE", "StoredPicture", "StoredReference", "read_stored"]
+__all__ = ["FILE", "StoredImage", "StoredReference", "read_stored"]
 
 FILE = "reference.npz"
 _TOP = 200
-"""Anchors that are kept whatever their score: more than a comparison of quiet images takes."""
+"""Anchors that are kept whatever their score: more than `differences.TOP_ANCHORS`."""
 
 _FLOOR = 1e-3
 _MAX_BYTES = 256 << 20
@@ -51,28 +51,28 @@ _DAMAGED = (
 
 
 @dataclass(frozen=True, eq=False)
-class StoredPicture:
-    """A picture and what the reference says of it.
+class StoredImage:
+    """An image and the output of the reference.
 
     Attributes:
-        name: of the file that it came from.
-        image: (H, W, 3) uint8 BGR, letterboxed to a size that the graph accepts.
+        name: of the source file.
+        pixels: (H, W, 3) uint8 BGR, letterboxed to a size that the graph accepts.
         tensor_sha256: of the input tensor (1, ...) that the preprocessing makes of it.
         output: the reference's output, batch 1, in full or with zeros where nothing was kept.
     """
 
     name: str
-    image: NDArray[np.uint8]
+    pixels: NDArray[np.uint8]
     tensor_sha256: str
     output: NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
 class StoredReference:
-    """The pictures; `spec` is the reference's own description."""
+    """Images with reference outputs; `spec` is the description of the reference."""
 
     spec: ModelSpec
-    pictures: tuple[StoredPicture, ...]
+    images: tuple[StoredImage, ...]
 
     def write(self, path: Path, *, floor: float = _FLOOR) -> None:
         """Write the file; equal content gives equal bytes.
@@ -82,15 +82,15 @@ class StoredReference:
             floor: anchors with a higher score are kept.
         """
         arrays: dict[str, Any] = {"spec": _text(self.spec.to_json().decode())}
-        for number, picture in enumerate(self.pictures):
-            kept = _kept(picture.output, self.spec, floor)
+        for number, image in enumerate(self.images):
+            kept = _kept(image.output, self.spec, floor)
             arrays |= {
-                f"name_{number}": _text(picture.name),
-                f"image_{number}": _png(picture.image),
-                f"tensor_{number}": _text(picture.tensor_sha256),
-                f"shape_{number}": np.array(picture.output.shape, np.int64),
+                f"name_{number}": _text(image.name),
+                f"image_{number}": _png(image.pixels),
+                f"tensor_{number}": _text(image.tensor_sha256),
+                f"shape_{number}": np.array(image.output.shape, np.int64),
                 f"kept_{number}": kept,
-                f"output_{number}": np.take(picture.output[0], kept, axis=-1),
+                f"output_{number}": np.take(image.output[0], kept, axis=-1),
             }
         np.savez_compressed(path, **arrays)
 
@@ -106,14 +106,14 @@ class StoredReference:
             with np.load(io.BytesIO(data), allow_pickle=False) as file:
                 spec = ModelSpec.from_json(_words(file["spec"]), where=where)
                 count = sum(key.startswith("image_") for key in file.files)
-                pictures = tuple(_picture(file, number) for number in range(count))
+                images = tuple(_image(file, number) for number in range(count))
         except _DAMAGED as error:
             raise BundleError(
                 f"{where} cannot be read",
                 got=str(error),
                 fix="Copy the bundle again, or export the model again",
             ) from error
-        return cls(spec, pictures)
+        return cls(spec, images)
 
 
 def read_stored(bundle: Bundle) -> StoredReference | None:
@@ -144,20 +144,20 @@ def _kept(output: NDArray[np.float32], spec: ModelSpec, floor: float) -> NDArray
     return np.union1d(np.flatnonzero(best > floor), top)
 
 
-def _picture(file: Any, number: int) -> StoredPicture:
+def _image(file: Any, number: int) -> StoredImage:
     data = file[f"image_{number}"]
     # Width and height stand in the header: a small file can unpack to gigabytes of pixels.
     sides = [int.from_bytes(bytes(data[start : start + 4]), "big") for start in (16, 20)]
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if max(sides) <= MAX_SIDE else None
-    if image is None:
-        raise ValueError(f"picture {number} is no PNG of a fitting size")
+    pixels = cv2.imdecode(data, cv2.IMREAD_COLOR) if max(sides) <= MAX_SIDE else None
+    if pixels is None:
+        raise ValueError(f"image {number} is no PNG of a fitting size")
     shape = tuple(int(size) for size in file[f"shape_{number}"])
     if len(shape) != 3 or shape[0] != 1 or math.prod(shape) * 4 > _MAX_BYTES:
         raise ValueError(f"output {number} of shape {shape}")
     output = np.zeros(shape, np.float32)
     output[0][..., file[f"kept_{number}"]] = file[f"output_{number}"]
     name, tensor = (_words(file[f"{key}_{number}"]) for key in ("name", "tensor"))
-    return StoredPicture(name, np.asarray(image, np.uint8), tensor, output)
+    return StoredImage(name, np.asarray(pixels, np.uint8), tensor, output)
 
 
 def _check_size(data: bytes) -> None:

@@ -6,7 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghost_deploy.core.evidence.parity import DetectionFigures, Spread, TensorFigures, WorstImage
-from ghost_deploy.judge.parity.differences import QUIET_TOP, SCORE_FLOOR, DetectionDiff, TensorDiff
+from ghost_deploy.judge.parity.differences import (
+    SCORE_FLOOR,
+    TOP_ANCHORS,
+    DetectionDiff,
+    TensorDiff,
+)
 
 __all__ = ["SpreadTally", "Tally"]
 
@@ -62,7 +67,7 @@ class Tally:
     """The figures of one candidate over all images."""
 
     def __init__(self) -> None:
-        self._loud, self._top = _RawTally(), _RawTally()
+        self._above_floor, self._top = _RawTally(), _RawTally()
         self._nonfinite = self._reference_nonfinite = 0
         self._input_max = 0.0
         self._problem = ""
@@ -82,7 +87,7 @@ class Tally:
         self._input_max = max(self._input_max, input_max)
         self._nonfinite += tensor.nonfinite
         self._reference_nonfinite += tensor.reference_nonfinite
-        self._loud.add(tensor, tensor.loud)
+        self._above_floor.add(tensor, tensor.above_floor)
         self._top.add(tensor, tensor.top)
         for name in self._counts:
             self._counts[name] += int(getattr(found, name))
@@ -95,13 +100,13 @@ class Tally:
 
     def tensor(self) -> TensorFigures:
         """Raw figures: of the anchors above the floor if there is any, else of the best ones."""
-        loud = self._loud.score.spread().count > 0
-        chosen = self._loud if loud else self._top
+        any_above = self._above_floor.score.spread().count > 0
+        chosen = self._above_floor if any_above else self._top
         score = chosen.score.spread()
         return TensorFigures(
             input_max=self._input_max,
             compared=score.count,
-            selection=f"score > {SCORE_FLOOR:g}" if loud else f"top {QUIET_TOP}",
+            selection=f"score > {SCORE_FLOOR:g}" if any_above else f"top {TOP_ANCHORS}",
             box_px=chosen.box_px.spread(),
             score=score,
             log_odds=chosen.log_odds.spread(),

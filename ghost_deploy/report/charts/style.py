@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ghost_deploy.report.blocks import Cell
 from ghost_deploy.report.charts.svg import Element, add, add_cell, element, markup
-from ghost_deploy.report.document import ReportRow
+from ghost_deploy.report.report_document import ReportRow
 
 __all__ = ["Style", "mark", "styles", "swatches"]
 

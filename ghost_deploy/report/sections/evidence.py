@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ghost_deploy.core.evidence.base import Document
 from ghost_deploy.core.evidence.build import BuildRecords
 from ghost_deploy.core.evidence.int8 import Int8Report
+from ghost_deploy.core.evidence.json_document import Document
 from ghost_deploy.report.blocks import (
     NOTHING,
     At,

@@ -89,7 +89,7 @@ def _tables(view: ReportView, rows: Sequence[RowView]) -> Iterator[Block]:
 
 
 def _name(row: RowView) -> Line:
-    failed = row.latency is not None and row.latency.against
+    failed = row.latency is not None and row.latency.failed_verdicts
     return (row.label, " (failed)") if failed else (row.label,)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ghost_deploy.core.bundle import Artifact
 from ghost_deploy.report.blocks import NOTHING, At, Block, Cell, FactList, Line, Section, Tree
-from ghost_deploy.report.document import BundleFacts
+from ghost_deploy.report.report_document import BundleFacts
 from ghost_deploy.report.sections.field_table import numbered
 from ghost_deploy.report.view import ReportView
 

@@ -14,7 +14,7 @@ from ghost_deploy.export.onnx import onnx_from_net
 from ghost_deploy.export.plan import plan_spec
 from ghost_deploy.judge.accuracy.int8_judge import DEFAULT_DROPS, int8_judge
 from ghost_deploy.judge.accuracy.max_drop import MAX_DROP
-from ghost_deploy.judge.datasets.opening import open_dataset
+from ghost_deploy.judge.datasets.open_dataset import open_dataset
 from ghost_deploy.runtimes import RuntimeOptions
 from tests.support.assets import BCCD, GHOST, needs_assets, val_images
 

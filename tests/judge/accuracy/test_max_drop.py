@@ -12,7 +12,7 @@ from ghost_deploy.core.bundle import Artifact, Bundle, BundleDocument
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.evidence.int8 import Int8Report
 from ghost_deploy.judge.accuracy.int8_judge import DEFAULT_DROPS
-from ghost_deploy.judge.accuracy.max_drop import MAX_DROP, Bar, bar_of
+from ghost_deploy.judge.accuracy.max_drop import MAX_DROP, MaxDrop, max_drop_of
 from tests.runtimes.test_opener import SOURCE, SPEC
 from tests.support.int8_reports import report, row
 
@@ -44,22 +44,22 @@ def bundle_of(calibrated: Int8Report | None) -> Bundle:
     ],
 )
 def test_without_a_bar_in_points_of_map_the_default_holds(calibrated: Int8Report | None) -> None:
-    assert bar_of(bundle_of(calibrated), INT8, "int8", None) == Bar(MAX_DROP["int8"])
+    assert max_drop_of(bundle_of(calibrated), INT8, "int8", None) == MaxDrop(MAX_DROP["int8"])
 
 
 @pytest.mark.parametrize("artifact", [INT8, ENGINE])
 def test_the_bar_of_the_calibration_holds_for_the_file_and_its_engine(artifact: Artifact) -> None:
     bundle = bundle_of(calibration(sha256="ab", max_drop=0.3))
-    found = bar_of(bundle, artifact, "int8", None)
+    found = max_drop_of(bundle, artifact, "int8", None)
     assert found.points == 0.3
-    assert "0.3 points: the bar of its calibration" in found.note
-    assert bar_of(bundle, artifact, "int8", 2.0) == Bar(2.0)
-    assert bar_of(bundle, artifact, "fp16", None) == Bar(MAX_DROP["fp16"])
+    assert "0.3 points: the limit of its calibration" in found.note
+    assert max_drop_of(bundle, artifact, "int8", 2.0) == MaxDrop(2.0)
+    assert max_drop_of(bundle, artifact, "fp16", None) == MaxDrop(MAX_DROP["fp16"])
 
 
 def test_a_precision_without_a_bar() -> None:
     with pytest.raises(UsageError, match="fp8"):
-        bar_of(bundle_of(None), INT8, "fp8", None)
+        max_drop_of(bundle_of(None), INT8, "fp8", None)
 
 
 def test_calibration_and_validation_have_one_default() -> None:

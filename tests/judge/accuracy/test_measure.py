@@ -19,7 +19,7 @@ from ghost_deploy.detector import Detector
 from ghost_deploy.judge.accuracy.measure import evaluate
 from ghost_deploy.judge.datasets.dataset import DataSet, LabelledImage
 from ghost_deploy.judge.datasets.labels import Labels
-from ghost_deploy.judge.datasets.opening import open_dataset
+from ghost_deploy.judge.datasets.open_dataset import open_dataset
 from ghost_deploy.runtimes.eager import EagerRuntime
 from ghost_deploy.runtimes.fake import FakeRuntime
 from tests.support.assets import BCCD, CHECKPOINTS, GHOST, needs_assets

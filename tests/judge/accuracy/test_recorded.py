@@ -14,7 +14,7 @@ from ghost_deploy.judge.accuracy.recorded import (
     measure_as_trained,
     training_letterbox,
 )
-from ghost_deploy.judge.datasets.opening import open_dataset
+from ghost_deploy.judge.datasets.open_dataset import open_dataset
 from tests.support.assets import BCCD, GHOST, GHOSTNET, needs_assets
 
 

@@ -15,11 +15,12 @@ from ghost_deploy.checkpoints.loading import LoadedCheckpoint
 from ghost_deploy.core.bundle import Bundle, BundleWriter
 from ghost_deploy.core.errors import InputError, UnavailableError, UsageError
 from ghost_deploy.core.evidence.accuracy import AccuracyReport, AccuracyRow
-from ghost_deploy.judge.accuracy.max_drop import MAX_DROP, max_drop_for
+from ghost_deploy.judge.accuracy.max_drop import MAX_DROP, default_max_drop
 from ghost_deploy.judge.accuracy.validation import run_accuracy
-from ghost_deploy.judge.datasets.opening import DataSet, open_dataset
+from ghost_deploy.judge.datasets.open_dataset import DataSet, open_dataset
 from tests.judge.conftest import Proof
 from tests.support.assets import BCCD, needs_assets, val_images
+from tests.support.capabilities import HAS_BF16
 from tests.support.exported_artifacts import export_artifacts
 
 pytestmark = needs_assets
@@ -62,10 +63,35 @@ def test_all_artifacts_against_the_checkpoint(with_checkpoint: AccuracyReport) -
         assert row.delta == pytest.approx(0, abs=0.05)
         assert row.interval.low - 1e-9 <= row.delta <= row.interval.high + 1e-9
         assert row.max_drop == 0.1
-    assert with_checkpoint.passed
+    others = {row.status for row in with_checkpoint.rows if row.precision != "bf16"}
+    assert others == {"passed"}
     assert with_checkpoint.data.images == 6
     assert with_checkpoint.warnings == ()
     assert {"ort", "openvino", "pycocotools"} <= with_checkpoint.tools.keys()
+
+
+def test_bf16_is_judged_where_the_processor_has_it(with_checkpoint: AccuracyReport) -> None:
+    """Six images do not resolve its limit: they lose 0.45 points where all 87 lose 0.09."""
+    row = rows(with_checkpoint)["openvino-fp32 openvino bf16"]
+    if not HAS_BF16:
+        assert row.status == "skipped"
+        return
+    assert row.delta is not None
+    assert (row.status == "passed") is (row.delta >= -row.max_drop)
+    assert (row.compute, row.max_drop) == ("bf16", 0.3)
+    assert abs(row.delta) < 1.5
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not HAS_BF16, reason="this CPU has no bf16")
+@pytest.mark.parametrize("name", ["ghost", "ghostnet"])
+def test_bf16_passes_on_all_images(name: str, request: pytest.FixtureRequest) -> None:
+    proof: Proof = request.getfixturevalue(name)
+    data = open_dataset(BCCD / "data.yaml")
+    report = run_accuracy(
+        proof.bundle, data, loaded=proof.loaded, runtimes=["openvino"], precisions=["bf16"]
+    )
+    assert report.passed, report.rows
 
 
 def test_each_class_has_its_difference_and_its_curve(with_checkpoint: AccuracyReport) -> None:
@@ -111,7 +137,7 @@ def test_what_a_bundle_keeps_has_no_curves_and_pictures(with_checkpoint: Accurac
 
 def test_the_report_survives_json(with_checkpoint: AccuracyReport) -> None:
     document = with_checkpoint.to_document()
-    assert document["passed"] is True
+    assert document["passed"] is with_checkpoint.passed
     again = AccuracyReport.from_document(msgspec.json.decode(msgspec.json.encode(document)))
     assert again == with_checkpoint
 
@@ -267,9 +293,9 @@ def test_another_data_set_is_refused(ghost: Proof, tmp_path: Path) -> None:
 
 
 def test_every_precision_has_its_gate() -> None:
-    assert {name: max_drop_for(name) for name in MAX_DROP} == MAX_DROP
+    assert {name: default_max_drop(name) for name in MAX_DROP} == MAX_DROP
     with pytest.raises(UsageError, match="fp8"):
-        max_drop_for("fp8")
+        default_max_drop("fp8")
 
 
 @pytest.mark.slow

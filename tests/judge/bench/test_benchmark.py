@@ -20,7 +20,7 @@ from ghost_deploy.core.evidence.latency import BenchReport, Settings
 from ghost_deploy.judge.bench import benchmark as run_module
 from ghost_deploy.judge.bench.benchmark import run_bench
 from ghost_deploy.judge.bench.power import Sampler
-from ghost_deploy.judge.bench.selection import Wishes
+from ghost_deploy.judge.bench.selection import Selection
 from ghost_deploy.judge.bench.statistics import ratio, round_medians, summarize
 from ghost_deploy.judge.bench.timer import STAGES
 from ghost_deploy.judge.bench.worker_main import Task
@@ -147,7 +147,10 @@ def test_a_bare_file_as_baseline(
     theirs = write_onnx(tmp_path / "theirs.onnx")
     fakes = Fakes({"theirs": 20.0, "fp32": 10.0})
     report = fakes.bench(
-        bundles[:1], pictures, baseline=theirs, wishes=Wishes(precisions=["fp32"], batches=[1, 4])
+        bundles[:1],
+        pictures,
+        baseline=theirs,
+        selection=Selection(precisions=["fp32"], batches=[1, 4]),
     )
     ours, _, last, batch = report.rows
     assert last.figures is not None
@@ -162,8 +165,8 @@ def test_a_bare_file_as_baseline(
 
 
 def test_times_are_compared_by_image(bundles: list[Bundle], pictures: list[Path]) -> None:
-    wishes = Wishes(precisions=["fp32"], batches=[1, 4])
-    report = Fakes({"fp32": 10.0}).bench(bundles[:1], pictures, wishes=wishes)
+    selection = Selection(precisions=["fp32"], batches=[1, 4])
+    report = Fakes({"fp32": 10.0}).bench(bundles[:1], pictures, selection=selection)
     found = report.rows[1].comparison
     assert found is not None
     assert found.run.median == pytest.approx(4)
@@ -177,9 +180,9 @@ def test_what_this_machine_lacks_is_skipped(bundles: list[Bundle], pictures: lis
     assert report.complete
     assert "no fp16 here" in report.rows[1].reason
     assert any("was not measured (skipped)" in line for line in report.warnings)
-    named = Wishes(precisions=["fp16", "fp32"])
+    named = Selection(precisions=["fp16", "fp32"])
     with pytest.raises(DeviceError):
-        Fakes({"fp16": lacks, "fp32": 10.0}).bench(bundles[:1], pictures, wishes=named)
+        Fakes({"fp16": lacks, "fp32": 10.0}).bench(bundles[:1], pictures, selection=named)
 
 
 def test_nothing_that_runs_here(bundles: list[Bundle], pictures: list[Path]) -> None:
@@ -220,7 +223,7 @@ def test_power_belongs_to_the_turns(
     report = fakes.bench(
         bundles[:1],
         pictures,
-        wishes=Wishes(precisions=["fp32"]),
+        selection=Selection(precisions=["fp32"]),
         settings=Settings(duration_s=2.0, rounds=2, warmup_s=0.0),
     )
     figures = report.rows[0].figures

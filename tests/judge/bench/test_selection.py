@@ -8,7 +8,7 @@ import pytest
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import BundleError, UsageError
 from ghost_deploy.core.evidence.latency import RunConfig
-from ghost_deploy.judge.bench.selection import Wishes, candidates, label_of, open_subjects
+from ghost_deploy.judge.bench.selection import Selection, candidates, label_of, open_subjects
 from tests.support.bench_models import write_bundle, write_onnx
 
 
@@ -45,7 +45,7 @@ def test_one_bundle_given_twice(bundle: Bundle) -> None:
 
 
 @pytest.mark.parametrize(
-    "wishes",
+    "selection",
     [
         {"precisions": ["fp8"]},
         {"batches": [0]},
@@ -56,28 +56,28 @@ def test_one_bundle_given_twice(bundle: Bundle) -> None:
     ],
     ids=str,
 )
-def test_wishes_that_make_no_sense(wishes: dict[str, Any]) -> None:
+def test_selections_that_make_no_sense(selection: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
-        Wishes(**wishes)
+        Selection(**selection)
 
 
 def test_unknown_runtimes(bundle: Bundle) -> None:
     with pytest.raises(UsageError, match="no runtime 'ncnn'"):
-        candidates(only(bundle), Wishes(runtimes=["ncnn"]))
+        candidates(only(bundle), Selection(runtimes=["ncnn"]))
 
 
 @pytest.mark.parametrize(
-    "wishes", [{"runtimes": ["openvino"]}, {"precisions": ["int8"]}, {"precisions": ["bf16"]}]
+    "selection", [{"runtimes": ["openvino"]}, {"precisions": ["int8"]}, {"precisions": ["bf16"]}]
 )
-def test_what_the_bundle_lacks(wishes: Any, bundle: Bundle) -> None:
+def test_what_the_bundle_lacks(selection: Any, bundle: Bundle) -> None:
     with pytest.raises(UsageError, match="nothing of small can be measured") as caught:
-        candidates(only(bundle), Wishes(**wishes))
+        candidates(only(bundle), Selection(**selection))
     assert caught.value.got == "onnx-fp32, onnx-fp16"
 
 
 def test_a_batch_that_the_graph_lacks(bundle: Bundle) -> None:
     with pytest.raises(UsageError, match="takes no batch of 5") as caught:
-        candidates(only(bundle), Wishes(batches=[4, 5]))
+        candidates(only(bundle), Selection(batches=[4, 5]))
     assert caught.value.expected == "1 to 4"
 
 
@@ -86,11 +86,11 @@ def test_a_file_that_was_changed(tmp_path: Path) -> None:
     with (tmp_path / "changed/model.fp32.onnx").open("ab") as file:
         file.write(b"x")
     with pytest.raises(BundleError, match="was changed"):
-        candidates(only(changed), Wishes())
+        candidates(only(changed), Selection())
 
 
 def test_all_of_a_bundle(bundle: Bundle) -> None:
-    found = candidates(only(bundle), Wishes())
+    found = candidates(only(bundle), Selection())
     assert [(each.artifact, each.config.runtime, each.config.precision) for each in found] == [
         ("onnx-fp32", "ort", "fp32"),
         ("onnx-fp16", "ort", "fp16"),
@@ -102,8 +102,8 @@ def test_all_of_a_bundle(bundle: Bundle) -> None:
 
 
 def test_every_way_to_run(bundle: Bundle) -> None:
-    wishes = Wishes(precisions=["fp32"], batches=[1, 4], threads=[1, 2], streams=[1, 3])
-    found = candidates(only(bundle), wishes, baseline=True)
+    selection = Selection(precisions=["fp32"], batches=[1, 4], threads=[1, 2], streams=[1, 3])
+    found = candidates(only(bundle), selection, baseline=True)
     ways = [(c.config.batch, c.config.threads, c.config.streams) for c in found]
     assert ways == [(b, t, s) for b in (1, 4) for t in (1, 2) for s in (1, 3)]
     assert [c.config.hint for c in found[:2]] == ["latency", "throughput"]
@@ -125,9 +125,9 @@ def test_labels() -> None:
 
 def test_a_model_file(tmp_path: Path) -> None:
     path = write_onnx(tmp_path / "theirs.onnx")
-    (found,) = candidates(only(path), Wishes())
+    (found,) = candidates(only(path), Selection())
     assert (found.artifact, found.spec, found.config.precision) == ("theirs.onnx", None, "")
     assert found.config.runtime == "ort"
     assert found.path.is_absolute()
     with pytest.raises(UsageError, match=r"nothing of theirs\.onnx"):
-        candidates(only(path), Wishes(runtimes=["openvino"]))
+        candidates(only(path), Selection(runtimes=["openvino"]))

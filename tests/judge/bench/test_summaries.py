@@ -5,14 +5,14 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from ghost_deploy.core.evidence.latency import BenchRow, Figures, RunConfig
+from ghost_deploy.core.evidence.latency import BenchRow, LatencyFigures, RunConfig
 from ghost_deploy.core.evidence.machine import Snapshot
 from ghost_deploy.judge.bench.snapshot import take_snapshot
 from ghost_deploy.judge.bench.summaries import warnings_of
 
 
 def row(spread: float) -> BenchRow:
-    figures = Figures(
+    figures = LatencyFigures(
         stages={},
         throughput=None,
         run_throughput=1.0,
@@ -62,7 +62,9 @@ def test_a_noisy_machine() -> None:
 
 
 def test_what_failed_a_verdict_is_named_once() -> None:
-    failed = msgspec.structs.replace(row(0.0), against=("lost too much accuracy: 3 points",))
+    failed = msgspec.structs.replace(
+        row(0.0), failed_verdicts=("lost too much accuracy: 3 points",)
+    )
     other = msgspec.structs.replace(failed, config=RunConfig(runtime="ort", threads=2))
     (warning,) = warnings_of([failed, other, row(0.0)], machine(0.0))
     assert warning == "b onnx-fp32 on ort lost too much accuracy: 3 points"

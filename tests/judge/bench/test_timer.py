@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from ghost_deploy.core.detections import Detections
 from ghost_deploy.core.errors import BackendError, ShapeError, UsageError
-from ghost_deploy.judge.bench import timer as station_module
-from ghost_deploy.judge.bench.timer import STAGES, Lane, Station
+from ghost_deploy.judge.bench import timer as timer_module
+from ghost_deploy.judge.bench.timer import STAGES, CandidateTimer, Stream
 from ghost_deploy.processing import read_image
 from ghost_deploy.runtimes import TensorSpec
 from ghost_deploy.runtimes.fake import FakeRuntime
@@ -21,53 +21,55 @@ from tests.support.bench_models import MS, Clock, fake_runtime, small_spec
 Array = NDArray[Any]
 
 
-def one_lane(pictures: list[Path], run_ms: float = 10.0) -> tuple[Station, Clock]:
+def one_stream(pictures: list[Path], run_ms: float = 10.0) -> tuple[CandidateTimer, Clock]:
     clock = Clock()
-    lane = Lane(fake_runtime(clock, run_ms), small_spec(), pictures, clock=clock)
-    return Station([lane], clock=clock, cpu_clock=lambda: 3 * clock.now), clock
+    stream = Stream(fake_runtime(clock, run_ms), small_spec(), pictures, clock=clock)
+    return CandidateTimer([stream], clock=clock, cpu_clock=lambda: 3 * clock.now), clock
 
 
 def test_no_image() -> None:
     with pytest.raises(UsageError, match="no image"):
-        Lane(fake_runtime(Clock()), small_spec(), [])
+        Stream(fake_runtime(Clock()), small_spec(), [])
 
 
 def test_a_batch_that_the_model_does_not_take(pictures: list[Path]) -> None:
     with pytest.raises(ShapeError):
-        Lane(fake_runtime(Clock()), small_spec(), pictures, batch=2)
+        Stream(fake_runtime(Clock()), small_spec(), pictures, batch=2)
 
 
 def test_a_model_that_breaks(pictures: list[Path]) -> None:
     def fail(feeds: object) -> dict[str, Array]:
         raise ValueError("no")
 
-    lane = Lane(FakeRuntime.for_spec(small_spec(), fail), small_spec(), pictures)
+    stream = Stream(FakeRuntime.for_spec(small_spec(), fail), small_spec(), pictures)
     with pytest.raises(BackendError):
-        Station([lane]).turn("run_alone", 0.0)
-    two = [Lane(FakeRuntime.for_spec(small_spec(), fail), small_spec(), pictures) for _ in range(2)]
+        CandidateTimer([stream]).turn("run_alone", 0.0)
+    two = [
+        Stream(FakeRuntime.for_spec(small_spec(), fail), small_spec(), pictures) for _ in range(2)
+    ]
     with pytest.raises(BackendError):
-        Station(two).turn("walk", 0.0)
+        CandidateTimer(two).turn("end_to_end", 0.0)
 
 
 def test_a_turn_lasts_its_time_and_its_first_request_does_not_count(pictures: list[Path]) -> None:
-    station, clock = one_lane(pictures)
-    turn = station.turn("run_alone", 0.1)
+    timer, clock = one_stream(pictures)
+    turn = timer.turn("run_alone", 0.1)
     assert turn.samples == {"run_alone": [10.0] * 9}
     assert (turn.images, turn.wall_s, turn.cpu_s) == (9, 0.09, pytest.approx(0.27))
     assert clock.now == 100 * MS
 
 
-@pytest.mark.parametrize("phase", ["walk", "run_alone"])
+@pytest.mark.parametrize("phase", ["end_to_end", "run_alone"])
 def test_a_turn_too_short_for_one_request_has_one(phase: Any, pictures: list[Path]) -> None:
-    turn = one_lane(pictures)[0].turn(phase, 0.0)
+    turn = one_stream(pictures)[0].turn(phase, 0.0)
     assert all(len(times) == 1 for times in turn.samples.values())
     assert turn.images == 1
 
 
-def test_the_stages_of_a_walk(pictures: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    station, clock = one_lane(pictures, run_ms=10)
-    lane = station._lanes[0]
-    detector = lane._detector
+def test_the_stages_end_to_end(pictures: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    timer, clock = one_stream(pictures, run_ms=10)
+    stream = timer._streams[0]
+    detector = stream._detector
     assert detector is not None
 
     def slow(function: Any, milliseconds: int) -> Any:
@@ -77,10 +79,10 @@ def test_the_stages_of_a_walk(pictures: list[Path], monkeypatch: pytest.MonkeyPa
 
         return wrapped
 
-    monkeypatch.setattr(station_module, "read_image", slow(read_image, 3))
+    monkeypatch.setattr(timer_module, "read_image", slow(read_image, 3))
     monkeypatch.setattr(detector, "preprocess", slow(detector.preprocess, 2))
     monkeypatch.setattr(detector, "postprocess", slow(detector.postprocess, 1))
-    turn = station.turn("walk", 0.048)
+    turn = timer.turn("end_to_end", 0.048)
     expected = {"decode": 3.0, "pre": 2.0, "run": 10.0, "post": 1.0, "end_to_end": 16.0}
     assert turn.samples == {name: [expected[name]] * 2 for name in STAGES}
     assert turn.wall_s == 0.032
@@ -95,13 +97,13 @@ def test_images_take_turns(pictures: list[Path]) -> None:
 
     spec = small_spec((1, 4))
     empty = FakeRuntime.for_spec(spec, Detections.empty())
-    lane = Lane(FakeRuntime.for_spec(spec, look), spec, pictures, batch=2)
+    stream = Stream(FakeRuntime.for_spec(spec, look), spec, pictures, batch=2)
     for _ in range(3):
-        lane.walk()
+        stream.end_to_end()
     first = round(seen[0])
     assert sorted(map(round, seen)) == [0, 0, 40, 40, 80, 80]
     assert first == 80  # the first two made the tensor of `run_alone`
-    lane.run_alone()
+    stream.run_alone()
     assert [round(value) for value in seen[-2:]] == [0, 40]
 
 
@@ -109,7 +111,7 @@ def test_streams_run_at_the_same_time(pictures: list[Path]) -> None:
     together = threading.Barrier(2, timeout=20)  # breaks unless both are inside
     spec = small_spec()
 
-    def lane() -> Lane:
+    def stream() -> Stream:
         calls, empty = count(), FakeRuntime.for_spec(spec, Detections.empty())
 
         def meet(feeds: Any) -> dict[str, Array]:
@@ -117,9 +119,9 @@ def test_streams_run_at_the_same_time(pictures: list[Path]) -> None:
                 together.wait()
             return empty.run(feeds)
 
-        return Lane(FakeRuntime.for_spec(spec, meet), spec, pictures)
+        return Stream(FakeRuntime.for_spec(spec, meet), spec, pictures)
 
-    turn = Station([lane(), lane()]).turn("walk", 0.0)
+    turn = CandidateTimer([stream(), stream()]).turn("end_to_end", 0.0)
     assert turn.images == 2
     assert len(turn.samples["run"]) == 2
 
@@ -134,9 +136,9 @@ def test_a_model_without_description_is_run_on_noise() -> None:
     runtime = FakeRuntime(
         [TensorSpec("x", (-1, 3, -1, 96), "float32")], [TensorSpec("y", (1,), "float32")], function
     )
-    lane = Lane(runtime, None, [], batch=2, size_hw=(32, 64))
-    assert lane.phases == ("run_alone",)
-    lane.run_alone()
+    stream = Stream(runtime, None, [], batch=2, size_hw=(32, 64))
+    assert stream.phases == ("run_alone",)
+    stream.run_alone()
     assert seen[0].shape == (2, 3, 32, 96)
     assert 0 <= seen[0].min() < seen[0].max() <= 1
 
@@ -145,11 +147,11 @@ def test_a_model_without_description_is_run_on_noise() -> None:
 def test_an_input_that_is_no_image(spec: Any) -> None:
     runtime = FakeRuntime([TensorSpec(*spec)], [TensorSpec("y", (1,), "float32")], lambda _: {})
     with pytest.raises(UsageError, match="no batch of images"):
-        Lane(runtime, None, [])
+        Stream(runtime, None, [])
 
 
 def test_closing(pictures: list[Path]) -> None:
-    station, _ = one_lane(pictures)
-    station.close()
+    timer, _ = one_stream(pictures)
+    timer.close()
     with pytest.raises(BackendError, match="closed"):
-        station.turn("run_alone", 0.0)
+        timer.turn("run_alone", 0.0)

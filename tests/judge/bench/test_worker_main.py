@@ -16,8 +16,8 @@ from ghost_deploy.core.errors import BackendError, DeviceError, ImageError, Shap
 from ghost_deploy.core.evidence.latency import RunConfig
 from ghost_deploy.judge.bench import worker_process as remote
 from ghost_deploy.judge.bench.timer import STAGES
-from ghost_deploy.judge.bench.worker_main import Failure, Task, open_station
-from ghost_deploy.judge.bench.worker_process import Remote
+from ghost_deploy.judge.bench.worker_main import Failure, Task, open_timer
+from ghost_deploy.judge.bench.worker_process import WorkerProcess
 from tests.support.bench_models import small_spec, write_onnx
 
 pytest.importorskip("onnxruntime")
@@ -42,41 +42,44 @@ def task(path: Path, pictures: list[Path], **changes: Any) -> Task:
 def test_no_file(pictures: list[Path], tmp_path: Path) -> None:
     with (
         pytest.raises(BackendError, match=r"absent\.onnx"),
-        Remote(task(tmp_path / "absent.onnx", pictures)),
+        WorkerProcess(task(tmp_path / "absent.onnx", pictures)),
     ):
         pass
 
 
 def test_a_damaged_image(model: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"no image")
-    with pytest.raises(ImageError, match="damaged"), Remote(task(model, [tmp_path / "broken.png"])):
+    with (
+        pytest.raises(ImageError, match="damaged"),
+        WorkerProcess(task(model, [tmp_path / "broken.png"])),
+    ):
         pass
 
 
 def test_a_device_that_is_not_here(model: Path, pictures: list[Path]) -> None:
     with (
         pytest.raises(DeviceError, match="npu") as caught,
-        Remote(task(model, pictures, device="npu")),
+        WorkerProcess(task(model, pictures, device="npu")),
     ):
         pass
     assert caught.value.exit_code == 3
     assert "--allow-fallback" in caught.value.fix
-    with Remote(task(model, pictures, device="npu", allow_fallback=True)) as measurer:
+    with WorkerProcess(task(model, pictures, device="npu", allow_fallback=True)) as measurer:
         assert measurer.ready.info.device == "cpu"
         assert measurer.ready.info.notes
 
 
 def test_turns(model: Path, pictures: list[Path]) -> None:
-    with Remote(task(model, pictures)) as measurer:
+    with WorkerProcess(task(model, pictures)) as measurer:
         ready = measurer.ready
         assert (ready.info.runtime, ready.info.threads) == ("ort", 1)
-        assert ready.phases == ("walk", "run_alone")
+        assert ready.phases == ("end_to_end", "run_alone")
         assert min(ready.load_ms, ready.first_run_ms) > 0
-        walk = measurer.turn("walk", 0.02)
-        assert set(walk.samples) == set(STAGES)
-        assert walk.images == len(walk.samples["run"]) >= 1
-        assert walk.wall_s > 0
-        for parts in zip(*(walk.samples[name] for name in STAGES), strict=True):
+        passes = measurer.turn("end_to_end", 0.02)
+        assert set(passes.samples) == set(STAGES)
+        assert passes.images == len(passes.samples["run"]) >= 1
+        assert passes.wall_s > 0
+        for parts in zip(*(passes.samples[name] for name in STAGES), strict=True):
             assert sum(parts[:-1]) == pytest.approx(parts[-1], abs=5e-4)
         assert set(measurer.turn("run_alone", 0.02).samples) == {"run_alone"}
         assert measurer.peak_bytes >= ready.start_bytes > 1_000_000
@@ -84,26 +87,26 @@ def test_turns(model: Path, pictures: list[Path]) -> None:
 
 
 def test_a_model_without_description(model: Path) -> None:
-    station, ready = open_station(task(model, [], spec=None))
+    timer, ready = open_timer(task(model, [], spec=None))
     assert ready.phases == ("run_alone",)
-    assert station.turn("run_alone", 0.0).images == 1
-    station.close()
+    assert timer.turn("run_alone", 0.0).images == 1
+    timer.close()
 
 
 def test_several_streams(model: Path, pictures: list[Path]) -> None:
     config = RunConfig(runtime="ort", precision="fp32", threads=1, streams=2)
-    station, _ = open_station(task(model, pictures, config=config))
-    turn = station.turn("walk", 0.0)
+    timer, _ = open_timer(task(model, pictures, config=config))
+    turn = timer.turn("end_to_end", 0.0)
     assert turn.images == len(turn.samples["run"]) >= 2
-    station.close()
+    timer.close()
 
 
 def test_a_process_that_is_killed(model: Path, pictures: list[Path]) -> None:
-    with Remote(task(model, pictures)) as measurer:
+    with WorkerProcess(task(model, pictures)) as measurer:
         os.kill(measurer._child.pid, signal.SIGKILL)
         measurer._child.wait()
         with pytest.raises(BackendError, match="ended") as caught:
-            measurer.turn("walk", 0.0)
+            measurer.turn("end_to_end", 0.0)
         assert caught.value.got == "SIGKILL"
 
 
@@ -112,12 +115,12 @@ def test_a_process_that_ends_at_once(
 ) -> None:
     monkeypatch.setattr(remote, "_COMMAND", ("-c", "raise SystemExit(7)"))
     with pytest.raises(BackendError, match="ended") as caught:
-        Remote(task(model, pictures))
+        WorkerProcess(task(model, pictures))
     assert caught.value.got == "exit code 7"
 
 
 def test_an_interrupt_is_left_to_the_parent(model: Path, pictures: list[Path]) -> None:
-    with Remote(task(model, pictures)) as measurer:
+    with WorkerProcess(task(model, pictures)) as measurer:
         os.kill(measurer._child.pid, signal.SIGINT)
         assert measurer.turn("run_alone", 0.0).images == 1
 

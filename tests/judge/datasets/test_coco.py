@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ghost_deploy.core.errors import InputError
-from ghost_deploy.judge.datasets.opening import open_dataset
+from ghost_deploy.judge.datasets.open_dataset import open_dataset
 from tests.judge.datasets.test_yolo import write_image
 from tests.support.assets import BCCD, needs_assets
 

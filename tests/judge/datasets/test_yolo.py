@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ghost_deploy.core.errors import GhostDeployError, InputError, UsageError
-from ghost_deploy.judge.datasets.opening import DataSet, open_dataset
+from ghost_deploy.judge.datasets.open_dataset import DataSet, open_dataset
 from tests.support.assets import BCCD, needs_assets, val_images
 
 GOOD = "0 0.5 0.5 0.2 0.4\n"

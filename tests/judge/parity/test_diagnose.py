@@ -15,9 +15,9 @@ from ghost_deploy.core.detections import Detections
 from ghost_deploy.core.evidence.parity import Attribution
 from ghost_deploy.core.spec import ModelSpec, Thresholds
 from ghost_deploy.detector import Detector
-from ghost_deploy.judge.parity.diagnose import Suspect, attribute
+from ghost_deploy.judge.parity.diagnose import FailedCandidate, diagnose
 from ghost_deploy.judge.parity.gate import gate_for
-from ghost_deploy.judge.parity.inputs import Picture
+from ghost_deploy.judge.parity.inputs import InputImage
 from ghost_deploy.judge.parity.stages import lowered
 from ghost_deploy.processing import Letterbox
 from ghost_deploy.runtimes import Runtime
@@ -59,11 +59,11 @@ def detector(
     return kind(runtime(function, precision, spec), spec, lowered(thresholds))
 
 
-def blame(suspect: Detector, plain: Detector | None = None) -> Attribution:
-    precision = suspect.runtime.info.precision
-    found = Suspect(suspect, gate_for(precision), plain)
-    picture = Picture("picture.jpg", lambda: IMAGE, str)
-    return attribute(detector(), found, picture, SPEC.thresholds.conf)
+def blame(failed: Detector, plain: Detector | None = None) -> Attribution:
+    precision = failed.runtime.info.precision
+    found = FailedCandidate(failed, gate_for(precision), plain)
+    image = InputImage("image.jpg", lambda: IMAGE, str)
+    return diagnose(detector(), found, image, SPEC.thresholds.conf)
 
 
 def changed(change: Any) -> Any:
@@ -82,7 +82,7 @@ def move_boxes(output: NDArray[Any]) -> None:
 
 
 def move_scores(output: NDArray[Any]) -> None:
-    output[4:] *= 0.9
+    output[4:] *= 0.8
 
 
 def spoil(output: NDArray[Any]) -> None:
@@ -194,4 +194,4 @@ def test_the_first_of_two_faults_is_blamed_and_both_are_listed() -> None:
     found = blame(detector(changed(move_boxes), spec=spec))
     assert found.stage == "preprocess"
     assert not stages(found)["graph"]
-    assert found.image == "picture.jpg"
+    assert found.image == "image.jpg"

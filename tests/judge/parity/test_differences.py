@@ -10,7 +10,7 @@ from ghost_deploy.core.detections import Detections
 from ghost_deploy.core.spec import Thresholds
 from ghost_deploy.judge.pairing import pair_boxes
 from ghost_deploy.judge.parity.differences import (
-    QUIET_TOP,
+    TOP_ANCHORS,
     DetectionDiff,
     compare_detections,
     compare_tensors,
@@ -38,7 +38,7 @@ def test_no_anchor_at_all() -> None:
 
 def test_anchors_without_any_score_are_not_compared() -> None:
     diff = compare_tensors(raw_output([]), raw_output([]), end_to_end=False)
-    assert not diff.loud.any()
+    assert not diff.above_floor.any()
     assert not diff.top.any()
 
 
@@ -64,7 +64,7 @@ def test_differences_of_a_loud_anchor() -> None:
     candidate[2, 0] += 0.5
     candidate[5, 0] += 0.125
     diff = compare_tensors(reference, candidate, end_to_end=False)
-    assert diff.loud.tolist() == [True]
+    assert diff.above_floor.tolist() == [True]
     assert diff.box_px.tolist() == [0.5]
     assert diff.score.tolist() == [0.125]
     assert diff.log_odds.tolist() == [0.0]  # of the best class, which did not change
@@ -75,7 +75,7 @@ def test_log_odds_mean_the_same_for_small_scores() -> None:
         raw_output([(*BOX, 0.001, 0)]), raw_output([(*BOX, 0.0011, 0)]), end_to_end=False
     )
     assert small.log_odds[0] == pytest.approx(np.log(1.1), rel=1e-2)
-    assert not small.loud[0]
+    assert not small.above_floor[0]
     assert small.top[0]
 
 
@@ -86,7 +86,7 @@ def test_an_anchor_that_one_side_alone_is_confident_of_is_seen(
     diff = compare_tensors(
         raw_output([(*BOX, reference, 1)]), raw_output([(*BOX, candidate, 1)]), end_to_end=False
     )
-    assert diff.loud.tolist() == [True]
+    assert diff.above_floor.tolist() == [True]
     assert diff.score[0] == pytest.approx(0.9)
 
 
@@ -95,14 +95,14 @@ def test_boxes_of_quiet_anchors_do_not_count_beside_loud_ones() -> None:
     candidate = reference.copy()
     candidate[0, 1] += 20
     diff = compare_tensors(reference, candidate, end_to_end=False)
-    assert diff.box_px[diff.loud].max() == 0
+    assert diff.box_px[diff.above_floor].max() == 0
     assert diff.box_px[diff.top].max() == 20
 
 
 def test_the_quiet_selection_is_bounded() -> None:
-    rows = [(*BOX, 0.01, 0)] * (QUIET_TOP + 50)
+    rows = [(*BOX, 0.01, 0)] * (TOP_ANCHORS + 50)
     diff = compare_tensors(raw_output(rows, 500), raw_output(rows, 500), end_to_end=False)
-    assert diff.top.sum() == len(diff.score) == QUIET_TOP
+    assert diff.top.sum() == len(diff.score) == TOP_ANCHORS
 
 
 # Raw outputs of end-to-end heads: sets of rows.
@@ -141,7 +141,7 @@ def test_duplicates_are_told_apart_by_their_scores() -> None:
 def test_a_row_without_partner_stands_against_zero(swap: bool) -> None:
     sides = rows_of((*BOX, 0.7, 0.0)), rows_of((40.0, 40.0, 60.0, 60.0, 0.01, 0.0))
     diff = compare_tensors(*(sides[::-1] if swap else sides), end_to_end=True)
-    assert diff.score[diff.loud].tolist() == pytest.approx([0.7])
+    assert diff.score[diff.above_floor].tolist() == pytest.approx([0.7])
 
 
 # Detections.

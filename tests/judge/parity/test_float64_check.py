@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from ghost_deploy.core.evidence.parity import DetectionFigures, Spread, TensorFigures
 from ghost_deploy.core.spec import Thresholds
 from ghost_deploy.detector import Detector
-from ghost_deploy.judge.parity.float64_check import SLACK, SecondLook, widened
+from ghost_deploy.judge.parity.float64_check import SLACK, Float64Check, widened
 from ghost_deploy.judge.parity.gate import gate_for
-from ghost_deploy.judge.parity.inputs import demo_pictures
+from ghost_deploy.judge.parity.inputs import demo_images
 from ghost_deploy.runtimes.fake import FakeRuntime
 from tests.support.small_detections import raw_output, toy_spec
 
@@ -40,7 +40,7 @@ def off_by(pixels: float) -> Change:
 
 
 def look(own: Change | None, candidate: Change | None) -> Any:
-    second = SecondLook(detector(own), detector, demo_pictures()[:2], conf=0.25)
+    second = Float64Check(detector(own), detector, demo_images()[:2], conf=0.25)
     return second.at(detector(candidate), FP32, "scene 0")
 
 
@@ -83,8 +83,8 @@ def test_a_network_that_gives_no_numbers_is_not_acquitted() -> None:
 
 
 def test_the_acquittal_says_what_was_measured() -> None:
-    acquittal = look(off_by(0.1), off_by(0.2))
-    assert acquittal.gate.max_raw_box_px == pytest.approx(0.4, abs=1e-3)
-    assert acquittal.tensor.box_px.max == pytest.approx(0.2, abs=1e-3)
-    assert "0.1 px" in acquittal.note
-    assert "0.2 px" in acquittal.note
+    float64_pass = look(off_by(0.1), off_by(0.2))
+    assert float64_pass.gate.max_raw_box_px == pytest.approx(0.4, abs=1e-3)
+    assert float64_pass.tensor.box_px.max == pytest.approx(0.2, abs=1e-3)
+    assert "0.1 px" in float64_pass.note
+    assert "0.2 px" in float64_pass.note

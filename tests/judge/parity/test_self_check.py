@@ -18,7 +18,7 @@ from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec
 from ghost_deploy.judge.parity.prove import prove
 from ghost_deploy.judge.parity.self_check import self_check, with_row
 from ghost_deploy.judge.parity.store_reference import store_reference
-from ghost_deploy.judge.parity.stored_reference import StoredPicture, StoredReference, read_stored
+from ghost_deploy.judge.parity.stored_reference import StoredImage, StoredReference, read_stored
 from ghost_deploy.runtimes import RuntimeOptions
 from tests.judge.conftest import Proof
 from tests.support.assets import needs_assets, val_images
@@ -42,12 +42,12 @@ def make_reference(*, end_to_end: bool = False) -> StoredReference:
         head = HeadSpec(decoder="one2one", branch="one2one", strides=(8, 16, 32))
         output = random.random((1, 30, 6), np.float32)
         return StoredReference(
-            msgspec.structs.replace(SPEC, head=head), (StoredPicture("p", image, "d", output),)
+            msgspec.structs.replace(SPEC, head=head), (StoredImage("p", image, "d", output),)
         )
     output = random.random((1, 6, ANCHORS), np.float32)
     output[0, 4:] *= np.float32(1e-4)
     output[0, 4, 7] = 0.9
-    return StoredReference(SPEC, (StoredPicture("p", image, "d", output),))
+    return StoredReference(SPEC, (StoredImage("p", image, "d", output),))
 
 
 @pytest.mark.parametrize("end_to_end", [False, True])
@@ -58,7 +58,7 @@ def test_written_and_read(end_to_end: bool, tmp_path: Path) -> None:
     data = (tmp_path / "a.npz").read_bytes()
     assert data == (tmp_path / "b.npz").read_bytes()
     found = StoredReference.read(data, where="a")
-    (before,), (after,) = reference.pictures, found.pictures
+    (before,), (after,) = reference.images, found.images
     assert found.spec == reference.spec
     assert (after.name, after.tensor_sha256) == (before.name, before.tensor_sha256)
     np.testing.assert_array_equal(after.image, before.image)
@@ -71,17 +71,17 @@ def test_faint_anchors_are_left_out(tmp_path: Path) -> None:
     output = np.full((1, 6, spec.head.anchors((320, 320))), 1e-5, np.float32)
     loud = [3, 1000, 2000]
     output[0, 5, loud] = 0.002
-    StoredReference(spec, (StoredPicture("p", image, "d", output),)).write(tmp_path / "a.npz")
-    (found,) = StoredReference.read((tmp_path / "a.npz").read_bytes(), where="a").pictures
+    StoredReference(spec, (StoredImage("p", image, "d", output),)).write(tmp_path / "a.npz")
+    (found,) = StoredReference.read((tmp_path / "a.npz").read_bytes(), where="a").images
     assert found.output.shape == output.shape
     kept = np.flatnonzero(found.output[0, 5])
-    assert len(kept) == 200, "the best of a quiet picture"
+    assert len(kept) == 200, "the best of a quiet image"
     assert set(loud) <= set(kept)
     np.testing.assert_array_equal(found.output[..., kept], output[..., kept])
 
 
 @pytest.mark.parametrize(
-    "damage", ["empty", "cut", "no zip", "no spec", "no picture", "huge picture", "huge output"]
+    "damage", ["empty", "cut", "no zip", "no spec", "no image", "huge image", "huge output"]
 )
 def test_a_damaged_file(damage: str, tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
@@ -93,8 +93,8 @@ def test_a_damaged_file(damage: str, tmp_path: Path) -> None:
     elif " " in damage and damage != "no zip":
         arrays = dict(np.load(path))
         arrays |= {
-            "no picture": {"image_0": np.zeros(100, np.uint8)},
-            "huge picture": {"image_0": np.concatenate((arrays["image_0"][:16], HUGE))},
+            "no image": {"image_0": np.zeros(100, np.uint8)},
+            "huge image": {"image_0": np.concatenate((arrays["image_0"][:16], HUGE))},
             "huge output": {"shape_0": np.array((1, 1 << 20, 1 << 20))},
         }[damage]
         np.savez(path, **arrays)
@@ -121,11 +121,11 @@ def test_the_reference_is_small_and_named(carried: Bundle) -> None:
     note = evidence_of(carried)["reference"]
     path = carried.path / note["file"]
     assert note["sha256"] == sha256_of(path)
-    assert (note["pictures"], note["source"]) == (4, "images")
+    assert (note["images"], note["source"]) == (4, "images")
     assert path.stat().st_size < 3 << 20
     found = read_stored(carried)
     assert found is not None
-    assert all(picture.image.shape == (416, 416, 3) for picture in found.pictures)
+    assert all(image.image.shape == (416, 416, 3) for image in found.images)
 
 
 @needs_assets
@@ -139,7 +139,7 @@ def test_the_real_artifacts_pass(precision: str, carried: Bundle) -> None:
     assert row.detections is not None
     assert row.tensor.compared > 100
     assert row.detections.reference > 20
-    assert "4 pictures" in row.notes[-1]
+    assert "4 images" in row.notes[-1]
     told = ParityReport.from_document(evidence_of(with_row(carried, row))["parity"])
     assert sum(each.artifact == artifact.id for each in told.rows) == 1
     assert len(told.rows) == len(evidence_of(carried)["parity"]["rows"])
@@ -176,8 +176,7 @@ def test_another_preprocessing_is_seen(carried: Bundle, monkeypatch: pytest.Monk
     strange = StoredReference(
         found.spec,
         tuple(
-            StoredPicture(picture.name, picture.image, "0" * 64, picture.output)
-            for picture in found.pictures
+            StoredImage(image.name, image.image, "0" * 64, image.output) for image in found.images
         ),
     )
     monkeypatch.setattr("ghost_deploy.judge.parity.self_check.read_stored", lambda bundle: strange)

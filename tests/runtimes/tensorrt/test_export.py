@@ -92,12 +92,12 @@ def test_an_int8_engine_of_a_graph_that_was_just_calibrated(
         Tensor("output0", False, (1, 7, 189)),
     ]
     control.layers[1] = dataclasses.replace(control.layers[1], type="QUANTIZE")
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
+    images = tmp_path / "images"
+    images.mkdir()
     for path in sorted((BCCD / "images" / "train").iterdir())[:6]:
-        (pictures / path.name).symlink_to(path)
-    calib = gd.Calibration(source=pictures, allow_small=True, max_drop=None, speed=False)
-    with contextlib.suppress(GateError):  # six pictures of 96 pixels may lose too much
+        (images / path.name).symlink_to(path)
+    calib = gd.Calibration(source=images, allow_small=True, max_drop=None, speed=False)
+    with contextlib.suppress(GateError):  # six images of 96 pixels may lose too much
         gd.export(GHOST, tmp_path / "out", ("tensorrt",), ("int8",), 96, calib=calib)
     bundle = Bundle.read(tmp_path / "out", verify=True)
     engine = bundle.artifact("tensorrt", "int8")

@@ -1,4 +1,4 @@
-"""The images that a person should look at first: where two models differ, or both are wrong."""
+"""Chooses the images worth a look: where two models differ, or both are wrong."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ghost_deploy.judge.datasets.dataset import DataSet, LabelledImage
 from ghost_deploy.judge.pairing import pair_boxes
 from ghost_deploy.processing import read_image
 
-__all__ = ["MOST_IMAGES", "Sight", "hard_images", "small_jpeg"]
+__all__ = ["MOST_IMAGES", "ImageDetections", "hard_images", "small_jpeg"]
 
 MOST_IMAGES = 6
 _LONGEST_SIDE = 640
@@ -25,8 +25,8 @@ _QUALITIES = (85, 70, 50, 30)
 
 
 @dataclass(frozen=True, eq=False)
-class Sight:
-    """What a model found in one image; `size_hw` is the image's (height, width) in pixels."""
+class ImageDetections:
+    """Detections of a model in one image; `size_hw` is its (height, width) in pixels."""
 
     size_hw: tuple[int, int]
     found: Detections
@@ -34,7 +34,7 @@ class Sight:
 
 @dataclass(frozen=True, eq=False)
 class _Side:
-    """A model's detections of one image held against the labels and the other model's."""
+    """Detections of a model in one image, compared with the labels and the other model's."""
 
     boxes: tuple[ShownBox, ...]
 
@@ -67,7 +67,9 @@ class _Pair:
 
 
 def hard_images(
-    dataset: DataSet, reference: Sequence[Sight], candidates: Mapping[int, Sequence[Sight]]
+    dataset: DataSet,
+    reference: Sequence[ImageDetections],
+    candidates: Mapping[int, Sequence[ImageDetections]],
 ) -> tuple[HardImage, ...]:
     """At most six images, those on which a model departs most from the reference first.
 
@@ -84,7 +86,9 @@ def hard_images(
     """
     worst = []
     for index, (image, right) in enumerate(zip(dataset.images, reference, strict=True)):
-        pairs = [_pair(image, right, sights[index], row) for row, sights in candidates.items()]
+        pairs = [
+            _pair(image, right, detections[index], row) for row, detections in candidates.items()
+        ]
         if pairs:
             worst.append(max(pairs, key=lambda pair: pair.rank))
     worst.sort(key=lambda pair: pair.rank, reverse=True)
@@ -110,7 +114,7 @@ def small_jpeg(image: NDArray[np.uint8]) -> bytes:
     return data
 
 
-def _pair(image: LabelledImage, right: Sight, left: Sight, row: int) -> _Pair:
+def _pair(image: LabelledImage, right: ImageDetections, left: ImageDetections, row: int) -> _Pair:
     first, second, _ = _paired(right.found, left.found)
     own, other = np.ones(len(right.found), bool), np.ones(len(left.found), bool)
     own[first], other[second] = False, False
@@ -129,7 +133,7 @@ def _paired(
     return pair_boxes(a.xyxy, a.score, a.class_id, b.xyxy, b.score, b.class_id)
 
 
-def _side(image: LabelledImage, sight: Sight, alone: NDArray[np.bool_]) -> _Side:
+def _side(image: LabelledImage, sight: ImageDetections, alone: NDArray[np.bool_]) -> _Side:
     found, boxes = sight.found, image.boxes_px(sight.size_hw)
     crowd, class_id = image.labels.crowd, image.labels.class_id
     counted = np.flatnonzero(~crowd)

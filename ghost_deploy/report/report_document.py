@@ -10,8 +10,8 @@ import msgspec
 from ghost_deploy.core.bundle import BundleDocument
 from ghost_deploy.core.errors import SpecError
 from ghost_deploy.core.evidence.accuracy import AccuracyReport
-from ghost_deploy.core.evidence.base import Document, Part
 from ghost_deploy.core.evidence.int8 import Int8Report
+from ghost_deploy.core.evidence.json_document import Document, Part
 from ghost_deploy.core.evidence.kinds import Evidence
 from ghost_deploy.core.evidence.latency import BenchReport
 from ghost_deploy.core.evidence.parity import ParityReport

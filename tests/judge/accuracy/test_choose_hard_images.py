@@ -11,7 +11,12 @@ import pytest
 
 from ghost_deploy.core.detections import Detections
 from ghost_deploy.core.evidence.hard_images import HardImage
-from ghost_deploy.judge.accuracy.hard_images import MOST_IMAGES, Sight, hard_images, small_jpeg
+from ghost_deploy.judge.accuracy.choose_hard_images import (
+    MOST_IMAGES,
+    ImageDetections,
+    hard_images,
+    small_jpeg,
+)
 from ghost_deploy.judge.datasets.dataset import DataSet, LabelledImage
 from ghost_deploy.judge.datasets.labels import Labels
 
@@ -28,13 +33,13 @@ def dataset(folder: Path, labels: Sequence[Labels]) -> DataSet:
     return DataSet("d", "coco", "", ("a", "b"), tuple(images))
 
 
-def sight(*boxes: list[float], classes: Sequence[int] = (), score: float = 0.9) -> Sight:
+def sight(*boxes: list[float], classes: Sequence[int] = (), score: float = 0.9) -> ImageDetections:
     found = Detections(
         np.array(boxes, np.float32).reshape(-1, 4),
         np.full(len(boxes), score, np.float32),
         np.array(classes or [0] * len(boxes), np.int32),
     )
-    return Sight(SIZE_HW, found)
+    return ImageDetections(SIZE_HW, found)
 
 
 def labels(*boxes: list[float], crowd: Sequence[bool] | None = None) -> Labels:

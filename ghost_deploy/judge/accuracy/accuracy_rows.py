@@ -1,4 +1,4 @@
-"""What one model of an accuracy run came to, and the row that it ends in."""
+"""The result of one model in an accuracy run, and its row in the report."""
 
 from __future__ import annotations
 
@@ -13,45 +13,51 @@ from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.evidence.accuracy import Accuracy, AccuracyRow, ClassDelta
 from ghost_deploy.judge.accuracy.average_precision import coco_map
 from ghost_deploy.judge.accuracy.bootstrap import Resampler
-from ghost_deploy.judge.accuracy.hard_images import Sight
-from ghost_deploy.judge.accuracy.max_drop import Bar, bar_of
-from ghost_deploy.judge.candidates import Candidate
-from ghost_deploy.runtimes import RUNTIMES, RuntimeInfo
+from ghost_deploy.judge.accuracy.choose_hard_images import ImageDetections
+from ghost_deploy.judge.accuracy.max_drop import MaxDrop, max_drop_of
+from ghost_deploy.runtimes import RuntimeInfo
+from ghost_deploy.runtimes.run_plan import PlannedRun, unopened
 
-__all__ = ["Figures", "Run", "row_of", "unopened_rows"]
+__all__ = ["AccuracyFigures", "MeasuredRun", "row_of", "unopened_rows"]
 
 _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
-class Figures:
+class AccuracyFigures:
     """What was measured of one model.
 
     Attributes:
-        accuracy: its figures.
-        classes: (B, K) AP50-95 of each class on each resample.
-        sights: its detections above the model's own threshold, in the order of the images.
+        accuracy: on all images.
+        classes: (B, K) AP50-95 of each class on each resample, 0 to 1.
+        detections: above the threshold of the model, in the order of the images.
     """
 
     accuracy: Accuracy
     classes: NDArray[np.float64]
-    sights: list[Sight]
+    detections: list[ImageDetections]
 
 
 @dataclass(frozen=True)
-class Run:
-    """A candidate that was measured, or why it was not."""
+class MeasuredRun:
+    """A planned run that was measured, or why it was skipped or is broken."""
 
-    candidate: Candidate
-    figures: Figures | None = None
+    plan: PlannedRun
+    figures: AccuracyFigures | None = None
     info: RuntimeInfo | None = None
     skipped: str = ""
     broken: str = ""
 
 
-def row_of(run: Run, reference: Figures | None, bar: Bar) -> AccuracyRow:
-    """Judge a run against the reference."""
-    artifact, info, figures = run.candidate.artifact, run.info, run.figures
+def row_of(run: MeasuredRun, reference: AccuracyFigures | None, limit: MaxDrop) -> AccuracyRow:
+    """Judge a run against the reference.
+
+    Args:
+        run: measured or not.
+        reference: figures of what it is compared with.
+        limit: largest loss that passes.
+    """
+    artifact, info, figures = run.plan.artifact, run.info, run.figures
     reasons: tuple[str, ...] = tuple(filter(None, (run.skipped, run.broken)))
     delta, interval = None, None
     classes: tuple[ClassDelta, ...] = ()
@@ -59,19 +65,19 @@ def row_of(run: Run, reference: Figures | None, bar: Bar) -> AccuracyRow:
         delta = 100 * (figures.accuracy.map50_95 - reference.accuracy.map50_95)
         interval = Resampler.interval(coco_map(reference.classes), coco_map(figures.classes))
         classes = tuple(_class_deltas(reference, figures))
-        if delta < -bar.points - _ROUNDING:
-            reasons = (f"lost {-delta:.2f} points of mAP50-95, at most {bar.points:g} allowed",)
+        if delta < -limit.points - _ROUNDING:
+            reasons = (f"lost {-delta:.2f} points of mAP50-95, at most {limit.points:g} allowed",)
     elif figures and not reference:
         reasons = ("there is nothing to compare with: no checkpoint and no fp32 artifact",)
     return AccuracyRow(
         artifact=artifact.id,
         sha256=artifact.files.get(artifact.path, ""),
-        runtime=run.candidate.runtime,
-        precision=run.candidate.precision,
+        runtime=run.plan.row.name,
+        precision=run.plan.precision,
         status=_status(
             run, bool(reasons), is_reference=reference is not None and figures is reference
         ),
-        max_drop=bar.points,
+        max_drop=limit.points,
         reasons=reasons,
         accuracy=figures.accuracy if figures else None,
         delta=delta,
@@ -80,19 +86,19 @@ def row_of(run: Run, reference: Figures | None, bar: Bar) -> AccuracyRow:
         device=info.device if info else "",
         version=info.version if info else "",
         compute=info.compute if info else "",
-        notes=(*_notes(run), *filter(None, [bar.note])),
+        notes=(*_notes(run), *filter(None, [limit.note])),
     )
 
 
-def _notes(run: Run) -> tuple[str, ...]:
+def _notes(run: MeasuredRun) -> tuple[str, ...]:
     own = run.info.notes if run.info else ()
-    if not run.candidate.foreign:
+    if not run.plan.foreign:
         return own
-    form = run.candidate.artifact.form
+    form = run.plan.artifact.form
     return (*own, f"made for {form}: judged for accuracy here, not for speed")
 
 
-def _class_deltas(reference: Figures, figures: Figures) -> Iterator[ClassDelta]:
+def _class_deltas(reference: AccuracyFigures, figures: AccuracyFigures) -> Iterator[ClassDelta]:
     pairs = zip(reference.accuracy.classes, figures.accuracy.classes, strict=True)
     for k, (theirs, own) in enumerate(pairs):
         if theirs.ap50_95 is None or own.ap50_95 is None:
@@ -103,27 +109,30 @@ def _class_deltas(reference: Figures, figures: Figures) -> Iterator[ClassDelta]:
 
 
 def _status(
-    run: Run, blamed: bool, *, is_reference: bool
+    run: MeasuredRun, failed: bool, *, is_reference: bool
 ) -> Literal["passed", "failed", "skipped", "reference"]:
     if run.skipped:
         return "skipped"
-    if blamed:
+    if failed:
         return "failed"
-    # A model held against itself passes any gate: that is no verdict.
+    # A model compared with itself passes any gate: that is no verdict.
     return "reference" if is_reference else "passed"
 
 
 def unopened_rows(bundle: Bundle, max_drop: float | None) -> Iterator[AccuracyRow]:
-    """Artifacts that no runtime of this version opens, so that nobody takes them for judged."""
-    formats = {row.format for row in RUNTIMES.values()}
-    for artifact in bundle.artifacts:
-        if artifact.format not in formats:
-            yield AccuracyRow(
-                artifact=artifact.id,
-                sha256=artifact.files.get(artifact.path, ""),
-                runtime="",
-                precision=artifact.precision,
-                status="skipped",
-                max_drop=bar_of(bundle, artifact, artifact.precision, max_drop).points,
-                reasons=(f"no runtime of this version opens {artifact.format}",),
-            )
+    """Skipped rows for the artifacts that no runtime of this version opens.
+
+    Args:
+        bundle: whose artifacts.
+        max_drop: limit that the user set, points.
+    """
+    for artifact, reason in unopened(bundle):
+        yield AccuracyRow(
+            artifact=artifact.id,
+            sha256=artifact.files.get(artifact.path, ""),
+            runtime="",
+            precision=artifact.precision,
+            status="skipped",
+            max_drop=max_drop_of(bundle, artifact, artifact.precision, max_drop).points,
+            reasons=(reason,),
+        )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ghost_deploy.judge.bench.machine import read_machine
+from ghost_deploy.judge.bench.read_machine import read_machine
 
 X86 = """\
 processor : 0

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ghost_deploy.checkpoints.loading import LoadedCheckpoint
     from ghost_deploy.models.network import DetectionNet
 
-__all__ = ["open_exact", "open_reference"]
+__all__ = ["open_float64", "open_reference"]
 
 
 def open_reference(loaded: LoadedCheckpoint, spec: ModelSpec) -> Detector:
@@ -38,7 +38,7 @@ def open_reference(loaded: LoadedCheckpoint, spec: ModelSpec) -> Detector:
     return _open(loaded, spec, net, head)
 
 
-def open_exact(loaded: LoadedCheckpoint, spec: ModelSpec) -> Detector:
+def open_float64(loaded: LoadedCheckpoint, spec: ModelSpec) -> Detector:
     """As `open_reference`, computed in float64 on a copy; input and output are float32."""
     import torch
 
@@ -76,7 +76,7 @@ def _branch(loaded: LoadedCheckpoint, spec: ModelSpec) -> tuple[DetectionNet, He
     if not (net.head.has_one2one if branch == "one2one" else net.head.has_one2many):
         raise UsageError(
             f"the bundle holds the {branch} branch of a head, {loaded.source.file} has none",
-            fix="Name the checkpoint that the bundle was made from",
+            fix="Name the checkpoint that the bundle was exported from",
         )
     # A shallow copy shares all weights; the caller's module keeps its branch.
     net = copy.copy(net)

@@ -1,0 +1,203 @@
+"""Which artifact of a bundle runs on which runtime in which precision, and why one does not.
+
+The only place that decides this: loading, parity, accuracy and benchmarks run what it gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ghost_deploy.core.bundle import NMS_FORM, Artifact, Bundle
+from ghost_deploy.core.errors import (
+    BundleError,
+    DeviceError,
+    MissingExtraError,
+    UnavailableError,
+    UsageError,
+)
+from ghost_deploy.runtimes.base import RuntimeOptions
+from ghost_deploy.runtimes.table import RUNTIMES, RuntimeRow, runtime_row
+
+__all__ = ["PlannedRun", "check_precisions", "choose", "plan_runs", "runs_of", "unopened"]
+
+_PREFERENCE = ("fp32", "fp16", "int8")
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """An artifact, the runtime that opens it and the precision of the run.
+
+    Attributes:
+        artifact: of the bundle.
+        row: the runtime.
+        precision: of the run, e.g. `bf16` for an fp32 artifact.
+        named: the user named this precision, or this runtime and the precision is the artifact's
+            own. A named run is never skipped: if it is not possible here, that is an error.
+        foreign: an int8 graph made for another runtime: its accuracy here counts, its speed does
+            not.
+    """
+
+    artifact: Artifact
+    row: RuntimeRow
+    precision: str
+    named: bool = False
+    foreign: bool = False
+
+    @property
+    def label(self) -> str:
+        """Short name, e.g. `openvino-fp32 on openvino in bf16`."""
+        tail = "" if self.precision == self.artifact.precision else f" in {self.precision}"
+        tail += " (accuracy only)" if self.foreign else ""
+        return f"{self.artifact.id} on {self.row.name}{tail}"
+
+    def obstacle(self, device_kind: str) -> UnavailableError | None:
+        """Why this machine cannot run it, as far as is known without opening the file.
+
+        Args:
+            device_kind: see `RuntimeOptions.device_kind`.
+        """
+        if device_kind not in self.row.devices:
+            return DeviceError(
+                f"{self.row.name} has no device {device_kind!r}",
+                expected=", ".join(self.row.devices),
+                fix="Choose another --device, or export for it",
+            )
+        if not self.row.installed:
+            return MissingExtraError.for_extra(self.row.package, self.row.extra)
+        return None
+
+
+def plan_runs(
+    bundle: Bundle,
+    runtimes: Sequence[str] | None = None,
+    precisions: Sequence[str] | None = None,
+) -> list[PlannedRun]:
+    """List every way in which the runtimes table can run the artifacts of a bundle.
+
+    Graphs with TensorRT's NMS plugin inside are left out: engines are built from them.
+
+    Args:
+        bundle: whose artifacts.
+        runtimes: names from the runtimes table; default: all.
+        precisions: of the runs; default: all.
+
+    Returns:
+        The runs in the order of the bundle, for each artifact in the order of the runtimes; may
+        be empty.
+
+    Raises:
+        UsageError: unknown runtime or precision.
+    """
+    rows = [runtime_row(name) for name in dict.fromkeys(RUNTIMES if runtimes is None else runtimes)]
+    check_precisions(precisions)
+    return [
+        PlannedRun(
+            artifact,
+            row,
+            precision,
+            named=precisions is not None
+            or (runtimes is not None and precision == artifact.precision),
+            foreign=artifact.form not in ("", *row.forms),
+        )
+        for artifact in bundle.artifacts
+        for row in rows
+        for precision in runs_of(artifact, row)
+        if precisions is None or precision in precisions
+    ]
+
+
+def check_precisions(names: Sequence[str] | None) -> None:
+    """Require that a runtime of the table can run in each precision.
+
+    Raises:
+        UsageError: unknown precision.
+    """
+    known = {run for row in RUNTIMES.values() for runs in row.precisions.values() for run in runs}
+    for name in names or ():
+        if name not in known:
+            raise UsageError(
+                f"there is no precision {name!r}",
+                expected=", ".join(sorted(known)),
+                fix="Name one of those",
+            )
+
+
+def runs_of(artifact: Artifact, row: RuntimeRow) -> tuple[str, ...]:
+    """The precisions in which a runtime can run an artifact, default first; none if it cannot."""
+    if artifact.format != row.format or artifact.form == NMS_FORM:
+        return ()
+    return row.precisions.get(artifact.precision, ())
+
+
+def unopened(bundle: Bundle) -> list[tuple[Artifact, str]]:
+    """The artifacts that no runtime of this version opens, with the reason."""
+    formats = {row.format for row in RUNTIMES.values()}
+    return [
+        (artifact, f"no runtime of this version opens {artifact.format}")
+        for artifact in bundle.artifacts
+        if artifact.format not in formats
+    ]
+
+
+def choose(
+    bundle: Bundle,
+    *,
+    runtime: str = "auto",
+    precision: str | None = None,
+    options: RuntimeOptions | None = None,
+) -> PlannedRun:
+    """Choose the artifact of `bundle` to run, and the runtime that opens it.
+
+    Args:
+        bundle: whose artifacts are considered.
+        runtime: a key of `RUNTIMES`, or `auto`: the first one that is installed, supports the
+            device and has an artifact in the precision.
+        precision: precision of the run; default: `options.precision`. If neither names one, fp32
+            is preferred to fp16 and int8: it computes what the checkpoint does, and fp16 is not
+            faster on most CPUs.
+        options: the device, and whether a fallback is allowed.
+
+    Raises:
+        UsageError: unknown runtime.
+        BundleError: the bundle has no matching artifact; the message lists its artifacts.
+        DeviceError: no runtime for its artifacts supports the device.
+        MissingExtraError: the vendor package for the artifact is not installed.
+    """
+    options = options or RuntimeOptions()
+    precision = precision or options.precision
+    runs = [
+        run
+        for run in plan_runs(bundle, None if runtime == "auto" else [runtime])
+        if run.precision == (precision or runs_of(run.artifact, run.row)[0])
+        and (options.any_form or not run.foreign)
+    ]
+    if not runs:
+        asked = " ".join(filter(None, (precision, "" if runtime == "auto" else runtime)))
+        raise BundleError(
+            f"{bundle.path} has nothing to run{f' as {asked}' if asked else ''}",
+            got=", ".join(artifact.id for artifact in bundle.artifacts) or "no artifact",
+            fix="Choose another --runtime or --precision, or export what is missing",
+        )
+    # A runtime chosen by name checks the device itself; its error names the command that helps.
+    any_device = runtime != "auto" or options.allow_fallback
+    return _best(bundle, runs, None if any_device else options)
+
+
+def _best(bundle: Bundle, runs: list[PlannedRun], options: RuntimeOptions | None) -> PlannedRun:
+    """The preferred run that is possible on the device of `options`; any device if None."""
+    fitting = [run for run in runs if options is None or options.device_kind in run.row.devices]
+    if options and not fitting:
+        raise DeviceError(
+            f"nothing that runs the artifacts of {bundle.path} knows {options.device!r}",
+            expected=", ".join(sorted({name for run in runs for name in run.row.devices})),
+            fix="Choose another --device, or export for it",
+        )
+    order = list(RUNTIMES)
+    fitting.sort(
+        key=lambda run: (_PREFERENCE.index(run.artifact.precision), order.index(run.row.name))
+    )
+    for run in fitting:
+        if run.row.installed:
+            return run
+    raise MissingExtraError.for_extra(fitting[0].row.package, fitting[0].row.extra)
