@@ -15,8 +15,6 @@ from ghost_deploy.processing import Letterbox, Postprocessor, Preprocessor
 from ghost_deploy.processing.postprocess import output_shape
 from ghost_deploy.runtimes.base import Runtime, TensorSpec
 
-__all__ = ["Detector"]
-
 
 class Detector(Closing):
     """Preprocesses images, runs the model and postprocesses its output.

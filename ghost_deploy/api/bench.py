@@ -17,8 +17,6 @@ from ghost_deploy.runtimes import RuntimeOptions
 if TYPE_CHECKING:
     from ghost_deploy.core.evidence.latency import BenchReport
 
-__all__ = ["bench", "store_latency"]
-
 _DEMO_SCENES = 8
 
 

@@ -14,8 +14,6 @@ from ghost_deploy.core.progress import Progress, silent
 if TYPE_CHECKING:
     from ghost_deploy.core.evidence.build import Hardware
 
-__all__ = ["build"]
-
 
 def build(
     bundle: AnyPath | Bundle,

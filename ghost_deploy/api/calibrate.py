@@ -12,8 +12,6 @@ from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.progress import Progress, silent
 from ghost_deploy.runtimes import RuntimeOptions
 
-__all__ = ["calibrate"]
-
 _FORMATS = ("onnx", "openvino")
 
 

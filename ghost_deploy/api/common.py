@@ -15,19 +15,6 @@ from ghost_deploy.core.errors import MissingExtraError
 if TYPE_CHECKING:
     from ghost_deploy.checkpoints.loading import LoadedCheckpoint
 
-__all__ = [
-    "AnyPath",
-    "Images",
-    "Note",
-    "cache_dir",
-    "find_images",
-    "is_bundle",
-    "load_checkpoint",
-    "log_note",
-    "open_bundle",
-    "require",
-]
-
 AnyPath: TypeAlias = "str | os.PathLike[str]"
 Images: TypeAlias = "AnyPath | Sequence[AnyPath] | None"
 Note: TypeAlias = Callable[[str], None]

@@ -29,8 +29,6 @@ from ghost_deploy.core.progress import Progress, silent
 if TYPE_CHECKING:
     from ghost_deploy.report.report_document import Report
 
-__all__ = ["DemoResult", "DemoSize", "demo"]
-
 _FIRST_SEED = 9_000
 """Of the scenes: no model was trained on them, and none was chosen by them."""
 

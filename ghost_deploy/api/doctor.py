@@ -16,8 +16,6 @@ from ghost_deploy.judge.bench.read_machine import read_machine
 from ghost_deploy.runtimes import RUNTIMES, Probe, probe
 from ghost_deploy.runtimes.dot_product import read_dot_product
 
-__all__ = ["DoctorReport", "doctor"]
-
 SCHEMA = 1
 _OPENCV = "opencv"
 _SOURCES = "sources"

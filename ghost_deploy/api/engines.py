@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from ghost_deploy.runtimes.tensorrt.fingerprint import Gpu
     from ghost_deploy.runtimes.tensorrt.job import EngineRequest, Job
 
-__all__ = ["EngineLog", "add_engine", "build_engine"]
-
 EngineLog: TypeAlias = Callable[[str, str], None]
 """Called with the severity of a line of TensorRT's log, e.g. `warning`, and the line."""
 

@@ -21,8 +21,6 @@ from ghost_deploy.runtimes import RuntimeOptions
 if TYPE_CHECKING:
     from ghost_deploy.checkpoints.loading import LoadedCheckpoint
 
-__all__ = ["export"]
-
 
 def export(
     checkpoint: AnyPath,

@@ -5,8 +5,6 @@ from __future__ import annotations
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import GateError
 
-__all__ = ["require_engine", "require_int8", "require_parity"]
-
 
 def require_parity(bundle: Bundle) -> None:
     """Raise GateError if an artifact of a bundle is not the model of the checkpoint."""

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from ghost_deploy.stream.policy import LivePolicy
     from ghost_deploy.stream.result import Result
 
-__all__ = ["infer", "select_classes"]
-
 _POLL_S = 0.1
 
 

@@ -13,8 +13,6 @@ from ghost_deploy.core.bundle import Bundle
 if TYPE_CHECKING:
     from ghost_deploy.checkpoints.inspection import Inspection
 
-__all__ = ["inspect"]
-
 _ZOO = "zoo:"
 _DEFAULT_SIDE = 640
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from ghost_deploy.calib import CalibrationSet
     from ghost_deploy.judge.datasets.dataset import DataSet
 
-__all__ = ["Calibration", "Int8Inputs", "add_int8", "read_int8_inputs"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:

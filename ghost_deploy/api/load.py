@@ -18,8 +18,6 @@ from ghost_deploy.runtimes.run_plan import PlannedRun, choose
 if TYPE_CHECKING:
     from ghost_deploy.detector import Detector
 
-__all__ = ["load"]
-
 
 def load(
     model: AnyPath | Bundle,

@@ -13,8 +13,6 @@ from ghost_deploy.runtimes import RuntimeOptions
 if TYPE_CHECKING:
     from ghost_deploy.core.evidence.parity import ParityReport
 
-__all__ = ["parity"]
-
 
 def parity(
     checkpoint: AnyPath,

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from ghost_deploy.runtimes.tensorrt.engine_builder import Built
     from ghost_deploy.runtimes.tensorrt.job import EngineRequest, Job
 
-__all__ = ["build_fastest"]
-
 _ROUNDS = 10
 _RUNS = 30
 """Each engine is run so often on the device in each round; rounds alternate between engines."""

@@ -13,8 +13,6 @@ from ghost_deploy.core.bundle import Bundle
 if TYPE_CHECKING:
     from ghost_deploy.report.report_document import Report
 
-__all__ = ["report"]
-
 
 def report(
     results: AnyPath | Bundle | Sequence[AnyPath | Bundle],

@@ -21,8 +21,6 @@ from ghost_deploy.runtimes import RuntimeOptions
 if TYPE_CHECKING:
     from ghost_deploy.core.evidence.accuracy import AccuracyReport
 
-__all__ = ["validate"]
-
 
 def validate(
     bundle: AnyPath | Bundle,

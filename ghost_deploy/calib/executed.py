@@ -18,8 +18,6 @@ import numpy as np
 from ghost_deploy.core.errors import BackendError, UsageError
 from ghost_deploy.core.evidence.int8 import Executed
 
-__all__ = ["executed"]
-
 # Index of the weights among the inputs, by operator.
 _CONVOLUTIONS = {"Conv": 1, "FusedConv": 1, "NhwcFusedConv": 1, "QLinearConv": 3, "ConvInteger": 1}
 _PRODUCTS = {"MatMul": 1, "FusedMatMul": 1, "Gemm": 1, "QLinearMatMul": 3, "MatMulInteger": 1}

@@ -36,16 +36,6 @@ from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.runtimes.int8_forms import ort_form
 
-__all__ = [
-    "FORMS",
-    "DerivedForm",
-    "Int8Form",
-    "OtherPlacement",
-    "forms_of",
-    "int8_form",
-    "recipes_for",
-]
-
 FileWriter: TypeAlias = Callable[[QdqGraph, Path, ModelSpec], BuiltFile]
 SideFileWriter: TypeAlias = Callable[
     [ModelProto, ModelSpec, Mapping[str, TensorStatistics], Method, Path], Path

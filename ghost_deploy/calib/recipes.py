@@ -10,8 +10,6 @@ from ghost_deploy.calib.quantize.conventions import PlacementOptions
 from ghost_deploy.calib.quantize.qdq import DEFAULT_METHOD
 from ghost_deploy.calib.ranges.methods import Method
 
-__all__ = ["Recipe", "openvino_recipes", "qdq_recipes"]
-
 _METHODS: tuple[Method, ...] = (DEFAULT_METHOD, "mse", "percentile")
 """In the order of the loss on two trained Ghost detectors, smallest first."""
 

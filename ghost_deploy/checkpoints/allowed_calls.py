@@ -13,8 +13,6 @@ from collections.abc import Iterable
 from ghost_deploy.checkpoints.records import Call, GlobalRef, describe
 from ghost_deploy.core.errors import UnsafeCheckpointError
 
-__all__ = ["check_calls", "is_namespace", "names_function"]
-
 # What torch.save writes as a call for plain values, containers and tensors.
 _FUNCTIONS = frozenset(
     {

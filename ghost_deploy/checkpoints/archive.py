@@ -19,8 +19,6 @@ from ghost_deploy.checkpoints.file_types import ZIP_MAGIC
 from ghost_deploy.checkpoints.limits import MAX_MEMBERS, MAX_PICKLE_BYTES
 from ghost_deploy.core.errors import CheckpointError, CorruptCheckpointError, UnsafeCheckpointError
 
-__all__ = ["Archive", "open_archive"]
-
 _ENTRY_MAGIC = b"PK\x01\x02"
 _LOCAL_HEADER = struct.Struct("<4s5H3L2H")
 _AGAIN = "Copy or download the file again"

@@ -13,15 +13,6 @@ from ghost_deploy.checkpoints.records import describe
 from ghost_deploy.core.errors import StructureError
 from ghost_deploy.models.tree import ModuleNode
 
-__all__ = [
-    "CheckpointInfo",
-    "class_names_of",
-    "family_of",
-    "image_size_of",
-    "metrics_of",
-    "structure_notes",
-]
-
 _SCALED = re.compile(r"^(yolo(?:v)?\d+)([ntsmblxce])(?=$|[-_.])", re.IGNORECASE)
 _METRIC = re.compile(r"^metrics/([\w-]{1,40})(\(B\))?$")
 _SIDES = range(1, 8193)

@@ -12,8 +12,6 @@ from typing import NoReturn
 from ghost_deploy.checkpoints.limits import MAX_FILE_BYTES
 from ghost_deploy.core.errors import CheckpointError, CorruptCheckpointError
 
-__all__ = ["ZIP_MAGIC", "is_safetensors", "read_file", "reject_foreign"]
-
 ZIP_MAGIC = b"PK\x03\x04"
 
 _GIVE_PT = "Give the trained .pt file, e.g. runs/detect/train/weights/best.pt"

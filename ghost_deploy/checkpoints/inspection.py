@@ -39,8 +39,6 @@ from ghost_deploy.core.errors import GhostDeployError
 from ghost_deploy.models.registry import candidates
 from ghost_deploy.models.tree import ModuleNode
 
-__all__ = ["ClassUse", "Inspection", "inspect_checkpoint"]
-
 T = TypeVar("T")
 
 

@@ -29,8 +29,6 @@ from ghost_deploy.models.head import Branch
 from ghost_deploy.models.instantiate import build
 from ghost_deploy.models.network import DetectionNet
 
-__all__ = ["SMALLEST_STRIDE", "LoadedCheckpoint", "head_spec", "load_checkpoint", "load_data"]
-
 _DEFAULT_SIDE = 640
 # A network may downsample more than the strides of its head; Ultralytics too makes all inputs a
 # multiple of at least this.

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from ghost_deploy.models.network import DetectionNet
 
-__all__ = ["NativeCheckpoint", "is_native", "read_native", "save_native"]
-
 _KEY = "ghost_deploy.checkpoint"
 _SCHEMA = 1
 _AGAIN = "Copy the file again, or convert the original checkpoint again"

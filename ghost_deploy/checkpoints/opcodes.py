@@ -14,8 +14,6 @@ from ghost_deploy.checkpoints.limits import MAX_INTEGER_BYTES, MAX_MARKS, MAX_NA
 from ghost_deploy.checkpoints.pickle_vm import PickleVM, exceeds
 from ghost_deploy.checkpoints.records import Call, GlobalRef, PersistentId, describe
 
-__all__ = ["OPCODES", "STOP"]
-
 STOP = 0x2E
 """The opcode that ends a pickle."""
 

@@ -14,8 +14,6 @@ from ghost_deploy.checkpoints.opcodes import OPCODES, STOP
 from ghost_deploy.checkpoints.pickle_vm import PickleVM, exceeds
 from ghost_deploy.checkpoints.records import Pickle
 
-__all__ = ["read_pickle"]
-
 
 def read_pickle(data: bytes, where: str) -> Pickle:
     """Read a whole pickle without executing any of it.

@@ -9,8 +9,6 @@ from ghost_deploy.checkpoints.limits import MAX_NAME
 from ghost_deploy.checkpoints.records import Call, GlobalRef, describe
 from ghost_deploy.core.errors import CorruptCheckpointError, UnsafeCheckpointError
 
-__all__ = ["PickleVM", "exceeds"]
-
 # Protocol 2 writes these modules under their names in Python 2.
 _PYTHON2_MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 # Larger keys could be chosen to have one hash, which makes a dictionary quadratic.

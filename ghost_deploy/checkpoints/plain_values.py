@@ -19,8 +19,6 @@ from ghost_deploy.checkpoints.pickle_vm import exceeds
 from ghost_deploy.checkpoints.records import Call, GlobalRef, describe, pairs_of
 from ghost_deploy.models.tree import Attribute
 
-__all__ = ["NotPlainError", "PlainReader", "base_name"]
-
 _DTYPE = re.compile(r"(b?float|u?int|complex|q?u?int|bits)\d+\w*|bool|half|double|long|short")
 _TEXT_OF_A_VALUE = 64  # characters of a text that count as one value
 _LISTS = ("builtins.set", "builtins.frozenset", "collections.deque", "torch.Size")

@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-__all__ = ["Call", "GlobalRef", "PersistentId", "Pickle", "describe", "pairs_of"]
-
 
 @dataclass(frozen=True, slots=True)
 class GlobalRef:

@@ -16,8 +16,6 @@ from ghost_deploy.models.tree import TensorInfo
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["TensorTable", "is_tensor"]
-
 # torch's typed storages: name of the dtype and bytes per element.
 _STORAGES = {
     "torch.BFloat16Storage": ("bfloat16", 2),

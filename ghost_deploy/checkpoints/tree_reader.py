@@ -26,8 +26,6 @@ from ghost_deploy.core.errors import StructureError, UnsafeCheckpointError
 from ghost_deploy.models.fields import FUNCTION
 from ghost_deploy.models.tree import Attribute, ModuleNode, TensorInfo
 
-__all__ = ["TreeReader", "is_module", "state_of"]
-
 _PARTS = ("_parameters", "_buffers", "_modules")
 # Caches: recomputed by the head for each input size, or left by a re-parameterization.
 _CACHES = frozenset({"anchors", "id_tensor", "strides"})

@@ -26,8 +26,6 @@ from ghost_deploy.checkpoints.tree_reader import is_module, state_of
 from ghost_deploy.core.errors import CheckpointError, StructureError, UnknownClassError
 from ghost_deploy.models.tree import Attribute
 
-__all__ = ["FoundNetwork", "check_task", "find_network", "module_classes", "read_info"]
-
 KNOWN_VERSION = (8, 4)
 """Newest minor version of Ultralytics that this release was tested with."""
 

@@ -17,8 +17,6 @@ from torch import nn
 
 from ghost_deploy.core.errors import UsageError
 
-__all__ = ["UserModules", "load_user_modules"]
-
 _PREFIX = "_ghost_deploy_user_"
 
 

@@ -15,8 +15,6 @@ from ghost_deploy.cli.options import (
     seconds,
 )
 
-__all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "run"]
-
 DESCRIPTION = """\
 Measure latency and throughput, host to host: the model alone, and each stage from image file to
 detections. All candidates (artifact x runtime x precision x batch x threads x streams) take turns

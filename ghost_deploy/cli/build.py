@@ -14,8 +14,6 @@ from ghost_deploy.core.errors import GateError, UsageError
 if TYPE_CHECKING:
     from ghost_deploy.core.bundle import Bundle
 
-__all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "run"]
-
 DESCRIPTION = """\
 Make TensorRT engines of a bundle's ONNX graphs, on the device that will run them. Needs tensorrt
 and numpy, neither torch nor onnx. Each engine is run on the images that the bundle carries and

@@ -14,8 +14,6 @@ from ghost_deploy.core.errors import GateError
 if TYPE_CHECKING:
     from ghost_deploy.core.bundle import Bundle
 
-__all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "run"]
-
 DESCRIPTION = """\
 Put int8 artifacts into a bundle, with ranges taken from your images: one in the form of each
 runtime, because no single int8 file serves all. Several ways of making each are tried and judged,

@@ -17,8 +17,6 @@ from ghost_deploy.cli.options import (
 if TYPE_CHECKING:
     from ghost_deploy.api import Calibration
 
-__all__ = ["add_calibration_options", "calibration_of"]
-
 
 def add_calibration_options(parser: argparse.ArgumentParser, *, required: bool) -> None:
     """Declare the options of calibration.

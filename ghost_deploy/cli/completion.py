@@ -7,8 +7,6 @@ from collections.abc import Iterator
 
 from ghost_deploy.cli.console import Console
 
-__all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "run"]
-
 DESCRIPTION = "Print a completion script; load it in the start file of your shell."
 EXAMPLES = """\
 examples:

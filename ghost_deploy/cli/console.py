@@ -14,9 +14,6 @@ from typing import IO, Any, Literal
 from ghost_deploy.cli.format import plural, printable
 from ghost_deploy.core.errors import GhostDeployError
 
-__all__ = ["Column", "Console", "ProgressBar", "StepProgress", "separated_output"]
-
-
 _LEAST_WIDTH = 40  # of a table; a narrower terminal breaks its lines
 
 

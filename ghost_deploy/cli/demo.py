@@ -13,8 +13,6 @@ from ghost_deploy.core.errors import GateError
 if TYPE_CHECKING:
     from ghost_deploy.api import DemoResult
 
-__all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "run"]
-
 DESCRIPTION = """\
 Run all steps on a small detector that comes with the package: draw labelled scenes, export
 to every format that this machine can run, compare each artifact with PyTorch, measure accuracy and

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from ghost_deploy.core.evidence.machine import Machine
     from ghost_deploy.runtimes import Probe
 
-__all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "run"]
-
 DESCRIPTION = """\
 Show which runtimes, devices and precisions this machine has, and the command that would add
 what is missing. Installs nothing and changes nothing. A vendor package that is broken so badly

@@ -20,8 +20,6 @@ from ghost_deploy.cli.options import (
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import GateError, UsageError
 
-__all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "run"]
-
 DESCRIPTION = """\
 Make a bundle of a checkpoint: one artifact for each format and precision, each compared with the
 PyTorch module before the bundle is done. Without a format: ONNX and OpenVINO; without a

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ghost_deploy.core.bundle import Artifact, Bundle
 
-__all__ = ["by", "mebibytes", "plural", "printable", "size_of"]
-
 
 def by(size_hw: tuple[int, int]) -> str:
     """Height and width in pixels, e.g. `480 x 640`."""

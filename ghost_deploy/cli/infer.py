@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from ghost_deploy.stream.sinks.image_writer import ImageWriter
     from ghost_deploy.stream.sinks.jsonl_writer import JsonlWriter
 
-__all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "run"]
-
 DESCRIPTION = """\
 Detect objects with a bundle, in images, videos and live streams. Without -o, --jsonl or --show it
 prints a summary only. An image that cannot be read is named and left out; the others are done, and

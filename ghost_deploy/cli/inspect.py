@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from ghost_deploy.checkpoints.inspection import Inspection
     from ghost_deploy.core.bundle import Bundle
 
-__all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "run"]
-
 DESCRIPTION = """\
 Show what a checkpoint, a bundle or a network of the zoo holds. No code of a checkpoint is run, so
 that an untrusted file can be inspected. Of a bundle, every file is checked against its hash.

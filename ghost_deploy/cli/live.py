@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from ghost_deploy.stream.sinks.sink import Sink
     from ghost_deploy.stream.sources.source_table import SourceAddress
 
-__all__ = ["run_live"]
-
 
 def run_live(args: argparse.Namespace, sources: Sequence[SourceAddress], console: Console) -> int:
     """Run until all sources have ended, or until SIGINT or SIGTERM.

@@ -17,8 +17,6 @@ from ghost_deploy.core.errors import UsageError
 from ghost_deploy.stream.policy import LivePolicy, Roi
 from ghost_deploy.stream.sinks.sink_table import SINKS
 
-__all__ = ["add_live_options", "make_policy", "refuse_live_options", "sink_targets"]
-
 _ALLOWED_WITH_IMAGES = frozenset({"batch_wait_ms", "rtsp_by", "read_timeout_s"})
 _DEFAULTS = {field.name: field.default for field in fields(LivePolicy)}
 

@@ -14,8 +14,6 @@ from ghost_deploy.stream.result import Result
 from ghost_deploy.stream.sinks.sink import DeliveryStats, ReadDelivery, Sink
 from ghost_deploy.stream.source_stats import ReadStats, SourceStats
 
-__all__ = ["LiveReport"]
-
 _EVERY_S = 1.0
 _NUMBER = True
 

@@ -17,8 +17,6 @@ from ghost_deploy._version import __version__
 from ghost_deploy.cli.console import Console, separated_output
 from ghost_deploy.core.errors import GhostDeployError
 
-__all__ = ["COMMANDS", "build_parser", "main"]
-
 COMMANDS = {
     "inspect": "show what a checkpoint or a bundle holds, without running it",
     "export": "make a bundle of a checkpoint, and prove it",

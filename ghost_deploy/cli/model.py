@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from ghost_deploy.detector import Detector
     from ghost_deploy.stream.class_filter import ClassFilter
 
-__all__ = ["classes_of", "conf_by_class", "load_detector", "make_wanted", "say_what_runs"]
-
 
 def load_detector(args: argparse.Namespace, **options: Any) -> Detector:
     """Open what `args` of `infer` name; `options` are further ones of `api.load`."""

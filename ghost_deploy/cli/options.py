@@ -9,26 +9,6 @@ from typing import Any, TypeAlias
 
 from ghost_deploy.core.errors import UsageError
 
-__all__ = [
-    "add_bundle",
-    "add_data",
-    "add_images",
-    "add_json",
-    "add_max_drop",
-    "add_modules",
-    "add_run_options",
-    "add_selection",
-    "add_switches",
-    "conf_limit",
-    "fraction",
-    "image_size",
-    "natural",
-    "points",
-    "positive",
-    "seconds",
-]
-
-
 Arguments: TypeAlias = "argparse.ArgumentParser | argparse._ArgumentGroup"
 
 

@@ -14,8 +14,6 @@ from ghost_deploy.cli.options import (
 )
 from ghost_deploy.core.errors import GateError, UnavailableError
 
-__all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "run"]
-
 DESCRIPTION = """\
 Compare every artifact of a bundle with the PyTorch module on identical tensors: raw outputs and
 detections, on every runtime that is installed. The tolerance belongs to the precision. When one

@@ -6,8 +6,6 @@ import argparse
 
 from ghost_deploy.cli.console import Console
 
-__all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "run"]
-
 DESCRIPTION = """\
 Render results as one HTML page that needs nothing else: no network, no scripts. RESULTS are the
 documents that `validate`, `bench` and `parity` print with --json, bundles with the evidence

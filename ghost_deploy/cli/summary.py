@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from ghost_deploy.core.detections import Detections
     from ghost_deploy.core.frame import Frame
 
-__all__ = ["Summary"]
-
 _MOST_ROWS = 20
 _NUMBER = True
 

@@ -16,15 +16,6 @@ if TYPE_CHECKING:
     from ghost_deploy.report.blocks import Block, Section
     from ghost_deploy.report.view import ReportView
 
-__all__ = [
-    "print_accuracy",
-    "print_builds",
-    "print_int8",
-    "print_latency",
-    "print_parity",
-    "print_sections",
-]
-
 _PREFIX = {"warn": "warning: ", "bad": "", "": "note: "}
 
 

@@ -16,8 +16,6 @@ from ghost_deploy.cli.options import (
     add_switches,
 )
 
-__all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "run"]
-
 DESCRIPTION = """\
 Measure COCO's mAP of every artifact of a bundle, on every runtime that is installed, on labelled
 images. What an artifact lost is judged by its precision: at most 0.1 point of mAP50-95 in fp32

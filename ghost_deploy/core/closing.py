@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Closing"]
-
 
 class Closing(ABC):
     """A context manager that calls its own `close` when the block ends."""

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from ghost_deploy.core.errors import MissingExtraError, ShapeError
 
-__all__ = ["Detections"]
-
 
 @dataclass(frozen=True, eq=False)
 class Detections:

@@ -31,27 +31,6 @@ if TYPE_CHECKING:
     from ghost_deploy.core.bundle import Bundle
     from ghost_deploy.core.evidence.json_document import Document
 
-__all__ = [
-    "BackendError",
-    "BundleError",
-    "CheckpointError",
-    "CorruptCheckpointError",
-    "DeviceError",
-    "ExportError",
-    "GateError",
-    "GhostDeployError",
-    "ImageError",
-    "InputError",
-    "MissingExtraError",
-    "ShapeError",
-    "SpecError",
-    "StructureError",
-    "UnavailableError",
-    "UnknownClassError",
-    "UnsafeCheckpointError",
-    "UsageError",
-]
-
 
 class GhostDeployError(Exception):
     """Base of all errors raised on purpose.

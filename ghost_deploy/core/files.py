@@ -11,8 +11,6 @@ from typing import BinaryIO
 
 from ghost_deploy.core.errors import ExportError
 
-__all__ = ["write_whole"]
-
 
 def write_whole(target: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a temporary file beside `target` and rename it: no partial file is ever visible.

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from ghost_deploy.core.errors import ImageError
 
-__all__ = ["Frame"]
-
 
 @dataclass(frozen=True, eq=False)
 class Frame:

@@ -13,18 +13,6 @@ import msgspec
 
 from ghost_deploy.core.errors import SpecError
 
-__all__ = [
-    "EFFICIENT_NMS_SCORE",
-    "MAX_SIDE",
-    "SCHEMA",
-    "HeadSpec",
-    "InputSpec",
-    "ModelSpec",
-    "Thresholds",
-    "decode_json",
-    "encode_json",
-]
-
 SCHEMA = 1
 """Version of the JSON form of `ModelSpec`; readers reject any other."""
 

@@ -6,8 +6,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["expose"]
-
 
 def expose(canvas: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.uint8]:
     """Return the camera image of `canvas`.

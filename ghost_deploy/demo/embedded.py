@@ -12,8 +12,6 @@ import msgspec
 
 from ghost_deploy.core.spec import decode_json
 
-__all__ = ["MODEL_FILE", "TRAIN_FROM", "ModelRecord", "embedded_record"]
-
 MODEL_FILE = Path(__file__).with_name("model.safetensors")
 """The checkpoint, readable by `load_checkpoint`."""
 

@@ -9,8 +9,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["cast_shadow", "ground", "shade"]
-
 Canvas = NDArray[np.float32]
 
 

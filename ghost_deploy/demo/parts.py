@@ -14,8 +14,6 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CLASS_NAMES", "Points", "Step", "clutter_steps", "part_steps"]
-
 Points: TypeAlias = NDArray[np.float64]
 
 

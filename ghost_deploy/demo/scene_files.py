@@ -11,8 +11,6 @@ import msgspec
 
 from ghost_deploy.demo.scenes import CLASS_NAMES, Scene, make_scene
 
-__all__ = ["LABELS", "write_scenes"]
-
 LABELS = "annotations.json"
 """Name of the label file, beside the folder `images`."""
 

@@ -21,8 +21,6 @@ from ghost_deploy.export.plan import Dynamic, Target, plan_spec
 if TYPE_CHECKING:
     from ghost_deploy.checkpoints.loading import LoadedCheckpoint
 
-__all__ = ["ExportSession", "describe_export", "export_artifacts"]
-
 
 def describe_export(
     loaded: LoadedCheckpoint,

@@ -17,8 +17,6 @@ from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.spec import EFFICIENT_NMS_SCORE, ModelSpec
 from ghost_deploy.export.metadata import onnx_properties
 
-__all__ = ["DOMAIN", "OPERATOR", "append_nms", "append_nms_to_bundle", "with_nms"]
-
 OPERATOR = "EfficientNMS_TRT"
 DOMAIN = "TRT"
 """The parser finds the plugin by the operator's name; the domain keeps other tools away from it."""

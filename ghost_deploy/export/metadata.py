@@ -14,8 +14,6 @@ from typing import Any
 from ghost_deploy._version import __version__
 from ghost_deploy.core.spec import ModelSpec
 
-__all__ = ["model_info", "onnx_properties", "ultralytics_metadata", "ultralytics_yaml"]
-
 
 def ultralytics_metadata(spec: ModelSpec) -> dict[str, Any]:
     """What Ultralytics' loader needs to run the file with the right names and shapes."""

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from ghost_deploy.export.artifacts import ExportSession
     from ghost_deploy.export.plan import Target
 
-__all__ = ["IR_VERSION", "OPSET", "make_artifact", "onnx_from_net"]
-
 OPSET = 17
 """The newest that TensorRT 8.5 (JetPack 5) parses."""
 

@@ -16,8 +16,6 @@ from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, num
 from ghost_deploy.core.errors import InputError
 from ghost_deploy.core.spec import ModelSpec
 
-__all__ = ["OnnxIndex", "live_nodes"]
-
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 

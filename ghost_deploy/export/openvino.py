@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from ghost_deploy.export.artifacts import ExportSession
     from ghost_deploy.export.plan import Target
 
-__all__ = ["make_artifact", "write_openvino"]
-
 _NUMBERED = re.compile(r"\w+_\d+")
 
 

@@ -6,8 +6,6 @@ The oldest parser that is supported decides what an exported graph may hold: Ten
 
 from __future__ import annotations
 
-__all__ = ["TENSORRT_8_5"]
-
 _OPERATORS = """
 Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh AveragePool BatchNormalization Cast
 Ceil Celu Clip Concat Constant ConstantOfShape Conv ConvTranspose Cos Cosh CumSum DepthToSpace

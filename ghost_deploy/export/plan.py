@@ -15,16 +15,6 @@ import msgspec
 from ghost_deploy.core.errors import MissingExtraError, UsageError
 from ghost_deploy.core.spec import MAX_SIDE, HeadSpec, InputSpec, ModelSpec
 
-__all__ = [
-    "TARGETS",
-    "Dynamic",
-    "ExportPlan",
-    "Target",
-    "plan_export",
-    "plan_spec",
-    "require_tools",
-]
-
 
 @dataclass(frozen=True)
 class Target:

@@ -14,8 +14,6 @@ from torch import nn
 
 from ghost_deploy.core.errors import ExportError
 
-__all__ = ["to_half"]
-
 FLOAT16_MAX = torch.finfo(torch.float16).max
 
 N = TypeVar("N", bound=nn.Module)

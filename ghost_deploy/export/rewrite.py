@@ -25,8 +25,6 @@ from ghost_deploy.core.spec import InputSpec, ModelSpec
 from ghost_deploy.models.head import Branch, Detect, make_anchors
 from ghost_deploy.models.network import DetectionNet
 
-__all__ = ["MAX_DETECTIONS", "ExportGraph", "detections"]
-
 MAX_DETECTIONS = 300
 """Most detections of a one2one graph (the original's default)."""
 

@@ -13,8 +13,6 @@ from onnx import GraphProto, ModelProto
 from ghost_deploy.core.errors import ExportError
 from ghost_deploy.core.spec import ModelSpec
 
-__all__ = ["require_same_results", "simplify"]
-
 TOLERANCE = {"fp32": 1e-4, "fp16": 2e-2}
 """Largest difference of an output channel, relative to its largest value or to 1. Both graphs
 hold the same arithmetic; what differs is the rounding of sums that a runtime reorders."""

@@ -22,8 +22,6 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from ghost_deploy.export.onnx_index import OnnxIndex
 
-__all__ = ["convolve_before_upsampling"]
-
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
 
 

@@ -19,8 +19,6 @@ from ghost_deploy.runtimes import RuntimeOptions
 from ghost_deploy.runtimes.opener import open_planned
 from ghost_deploy.runtimes.run_plan import PlannedRun, plan_runs
 
-__all__ = ["BROKEN", "judged_runs", "open_detector"]
-
 BROKEN = (BackendError, ShapeError, SpecError)
 """What a damaged or wrong artifact raises when it is opened, run or decoded."""
 

@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 
 from ghost_deploy.processing.boxes import iou_matrix
 
-__all__ = ["pair_boxes"]
-
 _PAIR_IOU = 0.5
 """Boxes of one class are the same object from this IoU on; whether they agree is judged later."""
 

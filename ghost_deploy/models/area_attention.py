@@ -16,8 +16,6 @@ from ghost_deploy.models.c3k import C3k
 from ghost_deploy.models.conv import Conv
 from ghost_deploy.models.fields import Channels
 
-__all__ = ["A2C2f", "AAttn", "ABlock"]
-
 HEAD_WIDTH = 32
 """Channels of a head in new networks."""
 

@@ -20,8 +20,6 @@ from ghost_deploy.models.conv import Conv, require_halves
 from ghost_deploy.models.csp import C2f
 from ghost_deploy.models.fields import Channels, Flag, number
 
-__all__ = ["C2PSA", "PSA", "Attention", "C2fPSA", "PSABlock"]
-
 HEAD_WIDTH = 64
 """Channels of a head in new networks."""
 

@@ -31,8 +31,6 @@ from ghost_deploy.models.fold import fold_bn
 from ghost_deploy.models.torch_layers import BOOKKEEPING
 from ghost_deploy.models.tree import ModuleNode
 
-__all__ = ["Block", "Declaration", "expect_each", "require"]
-
 B = TypeVar("B", bound="Block")
 
 

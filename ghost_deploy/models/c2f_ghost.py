@@ -16,8 +16,6 @@ from ghost_deploy.models.ghostnet_v1 import GhostBottleneckV1
 from ghost_deploy.models.ghostnet_v2 import GhostBottleneckV2
 from ghost_deploy.models.ghostnet_v3 import GhostBottleneckV3
 
-__all__ = ["C2fGGhost", "C2fGhostV1", "C2fGhostV2", "C2fGhostV3"]
-
 
 class C2fGhostV1(C2f):
     """A `C2f` whose members are `GhostBottleneckV1` of one width."""

@@ -13,8 +13,6 @@ from ghost_deploy.models.csp import C3, Bottleneck, C2f
 from ghost_deploy.models.fields import Flag
 from ghost_deploy.models.reparam import RepVGGDW
 
-__all__ = ["CIB", "C2fCIB", "C3k", "C3k2", "SCDown"]
-
 
 class C3k(C3):
     """A `C3` whose members have two kernels of equal size, 3 in all published networks."""

@@ -10,8 +10,6 @@ from torch import Tensor, nn
 
 from ghost_deploy.models.block import Block, require
 
-__all__ = ["CBAM", "ChannelAttention", "SpatialAttention"]
-
 
 class ChannelAttention(Block):
     """y = x * act(fc(mean of x over all cells))."""

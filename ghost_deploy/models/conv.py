@@ -11,8 +11,6 @@ from torch import Tensor, nn
 from ghost_deploy.models.block import Block, require
 from ghost_deploy.models.fields import Count
 
-__all__ = ["Activation", "Concat", "Conv", "ConvTranspose", "DWConv", "require_halves"]
-
 Activation: TypeAlias = (
     nn.SiLU
     | nn.ReLU

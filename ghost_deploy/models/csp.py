@@ -15,8 +15,6 @@ from ghost_deploy.models.block import Block, expect_each, require
 from ghost_deploy.models.conv import Conv, require_halves
 from ghost_deploy.models.fields import Channels, Count, Flag
 
-__all__ = ["C3", "SPPF", "Bottleneck", "C2f"]
-
 
 class Bottleneck(Block):
     """y = cv2(cv1(x)), plus x where `add`."""

@@ -11,8 +11,6 @@ from ghost_deploy.models.conv import Conv, require_halves
 from ghost_deploy.models.fields import Channels
 from ghost_deploy.models.reparam import RepCSP
 
-__all__ = ["ELAN1", "SPPELAN", "AConv", "ADown", "RepNCSPELAN4"]
-
 
 class RepNCSPELAN4(Block):
     """a, b = halves of cv1(x); y = cv4(cat(a, b, cv2(b), cv3(cv2(b))))."""

@@ -10,23 +10,6 @@ import math
 from collections.abc import Callable
 from typing import Annotated, Any, TypeAlias
 
-__all__ = [
-    "Channels",
-    "Check",
-    "Count",
-    "Flag",
-    "MisfitError",
-    "either",
-    "flag",
-    "function_named",
-    "integer",
-    "is_function",
-    "none",
-    "number",
-    "one_of",
-    "pair",
-]
-
 Check: TypeAlias = Callable[[object], Any]
 
 FUNCTION = "function"

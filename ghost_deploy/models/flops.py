@@ -8,8 +8,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ghost_deploy.models.network import DetectionNet, WidthCheck, meta_copy
 
-__all__ = ["count_parameters", "gflops"]
-
 NORM_FLOPS = 8
 """Operations per element of a batch norm in published figures: 4 multiply-adds."""
 

@@ -17,16 +17,6 @@ from torch.nn import functional
 
 from ghost_deploy.models.fields import MisfitError
 
-__all__ = [
-    "Convolution",
-    "add_norm",
-    "add_up",
-    "bn_scale_shift",
-    "fold_bn",
-    "margins",
-    "padding_of",
-]
-
 Convolution: TypeAlias = nn.Conv2d | nn.ConvTranspose2d
 
 

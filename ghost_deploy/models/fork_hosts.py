@@ -21,8 +21,6 @@ from ghost_deploy.models.fields import Channels
 from ghost_deploy.models.ghost import C2fGhost, C3Ghost, GhostConv
 from ghost_deploy.models.reparam import RepConv
 
-__all__ = ["FORK_HOSTS", "BottleneckHost", "C2fHost", "C3Host"]
-
 
 class C2fHost(C2f):
     """A `C2f` over any members that keep the width; cv1 and cv2 may be Ghost convolutions.

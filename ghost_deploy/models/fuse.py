@@ -11,8 +11,6 @@ from torch import nn
 from ghost_deploy.models.block import Block
 from ghost_deploy.models.fold import Convolution, fold_bn
 
-__all__ = ["fuse"]
-
 M = TypeVar("M", bound=nn.Module)
 
 

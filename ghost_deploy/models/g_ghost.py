@@ -13,8 +13,6 @@ from ghost_deploy.models.block import Block, expect_each, require
 from ghost_deploy.models.fields import Channels, Count
 from ghost_deploy.models.ghostnet_v1 import raw_pair, require_pairs
 
-__all__ = ["GGhostStage", "RegNetBottleneck"]
-
 
 class RegNetBottleneck(Block):
     """y = relu(bn3(conv3(relu(bn2(conv2(relu(bn1(conv1(x)))))))) + downsample(x)).

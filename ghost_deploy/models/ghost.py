@@ -15,8 +15,6 @@ from ghost_deploy.models.block import Block, require
 from ghost_deploy.models.conv import Conv, DWConv
 from ghost_deploy.models.csp import C3, C2f
 
-__all__ = ["C2fGhost", "C3Ghost", "GhostBottleneck", "GhostConv"]
-
 
 class GhostConv(Block):
     """y = cv1(x); cat(y, cv2(y)), where cv2 is depthwise, by default 5x5."""

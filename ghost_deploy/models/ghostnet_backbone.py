@@ -17,8 +17,6 @@ from ghost_deploy.models.ghostnet_v1 import GhostBottleneckV1, divisible_by_4, r
 from ghost_deploy.models.ghostnet_v2 import GhostBottleneckV2
 from ghost_deploy.models.ghostnet_v3 import GhostBottleneckV3
 
-__all__ = ["ConvBnAct", "GhostNetBackbone", "GhostNetV1", "GhostNetV2", "GhostNetV3"]
-
 MOST_MAPS = 5
 
 STAGES: Sequence[Sequence[tuple[int, int, int, float, int]]] = (

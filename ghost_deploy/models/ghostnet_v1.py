@@ -24,14 +24,6 @@ from ghost_deploy.models.fields import (
     none,
 )
 
-__all__ = [
-    "GhostBottleneckV1",
-    "GhostModule",
-    "SqueezeExcite",
-    "SqueezeExciteGated",
-    "divisible_by_4",
-]
-
 Rectifier: TypeAlias = nn.ReLU | nn.ReLU6 | nn.SiLU | nn.Hardswish | nn.Sequential | nn.Identity
 """Activations after a batch norm; the original writes none as an empty Sequential."""
 

@@ -17,8 +17,6 @@ from ghost_deploy.models.fields import one_of
 from ghost_deploy.models.ghost import GhostConv, GhostResidual
 from ghost_deploy.models.ghostnet_v1 import GhostBottleneckV1, GhostModule, require_pairs
 
-__all__ = ["GhostBottleneckV2", "GhostConvBottleneckV2", "GhostConvV2", "GhostModuleV2"]
-
 FIRST_WITH_ATTENTION = 2
 """Index of the first bottleneck of a backbone that has attention."""
 

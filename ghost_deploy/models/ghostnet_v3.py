@@ -28,8 +28,6 @@ from ghost_deploy.models.ghostnet_v1 import (
 from ghost_deploy.models.ghostnet_v2 import FIRST_WITH_ATTENTION, attend, dfc, require_dfc
 from ghost_deploy.models.parallel_branches import Branches, add_branches, remove_branches
 
-__all__ = ["GhostBottleneckV3", "GhostModuleV3"]
-
 ATTENTION = "ori_shortcut_mul_conv15"
 
 # Attributes that the original writes beside its branches, or keeps after replacing them.

@@ -13,8 +13,6 @@ from ghost_deploy.models.block import Block, require
 from ghost_deploy.models.conv import Conv, DWConv
 from ghost_deploy.models.fields import Channels, MisfitError, integer
 
-__all__ = ["DFL", "Branch", "Detect", "make_anchors", "top_k"]
-
 Branch: TypeAlias = Literal["one2many", "one2one"]
 
 MAX_STRIDE = 1024

@@ -10,8 +10,6 @@ from ghost_deploy.models.block import Block, expect_each, require
 from ghost_deploy.models.conv import Conv, DWConv
 from ghost_deploy.models.fields import Flag
 
-__all__ = ["HGBlock", "HGStem", "LightConv"]
-
 
 class LightConv(Block):
     """y = conv2(conv1(x)): pointwise without activation, then depthwise."""

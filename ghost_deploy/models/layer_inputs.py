@@ -6,8 +6,6 @@ from ghost_deploy.core.errors import StructureError
 from ghost_deploy.models.network import BACKBONE_PLACES, LayerInput
 from ghost_deploy.models.tree import Attribute, ModuleNode
 
-__all__ = ["read_layer_inputs", "relative_sources"]
-
 MAX_SOURCES = 64
 
 

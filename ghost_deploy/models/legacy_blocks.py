@@ -12,8 +12,6 @@ from ghost_deploy.models.conv import BN_EPS, BN_MOMENTUM, Activation, Conv, requ
 from ghost_deploy.models.csp import Bottleneck
 from ghost_deploy.models.fields import Channels
 
-__all__ = ["C1", "C2", "SPP", "BottleneckCSP", "Focus"]
-
 
 class C1(Block):
     """y = m(z) + z with z = cv1(x), m a sequence of convolutions."""

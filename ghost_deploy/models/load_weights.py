@@ -12,8 +12,6 @@ from ghost_deploy.models.block import Block
 from ghost_deploy.models.fields import MisfitError
 from ghost_deploy.models.tree import ModuleNode, TensorInfo
 
-__all__ = ["load_weights"]
-
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 

@@ -13,8 +13,6 @@ from torch import Tensor, nn
 from ghost_deploy.core.errors import StructureError
 from ghost_deploy.models.head import Branch, Detect, top_k
 
-__all__ = ["DetectionNet", "LayerInput", "WidthCheck", "meta_copy"]
-
 MAX_FEATURE_ELEMENTS = 1 << 28
 """Maximum output of a layer at the size of the dry run, 1 GiB; detectors are far below."""
 

@@ -16,8 +16,6 @@ from ghost_deploy.models.fold import add_norm, add_up, fold_bn, padding_of
 from ghost_deploy.models.ghostnet_v1 import raw_pair, require_pairs
 from ghost_deploy.models.reparam import require_parallel
 
-__all__ = ["Branches", "add_branches", "remove_branches"]
-
 BRANCHES = 3
 """Equal branches of a new block, as in the original."""
 

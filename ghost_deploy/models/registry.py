@@ -37,8 +37,6 @@ from ghost_deploy.models.fork_hosts import FORK_HOSTS, BottleneckHost, C2fHost, 
 from ghost_deploy.models.torch_layers import TORCH_LAYERS, TorchLayer
 from ghost_deploy.models.user_class import UserClass
 
-__all__ = ["BLOCKS", "NETWORKS", "OWN", "Definition", "UserClasses", "candidates"]
-
 UserClasses: TypeAlias = Mapping[str, type[nn.Module]]
 """Definitions of the user, given with `--modules`, by class name."""
 

@@ -17,8 +17,6 @@ from ghost_deploy.models.csp import C3, Bottleneck
 from ghost_deploy.models.fields import MisfitError
 from ghost_deploy.models.fold import add_norm, add_up, margins, padding_of
 
-__all__ = ["Conv2", "RepBottleneck", "RepCSP", "RepConv", "RepVGGDW"]
-
 
 def require_parallel(wide: nn.Conv2d, narrow: nn.Conv2d) -> None:
     """Raise `MisfitError` unless the two add up to one convolution (`fold.add_up`)."""

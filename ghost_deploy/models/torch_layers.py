@@ -28,8 +28,6 @@ from ghost_deploy.models.fields import (
 )
 from ghost_deploy.models.tree import ModuleNode
 
-__all__ = ["TORCH_LAYERS", "TorchLayer"]
-
 _CHANNELS = integer(1, MAX_CHANNELS)
 _KERNEL = pair(integer(1, 63))
 _STRIDE = pair(integer(1, 32))

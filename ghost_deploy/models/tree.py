@@ -11,8 +11,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-__all__ = ["Attribute", "ModuleNode", "TensorInfo"]
-
 Attribute: TypeAlias = "bool | int | float | str | list[Attribute] | dict[str, Attribute] | None"
 """The value of an attribute. Tuples, sets and torch sizes are converted to lists."""
 

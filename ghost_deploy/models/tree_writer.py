@@ -14,8 +14,6 @@ from ghost_deploy.models.registry import OWN
 from ghost_deploy.models.torch_layers import BOOKKEEPING, TORCH_LAYERS
 from ghost_deploy.models.tree import Attribute, ModuleNode, TensorInfo
 
-__all__ = ["TreeWriter", "to_node"]
-
 
 def to_node(net: DetectionNet) -> tuple[ModuleNode, dict[str, Tensor]]:
     """Convert a network to a tree and its tensors, from which `build` builds an equal network.

@@ -12,8 +12,6 @@ from ghost_deploy.models.fields import MisfitError, is_function
 from ghost_deploy.models.torch_layers import BOOKKEEPING
 from ghost_deploy.models.tree import ModuleNode
 
-__all__ = ["UserClass"]
-
 
 @dataclass(frozen=True)
 class UserClass:

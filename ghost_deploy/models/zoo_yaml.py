@@ -22,8 +22,6 @@ from ghost_deploy.core.errors import MissingExtraError, UsageError
 from ghost_deploy.models.network import BACKBONE_PLACES, DetectionNet, LayerInput
 from ghost_deploy.models.registry import BLOCKS
 
-__all__ = ["build_zoo", "parse", "zoo_names"]
-
 LayerRow: TypeAlias = Sequence[Any]
 
 _ZOO = files("ghost_deploy.models") / "zoo"

@@ -8,8 +8,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["iou_matrix", "xywh_to_xyxy", "xyxy_to_xywh"]
-
 _TINY = np.finfo(np.float32).tiny
 
 

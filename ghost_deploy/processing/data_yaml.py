@@ -13,8 +13,6 @@ from typing import Any
 from ghost_deploy.core.errors import InputError, MissingExtraError
 from ghost_deploy.processing.images import IMAGE_SUFFIXES
 
-__all__ = ["listed_images", "read_description", "split_images", "splits"]
-
 _NOT_SPLITS = frozenset({"path", "names", "nc", "channels", "download", "yaml_file"})
 
 MissingImage = tuple[str, str]

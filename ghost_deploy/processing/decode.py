@@ -18,16 +18,6 @@ from ghost_deploy.core.errors import BackendError, SpecError
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.processing.boxes import xywh_to_xyxy
 
-__all__ = [
-    "DECODERS",
-    "Candidates",
-    "Decoder",
-    "anchor_points",
-    "decode_dfl",
-    "decode_dfl_raw",
-    "decode_one2one",
-]
-
 
 class Candidates(NamedTuple):
     """Scored boxes of one image, before NMS.

@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 from ghost_deploy.core.errors import ImageError
 from ghost_deploy.core.frame import Frame
 
-__all__ = ["IMAGE_SUFFIXES", "as_bgr", "list_images", "read_image"]
-
 IMAGE_SUFFIXES = (".avif", ".bmp", ".jp2", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 """Lower-case file name suffixes of images in folders and patterns."""
 

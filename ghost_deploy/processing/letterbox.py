@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from ghost_deploy.core.errors import ShapeError
 
-__all__ = ["Letterbox"]
-
 
 @dataclass(frozen=True)
 class Letterbox:

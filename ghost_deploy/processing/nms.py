@@ -7,8 +7,6 @@ from numpy.typing import NDArray
 
 from ghost_deploy.processing.boxes import iou_matrix
 
-__all__ = ["MAX_NMS", "nms"]
-
 MAX_NMS = 30_000
 """Maximum number of candidates, by descending score (as in Ultralytics)."""
 

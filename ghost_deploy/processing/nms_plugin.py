@@ -11,8 +11,6 @@ from ghost_deploy.core.spec import EFFICIENT_NMS_SCORE, ModelSpec
 from ghost_deploy.processing.decode import decode_dfl
 from ghost_deploy.processing.nms import nms
 
-__all__ = ["MAX_CANDIDATES", "efficient_nms"]
-
 MAX_CANDIDATES = 4096
 """Maximum number of candidates of the plugin (NVIDIA/TensorRT, efficientNMSParameters.h)."""
 

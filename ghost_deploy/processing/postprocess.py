@@ -15,8 +15,6 @@ from ghost_deploy.processing.decode import DECODERS
 from ghost_deploy.processing.letterbox import Letterbox
 from ghost_deploy.processing.nms import nms
 
-__all__ = ["Postprocessor", "output_shape"]
-
 _WRONG_SPEC = "The model and its description do not match: export the model again"
 
 

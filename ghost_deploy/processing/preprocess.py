@@ -14,8 +14,6 @@ from ghost_deploy.core.spec import InputSpec
 from ghost_deploy.processing.images import as_bgr
 from ghost_deploy.processing.letterbox import Letterbox
 
-__all__ = ["Preprocessor", "convert_input", "pixel_table"]
-
 
 def pixel_table(spec: InputSpec) -> NDArray[np.float32]:
     """Return the tensor value of each pixel value, (3, 256) float32, a row per channel.

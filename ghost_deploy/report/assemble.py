@@ -10,8 +10,6 @@ from ghost_deploy.report.material import Material
 from ghost_deploy.report.recommendation import recommend
 from ghost_deploy.report.report_document import Report
 
-__all__ = ["assemble"]
-
 
 def assemble(material: Material, *, now: datetime | None = None) -> Report:
     """Build a report; the verdict is computed anew.

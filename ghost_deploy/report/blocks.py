@@ -14,28 +14,6 @@ from typing import Any, Literal, TypeAlias
 
 from ghost_deploy.report.number_format import ABSENT, visible, write
 
-__all__ = [
-    "KEY",
-    "NOTHING",
-    "At",
-    "Block",
-    "Cell",
-    "DocumentView",
-    "Drawing",
-    "FactList",
-    "Line",
-    "Medium",
-    "Notes",
-    "Pill",
-    "Section",
-    "Table",
-    "TableColumn",
-    "Tree",
-    "plain",
-    "pointer",
-    "shown_on",
-]
-
 KEY = "key"
 """Form of a cell that shows the last key of its place instead of the value there."""
 

@@ -11,8 +11,6 @@ from ghost_deploy.core.evidence.accuracy import Accuracy, AccuracyReport
 from ghost_deploy.core.evidence.latency import BenchReport
 from ghost_deploy.core.evidence.parity import ParityReport
 
-__all__ = ["END_TO_END_STAGES", "contradictions"]
-
 END_TO_END_STAGES = ("decode", "pre", "run", "post", "end_to_end")
 """Stages of a timed run from file to detections; a row has all of them or none."""
 

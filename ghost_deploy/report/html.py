@@ -9,8 +9,6 @@ from ghost_deploy.report.blocks import Drawing, FactList, Notes, Table, Tree, pl
 from ghost_deploy.report.page import make_page
 from ghost_deploy.report.report_document import Report
 
-__all__ = ["render_html"]
-
 _HERE = Path(__file__).parent / "templates"
 _BLOCKS = {Table: "table", FactList: "facts", Tree: "tree", Notes: "notes", Drawing: "drawing"}
 

@@ -14,8 +14,6 @@ from ghost_deploy.report.material import Material
 from ghost_deploy.report.number_format import runtime_title
 from ghost_deploy.report.report_document import BundleFacts, ReportRow, RowRef
 
-__all__ = ["make_rows"]
-
 _Key = tuple[str, str, str]
 """sha256 of the file, runtime and precision: what was run."""
 

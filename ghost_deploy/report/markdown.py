@@ -8,8 +8,6 @@ from ghost_deploy.report.blocks import Block, Drawing, FactList, Line, Notes, Pi
 from ghost_deploy.report.page import Page, make_page
 from ghost_deploy.report.report_document import Report
 
-__all__ = ["escaped", "render_markdown"]
-
 # CommonMark 2.4: a backslash before ASCII punctuation takes its meaning away. `&` and `@` become
 # entities: the one could start an entity, the other address somebody.
 _ESCAPES = {ord(c): f"\\{c}" for c in "\\`*_[]<>|~#$"} | {ord("&"): "&amp;", ord("@"): "&#64;"}

@@ -20,8 +20,6 @@ from ghost_deploy.core.evidence.parity import ParityReport
 from ghost_deploy.report.checks import contradictions
 from ghost_deploy.report.report_document import BundleFacts, Report, SourceFile
 
-__all__ = ["Material", "read_sources"]
-
 _Part: TypeAlias = "ParityReport | AccuracyReport | BenchReport"
 
 _PARTS = (ParityReport, AccuracyReport, BenchReport)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["ABSENT", "FORMS", "points", "runtime_title", "visible", "write"]
-
 ABSENT = "-"
 """Written where there is no value."""
 

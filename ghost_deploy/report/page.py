@@ -18,8 +18,6 @@ from ghost_deploy.report.sections.overview import Tile, overview, tiles
 from ghost_deploy.report.sections.parity import parity
 from ghost_deploy.report.view import ReportView
 
-__all__ = ["Page", "make_page"]
-
 _PARTS = (
     overview, latency, accuracy, images, int8, parity, build, evidence, machine, lineage, files
 )  # fmt: skip

@@ -18,8 +18,6 @@ from ghost_deploy.report.material import Material
 from ghost_deploy.report.number_format import points
 from ghost_deploy.report.report_document import ReportRow, Tone, Verdict
 
-__all__ = ["recommend"]
-
 _END_TO_END, _ALONE = "end_to_end", "run_alone"
 
 

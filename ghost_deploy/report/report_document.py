@@ -17,8 +17,6 @@ from ghost_deploy.core.evidence.latency import BenchReport
 from ghost_deploy.core.evidence.parity import ParityReport
 from ghost_deploy.report.checks import contradictions
 
-__all__ = ["BundleFacts", "Report", "ReportRow", "RowRef", "SourceFile", "Tone", "Verdict"]
-
 D = TypeVar("D", bound=Document)
 
 Tone = Literal["good", "warn", "bad"]

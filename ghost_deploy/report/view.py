@@ -12,8 +12,6 @@ from ghost_deploy.report.blocks import NOTHING, At, Cell, DocumentView, Line, Pi
 from ghost_deploy.report.charts.style import Style, styles, swatches
 from ghost_deploy.report.report_document import Report, ReportRow, RowRef
 
-__all__ = ["ReportView", "RowView", "run_legend"]
-
 
 @dataclass(frozen=True)
 class RowView:

@@ -12,8 +12,6 @@ from ghost_deploy.report.html import render_html
 from ghost_deploy.report.markdown import render_markdown
 from ghost_deploy.report.report_document import Report
 
-__all__ = ["write_report"]
-
 _FORMS: dict[str, Callable[[Report], bytes]] = {
     "html": lambda report: render_html(report).encode(),
     "markdown": lambda report: render_markdown(report).encode(),

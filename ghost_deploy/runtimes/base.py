@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 from ghost_deploy.core.closing import Closing
 from ghost_deploy.core.errors import BackendError, ShapeError, UsageError
 
-__all__ = ["Device", "Probe", "Runtime", "RuntimeInfo", "RuntimeOptions", "TensorSpec"]
-
 _DEVICE = re.compile(r"cpu|gpu|npu|cuda(:\d+)?|dla:\d+")
 _PRECISIONS = ("", "fp32", "fp16", "bf16", "int8")
 

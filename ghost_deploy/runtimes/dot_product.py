@@ -13,8 +13,6 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["SATURATION_WARNING", "DotProduct", "read_dot_product"]
-
 SATURATION_WARNING = (
     "this CPU has no 8-bit dot product (VNNI), so ONNX Runtime adds pairs of int8 products in 16 "
     "bits and saturates: a file that was validated on another CPU may be less accurate here. "

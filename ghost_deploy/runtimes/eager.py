@@ -26,8 +26,6 @@ from ghost_deploy.runtimes.vendor import existing_file, fallback, vendor_errors,
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["EagerRuntime", "open_model", "probe"]
-
 
 class EagerRuntime(Runtime):
     """A torch module with one input and one output, float32, in inference mode.

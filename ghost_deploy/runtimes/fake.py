@@ -15,8 +15,6 @@ from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.runtimes.base import Runtime, RuntimeInfo, TensorSpec
 from ghost_deploy.runtimes.vendor import vendor_errors
 
-__all__ = ["FakeRuntime", "Function"]
-
 Function = Callable[[Mapping[str, NDArray[Any]]], Mapping[str, NDArray[Any]]]
 
 

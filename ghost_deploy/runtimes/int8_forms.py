@@ -11,8 +11,6 @@ import platform
 
 from ghost_deploy.core.errors import BackendError
 
-__all__ = ["ort_form", "require_form"]
-
 _ARM = ("aarch64", "arm64")
 
 

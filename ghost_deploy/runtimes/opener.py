@@ -13,8 +13,6 @@ from ghost_deploy.runtimes import RUNTIMES, open_file, runtime_row
 from ghost_deploy.runtimes.base import Runtime, RuntimeOptions
 from ghost_deploy.runtimes.run_plan import PlannedRun
 
-__all__ = ["open_path", "open_planned"]
-
 
 def open_planned(bundle: Bundle, run: PlannedRun, options: RuntimeOptions) -> Runtime:
     """Open an artifact as planned, after verifying its hashes and its description.

@@ -26,8 +26,6 @@ from ghost_deploy.runtimes.base import (
 from ghost_deploy.runtimes.cpu_cores import available_cores, cpu_quota
 from ghost_deploy.runtimes.vendor import existing_file, fallback, vendor_errors, vendor_import
 
-__all__ = ["OvRuntime", "open_model", "probe"]
-
 _DEVICES = {"cpu": "CPU", "gpu": "GPU", "npu": "NPU"}
 
 # Arithmetic for each precision of a run. It is always set: OpenVINO's default is bf16 on a CPU

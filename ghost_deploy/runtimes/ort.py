@@ -25,8 +25,6 @@ from ghost_deploy.runtimes.dot_product import SATURATION_WARNING, read_dot_produ
 from ghost_deploy.runtimes.int8_forms import ort_form, require_form
 from ghost_deploy.runtimes.vendor import existing_file, fallback, vendor_errors, vendor_import
 
-__all__ = ["OrtRuntime", "open_model", "probe"]
-
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _PROVIDERS = {"cpu": _CPU, "cuda": _CUDA, "gpu": _CUDA}
 _DTYPES = {

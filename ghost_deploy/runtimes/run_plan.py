@@ -19,8 +19,6 @@ from ghost_deploy.core.errors import (
 from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.table import RUNTIMES, RuntimeRow, runtime_row
 
-__all__ = ["PlannedRun", "check_precisions", "choose", "plan_runs", "runs_of", "unopened"]
-
 _PREFERENCE = ("fp32", "fp16", "int8")
 
 

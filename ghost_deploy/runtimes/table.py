@@ -17,8 +17,6 @@ from ghost_deploy.core.errors import UsageError
 from ghost_deploy.runtimes.base import Probe, Runtime, RuntimeOptions
 from ghost_deploy.runtimes.int8_forms import ort_form
 
-__all__ = ["RUNTIMES", "RuntimeRow", "open_file", "probe", "runtime_row"]
-
 
 @dataclass(frozen=True)
 class RuntimeRow:

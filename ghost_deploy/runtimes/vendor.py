@@ -9,8 +9,6 @@ from pathlib import Path
 from ghost_deploy.core.errors import BackendError, DeviceError, GhostDeployError, MissingExtraError
 from ghost_deploy.runtimes.base import RuntimeOptions
 
-__all__ = ["existing_file", "fallback", "vendor_errors", "vendor_import"]
-
 
 @contextmanager
 def vendor_import(package: str, extra: str) -> Iterator[None]:

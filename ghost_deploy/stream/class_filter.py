@@ -9,8 +9,6 @@ import numpy as np
 from ghost_deploy.core.detections import Detections
 from ghost_deploy.core.errors import UsageError
 
-__all__ = ["ClassFilter"]
-
 
 class ClassFilter:
     """Keeps the detections of selected classes above their score limits.

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 
 from ghost_deploy.core.detections import Detections
 
-__all__ = ["class_color", "draw"]
-
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 # Successive multiples of the golden ratio fall far apart on the colour circle, however many
 # classes there are (three-distance theorem), and a class keeps its colour when others are added.

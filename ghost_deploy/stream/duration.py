@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["Duration"]
-
 _WEIGHT = 0.1  # of the newest duration in the running means
 _DEVIATIONS = 2.0
 

@@ -6,8 +6,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MotionGate", "RateLimit"]
-
 
 class RateLimit:
     """Passes every Nth frame, and of these at most `fps` a second.

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 
 from ghost_deploy.stream.sources.frame_period import FramePeriod
 
-__all__ = ["Mailboxes", "Pending"]
-
 
 @dataclass(frozen=True, eq=False)
 class Pending:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ctypes
 
-__all__ = ["return_free_memory", "use_single_arena"]
-
 _M_ARENA_MAX = -8  # of glibc's malloc.h
 
 

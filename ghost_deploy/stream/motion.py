@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BoxFilter"]
-
 # In box heights: a detector places a box to about a twentieth of its height (N. Wojke et al.,
 # Simple Online and Realtime Tracking with a Deep Association Metric, 2017, and its code).
 _MEASURED = 1 / 20

@@ -9,8 +9,6 @@ from contextlib import contextmanager
 
 from ghost_deploy.stream.duration import Duration
 
-__all__ = ["Pacer"]
-
 _MARGIN_S = 0.001
 """How long before the runtime is free a frame should be ready: thread switches take time."""
 

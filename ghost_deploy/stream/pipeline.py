@@ -30,8 +30,6 @@ from ghost_deploy.stream.sources.reader import Reader
 from ghost_deploy.stream.sources.source_table import SourceAddress, open_source
 from ghost_deploy.stream.worker import DetectionFilter, FrameQueue, Worker
 
-__all__ = ["Opener", "Pipeline"]
-
 Opener = Callable[[SourceAddress, LivePolicy], Reader]
 
 _POLL_S = 0.1

@@ -8,8 +8,6 @@ from typing import Literal
 
 from ghost_deploy.core.errors import UsageError
 
-__all__ = ["LivePolicy", "Roi"]
-
 _ROI_FORM = "x1,y1,x2,y2 in source pixels, or as fractions from 0 to 1"
 
 

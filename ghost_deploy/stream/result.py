@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from ghost_deploy.core.detections import Detections
 from ghost_deploy.core.frame import Frame
 
-__all__ = ["Result"]
-
 
 @dataclass(frozen=True)
 class Result:

@@ -13,8 +13,6 @@ import numpy as np
 
 from ghost_deploy.stream.result import Result
 
-__all__ = ["Cause", "ReadStats", "SourceCounters", "SourceStats", "State"]
-
 Cause = Literal["newer", "old", "skipped", "still", "broken", "stopped"]
 """Why a captured frame was not inferred: replaced by a `newer` one while it waited, `old` beyond
 the age limit, `skipped` by the rate limits, `still` by the motion gate, `broken` because it does

@@ -12,8 +12,6 @@ from ghost_deploy.core.detections import Detections
 from ghost_deploy.processing.boxes import iou_matrix
 from ghost_deploy.stream.motion import BoxFilter
 
-__all__ = ["Tracker"]
-
 # The limits of Y. Zhang et al., ByteTrack: Multi-Object Tracking by Associating Every Detection
 # Box, ECCV 2022, section 4.1, and of its code.
 _HIGH_SCORE = 0.5

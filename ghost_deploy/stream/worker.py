@@ -22,8 +22,6 @@ from ghost_deploy.stream.result import Result
 from ghost_deploy.stream.source_stats import Cause
 from ghost_deploy.stream.sources.capture import Capture
 
-__all__ = ["DetectionFilter", "FrameQueue", "Worker"]
-
 DetectionFilter = Callable[[Detections], Detections]
 
 _POLL_S = 0.25

@@ -7,8 +7,6 @@ from onnx import ModelProto
 from ghost_deploy.core.errors import InputError
 from ghost_deploy.export.onnx_index import OnnxIndex
 
-__all__ = ["index_float", "index_qdq"]
-
 
 def index_float(model: ModelProto) -> OnnxIndex:
     """The index of a float model.

@@ -16,8 +16,6 @@ from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 from ghost_deploy.core.errors import BackendError, InputError
 from ghost_deploy.export.onnx_index import live_nodes
 
-__all__ = ["Intermediates"]
-
 
 class Intermediates:
     """Intermediate tensors of a model; only the part between known and wanted ones is run.

@@ -20,8 +20,6 @@ from ghost_deploy.calib.graph.parameters import set_parameters
 from ghost_deploy.core.errors import InputError
 from ghost_deploy.export.onnx_index import live_nodes
 
-__all__ = ["ConvSamples", "Feeds", "PairedRun", "Parameters"]
-
 Feeds: TypeAlias = Sequence[NDArray[np.float32]]
 """Preprocessed calibration images, (1, 3, H, W) each; 2 MB each at 416, 5 MB at 640."""
 

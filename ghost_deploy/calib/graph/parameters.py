@@ -8,8 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
 
-__all__ = ["set_parameters"]
-
 
 def set_parameters(
     model: ModelProto,

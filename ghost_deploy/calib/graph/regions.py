@@ -12,15 +12,6 @@ from onnx import NodeProto
 
 from ghost_deploy.export.onnx_index import OnnxIndex
 
-__all__ = [
-    "SELF_GATED",
-    "find_attention",
-    "find_gates",
-    "find_head",
-    "find_silus",
-    "passes",
-]
-
 _PASSING = frozenset(
     {
         "DepthToSpace", "Expand", "Flatten", "Gather", "Identity", "MaxPool", "Reshape", "Resize",

@@ -18,8 +18,6 @@ from ghost_deploy.calib.graph.regions import (
 )
 from ghost_deploy.export.onnx_index import OnnxIndex
 
-__all__ = ["ConcatInfo", "ConvInfo", "ConvKind", "Structure", "find_structure"]
-
 ConvKind: TypeAlias = Literal["first", "dense", "pointwise", "grouped", "depthwise"]
 
 _POOLS = ("MaxPool", "AveragePool", "GlobalAveragePool")

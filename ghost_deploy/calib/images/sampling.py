@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 
 from ghost_deploy.calib.images.sources import ImageLocation
 
-__all__ = ["farthest", "features", "ranked"]
-
 AnyImage = TypeVar("AnyImage", bound=ImageLocation)
 
 _COLOUR_SIDE = 16

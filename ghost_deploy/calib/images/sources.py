@@ -18,8 +18,6 @@ from ghost_deploy.core.errors import ImageError
 from ghost_deploy.processing import list_images, read_image
 from ghost_deploy.processing.data_yaml import listed_images, read_description, split_images, splits
 
-__all__ = ["FoundImages", "ImageLocation", "ImageReader", "SkippedImage", "find_images"]
-
 _YAML = frozenset({".yaml", ".yml"})
 
 

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from ghost_deploy.core.errors import ImageError
 
-__all__ = ["VIDEO_SUFFIXES", "Video", "spread"]
-
 VIDEO_SUFFIXES = frozenset(
     {".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"}
 )

@@ -20,8 +20,6 @@ from ghost_deploy.calib.graph.parameters import set_parameters
 from ghost_deploy.calib.quantize.weights import on_grid
 from ghost_deploy.export.onnx_index import OnnxIndex
 
-__all__ = ["correct_bias"]
-
 
 def correct_bias(
     model: ModelProto,

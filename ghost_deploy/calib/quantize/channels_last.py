@@ -20,8 +20,6 @@ from ghost_deploy.calib.quantize.ort_kernels import DOMAIN, Kernels, silu
 from ghost_deploy.core.errors import ExportError
 from ghost_deploy.export.onnx_index import OnnxIndex, live_nodes
 
-__all__ = ["to_channels_last"]
-
 _TO_LAST, _TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-__all__ = ["NAIVE", "Convention", "PlacementOptions"]
-
 Choice: TypeAlias = Literal["int8", "float"]
 Depthwise: TypeAlias = Literal["int8", "float", "deep"]
 Scales: TypeAlias = Literal["shared", "apart"]

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from ghost_deploy.calib.graph.structure import Structure
 from ghost_deploy.calib.quantize.placement import Placement
 
-__all__ = ["Conversions", "count_conversions"]
-
 
 @dataclass(frozen=True)
 class Conversions:

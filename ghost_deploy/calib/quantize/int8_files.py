@@ -25,18 +25,6 @@ from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.export.openvino import write_openvino
 from ghost_deploy.runtimes.tensorrt.calibration_cache import CACHE_FILE, write_calibration_cache
 
-__all__ = [
-    "STRONG_FORM",
-    "BuiltFile",
-    "strongly_typed_form",
-    "write_cache_file",
-    "write_channels_last_file",
-    "write_model",
-    "write_onnx_file",
-    "write_openvino_file",
-    "write_tensorrt_file",
-]
-
 STRONG_FORM = "tensorrt-fp16"
 """The form with float16 between the int8 nodes, for strongly typed engines. Other placements have
 names such as `tensorrt-depthwise` and `tensorrt-depthwise-fp16`."""

@@ -20,8 +20,6 @@ from ghost_deploy.export.efficient_nms import DOMAIN, OPERATOR
 from ghost_deploy.export.onnx_index import OnnxIndex
 from ghost_deploy.export.operators import TENSORRT_8_5
 
-__all__ = ["RULES", "Finding", "lint", "require_clean"]
-
 _PORTABLE_OPSET = 17
 _STRONG_OPSET = 19
 _Q, _DQ = "QuantizeLinear", "DequantizeLinear"

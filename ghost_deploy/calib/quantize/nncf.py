@@ -23,13 +23,6 @@ from ghost_deploy.core.errors import ExportError, MissingExtraError
 from ghost_deploy.core.progress import Progress, silent
 from ghost_deploy.core.spec import InputSpec
 
-__all__ = [
-    "quantize_openvino",
-    "read_openvino",
-    "save_openvino",
-    "tail_operations",
-]
-
 _CONVOLUTIONS = frozenset({"Convolution", "GroupConvolution"})
 _ABSENT: Any = object()
 _NOT_COMPUTED = frozenset({"Constant", "Result", "Parameter", "Convert"})

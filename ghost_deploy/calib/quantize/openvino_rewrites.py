@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["FINEST_STEP", "approximate_silu", "sum_bins_by_convolution"]
-
 FINEST_STEP = 0.02
 """Smallest quantization step, in units of the activation, behind which SiLU is approximated."""
 

@@ -14,8 +14,6 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from ghost_deploy.export.onnx_index import OnnxIndex
 
-__all__ = ["DOMAIN", "Kernels", "silu"]
-
 DOMAIN = "com.microsoft"
 
 _AXES = {1: 3, 2: 1, 3: 2, -3: 3, -2: 1, -1: 2}

@@ -21,8 +21,6 @@ from ghost_deploy.calib.quantize.roles import (
 from ghost_deploy.calib.quantize.scale_groups import scale_groups
 from ghost_deploy.core.errors import UsageError
 
-__all__ = ["Placement", "place"]
-
 
 @dataclass(frozen=True)
 class Placement:

@@ -23,8 +23,6 @@ from ghost_deploy.core.bundle import FORM_KEY
 from ghost_deploy.core.errors import ExportError
 from ghost_deploy.export.onnx_index import OnnxIndex, live_nodes
 
-__all__ = ["DEFAULT_METHOD", "DEFAULT_PERCENTILE", "QdqGraph", "quantize"]
-
 DEFAULT_METHOD: Method = "minmax"
 
 DEFAULT_PERCENTILE = 99.999

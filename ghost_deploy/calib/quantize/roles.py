@@ -9,17 +9,6 @@ from onnx import NodeProto
 from ghost_deploy.calib.graph.structure import ConvInfo, Structure
 from ghost_deploy.calib.quantize.conventions import PlacementOptions
 
-__all__ = [
-    "DEEP",
-    "ghost_primaries",
-    "int8_nodes",
-    "kept_float",
-    "reads_at_inputs",
-    "reads_at_outputs",
-    "reads_at_sources",
-    "why_float",
-]
-
 DEEP = 16
 """Stride from which on depthwise convolutions are `deep`."""
 

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 
 from ghost_deploy.calib.graph.structure import ConcatInfo, Structure
 
-__all__ = ["ScaleGroups", "scale_groups"]
-
 
 @dataclass(frozen=True)
 class ScaleGroups:

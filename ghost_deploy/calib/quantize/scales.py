@@ -16,8 +16,6 @@ from ghost_deploy.calib.ranges.methods import Method, Range, activation_range
 from ghost_deploy.core.errors import InputError
 from ghost_deploy.core.spec import InputSpec
 
-__all__ = ["QuantParams", "activation_scales", "input_range"]
-
 _SHARES = np.linspace(1.0, 0.02, 50)
 """Shares of the minimum that are tried as the lower end in front of a self-gated activation."""
 

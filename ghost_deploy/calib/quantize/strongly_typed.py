@@ -16,8 +16,6 @@ from ghost_deploy.calib.graph.index import index_qdq
 from ghost_deploy.calib.graph.regions import find_head
 from ghost_deploy.core.errors import ExportError
 
-__all__ = ["OPSET", "to_strong_fp16"]
-
 OPSET = 19
 """The first in which Q and DQ take float16."""
 

@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LEVELS", "on_grid", "round_weight", "weight_scales"]
-
 LEVELS = 127
 """Largest level. -128 is not used, so that rounding is symmetric."""
 

@@ -14,8 +14,6 @@ from functools import reduce
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BINS", "TensorStatistics", "merge"]
-
 BINS = 8192
 """Most bins of a histogram; between half of them and all are in use, at least 16 a level of int8.
 

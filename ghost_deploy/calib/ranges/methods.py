@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 from ghost_deploy.calib.ranges.histogram import TensorStatistics
 from ghost_deploy.core.errors import UsageError
 
-__all__ = ["METHODS", "Method", "Range", "activation_range"]
-
 Method = Literal["minmax", "percentile", "mse"]
 
 METHODS: tuple[Method, ...] = get_args(Method)

@@ -15,8 +15,6 @@ from ghost_deploy.calib.ranges.histogram import TensorStatistics
 from ghost_deploy.core.errors import InputError
 from ghost_deploy.core.files import write_whole
 
-__all__ = ["Statistics", "StatisticsKey"]
-
 _MAGIC = b"ghost-deploy statistics 1\n"
 """How a file starts; the sha256 of the rest follows, then the rest: zlib over MessagePack."""
 

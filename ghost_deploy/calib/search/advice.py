@@ -6,8 +6,6 @@ from collections.abc import Iterator
 
 from ghost_deploy.core.evidence.int8 import Int8Report, Int8Row, SpeedRow
 
-__all__ = ["verdict"]
-
 _FASTER = 0.97
 """int8 counts as faster up to this multiple of the fastest float time."""
 

@@ -19,8 +19,6 @@ from ghost_deploy.core.bundle import BundleWriter
 from ghost_deploy.core.errors import ExportError
 from ghost_deploy.core.evidence.int8 import Executed, Int8Row, Trial
 
-__all__ = ["ArtifactWriter", "Int8Candidate"]
-
 
 @dataclass(frozen=True)
 class Int8Candidate:

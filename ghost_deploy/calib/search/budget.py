@@ -22,8 +22,6 @@ from ghost_deploy.core.errors import GateError, UsageError
 from ghost_deploy.core.evidence.int8 import CurvePoint
 from ghost_deploy.core.progress import Progress, silent
 
-__all__ = ["Budget", "fit_budget"]
-
 _CONVERSION_COST = 0.005
 """Cost of any float group beside its multiply-adds, as a share of the network's: its inputs and
 outputs are converted. Keeps tiny groups of tiny harm from ranking first."""

@@ -24,8 +24,6 @@ from ghost_deploy.core.errors import GateError
 from ghost_deploy.core.evidence.int8 import LayerHarm, Sensitivity
 from ghost_deploy.core.progress import Progress, silent
 
-__all__ = ["FallbackResult", "FloatFallback"]
-
 _NOISE_IMAGES = 8
 """Calibration images that the noise of a layer is measured on; noise is smooth, so few suffice."""
 

@@ -17,8 +17,6 @@ from ghost_deploy.core.errors import BackendError, ExportError, UnavailableError
 from ghost_deploy.core.evidence.int8 import Int8Row, Sensitivity, Trial
 from ghost_deploy.core.progress import Progress, silent
 
-__all__ = ["FormPipeline", "FormResult", "best_trial"]
-
 _FAILED = (BackendError, ExportError, UnavailableError)
 """Errors of a recipe that does not suit the model or the machine; the others are still tried."""
 

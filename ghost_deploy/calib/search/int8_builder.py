@@ -28,8 +28,6 @@ from ghost_deploy.core.progress import Progress, silent
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.export.openvino import write_openvino
 
-__all__ = ["CORRECTION_IMAGES", "Int8Builder"]
-
 CORRECTION_IMAGES = 16
 """Calibration images that mean shifts are measured on, spread evenly over the set: thousands of
 values of each channel, for about 30 MB of memory an image at 640."""

@@ -11,8 +11,6 @@ import msgspec
 
 from ghost_deploy.core.errors import ExportError
 
-__all__ = ["Journal"]
-
 
 class _JournalLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     what: str

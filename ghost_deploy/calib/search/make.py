@@ -25,8 +25,6 @@ from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.evidence.int8 import CalibrationFacts, Int8Report
 from ghost_deploy.core.progress import Progress, silent
 
-__all__ = ["Int8Request", "make_int8"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Int8Request:

@@ -14,8 +14,6 @@ from ghost_deploy.calib.search.journal import Journal
 from ghost_deploy.core.errors import BackendError, UsageError
 from ghost_deploy.core.progress import Progress, silent
 
-__all__ = ["Build", "FloatNodes", "Loss", "Measure"]
-
 FloatNodes: TypeAlias = frozenset[str]
 """Names of nodes that stay float."""
 

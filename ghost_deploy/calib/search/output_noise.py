@@ -14,8 +14,6 @@ from ghost_deploy.calib.graph.paired_run import Feeds
 from ghost_deploy.calib.graph.structure import Structure
 from ghost_deploy.core.errors import InputError
 
-__all__ = ["OutputNoise", "head_tensors"]
-
 
 class OutputNoise:
     """A loss: the largest noise-to-signal power ratio among some tensors, in per cent.

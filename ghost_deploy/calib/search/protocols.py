@@ -9,8 +9,6 @@ from typing import Protocol
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.evidence.int8 import Judged, SpeedRow
 
-__all__ = ["AccuracyJudge", "Stopwatch"]
-
 
 class AccuracyJudge(Protocol):
     """Measures the accuracy of int8 files."""

@@ -17,8 +17,6 @@ from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.progress import Progress, silent
 from ghost_deploy.export.onnx_index import OnnxIndex
 
-__all__ = ["LayerGroup", "RankedGroup", "Ranking", "group_layers", "rank"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class LayerGroup:

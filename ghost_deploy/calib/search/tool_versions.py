@@ -7,8 +7,6 @@ from importlib.util import find_spec
 
 from ghost_deploy._version import __version__
 
-__all__ = ["versions"]
-
 _PACKAGES = ("onnx", "onnxruntime", "openvino", "nncf")
 
 

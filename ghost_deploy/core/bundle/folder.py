@@ -15,8 +15,6 @@ from ghost_deploy.core.evidence.kinds import Evidence
 from ghost_deploy.core.files import write_whole
 from ghost_deploy.core.spec import ModelSpec, decode_json, encode_json
 
-__all__ = ["Bundle"]
-
 
 class Bundle:
     """A bundle on disk that was read and checked.

@@ -10,18 +10,6 @@ import msgspec
 
 from ghost_deploy.core.spec import ModelSpec
 
-__all__ = [
-    "DOCUMENT",
-    "FORM_KEY",
-    "NMS_FORM",
-    "SCHEMA",
-    "Artifact",
-    "BundleDocument",
-    "Source",
-    "file_name",
-    "sha256_of",
-]
-
 DOCUMENT = "bundle.json"
 """Name of the document within the bundle's folder."""
 

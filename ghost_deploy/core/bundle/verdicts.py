@@ -9,8 +9,6 @@ from typing import Literal
 from ghost_deploy.core.bundle.folder import Bundle
 from ghost_deploy.core.bundle.manifest import Artifact
 
-__all__ = ["FailedVerdict", "failed_verdicts"]
-
 
 @dataclass(frozen=True)
 class FailedVerdict:

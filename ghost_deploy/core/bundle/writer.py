@@ -16,8 +16,6 @@ from ghost_deploy.core.errors import ExportError, UsageError
 from ghost_deploy.core.evidence.kinds import Evidence
 from ghost_deploy.core.spec import ModelSpec
 
-__all__ = ["BundleWriter"]
-
 
 class BundleWriter:
     """Fill a new bundle in a hidden folder and put it in place at the end, whole or not at all.

@@ -10,18 +10,6 @@ import msgspec
 from ghost_deploy.core.evidence.hard_images import HardImage
 from ghost_deploy.core.evidence.json_document import Document, Part
 
-__all__ = [
-    "Accuracy",
-    "AccuracyReport",
-    "AccuracyRow",
-    "ClassAccuracy",
-    "ClassDelta",
-    "DatasetFacts",
-    "Interval",
-    "Recorded",
-    "Reference",
-]
-
 
 class ClassAccuracy(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One class; all figures 0 to 1, None where the data set has no object of it.

@@ -8,8 +8,6 @@ import msgspec
 
 from ghost_deploy.core.evidence.json_document import Document, Part
 
-__all__ = ["BuildRecord", "BuildRecords", "DlaLayer", "DlaReport", "Fingerprint", "Hardware"]
-
 Hardware = Literal["", "ampere+", "same-compute-capability"]
 
 

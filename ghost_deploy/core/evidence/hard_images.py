@@ -6,8 +6,6 @@ from typing import Literal
 
 from ghost_deploy.core.evidence.json_document import Part
 
-__all__ = ["HardImage", "ShownBox"]
-
 
 class ShownBox(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A detection, or a label that no detection found.

@@ -6,19 +6,6 @@ from typing import ClassVar, Literal
 
 from ghost_deploy.core.evidence.json_document import Document, Part
 
-__all__ = [
-    "CalibrationFacts",
-    "CurvePoint",
-    "Executed",
-    "Int8Report",
-    "Int8Row",
-    "Judged",
-    "LayerHarm",
-    "Sensitivity",
-    "SpeedRow",
-    "Trial",
-]
-
 
 class CalibrationFacts(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the ranges were taken from.

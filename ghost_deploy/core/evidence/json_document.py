@@ -9,8 +9,6 @@ import msgspec
 
 from ghost_deploy.core.spec import decode_json
 
-__all__ = ["Document", "Part"]
-
 _VERDICT = "passed"
 
 D = TypeVar("D", bound="Document")

@@ -17,8 +17,6 @@ from ghost_deploy.core.evidence.parity import ParityReport
 from ghost_deploy.core.evidence.reference import ReferenceNote
 from ghost_deploy.core.spec import decode_json
 
-__all__ = ["Evidence"]
-
 D = TypeVar("D", bound=Document)
 
 

@@ -11,20 +11,6 @@ from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.evidence.json_document import Document, Part
 from ghost_deploy.core.evidence.machine import PowerFigures, Snapshot
 
-__all__ = [
-    "ISOLATION",
-    "BenchReport",
-    "BenchRow",
-    "ImagesUsed",
-    "LatencyFigures",
-    "Obtained",
-    "Ratio",
-    "RunConfig",
-    "Settings",
-    "SpeedComparison",
-    "TimeSummary",
-]
-
 ISOLATION = (
     "each candidate in a process of its own, the processes taking turns in an order drawn anew "
     "for each round; with the hint `latency` (one stream) ONNX Runtime's threads spin, as in a "

@@ -8,8 +8,6 @@ import msgspec
 
 from ghost_deploy.core.evidence.json_document import Part
 
-__all__ = ["Machine", "PowerFigures", "Snapshot"]
-
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
     """What a figure or a compiled model belongs to. A fact that is not told is empty or 0.

@@ -7,20 +7,6 @@ from typing import ClassVar, Literal
 from ghost_deploy.core.evidence.json_document import Document, Part
 from ghost_deploy.core.spec import Thresholds
 
-__all__ = [
-    "Attribution",
-    "ComparedImage",
-    "DetectionFigures",
-    "Gate",
-    "ParityBasis",
-    "ParityReport",
-    "ParityRow",
-    "Spread",
-    "StageFinding",
-    "TensorFigures",
-    "WorstImage",
-]
-
 
 class ComparedImage(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An image that was compared: its file name, and the first 12 digits of its sha256."""

@@ -6,8 +6,6 @@ from typing import ClassVar
 
 from ghost_deploy.core.evidence.json_document import Document
 
-__all__ = ["ReferenceNote"]
-
 
 class ReferenceNote(
     Document,

@@ -32,8 +32,6 @@ from ghost_deploy.runtimes.tensorrt.calibration_cache import (
     read_calibration_cache,
 )
 
-__all__ = ["PARSER", "decode_tail_nodes", "write_deepstream"]
-
 PARSER = "nvdsinfer_ghost_deploy.cpp"
 """Source of the output parser; it is compiled on the device against DeepStream's headers."""
 

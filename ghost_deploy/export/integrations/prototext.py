@@ -6,8 +6,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
-__all__ = ["Enum", "Message", "to_text"]
-
 
 class Enum(str):
     """The name of an enumeration's value, which is written without quotes."""

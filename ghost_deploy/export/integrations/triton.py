@@ -21,8 +21,6 @@ from ghost_deploy.core.errors import BundleError, ExportError, UsageError
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.export.integrations.prototext import Enum, Message, to_text
 
-__all__ = ["model_config", "write_triton"]
-
 
 @dataclass(frozen=True)
 class _Backend:

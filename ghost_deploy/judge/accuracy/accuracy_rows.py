@@ -18,8 +18,6 @@ from ghost_deploy.judge.accuracy.max_drop import MaxDrop, max_drop_of
 from ghost_deploy.runtimes import RuntimeInfo
 from ghost_deploy.runtimes.run_plan import PlannedRun, unopened
 
-__all__ = ["AccuracyFigures", "MeasuredRun", "row_of", "unopened_rows"]
-
 _ROUNDING = 1e-9
 
 

@@ -12,8 +12,6 @@ from ghost_deploy.judge.datasets.dataset import DataSet, LabelledImage
 from ghost_deploy.judge.datasets.labels import Labels
 from ghost_deploy.processing import read_image
 
-__all__ = ["label_by_model"]
-
 
 def label_by_model(
     detector: Detector, images: Sequence[Path], progress: Progress | None = None

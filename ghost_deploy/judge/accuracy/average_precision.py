@@ -15,15 +15,6 @@ from numpy.typing import NDArray
 
 from ghost_deploy.judge.accuracy.matching import ImageMatches, Matches
 
-__all__ = [
-    "ClassTable",
-    "class_tables",
-    "coco_ap",
-    "coco_classes",
-    "coco_map",
-    "ultralytics_map",
-]
-
 _RECALLS: NDArray[np.float64] = np.linspace(0.0, 1.0, 101)
 _THRESHOLDS = 10
 _TINY = np.spacing(1)  # as in pycocotools

@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from ghost_deploy.core.evidence.accuracy import Interval
 from ghost_deploy.judge.accuracy.average_precision import ClassTable, coco_classes
 
-__all__ = ["CONFIDENCE", "RESAMPLES", "Resampler"]
-
 RESAMPLES = 500
 CONFIDENCE = 0.95
 

@@ -16,8 +16,6 @@ from ghost_deploy.judge.datasets.dataset import DataSet, LabelledImage
 from ghost_deploy.judge.pairing import pair_boxes
 from ghost_deploy.processing import read_image
 
-__all__ = ["MOST_IMAGES", "ImageDetections", "hard_images", "small_jpeg"]
-
 MOST_IMAGES = 6
 _LONGEST_SIDE = 640
 _MOST_BYTES = 120_000

@@ -18,8 +18,6 @@ from ghost_deploy.judge.accuracy.measure import measure
 from ghost_deploy.judge.datasets.dataset import DataSet
 from ghost_deploy.runtimes import RuntimeOptions, open_file
 
-__all__ = ["AGREEMENT_IMAGES", "DEFAULT_DROPS", "Int8Judge", "int8_judge"]
-
 AGREEMENT_IMAGES = 150
 """Number of calibration images that agreement is measured on."""
 

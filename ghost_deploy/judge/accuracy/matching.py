@@ -21,8 +21,6 @@ from ghost_deploy.core.detections import Detections
 from ghost_deploy.judge.datasets.labels import Labels
 from ghost_deploy.runtimes.vendor import vendor_import
 
-__all__ = ["MAX_DET", "Curves", "ImageMatches", "Matches", "accumulate", "match"]
-
 MAX_DET = 300
 """Detections of one class in one image that count.
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from ghost_deploy.core.bundle import Artifact, Bundle
 from ghost_deploy.core.errors import UsageError
 
-__all__ = ["MAX_DROP", "MaxDrop", "default_max_drop", "max_drop_of"]
-
 
 @dataclass(frozen=True)
 class MaxDrop:

@@ -26,16 +26,6 @@ from ghost_deploy.judge.accuracy.matching import Curves, Matches, accumulate, ma
 from ghost_deploy.judge.datasets.dataset import DataSet
 from ghost_deploy.processing import Postprocessor, read_image
 
-__all__ = [
-    "THRESHOLDS",
-    "Measured",
-    "OnImage",
-    "evaluate",
-    "limits",
-    "measure",
-    "measure_with",
-]
-
 THRESHOLDS = Thresholds(conf=0.001, iou=0.7, max_det=300)
 """Of the protocol; those of Ultralytics' validator (reference version 8.4.190)."""
 

@@ -44,8 +44,6 @@ from ghost_deploy.runtimes.run_plan import PlannedRun, plan_runs
 if TYPE_CHECKING:
     from ghost_deploy.checkpoints.loading import LoadedCheckpoint
 
-__all__ = ["run_accuracy"]
-
 
 @dataclass(frozen=True)
 class _Measurement:

@@ -37,8 +37,6 @@ from ghost_deploy.judge.bench.timer import Phase, Turn
 from ghost_deploy.judge.bench.worker_main import Task
 from ghost_deploy.judge.bench.worker_process import Measurer, WorkerProcess
 
-__all__ = ["run_bench"]
-
 _BROKEN = (BackendError, InputError)
 """What a damaged or wrong artifact raises when it is opened or run."""
 

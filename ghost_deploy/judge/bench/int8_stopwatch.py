@@ -16,8 +16,6 @@ from ghost_deploy.judge.bench.selection import Selection
 from ghost_deploy.judge.bench.statistics import ratio, round_medians
 from ghost_deploy.runtimes import RuntimeOptions
 
-__all__ = ["TIMED_IMAGES", "Int8Stopwatch"]
-
 TIMED_IMAGES = 16
 """Number of images that suffices."""
 

@@ -6,8 +6,6 @@ import re
 import sys
 from pathlib import Path
 
-__all__ = ["peak_memory_bytes"]
-
 
 def peak_memory_bytes(status: Path = Path("/proc/self/status")) -> int:
     """The most memory that this process ever had resident; 0 where nothing tells.

@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from ghost_deploy.core.evidence.machine import PowerFigures
 from ghost_deploy.judge.bench.tegrastats import TegraSample, parse_line
 
-__all__ = ["Sampler", "TimeSpan", "power_figures", "sampling"]
-
 INTERVAL_S = 0.1
 _STOP_LIMIT_S = 2.0
 

@@ -16,8 +16,6 @@ from ghost_deploy.core.evidence.latency import (
 from ghost_deploy.judge.bench.statistics import ratio, round_medians
 from ghost_deploy.judge.bench.timer import RUN_ALONE
 
-__all__ = ["compared"]
-
 
 def compared(rows: Sequence[BenchRow]) -> list[BenchRow]:
     """Add the speed ratios to each measured row.

@@ -9,8 +9,6 @@ from pathlib import Path
 
 from ghost_deploy.core.evidence.machine import Machine
 
-__all__ = ["read_machine"]
-
 # What decides how fast CPU backends are, by the kernel's names: x86, then ARM.
 _RELEVANT_FLAGS = frozenset(
     {"avx", "avx2", "f16c", "fma", "avx512f", "avx512_bf16", "avx512_fp16", "avx512_vnni"}

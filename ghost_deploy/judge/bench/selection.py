@@ -19,8 +19,6 @@ from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.runtimes import RUNTIMES, RuntimeOptions, runtime_row
 from ghost_deploy.runtimes.run_plan import check_precisions, plan_runs
 
-__all__ = ["BenchCandidate", "Selection", "Subject", "candidates", "label_of", "open_subjects"]
-
 
 @dataclass(frozen=True)
 class Subject:

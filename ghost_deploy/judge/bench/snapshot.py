@@ -14,8 +14,6 @@ from ghost_deploy.core.evidence.machine import Snapshot
 from ghost_deploy.judge.bench.read_machine import read_machine
 from ghost_deploy.runtimes.cpu_cores import cpu_quota
 
-__all__ = ["parse_power_mode", "take_snapshot"]
-
 _PACKAGES = (
     *("numpy", "opencv-python-headless", "opencv-python", "onnxruntime", "onnxruntime-gpu"),
     *("openvino", "tensorrt", "torch"),

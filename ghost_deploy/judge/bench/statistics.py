@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.evidence.latency import Ratio, TimeSummary
 
-__all__ = ["ratio", "relative_spread", "round_medians", "shuffled", "summarize"]
-
 
 def summarize(times_ms: Sequence[float], images: int = 1) -> TimeSummary:
     """The figures of one sample.

@@ -12,8 +12,6 @@ from ghost_deploy.judge.bench.statistics import relative_spread, round_medians, 
 from ghost_deploy.judge.bench.timer import END_TO_END, RUN_ALONE, STAGES, Turn
 from ghost_deploy.judge.bench.worker_main import Ready
 
-__all__ = ["NOISY_SPREAD", "figures_of", "warnings_of"]
-
 NOISY_SPREAD = 0.1
 """Rounds that differ by more make a machine too restless for small differences."""
 

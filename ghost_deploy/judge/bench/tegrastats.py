@@ -9,8 +9,6 @@ import re
 
 import msgspec
 
-__all__ = ["Rail", "TegraSample", "parse_line"]
-
 _RAM = re.compile(r"\bRAM (\d+)/(\d+)MB")
 _CPU = re.compile(r"\bCPU \[([^\]]*)\]")
 _LOAD = re.compile(r"(\d+)%")

@@ -26,8 +26,6 @@ from ghost_deploy.detector import Detector
 from ghost_deploy.processing import read_image
 from ghost_deploy.runtimes.base import Runtime, TensorSpec
 
-__all__ = ["END_TO_END", "RUN_ALONE", "STAGES", "CandidateTimer", "Phase", "Stream", "Turn"]
-
 STAGES = ("decode", "pre", "run", "post", "end_to_end")
 """The stages of `END_TO_END`; the last is the sum of the others."""
 

@@ -24,8 +24,6 @@ from ghost_deploy.judge.bench.memory import peak_memory_bytes
 from ghost_deploy.judge.bench.timer import RUN_ALONE, CandidateTimer, Clock, Phase, Stream, Turn
 from ghost_deploy.runtimes import Runtime, RuntimeInfo, RuntimeOptions, open_file
 
-__all__ = ["Done", "Failure", "MeasureRequest", "Ready", "Reply", "Task", "main", "open_timer"]
-
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker opens, its first line of input.

@@ -19,8 +19,6 @@ from ghost_deploy.judge.bench.worker_main import Done, Failure, MeasureRequest, 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Measurer", "WorkerProcess"]
-
 _END_LIMIT_S = 5.0
 _COMMAND = ("-m", "ghost_deploy.judge.bench.worker_main")
 

@@ -24,8 +24,6 @@ from ghost_deploy.judge.datasets.labels import (
     number,
 )
 
-__all__ = ["read_coco"]
-
 
 class _Image(msgspec.Struct):
     id: int | str

@@ -15,8 +15,6 @@ from ghost_deploy.core.errors import InputError
 from ghost_deploy.core.evidence.accuracy import DatasetFacts
 from ghost_deploy.judge.datasets.labels import Labels
 
-__all__ = ["DataSet", "LabelledImage"]
-
 
 @dataclass(frozen=True, eq=False)
 class LabelledImage:

@@ -11,19 +11,6 @@ from numpy.typing import NDArray
 
 from ghost_deploy.core.errors import InputError
 
-__all__ = [
-    "Box",
-    "LabelProblem",
-    "Labels",
-    "check_box",
-    "check_problems",
-    "class_number",
-    "cut_note",
-    "is_cut",
-    "listed",
-    "number",
-]
-
 Box = tuple[float, float, float, float]
 
 _TOLERANCE = 0.01

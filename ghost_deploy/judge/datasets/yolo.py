@@ -30,8 +30,6 @@ from ghost_deploy.judge.datasets.labels import (
 from ghost_deploy.processing.data_yaml import read_description, split_images
 from ghost_deploy.processing.images import IMAGE_SUFFIXES
 
-__all__ = ["read_yolo"]
-
 _COLUMNS = 5
 
 

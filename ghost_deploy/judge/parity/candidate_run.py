@@ -21,8 +21,6 @@ from ghost_deploy.judge.parity.tally import Tally
 from ghost_deploy.runtimes import RuntimeInfo, RuntimeOptions
 from ghost_deploy.runtimes.run_plan import PlannedRun, plan_runs
 
-__all__ = ["ParityRun"]
-
 _NO_LIMITS = (
     "int8 is judged by mAP (ghost-deploy validate): these differences are reported without a limit"
 )

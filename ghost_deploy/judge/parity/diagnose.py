@@ -29,8 +29,6 @@ from ghost_deploy.judge.parity.stages import (
 from ghost_deploy.judge.parity.tally import Tally
 from ghost_deploy.processing.letterbox import Letterbox
 
-__all__ = ["FailedCandidate", "diagnose"]
-
 _EXACT = GATES["fp32"]
 """The limits of stages that compute in float32 on equal inputs on both sides."""
 

@@ -17,15 +17,6 @@ from numpy.typing import NDArray
 from ghost_deploy.core.detections import Detections
 from ghost_deploy.judge.pairing import pair_boxes
 
-__all__ = [
-    "SCORE_FLOOR",
-    "TOP_ANCHORS",
-    "DetectionDiff",
-    "TensorDiff",
-    "compare_detections",
-    "compare_tensors",
-]
-
 SCORE_FLOOR = 0.05
 """Anchors with a higher score on either side are compared; the figure is LibreYOLO's."""
 

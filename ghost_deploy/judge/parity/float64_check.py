@@ -22,8 +22,6 @@ from ghost_deploy.judge.parity.inputs import InputImage
 from ghost_deploy.judge.parity.stages import ReferenceResult, compare
 from ghost_deploy.judge.parity.tally import Tally
 
-__all__ = ["SLACK", "Float64Check", "Float64Pass", "widened"]
-
 SLACK = 4.0
 """A choice, not a measured bound: both errors are maxima over few values, and on five networks
 with random weights (6 images each) an artifact's was up to 1.7 times PyTorch's."""

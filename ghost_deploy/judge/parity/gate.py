@@ -11,9 +11,6 @@ from collections.abc import Iterator
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.evidence.parity import DetectionFigures, Gate, TensorFigures
 
-__all__ = ["GATES", "failures", "gate_for", "raw_failures"]
-
-
 # Where nothing is detected, the limits are four times and more the largest difference measured on
 # two trained Ghost detectors: log-odds 3e-5 in fp32 and 0.048 in fp16 on anchors above the floor,
 # 1.7e-4 and 0.025 with mean boxes 1e-4 and 0.15 px on the best anchors of empty images.

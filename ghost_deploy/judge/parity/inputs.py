@@ -18,8 +18,6 @@ from ghost_deploy.core.evidence.parity import ComparedImage
 from ghost_deploy.demo.scenes import make_scene
 from ghost_deploy.processing import read_image
 
-__all__ = ["DEMO_SCENES", "InputImage", "demo_images", "file_images"]
-
 DEMO_SCENES = 8
 
 

@@ -36,8 +36,6 @@ from ghost_deploy.runtimes.run_plan import unopened
 if TYPE_CHECKING:
     from ghost_deploy.checkpoints.loading import LoadedCheckpoint
 
-__all__ = ["prove", "run_parity"]
-
 SEMANTICS = "Ultralytics 8.4.190"
 """Whose arithmetic the network, the pre- and the post-processing follow."""
 

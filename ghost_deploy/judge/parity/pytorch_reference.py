@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from ghost_deploy.checkpoints.loading import LoadedCheckpoint
     from ghost_deploy.models.network import DetectionNet
 
-__all__ = ["open_float64", "open_reference"]
-
 
 def open_reference(loaded: LoadedCheckpoint, spec: ModelSpec) -> Detector:
     """The module as it was loaded, at the bundle's size and thresholds.

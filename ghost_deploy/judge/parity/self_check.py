@@ -26,8 +26,6 @@ from ghost_deploy.runtimes import RuntimeOptions, TensorSpec, runtime_row
 from ghost_deploy.runtimes.fake import FakeRuntime
 from ghost_deploy.runtimes.run_plan import PlannedRun
 
-__all__ = ["self_check", "with_row"]
-
 
 def self_check(
     bundle: Bundle, artifact: Artifact, runtime: str, options: RuntimeOptions

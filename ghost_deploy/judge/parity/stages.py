@@ -29,20 +29,6 @@ from ghost_deploy.processing.nms_plugin import efficient_nms
 from ghost_deploy.processing.postprocess import output_shape
 from ghost_deploy.processing.preprocess import convert_input
 
-__all__ = [
-    "ImageComparison",
-    "ReferenceResult",
-    "StageOutputs",
-    "canonical",
-    "compare",
-    "compare_raw",
-    "detect",
-    "input_difference",
-    "largest_difference",
-    "lowered",
-    "run_stages",
-]
-
 _REACH = max(gate.margin for gate in GATES.values())
 
 

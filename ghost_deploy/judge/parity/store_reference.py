@@ -23,8 +23,6 @@ from ghost_deploy.processing.letterbox import Letterbox
 if TYPE_CHECKING:
     from ghost_deploy.checkpoints.loading import LoadedCheckpoint
 
-__all__ = ["store_reference"]
-
 _MAX_IMAGES = 4
 _CANDIDATES = 8
 _BUDGET_BYTES = 4 << 20

@@ -26,8 +26,6 @@ from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import BundleError, SpecError
 from ghost_deploy.core.spec import MAX_SIDE, ModelSpec
 
-__all__ = ["FILE", "StoredImage", "StoredReference", "read_stored"]
-
 FILE = "reference.npz"
 _TOP = 200
 """Anchors that are kept whatever their score: more than `differences.TOP_ANCHORS`."""

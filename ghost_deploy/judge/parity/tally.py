@@ -13,8 +13,6 @@ from ghost_deploy.judge.parity.differences import (
     TensorDiff,
 )
 
-__all__ = ["SpreadTally", "Tally"]
-
 _STEPS_PER_DECADE = 100
 _LOWEST = 1e-12
 _DECADES = 24

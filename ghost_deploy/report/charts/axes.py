@@ -5,8 +5,6 @@ from __future__ import annotations
 from ghost_deploy.report.charts.scale import Scale, tick_text
 from ghost_deploy.report.charts.svg import Element, add
 
-__all__ = ["axes", "tick"]
-
 
 def axes(
     svg: Element, x: Scale, y: Scale, names: tuple[str, str], *, percent: bool = False

@@ -10,8 +10,6 @@ from ghost_deploy.report.charts.axes import tick
 from ghost_deploy.report.charts.scale import Scale, tick_text
 from ghost_deploy.report.charts.svg import Element, add, add_cell, canvas, element, markup
 
-__all__ = ["ClassCurves", "Curve", "curves"]
-
 _WIDTH, _HEIGHT = 260.0, 190.0
 _X = Scale(0, 1, 30, 250, 0.5)
 _Y = Scale(0, 1, 164, 10, 0.5)

@@ -10,8 +10,6 @@ from ghost_deploy.core.evidence.hard_images import HardImage, ShownBox
 from ghost_deploy.report.blocks import Cell
 from ghost_deploy.report.charts.svg import Element, add, add_cell, element, markup
 
-__all__ = ["Panel", "image_boxes"]
-
 _JPEG_START = b"\xff\xd8\xff"
 _MOST_BYTES = 200_000
 _MOST_NAMES = 20

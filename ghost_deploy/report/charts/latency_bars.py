@@ -13,8 +13,6 @@ from ghost_deploy.report.blocks import Cell
 from ghost_deploy.report.charts.scale import Scale, tick_text
 from ghost_deploy.report.charts.svg import Element, add, add_cell, element, markup
 
-__all__ = ["Distribution", "Stack", "distributions", "stacks"]
-
 _WIDTH, _HEIGHT = 1000.0, 40.0
 _BINS = 100
 _SMOOTHING = (0.06, 0.24, 0.4, 0.24, 0.06)

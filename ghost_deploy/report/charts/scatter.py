@@ -11,8 +11,6 @@ from ghost_deploy.report.charts.scale import Scale
 from ghost_deploy.report.charts.style import Style, mark
 from ghost_deploy.report.charts.svg import Element, add, add_cell, canvas, for_both_widths, markup
 
-__all__ = ["Level", "Point", "scatter"]
-
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58.0, 18.0, 30.0, 44.0
 _LETTER, _LINE = 6.9, 16.0
 """Width and height that a label's letter takes, in the chart's units."""

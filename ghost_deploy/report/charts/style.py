@@ -9,8 +9,6 @@ from ghost_deploy.report.blocks import Cell
 from ghost_deploy.report.charts.svg import Element, add, add_cell, element, markup
 from ghost_deploy.report.report_document import ReportRow
 
-__all__ = ["Style", "mark", "styles", "swatches"]
-
 _COLOURS = 6
 _SHAPES = ("circle", "square", "triangle", "diamond", "hourglass")
 _DASHES = ("", "6 3", "2 3", "8 3 2 3", "1 4")

@@ -11,8 +11,6 @@ from ghost_deploy.report.charts.scale import Scale
 from ghost_deploy.report.charts.style import mark
 from ghost_deploy.report.charts.svg import Element, add, add_cell, canvas, for_both_widths, markup
 
-__all__ = ["DropLimit", "TradeoffPoint", "best_so_far", "tradeoff"]
-
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 20.0, 30.0, 44.0
 _LEAST_SHARE, _LEAST_POINTS = 0.02, 0.5
 """Smallest range of the axes, so that noise does not look large."""

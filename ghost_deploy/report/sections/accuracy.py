@@ -29,8 +29,6 @@ from ghost_deploy.report.sections.field_table import (
 )
 from ghost_deploy.report.view import ReportView, RowView, run_legend
 
-__all__ = ["accuracy"]
-
 _MOST_CURVES = 12
 _OPEN_CLASSES = 12
 _RUNS = (

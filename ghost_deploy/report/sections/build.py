@@ -9,8 +9,6 @@ from ghost_deploy.report.blocks import At, Block, DocumentView, Line, Section
 from ghost_deploy.report.sections.field_table import Field, field_table, notes, numbered
 from ghost_deploy.report.view import ReportView
 
-__all__ = ["build", "build_section"]
-
 _ENGINES = (
     Field("engine", "", "key"),
     Field("built from", "built_from", "text"),

@@ -24,8 +24,6 @@ from ghost_deploy.report.blocks import (
 )
 from ghost_deploy.report.view import ReportView
 
-__all__ = ["evidence"]
-
 _SHOWN: tuple[type[Document], ...] = (Int8Report, BuildRecords)
 _MOST_LEAVES, _MOST_ROWS, _DEEPEST = 200, 200, 6
 

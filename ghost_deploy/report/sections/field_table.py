@@ -16,8 +16,6 @@ from ghost_deploy.report.blocks import (
     TableColumn,
 )
 
-__all__ = ["Field", "field_table", "joined", "notes", "numbered", "statuses"]
-
 _LEFT = {"text", "runtime", "list", "first", "counts", "pill", "any", "key", "hash"}
 
 

@@ -12,8 +12,6 @@ from ghost_deploy.report.charts.image_boxes import Panel, image_boxes
 from ghost_deploy.report.charts.style import swatches
 from ghost_deploy.report.view import ReportView
 
-__all__ = ["images"]
-
 _MOST_IMAGES = 12
 _STATES = (
     ("frame found", "found, as labelled"),

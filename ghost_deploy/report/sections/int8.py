@@ -10,8 +10,6 @@ from ghost_deploy.report.sections.field_table import Field, field_table, notes, 
 from ghost_deploy.report.sections.int8_layers import layers
 from ghost_deploy.report.view import ReportView
 
-__all__ = ["int8", "int8_sections"]
-
 _ROWS = (
     Field("artifact", "artifact", "text"),
     Field("judged on", "judged_on", "runtime"),

@@ -22,8 +22,6 @@ from ghost_deploy.report.charts.style import swatches
 from ghost_deploy.report.charts.tradeoff import DropLimit, TradeoffPoint, best_so_far, tradeoff
 from ghost_deploy.report.sections.field_table import Field, field_table
 
-__all__ = ["layers"]
-
 _AXES = ("share of the multiply-adds in int8, as planned", "points lost against float")
 _NAMED = 5
 """Layers that stay int8 and are shown at once, the most harmful ones."""

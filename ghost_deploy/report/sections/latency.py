@@ -21,8 +21,6 @@ from ghost_deploy.report.charts.style import swatches
 from ghost_deploy.report.sections.field_table import Field, field_table, notes, numbered
 from ghost_deploy.report.view import ReportView, RowView
 
-__all__ = ["latency"]
-
 _STAGES = ("decode", "pre", "run", "post")
 _MARKS = ("p50", "p90", "p99")
 _TIMED = {"end_to_end": ("file to detections", "throughput"),

@@ -10,8 +10,6 @@ from ghost_deploy.report.report_document import BundleFacts
 from ghost_deploy.report.sections.field_table import numbered
 from ghost_deploy.report.view import ReportView
 
-__all__ = ["files", "lineage", "machine"]
-
 _MACHINE = (
     ("processor", "text", ("machine", "cpu")),
     ("logical CPUs", "count", ("machine", "cpus")),

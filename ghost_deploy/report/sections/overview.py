@@ -20,8 +20,6 @@ from ghost_deploy.report.charts.scatter import Level, Point, scatter
 from ghost_deploy.report.sections.field_table import notes
 from ghost_deploy.report.view import ReportView, RowView, run_legend
 
-__all__ = ["Tile", "overview", "tiles"]
-
 _COLUMNS = tuple(
     TableColumn((title,), right=place > 2)
     for place, title in enumerate(

@@ -9,8 +9,6 @@ from ghost_deploy.report.blocks import At, Block, FactList, Line, Section
 from ghost_deploy.report.sections.field_table import Field, field_table, notes, numbered, statuses
 from ghost_deploy.report.view import ReportView
 
-__all__ = ["parity"]
-
 _DETECTIONS = (
     Field("artifact", "artifact", "text"),
     Field("parity", "status", "pill"),

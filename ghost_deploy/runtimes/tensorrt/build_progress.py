@@ -13,8 +13,6 @@ from typing import Any, TypeAlias
 
 from ghost_deploy.runtimes.tensorrt.compat import Api, derive
 
-__all__ = ["BuildProgress", "Tell"]
-
 Tell: TypeAlias = Callable[[str, int, int], None]
 """Called with what is being done, how many steps of it are done, and how many there are."""
 

@@ -36,16 +36,6 @@ from typing import Literal, get_args
 from ghost_deploy.core.errors import InputError, UsageError
 from ghost_deploy.core.files import write_whole
 
-__all__ = [
-    "CACHE_FILE",
-    "FOREIGN_BUILDS",
-    "Algorithm",
-    "CalibrationCache",
-    "cache_header",
-    "read_calibration_cache",
-    "write_calibration_cache",
-]
-
 CACHE_FILE = "model.int8.trtcache"
 """The cache in a bundle."""
 

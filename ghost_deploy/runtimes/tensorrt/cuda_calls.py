@@ -13,8 +13,6 @@ from typing import Any, Final
 
 from ghost_deploy.core.errors import BackendError, DeviceError, GhostDeployError
 
-__all__ = ["TO_DEVICE", "TO_HOST", "Cudart"]
-
 TO_DEVICE: Final = 1
 TO_HOST: Final = 2
 """`cudaMemcpyKind`: host to device, device to host."""

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from ghost_deploy.core.errors import GhostDeployError
 from ghost_deploy.runtimes.tensorrt.cuda_calls import Cudart
 
-__all__ = ["Graph"]
-
 
 class Graph:
     """What `work` puts on a stream, recorded once; shapes and addresses are fixed thereby.

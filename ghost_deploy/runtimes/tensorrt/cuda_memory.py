@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from ghost_deploy.core.errors import GhostDeployError
 from ghost_deploy.runtimes.tensorrt.cuda_calls import TO_DEVICE, TO_HOST, Cudart
 
-__all__ = ["Buffer"]
-
 
 class Buffer:
     """Page-locked host memory and device memory of the same size.

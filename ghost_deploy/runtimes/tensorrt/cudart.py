@@ -12,8 +12,6 @@ from ghost_deploy.core.errors import DeviceError, GhostDeployError
 from ghost_deploy.runtimes.tensorrt.cuda_calls import Cudart
 from ghost_deploy.runtimes.tensorrt.fingerprint import Gpu
 
-__all__ = ["describe_gpu", "library_files", "open_cudart"]
-
 _SONAMES = ("libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0")
 _TOOLKIT_FOLDERS = ("lib64", "targets/aarch64-linux/lib", "targets/sbsa-linux/lib", "lib")
 _WHEEL_FOLDERS = ("cu13/lib", "cuda_runtime/lib")

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.vendor import fallback
 
-__all__ = ["Place", "choose_place", "precision_note"]
-
 _FIX_DEVICE = "Choose --device cuda, or another --runtime"
 _FIX_GPU = "Choose a GPU that nvidia-smi lists"
 _FIX_PRECISION = "Build a plan in that precision: ghost-deploy build BUNDLE --trt"

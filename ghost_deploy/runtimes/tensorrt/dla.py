@@ -10,8 +10,6 @@ from ghost_deploy.core.evidence.build import DlaLayer, DlaReport
 from ghost_deploy.runtimes.tensorrt import compat
 from ghost_deploy.runtimes.tensorrt.compat import Api
 
-__all__ = ["use_dla"]
-
 
 def use_dla(api: Api, builder: Any, config: Any, network: Any, core: int) -> DlaReport:
     """Let a build run on a DLA core where it can, on the GPU elsewhere.

@@ -13,8 +13,6 @@ from ghost_deploy.runtimes.tensorrt.engine_builder import Built
 from ghost_deploy.runtimes.tensorrt.job import Job
 from ghost_deploy.runtimes.tensorrt.plan_file import Sidecar, write_file, write_plan
 
-__all__ = ["deposit", "write_engine"]
-
 
 def deposit(writer: BundleWriter, bundle: Bundle, job: Job, built: Built) -> Bundle:
     """Write the engine's files into a writer's folder and give back the draft that has it.

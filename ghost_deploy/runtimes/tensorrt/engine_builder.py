@@ -21,8 +21,6 @@ from ghost_deploy.runtimes.tensorrt.precision_route import PrecisionRoute
 from ghost_deploy.runtimes.tensorrt.profiles import Shapes, add_profile, verify
 from ghost_deploy.runtimes.tensorrt.timing_cache import TimingCache
 
-__all__ = ["Built", "Order", "build_plan"]
-
 
 @dataclass(frozen=True)
 class Order:

@@ -17,8 +17,6 @@ from ghost_deploy.runtimes.tensorrt.cuda_graph import Graph
 from ghost_deploy.runtimes.tensorrt.cuda_memory import Buffer
 from ghost_deploy.runtimes.vendor import vendor_errors
 
-__all__ = ["Execution", "Shape"]
-
 Shape = tuple[int, ...]
 
 _FAILED = "TensorRT failed to run the model"

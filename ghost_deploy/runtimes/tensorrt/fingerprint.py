@@ -10,9 +10,6 @@ from pathlib import Path
 from ghost_deploy.core.errors import DeviceError
 from ghost_deploy.core.evidence.build import Fingerprint
 
-__all__ = ["Gpu", "differences", "here", "require_match"]
-
-
 _AMPERE = (8, 0)
 
 

@@ -8,8 +8,6 @@ from typing import Any
 from ghost_deploy.core.errors import SpecError
 from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec
 
-__all__ = ["spec_from_header"]
-
 _LEVELS = ((8, 16, 32), (4, 8, 16, 32), (8, 16, 32, 64))
 """Strides of the heads that their detectors have: the usual one, with P2, with P6."""
 

@@ -25,8 +25,6 @@ from ghost_deploy.runtimes.tensorrt.releases import Use, refuse
 from ghost_deploy.runtimes.tensorrt.timing_cache import cache_path
 from ghost_deploy.runtimes.tensorrt.workspace import workspace_bytes
 
-__all__ = ["EngineRequest", "Job", "placements_of", "resolve"]
-
 Calibrator = Literal["entropy", "minmax"]
 _PRECISIONS = ("fp32", "fp16", "int8")
 _TENSORRT, _STRONG = "tensorrt", "-fp16"

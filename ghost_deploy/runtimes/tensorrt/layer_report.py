@@ -17,8 +17,6 @@ import msgspec
 
 from ghost_deploy.runtimes.tensorrt.compat import Api
 
-__all__ = ["EngineLayer", "LayerReport", "inspect_engine", "read_report"]
-
 UNKNOWN = "unknown"
 
 _TYPES = (

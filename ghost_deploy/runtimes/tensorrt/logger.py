@@ -15,8 +15,6 @@ from typing import Any
 from ghost_deploy.core.errors import ExportError
 from ghost_deploy.runtimes.tensorrt.compat import Api, ParserFault, process_logger
 
-__all__ = ["Log", "build_failed", "parse_failed"]
-
 _KEPT = 20
 _ERRORS = ("internal_error", "error")
 

@@ -23,8 +23,6 @@ from ghost_deploy.core.evidence.build import Fingerprint
 from ghost_deploy.core.spec import ModelSpec, decode_json, encode_json
 from ghost_deploy.runtimes.tensorrt.foreign import spec_from_header
 
-__all__ = ["SCHEMA", "Plan", "Sidecar", "read_plan", "sidecar_path", "write_file", "write_plan"]
-
 SCHEMA = 1
 _MAX_HEADER = 1 << 24
 _LENGTH = 4

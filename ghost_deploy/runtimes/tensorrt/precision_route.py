@@ -22,8 +22,6 @@ from ghost_deploy.core.errors import UnavailableError, UsageError
 from ghost_deploy.runtimes.tensorrt import compat
 from ghost_deploy.runtimes.tensorrt.compat import Api
 
-__all__ = ["ROUTES", "GraphKind", "PrecisionRoute", "apply", "choose_route", "decode_tail"]
-
 GraphKind = tuple[str, str]
 """Precision and form of an ONNX artifact."""
 

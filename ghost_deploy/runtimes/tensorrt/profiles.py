@@ -9,8 +9,6 @@ from ghost_deploy.core.errors import ExportError
 from ghost_deploy.core.spec import InputSpec
 from ghost_deploy.runtimes.tensorrt import compat
 
-__all__ = ["Shapes", "add_profile", "verify"]
-
 Shape = tuple[int, ...]
 
 

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 
 from ghost_deploy.core.errors import UnavailableError
 
-__all__ = ["KNOWN", "Known", "Use", "known_problems", "refuse", "release_of"]
-
 Release = tuple[int, int, int]
 _ANY: Release = (999, 0, 0)
 

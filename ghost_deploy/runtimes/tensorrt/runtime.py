@@ -30,8 +30,6 @@ from ghost_deploy.runtimes.tensorrt.plan_file import Plan, read_plan
 from ghost_deploy.runtimes.tensorrt.releases import known_problems
 from ghost_deploy.runtimes.vendor import existing_file, vendor_errors
 
-__all__ = ["TrtRuntime", "open_model", "probe"]
-
 
 @dataclass(frozen=True, eq=False)
 class _Loaded:

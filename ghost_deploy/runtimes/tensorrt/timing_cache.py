@@ -13,8 +13,6 @@ from typing import Any
 from ghost_deploy.core.evidence.build import Fingerprint
 from ghost_deploy.runtimes.tensorrt.plan_file import write_file
 
-__all__ = ["TimingCache", "cache_path"]
-
 _MAGIC = b"ghost-deploy timing 1\n"
 _DIGEST = 32
 

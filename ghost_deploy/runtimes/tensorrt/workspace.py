@@ -5,8 +5,6 @@ from __future__ import annotations
 from ghost_deploy.core.errors import DeviceError
 from ghost_deploy.runtimes.tensorrt.fingerprint import Gpu
 
-__all__ = ["workspace_bytes"]
-
 _MIB = 1 << 20
 _MOST = 4096 * _MIB
 _LEAST = 64 * _MIB

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from ghost_deploy.detector import Detector
     from ghost_deploy.stream.pipeline import Pipeline
 
-__all__ = ["SinkContext"]
-
 
 @dataclass(frozen=True)
 class SinkContext:

@@ -12,8 +12,6 @@ from ghost_deploy.core.errors import InputError, UsageError
 from ghost_deploy.core.frame import Frame
 from ghost_deploy.stream.sinks.sink import cannot_write, write_file
 
-__all__ = ["ImageWriter"]
-
 _SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 

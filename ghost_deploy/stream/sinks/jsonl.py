@@ -14,8 +14,6 @@ from ghost_deploy.stream.sinks.record import result_record
 from ghost_deploy.stream.sinks.retention import FileStore, dated_path
 from ghost_deploy.stream.sinks.sink import Sink, cannot_write
 
-__all__ = ["JsonlSink", "open_sink"]
-
 _PARTS = 4
 
 

@@ -15,8 +15,6 @@ from ghost_deploy.core.detections import Detections
 from ghost_deploy.core.frame import Frame
 from ghost_deploy.stream.sinks.sink import cannot_write
 
-__all__ = ["JSONL_SCHEMA", "JsonlWriter"]
-
 JSONL_SCHEMA = 1
 """Version of the form of a line that `JsonlWriter` writes."""
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from paho.mqtt.client import Client, MQTTMessageInfo
     from paho.mqtt.reasoncodes import ReasonCode
 
-__all__ = ["MqttSink", "open_sink"]
-
 _CAPACITY = 256
 _FIRST_WAIT_S, _LONGEST_WAIT_S, _GRACE_S = 1, 30, 2.0
 _PORTS = {"mqtt": 1883, "mqtts": 8883}

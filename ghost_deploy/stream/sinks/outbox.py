@@ -12,8 +12,6 @@ from typing import Literal
 
 from ghost_deploy.stream.sinks.sink import DeliveryCounter, DeliveryStats
 
-__all__ = ["Answer", "Outbox"]
-
 
 @dataclass(frozen=True)
 class Answer:

@@ -17,8 +17,6 @@ from ghost_deploy.processing.images import as_bgr
 from ghost_deploy.stream.draw import draw
 from ghost_deploy.stream.result import Result
 
-__all__ = ["Annotator", "DetectionGate", "captured_at", "file_stem", "result_record"]
-
 _UNSAFE = re.compile(r"[^\w.-]+")
 
 

@@ -13,8 +13,6 @@ from pathlib import Path
 from ghost_deploy.core.errors import InputError
 from ghost_deploy.stream.sinks.sink import cannot_write
 
-__all__ = ["FileStore", "dated_path"]
-
 _STAMP = r"\d{8}T\d{6}\.\d{3}Z"
 _LEAST_FREE = 500 << 20
 _LEAST_FREE_SHARE = 0.02

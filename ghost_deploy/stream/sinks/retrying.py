@@ -9,8 +9,6 @@ from ghost_deploy.stream.backoff import Backoff
 from ghost_deploy.stream.result import Result
 from ghost_deploy.stream.sinks.sink import CountingSink, DeliveryCounter, DeliveryStats, Sink
 
-__all__ = ["RetryingSink"]
-
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 30.0
 
 

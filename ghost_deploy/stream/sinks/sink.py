@@ -16,17 +16,6 @@ from ghost_deploy.core.errors import ExportError, InputError
 from ghost_deploy.core.files import write_whole
 from ghost_deploy.stream.result import Result
 
-__all__ = [
-    "Annotate",
-    "CountingSink",
-    "DeliveryCounter",
-    "DeliveryStats",
-    "ReadDelivery",
-    "Sink",
-    "cannot_write",
-    "write_file",
-]
-
 Annotate = Callable[[Result], NDArray[np.uint8]]
 """Returns the annotated image of a result: (H, W, 3) uint8 BGR, not to be changed."""
 

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from ghost_deploy.stream.sinks.context import SinkContext
     from ghost_deploy.stream.sinks.sink import Sink
 
-__all__ = ["SINKS", "SinkKind", "open_sinks"]
-
 
 class SinkModule(Protocol):
     """What the module of a sink has."""

@@ -12,8 +12,6 @@ from ghost_deploy.stream.sinks.record import Annotator, DetectionGate, captured_
 from ghost_deploy.stream.sinks.retention import FileStore, dated_path
 from ghost_deploy.stream.sinks.sink import Annotate, Sink, write_file
 
-__all__ = ["SnapshotSink", "open_sink"]
-
 _SUFFIX = ".jpg"
 
 

@@ -11,8 +11,6 @@ from ghost_deploy.stream.result import Result
 from ghost_deploy.stream.sinks.retrying import RetryingSink
 from ghost_deploy.stream.sinks.sink import CountingSink, DeliveryStats
 
-__all__ = ["ThreadedSink"]
-
 _ROOM = 4
 _PATIENCE_S = 2.0
 _END_S = 5.0

@@ -11,8 +11,6 @@ from ghost_deploy.stream.result import Result
 from ghost_deploy.stream.sinks.sink import Sink
 from ghost_deploy.stream.track import Tracker
 
-__all__ = ["TrackingSink"]
-
 
 class TrackingSink(Sink):
     """Sets `Result.track_ids` and passes the results on; one tracker for each source.

@@ -24,8 +24,6 @@ from ghost_deploy.stream.sinks.sink import Annotate, Sink, cannot_write
 if TYPE_CHECKING:
     import av
 
-__all__ = ["VideoSink", "open_sink"]
-
 # An MP4 in fragments: each is complete once written, so that a killed process loses only what
 # came after the last key frame. `skip_trailer` keeps no table of the fragments, which
 # would grow over weeks.

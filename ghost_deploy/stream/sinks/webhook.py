@@ -19,8 +19,6 @@ from ghost_deploy.stream.sinks.outbox import Answer, Outbox
 from ghost_deploy.stream.sinks.record import DetectionGate, result_record
 from ghost_deploy.stream.sinks.sink import CountingSink, DeliveryStats, Sink
 
-__all__ = ["WebhookSink", "open_sink"]
-
 _TIMEOUT_S = 10.0
 # RFC 9110 and 6585: the same request may succeed later.
 _TRY_AGAIN = frozenset({408, 425, 429})

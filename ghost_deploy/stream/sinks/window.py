@@ -15,8 +15,6 @@ from ghost_deploy.stream.result import Result
 from ghost_deploy.stream.sinks.context import SinkContext
 from ghost_deploy.stream.sinks.sink import Annotate, Sink
 
-__all__ = ["WindowSink", "open_sink", "show"]
-
 _KEY_ESC, _KEY_Q = 27, ord("q")
 
 

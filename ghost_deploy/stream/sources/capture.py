@@ -16,8 +16,6 @@ from ghost_deploy.stream.source_stats import Cause, SourceCounters, State
 from ghost_deploy.stream.sources.reader import Loader, Reader
 from ghost_deploy.stream.sources.source_table import SourceAddress
 
-__all__ = ["Capture"]
-
 _GRACE_S = 2.0
 """How long a call into a library may exceed its own timeout before it is abandoned."""
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["CaptureClock"]
-
 _WINDOW_NS = 5_000_000_000
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from ghost_deploy.stream.duration import Duration
 
-__all__ = ["FramePeriod"]
-
 _SHARE = 0.15
 """Of a frame period: a frame that is replaced within that time is nearly at its greatest age."""
 

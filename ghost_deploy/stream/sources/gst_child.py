@@ -27,8 +27,6 @@ import threading
 import time
 from typing import Any
 
-__all__ = ["ERROR", "FRAME", "HEADER", "SINK"]
-
 HEADER = struct.Struct("<4sIIIq")
 """Kind, width and height in pixels, number of bytes that follow, and the time of capture on the
 monotonic clock in nanoseconds, 0 where it is not known."""

@@ -25,8 +25,6 @@ from ghost_deploy.stream.sources.masking import without_secrets
 from ghost_deploy.stream.sources.reader import Loader, Reader, lost
 from ghost_deploy.stream.sources.source_table import SourceAddress
 
-__all__ = ["GstReader", "child_command", "exit_reason"]
-
 _CHILD = Path(__file__).with_name("gst_child.py")
 _LEAVE_S = 1.8  # more than the child takes to end itself, less than a hanging read is left
 _STDERR_BYTES = 2000

@@ -13,8 +13,6 @@ from ghost_deploy.stream.sources.gst_child import HEADER, SINK
 from ghost_deploy.stream.sources.gst_reader import GstReader, child_command, exit_reason
 from ghost_deploy.stream.sources.source_table import SourceAddress
 
-__all__ = ["GStreamer", "open_reader", "probe_gstreamer", "read_by", "require_gstreamer"]
-
 _CSI_SOURCE, _DECODER, _CONVERTER = "nvarguscamerasrc", "nvv4l2decoder", "nvvidconv"
 _ELEMENTS = (_CSI_SOURCE, _DECODER, _CONVERTER, "rtspsrc", "decodebin", "videoconvert")
 

@@ -14,8 +14,6 @@ from ghost_deploy.stream.policy import LivePolicy
 from ghost_deploy.stream.sources.reader import Loader, Reader
 from ghost_deploy.stream.sources.source_table import SourceAddress
 
-__all__ = ["ImagesReader", "find_images", "open_reader", "read_frames"]
-
 
 class ImagesReader(Reader):
     """Image files, one after another; one that cannot be read is a broken frame."""

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 
 from ghost_deploy.core.errors import ImageError
 
-__all__ = ["JpegSplitter", "decode_jpeg"]
-
 _START = b"\xff\xd8\xff"
 _MOST_BYTES = 64 << 20
 _HEADER_BYTES = 2048

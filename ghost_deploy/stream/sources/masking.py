@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote
 
-__all__ = ["mask", "without_secrets"]
-
 # A password may hold an unescaped `@` or `/`: everything up to the last `@` of the word is hidden.
 _USER_INFO = re.compile(r"(://)[^\s\"']*@")
 _SECRET = re.compile(

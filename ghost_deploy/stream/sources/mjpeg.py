@@ -22,8 +22,6 @@ from ghost_deploy.stream.sources.jpeg import JpegSplitter, decode_jpeg
 from ghost_deploy.stream.sources.reader import Loader, Reader, lost
 from ghost_deploy.stream.sources.source_table import SourceAddress
 
-__all__ = ["HttpMjpegReader", "PipeMjpegReader", "open_reader"]
-
 _CHUNK = 1 << 16
 
 

@@ -15,8 +15,6 @@ from ghost_deploy.core.errors import ImageError
 from ghost_deploy.stream.sources.reader import Loader, Reader, lost
 from ghost_deploy.stream.sources.source_table import SourceAddress
 
-__all__ = ["CvReader"]
-
 
 class CvReader(Reader):
     """A source that OpenCV reads.

@@ -14,8 +14,6 @@ from ghost_deploy.stream.policy import LivePolicy
 from ghost_deploy.stream.sources.reader import Loader, Reader, lost
 from ghost_deploy.stream.sources.source_table import SourceAddress
 
-__all__ = ["RawReader", "open_reader"]
-
 _begun: dict[int, memoryview] = {}
 """The received part, by descriptor, of an image that was interrupted: the next reader of the pipe
 must continue there, or all later images would mix two."""

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from ghost_deploy.core.errors import InputError
 
-__all__ = ["Loader", "Reader", "lost"]
-
 Loader = Callable[[], NDArray[np.uint8]]
 """Returns the image of a grabbed frame, (H, W, 3) uint8 BGR; raises ImageError if it is broken."""
 

@@ -19,8 +19,6 @@ from ghost_deploy.stream.sources.opencv import CvReader
 from ghost_deploy.stream.sources.reader import Reader, lost
 from ghost_deploy.stream.sources.source_table import SourceAddress
 
-__all__ = ["RtspReader", "open_reader", "read_by", "uses_gstreamer"]
-
 # FFmpeg analyzes a stream for that many microseconds before it gives the first frame. The default
 # took 1.4 s with a camera of 20 frames/s; half a second is enough for H.264 and H.265.
 _FFMPEG_OPTIONS = "rtsp_transport;tcp|analyzeduration;500000"

@@ -13,20 +13,6 @@ from pathlib import Path
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.stream.sources.masking import mask, without_secrets
 
-__all__ = [
-    "Label",
-    "address_label",
-    "camera_label",
-    "csi_label",
-    "exists",
-    "image_label",
-    "pipeline_label",
-    "raw_label",
-    "scheme_of",
-    "stdin_label",
-    "video_label",
-]
-
 Label = Callable[[str], "str | None"]
 
 _VIDEO_SUFFIXES = frozenset(

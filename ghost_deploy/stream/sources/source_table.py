@@ -17,15 +17,6 @@ from ghost_deploy.stream.policy import LivePolicy
 from ghost_deploy.stream.sources import source_labels as labels
 from ghost_deploy.stream.sources.reader import Reader
 
-__all__ = [
-    "SOURCES",
-    "SourceAddress",
-    "SourceKind",
-    "check_readable",
-    "open_source",
-    "source_backends",
-]
-
 
 @dataclass(frozen=True)
 class SourceAddress:

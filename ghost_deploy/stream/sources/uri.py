@@ -9,8 +9,6 @@ from ghost_deploy.core.errors import UsageError
 from ghost_deploy.stream.sources.source_labels import camera_label, exists, scheme_of
 from ghost_deploy.stream.sources.source_table import SOURCES, SourceAddress
 
-__all__ = ["parse_source", "parse_sources"]
-
 _LIST_SUFFIXES = frozenset({".streams", ".txt"})
 _FORMS = ", ".join(kind.form for kind in reversed(SOURCES.values())) + " or @list.txt"
 

@@ -13,8 +13,6 @@ from ghost_deploy.stream.sources.opencv import CvReader
 from ghost_deploy.stream.sources.reader import lost
 from ghost_deploy.stream.sources.source_table import SourceAddress
 
-__all__ = ["open_reader"]
-
 _ON_LINUX = sys.platform == "linux"
 _FIX = "Check that it is connected and not in use; it is tried again automatically"
 

@@ -8,8 +8,6 @@ from ghost_deploy.stream.policy import LivePolicy
 from ghost_deploy.stream.sources.opencv import CvReader
 from ghost_deploy.stream.sources.source_table import SourceAddress
 
-__all__ = ["open_reader"]
-
 
 def open_reader(address: SourceAddress, policy: LivePolicy) -> CvReader:
     """See `SourceModule`."""

@@ -13,8 +13,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ghost_deploy.stream.web.listening import is_expected_host
 from ghost_deploy.stream.web.static import answer_with
 
-__all__ = ["AccessGuard", "AccessKeys"]
-
 # The page loads nothing from other origins, and no other page may embed it.
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "

@@ -6,8 +6,6 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["SECONDS", "STAGES", "History"]
-
 SECONDS = 180
 """Length of a history."""
 

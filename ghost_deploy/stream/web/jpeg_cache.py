@@ -18,8 +18,6 @@ from ghost_deploy.stream.draw import draw
 from ghost_deploy.stream.result import Result
 from ghost_deploy.stream.web.latest_results import NumberedResult
 
-__all__ = ["SIDES", "JpegCache", "Notifier", "encode"]
-
 SIDES = (480, 960, 1600)
 """The sizes that can be requested: limits of the longer side, pixels."""
 

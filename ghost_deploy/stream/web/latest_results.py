@@ -12,8 +12,6 @@ from dataclasses import dataclass, field, replace
 from ghost_deploy.stream.result import Result
 from ghost_deploy.stream.web.history import STAGES, History
 
-__all__ = ["AGE_BUCKETS_S", "LatestResults", "NumberedResult", "SourceTotals"]
-
 AGE_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the buckets of frame age, seconds; one without bound follows."""
 

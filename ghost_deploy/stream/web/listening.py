@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 from ghost_deploy.core.errors import InputError, UsageError
 
-__all__ = ["LEAST_TOKEN", "ListenAddress", "check_token", "is_expected_host", "listen"]
-
 LEAST_TOKEN = 16
 """Least length of a token, if other machines can reach the address."""
 

@@ -10,8 +10,6 @@ from ghost_deploy.stream.source_stats import Cause, State
 from ghost_deploy.stream.web.latest_results import AGE_BUCKETS_S, SourceTotals
 from ghost_deploy.stream.web.status import RunStatus, SourceStatus
 
-__all__ = ["CONTENT_TYPE", "render_metrics"]
-
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _Labels = Mapping[str, str]

@@ -28,8 +28,6 @@ from ghost_deploy.stream.web.metrics import CONTENT_TYPE, render_metrics
 from ghost_deploy.stream.web.static import answer_with
 from ghost_deploy.stream.web.status import RunStatus
 
-__all__ = ["WebState", "make_app"]
-
 _FILES = ("app.js", "chart.js", "icon.svg", "style.css")
 _LONGEST_POLL_S = 5.0
 _LEAST_INTERVAL_S = 1 / 15

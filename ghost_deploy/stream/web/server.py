@@ -9,8 +9,6 @@ import socket
 import uvicorn
 from starlette.types import ASGIApp
 
-__all__ = ["Server", "make_server"]
-
 _MOST_CONNECTIONS = 64
 _GRACE_S = 1
 

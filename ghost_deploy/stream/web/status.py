@@ -13,8 +13,6 @@ from ghost_deploy.stream.sinks.sink import DeliveryStats
 from ghost_deploy.stream.source_stats import SourceStats
 from ghost_deploy.stream.web.latest_results import SourceTotals
 
-__all__ = ["ModelCard", "RunStatus", "SourceStatus", "describe", "health"]
-
 _SERVING = frozenset({"live", "ended"})
 
 

@@ -21,8 +21,6 @@ from ghost_deploy.stream.web.status import ModelCard, RunStatus, describe, healt
 if TYPE_CHECKING:
     from ghost_deploy.stream.web.server import Server
 
-__all__ = ["WebViewSink", "open_sink"]
-
 
 def open_sink(target: str, context: SinkContext) -> Sink:
     """See `SinkModule`; the target is `HOST:PORT`."""

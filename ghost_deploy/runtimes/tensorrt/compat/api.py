@@ -9,8 +9,6 @@ from typing import Any
 from ghost_deploy.core.errors import BackendError, DeviceError, MissingExtraError, UnavailableError
 from ghost_deploy.runtimes.tensorrt.releases import refuse, release_of
 
-__all__ = ["Api", "construct", "derive", "lacks", "load", "process_logger"]
-
 _LOGGER = "_ghost_deploy_logger"
 
 _INSTALL = (

@@ -10,22 +10,6 @@ from ghost_deploy.core.errors import UnavailableError
 from ghost_deploy.runtimes.tensorrt.calibration_cache import Algorithm, CalibrationCache
 from ghost_deploy.runtimes.tensorrt.compat.api import Api, construct, derive, lacks
 
-__all__ = [
-    "ParserFault",
-    "calibrator",
-    "drop_external_tactics",
-    "load_plugins",
-    "new_builder",
-    "new_network",
-    "parser_faults",
-    "pin_layer",
-    "release_quantization_types",
-    "set_calibrator",
-    "set_flag",
-    "set_hardware_level",
-    "set_optimization_level",
-]
-
 _HARDWARE_LEVELS = {
     "ampere+": "AMPERE_PLUS",
     "same-compute-capability": "SAME_COMPUTE_CAPABILITY",

@@ -9,17 +9,6 @@ from typing import Any
 from ghost_deploy.core.errors import BackendError
 from ghost_deploy.runtimes.tensorrt.compat.api import Api, construct
 
-__all__ = [
-    "IoTensor",
-    "deserialize",
-    "io_tensors",
-    "new_runtime",
-    "num_dla_cores",
-    "numpy_dtype",
-    "profile_shapes",
-    "sizes",
-]
-
 _NUMPY = {
     "FLOAT": "float32",
     "HALF": "float16",
