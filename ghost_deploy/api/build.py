@@ -65,7 +65,7 @@ def build(
         ExportError: TensorRT failed; nothing was written, and the message says what to lower.
         UnavailableError: no TensorRT, no GPU, or a version that lacks what was asked for.
     """
-    from ghost_deploy.runtimes.tensorrt.job import EngineRequest
+    from ghost_deploy.runtimes.tensorrt.build_job import EngineRequest
 
     opened = open_bundle(bundle)
     request = EngineRequest(

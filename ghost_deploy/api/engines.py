@@ -12,9 +12,9 @@ from ghost_deploy.core.progress import Progress, silent
 from ghost_deploy.runtimes import RuntimeOptions
 
 if TYPE_CHECKING:
-    from ghost_deploy.runtimes.tensorrt.engine_builder import Built
-    from ghost_deploy.runtimes.tensorrt.fingerprint import Gpu
-    from ghost_deploy.runtimes.tensorrt.job import EngineRequest, Job
+    from ghost_deploy.runtimes.tensorrt.build_job import BuildJob, EngineRequest
+    from ghost_deploy.runtimes.tensorrt.engine_builder import BuiltEngine
+    from ghost_deploy.runtimes.tensorrt.fingerprint import GpuInfo
 
 EngineLog: TypeAlias = Callable[[str, str], None]
 """Called with the severity of a line of TensorRT's log, e.g. `warning`, and the line."""
@@ -51,7 +51,7 @@ def add_engine(
         UsageError, BundleError, ExportError, UnavailableError: as `build`.
     """
     from ghost_deploy.api.placements import build_fastest
-    from ghost_deploy.runtimes.tensorrt.engine_artifact import deposit
+    from ghost_deploy.runtimes.tensorrt.engine_artifact import record_engine
 
     target = writer.target
     if try_placements:
@@ -60,7 +60,7 @@ def add_engine(
         found = [build_engine(bundle, request, target, device, progress, log)]
     for job, built in found:
         writer.forget(f"tensorrt-{request.precision}")
-        draft = deposit(writer, bundle, job, built)
+        draft = record_engine(writer, bundle, job, built)
         if not self_check:
             break
         progress("self-check", 0, 0)
@@ -77,25 +77,25 @@ def build_engine(
     device: str,
     progress: Progress,
     log: EngineLog | None,
-) -> tuple[Job, Built]:
+) -> tuple[BuildJob, BuiltEngine]:
     """Build one engine in memory; arguments as in `add_engine`, `target` of its writer."""
     from ghost_deploy.runtimes.tensorrt import compat
+    from ghost_deploy.runtimes.tensorrt.build_job import resolve_job
     from ghost_deploy.runtimes.tensorrt.build_progress import BuildProgress
     from ghost_deploy.runtimes.tensorrt.engine_builder import build_plan
-    from ghost_deploy.runtimes.tensorrt.job import resolve
-    from ghost_deploy.runtimes.tensorrt.logger import Log as TrtLog
+    from ghost_deploy.runtimes.tensorrt.logger import TensorrtLog
 
     api = compat.load()
-    job = resolve(bundle, request, api, _gpu(device), target)
+    job = resolve_job(bundle, request, api, _gpu(device), target)
     follow = BuildProgress(progress)
 
     def take(severity: str, line: str) -> None:
-        follow.take(line)
+        follow.read_log_line(line)
         if log is not None:
             log(severity, line)
 
     progress(f"reading {job.source.id}", 0, 0)
-    return job, build_plan(api, job.order, TrtLog(take), follow)
+    return job, build_plan(api, job.settings, TensorrtLog(take), follow)
 
 
 def _checked(draft: Bundle, request: EngineRequest, device: str) -> tuple[Bundle, bool]:
@@ -108,7 +108,7 @@ def _checked(draft: Bundle, request: EngineRequest, device: str) -> tuple[Bundle
     return (draft, True) if row is None else (with_row(draft, row), row.status == "passed")
 
 
-def _gpu(device: str) -> Gpu:
+def _gpu(device: str) -> GpuInfo:
     """The GPU of that name, made the current one of this thread.
 
     Raises:

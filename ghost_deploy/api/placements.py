@@ -18,8 +18,8 @@ from ghost_deploy.runtimes import RuntimeOptions, open_file
 
 if TYPE_CHECKING:
     from ghost_deploy.api.engines import EngineLog
-    from ghost_deploy.runtimes.tensorrt.engine_builder import Built
-    from ghost_deploy.runtimes.tensorrt.job import EngineRequest, Job
+    from ghost_deploy.runtimes.tensorrt.build_job import BuildJob, EngineRequest
+    from ghost_deploy.runtimes.tensorrt.engine_builder import BuiltEngine
 
 _ROUNDS = 10
 _RUNS = 30
@@ -28,8 +28,8 @@ _RUNS = 30
 
 @dataclass(frozen=True)
 class _Timed:
-    job: Job
-    built: Built
+    job: BuildJob
+    built: BuiltEngine
     seconds: float
     ms: float = 0.0
 
@@ -46,7 +46,7 @@ def build_fastest(
     device: str,
     progress: Progress = silent,
     log: EngineLog | None = None,
-) -> list[tuple[Job, Built]]:
+) -> list[tuple[BuildJob, BuiltEngine]]:
     """Build an engine of each placement in the bundle and time them on the device, alternately.
 
     Args:
@@ -65,7 +65,7 @@ def build_fastest(
         ExportError: none could be built.
     """
     from ghost_deploy.api.engines import build_engine
-    from ghost_deploy.runtimes.tensorrt.job import placements_of
+    from ghost_deploy.runtimes.tensorrt.build_job import placements_of
 
     names = placements_of(bundle)
     if request.precision != "int8" or request.int8_cache or request.dla is not None or not names:
@@ -116,7 +116,7 @@ def _measure(timed: Sequence[_Timed], bundle: Bundle, device: str) -> list[_Time
     ]
 
 
-def _ranked(timed: Sequence[_Timed], problems: Sequence[str]) -> list[tuple[Job, Built]]:
+def _ranked(timed: Sequence[_Timed], problems: Sequence[str]) -> list[tuple[BuildJob, BuiltEngine]]:
     ranked = sorted(timed, key=lambda each: each.ms)
     times = ", ".join(f"{each.name} {each.ms:.3f} ms" for each in ranked)
     all_s = sum(each.seconds for each in timed)
@@ -125,5 +125,5 @@ def _ranked(timed: Sequence[_Timed], problems: Sequence[str]) -> list[tuple[Job,
         f"{all_s:.0f} s, {all_s / timed[0].seconds:.1f} times as long as one"
     )
     return [
-        (replace(each.job, said=(*each.job.said, note, *problems)), each.built) for each in ranked
+        (replace(each.job, notes=(*each.job.notes, note, *problems)), each.built) for each in ranked
     ]

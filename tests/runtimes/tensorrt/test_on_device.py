@@ -37,7 +37,7 @@ from ghost_deploy.runtimes import RUNTIMES
 from ghost_deploy.runtimes.tensorrt import cudart as _cudart
 from ghost_deploy.runtimes.tensorrt.plan_file import read_plan
 from tests.support import trt_stand_in as stand_in
-from tests.support.engine_orders import CACHE_BYTES, ORIN, install
+from tests.support.engine_builds import CACHE_BYTES, ORIN, install
 from tests.support.exported_artifacts import export_artifacts
 from tests.support.fake_tensorrt import VERSIONS, Control, Tensor
 from tests.support.stored_evidence import evidence_of
@@ -388,15 +388,15 @@ class TestCommand:
         control.build_log = [("INFO", "hello"), ("VERBOSE", "detail"), ("WARNING", "careful")]
         words = ["--trt", "--dla", "0", "--verbose"]
         assert main(["build", str(bundle.path), *words]) == 0
-        said = capsys.readouterr()
-        assert "tensorrt-fp16" in said.out
-        assert "fp16-weak" in said.out
-        assert "passed" in said.out
-        assert "ghost-deploy bench" in said.out
-        assert "on the GPU: /Concat (CONCATENATION)" in said.out
-        assert "tensorrt info: hello" in said.err
-        assert "detail" not in said.err
-        assert "tensorrt-fp16: careful" in said.out
+        notes = capsys.readouterr()
+        assert "tensorrt-fp16" in notes.out
+        assert "fp16-weak" in notes.out
+        assert "passed" in notes.out
+        assert "ghost-deploy bench" in notes.out
+        assert "on the GPU: /Concat (CONCATENATION)" in notes.out
+        assert "tensorrt info: hello" in notes.err
+        assert "detail" not in notes.err
+        assert "tensorrt-fp16: careful" in notes.out
 
     def test_a_failed_check_is_exit_code_1(
         self, device: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -404,9 +404,9 @@ class TestCommand:
         bundle, _ = device("10.3")
         monkeypatch.setattr(stand_in, "spoil", 0.3)
         assert main(["build", str(bundle.path), "--trt", "--fp32", "--fp16"]) == 1
-        said = capsys.readouterr()
-        assert "failed" in said.out
-        assert "next: Build another precision" in said.err
+        notes = capsys.readouterr()
+        assert "failed" in notes.out
+        assert "next: Build another precision" in notes.err
         assert len(Bundle.read(bundle.path).artifacts) == 4
 
 
