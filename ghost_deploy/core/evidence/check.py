@@ -61,6 +61,6 @@ class CheckReport(Document, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return "verified" in states and "failed" not in states
 
     @property
-    def verdict_value(self) -> bool:
+    def outcome(self) -> bool:
         """Value of `passed` in the JSON form."""
         return self.passed

@@ -85,9 +85,7 @@ def check_bundle(
 
 def _row(bundle: Bundle, run: PlannedRun, options: RuntimeOptions, timeout_s: float) -> CheckRow:
     obstacle = run.obstacle(options.device_kind)
-    reply = (
-        CheckReply(missing=str(obstacle)) if obstacle else _ask(bundle, run, options, timeout_s)
-    )
+    reply = CheckReply(missing=str(obstacle)) if obstacle else _ask(bundle, run, options, timeout_s)
     row = CheckRow(
         artifact=run.artifact.id,
         sha256=run.artifact.files[run.artifact.path],
@@ -105,14 +103,10 @@ def _row(bundle: Bundle, run: PlannedRun, options: RuntimeOptions, timeout_s: fl
     if reply.row is None:
         return row
     status = "verified" if reply.row.status == "passed" else "failed"
-    return msgspec.structs.replace(
-        row, status=status, reasons=reply.row.reasons, parity=reply.row
-    )
+    return msgspec.structs.replace(row, status=status, reasons=reply.row.reasons, parity=reply.row)
 
 
-def _ask(
-    bundle: Bundle, run: PlannedRun, options: RuntimeOptions, timeout_s: float
-) -> CheckReply:
+def _ask(bundle: Bundle, run: PlannedRun, options: RuntimeOptions, timeout_s: float) -> CheckReply:
     """The reply of a child process: what hangs or dies there does not take this process along."""
     request = CheckRequest(
         bundle=str(bundle.path),

@@ -51,9 +51,7 @@ def check(request: CheckRequest) -> CheckReply:
     (artifact,) = (each for each in bundle.artifacts if each.id == request.artifact)
     options = RuntimeOptions(device=request.device, threads=request.threads)
     try:
-        row = self_check(
-            bundle, artifact, request.runtime, options, precision=request.precision
-        )
+        row = self_check(bundle, artifact, request.runtime, options, precision=request.precision)
         return CheckReply(row=row)
     except UnavailableError as error:
         return CheckReply(missing=str(error))

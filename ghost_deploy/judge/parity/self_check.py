@@ -102,7 +102,10 @@ def _int8_reference(
         source = note.int8.get(sha256) if note else None
         if found is None or source is None:
             continue
-        same = source.native and (source.runtime, source.version) == (runtime, probe(runtime).version)
+        same = source.native and (source.runtime, source.version) == (
+            runtime,
+            probe(runtime).version,
+        )
         return found, INT8_REPEAT if same else INT8_OTHER
     return None, INT8_OTHER
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -16,6 +15,7 @@ from ghost_deploy.core.bundle import Bundle, sha256_of
 from ghost_deploy.core.errors import UnavailableError
 from ghost_deploy.core.evidence.reference import Int8Outputs, ReferenceNote
 from ghost_deploy.detector import Detector
+from ghost_deploy.judge.open_detector import BROKEN, open_detector
 from ghost_deploy.judge.parity.inputs import InputImage, demo_images, file_images
 from ghost_deploy.judge.parity.pytorch_reference import open_float64, open_reference
 from ghost_deploy.judge.parity.stages import ReferenceResult, lowered
@@ -26,10 +26,9 @@ from ghost_deploy.judge.parity.stored_reference import (
     digest,
     read_stored,
 )
-from ghost_deploy.judge.open_detector import BROKEN, open_detector
+from ghost_deploy.processing.letterbox import Letterbox
 from ghost_deploy.runtimes import RuntimeOptions, runtime_row
 from ghost_deploy.runtimes.run_plan import PlannedRun, plan_runs
-from ghost_deploy.processing.letterbox import Letterbox
 
 if TYPE_CHECKING:
     from ghost_deploy.checkpoints.loading import LoadedCheckpoint
@@ -121,14 +120,10 @@ def store_int8_outputs(bundle: Bundle, options: RuntimeOptions) -> Bundle:
                 version = detector.runtime.info.version
         except (*BROKEN, UnavailableError):
             continue
-        notes[sha256] = Int8Outputs(
-            runtime=run.row.name, version=version, native=not run.foreign
-        )
+        notes[sha256] = Int8Outputs(runtime=run.row.name, version=version, native=not run.foreign)
     path = bundle.path / FILE
     _write(replace(stored, int8=outputs), path, bundle)
-    return bundle.with_evidence(
-        msgspec.structs.replace(note, sha256=sha256_of(path), int8=notes)
-    )
+    return bundle.with_evidence(msgspec.structs.replace(note, sha256=sha256_of(path), int8=notes))
 
 
 def _output(detector: Detector, image: StoredImage) -> NDArray[np.float32]:

@@ -181,9 +181,7 @@ def _image(file: Any, number: int) -> StoredImage:
     return StoredImage(name, np.asarray(pixels, np.uint8), tensor, output)
 
 
-def _int8(
-    file: Any, sha256: str, images: Sequence[StoredImage]
-) -> tuple[NDArray[np.float32], ...]:
+def _int8(file: Any, sha256: str, images: Sequence[StoredImage]) -> tuple[NDArray[np.float32], ...]:
     return tuple(
         _spread(
             image.output.shape,
