@@ -184,7 +184,7 @@ _ORT_ARM = Int8Form(
 FORMS: Mapping[str, Int8Form] = {
     form.name: form for form in (_ORT_X86, _ORT_ARM, _TENSORRT, _OPENVINO)
 }
-"""All forms that are made from recipes, by name."""
+"""All forms that are built by recipes, by name."""
 
 
 def int8_form(name: str) -> Int8Form:

@@ -87,7 +87,7 @@ def _part(model: ModelProto, wanted: Sequence[str], known: frozenset[str]) -> Mo
         raise InputError(
             "the model computes no such tensor",
             got=", ".join(missing),
-            fix="Give a float model and the quantized model that was made from it",
+            fix="Give a float model and the model quantized from it",
         )
     read = {name for node in nodes for name in node.input}
     own = {value.name: value.type.tensor_type.elem_type for value in graph.input}

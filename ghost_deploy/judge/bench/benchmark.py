@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import msgspec
+
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import (
     BackendError,
@@ -135,9 +137,9 @@ def run_bench(
     snapshot = take_snapshot()
     with ExitStack() as stack:
         for entry in entries:
-            each = entry.candidate
-            tell(f"loading {label_of(each.subject, each.artifact, each.config)}", 0, 0)
-            _open(entry, _task(each, images, selection, size_hw), stack, open_measurer)
+            tell(f"loading {label_of(entry.candidate)}", 0, 0)
+            task = _task(entry.candidate, images, selection, size_hw)
+            _open(entry, task, stack, open_measurer)
         if entries[0].error and not any(entry.phases for entry in entries):
             raise entries[0].error
         sampler = stack.enter_context(sampling())
@@ -215,15 +217,7 @@ def _row(entry: _Entry, sampler: Sampler | None) -> BenchRow:
         figures = figures_of(
             entry.turns, candidate.config, entry.measurer.ready, entry.measurer.peak_bytes, sampler
         )
-        info = entry.measurer.ready.info
-        obtained = Obtained(
-            device=info.device,
-            version=info.version,
-            precision=info.precision,
-            compute=info.compute,
-            threads=info.threads,
-            notes=tuple(info.notes),
-        )
+        obtained = msgspec.convert(entry.measurer.ready.info, Obtained, from_attributes=True)
     return BenchRow(
         subject=candidate.subject,
         baseline=candidate.baseline,

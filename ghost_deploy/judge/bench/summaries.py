@@ -78,13 +78,8 @@ def warnings_of(rows: Sequence[BenchRow], snapshot: Snapshot) -> Iterator[str]:
         )
     for row in rows:
         if row.status != "measured":
-            name = label_of(row.subject, row.artifact, row.config)
-            yield f"{name} was not measured ({row.status}): {row.reason}"
-    failed = (
-        f"{label_of(row.subject, row.artifact, row.config)} {sentence}"
-        for row in rows
-        for sentence in row.failed_verdicts
-    )
+            yield f"{label_of(row)} was not measured ({row.status}): {row.reason}"
+    failed = (f"{label_of(row)} {sentence}" for row in rows for sentence in row.failed_verdicts)
     yield from dict.fromkeys(failed)
 
 
