@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 from onnx import ModelProto
 
@@ -36,16 +36,13 @@ from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.runtimes.int8_forms import ort_form
 
+RecipeFunction: TypeAlias = Callable[
+    [str, Mapping[str, PlacementOptions], bool], list[list[Recipe]]
+]
 FileWriter: TypeAlias = Callable[[QdqGraph, Path, ModelSpec], BuiltFile]
 SideFileWriter: TypeAlias = Callable[
     [ModelProto, ModelSpec, Mapping[str, TensorStatistics], Method, Path], Path
 ]
-
-
-class _RecipeFunction(Protocol):
-    def __call__(
-        self, form: str, placements: Mapping[str, PlacementOptions], *, repair: bool
-    ) -> list[list[Recipe]]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +93,7 @@ class Int8Form:
     convention: Convention
     options: PlacementOptions
     variants: Mapping[str, PlacementOptions] = field(default_factory=dict)
-    recipes: _RecipeFunction = qdq_recipes
+    recipes: RecipeFunction = qdq_recipes
     write: FileWriter = write_onnx_file
     side_files: tuple[SideFileWriter, ...] = ()
     derived: tuple[DerivedForm, ...] = ()
@@ -222,4 +219,4 @@ def recipes_for(form: Int8Form, *, repair: bool = True) -> list[list[Recipe]]:
         form: of the table.
         repair: also try to correct biases of our own graphs.
     """
-    return form.recipes(form.name, {"": form.options, **form.variants}, repair=repair)
+    return form.recipes(form.name, {"": form.options, **form.variants}, repair)

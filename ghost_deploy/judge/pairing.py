@@ -1,4 +1,4 @@
-"""Which box of one side is which box of the other."""
+"""Pairs the boxes of two sides."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def pair_boxes(
 
     Greedy: the pair with the largest IoU first and, among pairs within 0.01 of IoU, the closest
     scores. After NMS, boxes of one side are apart, so this is what an optimal assignment would
-    give; where a head leaves duplicates, the scores tell them apart.
+    give; where a head leaves duplicates, the scores separate them.
 
     Args:
         xyxy_a, xyxy_b: (N, 4) and (M, 4).
@@ -53,7 +53,7 @@ def pair_boxes(
 def _thicken(xyxy: NDArray[Any]) -> NDArray[np.float32]:
     """The boxes with every side grown to at least one pixel, about its middle.
 
-    Clipping at the image border leaves slivers whose IoU is undefined or says nothing.
+    Clipping at the image border leaves slivers whose IoU is undefined or meaningless.
     """
     boxes = np.asarray(xyxy, np.float64).reshape(-1, 4)
     lack = np.clip(1.0 - (boxes[:, 2:] - boxes[:, :2]), 0.0, None) / 2

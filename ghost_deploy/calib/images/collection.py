@@ -22,15 +22,6 @@ from ghost_deploy.core.progress import Progress, silent
 from ghost_deploy.core.spec import InputSpec
 from ghost_deploy.processing import Preprocessor
 
-__all__ = [
-    "MIN_IMAGES",
-    "CalibrationImage",
-    "CalibrationSet",
-    "SkippedImage",
-    "collect_images",
-    "preprocessing_fingerprint",
-]
-
 MIN_IMAGES = 64
 """Ranges of fewer images are too narrow: 4 images halve the mAP of YOLO11n (0.61 to 0.32,
 Ultralytics' Jetson benchmarks)."""

@@ -107,15 +107,6 @@ class Statistics:
             )
         return statistics
 
-    def __getitem__(self, name: str) -> TensorStatistics:
-        return self.tensors[name]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.tensors
-
-    def __len__(self) -> int:
-        return len(self.tensors)
-
 
 class _Entry(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     """The stored form of `TensorStatistics`; the counts are little-endian int64."""

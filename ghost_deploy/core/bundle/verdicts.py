@@ -55,7 +55,7 @@ def _failed(bundle: Bundle, artifact: Artifact, run: tuple[str, str]) -> Iterato
     file = (artifact.id, artifact.files[artifact.path])
     evidence = bundle.evidence
     reports: list[ParityReport | AccuracyReport | None] = [evidence.parity, evidence.accuracy]
-    for report in filter(None, reports):
+    for report in (each for each in reports if each is not None):
         for judged in report.rows:
             judged_run = (judged.artifact, judged.sha256, judged.runtime, judged.precision)
             if judged.status == "failed" and judged_run == (*file, *run):

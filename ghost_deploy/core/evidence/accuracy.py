@@ -90,7 +90,7 @@ class DatasetFacts(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
         split: the part that was used; empty for the COCO form.
         images, negatives: number of images, and of those without any object.
         boxes: objects that count, by class name.
-        crowds: regions that neither count nor punish.
+        crowds: regions in which detections count neither as found nor as false.
         fingerprint: sha256 over file names, boxes and classes, in order.
         notes: for the reader, e.g. on labels that were left out.
     """

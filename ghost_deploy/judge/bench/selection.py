@@ -121,7 +121,7 @@ def candidates(
 ) -> list[BenchCandidate]:
     """All candidates of a subject that the selection asks for.
 
-    Int8 graphs made for another runtime are left out: their times here are not those of their runtime.
+    Int8 graphs made for another runtime are left out: their times here mean nothing.
 
     Args:
         subject: bundle or file.

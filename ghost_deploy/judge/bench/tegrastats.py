@@ -1,6 +1,6 @@
 """The output of a Jetson's `tegrastats`, from JetPack 5 to 7.
 
-The forms, with the releases that use them, are those of `tests/support/tegrastats_lines.py`.
+The forms, with the releases that use them, are in `tests/support/tegrastats_lines.py`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _RAIL = re.compile(r"\b([A-Z]\w*) (\d+)(?:mW)?/\d+(?:mW)?(?:/\d+(?:mW)?)?(?=\s|$
 
 _SENSOR_OFF = -256.0
 _TOTAL_RAILS = (("VDD_IN",), ("VIN",), ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"))
-"""The rails that measure the whole board: one rail on Orin NX, Orin Nano and Xavier NX; one on Thor from
+"""The rails that measure the whole board: one on Orin NX, Orin Nano and Xavier NX; one on Thor from
 JetPack 7.2 on; three together on AGX Orin."""
 
 

@@ -171,7 +171,7 @@ def _stream(task: Task, runtime: Runtime) -> Stream:
 
 
 def _own_output() -> IO[bytes]:
-    """A copy of standard output for the answers; output of vendors' libraries goes to standard error."""
+    """Standard output, for answers only: vendors' libraries then print to standard error."""
     own = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     return own

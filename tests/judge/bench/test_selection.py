@@ -7,7 +7,6 @@ import pytest
 
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import BundleError, UsageError
-from ghost_deploy.core.evidence.latency import RunConfig
 from ghost_deploy.judge.bench.selection import Selection, candidates, label_of, open_subjects
 from tests.support.bench_models import write_bundle, write_onnx
 
