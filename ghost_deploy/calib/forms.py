@@ -32,7 +32,7 @@ from ghost_deploy.calib.quantize.qdq import QdqGraph
 from ghost_deploy.calib.ranges.histogram import TensorStatistics
 from ghost_deploy.calib.ranges.methods import Method
 from ghost_deploy.calib.recipes import Recipe, openvino_recipes, qdq_recipes
-from ghost_deploy.core.errors import UsageError
+from ghost_deploy.core.lookup import entry_of
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.runtimes.int8_forms import ort_form
 
@@ -190,13 +190,7 @@ def int8_form(name: str) -> Int8Form:
     Raises:
         UsageError: there is no such form.
     """
-    if name not in FORMS:
-        raise UsageError(
-            f"there is no int8 form {name!r}",
-            expected=", ".join(FORMS),
-            fix="Name one of those",
-        )
-    return FORMS[name]
+    return entry_of(FORMS, name, "int8 form")
 
 
 def forms_of(formats: Iterable[str]) -> list[Int8Form]:

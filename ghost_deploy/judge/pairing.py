@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ghost_deploy.core.detections import Detections
 from ghost_deploy.processing.boxes import iou_matrix
 
 _PAIR_IOU = 0.5
 """Boxes of one class are the same object from this IoU on; whether they agree is judged later."""
+
+Pairs: TypeAlias = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]
+"""Indices into one side, indices into the other, and IoU, (P,) each."""
+
+
+def pair_detections(a: Detections, b: Detections) -> Pairs:
+    """`pair_boxes` of two sets of detections."""
+    return pair_boxes(a.xyxy, a.score, a.class_id, b.xyxy, b.score, b.class_id)
 
 
 def pair_boxes(
@@ -20,7 +29,7 @@ def pair_boxes(
     xyxy_b: NDArray[Any],
     score_b: NDArray[Any],
     class_b: NDArray[Any],
-) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
+) -> Pairs:
     """Pair boxes of the same class one to one, from an IoU of 0.5 on.
 
     Greedy: the pair with the largest IoU first and, among pairs within 0.01 of IoU, the closest

@@ -208,7 +208,9 @@ class _Writer:
         source = node.input[0]
         if node.name not in self.placement.reads.get(source, ()):
             return
-        found, channels = self.scales[source], self._channels(node)
+        per_group = self.graph.weight(node).shape[1]
+        channels = int(per_group * self.graph.attribute(node, "group", 1))
+        found = self.scales[source]
         dtype = np.int8 if found.signed else np.uint8
         name = f"{node.name}/input"
         parameters = [
@@ -217,11 +219,6 @@ class _Writer:
         ]
         yield _dq(f"{source}/quantized", _rounded(name), parameters, axis=1)
         copy.input[0] = _rounded(name)
-
-    def _channels(self, node: NodeProto) -> int:
-        """Input channels of a convolution."""
-        per_group = self.graph.weight(node).shape[1]
-        return int(per_group * self.graph.attribute(node, "group", 1))
 
     def _constant(self, name: str, value: NDArray[np.generic]) -> str:
         self.constants[name] = numpy_helper.from_array(value, name)

@@ -52,11 +52,7 @@ def _stays_float(depthwise: ConvInfo, options: PlacementOptions) -> bool:
 
 
 def int8_nodes(
-    structure: Structure,
-    options: PlacementOptions,
-    kept: Collection[str],
-    *,
-    at_outputs: bool,
+    structure: Structure, options: PlacementOptions, kept: Collection[str], *, at_outputs: bool
 ) -> frozenset[str]:
     """Names of the nodes that compute or move int8.
 

@@ -97,22 +97,15 @@ def _full(stats: TensorStatistics, symmetric: bool) -> Range:
     return (-max(-lo, hi), max(-lo, hi)) if symmetric else (lo, hi)
 
 
-def _levels(x: NDArray[np.float64], grid: NDArray[np.float64], steps: int) -> NDArray[np.float64]:
-    """The level, from 0 to `steps`, of each value under each range of `grid` (R, 2): (R, n)."""
-    lo, hi = grid[:, :1], grid[:, 1:]
-    scale = (hi - lo) / steps
-    levels = np.rint(x / scale)
-    levels += np.rint(-lo / scale)
-    return np.clip(levels, 0, steps, out=levels)
-
-
 def _squared_errors(
     x: NDArray[np.float64], weight: NDArray[np.float64], grid: NDArray[np.float64], steps: int
 ) -> NDArray[np.float64]:
     """The weighted sum of squared errors under each range of `grid` (R, 2): (R,)."""
-    scale = (grid[:, 1:] - grid[:, :1]) / steps
-    error = _levels(x, grid, steps)
-    error -= np.rint(-grid[:, :1] / scale)
+    low, high = grid[:, :1], grid[:, 1:]
+    scale = (high - low) / steps
+    zero_point = np.rint(-low / scale)
+    error = np.rint(x / scale)  # (R, n), in place from here: levels, values, errors
+    np.clip(error, -zero_point, steps - zero_point, out=error)
     error *= scale
     error -= x
     np.square(error, out=error)

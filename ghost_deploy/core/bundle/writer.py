@@ -8,7 +8,6 @@ import shutil
 import tempfile
 from collections.abc import Collection
 from pathlib import Path
-from types import TracebackType
 
 from ghost_deploy.core.bundle.folder import Bundle
 from ghost_deploy.core.bundle.manifest import DOCUMENT, Artifact, BundleDocument, Source, sha256_of
@@ -115,11 +114,7 @@ class BundleWriter:
             shutil.copy2(file, place)
 
     def draft(
-        self,
-        spec: ModelSpec,
-        source: Source,
-        created_with: str,
-        evidence: Evidence | None = None,
+        self, spec: ModelSpec, source: Source, created_with: str, evidence: Evidence | None = None
     ) -> Bundle:
         """Write `bundle.json` into the hidden folder and return that bundle, to be judged."""
         document = BundleDocument(
@@ -161,12 +156,7 @@ class BundleWriter:
     def __enter__(self) -> BundleWriter:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
         self._remove_made()
         if isinstance(error, OSError):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ghost_deploy.core.detections import Detections
 from ghost_deploy.core.evidence.hard_images import HardImage, ShownBox
 from ghost_deploy.judge.datasets.dataset import DataSet, LabelledImage
-from ghost_deploy.judge.pairing import pair_boxes
+from ghost_deploy.judge.pairing import pair_detections
 from ghost_deploy.processing import read_image
 
 MOST_IMAGES = 6
@@ -88,7 +88,7 @@ def _compared(
     image: LabelledImage, right: ImageDetections, left: ImageDetections, row: int
 ) -> HardImage:
     """Reference and candidate on one image, without its pixels."""
-    first, second, _ = _paired(right.found, left.found)
+    first, second, _ = pair_detections(right.found, left.found)
     own, other = np.ones(len(right.found), bool), np.ones(len(left.found), bool)
     own[first], other[second] = False, False
     reference, candidate = _boxes(image, right, own), _boxes(image, left, other)
@@ -114,12 +114,6 @@ def _mistakes(boxes: Sequence[ShownBox]) -> int:
     return sum(box.state in ("false", "missed") for box in boxes)
 
 
-def _paired(
-    a: Detections, b: Detections
-) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
-    return pair_boxes(a.xyxy, a.score, a.class_id, b.xyxy, b.score, b.class_id)
-
-
 def _boxes(
     image: LabelledImage, detections: ImageDetections, alone: NDArray[np.bool_]
 ) -> tuple[ShownBox, ...]:
@@ -130,7 +124,7 @@ def _boxes(
     labels = Detections(
         boxes[counted].astype(np.float32), np.ones(len(counted), np.float32), class_id[counted]
     )
-    hit, seen, _ = _paired(found, labels)
+    hit, seen, _ = pair_detections(found, labels)
     missed = np.setdiff1d(np.arange(len(labels)), seen)
     ignored = _in_crowd(found, boxes[crowd], class_id[crowd])
     hits = set(hit.tolist())

@@ -42,9 +42,6 @@ def figures_of(
     images = config.batch * config.streams
     work = passes or calls
     intervals = [interval for interval, turn in turns if turn.phase == work[0].phase]
-    power = None
-    if sampler is not None:
-        power = power_figures(sampler.within(intervals), _rate(work))
     return LatencyFigures(
         stages={
             name: summarize([time for times in rounds for time in times], images)
@@ -61,7 +58,7 @@ def figures_of(
         samples=samples,
         rates=[_rate([turn]) for turn in passes],
         run_rates=[_rate([turn]) for turn in calls],
-        power=power,
+        power=power_figures(sampler.within(intervals), _rate(work)) if sampler else None,
     )
 
 

@@ -42,11 +42,7 @@ class ParityRun(Closing):
     """
 
     def __init__(
-        self,
-        bundle: Bundle,
-        plan: PlannedRun,
-        options: RuntimeOptions,
-        gate: Gate | None = None,
+        self, bundle: Bundle, plan: PlannedRun, options: RuntimeOptions, gate: Gate | None = None
     ) -> None:
         self._bundle, self._plan, self._options = bundle, plan, options
         self._gate = gate or gate_for(plan.precision)
