@@ -73,7 +73,11 @@ def qdq_recipes(
 def openvino_recipes(
     form: str, placements: Mapping[str, PlacementOptions], repair: bool
 ) -> list[list[Recipe]]:
-    """NNCF's graphs, then our own; arguments as in `qdq_recipes`."""
+    """NNCF's graphs, then our own.
+
+    Args:
+        form, placements, repair: as in `qdq_recipes`.
+    """
     plain = Recipe("nncf", form, placements[""], via="nncf")
     gelu = replace(plain, base="nncf, SiLU by GELU", gelu=True)
     return [[plain], [gelu], *qdq_recipes(form, placements, repair)]

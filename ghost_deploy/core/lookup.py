@@ -1,4 +1,4 @@
-"""Looking up what a user names in a table."""
+"""Looks up names given by the user in a table."""
 
 from __future__ import annotations
 

@@ -10,4 +10,4 @@ Progress: TypeAlias = Callable[[str, int, int], None]
 
 
 def silent(what: str, done: int, total: int) -> None:
-    """A `Progress` that shows nothing."""
+    """A `Progress` that shows nothing; arguments as there."""

@@ -108,7 +108,12 @@ class PairedRun:
         return found
 
     def advance(self, stage: int, outputs: Mapping[str, Sequence[NDArray[np.float32]]]) -> None:
-        """Continue behind `stage` with `outputs` as the quantized model's results there."""
+        """Continue behind `stage` with `outputs` as the results of the quantized model there.
+
+        Args:
+            stage: index into `stages`.
+            outputs: one (1, C, h, w) float32 for each image, by node name.
+        """
         for name, node in _convs(self._quantized, self.stages[stage]).items():
             for values, output in zip(self._rounded, outputs[name], strict=True):
                 values[node.output[0]] = output

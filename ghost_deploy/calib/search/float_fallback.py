@@ -92,7 +92,7 @@ class FloatFallback:
     Attributes:
         builder: of the files.
         judge: of their accuracy.
-        stopwatch: of what a float layer costs.
+        stopwatch: of the time that a float layer adds.
         max_drop: points that may be lost.
         workers: processes that measure in parallel.
         journal: file that keeps measurements; None keeps them in memory.

@@ -85,7 +85,10 @@ class Bundle:
         return bundle
 
     def artifact(self, format: str, precision: str, form: str = "") -> Artifact:
-        """The artifact of that format, precision and form, see `Artifact`.
+        """The artifact of that format, precision and form.
+
+        Args:
+            format, precision, form: as in `Artifact`.
 
         Raises:
             BundleError: the bundle has none; the message lists those that it has.

@@ -42,7 +42,7 @@ def failed_verdicts(
     Args:
         bundle: that holds it.
         artifact: which; a verdict on a file with another hash does not count.
-        runtime, precision: what it is run on and in. A verdict of calibration names neither and
+        runtime, precision: of the run. A verdict of calibration names neither and
             counts on all runtimes.
 
     Raises:

@@ -60,7 +60,7 @@ class BundleWriter:
 
         Args:
             format, precision, parent, tools, options, form: as in `Artifact`.
-            path: what a runtime opens.
+            path: of the file that a runtime opens.
             extra_files: files that belong to it besides `path`.
         """
         files = {self._relative(file): sha256_of(file) for file in (path, *extra_files)}
@@ -116,7 +116,12 @@ class BundleWriter:
     def draft(
         self, spec: ModelSpec, source: Source, created_with: str, evidence: Evidence | None = None
     ) -> Bundle:
-        """Write `bundle.json` into the hidden folder and return that bundle, to be judged."""
+        """Write `bundle.json` into the hidden folder and return that bundle, to be judged.
+
+        Args:
+            spec, source, created_with: as in `BundleDocument`.
+            evidence: of the recorded artifacts; default: none.
+        """
         document = BundleDocument(
             spec=spec,
             source=source,

@@ -35,7 +35,7 @@ class Judged(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     Attributes:
         by: `labels`: mAP50-95 on labelled images; `agreement`: the same figure with the float
             model's own detections in place of labels, so that the float model has 100 points.
-        data: what it was measured on, in words.
+        data: the images, in words.
         images: how many.
         objects: labelled objects, or detections of the float model.
         protocol: of the figure.
@@ -196,7 +196,7 @@ class Sensitivity(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What was found where layers were to be returned to float.
 
     Attributes:
-        recipe: what they were returned from.
+        recipe: without float layers.
         layers: the most harmful first.
         curve: from most to least int8.
         problem: why returning them did not help; empty where it did.
@@ -218,7 +218,7 @@ class Int8Report(Document, frozen=True, kw_only=True, forbid_unknown_fields=True
         judged: what accuracy was measured on.
         rows: the artifacts.
         trials: all recipes that were tried.
-        speed: times of all artifacts that run here; empty where that was not asked for.
+        speed: times of all artifacts that run here; empty where they were not requested.
         machine: the processor that `speed` and `executed` were measured on.
         sensitivity: for each form that lost more than it may, the layers that cause it.
         verdict: the recommendation for this machine, in a sentence.

@@ -238,7 +238,7 @@ class BenchReport(Document, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return "measured" in states and "failed" not in states
 
     def only(self, subjects: Collection[str]) -> BenchReport:
-        """The rows of some subjects, without raw samples and ratios: what a bundle keeps."""
+        """A copy for a bundle: the rows of some subjects, without raw samples and ratios."""
         rows = tuple(_thin(row) for row in self.rows if row.subject in subjects)
         return msgspec.structs.replace(self, rows=rows)
 

@@ -52,7 +52,7 @@ def row_of(run: MeasuredRun, reference: AccuracyFigures | None, limit: MaxDrop) 
 
     Args:
         run: measured or not.
-        reference: figures of what it is compared with.
+        reference: figures of the reference; None without one.
         limit: largest loss that passes.
     """
     artifact, info, figures = run.plan.artifact, run.info, run.figures

@@ -83,7 +83,7 @@ def run_accuracy(
     resamples: int = RESAMPLES,
     progress: Progress | None = None,
 ) -> AccuracyReport:
-    """Measure the artifacts of a bundle and judge what they lost.
+    """Measure the artifacts of a bundle and judge their losses.
 
     Args:
         bundle: whose artifacts are measured, at the size of its spec.

@@ -70,9 +70,13 @@ def relative_spread(values: Sequence[float]) -> float:
 
 
 def shuffled(count: int, rounds: int, seed: int = 0) -> Iterator[list[int]]:
-    """For each round the indices below `count` in an order of its own.
+    """For each round the indices below `count` in a new order, so that no candidate always runs
+    after the same one, with its heat and caches.
 
-    Nothing then always runs after the same neighbour, in the heat and the caches it left.
+    Args:
+        count: number of candidates.
+        rounds: number of rounds.
+        seed: of the orders.
     """
     generator = random.Random(seed)
     for _ in range(rounds):

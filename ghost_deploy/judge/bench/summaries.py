@@ -31,7 +31,7 @@ def figures_of(
     Args:
         turns: with their time spans, at least one of `RUN_ALONE`.
         config: how it was run.
-        ready: what it obtained when it was opened.
+        ready: answer of its worker when it was opened.
         peak_bytes: most memory of its process.
         sampler: of power; None where the machine has none.
     """

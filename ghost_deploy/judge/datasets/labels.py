@@ -41,7 +41,13 @@ class Labels:
         class_ids: Sequence[int],
         crowd: Sequence[bool] | None = None,
     ) -> Labels:
-        """Columns from rows; no crowd regions unless given."""
+        """Columns from rows.
+
+        Args:
+            boxes: x1 y1 x2 y2 each.
+            class_ids: one a box.
+            crowd: one a box; default: no crowd regions.
+        """
         return cls(
             np.asarray(boxes, np.float64).reshape(-1, 4),
             np.asarray(class_ids, np.int32),
@@ -92,7 +98,13 @@ def check_problems(problems: Sequence[LabelProblem], name: str, *, skip: bool) -
 
 
 def listed(items: Iterable[object], *, joint: str, before: str = "") -> str:
-    """The first ten items, and how many more there are."""
+    """The first ten items, and the number of the others.
+
+    Args:
+        items: to list.
+        joint: between two items.
+        before: the first item.
+    """
     texts = [str(item) for item in items]
     more = [f"and {len(texts) - _LISTED} more"] if len(texts) > _LISTED else []
     return before + joint.join(texts[:_LISTED] + more)

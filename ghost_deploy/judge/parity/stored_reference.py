@@ -119,7 +119,7 @@ def read_stored(bundle: Bundle) -> StoredReference | None:
 
 
 def digest(tensor: NDArray[Any]) -> str:
-    """The sha256 of an input tensor's numbers."""
+    """The sha256 of the bytes of an input tensor, of any shape and dtype, in hexadecimal."""
     return hashlib.sha256(np.ascontiguousarray(tensor).tobytes()).hexdigest()
 
 
