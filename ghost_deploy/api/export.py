@@ -117,12 +117,12 @@ def _prove(
     loaded: LoadedCheckpoint, draft: Bundle, images: list[Path] | None, progress: Progress
 ) -> Bundle:
     """The draft with its parity report, and with images for the self-check of engines."""
-    from ghost_deploy.judge.parity.prove import prove
+    from ghost_deploy.judge.parity.prove import run_parity
     from ghost_deploy.judge.parity.store_reference import store_reference
 
-    proved, report = prove(loaded, draft, images, progress=progress)
+    report = run_parity(loaded, draft, images, progress=progress)
     coarse = any(row.coarse for row in report.rows)
-    return store_reference(loaded, proved, images, exact=coarse)
+    return store_reference(loaded, draft.with_evidence(report), images, exact=coarse)
 
 
 def _add_engine(writer: BundleWriter, draft: Bundle, precision: str, progress: Progress) -> Bundle:

@@ -13,7 +13,9 @@ from ghost_deploy.core.errors import (
 )
 
 CLASSES = [
-    each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, Exception)
+    value
+    for value in vars(errors).values()
+    if inspect.isclass(value) and issubclass(value, GhostDeployError)
 ]
 
 

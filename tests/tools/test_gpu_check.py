@@ -18,7 +18,7 @@ from ghost_deploy.core.bundle import BundleWriter, Source
 from ghost_deploy.demo.embedded import MODEL_FILE
 from ghost_deploy.demo.scene_files import LABELS
 from ghost_deploy.demo.scenes import make_scene
-from ghost_deploy.judge.parity.prove import prove
+from ghost_deploy.judge.parity.prove import run_parity
 from ghost_deploy.judge.parity.store_reference import store_reference
 from ghost_deploy.runtimes.tensorrt.calibration_cache import CACHE_FILE, write_calibration_cache
 from tests.support.exported_artifacts import export_artifacts
@@ -241,7 +241,7 @@ def real_bundle(folder: Path) -> Path:
     loaded: Any = tiny_loaded()
     with BundleWriter(folder) as writer:
         spec, _ = export_artifacts(loaded, writer, formats=["onnx"])
-        _, report = prove(loaded, writer.draft(spec, loaded.source, "test"))
+        report = run_parity(loaded, writer.draft(spec, loaded.source, "test"))
         model = onnx.load(writer.folder / "model.fp32.onnx")
         feeds = np.random.default_rng(0).random((4, 1, 3, 96, 128), np.float32)
         statistics = statistics_of(model, list(feeds))

@@ -31,7 +31,7 @@ from ghost_deploy.core.errors import (
     UsageError,
 )
 from ghost_deploy.core.evidence.parity import ParityReport
-from ghost_deploy.judge.parity.prove import prove
+from ghost_deploy.judge.parity.prove import run_parity
 from ghost_deploy.judge.parity.store_reference import store_reference
 from ghost_deploy.runtimes import RUNTIMES
 from ghost_deploy.runtimes.tensorrt import cudart as _cudart
@@ -54,9 +54,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with BundleWriter(folder) as writer:
         spec, _ = export_artifacts(loaded, writer, formats=["onnx"])
         draft = writer.draft(spec, loaded.source, "test")
-        proved, report = prove(loaded, draft)
+        report = run_parity(loaded, draft)
         coarse = any(row.coarse for row in report.rows)
-        store_reference(loaded, proved, None, exact=coarse).save()
+        store_reference(loaded, draft.with_evidence(report), None, exact=coarse).save()
         writer.finish()
     return folder
 
