@@ -13,9 +13,7 @@ from ghost_deploy.core.errors import (
 )
 
 CLASSES = [
-    value
-    for value in vars(errors).values()
-    if inspect.isclass(value) and issubclass(value, GhostDeployError)
+    each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, Exception)
 ]
 
 

@@ -86,7 +86,7 @@ class Int8Builder:
         quantized = partial(
             quantize,
             statistics=self.statistics,
-            convention=int8_form(recipe.form).convention,
+            convention=convention or int8_form(recipe.form).convention,
             options=recipe.options,
             method=recipe.method,
             ranges=input_range(self.spec.input),

@@ -77,9 +77,9 @@ class BundleWriter:
         self._artifacts.append(artifact)
         return artifact
 
-    def forget(self) -> None:
-        """Drop the recorded artifacts, so that others can take their place; files stay."""
-        self._artifacts.clear()
+    def forget(self, *ids: str) -> None:
+        """Drop the records of artifacts, of all without `ids`, to record others; files stay."""
+        self._artifacts = [each for each in self._artifacts if ids and each.id not in ids]
 
     def adopt(self, bundle: Bundle, *, without: Collection[str] = ()) -> None:
         """Take over the artifacts of a bundle and the files that its evidence names.

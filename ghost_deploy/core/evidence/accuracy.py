@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 import msgspec
 
-from ghost_deploy.core.evidence.hard_images import HardImage
+from ghost_deploy.core.evidence.shown_boxes import HardImage
 from ghost_deploy.core.evidence.json_document import Document, Part, verdict_sentence
 
 
