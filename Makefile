@@ -39,10 +39,10 @@ ifeq ($(MODEL)$(IMAGES),)
 	$(BIN)/ghost-deploy demo -o '$(OUT)'
 else
 	@test -n '$(MODEL)' -a -n '$(IMAGES)' || { \
-	  echo 'usage: make demo [MODEL=best.pt IMAGES=folder-of-pictures] [OUT=out/demo]'; exit 2; }
+	  echo 'usage: make demo [MODEL=best.pt IMAGES=folder-of-images] [OUT=out/demo]'; exit 2; }
 	$(BIN)/ghost-deploy inspect '$(MODEL)'
 	$(BIN)/ghost-deploy export '$(MODEL)' -o '$(OUT)/bundle' --images '$(IMAGES)' --overwrite
-	$(BIN)/ghost-deploy infer '$(OUT)/bundle' '$(IMAGES)' -o '$(OUT)/pictures' --jsonl '$(OUT)/detections.jsonl'
+	$(BIN)/ghost-deploy infer '$(OUT)/bundle' '$(IMAGES)' -o '$(OUT)/annotated' --jsonl '$(OUT)/detections.jsonl'
 endif
 
 test: $(VENV)/.dev

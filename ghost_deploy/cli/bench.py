@@ -25,7 +25,7 @@ timed and marked `(failed)`. On a Jetson, tegrastats gives power, temperature an
 """
 EXAMPLES = """\
 examples:
-  ghost-deploy bench out/best --runtime ort openvino --images photos
+  ghost-deploy bench out/best --runtime ort openvino --images images
   ghost-deploy bench out/ghost --baseline out/plain --precision fp16
   ghost-deploy bench out/best --threads 1 2 4 --streams 1 2 --json > latency.json
 """

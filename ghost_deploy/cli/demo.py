@@ -70,4 +70,4 @@ def _print(done: DemoResult, console: Console) -> None:
     console.facts([*reversed(done.files.items()), ("everything", done.folder.resolve())])
     page = shlex.quote(str(done.files["report"]))
     console.result(f"next: open {page}, then do the same with a detector of your own:")
-    console.result("      ghost-deploy export best.pt -o out/best --images photos")
+    console.result("      ghost-deploy export best.pt -o out/best --images images")

@@ -28,9 +28,9 @@ the bundle is still written, with that verdict inside, and the exit code is 1.
 """
 EXAMPLES = """\
 examples:
-  ghost-deploy export best.pt -o out/best --images photos
+  ghost-deploy export best.pt -o out/best --images images
   ghost-deploy export best.pt -o out/best --onnx --fp32 --imgsz 480 640
-  ghost-deploy export best.pt -o out/best --fp32 --int8 --calib photos/train --data data.yaml
+  ghost-deploy export best.pt -o out/best --fp32 --int8 --calib images/train --data data.yaml
   ghost-deploy export best.pt -o out/best --dynamic --overwrite
   ghost-deploy export out/best --triton models --deepstream deepstream
   ghost-deploy export fork.pt -o out/fork --modules fork_blocks.py

@@ -32,10 +32,10 @@ again, and stops no other.
 """
 EXAMPLES = """\
 examples:
-  ghost-deploy infer out/best photo.jpg
-  ghost-deploy infer out/best photos -o annotated --jsonl detections.jsonl
-  ghost-deploy infer out/best 'photos/*.png' --runtime ort --precision fp16 --conf 0.4
-  ghost-deploy infer out/best photos --jsonl - | jq '.detections | length'
+  ghost-deploy infer out/best image.jpg
+  ghost-deploy infer out/best images -o annotated --jsonl detections.jsonl
+  ghost-deploy infer out/best 'images/*.png' --runtime ort --precision fp16 --conf 0.4
+  ghost-deploy infer out/best images --jsonl - | jq '.detections | length'
   ghost-deploy infer out/best drive.mp4 -o annotated --classes person,car
   ghost-deploy infer out/best rtsp://camera/stream 0 --jsonl out.jsonl --serve 127.0.0.1:8080
   ghost-deploy infer out/best @cameras.txt --fps 5 --skip-still --max-age 500 --mqtt mqtt://broker

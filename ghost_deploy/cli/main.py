@@ -47,9 +47,9 @@ Results go to standard output, progress and messages to standard error.
 _EXAMPLES = """\
 examples:
   ghost-deploy inspect best.pt
-  ghost-deploy export best.pt -o out/best --images photos
-  ghost-deploy parity best.pt out/best --images photos
-  ghost-deploy infer out/best photos -o annotated
+  ghost-deploy export best.pt -o out/best --images images
+  ghost-deploy parity best.pt out/best --images images
+  ghost-deploy infer out/best images -o annotated
 
 """
 

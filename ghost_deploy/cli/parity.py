@@ -22,8 +22,8 @@ code is 1; it is 3 when nothing could be run on this machine. The bundle is not 
 """
 EXAMPLES = """\
 examples:
-  ghost-deploy parity best.pt out/best --images photos
-  ghost-deploy parity best.pt out/best --images photos --json > parity.json
+  ghost-deploy parity best.pt out/best --images images
+  ghost-deploy parity best.pt out/best --images images --json > parity.json
 """
 
 

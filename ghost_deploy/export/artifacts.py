@@ -112,7 +112,7 @@ class ExportSession:
         Args:
             target: what it is.
             path: what a runtime opens.
-            parent: SHA-256 of the file that it was made from.
+            parent: SHA-256 of the file that it was built from.
             extra_files: files that belong to it besides `path`.
         """
         versions = {name: importlib.metadata.version(name) for name in target.packages}

@@ -144,7 +144,7 @@ def plan_export(
         )
     engines = _targets(["tensorrt"] if "tensorrt" in asked else [], floats)
     formats = list(dict.fromkeys("onnx" if name == "tensorrt" else name for name in asked))
-    if int8:  # made from the fp32 ONNX graph and judged beside the fp32 artifacts
+    if int8:  # built from the fp32 ONNX graph and judged beside the fp32 artifacts
         graphs = _targets(["onnx", *formats], floats - {"int8"} | {"fp32"})
     else:
         graphs = _targets(formats, floats)
