@@ -11,6 +11,9 @@ from ghost_deploy.cli.options import (
     add_json,
     add_run_options,
     add_selection,
+    add_switches,
+    add_value,
+    arguments,
     positive,
     seconds,
 )
@@ -33,40 +36,19 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    add_bundle(parser, "bundles", nargs="+")
+    add_bundle(parser, "models", nargs="+")
     add_selection(parser)
-    parser.add_argument(
-        "--batch", nargs="+", type=positive, metavar="N", help="images a request (default: 1)"
-    )
-    parser.add_argument(
-        "--streams",
-        nargs="+",
-        type=positive,
-        default=[1],
-        metavar="N",
-        help="concurrent requests, each to a copy of the model (default: 1)",
-    )
+    batches = "images a request (default: 1)"
+    add_value(parser, "--batch", "N", batches, positive, nargs="+", dest="batches")
+    streams = "concurrent requests, each to a copy of the model (default: 1)"
+    add_value(parser, "--streams", "N", streams, positive, nargs="+", default=[1])
     add_images(parser, "to run on: folder, file or glob (default: demo scenes)")
-    parser.add_argument(
-        "--baseline", metavar="BUNDLE", help="bundle or model that the others are compared with"
-    )
-    parser.add_argument(
-        "--duration",
-        type=seconds,
-        default=10.0,
-        metavar="S",
-        help="seconds to measure each candidate (default: 10)",
-    )
-    parser.add_argument(
-        "--rounds",
-        type=positive,
-        default=20,
-        metavar="N",
-        help="turns each has in that time (default: 20)",
-    )
-    parser.add_argument(
-        "--save", action="store_true", help="store the figures in each bundle, as its latency"
-    )
+    add_value(parser, "--baseline", "BUNDLE", "bundle or model that the others are compared with")
+    duration = "seconds to measure each candidate (default: 10)"
+    add_value(parser, "--duration", "S", duration, seconds, default=10.0, dest="duration_s")
+    rounds = "turns each has in that time (default: 20)"
+    add_value(parser, "--rounds", "N", rounds, positive, default=20)
+    add_switches(parser, {"--save": "store the figures in each bundle, as its latency"})
     add_json(parser)
     add_run_options(parser, several_threads=True)
 
@@ -77,21 +59,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from ghost_deploy.api.bench import store_latency
 
     with console.steps() as progress:
-        report = api.bench(
-            args.bundles,
-            args.images,
-            baseline=args.baseline,
-            runtimes=args.runtime,
-            precisions=args.precision,
-            batches=args.batch,
-            threads=args.threads,
-            streams=args.streams,
-            device=args.device,
-            allow_fallback=args.allow_fallback,
-            duration_s=args.duration,
-            rounds=args.rounds,
-            progress=progress,
-        )
+        report = api.bench(**arguments(args, "save"), progress=progress)
     if args.json:
         console.document(report.to_document())
     else:
@@ -99,6 +67,6 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
         print_latency(report, console)
     if args.save:  # after printing: a folder that cannot be written to is an error
-        models = [*args.bundles, *([args.baseline] if args.baseline else [])]
+        models = [*args.models, *([args.baseline] if args.baseline else [])]
         store_latency(models, report, console.note)
     return 0 if report.complete else 2

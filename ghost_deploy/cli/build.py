@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 from ghost_deploy.cli.console import Column, Console
 from ghost_deploy.cli.format import mebibytes, size_of
-from ghost_deploy.cli.options import add_bundle, add_switches, natural, positive
+from ghost_deploy.cli.options import (
+    add_bundle,
+    add_switches,
+    add_value,
+    arguments,
+    natural,
+    positive,
+)
 from ghost_deploy.core.errors import GateError, UsageError
 
 if TYPE_CHECKING:
@@ -45,11 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "--strongly-typed": "let the types in the graph decide (TensorRT 10; on 11 always so)",
         },
     )
-    what.add_argument(
-        "--int8-cache",
-        metavar="FILE",
-        help="a calibration cache for INT8 instead of Q/DQ nodes (up to TensorRT 10)",
-    )
+    cache = "a calibration cache for INT8 instead of Q/DQ nodes (up to TensorRT 10)"
+    add_value(what, "--int8-cache", "FILE", cache)
     what.add_argument(
         "--calibrator",
         choices=("entropy", "minmax"),
@@ -57,25 +61,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="which calibrator reads the cache (default: entropy; a DLA needs it)",
     )
     how = parser.add_argument_group("how to build")
-    how.add_argument(
-        "--workspace",
-        type=positive,
-        metavar="MB",
-        help="scratch memory for kernels, MiB (default: a share of what is free)",
-    )
-    how.add_argument(
-        "--opt-level",
-        type=natural,
-        metavar="N",
-        help="how long to search for kernels, 0 to 5 (TensorRT 8.6 and newer)",
-    )
-    how.add_argument("--device", default="cuda", metavar="DEVICE", help="cuda or cuda:N")
-    how.add_argument("--dla", type=natural, metavar="N", help="DLA core instead of the GPU")
+    memory = "scratch memory for kernels, MiB (default: a share of what is free)"
+    add_value(how, "--workspace", "MB", memory, positive, dest="workspace_mib")
+    search = "how long to search for kernels, 0 to 5 (TensorRT 8.6 and newer)"
+    add_value(how, "--opt-level", "N", search, natural)
+    add_value(how, "--device", "DEVICE", "cuda or cuda:N", default="cuda")
+    add_value(how, "--dla", "N", "DLA core instead of the GPU", natural)
     how.add_argument(
         "--hardware-compatible",
         action="store_const",
         const="ampere+",
         default="",
+        dest="hardware",
         help="run on other GPUs from Ampere on too, at some cost in speed (not on a Jetson)",
     )
     add_switches(
@@ -109,17 +106,11 @@ def run(args: argparse.Namespace, console: Console) -> int:
         for precision in chosen:
             try:
                 bundle = api.build(
-                    args.bundle,
-                    precision,
-                    strongly_typed=args.strongly_typed,
-                    workspace_mib=args.workspace,
-                    opt_level=args.opt_level,
-                    dla=args.dla,
-                    hardware=args.hardware_compatible,
-                    version_compatible=args.version_compatible,
+                    **arguments(
+                        args, "trt", *_PRECISIONS, "int8_cache", "no_self_check", "verbose"
+                    ),
+                    precision=precision,
                     int8_cache=args.int8_cache if precision == "int8" else None,
-                    calibrator=args.calibrator,
-                    device=args.device,
                     self_check=not args.no_self_check,
                     progress=progress,
                     log=show if args.verbose else None,

@@ -10,6 +10,7 @@ from ghost_deploy.cli.options import (
     add_data,
     add_max_drop,
     add_switches,
+    add_value,
     natural,
     positive,
 )
@@ -25,24 +26,14 @@ def add_calibration_options(parser: argparse.ArgumentParser, *, required: bool) 
         required: whether `--calib` must be given.
     """
     group = parser.add_argument_group("int8")
-    group.add_argument(
-        "--calib",
-        metavar="IMAGES",
-        nargs="+",
-        required=required,
-        help="images like those the camera will see, no labels needed: folder, glob, text list, "
-        "video or data.yaml",
+    images = (
+        "images like those the camera will see, no labels needed: folder, glob, text list, "
+        "video or data.yaml"
     )
-    group.add_argument(
-        "--calib-count",
-        type=positive,
-        default=300,
-        metavar="N",
-        help="images to use at most (default: 300)",
-    )
-    group.add_argument(
-        "--calib-seed", type=natural, default=0, metavar="N", help="of the choice (default: 0)"
-    )
+    add_value(group, "--calib", "IMAGES", images, nargs="+", required=required)
+    count = "images to use at most (default: 300)"
+    add_value(group, "--calib-count", "N", count, positive, default=300)
+    add_value(group, "--calib-seed", "N", "of the choice (default: 0)", natural, default=0)
     add_switches(
         group,
         {

@@ -14,6 +14,7 @@ from ghost_deploy.cli.options import (
     add_images,
     add_modules,
     add_switches,
+    add_value,
     image_size,
     positive,
 )
@@ -61,13 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         },
     )
     shape = parser.add_argument_group("shape")
-    shape.add_argument(
-        "--imgsz",
-        nargs="+",
-        type=positive,
-        metavar=("H", "W"),
-        help="input side, or height and width, in pixels (default: what it was trained at)",
-    )
+    size = "input side, or height and width, in pixels (default: what it was trained at)"
+    add_value(shape, "--imgsz", ("H", "W"), size, positive, nargs="+")
     add_switches(
         shape,
         {
@@ -81,15 +77,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     others = parser.add_argument_group("inputs and other outputs")
     add_images(others, "to prove it on: folder, file or glob (default: demo scenes, weak evidence)")
     add_modules(others)
-    others.add_argument("--triton", metavar="DIR", help="also write a Triton model repository")
-    others.add_argument("--deepstream", metavar="DIR", help="also write a folder for DeepStream")
-    others.add_argument(
-        "--trt-version",
-        metavar="V",
-        default="",
-        help="TensorRT of the device, e.g. 10.3.0, for the calibration cache of --deepstream "
-        "(default: one file for each that DeepStream comes with)",
+    add_value(others, "--triton", "DIR", "also write a Triton model repository")
+    add_value(others, "--deepstream", "DIR", "also write a folder for DeepStream")
+    version = (
+        "TensorRT of the device, e.g. 10.3.0, for the calibration cache of --deepstream "
+        "(default: one file for each that DeepStream comes with)"
     )
+    add_value(others, "--trt-version", "V", version, default="")
     add_calibration_options(parser, required=False)
 
 

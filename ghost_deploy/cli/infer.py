@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 from ghost_deploy.cli.console import Console
 from ghost_deploy.cli.live_options import add_live_options, refuse_live_options
 from ghost_deploy.cli.model import classes_of, conf_by_class, load_detector, say_what_runs
-from ghost_deploy.cli.options import add_bundle, add_run_options, conf_limit, fraction, positive
+from ghost_deploy.cli.options import (
+    add_bundle,
+    add_run_options,
+    add_switches,
+    add_value,
+    conf_limit,
+    fraction,
+    positive,
+)
 from ghost_deploy.cli.summary import Summary
 from ghost_deploy.core.errors import ImageError
 
@@ -55,42 +63,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "sources", nargs="+", metavar="SOURCE", help="image, folder, glob, video, camera or address"
     )
-    parser.add_argument(
-        "--runtime",
-        default="auto",
-        metavar="R",
-        help="auto, openvino, trt, ort or eager; default: auto, the first of them that is "
-        "installed, knows the device and has an artifact",
+    runtime = (
+        "auto, openvino, trt, ort or eager; default: auto, the first of them that is installed, "
+        "knows the device and has an artifact"
     )
+    precision = "fp32, fp16, bf16 or int8 (default: the most exact there)"
+    add_value(parser, "--runtime", "R", runtime, default="auto")
+    add_value(parser, "--precision", "P", precision)
     parser.add_argument(
-        "--precision", metavar="P", help="fp32, fp16, bf16 or int8 (default: the most exact there)"
+        "-o", "--out", metavar="DIR", help="write annotated images there, or videos of live sources"
     )
-    parser.add_argument(
-        "-o",
-        "--out",
-        metavar="DIR",
-        help="write annotated images there, or videos of live sources",
-    )
-    parser.add_argument(
-        "--jsonl", metavar="FILE", help="write one JSON line a frame; - is standard output"
-    )
-    parser.add_argument("--show", action="store_true", help="show each image until a key press")
+    add_value(parser, "--jsonl", "FILE", "write one JSON line a frame; - is standard output")
+    add_switches(parser, {"--show": "show each image until a key press"})
     limits = parser.add_argument_group("thresholds (defaults: those of the bundle)")
-    limits.add_argument(
-        "--conf",
-        type=conf_limit,
-        action="append",
-        metavar="[CLASS=]C",
-        help="least score, 0 to 1, of all classes or of one; may be repeated",
-    )
-    limits.add_argument("--classes", metavar="A,B", help="classes to keep, by name or number")
-    limits.add_argument("--iou", type=fraction, metavar="I", help="most overlap of a class, 0 to 1")
-    limits.add_argument("--max-det", type=positive, metavar="N", help="most detections an image")
-    parser.add_argument(
-        "--allow-failed-parity",
-        action="store_true",
-        help="run an artifact even if it failed its comparison with the checkpoint",
-    )
+    least = "least score, 0 to 1, of all classes or of one; may be repeated"
+    add_value(limits, "--conf", "[CLASS=]C", least, conf_limit, action="append")
+    add_value(limits, "--classes", "A,B", "classes to keep, by name or number")
+    add_value(limits, "--iou", "I", "most overlap of a class, 0 to 1", fraction)
+    add_value(limits, "--max-det", "N", "most detections an image", positive)
+    failed = "run an artifact even if it failed its comparison with the checkpoint"
+    add_switches(parser, {"--allow-failed-parity": failed})
     add_live_options(parser)
     add_run_options(parser)
 

@@ -11,6 +11,7 @@ from ghost_deploy.cli.options import (
     add_json,
     add_modules,
     add_run_options,
+    arguments,
 )
 from ghost_deploy.core.errors import GateError, UnavailableError
 
@@ -43,16 +44,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from ghost_deploy.cli.tables import print_parity
 
     with console.steps() as progress:
-        report = api.parity(
-            args.checkpoint,
-            args.bundle,
-            args.images,
-            modules=args.modules,
-            device=args.device,
-            threads=args.threads,
-            allow_fallback=args.allow_fallback,
-            progress=progress,
-        )
+        report = api.parity(**arguments(args), progress=progress)
     if args.json:
         console.document(report.to_document())
     else:

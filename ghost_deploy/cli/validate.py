@@ -14,6 +14,8 @@ from ghost_deploy.cli.options import (
     add_run_options,
     add_selection,
     add_switches,
+    add_value,
+    arguments,
 )
 
 DESCRIPTION = """\
@@ -37,10 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_bundle(parser)
     add_data(parser, "labelled images: data.yaml or COCO JSON", required=True)
-    parser.add_argument("--images", metavar="DIR", help="folder of the images of a COCO JSON")
-    parser.add_argument(
-        "--checkpoint", metavar="FILE", help="what the bundle was exported from: the reference"
-    )
+    add_value(parser, "--images", "DIR", "folder of the images of a COCO JSON")
+    checkpoint = "what the bundle was exported from: the reference"
+    add_value(parser, "--checkpoint", "FILE", checkpoint)
     add_modules(parser)
     add_selection(parser)
     add_max_drop(parser, "largest loss of mAP50-95 that passes, in points (default: by precision)")
@@ -61,24 +62,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
     notes: list[str] = []
     with console.steps() as progress:
-        report = api.validate(
-            args.bundle,
-            args.data,
-            split=args.split,
-            images=args.images,
-            checkpoint=args.checkpoint,
-            modules=args.modules,
-            runtimes=args.runtime,
-            precisions=args.precision,
-            max_drop=args.max_drop,
-            map_classes=args.map_classes,
-            skip_broken_labels=args.skip_broken_labels,
-            device=args.device,
-            threads=args.threads,
-            allow_fallback=args.allow_fallback,
-            progress=progress,
-            note=notes.append,
-        )
+        report = api.validate(**arguments(args), progress=progress, note=notes.append)
     if args.json:
         console.document(report.to_document())
     else:
