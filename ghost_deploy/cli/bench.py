@@ -4,19 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from ghost_deploy.cli import options
 from ghost_deploy.cli.console import Console
-from ghost_deploy.cli.options import (
-    add_bundle,
-    add_images,
-    add_json,
-    add_run_options,
-    add_selection,
-    add_switches,
-    add_value,
-    arguments,
-    positive,
-    seconds,
-)
 
 DESCRIPTION = """\
 Measure latency and throughput, host to host: the model alone, and each stage from image file to
@@ -36,21 +25,25 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    add_bundle(parser, "models", nargs="+")
-    add_selection(parser)
+    options.add_bundle(parser, "models", nargs="+")
+    options.add_selection(parser)
     batches = "images a request (default: 1)"
-    add_value(parser, "--batch", "N", batches, positive, nargs="+", dest="batches")
+    options.add_value(parser, "--batch", "N", batches, options.positive, nargs="+", dest="batches")
     streams = "concurrent requests, each to a copy of the model (default: 1)"
-    add_value(parser, "--streams", "N", streams, positive, nargs="+", default=[1])
-    add_images(parser, "to run on: folder, file or glob (default: demo scenes)")
-    add_value(parser, "--baseline", "BUNDLE", "bundle or model that the others are compared with")
+    options.add_value(parser, "--streams", "N", streams, options.positive, nargs="+", default=[1])
+    options.add_images(parser, "to run on: folder, file or glob (default: demo scenes)")
+    options.add_value(
+        parser, "--baseline", "BUNDLE", "bundle or model that the others are compared with"
+    )
     duration = "seconds to measure each candidate (default: 10)"
-    add_value(parser, "--duration", "S", duration, seconds, default=10.0, dest="duration_s")
+    options.add_value(
+        parser, "--duration", "S", duration, options.seconds, default=10.0, dest="duration_s"
+    )
     rounds = "turns each has in that time (default: 20)"
-    add_value(parser, "--rounds", "N", rounds, positive, default=20)
-    add_switches(parser, {"--save": "store the figures in each bundle, as its latency"})
-    add_json(parser)
-    add_run_options(parser, several_threads=True)
+    options.add_value(parser, "--rounds", "N", rounds, options.positive, default=20)
+    options.add_switches(parser, {"--save": "store the figures in each bundle, as its latency"})
+    options.add_json(parser)
+    options.add_run_options(parser, several_threads=True)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -59,7 +52,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from ghost_deploy.api.bench import store_latency
 
     with console.steps() as progress:
-        report = api.bench(**arguments(args, "save"), progress=progress)
+        report = api.bench(**options.arguments(args, "save"), progress=progress)
     if args.json:
         console.document(report.to_document())
     else:

@@ -6,16 +6,8 @@ import argparse
 import shlex
 from typing import TYPE_CHECKING
 
-from ghost_deploy.cli.console import Column, Console
-from ghost_deploy.cli.format import mebibytes, size_of
-from ghost_deploy.cli.options import (
-    add_bundle,
-    add_switches,
-    add_value,
-    arguments,
-    natural,
-    positive,
-)
+from ghost_deploy.cli import options
+from ghost_deploy.cli.console import Console
 from ghost_deploy.core.errors import GateError, UsageError
 
 if TYPE_CHECKING:
@@ -40,9 +32,9 @@ _PRECISIONS = ("fp32", "fp16", "int8")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    add_bundle(parser)
+    options.add_bundle(parser)
     what = parser.add_argument_group("what to build")
-    add_switches(
+    options.add_switches(
         what,
         {
             "--trt": "a TensorRT engine",
@@ -53,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         },
     )
     cache = "a calibration cache for INT8 instead of Q/DQ nodes (up to TensorRT 10)"
-    add_value(what, "--int8-cache", "FILE", cache)
+    options.add_value(what, "--int8-cache", "FILE", cache)
     what.add_argument(
         "--calibrator",
         choices=("entropy", "minmax"),
@@ -62,11 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     how = parser.add_argument_group("how to build")
     memory = "scratch memory for kernels, MiB (default: a share of what is free)"
-    add_value(how, "--workspace", "MB", memory, positive, dest="workspace_mib")
+    options.add_value(how, "--workspace", "MB", memory, options.positive, dest="workspace_mib")
     search = "how long to search for kernels, 0 to 5 (TensorRT 8.6 and newer)"
-    add_value(how, "--opt-level", "N", search, natural)
-    add_value(how, "--device", "DEVICE", "cuda or cuda:N", default="cuda")
-    add_value(how, "--dla", "N", "DLA core instead of the GPU", natural)
+    options.add_value(how, "--opt-level", "N", search, options.natural)
+    options.add_value(how, "--device", "DEVICE", "cuda or cuda:N", default="cuda")
+    options.add_value(how, "--dla", "N", "DLA core instead of the GPU", options.natural)
     how.add_argument(
         "--hardware-compatible",
         action="store_const",
@@ -75,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="hardware",
         help="run on other GPUs from Ampere on too, at some cost in speed (not on a Jetson)",
     )
-    add_switches(
+    options.add_switches(
         how,
         {
             "--version-compatible": "run with newer versions of this major TensorRT too",
@@ -106,7 +98,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         for precision in chosen:
             try:
                 bundle = api.build(
-                    **arguments(
+                    **options.arguments(
                         args, "trt", *_PRECISIONS, "int8_cache", "no_self_check", "verbose"
                     ),
                     precision=precision,
@@ -130,16 +122,12 @@ def run(args: argparse.Namespace, console: Console) -> int:
 def _print(bundle: Bundle, chosen: list[str], console: Console) -> None:
     from msgspec.structs import replace
 
-    from ghost_deploy.cli.tables import print_builds, print_parity
+    from ghost_deploy.cli.tables import print_artifacts, print_builds, print_parity
 
     assert bundle.evidence.build is not None  # something was just built
     built = [a for a in bundle.artifacts if a.format == "tensorrt" and a.precision in chosen]
     ids = {artifact.id for artifact in built}
-    console.table(
-        (Column("engine"), Column("file"), Column("size", right=True)),
-        [[a.id, a.path, mebibytes(size_of(bundle, a))] for a in built],
-    )
-    console.result("")
+    print_artifacts(bundle, built, console)
     print_builds(bundle.evidence.build, console, ids)
     parity = bundle.evidence.parity
     checks = tuple(row for row in parity.rows if row.artifact in ids) if parity else ()

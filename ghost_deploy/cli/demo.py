@@ -56,14 +56,12 @@ def _facts(model: object) -> str:
 
 
 def _print(done: DemoResult, console: Console) -> None:
-    from ghost_deploy.cli.tables import print_sections
+    from ghost_deploy.cli.tables import print_sections, print_verdict
     from ghost_deploy.report.sections.overview import overview
     from ghost_deploy.report.view import ReportView
 
     print_sections(overview(ReportView(done.report)), console)
-    console.result(done.report.verdict.headline)
-    for reason in done.report.verdict.reasons:
-        console.result(f"  {reason}")
+    print_verdict(done.report, console)
     for what, error in done.left_out.items():
         console.result(f"left out: {what}: {error}")
     console.result("")

@@ -118,7 +118,7 @@ def _guarded(words: list[str], console: Console) -> int:
             code = _run(words, console)
         except SystemExit as stop:  # argparse, after --help or a usage error
             code = stop.code if isinstance(stop.code, int) else _FAILED
-        console.flush()
+        console.out.flush()
         return code
     except GhostDeployError as error:
         if debug:

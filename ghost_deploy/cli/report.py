@@ -36,10 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     """Read, judge, write, and print the verdict."""
     from ghost_deploy import api
+    from ghost_deploy.cli.tables import print_verdict
 
     report = api.report(args.results, html=args.out, markdown=args.markdown, json=args.json)
-    console.result(report.verdict.headline)
-    for reason in report.verdict.reasons:
-        console.result(f"  {reason}")
+    print_verdict(report, console)
     console.note(f"wrote {', '.join(filter(None, (args.out, args.markdown, args.json)))}")
     return 0
