@@ -15,8 +15,9 @@ from ghost_deploy.core.bundle import Bundle, BundleWriter
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.progress import Progress, silent
 from ghost_deploy.export.artifacts import describe_export, export_artifacts
-from ghost_deploy.export.plan import Dynamic, plan_export
+from ghost_deploy.export.plan import plan_export
 from ghost_deploy.runtimes import RuntimeOptions
+from ghost_deploy.runtimes.tensorrt.job import EngineRequest
 
 if TYPE_CHECKING:
     from ghost_deploy.checkpoints.loading import LoadedCheckpoint
@@ -89,12 +90,7 @@ def export(
         plugin = nms and plan.needs_plugin(loaded.spec)
         if int8 and int8.data:
             int8.data.for_model(loaded.spec.class_names)  # before any work is done
-        spec = describe_export(
-            loaded,
-            size_hw=size_hw,
-            dynamic=Dynamic() if dynamic else None,
-            embedded=embed_preprocess,
-        )
+        spec = describe_export(loaded, size_hw=size_hw, dynamic=dynamic, embedded=embed_preprocess)
         export_artifacts(loaded, spec, plan.graphs, writer, tell)
         draft = writer.draft(spec, loaded.source, f"ghost-deploy {__version__}")
         draft = _prove(loaded, draft, files, tell)
@@ -105,7 +101,7 @@ def export(
 
             draft = append_nms_to_bundle(writer, draft)
         for precision in plan.engines:
-            draft = _add_engine(writer, draft, precision, tell)
+            draft = add_engine(writer, draft, EngineRequest(precision), progress=tell)
         draft.save()
         bundle = writer.finish()
     require_parity(bundle)
@@ -123,12 +119,6 @@ def _prove(
     proved, report = prove(loaded, draft, images, progress=progress)
     coarse = any(row.coarse for row in report.rows)
     return store_reference(loaded, proved, images, exact=coarse)
-
-
-def _add_engine(writer: BundleWriter, draft: Bundle, precision: str, progress: Progress) -> Bundle:
-    from ghost_deploy.runtimes.tensorrt.job import EngineRequest
-
-    return add_engine(writer, draft, EngineRequest(precision), progress=progress)
 
 
 def _size_hw(imgsz: int | tuple[int, int] | None) -> tuple[int, int] | None:

@@ -16,7 +16,7 @@ from ghost_deploy._version import __version__
 from ghost_deploy.core.bundle import Artifact, BundleWriter
 from ghost_deploy.core.progress import Progress, silent
 from ghost_deploy.core.spec import ModelSpec
-from ghost_deploy.export.plan import Dynamic, Target, plan_spec
+from ghost_deploy.export.plan import Target, plan_spec
 
 if TYPE_CHECKING:
     from ghost_deploy.checkpoints.loading import LoadedCheckpoint
@@ -26,22 +26,19 @@ def describe_export(
     loaded: LoadedCheckpoint,
     *,
     size_hw: tuple[int, int] | None = None,
-    dynamic: Dynamic | None = None,
-    decoder: str | None = None,
+    dynamic: bool = False,
     embedded: bool = False,
 ) -> ModelSpec:
     """The description that all artifacts of an export carry.
 
     Args:
         loaded: the checkpoint.
-        size_hw, dynamic, decoder, embedded: as in `plan_spec`.
+        size_hw, dynamic, embedded: as in `plan_spec`.
 
     Raises:
         UsageError: as `plan_spec`.
     """
-    spec = plan_spec(
-        loaded.spec, size_hw=size_hw, dynamic=dynamic, decoder=decoder, embedded=embedded
-    )
+    spec = plan_spec(loaded.spec, size_hw=size_hw, dynamic=dynamic, embedded=embedded)
     if spec.input.size_hw == loaded.spec.input.size_hw:
         return spec
     from ghost_deploy.models.flops import gflops
