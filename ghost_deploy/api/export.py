@@ -17,7 +17,6 @@ from ghost_deploy.core.progress import Progress, silent
 from ghost_deploy.export.artifacts import describe_export, export_artifacts
 from ghost_deploy.export.plan import plan_export
 from ghost_deploy.runtimes import RuntimeOptions
-from ghost_deploy.runtimes.tensorrt.job import EngineRequest
 
 if TYPE_CHECKING:
     from ghost_deploy.checkpoints.loading import LoadedCheckpoint
@@ -101,6 +100,8 @@ def export(
 
             draft = append_nms_to_bundle(writer, draft)
         for precision in plan.engines:
+            from ghost_deploy.runtimes.tensorrt.job import EngineRequest
+
             draft = add_engine(writer, draft, EngineRequest(precision), progress=tell)
         draft.save()
         bundle = writer.finish()
