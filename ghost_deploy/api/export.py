@@ -76,13 +76,13 @@ def export(
         ExportError: a step failed. Nothing is written.
         UnavailableError: a package is missing; for an engine also a GPU.
     """
-    tell = progress or silent
+    progress = progress or silent
     plan = plan_export(formats, precisions, calibrated=calib is not None)
     size_hw = _size_hw(imgsz)
-    int8 = None if calib is None else read_int8_inputs(calib, plan.int8_formats, tell)
+    int8 = None if calib is None else read_int8_inputs(calib, plan.int8_formats, progress)
     files = find_images(images)
     with BundleWriter(out, overwrite=overwrite) as writer:
-        tell("loading", 0, 0)
+        progress("loading", 0, 0)
         loaded = load_checkpoint(checkpoint, modules, one2one=one2one)
         if nms and loaded.net.head.has_one2one:
             loaded = load_checkpoint(checkpoint, modules, one2one=True)
@@ -90,11 +90,11 @@ def export(
         if int8 and int8.data:
             int8.data.for_model(loaded.spec.class_names)  # before any work is done
         spec = describe_export(loaded, size_hw=size_hw, dynamic=dynamic, embedded=embed_preprocess)
-        export_artifacts(loaded, spec, plan.graphs, writer, tell)
+        export_artifacts(loaded, spec, plan.graphs, writer, progress)
         draft = writer.draft(spec, loaded.source, f"ghost-deploy {__version__}")
-        draft = _prove(loaded, draft, files, tell)
+        draft = _prove(loaded, draft, files, progress)
         if int8:
-            draft = add_int8(writer, draft, int8, plan.int8_formats, RuntimeOptions(), tell)
+            draft = add_int8(writer, draft, int8, plan.int8_formats, RuntimeOptions(), progress)
         if plugin:
             from ghost_deploy.export.efficient_nms import append_nms_to_bundle
 
@@ -102,7 +102,7 @@ def export(
         for precision in plan.engines:
             from ghost_deploy.runtimes.tensorrt.job import EngineRequest
 
-            draft = add_engine(writer, draft, EngineRequest(precision), progress=tell)
+            draft = add_engine(writer, draft, EngineRequest(precision), progress=progress)
         draft.save()
         bundle = writer.finish()
     require_parity(bundle)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Make TensorRT engines of a bundle's ONNX graphs, on the device that will run them. Needs tensorrt
 and numpy, neither torch nor onnx. Each engine is run on the images that the bundle carries and
-compared with what PyTorch made of them; when it misses its gate it is still written, with that
+compared with the results of PyTorch; when it misses its gate it is still written, with that
 verdict inside, and the exit code is 1. Without a precision: fp16.
 """
 EXAMPLES = """\

@@ -29,7 +29,7 @@ def run_live(args: argparse.Namespace, sources: Sequence[SourceAddress], console
     """Run until all sources have ended, or until SIGINT or SIGTERM.
 
     Returns:
-        0 if all sources ended, 2 if one failed for good or a sink lost results, and 128 + the
+        0 if all sources ended, 2 if one failed finally or a sink lost results, and 128 + the
         number of the signal that ended the run: 130 for SIGINT, 143 for SIGTERM.
     """
     policy = make_policy(args)

@@ -1,6 +1,6 @@
 """The command `ghost-deploy`: its table of commands, exit codes and error output.
 
-Only the module of the chosen command is imported, so that `--help` costs nothing.
+Only the module of the chosen command is imported, so that `--help` loads no other module.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def _guarded(words: list[str], console: Console) -> int:
             traceback.print_exc(file=console.err)
         console.error(_refused(error))
         return _FAILED
-    except Exception as error:  # the last boundary: no user sees a traceback unasked
+    except Exception as error:  # the last boundary: a traceback is shown with --debug only
         if debug:
             traceback.print_exc(file=console.err)
         console.unexpected(error)

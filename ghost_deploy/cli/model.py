@@ -1,4 +1,4 @@
-"""Open the model that `infer` was asked to run, and say what it is."""
+"""The model of `infer`: its options, and what was opened."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def export_artifacts(
     Raises:
         UsageError: the head lacks the branch that the spec names.
         ExportError: a step failed.
-        OSError: the disk refuses; leaving the writer's block makes an ExportError of it.
+        OSError: the disk refuses; leaving the writer's block raises ExportError instead.
     """
     with tempfile.TemporaryDirectory(dir=writer.folder) as scratch:
         session = ExportSession(loaded, spec, writer, Path(scratch), progress)

@@ -121,7 +121,7 @@ def plan_export(
     _check_known("format", formats, {target.format for target in TARGETS})
     _check_known("precision", precisions, {target.precision for target in TARGETS})
     default = [target for target in TARGETS if target.default]
-    asked = tuple(dict.fromkeys(formats or [target.format for target in default]))
+    requested = tuple(dict.fromkeys(formats or [target.format for target in default]))
     floats = set(precisions or [target.precision for target in default])
     int8 = "int8" in floats
     if int8 != calibrated:
@@ -131,8 +131,8 @@ def plan_export(
             f"precisions {', '.join(precisions)}",
             fix="Name both --int8 and --calib FOLDER, or neither",
         )
-    engines = _targets(["tensorrt"] if "tensorrt" in asked else [], floats)
-    formats = list(dict.fromkeys("onnx" if name == "tensorrt" else name for name in asked))
+    engines = _targets(["tensorrt"] if "tensorrt" in requested else [], floats)
+    formats = list(dict.fromkeys("onnx" if name == "tensorrt" else name for name in requested))
     if int8:  # built from the fp32 ONNX graph and judged beside the fp32 artifacts
         graphs = _targets(["onnx", *formats], floats - {"int8"} | {"fp32"})
     else:
@@ -142,7 +142,7 @@ def plan_export(
         graphs=graphs,
         int8_formats=tuple(formats) if int8 else (),
         engines=tuple(target.precision for target in engines),
-        others=tuple(name for name in asked if name != "tensorrt"),
+        others=tuple(name for name in requested if name != "tensorrt"),
     )
 
 

@@ -38,7 +38,7 @@ class _Run:
 
 
 def make_rows(material: Material) -> tuple[ReportRow, ...]:
-    """A row for each thing that was run, in the order of the documents, timed ones first.
+    """A row for each run, in the order of the documents, timed ones first.
 
     Figures belong together when file, runtime and precision are the same. A row that was timed
     several ways (batch, threads, streams) is a row each.

@@ -96,7 +96,7 @@ class Verdict(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     Attributes:
         tone: `bad` where nothing may be deployed, `warn` where something must be known first.
         headline: the sentence.
-        reasons: what it is based on, and what speaks against it.
+        reasons: its grounds and its limits.
         row: index of the recommended row; None where none is.
     """
 
@@ -114,7 +114,7 @@ class Report(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         created_at: UTC, ISO 8601.
         created_with: the program and its version.
         verdict: what follows from the rest.
-        rows: each thing that was run, and where its figures are.
+        rows: all runs, and where their figures are.
         parity, accuracy, latency: the documents of the commands.
         bundles: the artifacts and their lineage.
         sources: the files that were read.
