@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     duration = "seconds to measure each candidate (default: 10)"
     options.add_value(
-        parser, "--duration", "S", duration, options.seconds, default=10.0, dest="duration_s"
+        parser, "--duration", "S", duration, options.above_zero, default=10.0, dest="duration_s"
     )
     rounds = "turns each has in that time (default: 20)"
     options.add_value(parser, "--rounds", "N", rounds, options.positive, default=20)

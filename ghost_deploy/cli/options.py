@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from ghost_deploy.core.errors import UsageError
 
+N = TypeVar("N", int, float)
 Arguments: TypeAlias = "argparse.ArgumentParser | argparse._ArgumentGroup"
 
 
@@ -110,17 +112,17 @@ def arguments(args: argparse.Namespace, *without: str) -> dict[str, Any]:
 
 def positive(text: str) -> int:
     """A whole number above zero."""
-    return _whole(text, 1)
+    return _number(text, int, lambda value: value >= 1, "a whole number from 1")
 
 
 def natural(text: str) -> int:
     """A whole number, zero or more."""
-    return _whole(text, 0)
+    return _number(text, int, lambda value: value >= 0, "a whole number from 0")
 
 
 def fraction(text: str) -> float:
     """A number from 0 to 1."""
-    return _number(text, lambda value: 0 <= value <= 1, "a number from 0 to 1")
+    return _number(text, float, lambda value: 0 <= value <= 1, "a number from 0 to 1")
 
 
 def conf_limit(text: str) -> tuple[str | None, float]:
@@ -148,29 +150,17 @@ def image_size(sides: list[int] | None) -> int | tuple[int, int] | None:
 
 def points(text: str) -> float:
     """A number of points of mAP, zero or more."""
-    return _number(text, lambda value: 0 <= value < math.inf, "a number of points from 0")
+    return _number(text, float, lambda value: 0 <= value < math.inf, "a number of points from 0")
 
 
-def seconds(text: str) -> float:
-    """A number of seconds above zero."""
-    return _number(text, lambda value: 0 < value < math.inf, "a number of seconds above 0")
+def above_zero(text: str) -> float:
+    """A number above zero."""
+    return _number(text, float, lambda value: 0 < value < 1e9, "a number above 0")
 
 
-def _number(text: str, fits: Callable[[float], bool], expected: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not fits(value):
-        raise argparse.ArgumentTypeError(f"{text!r} is not {expected}")
-    return value
-
-
-def _whole(text: str, least: int) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = least - 1
-    if value < least:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least}")
-    return value
+def _number(text: str, kind: Callable[[str], N], fits: Callable[[N], bool], expected: str) -> N:
+    with contextlib.suppress(ValueError):
+        value = kind(text)
+        if fits(value):
+            return value
+    raise argparse.ArgumentTypeError(f"{text!r} is not {expected}")

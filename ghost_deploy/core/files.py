@@ -38,8 +38,13 @@ def write_whole(target: Path, write: Callable[[BinaryIO], object]) -> None:
                 os.unlink(name)
             raise
     except OSError as error:
-        raise ExportError(
-            f"cannot write {target}",
-            got=error.strerror or str(error),
-            fix="Free some space or choose a folder that you may write to; nothing was left behind",
-        ) from error
+        raise disk_error(target, error) from error
+
+
+def disk_error(target: Path, error: OSError) -> ExportError:
+    """The error for a file or folder that cannot be written and of which nothing is left."""
+    return ExportError(
+        f"cannot write {target}",
+        got=error.strerror or str(error),
+        fix="Free some space or choose a folder that you may write to; nothing was left behind",
+    )

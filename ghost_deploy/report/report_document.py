@@ -142,7 +142,8 @@ class Report(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         for row in self.rows:
             for kind in ("parity", "accuracy", "latency"):
                 ref = getattr(row, kind)
-                if ref and not _exists(ref, getattr(self, kind)):
+                found = [len(each.rows) for each in getattr(self, kind)]
+                if ref and not (0 <= ref.report < len(found) and 0 <= ref.row < found[ref.report]):
                     raise ValueError(f"the figures of {row.label!r} are not in the document")
         if self.verdict.row is not None and not 0 <= self.verdict.row < len(self.rows):
             raise ValueError("the verdict names a row that is not in the document")
@@ -152,9 +153,3 @@ class Report(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         # Through JSON: bundles keep their evidence as JSON text.
         document: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
         return document
-
-
-def _exists(
-    place: RowRef, reports: tuple[ParityReport | AccuracyReport | BenchReport, ...]
-) -> bool:
-    return 0 <= place.report < len(reports) and 0 <= place.row < len(reports[place.report].rows)

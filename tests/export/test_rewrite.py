@@ -5,7 +5,7 @@ import torch
 
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.export.plan import plan_spec
-from ghost_deploy.export.rewrite import ExportGraph, detections
+from ghost_deploy.export.rewrite import ExportGraph
 from ghost_deploy.models.fuse import fuse
 from tests.support.tiny_detectors import tiny_net, tiny_spec
 
@@ -51,9 +51,9 @@ def test_one2one_uses_its_own_branch() -> None:
 
 def test_k_is_never_more_than_the_smallest_input_has() -> None:
     spec = tiny_spec(one2one=True)
-    assert detections(spec) == 240
-    assert detections(plan_spec(spec, size_hw=(640, 640))) == 300
-    assert detections(plan_spec(spec, dynamic=True)) == 60
+    assert spec.output_shape() == (1, 240, 6)
+    assert plan_spec(spec, size_hw=(640, 640)).output_shape() == (1, 300, 6)
+    assert plan_spec(spec, dynamic=True).output_shape() == (-1, 60, 6)
 
 
 def test_a_branch_that_is_not_there() -> None:

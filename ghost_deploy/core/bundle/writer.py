@@ -12,8 +12,9 @@ from types import TracebackType
 
 from ghost_deploy.core.bundle.folder import Bundle
 from ghost_deploy.core.bundle.manifest import DOCUMENT, Artifact, BundleDocument, Source, sha256_of
-from ghost_deploy.core.errors import ExportError, UsageError
+from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.evidence.kinds import Evidence
+from ghost_deploy.core.files import disk_error
 from ghost_deploy.core.spec import ModelSpec
 
 
@@ -41,7 +42,7 @@ class BundleWriter:
             name = tempfile.mkdtemp(dir=parent, prefix=f".{self.target.name}-")
         except OSError as error:
             self._remove_made()
-            raise _disk(self.target, error) from error
+            raise disk_error(self.target, error) from error
         self.folder = Path(name)
 
     def add(
@@ -152,7 +153,7 @@ class BundleWriter:
         except OSError as error:
             if old is not None and old.exists() and not self.target.exists():
                 os.replace(old, self.target)
-            raise _disk(self.target, error) from error
+            raise disk_error(self.target, error) from error
         if old is not None and old.is_symlink():
             old.unlink()
         elif old is not None:
@@ -171,7 +172,7 @@ class BundleWriter:
         shutil.rmtree(self.folder, ignore_errors=True)
         self._remove_made()
         if isinstance(error, OSError):
-            raise _disk(self.target, error) from error
+            raise disk_error(self.target, error) from error
 
     def _relative(self, file: Path) -> str:
         return file.resolve().relative_to(self.folder.resolve()).as_posix()
@@ -203,11 +204,3 @@ class BundleWriter:
             f"{self.target} exists already" + ("" if is_bundle else " and is not a bundle"),
             fix="Choose another folder" + (", or pass --overwrite" if is_bundle else ""),
         )
-
-
-def _disk(target: Path, error: OSError) -> ExportError:
-    return ExportError(
-        f"cannot write {target}",
-        got=error.strerror or str(error),
-        fix="Free some space or choose a folder that you may write to; nothing was left behind",
-    )
