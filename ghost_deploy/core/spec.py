@@ -269,7 +269,8 @@ class ModelSpec(_Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True):
             return batch, self.thresholds.max_det, 6
         if self.head.end_to_end:
             return batch, min(ONE2ONE_ROWS, fewest), 6
-        return batch, 4 + self.num_classes, most if fewest == most else -1
+        boxes = 4 * self.head.reg_max if self.head.decoder == "dfl-raw" else 4
+        return batch, boxes + self.num_classes, most if fewest == most else -1
 
     def to_json(self) -> bytes:
         """The JSON form; the inverse of `from_json`."""
