@@ -2,9 +2,9 @@
 
     import ghost_deploy as gd
 
-    bundle = gd.export("best.pt", "out", images="photos")
+    bundle = gd.export("best.pt", "out", images="images")
     detector = gd.load(bundle)
-    detections = detector("photo.jpg")
+    detections = detector("image.jpg")
 
 Every command of `ghost-deploy` is a function here, of the same name.
 

@@ -120,12 +120,14 @@ def _probe_opencv() -> Probe:
     except ImportError as error:
         if not isinstance(error, ModuleNotFoundError) and "numpy" in str(error):
             return _numpy_clash(error)
-        return Probe(
-            runtime=_OPENCV, installed=False, problem=str(error), fix=f"Run: {_OPENCV_FIX}"
-        )
+        return _missing(_OPENCV, error)
     built = cv2.getBuildInformation()
     details = {key: _built_with(built, key) for key in ("GStreamer", "FFMPEG", "GUI", "CUDA")}
     return Probe(runtime=_OPENCV, installed=True, version=cv2.__version__, details=details)
+
+
+def _missing(name: str, error: ImportError) -> Probe:
+    return Probe(runtime=name, installed=False, problem=str(error), fix=f"Run: {_OPENCV_FIX}")
 
 
 def _numpy_clash(error: ImportError) -> Probe:
@@ -145,9 +147,7 @@ def _probe_sources() -> Probe:
 
         details = source_backends()
     except ImportError as error:
-        return Probe(
-            runtime=_SOURCES, installed=False, problem=str(error), fix=f"Run: {_OPENCV_FIX}"
-        )
+        return _missing(_SOURCES, error)
     return Probe(runtime=_SOURCES, installed=True, details=details)
 
 

@@ -55,7 +55,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Int8Inputs:
-    """What int8 artifacts are made from, read before any work is done.
+    """The inputs of int8 artifacts, read before any work is done.
 
     Attributes:
         calibration: how they are made.

@@ -42,7 +42,7 @@ def write_whole(target: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def disk_error(target: Path, error: OSError) -> ExportError:
-    """The error for a target that the file system does not let us write."""
+    """The error for a file or folder that cannot be written and of which nothing is left."""
     return ExportError(
         f"cannot write {target}",
         got=error.strerror or str(error),

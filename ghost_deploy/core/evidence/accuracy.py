@@ -6,8 +6,8 @@ from typing import ClassVar, Literal
 
 import msgspec
 
-from ghost_deploy.core.evidence.shown_boxes import HardImage
 from ghost_deploy.core.evidence.json_document import Document, Part, verdict_sentence
+from ghost_deploy.core.evidence.shown_boxes import HardImage
 
 
 class ClassAccuracy(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -549,14 +549,15 @@ def test_one_wrong_weight_is_found(ghost: Proof, tmp_path: Path) -> None:
 
 @needs_assets
 def test_a_dynamic_bundle_is_compared_over_its_range(ghost: Proof, tmp_path: Path) -> None:
-    from ghost_deploy.export.plan import Dynamic
-    from tests.support.exported_artifacts import export_artifacts
+    from ghost_deploy.export.artifacts import export_artifacts
+    from ghost_deploy.export.plan import plan_export
 
+    sizes = {"batch": (1, 4), "min_hw": (320, 320), "max_hw": (448, 448)}
+    old = ghost.loaded.spec
+    spec = msgspec.structs.replace(old, input=msgspec.structs.replace(old.input, **sizes))
     with BundleWriter(tmp_path / "b") as writer:
-        dynamic = Dynamic((1, 4), (320, 320), (448, 448))
-        spec, _ = export_artifacts(
-            ghost.loaded, writer, formats=["onnx"], precisions=["fp32"], dynamic=dynamic
-        )
+        graphs = plan_export(["onnx"], ["fp32"]).graphs
+        export_artifacts(ghost.loaded, spec, graphs, writer)
         writer.draft(spec, ghost.loaded.source, "test")
         bundle = writer.finish()
     report = run_parity(ghost.loaded, bundle, val_images()[:3])
