@@ -22,7 +22,8 @@ from ghost_deploy.judge.parity.prove import run_parity
 from ghost_deploy.judge.parity.store_reference import store_reference
 from ghost_deploy.runtimes.tensorrt.calibration_cache import CACHE_FILE, write_calibration_cache
 from tests.support.exported_artifacts import export_artifacts
-from tests.support.fake_cuda import COMPILER
+from tests.support.fake_cuda import COMPILER, fake_machine
+from tests.support.fake_tensorrt import VERSIONS
 from tests.support.int8_forms import quantize
 from tests.support.model_specs import make_spec
 from tests.support.small_graphs import statistics_of
@@ -190,6 +191,18 @@ def test_the_built_in_detector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     (calibrate,) = (words for words in machine.commands if "calibrate" in words)
     assert str(out / "scenes" / "images") in calibrate
     assert str(out / "scenes" / LABELS) in calibrate
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_what_a_machine_is_asked(version: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with fake_machine(version) as (cuda, module):
+        cuda.devices(2)
+        module.__fake__.plugins = set() if version == "11.4" else {("EfficientNMS_TRT", "1")}
+        assert gpu_check.main(["--step", "facts"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["tensorrt"] == module.__version__
+    assert [gpu["name"] for gpu in facts["gpus"]] == ["Fake Orin"] * 2
+    assert facts["EfficientNMS_TRT"] == (version != "11.4")
 
 
 @pytest.mark.slow

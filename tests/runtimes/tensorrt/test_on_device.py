@@ -214,7 +214,7 @@ def test_a_dla_plan_is_checked_on_its_core(device: Make) -> None:
     ],
     ids=str,
 )
-def test_wrong_wishes_change_nothing(
+def test_wrong_options_change_nothing(
     options: dict[str, Any], error: type[Exception], words: str, device: Make
 ) -> None:
     bundle, _ = device("10.3")
