@@ -24,7 +24,7 @@ from ghost_deploy.checkpoints.user_modules import UserModules, load_user_modules
 from ghost_deploy.core.bundle import Source, file_name
 from ghost_deploy.core.errors import StructureError, UsageError
 from ghost_deploy.core.spec import MAX_SIDE, HeadSpec, InputSpec, ModelSpec
-from ghost_deploy.models.flops import gflops
+from ghost_deploy.models.flops import count_parameters, gflops
 from ghost_deploy.models.head import Branch
 from ghost_deploy.models.instantiate import build
 from ghost_deploy.models.network import DetectionNet
@@ -211,7 +211,7 @@ def _spec(net: DetectionNet, facts: CheckpointInfo, archive: Archive) -> ModelSp
         class_names=facts.class_names,
         input=InputSpec(size_hw=(height, width), stride=stride),
         head=head,
-        parameters=sum(weights.numel() for weights in net.parameters()),
+        parameters=count_parameters(net),
         gflops=gflops(net, (height, width)),
         trained_with=facts.trained_with,
         source_sha256=archive.sha256,

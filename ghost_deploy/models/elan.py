@@ -115,11 +115,11 @@ class SPPELAN(Block):
     cv5: Conv
     c: Channels
 
-    def __init__(self, c1: int, c2: int, c3: int, k: int = 5) -> None:
+    def __init__(self, c1: int, c2: int, c3: int) -> None:
         super().__init__()
         self.c = c3
         self.cv1 = Conv(c1, c3)
-        self.cv2, self.cv3, self.cv4 = (nn.MaxPool2d(k, 1, k // 2) for _ in range(3))
+        self.cv2, self.cv3, self.cv4 = (nn.MaxPool2d(5, 1, 2) for _ in range(3))
         self.cv5 = Conv(4 * c3, c2)
 
     def fit(self) -> None:

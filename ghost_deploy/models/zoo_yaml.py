@@ -141,7 +141,7 @@ def _layer(
         return _joint(module, inputs, arguments)
     depth, width, most = scale
     n = max(round(repeats * depth), 1) if repeats > 1 else repeats
-    out = _divisible(min(arguments[0], most) * width, 8)
+    out = math.ceil(min(arguments[0], most) * width / 8) * 8
     values = [inputs[0], out, *arguments[1:]]
     block = BLOCKS[module][0]
     if module in _HOSTS:
@@ -162,11 +162,6 @@ def _joint(module: str, inputs: list[int], arguments: list[Any]) -> tuple[nn.Mod
     if module == "Concat":
         return block(*arguments), sum(inputs)
     return block(arguments[0], inputs, *arguments[1:]), 0
-
-
-def _divisible(value: float, divisor: int) -> int:
-    """The smallest multiple of `divisor` that is at least `value`."""
-    return math.ceil(value / divisor) * divisor
 
 
 def _split(stem: str) -> tuple[str, str]:

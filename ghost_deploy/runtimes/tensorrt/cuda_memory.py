@@ -65,6 +65,6 @@ class Buffer:
 
 
 def _free_host(cuda: Cudart, address: int) -> None:
-    # Runs when an array dies, where nobody could catch an error; the process frees the rest.
+    # Runs when an array dies, where no caller could catch an error; the process frees the rest.
     with contextlib.suppress(GhostDeployError):
         cuda.host_free(address)

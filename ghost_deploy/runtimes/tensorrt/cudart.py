@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ghost_deploy.core.errors import DeviceError, GhostDeployError
+from ghost_deploy.core.files import text_of
 from ghost_deploy.runtimes.tensorrt.cuda_calls import Cudart
 from ghost_deploy.runtimes.tensorrt.fingerprint import Gpu
 
@@ -84,22 +85,23 @@ def describe_gpu(index: int = 0) -> Gpu:
     if integrated:
         # CUDA then tells MemFree, which leaves out the page cache: nearly all memory after a copy.
         free = min(max(free, _available_bytes()), total)
-    version, _ = cuda.versions()
     return Gpu(
         name=cuda.device_name(index),
         compute_capability="{}.{}".format(*cuda.capability(index)),
-        cuda=f"{version // 1000}.{version % 1000 // 10}",
+        cuda=version_text(cuda.versions()[0]),
         free_bytes=free,
         total_bytes=total,
         integrated=integrated,
     )
 
 
+def version_text(version: int) -> str:
+    """Return e.g. `12.6` of 12060, as CUDA writes its versions."""
+    return f"{version // 1000}.{version % 1000 // 10}"
+
+
 def _available_bytes() -> int:
     """What the system can give to a new program, its page cache included; 0 when it is not told."""
-    try:
-        lines = _MEMINFO.read_text().splitlines()
-    except OSError:
-        return 0
+    lines = text_of(_MEMINFO).splitlines()
     found = (line.split() for line in lines if line.startswith("MemAvailable:"))
     return next((int(words[1]) << 10 for words in found), 0)

@@ -44,8 +44,8 @@ def here(tensorrt: str, gpu: Gpu) -> Fingerprint:
     )
 
 
-def differences(plan: Fingerprint, machine: Fingerprint, *, dla_cores: int = 0) -> tuple[str, ...]:
-    """Why an engine cannot run on a machine, one sentence each; none when it can.
+def differences(plan: Fingerprint, machine: Fingerprint, dla_cores: int) -> Iterator[str]:
+    """Yield why an engine cannot run on a machine, one sentence each; none when it can.
 
     CUDA does not count: a plan holds compiled kernels and TensorRT brings its own CUDA runtime;
     the version on record is that of whichever libcudart this process had loaded.
@@ -55,7 +55,14 @@ def differences(plan: Fingerprint, machine: Fingerprint, *, dla_cores: int = 0) 
         machine: of `here`.
         dla_cores: DLA cores of the machine.
     """
-    return tuple(_differences(plan, machine, dla_cores))
+    if not _version_fits(plan, machine):
+        yield f"TensorRT {plan.tensorrt}, here {machine.tensorrt}"
+    if not _hardware_fits(plan, machine):
+        yield f"compute capability {plan.compute_capability}, here {machine.compute_capability}"
+    if plan.platform != machine.platform:
+        yield f"{plan.platform}, here {machine.platform}"
+    if plan.dla is not None and plan.dla >= dla_cores:
+        yield f"DLA core {plan.dla}, here {dla_cores} cores"
 
 
 def require_match(
@@ -66,7 +73,7 @@ def require_match(
     Raises:
         DeviceError: it may not; both sides and the command that rebuilds it are named.
     """
-    found = differences(plan, machine, dla_cores=dla_cores)
+    found = list(differences(plan, machine, dla_cores))
     if found:
         raise DeviceError(
             f"the engine {path} was built for another machine ({'; '.join(found)})",
@@ -74,17 +81,6 @@ def require_match(
             expected=str(machine),
             fix=f"Build it here: ghost-deploy build {path.parent} --trt",
         )
-
-
-def _differences(plan: Fingerprint, machine: Fingerprint, dla_cores: int) -> Iterator[str]:
-    if not _version_fits(plan, machine):
-        yield f"TensorRT {plan.tensorrt}, here {machine.tensorrt}"
-    if not _hardware_fits(plan, machine):
-        yield f"compute capability {plan.compute_capability}, here {machine.compute_capability}"
-    if plan.platform != machine.platform:
-        yield f"{plan.platform}, here {machine.platform}"
-    if plan.dla is not None and plan.dla >= dla_cores:
-        yield f"DLA core {plan.dla}, here {dla_cores} cores"
 
 
 def _version_fits(plan: Fingerprint, machine: Fingerprint) -> bool:

@@ -10,8 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ import msgspec
 
 from ghost_deploy.core.errors import BackendError, SpecError
 from ghost_deploy.core.evidence.build import Fingerprint
+from ghost_deploy.core.files import write_whole
 from ghost_deploy.core.spec import ModelSpec, decode_json, encode_json
 from ghost_deploy.runtimes.tensorrt.foreign import spec_from_header
 
@@ -90,13 +89,12 @@ def sidecar_path(path: Path) -> Path:
     return path.with_name(path.name + ".json")
 
 
-def read_plan(path: str | os.PathLike[str]) -> Plan:
+def read_plan(path: Path) -> Plan:
     """Read an engine file and what lies beside it; TensorRT is not needed for that.
 
     Raises:
         BackendError: no such file, an empty one, or one that its sidecar does not describe.
     """
-    path = Path(path)
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -115,7 +113,7 @@ def write_plan(path: Path, data: bytes, sidecar: Sidecar) -> tuple[Path, Path]:
     """Write a plan and its sidecar, each whole or not at all; the two paths.
 
     Raises:
-        OSError: the disk refuses; no half file is left.
+        ExportError: the disk refuses; no half file is left.
     """
     beside = sidecar_path(path)
     # An older sidecar must not describe the new plan, should this be interrupted in between.
@@ -130,21 +128,9 @@ def write_file(path: Path, data: bytes) -> None:
     """Write `data` whole or not at all.
 
     Raises:
-        OSError: the disk refuses; what was at `path` is still there.
+        ExportError: the disk refuses; what was at `path` is still there.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes a file for the owner alone; a bundle is read by other accounts.
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise
+    write_whole(path, lambda file: file.write(data))
 
 
 def _split(data: bytes) -> tuple[dict[str, Any] | None, bytes]:

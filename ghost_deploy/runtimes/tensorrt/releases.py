@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from ghost_deploy.core.errors import UnavailableError
 
 Release = tuple[int, int, int]
-_ANY: Release = (999, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class Known:
 
     Attributes:
         first: the first release that has it.
-        mended: the first that has it no more.
+        fixed_in: the first that has it no more.
         needs: attributes of `Use` that must all be true for it to matter; none means always.
         what: the fault.
         fix: what to do instead.
@@ -50,19 +49,16 @@ class Known:
     """
 
     first: Release
-    mended: Release
+    fixed_in: Release
     needs: tuple[str, ...]
     what: str
     fix: str
     refused: bool = True
 
-    def concerns(self, release: Release, use: Use) -> bool:
-        """Whether it matters to that release and use."""
-        return self.has(release) and all(getattr(use, name) for name in self.needs)
-
-    def has(self, release: Release) -> bool:
-        """Whether the release is one of those."""
-        return self.first <= release < self.mended
+    def concerns(self, release: Release, use: Use | None) -> bool:
+        """Whether it matters to a release and a use, to any use when None."""
+        used = use is None or all(getattr(use, name) for name in self.needs)
+        return used and self.first <= release < self.fixed_in
 
 
 KNOWN = (
@@ -118,10 +114,8 @@ def release_of(version: str) -> Release:
 
 
 def known_problems(release: Release, use: Use | None = None) -> Iterator[Known]:
-    """What is known of a release: for one use, or for every use when None."""
-    for entry in KNOWN:
-        if entry.has(release) if use is None else entry.concerns(release, use):
-            yield entry
+    """Yield what is known of a release: for one use, or for all when None."""
+    return (entry for entry in KNOWN if entry.concerns(release, use))
 
 
 def refuse(release: Release, use: Use | None = None) -> tuple[str, ...]:

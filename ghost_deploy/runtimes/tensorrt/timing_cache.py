@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from ghost_deploy.core.errors import ExportError
 from ghost_deploy.core.evidence.build import Fingerprint
 from ghost_deploy.runtimes.tensorrt.plan_file import write_file
 
@@ -58,7 +59,7 @@ class TimingCache:
         data = bytes(cache.serialize())
         try:
             write_file(self.path, _MAGIC + hashlib.sha256(data).digest() + data)
-        except OSError:
+        except ExportError:
             self.state = "not stored"
 
 

@@ -110,7 +110,7 @@ def test_everything_known_of_a_release() -> None:
     assert len(list(known_problems((10, 3, 0)))) == 3
     assert list(known_problems((8, 6, 1))) == []
     for entry in KNOWN:
-        assert entry.first < entry.mended
+        assert entry.first < entry.fixed_in
         assert set(entry.needs) <= set(Use.__dataclass_fields__)
 
 
