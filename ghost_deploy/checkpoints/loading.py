@@ -99,7 +99,8 @@ def _load_ultralytics(archive: Archive, user: UserModules) -> LoadedCheckpoint:
     tree = TreeReader(where, tensors, plain).read(found.record)
     net = build(tree, tensors, extra=user.classes)
     _check_count(len(facts.class_names), net, where)
-    facts = replace(facts, warnings=(*facts.warnings, *structure_notes(tree), *_net_notes(net)))
+    branch = (_branch_note(net),) if net.head.has_one2one else ()
+    notes = (*facts.warnings, *structure_notes(tree), *net.notes, *branch)
     return LoadedCheckpoint(
         net=net,
         spec=_spec(net, facts, archive),
@@ -111,7 +112,7 @@ def _load_ultralytics(archive: Archive, user: UserModules) -> LoadedCheckpoint:
             metrics=dict(facts.metrics),
             class_paths=net.origins,
             modules=dict(user.files),
-            warnings=facts.warnings,
+            warnings=notes,
         ),
     )
 
@@ -154,11 +155,6 @@ def _check_count(names: int, net: DetectionNet, where: str) -> None:
             expected=f"{net.nc}, one for each class channel of its head",
             fix="Set model.names in the environment that trained it, and save the model again",
         )
-
-
-def _net_notes(net: DetectionNet) -> tuple[str, ...]:
-    """Notes of the network, and on the branch used of a head with two."""
-    return (*net.notes, _branch_note(net)) if net.head.has_one2one else net.notes
 
 
 def _branch_note(net: DetectionNet) -> str:

@@ -45,19 +45,6 @@ def number(low: float, high: float) -> Check:
     return check
 
 
-def flag(value: object) -> bool:
-    """A bool."""
-    if type(value) is not bool:
-        raise MisfitError(f"{_short(value)} is not true or false")
-    return value
-
-
-def none(value: object) -> None:
-    """None."""
-    if value is not None:
-        raise MisfitError(f"{_short(value)} is not None")
-
-
 def one_of(*values: object) -> Check:
     """One of these values, with the same type."""
 
@@ -68,6 +55,10 @@ def one_of(*values: object) -> Check:
         raise MisfitError(f"{_short(value)} is none of {list(values)}")
 
     return check
+
+
+flag = one_of(True, False)
+none = one_of(None)
 
 
 def is_function(value: object) -> bool:

@@ -20,7 +20,7 @@ from ghost_deploy.core.errors import (
     UsageError,
 )
 from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec
-from ghost_deploy.runtimes import Runtime, RuntimeOptions
+from ghost_deploy.runtimes.base import Runtime, RuntimeOptions
 from ghost_deploy.runtimes.opener import open_path, open_planned
 from ghost_deploy.runtimes.run_plan import choose
 from tests.support.runtime_cases import expected, random_images, rig_or_skip, write_ir, write_onnx

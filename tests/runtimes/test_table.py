@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from ghost_deploy.core.errors import UsageError
-from ghost_deploy.runtimes import RUNTIMES, RuntimeRow, probe, runtime_row
+from ghost_deploy.runtimes.table import RUNTIMES, RuntimeRow, probe, runtime_row
 
 
 def test_names_are_the_keys() -> None:

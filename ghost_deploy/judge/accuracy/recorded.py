@@ -24,7 +24,8 @@ from ghost_deploy.judge.accuracy.measure import (
     measure_with,
 )
 from ghost_deploy.judge.datasets.dataset import DataSet
-from ghost_deploy.processing import Letterbox, Postprocessor
+from ghost_deploy.processing.letterbox import Letterbox
+from ghost_deploy.processing.postprocess import Postprocessor
 from ghost_deploy.processing.preprocess import pixel_table
 
 if TYPE_CHECKING:
