@@ -1,4 +1,4 @@
-"""How far a build is: asked of the builder from 10 on, read from its log before."""
+"""The progress of a build: reported by the builder from 10 on, read from its log before."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any, TypeAlias
 
 from ghost_deploy.runtimes.tensorrt.compat import Api, derive
 
-Tell: TypeAlias = Callable[[str, int, int], None]
-"""Called with what is being done, how many steps of it are done, and how many there are."""
+Report: TypeAlias = Callable[[str, int, int], None]
+"""Called with the name of the work, the number of steps done and the number of all steps."""
 
 WHAT = "building"
 STOPPING = "waiting for TensorRT 8, which cannot stop a build; Ctrl-C again ends the process"
@@ -38,24 +38,24 @@ class _Phase:
 
 
 class BuildProgress:
-    """Of one build. From 10 on, `tell` gets hundredths of the whole; before, layers.
+    """The progress of one build, in hundredths from 10 on, in layers before.
 
     Args:
-        tell: told of each step, with `building` as what is done.
+        report: called at each step, with `building` as the name of the work.
 
     Attributes:
-        interrupted: the user pressed Ctrl-C within the build, which is then given up: from 10 on
-            at the next step, before when it is over.
+        interrupted: the user pressed Ctrl-C within the build, which then stops: from 10 on at the
+            next step, before when it is finished.
     """
 
-    def __init__(self, tell: Tell) -> None:
+    def __init__(self, report: Report) -> None:
         self.interrupted = False
-        self._tell = tell
+        self._report = report
         self._phases: dict[str, _Phase] = {}
         self._layers = self._done = 0
 
     def attach(self, api: Api, config: Any, layers: int) -> None:
-        """Follow a build of a network with so many layers."""
+        """Follow the build of a network of `layers` layers."""
         if not api.progress_monitor:
             self._layers = layers
             return
@@ -67,13 +67,13 @@ class BuildProgress:
         )
 
     def take(self, line: str) -> None:
-        """A line of the log."""
+        """Process a line of the log."""
         if self.interrupted and self._layers:
             self._layers = 0
-            self._tell(STOPPING, 0, 0)
+            self._report(STOPPING, 0, 0)
         if self._layers and _COSTS in line:
             self._done = min(self._done + 1, self._layers)
-            self._tell(WHAT, self._done, self._layers)
+            self._report(WHAT, self._done, self._layers)
 
     @contextlib.contextmanager
     def deferred_signals(self) -> Iterator[None]:
@@ -111,7 +111,7 @@ class BuildProgress:
         self._phases.pop(name, None)
 
     def _step(self, name: str, step: int) -> bool:
-        """Whether to go on."""
+        """Report a step; whether to continue."""
         if self.interrupted:
             return False
         phase = self._phases.get(name)
@@ -119,12 +119,12 @@ class BuildProgress:
             phase.done = step + 1
         self._done = max(self._done, int(_PARTS * self._share(name)))
         try:
-            self._tell(WHAT, self._done, _PARTS)
+            self._report(WHAT, self._done, _PARTS)
         except KeyboardInterrupt:
             self.interrupted = True
         # An exception must not pass through TensorRT's code, which ends the process.
         except Exception:
-            self._tell = _silent
+            self._report = lambda *_: None
         return not self.interrupted
 
     def _share(self, name: str) -> float:
@@ -136,7 +136,3 @@ class BuildProgress:
             share = min(1.0, (phase.done + share) / phase.steps)
             phase = self._phases.get(phase.parent) if phase.parent else None
         return share
-
-
-def _silent(what: str, done: int, total: int) -> None:
-    """Who was told has failed."""

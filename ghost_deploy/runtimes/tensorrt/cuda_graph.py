@@ -1,4 +1,4 @@
-"""A recorded sequence of GPU work that one call starts."""
+"""CUDA graphs: a recorded sequence of GPU work, launched by one call."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Graph:
         work: called once; what it starts is recorded, not run.
 
     Raises:
-        GhostDeployError: whatever `work` raises, or CUDA cannot record it. Nothing stays
+        GhostDeployError: `work` raises it, or CUDA cannot record it. Nothing stays
             allocated, and the stream runs work again.
     """
 

@@ -1,4 +1,4 @@
-"""Memory of one tensor on both sides of the bus."""
+"""Host and device memory of one tensor."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from ghost_deploy.runtimes.tensorrt.cuda_calls import TO_DEVICE, TO_HOST, Cudart
 class Buffer:
     """Page-locked host memory and device memory of the same size.
 
-    The host side lives as long as any array over it: a result that somebody kept after the
-    runtime was closed still holds its numbers.
+    The host side lives as long as any array over it: a result that is kept after
+    the runtime was closed still holds its numbers.
 
     Args:
         cuda: the library; the device is the calling thread's current one.

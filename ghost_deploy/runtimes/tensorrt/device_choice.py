@@ -1,4 +1,4 @@
-"""Where a TensorRT plan runs: what was asked for, what the plan is for, what is here."""
+"""The device that a TensorRT plan runs on, by the request, the plan and this machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FIX_PRECISION = "Build a plan in that precision: ghost-deploy build BUNDLE --tr
 
 @dataclass(frozen=True)
 class Place:
-    """The GPU, the DLA core if it is one, and notes of allowed fallbacks."""
+    """A GPU, or a DLA core, and notes on allowed fallbacks."""
 
     gpu: int = 0
     dla: int | None = None
@@ -22,19 +22,19 @@ class Place:
 
     @property
     def device(self) -> str:
-        """In the words of `RuntimeOptions.device`."""
+        """Named as in `RuntimeOptions.device`."""
         return f"cuda:{self.gpu}" if self.dla is None else f"dla:{self.dla}"
 
 
 def choose_place(
     options: RuntimeOptions, gpus: int, *, known: bool, built_for: int | None
 ) -> Place:
-    """The place that fulfils `options`, or the nearest one where a fallback is allowed.
+    """Return the place that fulfils `options`, or the nearest one if a fallback is allowed.
 
     Args:
-        options: what was asked for.
+        options: the request.
         gpus: number of GPUs of this machine.
-        known: whether it is known what the plan was built for.
+        known: whether the plan has a record of the device it was built for.
         built_for: the DLA core that it was built for; None means the GPU, where it is known.
 
     Raises:
@@ -58,11 +58,11 @@ def choose_place(
 
 
 def precision_note(options: RuntimeOptions, have: str) -> tuple[str, ...]:
-    """The note of an allowed other precision than the plan's.
+    """Return the note on an allowed fallback to the precision of the plan.
 
     Args:
-        options: what was asked for.
-        have: the plan's precision; empty when nothing tells it.
+        options: the request.
+        have: the precision of the plan; empty if it is not recorded.
 
     Raises:
         DeviceError: it is another one, and no fallback allowed.
@@ -70,5 +70,5 @@ def precision_note(options: RuntimeOptions, have: str) -> tuple[str, ...]:
     asked = options.precision
     if asked in ("", have) or (not have and asked != "bf16"):
         return ()
-    what = f"the plan was built in {have or 'a precision that it does not tell'}"
+    what = f"the plan was built in {have or 'an unknown precision'}"
     return (fallback(options, what, _FIX_PRECISION),)

@@ -1,4 +1,4 @@
-"""DLA: which layers it takes is known before the build, and said."""
+"""Building for a DLA core; the layers that it cannot run are known before the build."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ghost_deploy.runtimes.tensorrt.compat import Api
 
 
 def use_dla(api: Api, builder: Any, config: Any, network: Any, core: int) -> DlaReport:
-    """Let a build run on a DLA core where it can, on the GPU elsewhere.
+    """Configure a build for a DLA core, with the GPU for the layers that it cannot run.
 
     Precision flags must be set before: the DLA takes FP16 and INT8 only.
 

@@ -1,4 +1,4 @@
-"""What an engine was built on, and whether it may run here: known before it is deserialized."""
+"""The machine that an engine was built on, compared with this one before deserializing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _AMPERE = (8, 0)
 
 @dataclass(frozen=True)
 class Gpu:
-    """What CUDA says of a GPU.
+    """A GPU as CUDA reports it.
 
     Attributes:
         name: as NVIDIA gives it, e.g. `Orin`.
@@ -34,7 +34,7 @@ class Gpu:
 
 
 def here(tensorrt: str, gpu: Gpu) -> Fingerprint:
-    """This machine."""
+    """Return the fingerprint of this machine."""
     return Fingerprint(
         tensorrt=tensorrt,
         cuda=gpu.cuda,
@@ -48,7 +48,7 @@ def differences(plan: Fingerprint, machine: Fingerprint, dla_cores: int) -> Iter
     """Yield why an engine cannot run on a machine, one sentence each; none when it can.
 
     CUDA does not count: a plan holds compiled kernels and TensorRT brings its own CUDA runtime;
-    the version on record is that of whichever libcudart this process had loaded.
+    the recorded version is that of the libcudart that the process had loaded.
 
     Args:
         plan: what the engine was built on.
@@ -68,10 +68,10 @@ def differences(plan: Fingerprint, machine: Fingerprint, dla_cores: int) -> Iter
 def require_match(
     plan: Fingerprint, machine: Fingerprint, *, path: Path, dla_cores: int = 0
 ) -> None:
-    """See that an engine may run here; call it before deserializing.
+    """Require that an engine may run here; call it before deserializing.
 
     Raises:
-        DeviceError: it may not; both sides and the command that rebuilds it are named.
+        DeviceError: it may not; the error names both machines and the command to build it again.
     """
     found = list(differences(plan, machine, dla_cores))
     if found:

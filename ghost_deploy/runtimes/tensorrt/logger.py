@@ -1,4 +1,4 @@
-"""What TensorRT logs, and what it means.
+"""The log of TensorRT, and errors made of it.
 
 TensorRT has one logger for the life of the process; its lines go to every `Log` that listens.
 """
@@ -23,10 +23,10 @@ _listeners: tuple[weakref.ref[Log], ...] = ()
 
 
 class Log:
-    """Takes TensorRT's lines from `listen` on, as long as it is kept alive.
+    """Keeps the newest lines of TensorRT after `listen`, as long as the object lives.
 
     Args:
-        sink: told every line with its severity in lower case, e.g. `warning`.
+        sink: called with the severity in lower case, e.g. `warning`, and the line.
 
     Attributes:
         errors, warnings: the newest lines of each kind, without repetitions.
@@ -60,7 +60,7 @@ class Log:
         except KeyboardInterrupt:
             self.interrupted = True
         # An exception must not pass through TensorRT's code, which ends the process: a sink that
-        # fails, such as a closed pipe, is told nothing more.
+        # fails, such as a closed pipe, is not called again.
         except Exception:
             self._sink = None
 
