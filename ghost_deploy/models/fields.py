@@ -22,6 +22,18 @@ class MisfitError(ValueError):
     """A definition does not match its parts; `build` converts it to a StructureError."""
 
 
+def checked(name: str, check: Check, value: object) -> Any:
+    """Return the value of the attribute `name` as `check` returns it.
+
+    Raises:
+        MisfitError: the check refuses it; the error names the attribute.
+    """
+    try:
+        return check(value)
+    except MisfitError as reason:
+        raise MisfitError(f"attribute {name!r}: {reason}") from None
+
+
 def integer(low: int, high: int) -> Check:
     """An int (not a bool) from `low` to `high`, both included."""
 

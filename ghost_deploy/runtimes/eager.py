@@ -89,7 +89,7 @@ class EagerRuntime(Runtime):
         torch, (array,) = self._torch, feeds.values()
         # torch shares the memory of a writable array and warns about any other.
         owned = np.require(array, requirements=["C", "W"])
-        # cuDNN's defaults are TF32 (10 bits of mantissa) and whichever algorithm is fastest now.
+        # cuDNN's defaults are TF32 (10 bits of mantissa) and the algorithm that is fastest now.
         exact = torch.backends.cudnn.flags(
             enabled=True, benchmark=False, deterministic=True, allow_tf32=False
         )

@@ -83,7 +83,7 @@ def describe_gpu(index: int = 0) -> Gpu:
     free, total = cuda.memory()
     integrated = cuda.integrated(index)
     if integrated:
-        # CUDA then tells MemFree, which leaves out the page cache: nearly all memory after a copy.
+        # CUDA then reports MemFree, which leaves out the page cache, nearly all after a copy.
         free = min(max(free, _available_bytes()), total)
     return Gpu(
         name=cuda.device_name(index),
@@ -101,7 +101,7 @@ def version_text(version: int) -> str:
 
 
 def _available_bytes() -> int:
-    """What the system can give to a new program, its page cache included; 0 when it is not told."""
+    """Memory available to a new program, including the page cache; 0 if not known."""
     lines = text_of(_MEMINFO).splitlines()
     found = (line.split() for line in lines if line.startswith("MemAvailable:"))
     return next((int(words[1]) << 10 for words in found), 0)

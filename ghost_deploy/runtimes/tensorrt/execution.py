@@ -28,7 +28,7 @@ class Execution:
 
     Args:
         cuda: the CUDA library.
-        device: number of the GPU; made current in whichever thread runs.
+        device: number of the GPU; made current in the thread that runs.
         context: a new TensorRT execution context.
         inputs, outputs: the engine's tensors; -1 where a side is dynamic.
         largest: the largest shape of each dynamic input. All memory is taken for it now, so that
@@ -140,7 +140,7 @@ class Execution:
             raise BackendError(_FAILED, got=self._explain() or None, fix=_FIX_RUN)
 
     def _set_shapes(self, shapes: Mapping[str, Shape]) -> None:
-        """Tell a dynamic engine its inputs' shapes, and learn those of the outputs."""
+        """Set the shapes of the inputs of a dynamic engine, and read those of the outputs."""
         for name, shape in shapes.items():
             if self._shapes[name] != shape and not self._context.set_input_shape(name, shape):
                 raise BackendError(

@@ -23,7 +23,7 @@ def spec_from_header(
         where: the file, for the message.
 
     Raises:
-        SpecError: no detector, or one whose head cannot be told.
+        SpecError: no detector, or the form of its head is unknown.
     """
     if header.get("task") != "detect":
         raise _unknown(where, f"task {header.get('task')!r}", "task 'detect'")

@@ -35,7 +35,7 @@ from ghost_deploy.runtimes.vendor import existing_file, vendor_errors
 class _Loaded:
     """A deserialized engine and all that its runtimes share.
 
-    The engine stands before what made it, so that it is freed first.
+    The engine is the first field, so that it is freed before the runtime that made it.
     """
 
     engine: Any

@@ -1,4 +1,4 @@
-"""Annotated video that stays playable whatever ends the process."""
+"""Annotated video that stays playable when the process is killed."""
 
 from __future__ import annotations
 

@@ -53,5 +53,6 @@ def test_a_foreign_cache_is_ignored(tmp_path: Path, fake_trt: ModuleType) -> Non
 
 
 def test_a_disk_that_refuses_does_not_fail_the_build(tmp_path: Path, fake_trt: ModuleType) -> None:
-    built = build(make_order(timing_cache=tmp_path / "absent" / "x.timing"))
+    (tmp_path / "file").touch()
+    built = build(make_order(timing_cache=tmp_path / "file" / "x.timing"))
     assert built.timing_cache == "not stored"

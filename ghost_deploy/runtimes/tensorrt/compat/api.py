@@ -42,11 +42,6 @@ class Api:
         return hasattr(self.module.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
 
     @property
-    def calibrators(self) -> bool:
-        """Whether INT8 ranges can come from a calibration cache: up to 10."""
-        return hasattr(self.module, "IInt8EntropyCalibrator2")
-
-    @property
     def progress_monitor(self) -> bool:
         """Whether the builder reports how far it is: from 10."""
         return hasattr(self.module, "IProgressMonitor")
@@ -62,7 +57,7 @@ def load() -> Api:
 
     Raises:
         MissingExtraError: it is not installed.
-        BackendError: it is installed and cannot be loaded, mostly for want of a CUDA library.
+        BackendError: it is installed and cannot be loaded, e.g. because a CUDA library is missing.
         UnavailableError: a version that is older than 8.5 or known not to work.
     """
     try:
