@@ -36,7 +36,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ghost_deploy.core.bundle import Bundle
-from ghost_deploy.runtimes import RuntimeOptions, open_file
+from ghost_deploy.runtimes.base import RuntimeOptions
+from ghost_deploy.runtimes.table import open_file
 from ghost_deploy.runtimes.tensorrt.calibration_cache import CACHE_FILE
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -10,7 +10,7 @@ from ghost_deploy.api.int8_artifacts import Calibration, add_int8, read_int8_inp
 from ghost_deploy.core.bundle import Bundle, BundleWriter
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.progress import Progress, silent
-from ghost_deploy.runtimes import RuntimeOptions
+from ghost_deploy.runtimes.base import RuntimeOptions
 
 _FORMATS = ("onnx", "openvino")
 

@@ -57,7 +57,7 @@ def find_images(images: Images) -> list[Path] | None:
     """
     if images is None:
         return None
-    from ghost_deploy.processing import list_images
+    from ghost_deploy.processing.images import list_images
 
     sources = [images] if isinstance(images, str | os.PathLike) else images
     return [path for source in sources for path in list_images(source)]

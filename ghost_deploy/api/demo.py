@@ -180,7 +180,7 @@ class _Steps:
         """Annotated images, by the recommended runtime and precision."""
         import cv2
 
-        from ghost_deploy.processing import read_image
+        from ghost_deploy.processing.images import read_image
         from ghost_deploy.stream.draw import draw
 
         runtime, precision = next(_drawable(made), ("", ""))

@@ -13,8 +13,9 @@ import msgspec
 from ghost_deploy._version import __version__
 from ghost_deploy.core.evidence.machine import Machine
 from ghost_deploy.judge.bench.read_machine import read_machine
-from ghost_deploy.runtimes import RUNTIMES, Probe, probe
+from ghost_deploy.runtimes.base import Probe
 from ghost_deploy.runtimes.dot_product import read_dot_product
+from ghost_deploy.runtimes.table import RUNTIMES, probe
 
 SCHEMA = 1
 _OPENCV = "opencv"

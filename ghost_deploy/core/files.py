@@ -1,4 +1,4 @@
-"""Atomic writing of files."""
+"""Atomic writing of files, and reading of small system files."""
 
 from __future__ import annotations
 
@@ -10,6 +10,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ghost_deploy.core.errors import ExportError
+
+
+def text_of(path: Path) -> str:
+    """Return the text of a file, empty where it cannot be read, e.g. of `/proc` or `/sys`."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def write_whole(target: Path, write: Callable[[BinaryIO], object]) -> None:

@@ -19,7 +19,8 @@ from ghost_deploy.export.operators import TENSORRT_8_5
 from ghost_deploy.export.plan import plan_spec
 from ghost_deploy.export.rewrite import Pixels
 from ghost_deploy.processing.preprocess import convert_input
-from ghost_deploy.runtimes import RuntimeOptions, open_file
+from ghost_deploy.runtimes.base import RuntimeOptions
+from ghost_deploy.runtimes.table import open_file
 from tests.support.exported_artifacts import export_artifacts
 from tests.support.tiny_detectors import tiny_loaded, tiny_net, tiny_spec
 

@@ -12,12 +12,12 @@ from ghost_deploy.checkpoints.native import save_native
 from ghost_deploy.core.bundle import Source
 from ghost_deploy.core.evidence.accuracy import Accuracy
 from ghost_deploy.core.spec import ModelSpec, encode_json
-from ghost_deploy.demo.embedded import ModelRecord
 from ghost_deploy.detector import Detector
 from ghost_deploy.judge.accuracy.measure import measure
 from ghost_deploy.judge.datasets.dataset import DataSet
 from ghost_deploy.models.network import DetectionNet
 from ghost_deploy.runtimes.eager import EagerRuntime
+from tools.training.record import ModelRecord
 from tools.training.samples import Data
 
 __all__ = ["evaluate_net", "rounded", "write_result"]

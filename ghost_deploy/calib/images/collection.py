@@ -20,7 +20,7 @@ from ghost_deploy.calib.images.video_frames import spread
 from ghost_deploy.core.errors import ExportError, ImageError, InputError, UsageError
 from ghost_deploy.core.progress import Progress, silent
 from ghost_deploy.core.spec import InputSpec
-from ghost_deploy.processing import Preprocessor
+from ghost_deploy.processing.preprocess import Preprocessor
 
 MIN_IMAGES = 64
 """Ranges of fewer images are too narrow: 4 images halve the mAP of YOLO11n (0.61 to 0.32,

@@ -15,7 +15,7 @@ from ghost_deploy.judge.accuracy.average_precision import coco_map
 from ghost_deploy.judge.accuracy.bootstrap import Resampler
 from ghost_deploy.judge.accuracy.choose_hard_images import ImageDetections
 from ghost_deploy.judge.accuracy.max_drop import MaxDrop, max_drop_of
-from ghost_deploy.runtimes import RuntimeInfo
+from ghost_deploy.runtimes.base import RuntimeInfo
 from ghost_deploy.runtimes.run_plan import PlannedRun, unopened
 
 _ROUNDING = 1e-9

@@ -24,7 +24,8 @@ from ghost_deploy.detector import Detector
 from ghost_deploy.judge.accuracy.average_precision import ClassTable, class_tables
 from ghost_deploy.judge.accuracy.matching import Curves, Matches, accumulate, match
 from ghost_deploy.judge.datasets.dataset import DataSet
-from ghost_deploy.processing import Postprocessor, read_image
+from ghost_deploy.processing.images import read_image
+from ghost_deploy.processing.postprocess import Postprocessor
 
 THRESHOLDS = Thresholds(conf=0.001, iou=0.7, max_det=300)
 """Of the protocol; those of Ultralytics' validator (reference version 8.4.190)."""

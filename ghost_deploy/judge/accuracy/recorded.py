@@ -20,7 +20,8 @@ from ghost_deploy.core.spec import InputSpec
 from ghost_deploy.judge.accuracy.average_precision import ultralytics_map
 from ghost_deploy.judge.accuracy.measure import THRESHOLDS, limits, measure_with
 from ghost_deploy.judge.datasets.dataset import DataSet
-from ghost_deploy.processing import Letterbox, Postprocessor
+from ghost_deploy.processing.letterbox import Letterbox
+from ghost_deploy.processing.postprocess import Postprocessor
 from ghost_deploy.processing.preprocess import pixel_table
 
 if TYPE_CHECKING:

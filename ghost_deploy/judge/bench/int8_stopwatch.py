@@ -14,7 +14,7 @@ from ghost_deploy.judge.bench.benchmark import run_bench
 from ghost_deploy.judge.bench.read_machine import read_machine
 from ghost_deploy.judge.bench.selection import Selection
 from ghost_deploy.judge.bench.statistics import ratio, round_medians
-from ghost_deploy.runtimes import RuntimeOptions
+from ghost_deploy.runtimes.base import RuntimeOptions
 
 TIMED_IMAGES = 16
 """Number of images that suffices."""

@@ -16,8 +16,9 @@ from ghost_deploy.core.bundle.verdicts import failed_verdicts
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.evidence.latency import BenchRow, RunConfig
 from ghost_deploy.core.spec import ModelSpec
-from ghost_deploy.runtimes import RUNTIMES, RuntimeOptions, runtime_row
+from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.run_plan import check_precisions, plan_runs
+from ghost_deploy.runtimes.table import RUNTIMES, runtime_row
 
 
 @dataclass(frozen=True)

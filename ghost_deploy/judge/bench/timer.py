@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.detector import Detector
-from ghost_deploy.processing import read_image
+from ghost_deploy.processing.images import read_image
 from ghost_deploy.runtimes.base import Runtime, TensorSpec
 
 STAGES = ("decode", "pre", "run", "post", "end_to_end")

@@ -18,7 +18,7 @@ from ghost_deploy.judge.parity.gate import failures, gate_for
 from ghost_deploy.judge.parity.inputs import InputImage
 from ghost_deploy.judge.parity.stages import ReferenceResult, compare
 from ghost_deploy.judge.parity.tally import Tally
-from ghost_deploy.runtimes import RuntimeInfo, RuntimeOptions
+from ghost_deploy.runtimes.base import RuntimeInfo, RuntimeOptions
 from ghost_deploy.runtimes.run_plan import PlannedRun, plan_runs
 
 _NO_LIMITS = (

@@ -13,8 +13,8 @@ from ghost_deploy.core.detections import Detections
 from ghost_deploy.core.errors import BackendError, ShapeError, UsageError
 from ghost_deploy.judge.bench import timer as timer_module
 from ghost_deploy.judge.bench.timer import STAGES, CandidateTimer, Stream
-from ghost_deploy.processing import read_image
-from ghost_deploy.runtimes import TensorSpec
+from ghost_deploy.processing.images import read_image
+from ghost_deploy.runtimes.base import TensorSpec
 from ghost_deploy.runtimes.fake import FakeRuntime
 from tests.support.bench_models import MS, Clock, fake_runtime, small_spec
 

@@ -19,7 +19,7 @@ from ghost_deploy.judge.parity.prove import run_parity
 from ghost_deploy.judge.parity.self_check import self_check, with_row
 from ghost_deploy.judge.parity.store_reference import store_reference
 from ghost_deploy.judge.parity.stored_reference import StoredImage, StoredReference, read_stored
-from ghost_deploy.runtimes import RuntimeOptions
+from ghost_deploy.runtimes.base import RuntimeOptions
 from tests.judge.conftest import Proof
 from tests.support.assets import needs_assets, val_images
 from tests.support.stored_evidence import evidence_of, with_plain_evidence
@@ -224,7 +224,7 @@ def test_no_torch_is_needed(carried: Bundle) -> None:
 import sys
 sys.modules["torch"] = sys.modules["onnx"] = None
 from ghost_deploy.core.bundle import Bundle
-from ghost_deploy.runtimes import RuntimeOptions
+from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.judge.parity.self_check import self_check
 bundle = Bundle.read({str(carried.path)!r})
 print(self_check(bundle, bundle.artifact("onnx", "fp32"), "ort", RuntimeOptions()).status)

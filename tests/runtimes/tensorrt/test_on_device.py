@@ -33,7 +33,7 @@ from ghost_deploy.core.errors import (
 from ghost_deploy.core.evidence.parity import ParityReport
 from ghost_deploy.judge.parity.prove import run_parity
 from ghost_deploy.judge.parity.store_reference import store_reference
-from ghost_deploy.runtimes import RUNTIMES
+from ghost_deploy.runtimes.table import RUNTIMES
 from ghost_deploy.runtimes.tensorrt import cudart as _cudart
 from ghost_deploy.runtimes.tensorrt.plan_file import read_plan
 from tests.support import trt_stand_in as stand_in
