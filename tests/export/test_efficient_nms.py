@@ -23,7 +23,7 @@ from ghost_deploy.export.efficient_nms import DOMAIN, OPERATOR, append_nms, with
 from ghost_deploy.export.onnx import onnx_from_net
 from ghost_deploy.export.operators import TENSORRT_8_5
 from ghost_deploy.export.plan import plan_spec
-from ghost_deploy.processing import Letterbox
+from ghost_deploy.processing.letterbox import Letterbox
 from ghost_deploy.processing.nms_plugin import efficient_nms
 from ghost_deploy.processing.postprocess import Postprocessor
 from tests.support.tiny_detectors import tiny_net, tiny_spec

@@ -15,7 +15,7 @@ from ghost_deploy.core.detections import Detections
 from ghost_deploy.core.evidence.shown_boxes import HardImage, ShownBox
 from ghost_deploy.judge.datasets.dataset import DataSet, LabelledImage
 from ghost_deploy.judge.pairing import pair_detections
-from ghost_deploy.processing import read_image
+from ghost_deploy.processing.images import read_image
 
 MOST_IMAGES = 6
 _LONGEST_SIDE = 640

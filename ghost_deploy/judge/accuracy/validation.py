@@ -30,7 +30,7 @@ from ghost_deploy.judge.datasets.dataset import DataSet
 from ghost_deploy.judge.open_detector import BROKEN, judged_runs, open_detector
 from ghost_deploy.judge.parity.pytorch_reference import open_reference
 from ghost_deploy.judge.report_facts import other_checkpoint, tools_of
-from ghost_deploy.runtimes import RuntimeOptions
+from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.run_plan import PlannedRun, plan_runs
 
 if TYPE_CHECKING:

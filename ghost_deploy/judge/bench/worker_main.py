@@ -22,7 +22,8 @@ from ghost_deploy.core.evidence.latency import RunConfig
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.judge.bench.memory import peak_memory_bytes
 from ghost_deploy.judge.bench.timer import RUN_ALONE, CandidateTimer, Phase, Stream, Turn
-from ghost_deploy.runtimes import Runtime, RuntimeInfo, RuntimeOptions, open_file
+from ghost_deploy.runtimes.base import Runtime, RuntimeInfo, RuntimeOptions
+from ghost_deploy.runtimes.table import open_file
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):

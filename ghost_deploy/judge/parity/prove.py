@@ -26,7 +26,7 @@ from ghost_deploy.judge.parity.inputs import InputImage, demo_images, file_image
 from ghost_deploy.judge.parity.pytorch_reference import open_float64, open_reference
 from ghost_deploy.judge.parity.stages import ReferenceResult
 from ghost_deploy.judge.report_facts import other_checkpoint, tools_of
-from ghost_deploy.runtimes import RuntimeOptions
+from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.run_plan import unopened
 
 if TYPE_CHECKING:

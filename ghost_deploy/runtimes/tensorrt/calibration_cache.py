@@ -141,7 +141,7 @@ def read_calibration_cache(path: str | os.PathLike[str]) -> CalibrationCache:
         ) from error
     first = _HEADER.fullmatch(lines[0].strip()) if lines else None
     if first is None:
-        raise _damaged(name, 1, lines, "TRT-8502-EntropyCalibration2 or similar")
+        raise _damaged(name, 1, lines, "TRT-8502-EntropyCalibration2 or alike")
     scales: dict[str, float] = {}
     for index, line in enumerate(lines[1:], 2):
         if not line.strip():

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ghost_deploy.core.errors import DeviceError, GhostDeployError
-from ghost_deploy.core.files import text_of
 from ghost_deploy.runtimes.tensorrt.cuda_calls import Cudart
 from ghost_deploy.runtimes.tensorrt.fingerprint import GpuInfo
 
@@ -87,16 +86,11 @@ def describe_gpu(index: int = 0) -> GpuInfo:
     return GpuInfo(
         name=cuda.device_name(index),
         compute_capability="{}.{}".format(*cuda.capability(index)),
-        cuda=version_text(cuda.versions()[0]),
+        cuda=f"{version // 1000}.{version % 1000 // 10}",
         free_bytes=free,
         total_bytes=total,
         integrated=integrated,
     )
-
-
-def version_text(version: int) -> str:
-    """Return e.g. `12.6` of 12060, as CUDA writes its versions."""
-    return f"{version // 1000}.{version % 1000 // 10}"
 
 
 def _available_bytes() -> int:

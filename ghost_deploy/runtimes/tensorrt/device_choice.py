@@ -32,7 +32,7 @@ def choose_device(
     """The device for `options`, or the nearest one where a fallback is allowed.
 
     Args:
-        options: the request.
+        options: what was asked for.
         gpus: number of GPUs of this machine.
         known: whether a sidecar says what the plan was built for.
         built_for: the DLA core that it was built for; None means the GPU, where it is known.
@@ -72,5 +72,5 @@ def precision_note(options: RuntimeOptions, have: str) -> tuple[str, ...]:
     asked = options.precision
     if asked in ("", have) or (not have and asked != "bf16"):
         return ()
-    what = f"the plan was built in {have or 'an unknown precision'}"
+    what = f"the plan was built in {have or 'a precision that it does not tell'}"
     return (fallback(options, what, _FIX_PRECISION),)

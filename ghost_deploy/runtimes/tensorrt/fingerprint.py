@@ -87,24 +87,6 @@ def _differences(plan: Fingerprint, machine: Fingerprint, dla_cores: int) -> Ite
         yield f"DLA core {plan.dla}, here {dla_cores} cores"
 
 
-def require_match(
-    plan: Fingerprint, machine: Fingerprint, *, path: Path, dla_cores: int = 0
-) -> None:
-    """Require that an engine may run here; call it before deserializing.
-
-    Raises:
-        DeviceError: it may not; the error names both machines and the command to build it again.
-    """
-    found = list(differences(plan, machine, dla_cores))
-    if found:
-        raise DeviceError(
-            f"the engine {path} was built for another machine ({'; '.join(found)})",
-            got=str(plan),
-            expected=str(machine),
-            fix=f"Build it here: ghost-deploy build {path.parent} --trt",
-        )
-
-
 def _version_fits(plan: Fingerprint, machine: Fingerprint) -> bool:
     own, theirs = _release(plan.tensorrt), _release(machine.tensorrt)
     if plan.version_compatible:

@@ -138,7 +138,7 @@ _BUILD_CAUSES = (
     (r"(?i)out ?of ?memory|insufficient memory|memory allocation|bad_alloc|cudaErrorMemory",
      "there was not enough memory", _MEMORY_FIX),
     (r"[Cc]alibration table|scaling factors|[Cc]alibrat", "the calibration cache does not fit",
-     "Make it again from this model: ghost-deploy calibrate BUNDLE --calib FOLDER"),
+     "Make it again of this very model: ghost-deploy calibrate BUNDLE --calib FOLDER"),
     (r"checkLinks", "this is the known fault of 10.3.0 with INT8 and a TopK or NMS tail",
      "Export the one2many head, or use TensorRT 10.7 or newer"),
     (r"strongly typed", "precision flags and strong typing exclude each other", "Report this"),

@@ -95,6 +95,7 @@ def read_plan(path: str | os.PathLike[str]) -> EngineFile:
     Raises:
         BackendError: the file is missing or empty, or its sidecar describes another plan.
     """
+    path = Path(path)
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ghost_deploy.core.errors import UnavailableError
 
 Release = tuple[int, int, int]
+_ANY: Release = (999, 0, 0)
 
 
 @dataclass(frozen=True)

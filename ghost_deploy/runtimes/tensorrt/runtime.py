@@ -177,13 +177,12 @@ def probe() -> Probe:
     try:
         cuda = open_cudart()
         devices = tuple(_probed_gpu(index) for index in range(cuda.device_count()))
-        log = Log()
-        cores = compat.num_dla_cores(compat.new_runtime(api, log.listen(api), log.last))
+        cores = compat.num_dla_cores(_probe_runtime(api))
         own, driver = cuda.versions()
     except GhostDeployError as error:
         return Probe("trt", True, api.text, (), details, problem=error.what, fix=error.fix)
     devices += tuple(Device(f"dla:{core}", "DLA core", ("fp16", "int8")) for core in range(cores))
-    details["CUDA"] = f"{version_text(own)} ({cuda.library}), driver up to {version_text(driver)}"
+    details["CUDA"] = f"{_version(own)} ({cuda.library}), driver up to {_version(driver)}"
     return Probe("trt", True, api.text, devices, details)
 
 
@@ -250,3 +249,7 @@ def _probed_gpu(index: int) -> Device:
         f"{gpu.total_bytes / 2**30:.1f} GiB{shared}"
     )
     return Device(f"cuda:{index}", what, ("fp32", "fp16", "int8"))
+
+
+def _version(cuda: int) -> str:
+    return f"{cuda // 1000}.{cuda % 1000 // 10}"

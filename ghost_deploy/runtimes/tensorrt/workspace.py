@@ -38,5 +38,5 @@ def workspace_bytes(gpu: GpuInfo, asked_mib: int | None = None) -> tuple[int, tu
     what = f"not enough memory is free on {gpu.name} to build an engine"
     have = f"{gpu.free_bytes // _MIB} of {gpu.total_bytes // _MIB} MiB free"
     if gpu.integrated and possible:
-        return size, (f"{what}, as far as is known: {have}, {wanted} wanted. {_FIX}",)
+        return size, (f"{what}, as far as can be told: {have}, {wanted} wanted. {_FIX}",)
     raise DeviceError(what, got=have, expected=wanted, fix=_FIX)

@@ -29,7 +29,8 @@ from ghost_deploy.core.errors import (
 from ghost_deploy.core.evidence.parity import ParityRow
 from ghost_deploy.core.spec import HeadSpec, ModelSpec
 from ghost_deploy.judge.parity.prove import ParityReport, run_parity
-from ghost_deploy.runtimes import Runtime, RuntimeOptions, opener
+from ghost_deploy.runtimes import opener
+from ghost_deploy.runtimes.base import Runtime, RuntimeOptions
 from ghost_deploy.runtimes.fake import FakeRuntime
 from tests.judge.conftest import Proof
 from tests.support.assets import needs_assets, val_images

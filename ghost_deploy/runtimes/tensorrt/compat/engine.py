@@ -103,9 +103,9 @@ def sizes(dims: Sequence[int]) -> tuple[int, ...]:
     return tuple(int(size) for size in dims)
 
 
-def profile_shapes(engine: Any, name: str) -> tuple[tuple[int, ...], ...]:
-    """Smallest, usual and largest shape of an input in the first optimization profile."""
-    return tuple(sizes(shape) for shape in engine.get_tensor_profile_shape(name, 0))
+def profile_shapes(engine: Any, name: str, index: int = 0) -> tuple[tuple[int, ...], ...]:
+    """Smallest, usual and largest shape of an input in an optimization profile."""
+    return tuple(sizes(shape) for shape in engine.get_tensor_profile_shape(name, index))
 
 
 def num_dla_cores(owner: Any) -> int:
