@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ghost_deploy.api.common import AnyPath, cache_dir
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.progress import Progress, silent
-from ghost_deploy.runtimes import RuntimeOptions
+from ghost_deploy.runtimes.base import RuntimeOptions
 
 if TYPE_CHECKING:
     from ghost_deploy.core.evidence.check import CheckReport

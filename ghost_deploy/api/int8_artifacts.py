@@ -13,7 +13,7 @@ from ghost_deploy.core.bundle import Bundle, BundleWriter
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.progress import Progress, silent
 from ghost_deploy.export.plan import check_devices
-from ghost_deploy.runtimes import RuntimeOptions
+from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.dot_product import read_dot_product
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Int8Inputs:
-    """What int8 artifacts are made from, read before any work is done.
+    """The inputs of int8 artifacts, read before any work is done.
 
     Attributes:
         calibration: how they are made.

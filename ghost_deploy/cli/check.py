@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from ghost_deploy.cli import options
 from ghost_deploy.cli.console import Console
-from ghost_deploy.cli.options import add_bundle, add_json, add_run_options, add_selection, seconds
 from ghost_deploy.core.errors import GateError, UnavailableError
 
 DESCRIPTION = """\
@@ -23,18 +23,15 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    add_bundle(parser)
-    add_selection(parser)
-    parser.add_argument(
-        "--timeout",
-        type=seconds,
-        default=120.0,
-        metavar="S",
-        help="seconds that one artifact may take (default: 120)",
+    options.add_bundle(parser)
+    options.add_selection(parser)
+    limit = "seconds that one artifact may take (default: 120)"
+    options.add_value(
+        parser, "--timeout", "S", limit, options.above_zero, dest="timeout_s", default=120.0
     )
-    parser.add_argument("--no-speed", action="store_true", help="do not time what was verified")
-    add_json(parser)
-    add_run_options(parser)
+    options.add_switches(parser, {"--no-speed": "do not time what was verified"})
+    options.add_json(parser)
+    options.add_run_options(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -45,11 +42,11 @@ def run(args: argparse.Namespace, console: Console) -> int:
     with console.steps() as progress:
         report = api.check(
             args.bundle,
-            runtimes=args.runtime,
-            precisions=args.precision,
+            runtimes=args.runtimes,
+            precisions=args.precisions,
             device=args.device,
             threads=args.threads,
-            timeout_s=args.timeout,
+            timeout_s=args.timeout_s,
             speed=not args.no_speed,
             progress=progress,
         )

@@ -9,7 +9,6 @@ import msgspec
 import numpy as np
 import pytest
 
-from ghost_deploy import runtimes
 from ghost_deploy.core.bundle import Artifact, Bundle, BundleDocument, BundleWriter, Source
 from ghost_deploy.core.errors import (
     BundleError,
@@ -20,9 +19,10 @@ from ghost_deploy.core.errors import (
     UsageError,
 )
 from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec
-from ghost_deploy.runtimes import Runtime, RuntimeOptions
+from ghost_deploy.runtimes.base import Runtime, RuntimeOptions
 from ghost_deploy.runtimes.opener import open_path, open_planned
 from ghost_deploy.runtimes.run_plan import choose
+from ghost_deploy.runtimes.table import RuntimeRow
 from tests.support.runtime_cases import expected, random_images, rig_or_skip, write_ir, write_onnx
 
 SPEC = ModelSpec(
@@ -50,9 +50,7 @@ def bundle_of(*ids: str) -> Bundle:
 def installed(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """The packages that count as installed; tests take some away."""
     packages = {"openvino", "onnxruntime", "torch"}
-    monkeypatch.setattr(
-        runtimes.RuntimeRow, "installed", property(lambda row: row.package in packages)
-    )
+    monkeypatch.setattr(RuntimeRow, "installed", property(lambda row: row.package in packages))
     return packages
 
 

@@ -13,7 +13,7 @@ from ghost_deploy.core.errors import GhostDeployError
 from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec
 from ghost_deploy.judge.bench.timer import CandidateTimer, Phase, Stream, Turn
 from ghost_deploy.judge.bench.worker_main import Ready, Task
-from ghost_deploy.runtimes import RuntimeInfo
+from ghost_deploy.runtimes.base import RuntimeInfo
 from ghost_deploy.runtimes.fake import FakeRuntime
 
 MS = 1_000_000

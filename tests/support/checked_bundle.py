@@ -19,7 +19,7 @@ from ghost_deploy.demo.embedded import MODEL_FILE
 from ghost_deploy.demo.scenes import make_scene
 from ghost_deploy.judge.parity.store_reference import store_int8_outputs
 from ghost_deploy.judge.parity.stored_reference import read_stored
-from ghost_deploy.runtimes import RuntimeOptions
+from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.int8_forms import ort_form
 from tests.support.int8_forms import quantize
 from tests.support.small_graphs import statistics_of

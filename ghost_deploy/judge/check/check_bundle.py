@@ -13,6 +13,7 @@ import cv2
 import msgspec
 
 from ghost_deploy.core.bundle import Bundle
+from ghost_deploy.core.errors import MissingExtraError
 from ghost_deploy.core.evidence.check import CheckReport, CheckRow
 from ghost_deploy.core.evidence.latency import BenchRow, Settings
 from ghost_deploy.core.progress import Progress, silent
@@ -23,7 +24,7 @@ from ghost_deploy.judge.bench.statistics import ratio, round_medians
 from ghost_deploy.judge.check.check_child import CheckReply, CheckRequest
 from ghost_deploy.judge.check.verdict_store import StoredVerdict, VerdictStore, verdict_key
 from ghost_deploy.judge.parity.stored_reference import StoredReference, read_stored
-from ghost_deploy.runtimes import RuntimeOptions
+from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.run_plan import PlannedRun, plan_runs
 
 _COMMAND = ("-m", "ghost_deploy.judge.check.check_child")
@@ -84,8 +85,8 @@ def check_bundle(
 
 
 def _row(bundle: Bundle, run: PlannedRun, options: RuntimeOptions, timeout_s: float) -> CheckRow:
-    obstacle = run.obstacle(options.device_kind)
-    reply = CheckReply(missing=str(obstacle)) if obstacle else _ask(bundle, run, options, timeout_s)
+    missing = _missing(run, options)
+    reply = CheckReply(missing=missing) if missing else _ask(bundle, run, options, timeout_s)
     row = CheckRow(
         artifact=run.artifact.id,
         sha256=run.artifact.files[run.artifact.path],
@@ -104,6 +105,15 @@ def _row(bundle: Bundle, run: PlannedRun, options: RuntimeOptions, timeout_s: fl
         return row
     status = "verified" if reply.row.status == "passed" else "failed"
     return msgspec.structs.replace(row, status=status, reasons=reply.row.reasons, parity=reply.row)
+
+
+def _missing(run: PlannedRun, options: RuntimeOptions) -> str:
+    """What this machine lacks for a run, as far as is known without opening the file."""
+    if options.device_kind not in run.row.devices:
+        return f"{run.row.name} has no device {options.device_kind!r}"
+    if not run.row.installed:
+        return str(MissingExtraError.for_extra(run.row.package, run.row.extra))
+    return ""
 
 
 def _ask(bundle: Bundle, run: PlannedRun, options: RuntimeOptions, timeout_s: float) -> CheckReply:

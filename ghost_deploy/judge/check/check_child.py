@@ -10,7 +10,7 @@ from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import GhostDeployError, UnavailableError
 from ghost_deploy.core.evidence.parity import ParityRow
 from ghost_deploy.judge.parity.self_check import self_check
-from ghost_deploy.runtimes import RuntimeOptions
+from ghost_deploy.runtimes.base import RuntimeOptions
 
 
 class CheckRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import GateError
 from ghost_deploy.judge.check.verdict_store import StoredVerdict, VerdictStore, verdict_key
 from ghost_deploy.judge.parity.self_check import self_check
-from ghost_deploy.runtimes import RuntimeOptions
+from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.run_plan import PlannedRun
 
 

@@ -1,4 +1,4 @@
-"""Choose the images that a bundle carries for the self-check on a device, and run PyTorch."""
+"""Stores images and outputs of PyTorch in a bundle, for the self-check on a device."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ from ghost_deploy.judge.parity.stored_reference import (
     read_stored,
 )
 from ghost_deploy.processing.letterbox import Letterbox
-from ghost_deploy.runtimes import RuntimeOptions, runtime_row
+from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.run_plan import PlannedRun, plan_runs
+from ghost_deploy.runtimes.table import runtime_row
 
 if TYPE_CHECKING:
     from ghost_deploy.checkpoints.loading import LoadedCheckpoint

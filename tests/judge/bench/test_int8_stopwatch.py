@@ -11,7 +11,7 @@ import pytest
 from ghost_deploy.core.evidence.latency import Settings
 from ghost_deploy.judge.bench import int8_stopwatch
 from ghost_deploy.judge.bench.int8_stopwatch import Int8Stopwatch
-from ghost_deploy.runtimes import RuntimeOptions
+from ghost_deploy.runtimes.base import RuntimeOptions
 from tests.support.bench_models import write_bundle, write_onnx
 
 

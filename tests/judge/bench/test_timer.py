@@ -13,8 +13,8 @@ from ghost_deploy.core.detections import Detections
 from ghost_deploy.core.errors import BackendError, ShapeError, UsageError
 from ghost_deploy.judge.bench import timer as timer_module
 from ghost_deploy.judge.bench.timer import STAGES, CandidateTimer, Stream
-from ghost_deploy.processing import read_image
-from ghost_deploy.runtimes import TensorSpec
+from ghost_deploy.processing.images import read_image
+from ghost_deploy.runtimes.base import TensorSpec
 from ghost_deploy.runtimes.fake import FakeRuntime
 from tests.support.bench_models import MS, Clock, fake_runtime, small_spec
 
@@ -68,7 +68,7 @@ def test_a_turn_too_short_for_one_request_has_one(phase: Any, pictures: list[Pat
 
 def test_the_stages_end_to_end(pictures: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     timer, clock = one_stream(pictures, run_ms=10)
-    stream = timer._streams[0]
+    stream = timer.streams[0]
     detector = stream._detector
     assert detector is not None
 

@@ -15,7 +15,7 @@ from ghost_deploy.core.evidence.check import CheckReport
 from ghost_deploy.judge.check import check_bundle
 from ghost_deploy.judge.parity.gate import INT8_REPEAT
 from ghost_deploy.judge.parity.self_check import self_check
-from ghost_deploy.runtimes import RuntimeOptions
+from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.int8_forms import ort_form
 from tests.support.checked_bundle import (
     change_model,

@@ -11,8 +11,8 @@ import pytest
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.judge.check import verdict_store
 from ghost_deploy.judge.check.verdict_store import StoredVerdict, VerdictStore, verdict_key
-from ghost_deploy.runtimes import runtime_row
 from ghost_deploy.runtimes.run_plan import PlannedRun
+from ghost_deploy.runtimes.table import runtime_row
 
 KEY = "ab" * 32
 FAILED = StoredVerdict(passed=False, reasons=("0 of 9 matched",))

@@ -24,8 +24,10 @@ from ghost_deploy.core.errors import BackendError, DeviceError, MissingExtraErro
 from ghost_deploy.core.evidence.build import Fingerprint
 from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec
 from ghost_deploy.detector import Detector
-from ghost_deploy.runtimes import RuntimeOptions, open_file, probe
+from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.opener import open_path
+from ghost_deploy.runtimes.openvino import probe
+from ghost_deploy.runtimes.table import open_file
 from ghost_deploy.runtimes.tensorrt.cudart import describe_gpu
 from ghost_deploy.runtimes.tensorrt.fingerprint import this_machine
 from ghost_deploy.runtimes.tensorrt.plan_file import Sidecar, sidecar_path, write_plan
@@ -130,9 +132,9 @@ def test_a_static_plan(machine: Machine) -> None:
         assert runtime.info.device == "cuda:0"
         assert runtime.info.notes == ()
         for seed in range(3):
-            picture = images(seed=seed)
-            output = runtime.run({"images": picture})["output0"]
-            np.testing.assert_array_equal(output, function(picture))
+            image = images(seed=seed)
+            output = runtime.run({"images": image})["output0"]
+            np.testing.assert_array_equal(output, function(image))
     del output
     assert machine.cuda.alive() == {}
     # Once to prepare and once to be recorded: the rest are launches of the graph.
@@ -143,9 +145,9 @@ def test_a_dynamic_plan(machine: Machine) -> None:
     with machine.open(machine.write(dynamic=True)) as runtime:
         assert runtime.inputs[0].shape == (-1, 3, -1, -1)
         for shape in ((1, 3, 32, 32), (4, 3, 64, 64), (2, 3, 32, 64), (1, 3, 32, 32)):
-            picture = images(shape)
-            output = runtime.run({"images": picture})["output0"]
-            np.testing.assert_array_equal(output, function(picture))
+            image = images(shape)
+            output = runtime.run({"images": image})["output0"]
+            np.testing.assert_array_equal(output, function(image))
     del output
     assert machine.cuda.alive() == {}
 
@@ -407,9 +409,9 @@ def test_without_a_cuda_graph(one: Machine, name: str) -> None:
         (note,) = runtime.info.notes
         assert note.startswith("without a CUDA graph: ")
         assert name in note
-        picture = images(seed=4)
-        output = runtime.run({"images": picture})["output0"]
-        np.testing.assert_array_equal(output, function(picture))
+        image = images(seed=4)
+        output = runtime.run({"images": image})["output0"]
+        np.testing.assert_array_equal(output, function(image))
     del output
     assert one.cuda.alive() == {}
 
