@@ -21,6 +21,7 @@ def check(
     precisions: Sequence[str] | None = None,
     device: str = "cpu",
     threads: int = 0,
+    allow_fallback: bool = False,
     timeout_s: float = 120.0,
     speed: bool = True,
     progress: Progress | None = None,
@@ -37,6 +38,7 @@ def check(
         precisions: of the runs; all when None.
         device: `cpu`, `cuda`, `cuda:N`, `gpu`, `npu`.
         threads: CPU threads; 0 lets the runtime choose.
+        allow_fallback: accept another device or precision than the one asked for.
         timeout_s: seconds that one artifact may take.
         speed: also time what was verified.
         progress: called for each artifact.
@@ -53,7 +55,9 @@ def check(
 
     opened = Bundle.read(bundle.path if isinstance(bundle, Bundle) else bundle, verify=True)
     store = VerdictStore.below(cache_dir())
-    options = RuntimeOptions(device=device, threads=threads, cache_dir=cache_dir())
+    options = RuntimeOptions(
+        device=device, threads=threads, allow_fallback=allow_fallback, cache_dir=cache_dir()
+    )
     return check_bundle(
         opened,
         options,

@@ -41,14 +41,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
     with console.steps() as progress:
         report = api.check(
-            args.bundle,
-            runtimes=args.runtimes,
-            precisions=args.precisions,
-            device=args.device,
-            threads=args.threads,
-            timeout_s=args.timeout_s,
-            speed=not args.no_speed,
-            progress=progress,
+            **options.arguments(args, "no_speed"), speed=not args.no_speed, progress=progress
         )
     if args.json:
         console.document(report.to_document())

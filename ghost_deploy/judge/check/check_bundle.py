@@ -125,6 +125,7 @@ def _ask(bundle: Bundle, run: PlannedRun, options: RuntimeOptions, timeout_s: fl
         precision=run.precision,
         device=options.device,
         threads=options.threads,
+        allow_fallback=options.allow_fallback,
     )
     try:
         done = subprocess.run(

@@ -20,7 +20,7 @@ class CheckRequest(msgspec.Struct, frozen=True, kw_only=True):
         bundle: its folder.
         artifact: id of the artifact.
         runtime, precision: of the run.
-        device, threads: as in `RuntimeOptions`.
+        device, threads, allow_fallback: as in `RuntimeOptions`.
     """
 
     bundle: str
@@ -29,6 +29,7 @@ class CheckRequest(msgspec.Struct, frozen=True, kw_only=True):
     precision: str
     device: str = "cpu"
     threads: int = 0
+    allow_fallback: bool = False
 
 
 class CheckReply(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +50,9 @@ def check(request: CheckRequest) -> CheckReply:
     """Compare one artifact with the outputs that its bundle carries."""
     bundle = Bundle.read(request.bundle)
     (artifact,) = (each for each in bundle.artifacts if each.id == request.artifact)
-    options = RuntimeOptions(device=request.device, threads=request.threads)
+    options = RuntimeOptions(
+        device=request.device, threads=request.threads, allow_fallback=request.allow_fallback
+    )
     try:
         row = self_check(bundle, artifact, request.runtime, options, precision=request.precision)
         return CheckReply(row=row)
