@@ -43,7 +43,7 @@ def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
         same_statistics(after.tensors[name], before.tensors[name]) for name in before.tensors
     )
     assert (after.key, after.images, len(after.tensors)) == (KEY, 12, 3)
-    assert "zeros" in after
+    assert "zeros" in after.tensors
     assert "none" not in after
     assert path.stat().st_mode & 0o777 == 0o644
 
