@@ -67,7 +67,7 @@ jetson:
 	  tests/test_detector.py tests/stream/test_pipeline.py \
 	  --ignore=tests/processing/test_data_yaml.py \
 	  --deselect=tests/processing/test_letterbox.py::test_apply_is_resize_then_border \
-	  --deselect=tests/processing/test_tensor.py::test_reused_buffers_never_show_an_earlier_image \
+	  --deselect=tests/processing/test_preprocess.py::test_reused_buffers_never_show_an_earlier_image \
 	  --ignore=tests/runtimes/tensorrt/test_export.py --ignore=tests/runtimes/tensorrt/test_on_device.py
 
 nightly: test-full jetson

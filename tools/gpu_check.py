@@ -285,9 +285,9 @@ def _machine_facts() -> dict[str, Any]:
     """What is not known of this TensorRT without asking it here."""
     from ghost_deploy.runtimes.tensorrt import compat
     from ghost_deploy.runtimes.tensorrt.cudart import describe_gpu, open_cudart
-    from ghost_deploy.runtimes.tensorrt.logger import Log
+    from ghost_deploy.runtimes.tensorrt.logger import TensorrtLog
 
-    api, log = compat.load(), Log()
+    api, log = compat.load(), TensorrtLog()
     logger = log.listen(api)
     cuda = open_cudart()
     compat.load_plugins(api, logger)

@@ -100,7 +100,7 @@ def export(
 
             draft = append_nms_to_bundle(writer, draft)
         for precision in plan.engines:
-            from ghost_deploy.runtimes.tensorrt.job import EngineRequest
+            from ghost_deploy.runtimes.tensorrt.build_job import EngineRequest
 
             draft = add_engine(writer, draft, EngineRequest(precision), progress=progress)
         draft.save()
@@ -114,12 +114,12 @@ def _prove(
     loaded: LoadedCheckpoint, draft: Bundle, images: list[Path] | None, progress: Progress
 ) -> Bundle:
     """The draft with its parity report, and with images for the self-check of engines."""
-    from ghost_deploy.judge.parity.prove import prove
+    from ghost_deploy.judge.parity.prove import run_parity
     from ghost_deploy.judge.parity.store_reference import store_reference
 
-    proved, report = prove(loaded, draft, images, progress=progress)
+    report = run_parity(loaded, draft, images, progress=progress)
     coarse = any(row.coarse for row in report.rows)
-    return store_reference(loaded, proved, images, exact=coarse)
+    return store_reference(loaded, draft.with_evidence(report), images, exact=coarse)
 
 
 def _size_hw(imgsz: int | tuple[int, int] | None) -> tuple[int, int] | None:

@@ -24,6 +24,7 @@ examples:
   ghost-deploy build out/best --trt
   ghost-deploy build out/best --trt --fp16 --int8 --workspace 1024
   ghost-deploy build out/best --trt --int8 --int8-cache model.int8.trtcache
+  ghost-deploy build out/best --trt --int8 --try-placements
   ghost-deploy build out/best --trt --fp16 --dla 0
 """
 
@@ -72,6 +73,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         {
             "--version-compatible": "run with newer versions of this major TensorRT too",
             "--no-self-check": "do not run the engine after building it",
+            "--try-placements": "build INT8 in each way that `calibrate` prepared, and keep the "
+            "fastest that passes; takes as many times as long",
             "--verbose": "show what TensorRT logs, except its finest detail",
         },
     )
@@ -94,16 +97,17 @@ def run(args: argparse.Namespace, console: Console) -> int:
     failed: list[GateError] = []
     bundle: Bundle | None = None
     chosen = [name for name in _PRECISIONS if getattr(args, name)] or ["fp16"]
+    own = ("trt", *_PRECISIONS, "int8_cache", "try_placements", "no_self_check", "verbose")
+    shared = options.arguments(args, *own)
     with console.steps("step") as progress:
         for precision in chosen:
             try:
                 bundle = api.build(
-                    **options.arguments(
-                        args, "trt", *_PRECISIONS, "int8_cache", "no_self_check", "verbose"
-                    ),
+                    **shared,
                     precision=precision,
                     int8_cache=args.int8_cache if precision == "int8" else None,
                     self_check=not args.no_self_check,
+                    try_placements=args.try_placements and precision == "int8",
                     progress=progress,
                     log=show if args.verbose else None,
                 )

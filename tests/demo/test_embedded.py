@@ -17,7 +17,7 @@ from ghost_deploy.demo import embedded
 from ghost_deploy.demo.embedded import MODEL_FILE, TRAIN_FROM, embedded_record
 from ghost_deploy.demo.scenes import CLASS_NAMES
 from ghost_deploy.detector import Detector
-from ghost_deploy.judge.accuracy.measure import evaluate
+from ghost_deploy.judge.accuracy.measure import measure
 from ghost_deploy.runtimes.eager import EagerRuntime
 from tools.training.scenes import held_out_scenes
 
@@ -32,7 +32,7 @@ def loaded() -> LoadedCheckpoint:
 
 def accuracy(loaded: LoadedCheckpoint, scenes: int, folder: Path) -> Accuracy:
     with Detector(EagerRuntime(loaded.net, loaded.spec.input), loaded.spec) as detector:
-        return evaluate(detector, held_out_scenes(scenes, folder))
+        return measure(detector, held_out_scenes(scenes, folder)).accuracy
 
 
 def test_a_damaged_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

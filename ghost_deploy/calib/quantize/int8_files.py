@@ -1,7 +1,4 @@
-"""Writers of int8 files.
-
-The writers of Q/DQ graphs take the graph, an empty folder and the description of the model.
-"""
+"""Writers of int8 files."""
 
 from __future__ import annotations
 
@@ -26,7 +23,8 @@ from ghost_deploy.export.openvino import write_openvino
 from ghost_deploy.runtimes.tensorrt.calibration_cache import CACHE_FILE, write_calibration_cache
 
 STRONG_FORM = "tensorrt-fp16"
-"""The form with float16 between the int8 nodes, for strongly typed engines."""
+"""The form with float16 between the int8 nodes, for strongly typed engines. Other placements have
+names such as `tensorrt-depthwise` and `tensorrt-depthwise-fp16`."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +66,23 @@ def write_model(model: ModelProto, path: Path) -> Path:
 
 
 def write_onnx_file(graph: QdqGraph, folder: Path, spec: ModelSpec) -> BuiltFile:
-    """Write the Q/DQ graph unchanged."""
+    """Write the Q/DQ graph unchanged.
+
+    Args:
+        graph: to write.
+        folder: an empty one.
+        spec: of the model; not used.
+    """
     return BuiltFile(write_model(graph.model, folder / "model.onnx"), (), graph)
 
 
 def write_tensorrt_file(graph: QdqGraph, folder: Path, spec: ModelSpec) -> BuiltFile:
     """Write a Q/DQ graph that TensorRT's parser accepts.
+
+    Args:
+        graph: to write.
+        folder: an empty one.
+        spec: of the model; not used.
 
     Raises:
         ExportError: it would not accept the graph.
@@ -85,6 +94,11 @@ def write_tensorrt_file(graph: QdqGraph, folder: Path, spec: ModelSpec) -> Built
 def write_channels_last_file(graph: QdqGraph, folder: Path, spec: ModelSpec) -> BuiltFile:
     """Write the graph in ONNX Runtime's own int8 operators.
 
+    Args:
+        graph: to write.
+        folder: an empty one.
+        spec: of the model; not used.
+
     Raises:
         ExportError: the result is not valid ONNX.
     """
@@ -93,6 +107,11 @@ def write_channels_last_file(graph: QdqGraph, folder: Path, spec: ModelSpec) -> 
 
 def write_openvino_file(graph: QdqGraph, folder: Path, spec: ModelSpec) -> BuiltFile:
     """Write the graph as an OpenVINO IR.
+
+    Args:
+        graph: to write.
+        folder: an empty one.
+        spec: of the model, written into the IR.
 
     Raises:
         ExportError: OpenVINO cannot convert the graph.
@@ -138,13 +157,13 @@ def write_cache_file(
 
 
 def strongly_typed_form(model: ModelProto) -> ModelProto:
-    """The form `tensorrt-fp16` of a model of the form `tensorrt`.
+    """The form with float16 between the int8 nodes of a model of the form `tensorrt`.
 
     Raises:
         ExportError: it cannot be made, or TensorRT's parser would not accept it.
     """
     strong = to_strong_fp16(model)
     entry = next(each for each in strong.metadata_props if each.key == FORM_KEY)
-    entry.value = STRONG_FORM
+    entry.value += STRONG_FORM.removeprefix("tensorrt")
     require_clean(strong, strongly_typed=True)
     return strong

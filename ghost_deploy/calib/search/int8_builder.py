@@ -6,6 +6,7 @@ import hashlib
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from ghost_deploy.calib.graph.index import index_float
 from ghost_deploy.calib.graph.structure import find_structure
 from ghost_deploy.calib.images.collection import CalibrationSet
 from ghost_deploy.calib.quantize.bias import correct_bias
+from ghost_deploy.calib.quantize.conventions import Convention
 from ghost_deploy.calib.quantize.int8_files import BuiltFile
 from ghost_deploy.calib.quantize.nncf import quantize_openvino, read_openvino, save_openvino
 from ghost_deploy.calib.quantize.openvino_rewrites import approximate_silu
@@ -71,37 +73,32 @@ class Int8Builder:
             return self._with_nncf(recipe)
         return self.write(self.quantized(recipe))
 
-    def quantized(self, recipe: Recipe) -> QdqGraph:
+    def quantized(self, recipe: Recipe, convention: Convention | None = None) -> QdqGraph:
         """Our own Q/DQ graph of a recipe.
+
+        Args:
+            recipe: how to make it.
+            convention: of the form; the recipe's own form when None.
 
         Raises:
             ExportError: the graph is not valid ONNX.
         """
-        convention = int8_form(recipe.form).convention
-        known = input_range(self.spec.input)
-        plain = quantize(
-            self.model,
-            self.statistics,
-            convention,
-            recipe.options,
+        quantized = partial(
+            quantize,
+            statistics=self.statistics,
+            convention=convention or int8_form(recipe.form).convention,
+            options=recipe.options,
             method=recipe.method,
-            ranges=known,
+            ranges=input_range(self.spec.input),
         )
+        plain = quantized(self.model)
         if not recipe.correct_bias:
             return plain
         feeds = list(self.calibration.subset(CORRECTION_IMAGES).batches(self.spec.input))
         corrected = correct_bias(
             self.model, plain.model, plain.weight_scales, feeds, threads=self.threads
         )
-        return quantize(
-            corrected,
-            self.statistics,
-            convention,
-            recipe.options,
-            method=recipe.method,
-            ranges=known,
-            weight_scales=plain.weight_scales,
-        )
+        return quantized(corrected, weight_scales=plain.weight_scales)
 
     def write(self, graph: QdqGraph) -> BuiltFile:
         """Write a Q/DQ graph as the file of its form.

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import ClassVar, Literal
 
 import msgspec
 
-from ghost_deploy.core.evidence.hard_images import HardImage
-from ghost_deploy.core.evidence.json_document import Document, Part
+from ghost_deploy.core.evidence.json_document import Document, Part, verdict_sentence
+from ghost_deploy.core.evidence.shown_boxes import HardImage
 
 
 class ClassAccuracy(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -33,11 +32,11 @@ class ClassAccuracy(Part, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class Accuracy(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How well a detector finds what is labelled; all figures 0 to 1.
+    """Accuracy of a detector on labelled images; all figures 0 to 1.
 
     Attributes:
         protocol: how it was measured, in words.
-        images, boxes: what it was measured on.
+        images, boxes: number of images and of labelled objects.
         map50_95, map50, map75: COCO's mean average precision over classes with objects.
         recall: COCO's average recall, at most 300 detections an image.
         classes: in the order of the class ids.
@@ -54,14 +53,14 @@ class Accuracy(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Recorded(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The mAP50-95 that a checkpoint records, beside that of this data set.
+    """The mAP50-95 that a checkpoint records, and that on this data set.
 
     Attributes:
         recorded, measured: 0 to 1.
         protocol: how it was measured.
         tolerance: largest difference that agrees, in points (0.01).
-        agrees: whether it does.
-        sentence: the same for a person.
+        agrees: whether the difference is within the tolerance.
+        sentence: the result in words.
     """
 
     recorded: float
@@ -83,7 +82,7 @@ class Interval(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class DatasetFacts(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What was measured on, ready for JSON; no folder of anybody's machine.
+    """Summary of a data set, without folders of the machine.
 
     Attributes:
         name: file name of the description.
@@ -91,9 +90,9 @@ class DatasetFacts(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
         split: the part that was used; empty for the COCO form.
         images, negatives: number of images, and of those without any object.
         boxes: objects that count, by class name.
-        crowds: regions that neither count nor punish.
+        crowds: regions in which detections count neither as found nor as false.
         fingerprint: sha256 over file names, boxes and classes, in order.
-        notes: what a reader should know, e.g. labels that were left out.
+        notes: for the reader, e.g. on labels that were left out.
     """
 
     name: str
@@ -108,10 +107,10 @@ class DatasetFacts(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Reference(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the artifacts are compared with.
+    """The model that the artifacts are compared with.
 
     Attributes:
-        name: e.g. `eager (PyTorch 2.6.0) in fp32`, or the fp32 artifact that stands in for it.
+        name: e.g. `eager (PyTorch 2.6.0) in fp32`, or the fp32 artifact in its place.
         kind: `checkpoint` for the PyTorch module; `artifact` where no checkpoint was given, so
             that what the fp32 export itself lost is not seen.
         accuracy: its figures.
@@ -123,7 +122,7 @@ class Reference(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class ClassDelta(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a model gained or lost in one class; None where there is nothing to compare.
+    """Change of the AP of one class; None where there is nothing to compare.
 
     Attributes:
         delta: AP50-95 less the reference's, points.
@@ -140,7 +139,7 @@ class AccuracyRow(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     Attributes:
         artifact: its id in the bundle, e.g. `onnx-fp16`.
         sha256: of the file that the runtime opens.
-        runtime, precision: what it was asked to run on and in.
+        runtime, precision: of the run, as requested.
         status: `skipped` and `reference` are no verdicts: this machine cannot run it, or it is
             what the others are compared with.
         max_drop: the gate: largest loss of mAP50-95, points.
@@ -170,21 +169,21 @@ class AccuracyRow(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class AccuracyReport(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How accurate the artifacts of a bundle are, and what that cost against the original.
+    """Accuracy of the artifacts of a bundle, and their loss against the reference.
 
     Attributes:
         model: name of the model.
         checkpoint, checkpoint_sha256: the weights that the bundle was exported from.
-        data: what was measured on.
-        reference: what the differences are to; None where nothing could stand for it.
+        data: the labelled images.
+        reference: that the artifacts are compared with; None where there is none.
         rows: one for each artifact, runtime and precision.
         resamples, confidence: of the intervals.
-        recorded: the training's own mAP beside that of this data set; None if none is recorded
-            or nothing could be held against it.
-        tools: versions of what took part.
+        recorded: the mAP of the training beside that of this data set; None if none is recorded
+            or there is no reference.
+        tools: versions of the packages used.
         conf: score from which on a detection is shown in `hard_images`.
         hard_images: where a model departs most from the reference, or both are most wrong.
-        warnings: anything else that a reader should know.
+        warnings: further notes for the reader.
     """
 
     KIND: ClassVar[str] = "accuracy"
@@ -211,26 +210,18 @@ class AccuracyReport(Document, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def unjudged(self) -> bool:
-        """Whether something was measured, but there was nothing to hold it against but itself."""
+        """Whether something was measured, but there was nothing else to compare it with."""
         states = {row.status for row in self.rows}
         return "reference" in states and not states & {"passed", "failed"}
 
     @property
-    def verdict_value(self) -> bool | None:
-        """Value of `passed` in the JSON form; None where nothing was judged."""
+    def outcome(self) -> bool | None:
+        """Whether everything passed; None where nothing was judged."""
         return None if self.unjudged else self.passed
 
     def summary(self) -> str:
         """The verdict in one sentence."""
-        states = Counter(row.status for row in self.rows)
-        passed, failed, skipped = states["passed"], states["failed"], states["skipped"]
-        tail = f"; {skipped} skipped" if skipped else ""
-        if self.unjudged:
-            return f"Accuracy measured, not judged: nothing to compare with it{tail}"
-        if not passed + failed:
-            return f"Accuracy failed: nothing could be run on this machine{tail}"
-        verdict = "passed" if self.passed else "failed"
-        return f"Accuracy {verdict}: {passed} of {passed + failed} runs within their gates{tail}"
+        return verdict_sentence("Accuracy", (row.status for row in self.rows))
 
     def thin(self) -> AccuracyReport:
         """Returns a copy without curves and images, which a bundle keeps."""

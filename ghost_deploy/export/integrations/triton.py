@@ -20,7 +20,7 @@ from ghost_deploy.core.bundle import NMS_FORM, Artifact, Bundle
 from ghost_deploy.core.errors import BundleError, UsageError
 from ghost_deploy.core.files import disk_error
 from ghost_deploy.core.spec import ModelSpec
-from ghost_deploy.export.integrations.prototext import Enum, Message, to_text
+from ghost_deploy.export.integrations.prototext import EnumValue, Message, to_text
 
 
 @dataclass(frozen=True)
@@ -104,9 +104,9 @@ def model_config(spec: ModelSpec, artifact: Artifact, name: str) -> Message:
         "name": name,
         "backend": backend.name,
         "max_batch_size": high if batched else 0,
-        "input": {"name": size.name, "data_type": Enum(_TYPES[size.dtype]), "dims": shape},
-        "output": {"name": spec.head.output, "data_type": Enum("TYPE_FP32"), "dims": output},
-        "instance_group": {"count": 1, "kind": Enum(backend.kind)},
+        "input": {"name": size.name, "data_type": EnumValue(_TYPES[size.dtype]), "dims": shape},
+        "output": {"name": spec.head.output, "data_type": EnumValue("TYPE_FP32"), "dims": output},
+        "instance_group": {"count": 1, "kind": EnumValue(backend.kind)},
     }
     if batched:
         config["dynamic_batching"] = {"max_queue_delay_microseconds": _QUEUE_DELAY_US}
@@ -116,7 +116,7 @@ def model_config(spec: ModelSpec, artifact: Artifact, name: str) -> Message:
         "inputs": {
             "key": size.name,
             "value": {
-                "data_type": Enum(_TYPES[size.dtype]),
+                "data_type": EnumValue(_TYPES[size.dtype]),
                 "dims": [*size.shape(low, size.size_hw)][1 if batched else 0 :],
                 "zero_data": True,
             },

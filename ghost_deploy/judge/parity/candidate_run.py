@@ -42,11 +42,7 @@ class ParityRun(Closing):
     """
 
     def __init__(
-        self,
-        bundle: Bundle,
-        plan: PlannedRun,
-        options: RuntimeOptions,
-        gate: Gate | None = None,
+        self, bundle: Bundle, plan: PlannedRun, options: RuntimeOptions, gate: Gate | None = None
     ) -> None:
         self._bundle, self._plan, self._options = bundle, plan, options
         self._gate = gate or gate_for(plan.precision)
@@ -195,9 +191,9 @@ class ParityRun(Closing):
         )
 
 
-def _misnamed(own: ModelSpec, told: ModelSpec) -> tuple[str, ...]:
-    """The first class name of the bundle that is not the checkpoint's; no number shows it."""
-    pairs = zip(own.class_names, told.class_names, strict=False)
+def _misnamed(own: ModelSpec, bundled: ModelSpec) -> tuple[str, ...]:
+    """The first class name of the bundle that is not that of the checkpoint."""
+    pairs = zip(own.class_names, bundled.class_names, strict=False)
     for number, (right, wrong) in enumerate(pairs):
         if right != wrong:
             return (f"class {number} is {right!r} in the checkpoint and {wrong!r} in the bundle",)

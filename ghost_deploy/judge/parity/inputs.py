@@ -26,7 +26,7 @@ class InputImage:
     """An image that is read when it is needed and not kept.
 
     Attributes:
-        name: for the report: the file's without its folder, numbered where two are the same.
+        name: for the report: of the file, without its folder; numbered where two are equal.
         read: returns (H, W, 3) uint8 BGR, always the same.
         digest: returns the sha256 of the file, or of a scene's pixels, in hexadecimal.
         size_hw: (height, width) of the model's input for it, pixels; the usual one when None.

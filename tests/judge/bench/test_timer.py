@@ -68,7 +68,7 @@ def test_a_turn_too_short_for_one_request_has_one(phase: Any, pictures: list[Pat
 
 def test_the_stages_end_to_end(pictures: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     timer, clock = one_stream(pictures, run_ms=10)
-    stream = timer._streams[0]
+    stream = timer.streams[0]
     detector = stream._detector
     assert detector is not None
 

@@ -28,7 +28,7 @@ from ghost_deploy.core.errors import (
 )
 from ghost_deploy.core.evidence.parity import ParityRow
 from ghost_deploy.core.spec import HeadSpec, ModelSpec
-from ghost_deploy.judge.parity.prove import ParityReport, prove, run_parity
+from ghost_deploy.judge.parity.prove import ParityReport, run_parity
 from ghost_deploy.runtimes import Runtime, RuntimeOptions, opener
 from ghost_deploy.runtimes.fake import FakeRuntime
 from tests.judge.conftest import Proof
@@ -469,13 +469,13 @@ def test_two_files_of_one_name_are_told_apart(
     assert report.images[0].sha256 != report.images[1].sha256
 
 
-def test_prove_stores_the_verdict(
+def test_a_bundle_stores_the_verdict(
     tmp_path: Path, images: list[Path], backends: dict[str, Any]
 ) -> None:
     bundle = make_bundle(tmp_path / "b")
-    proved, report = prove(LOADED, bundle, images)
+    report = run_parity(LOADED, bundle, images)
     assert evidence_of(bundle) == {}
-    proved.save()
+    bundle.with_evidence(report).save()
     stored = evidence_of(Bundle.read(bundle.path))["parity"]
     assert stored["passed"] is report.passed is True
     assert ParityReport.from_document(stored) == report

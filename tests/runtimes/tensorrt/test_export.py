@@ -20,7 +20,7 @@ from ghost_deploy.runtimes import RUNTIMES
 from ghost_deploy.runtimes.tensorrt import cudart as _cudart
 from tests.support import trt_stand_in as stand_in
 from tests.support.assets import BCCD, GHOST, needs_assets
-from tests.support.engine_orders import ORIN, install
+from tests.support.engine_builds import ORIN, install
 from tests.support.fake_tensorrt import Tensor
 from tests.support.stored_evidence import evidence_of
 from tests.support.tiny_detectors import tiny_loaded, tiny_spec

@@ -27,9 +27,9 @@ from ghost_deploy.detector import Detector
 from ghost_deploy.runtimes import RuntimeOptions, open_file, probe
 from ghost_deploy.runtimes.opener import open_path
 from ghost_deploy.runtimes.tensorrt.cudart import describe_gpu
-from ghost_deploy.runtimes.tensorrt.fingerprint import here
+from ghost_deploy.runtimes.tensorrt.fingerprint import this_machine
 from ghost_deploy.runtimes.tensorrt.plan_file import Sidecar, sidecar_path, write_plan
-from ghost_deploy.runtimes.tensorrt.runtime import TrtRuntime
+from ghost_deploy.runtimes.tensorrt.runtime import TensorrtRuntime
 from tests.support.fake_cuda import FakeCuda, fake_machine
 from tests.support.fake_tensorrt import VERSIONS, Tensor, make_plan
 
@@ -82,7 +82,7 @@ class Machine:
         """A plan with its sidecar; `changes` are of its fingerprint or its precision."""
         precision = changes.pop("precision", "fp16")
         data = self.plan(flags=("VERSION_COMPATIBLE",) if changes.get("version_compatible") else ())
-        facts = {name: getattr(self.here(), name) for name in Fingerprint.__struct_fields__}
+        facts = {name: getattr(self.this_machine(), name) for name in Fingerprint.__struct_fields__}
         beside = Sidecar(
             spec=SPEC,
             fingerprint=Fingerprint(**{**facts, **changes}),
@@ -93,12 +93,12 @@ class Machine:
         )
         return write_plan(self.folder / "model.plan", data, beside)[0]
 
-    def here(self) -> Fingerprint:
-        return here(self.control.module_version, describe_gpu())
+    def this_machine(self) -> Fingerprint:
+        return this_machine(self.control.module_version, describe_gpu())
 
-    def open(self, path: Path, options: RuntimeOptions = CUDA) -> TrtRuntime:
+    def open(self, path: Path, options: RuntimeOptions = CUDA) -> TensorrtRuntime:
         opened = open_file("trt", path, options)
-        assert isinstance(opened, TrtRuntime)
+        assert isinstance(opened, TensorrtRuntime)
         return opened
 
 
@@ -130,9 +130,9 @@ def test_a_static_plan(machine: Machine) -> None:
         assert runtime.info.device == "cuda:0"
         assert runtime.info.notes == ()
         for seed in range(3):
-            picture = images(seed=seed)
-            output = runtime.run({"images": picture})["output0"]
-            np.testing.assert_array_equal(output, function(picture))
+            image = images(seed=seed)
+            output = runtime.run({"images": image})["output0"]
+            np.testing.assert_array_equal(output, function(image))
     del output
     assert machine.cuda.alive() == {}
     # Once to prepare and once to be recorded: the rest are launches of the graph.
@@ -143,9 +143,9 @@ def test_a_dynamic_plan(machine: Machine) -> None:
     with machine.open(machine.write(dynamic=True)) as runtime:
         assert runtime.inputs[0].shape == (-1, 3, -1, -1)
         for shape in ((1, 3, 32, 32), (4, 3, 64, 64), (2, 3, 32, 64), (1, 3, 32, 32)):
-            picture = images(shape)
-            output = runtime.run({"images": picture})["output0"]
-            np.testing.assert_array_equal(output, function(picture))
+            image = images(shape)
+            output = runtime.run({"images": image})["output0"]
+            np.testing.assert_array_equal(output, function(image))
     del output
     assert machine.cuda.alive() == {}
 
@@ -407,9 +407,9 @@ def test_without_a_cuda_graph(one: Machine, name: str) -> None:
         (note,) = runtime.info.notes
         assert note.startswith("without a CUDA graph: ")
         assert name in note
-        picture = images(seed=4)
-        output = runtime.run({"images": picture})["output0"]
-        np.testing.assert_array_equal(output, function(picture))
+        image = images(seed=4)
+        output = runtime.run({"images": image})["output0"]
+        np.testing.assert_array_equal(output, function(image))
     del output
     assert one.cuda.alive() == {}
 
