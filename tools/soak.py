@@ -56,8 +56,8 @@ from ghost_deploy.stream.source_stats import SourceStats
 from ghost_deploy.stream.sources.uri import parse_source
 from ghost_deploy.stream.web.status import ModelCard
 from ghost_deploy.stream.web.web_view import WebViewSink
-from tests.support import numbered_frames as barcode
 from tests.support.camera_servers import RtspCamera
+from tests.support.numbered_frames import read_number
 from tests.support.running_pipeline import make_detector
 
 _SAMPLE_S = 1.0
@@ -109,7 +109,7 @@ class Check:
         self.times = Histogram()
 
     def write(self, result: Result) -> None:
-        number = barcode.read(result.frame.image)
+        number = read_number(result.frame.image)
         self.ages.add(result.age_ms)
         self.times.add(sum(result.timings_ms.values()))
         if number is None:

@@ -25,11 +25,11 @@ from ghost_deploy.core.errors import (
     UnsafeCheckpointError,
 )
 from tests.support.assets import needs_assets
-from tests.support.checkpoint_files import (
+from tests.support.forged_checkpoints import (
     archive,
     call,
+    changed_checkpoint,
     dumps,
-    forged,
     ghost_pickle,
     ghost_root,
     ghost_storages,
@@ -372,7 +372,7 @@ UNSAFE: dict[Callable[[Root], None], str] = {
 )
 def test_an_attack_is_refused(attack: Callable[[Root], None], message: str) -> None:
     with pytest.raises(UnsafeCheckpointError, match=message) as caught:
-        load(forged(attack))
+        load(changed_checkpoint(attack))
     assert caught.value.fix
 
 
@@ -381,7 +381,7 @@ def test_an_attack_is_refused(attack: Callable[[Root], None], message: str) -> N
     [in_fork_class, in_tensor_subclass, with_getattr_of_nothing, instance_forward, self_reference],
 )
 def test_an_attack_is_described(attack: Callable[[Root], None], tmp_path: Path) -> None:
-    seen = inspect_checkpoint(written(tmp_path, forged(attack)))
+    seen = inspect_checkpoint(written(tmp_path, changed_checkpoint(attack)))
     assert not seen.exportable
     assert seen.problems
     assert "torch.HalfStorage" in seen.names
@@ -577,7 +577,7 @@ def test_what_does_not_fit_is_refused(
 ) -> None:
     change, kind, message = case
     with pytest.raises(kind, match=message) as caught:
-        load(forged(change))
+        load(changed_checkpoint(change))
     assert caught.value.fix
 
 

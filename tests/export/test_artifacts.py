@@ -11,7 +11,7 @@ from ghost_deploy.core.errors import ExportError, UsageError
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.export.plan import Dynamic
 from ghost_deploy.models.flops import gflops
-from tests.support.exported_artifacts import export_artifacts
+from tests.support.exports import export_artifacts
 from tests.support.tiny_detectors import tiny_loaded
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from ghost_deploy.report.html import render_html
 from tests.support.browser import needs_browser, opened, screen
-from tests.support.int8_evidence import evidence, with_evidence
 from tests.support.report_documents import HOSTILE, USUAL
+from tests.support.report_int8_documents import int8_document, report_with_int8
 
 selenium = pytest.importorskip("selenium")
 
@@ -52,7 +52,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chro
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     path: Path = tmp_path_factory.mktemp("page") / "report.html"
-    path.write_text(render_html(with_evidence(evidence(), *USUAL)), encoding="utf-8")
+    path.write_text(render_html(report_with_int8(int8_document(), *USUAL)), encoding="utf-8")
     return path.as_uri()
 
 

@@ -119,12 +119,12 @@ def material(
         found.parity.append(parity_report(runs))
     if latency:
         found.latency.append(bench_report(runs, samples))
-    found.bundles.append(bundle(runs, names))
+    found.bundles.append(bundle_facts(runs, names))
     found.sources.append(SourceFile(name=f"a {HOSTILE}.json", kind="accuracy", sha256="ab" * 32))
     return found
 
 
-def report(runs: Sequence[Run] = USUAL, names: Sequence[str] = NAMES, **given: int) -> Report:
+def make_report(runs: Sequence[Run] = USUAL, names: Sequence[str] = NAMES, **given: int) -> Report:
     """The report of them."""
     return assemble(material(runs, names, **given), now=NOW)  # type: ignore[arg-type]
 
@@ -355,7 +355,7 @@ def _parity_row(run: Run) -> ParityRow:
     )
 
 
-def bundle(runs: Sequence[Run], names: Sequence[str] = NAMES) -> BundleFacts:
+def bundle_facts(runs: Sequence[Run], names: Sequence[str] = NAMES) -> BundleFacts:
     spec = ModelSpec(
         name="ghost",
         family="yolov8-ghost",

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import onnx
 import pytest
@@ -21,8 +20,9 @@ from ghost_deploy.demo.scenes import make_scene
 from ghost_deploy.judge.parity.prove import prove
 from ghost_deploy.judge.parity.store_reference import store_reference
 from ghost_deploy.runtimes.tensorrt.calibration_cache import CACHE_FILE, write_calibration_cache
-from tests.support.exported_artifacts import export_artifacts
+from tests.support.exports import export_artifacts
 from tests.support.fake_cuda import COMPILER
+from tests.support.images import write_image
 from tests.support.int8_forms import quantize
 from tests.support.model_specs import make_spec
 from tests.support.small_graphs import statistics_of
@@ -197,7 +197,7 @@ def test_the_built_in_detector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_a_dry_run_on_the_fakes(tmp_path: Path) -> None:
     """All steps as processes: real commands, the real builder and runtime, TensorRT pretended."""
     bundle = real_bundle(tmp_path / "tiny")
-    cv2.imwrite(str(tmp_path / "image.png"), make_scene(9_000).image)
+    write_image(tmp_path / "image.png", make_scene(9_000).image)
     out = tmp_path / "out"
     words = [str(bundle), "--images", str(tmp_path / "image.png"), "--duration", "0.2"]
     with pytest.MonkeyPatch.context() as patch:

@@ -19,8 +19,8 @@ from ghost_deploy.core.errors import (
 )
 from ghost_deploy.runtimes.tensorrt import compat
 from ghost_deploy.runtimes.tensorrt.logger import Log
-from tests.support.engine_orders import CACHE, install
 from tests.support.fake_tensorrt import Tensor, make_fake, make_plan
+from tests.support.tensorrt_builds import CACHE, install
 
 MAJOR_10 = ("10.3", "10.13")
 

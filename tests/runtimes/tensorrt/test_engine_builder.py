@@ -23,8 +23,8 @@ from ghost_deploy.core.spec import InputSpec
 from ghost_deploy.runtimes.tensorrt.build_progress import STOPPING, BuildProgress
 from ghost_deploy.runtimes.tensorrt.logger import Log
 from ghost_deploy.runtimes.tensorrt.profiles import Shapes
-from tests.support.engine_orders import DYNAMIC, build, install, make_order
 from tests.support.fake_tensorrt import VERSIONS, Layer, ParserFault
+from tests.support.tensorrt_builds import DYNAMIC, build, install, make_order
 
 NEWER = ("8.6.1", "10.3", "10.13", "11.4")
 

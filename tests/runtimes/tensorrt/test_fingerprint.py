@@ -11,7 +11,7 @@ import pytest
 from ghost_deploy.core.errors import DeviceError
 from ghost_deploy.core.evidence.build import Fingerprint
 from ghost_deploy.runtimes.tensorrt.fingerprint import differences, here, require_match
-from tests.support.engine_orders import ORIN
+from tests.support.tensorrt_builds import ORIN
 
 PLAN = Fingerprint(
     tensorrt="10.3.0",

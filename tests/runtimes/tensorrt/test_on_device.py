@@ -34,11 +34,11 @@ from ghost_deploy.judge.parity.store_reference import store_reference
 from ghost_deploy.runtimes import RUNTIMES
 from ghost_deploy.runtimes.tensorrt import cudart as _cudart
 from ghost_deploy.runtimes.tensorrt.plan_file import read_plan
-from tests.support import trt_stand_in as stand_in
-from tests.support.engine_orders import CACHE_BYTES, ORIN, install
-from tests.support.exported_artifacts import export_artifacts
+from tests.support import onnxruntime_as_tensorrt as stand_in
+from tests.support.exports import export_artifacts
 from tests.support.fake_tensorrt import VERSIONS, Control, Tensor
 from tests.support.stored_evidence import evidence_of
+from tests.support.tensorrt_builds import CACHE_BYTES, ORIN, install
 from tests.support.tiny_detectors import tiny_loaded
 
 Make = Callable[[str], tuple[Bundle, Control]]
@@ -64,7 +64,7 @@ def device(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> M
     """The bundle on a device with the fake of a version."""
     shutil.copytree(exported, tmp_path / "best")
     monkeypatch.setattr(_cudart, "describe_gpu", lambda index=0: ORIN)
-    row = dataclasses.replace(RUNTIMES["trt"], module="tests.support.trt_stand_in")
+    row = dataclasses.replace(RUNTIMES["trt"], module="tests.support.onnxruntime_as_tensorrt")
     monkeypatch.setitem(RUNTIMES, "trt", row)
     monkeypatch.setattr(stand_in, "spoil", 0.0)
     monkeypatch.setattr(stand_in, "opened", [])

@@ -13,7 +13,7 @@ from ghost_deploy.runtimes.tensorrt import compat
 from ghost_deploy.runtimes.tensorrt.logger import Log, parse_failed
 from ghost_deploy.runtimes.tensorrt.releases import KNOWN, Use, known_problems, refuse, release_of
 from ghost_deploy.runtimes.tensorrt.workspace import workspace_bytes
-from tests.support.engine_orders import ORIN
+from tests.support.tensorrt_builds import ORIN
 
 GIB, MIB = 1 << 30, 1 << 20
 DESKTOP = replace(ORIN, integrated=False)

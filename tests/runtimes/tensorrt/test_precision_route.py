@@ -12,8 +12,8 @@ from ghost_deploy.runtimes.tensorrt import compat
 from ghost_deploy.runtimes.tensorrt.calibration_cache import cache_header
 from ghost_deploy.runtimes.tensorrt.logger import Log
 from ghost_deploy.runtimes.tensorrt.precision_route import ROUTES, choose_route, decode_tail
-from tests.support.engine_orders import CACHE, DYNAMIC, build, install, make_order
 from tests.support.fake_tensorrt import VERSIONS, Layer
+from tests.support.tensorrt_builds import CACHE, DYNAMIC, build, install, make_order
 
 WEAK = ("8.5.3", "8.6.1", "10.3", "10.13")
 STRONG = ("10.3", "10.13", "11.4")

@@ -10,7 +10,7 @@ import pytest
 
 from ghost_deploy.runtimes.tensorrt.fingerprint import here
 from ghost_deploy.runtimes.tensorrt.timing_cache import cache_path
-from tests.support.engine_orders import ORIN, build, make_order
+from tests.support.tensorrt_builds import ORIN, build, make_order
 
 
 def test_the_key_is_the_machine_and_the_place_is_beside(tmp_path: Path) -> None:

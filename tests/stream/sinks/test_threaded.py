@@ -9,7 +9,8 @@ from ghost_deploy.stream.result import Result
 from ghost_deploy.stream.sinks.retrying import RetryingSink
 from ghost_deploy.stream.sinks.threaded import ThreadedSink
 from tests.support.running_pipeline import Collect, Script, scripted
-from tests.support.stream_results import make_result, wait_until
+from tests.support.stream_results import make_result
+from tests.support.waiting import wait_until
 
 
 class Slow(Collect):
