@@ -57,7 +57,7 @@ from ghost_deploy.stream.sources.uri import parse_source
 from ghost_deploy.stream.web.status import ModelCard
 from ghost_deploy.stream.web.web_view import WebViewSink
 from tests.support.camera_servers import RtspCamera
-from tests.support.numbered_frames import read_number
+from tests.support.numbered_frames import NUMBER_BITS, read_number
 from tests.support.running_pipeline import make_detector
 
 _SAMPLE_S = 1.0
@@ -116,10 +116,10 @@ class Check:
             self.wrong["invented"] += 1
             return
         # Numbers have 16 bits: after 65536 frames they begin again.
-        step = (number - self.last.get(result.source, number - 1)) % (1 << barcode.NUMBER_BITS)
+        step = (number - self.last.get(result.source, number - 1)) % (1 << NUMBER_BITS)
         if step == 0:
             self.wrong["repeated"] += 1
-        elif step > 1 << (barcode.NUMBER_BITS - 1):
+        elif step > 1 << (NUMBER_BITS - 1):
             self.wrong["out of order"] += 1
         self.last[result.source] = number
 

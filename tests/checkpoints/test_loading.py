@@ -97,7 +97,7 @@ def test_a_size_that_does_not_fit(size: tuple[int, int]) -> None:
         load_checkpoint(GHOST, size_hw=size)
 
 
-def forged(change: Any) -> LoadedCheckpoint:
+def load_changed(change: Any) -> LoadedCheckpoint:
     return load_data("forged.pt", forged.changed_checkpoint(change), UserModules())
 
 
@@ -111,7 +111,7 @@ def test_the_recorded_size_is_rounded_up(imgsz: object, size: tuple[int, int]) -
         root["train_args"]["imgsz"] = imgsz
         root["model"].state["args"] = None
 
-    loaded = forged(change)
+    loaded = load_changed(change)
     assert loaded.spec.input.size_hw == size
     assumed = any("640 is assumed" in warning for warning in loaded.source.warnings)
     assert assumed == (size == (640, 640) and imgsz != 640)
@@ -123,7 +123,7 @@ def test_the_averaged_network_is_preferred() -> None:
         root["model"] = "not this one"
         root |= {"epoch": 4, "optimizer": {"state": {}}, "version": "9.1.0", "train_metrics": None}
 
-    warnings = " ".join(forged(change).source.warnings)
+    warnings = " ".join(load_changed(change).source.warnings)
     for expected in ("after epoch 5", "Ultralytics 9.1.0", "no validation metrics"):
         assert expected in warnings
 
@@ -143,7 +143,7 @@ def test_paths_of_the_training_machine_stay_there() -> None:
         root["train_args"]["data"] = forged.call("pathlib.PosixPath", "/home", "someone", "secret")
         forged.module_at(root, "model.2").state["note"] = "/home/someone/secret"
 
-    loaded = forged(change)
+    loaded = load_changed(change)
     assert "someone" not in repr((loaded.source, loaded.spec))
     assert loaded.spec.family == "yolov8-ghost"
 
@@ -163,7 +163,7 @@ def test_what_fusing_leaves_behind_is_understood() -> None:
             "reduce", bias.target, (small, *bias.args[1:])
         )
 
-    assert forged(change).net.layers[0].conv.bias is not None
+    assert load_changed(change).net.layers[0].conv.bias is not None
 
 
 def test_loading_is_isolated_and_imports_no_ultralytics() -> None:

@@ -20,6 +20,7 @@ from ghost_deploy.judge.parity.gate import GATES
 from ghost_deploy.models.network import DetectionNet
 from ghost_deploy.models.zoo_yaml import build_zoo, zoo_names
 from tests.support.onnx_sessions import run_onnx
+from tests.support.trained_like_weights import condition
 from tests.support.zoo_networks import spec_of, zoo_net
 
 GATE = GATES["fp32"]

@@ -22,9 +22,9 @@ def noisy_image(size_hw: tuple[int, int] = (48, 64), seed: int = 0) -> NDArray[n
 
 
 def write_image(path: Path, image: NDArray[np.uint8] | None = None) -> Path:
-    """Write `image` (by default a small black one) as its suffix says, else PNG; make the folders above.
+    """Write `image` (by default a small black one), and make the folders above.
 
-    Any name is possible: OpenCV itself cannot write to names that are not UTF-8.
+    The suffix says the format; without one it is PNG. Unlike OpenCV alone, it can write to any name.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     done, data = cv2.imencode(path.suffix or ".png", solid_image() if image is None else image)
