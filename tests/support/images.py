@@ -24,7 +24,7 @@ def noisy_image(size_hw: tuple[int, int] = (48, 64), seed: int = 0) -> NDArray[n
 def write_image(path: Path, image: NDArray[np.uint8] | None = None) -> Path:
     """Write `image` (by default a small black one), and make the folders above.
 
-    The suffix says the format; without one it is PNG. Unlike OpenCV alone, it can write to any name.
+    The suffix says the format; without one it is PNG. Unlike OpenCV alone, it takes any name.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     done, data = cv2.imencode(path.suffix or ".png", solid_image() if image is None else image)
