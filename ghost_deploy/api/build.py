@@ -29,6 +29,7 @@ def build(
     calibrator: Literal["entropy", "minmax"] = "entropy",
     device: str = "cuda",
     self_check: bool = True,
+    try_placements: bool = False,
     progress: Progress | None = None,
     log: EngineLog | None = None,
 ) -> Bundle:
@@ -49,6 +50,8 @@ def build(
         calibrator: which calibrator reads it; a DLA needs `entropy`.
         device: `cuda` or `cuda:N`.
         self_check: run the engine on the images stored in the bundle.
+        try_placements: INT8 by Q/DQ nodes alone: build an engine of each placement that
+            `calibrate` prepared, time them on this device and keep the fastest that passes.
         progress: called at each step.
         log: called with each line of TensorRT's log: severity and text.
 
@@ -62,7 +65,7 @@ def build(
         ExportError: TensorRT failed; nothing was written, and the message says what to lower.
         UnavailableError: no TensorRT, no GPU, or a version that lacks what was asked for.
     """
-    from ghost_deploy.runtimes.tensorrt.job import EngineRequest
+    from ghost_deploy.runtimes.tensorrt.build_job import EngineRequest
 
     opened = open_bundle(bundle)
     request = EngineRequest(
@@ -80,6 +83,7 @@ def build(
         writer.adopt(opened, without=(f"tensorrt-{precision}",))
         draft = add_engine(
             writer, opened, request, device=device, self_check=self_check,
+            try_placements=try_placements,
             progress=progress or silent, log=log,
         )  # fmt: skip
         draft.save()

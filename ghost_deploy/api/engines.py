@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from ghost_deploy.core.bundle import Bundle, BundleWriter
@@ -11,8 +12,9 @@ from ghost_deploy.core.progress import Progress, silent
 from ghost_deploy.runtimes import RuntimeOptions
 
 if TYPE_CHECKING:
-    from ghost_deploy.runtimes.tensorrt.fingerprint import Gpu
-    from ghost_deploy.runtimes.tensorrt.job import EngineRequest
+    from ghost_deploy.runtimes.tensorrt.build_job import BuildJob, EngineRequest
+    from ghost_deploy.runtimes.tensorrt.engine_builder import BuiltEngine
+    from ghost_deploy.runtimes.tensorrt.fingerprint import GpuInfo
 
 EngineLog: TypeAlias = Callable[[str, str], None]
 """Called with the severity of a line of TensorRT's log, e.g. `warning`, and the line."""
@@ -25,6 +27,7 @@ def add_engine(
     *,
     device: str = "cuda",
     self_check: bool = True,
+    try_placements: bool = False,
     progress: Progress = silent,
     log: EngineLog | None = None,
 ) -> Bundle:
@@ -36,6 +39,8 @@ def add_engine(
         request: what to build.
         device: `cuda` or `cuda:N`.
         self_check: run the engine on the images stored in the bundle, if there are any.
+        try_placements: build INT8 of each placement in the bundle, time them, and keep the
+            fastest that passes its self-check.
         progress: called at each step.
         log: called with each line of TensorRT's log.
 
@@ -45,41 +50,65 @@ def add_engine(
     Raises:
         UsageError, BundleError, ExportError, UnavailableError: as `build`.
     """
+    from ghost_deploy.api.placements import build_fastest
+    from ghost_deploy.runtimes.tensorrt.engine_artifact import record_engine
+
+    target = writer.target
+    if try_placements:
+        found = build_fastest(bundle, request, target, device=device, progress=progress, log=log)
+    else:
+        found = [build_engine(bundle, request, target, device, progress, log)]
+    for job, built in found:
+        writer.forget(f"tensorrt-{request.precision}")
+        draft = record_engine(writer, bundle, job, built)
+        if not self_check:
+            break
+        progress("self-check", 0, 0)
+        draft, passed = _checked(draft, request, device)
+        if passed:
+            break
+    return draft
+
+
+def build_engine(
+    bundle: Bundle,
+    request: EngineRequest,
+    target: Path,
+    device: str,
+    progress: Progress,
+    log: EngineLog | None,
+) -> tuple[BuildJob, BuiltEngine]:
+    """Build one engine in memory; arguments as in `add_engine`, `target` of its writer."""
     from ghost_deploy.runtimes.tensorrt import compat
+    from ghost_deploy.runtimes.tensorrt.build_job import resolve_job
     from ghost_deploy.runtimes.tensorrt.build_progress import BuildProgress
-    from ghost_deploy.runtimes.tensorrt.engine_artifact import deposit
     from ghost_deploy.runtimes.tensorrt.engine_builder import build_plan
-    from ghost_deploy.runtimes.tensorrt.job import resolve
-    from ghost_deploy.runtimes.tensorrt.logger import Log as TrtLog
+    from ghost_deploy.runtimes.tensorrt.logger import TensorrtLog
 
     api = compat.load()
-    job = resolve(bundle, request, api, _gpu(device), writer.target)
+    job = resolve_job(bundle, request, api, _gpu(device), target)
     follow = BuildProgress(progress)
 
     def take(severity: str, line: str) -> None:
-        follow.take(line)
+        follow.read_log_line(line)
         if log is not None:
             log(severity, line)
 
     progress(f"reading {job.source.id}", 0, 0)
-    built = build_plan(api, job.order, TrtLog(take), follow)
-    draft = deposit(writer, bundle, job, built)
-    if not self_check:
-        return draft
-    progress("self-check", 0, 0)
-    return _checked(draft, request, device)
+    return job, build_plan(api, job.settings, TensorrtLog(take), follow)
 
 
-def _checked(draft: Bundle, request: EngineRequest, device: str) -> Bundle:
-    """The draft with the verdict on its engine; unchanged if it stores no images."""
+def _checked(draft: Bundle, request: EngineRequest, device: str) -> tuple[Bundle, bool]:
+    """The draft with the verdict on its engine, and whether that passed; unchanged, and passed, if
+    the bundle stores no images."""
     from ghost_deploy.judge.parity.self_check import self_check, with_row
 
     options = RuntimeOptions(device=device if request.dla is None else f"dla:{request.dla}")
     row = self_check(draft, draft.artifact("tensorrt", request.precision), "trt", options)
-    return draft if row is None else with_row(draft, row)
+    return (draft, True) if row is None else (with_row(draft, row), row.status == "passed")
 
 
-def _gpu(device: str) -> Gpu:
+def _gpu(device: str) -> GpuInfo:
     """The GPU of that name, made the current one of this thread.
 
     Raises:

@@ -126,7 +126,7 @@ def _prove(
 
 
 def _add_engine(writer: BundleWriter, draft: Bundle, precision: str, progress: Progress) -> Bundle:
-    from ghost_deploy.runtimes.tensorrt.job import EngineRequest
+    from ghost_deploy.runtimes.tensorrt.build_job import EngineRequest
 
     return add_engine(writer, draft, EngineRequest(precision), progress=progress)
 

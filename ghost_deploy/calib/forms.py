@@ -67,6 +67,19 @@ class DerivedForm:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OtherPlacement:
+    """Another placement of a form, for the device to time: no runtime here tells which is faster.
+
+    Attributes:
+        name: appended to the name of the form.
+        change: the options with this placement.
+    """
+
+    name: str
+    change: Callable[[PlacementOptions], PlacementOptions]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Int8Form:
     """A row of the table.
 
@@ -85,6 +98,7 @@ class Int8Form:
         write: writes a Q/DQ graph.
         side_files: write further files of the artifact.
         derived: forms that are converted from it.
+        placements: others to time on the device; made by the recipe that was chosen.
         notes: for the report.
     """
 
@@ -100,6 +114,7 @@ class Int8Form:
     write: FileWriter = write_onnx_file
     side_files: tuple[SideFileWriter, ...] = ()
     derived: tuple[DerivedForm, ...] = ()
+    placements: tuple[OtherPlacement, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -125,6 +140,16 @@ _TENSORRT = Int8Form(
     write=write_tensorrt_file,
     side_files=(write_cache_file,),
     derived=(DerivedForm(name=STRONG_FORM, convert=strongly_typed_form),),
+    placements=(
+        # TensorRT 8.5 has few int8 kernels for depthwise convolutions, newer ones have more.
+        OtherPlacement(
+            name="depthwise",
+            change=lambda options: replace(options, depthwise="int8", ghost_primary="int8"),
+        ),
+        OtherPlacement(
+            name="primary", change=lambda options: replace(options, ghost_primary="int8")
+        ),
+    ),
     notes=("judged for accuracy on ONNX Runtime, which computes the Q/DQ arithmetic as written",),
 )  # fmt: skip
 

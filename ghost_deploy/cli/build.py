@@ -25,6 +25,7 @@ examples:
   ghost-deploy build out/best --trt
   ghost-deploy build out/best --trt --fp16 --int8 --workspace 1024
   ghost-deploy build out/best --trt --int8 --int8-cache model.int8.trtcache
+  ghost-deploy build out/best --trt --int8 --try-placements
   ghost-deploy build out/best --trt --fp16 --dla 0
 """
 
@@ -83,6 +84,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         {
             "--version-compatible": "run with newer versions of this major TensorRT too",
             "--no-self-check": "do not run the engine after building it",
+            "--try-placements": "build INT8 in each way that `calibrate` prepared, and keep the "
+            "fastest that passes; takes as many times as long",
             "--verbose": "show what TensorRT logs, except its finest detail",
         },
     )
@@ -121,6 +124,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
                     calibrator=args.calibrator,
                     device=args.device,
                     self_check=not args.no_self_check,
+                    try_placements=args.try_placements and precision == "int8",
                     progress=progress,
                     log=show if args.verbose else None,
                 )

@@ -24,11 +24,18 @@ opened: list[RuntimeOptions] = []
 """The options of every opening."""
 
 
+graphs: Path | None = None
+"""Folder of the graphs, where a plan lies elsewhere."""
+
+times: dict[str, float] = {}
+"""Milliseconds of a run on the device, by the name of the graph's file."""
+
+
 class StandIn(Runtime):
     """An ONNX Runtime session that says it is TensorRT."""
 
-    def __init__(self, inner: Runtime, options: RuntimeOptions) -> None:
-        self._inner = inner
+    def __init__(self, inner: Runtime, options: RuntimeOptions, graph: str) -> None:
+        self._inner, self._graph = inner, graph
         self.inputs, self.outputs = inner.inputs, inner.outputs
         self.info = replace(
             inner.info, runtime="trt", device=options.device, precision=options.precision
@@ -40,6 +47,9 @@ class StandIn(Runtime):
             array[:, 4:] = np.clip(array[:, 4:] + spoil, 0, 1)
         return found
 
+    def device_ms(self, count: int = 100) -> list[float]:
+        return [times[self._graph]] * count
+
     def _close(self) -> None:
         self._inner.close()
 
@@ -48,8 +58,9 @@ def open_model(path: Path, options: RuntimeOptions) -> Runtime:
     """Open the ONNX file beside the plan that the fake builder parsed."""
     opened.append(options)
     source = json.loads(read_plan(path).data[len(MAGIC) :])["source"]
-    onnx = next(file for file in path.parent.glob("*.onnx") if sha256_of(file) == source)
+    files = (graphs or path.parent).glob("*.onnx")
+    onnx = next(file for file in files if sha256_of(file) == source)
     precision = onnx.name.split(".")[1]
     return StandIn(
-        ort.open_model(onnx, RuntimeOptions(precision=precision, any_form=True)), options
+        ort.open_model(onnx, RuntimeOptions(precision=precision, any_form=True)), options, onnx.name
     )

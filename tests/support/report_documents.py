@@ -21,7 +21,6 @@ from ghost_deploy.core.evidence.accuracy import (
     Interval,
     Reference,
 )
-from ghost_deploy.core.evidence.hard_images import HardImage, ShownBox
 from ghost_deploy.core.evidence.latency import (
     BenchReport,
     BenchRow,
@@ -42,6 +41,7 @@ from ghost_deploy.core.evidence.parity import (
     Spread,
     TensorFigures,
 )
+from ghost_deploy.core.evidence.shown_boxes import HardImage, ShownBox
 from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec, Thresholds
 from ghost_deploy.judge.accuracy.recorded import Recorded
 from ghost_deploy.judge.bench.ratios import compared

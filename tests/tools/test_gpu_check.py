@@ -96,8 +96,8 @@ class Machine:
             make_bundle(Path(words[words.index("-o") + 1]))
         text = json.dumps(self.documents.get(kind, {}))
         stem.with_name(f"{stem.name}.out").write_text(text)
-        said = "" if code == 0 else "first\nerror: the reason\nnext: what to do\n"
-        stem.with_name(f"{stem.name}.err").write_text(said)
+        notes = "" if code == 0 else "first\nerror: the reason\nnext: what to do\n"
+        stem.with_name(f"{stem.name}.err").write_text(notes)
         return code
 
 

@@ -51,6 +51,9 @@ class PlacementOptions:
         ghost_concat: whether the primary half of a Ghost module shares the scale of the
             concatenation or, where a convolution reads it, has its own.
         concat: likewise for the inputs of all other concatenations.
+        ghost_primary: the primary half of a Ghost module: `int8` quantizes it once for all its
+            readers, a float depthwise convolution included; `float` for its int8 readers only.
+            For forms that quantize inputs.
         float_nodes: names of nodes that stay float regardless of the other options.
         per_channel: weights have one scale for each output channel, else one for the tensor.
     """
@@ -63,6 +66,7 @@ class PlacementOptions:
     gates: Choice = "float"
     silu: Choice = "int8"
     ghost_concat: Scales = "shared"
+    ghost_primary: Choice = "float"
     concat: Scales = "shared"
     float_nodes: frozenset[str] = frozenset()
     per_channel: bool = True

@@ -26,7 +26,8 @@ from ghost_deploy.export.openvino import write_openvino
 from ghost_deploy.runtimes.tensorrt.calibration_cache import CACHE_FILE, write_calibration_cache
 
 STRONG_FORM = "tensorrt-fp16"
-"""The form with float16 between the int8 nodes, for strongly typed engines."""
+"""The form with float16 between the int8 nodes, for strongly typed engines. Other placements have
+names such as `tensorrt-depthwise` and `tensorrt-depthwise-fp16`."""
 
 
 @dataclass(frozen=True)
@@ -138,13 +139,13 @@ def write_cache_file(
 
 
 def strongly_typed_form(model: ModelProto) -> ModelProto:
-    """The form `tensorrt-fp16` of a model of the form `tensorrt`.
+    """The form with float16 between the int8 nodes of a model of the form `tensorrt`.
 
     Raises:
         ExportError: it cannot be made, or TensorRT's parser would not accept it.
     """
     strong = to_strong_fp16(model)
     entry = next(each for each in strong.metadata_props if each.key == FORM_KEY)
-    entry.value = STRONG_FORM
+    entry.value += STRONG_FORM.removeprefix("tensorrt")
     require_clean(strong, strongly_typed=True)
     return strong

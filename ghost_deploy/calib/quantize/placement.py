@@ -10,6 +10,7 @@ from onnx import NodeProto
 from ghost_deploy.calib.graph.structure import Structure
 from ghost_deploy.calib.quantize.conventions import Convention, PlacementOptions
 from ghost_deploy.calib.quantize.roles import (
+    ghost_primaries,
     int8_nodes,
     kept_float,
     reads_at_inputs,
@@ -62,6 +63,8 @@ def place(structure: Structure, convention: Convention, options: PlacementOption
     kept = dict(kept_float(structure, options))
     int8 = int8_nodes(structure, options, kept, at_outputs=at_outputs)
     reads = (reads_at_outputs if at_outputs else reads_at_inputs)(structure, int8)
+    if options.ghost_primary == "int8" and convention.rounds == "inputs":
+        reads = {**reads, **ghost_primaries(structure, int8)}
     groups = scale_groups(
         structure,
         reads,

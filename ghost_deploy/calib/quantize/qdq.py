@@ -13,6 +13,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from ghost_deploy.calib.graph.index import index_float
 from ghost_deploy.calib.graph.structure import find_structure
 from ghost_deploy.calib.quantize.conventions import Convention, PlacementOptions
+from ghost_deploy.calib.quantize.conversions import Conversions, count_conversions
 from ghost_deploy.calib.quantize.placement import Placement, place
 from ghost_deploy.calib.quantize.scales import QuantParams, activation_scales
 from ghost_deploy.calib.quantize.weights import round_weight, weight_scales
@@ -60,6 +61,7 @@ class QdqGraph:
     scales: Mapping[str, QuantParams] = field(repr=False)
     weight_scales: Mapping[str, NDArray[np.float32]] = field(repr=False)
     macs_planned: float
+    conversions: Conversions
 
 
 def quantize(
@@ -105,6 +107,7 @@ def quantize(
         scales=scales,
         weight_scales=by_conv,
         macs_planned=_share(graph, placement.weights),
+        conversions=count_conversions(structure, placement),
     )
 
 

@@ -132,6 +132,20 @@ def reads_at_inputs(structure: Structure, int8: Collection[str]) -> dict[str, fr
     return {name: frozenset(names) for name, names in reads.items()}
 
 
+def ghost_primaries(structure: Structure, int8: Collection[str]) -> dict[str, frozenset[str]]:
+    """All readers of the primary half of each Ghost module whose halves are joined in int8.
+
+    With one pair of the concatenation's scale in front of them, the full convolution writes int8
+    once; else it writes float, and a kernel of its own quantizes that for the concatenation.
+    """
+    graph = structure.graph
+    return {
+        concat.primary: frozenset(reader.name for reader in graph.readers(concat.primary))
+        for concat in structure.concats.values()
+        if concat.ghost and concat.name in int8
+    }
+
+
 def _rounded_inputs(structure: Structure, node: NodeProto) -> tuple[str, ...]:
     if node.name in structure.residual_adds:
         return _residual_inputs(structure, node)

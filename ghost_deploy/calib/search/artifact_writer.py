@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
-from ghost_deploy.calib.forms import DerivedForm, Int8Form
+from ghost_deploy.calib.forms import DerivedForm, Int8Form, OtherPlacement
 from ghost_deploy.calib.quantize.int8_files import BuiltFile, write_model
 from ghost_deploy.calib.recipes import Recipe
 from ghost_deploy.calib.search.int8_builder import Int8Builder
@@ -65,23 +66,72 @@ class ArtifactWriter:
             for write in form.side_files
         )
         row = self._row(form, form.name, chosen, built, sides, chosen.points)
-        rows = []
+        rows, notes = [], list[str]()
         for derived in form.derived:
             try:
-                rows.append(self._derived_row(form, derived, chosen))
+                file, points = self._derive(form, derived, chosen)
             except ExportError as error:
-                note = f"no file of the form {derived.name}: {error.what}: {error.got}"
-                row = msgspec.structs.replace(row, notes=(*row.notes, note))
-        return [row, *rows]
+                notes.append(f"no file of the form {derived.name}: {error.what}: {error.got}")
+            else:
+                rows.append(self._row(form, derived.name, chosen, file, (), points))
+        for placement in form.placements:
+            try:
+                rows += self._placement_rows(form, placement, chosen)
+            except ExportError as error:
+                notes.append(f"without the placement {placement.name}: {error.what}: {error.got}")
+        return [msgspec.structs.replace(row, notes=(*row.notes, *notes)), *rows]
 
-    def _derived_row(self, form: Int8Form, derived: DerivedForm, chosen: Int8Candidate) -> Int8Row:
+    def _derive(
+        self, form: Int8Form, derived: DerivedForm, chosen: Int8Candidate
+    ) -> tuple[BuiltFile, float]:
+        """The file of a derived form and its points."""
         assert chosen.built.graph is not None, "derived forms are converted from our own graphs"
         model = derived.convert(chosen.built.graph.model)
         path = write_model(model, self.writer.folder / derived.path)
         label = f"{derived.name}/{chosen.recipe.name}"
         points = self.judge.points(form.runtime, path, label=label)
-        built = BuiltFile(path, (), chosen.built.graph)
-        return self._row(form, derived.name, chosen, built, (), points)
+        return BuiltFile(path, (), chosen.built.graph), points
+
+    def _placement_rows(
+        self, form: Int8Form, placement: OtherPlacement, chosen: Int8Candidate
+    ) -> list[Int8Row]:
+        """Rows of another placement and the forms derived from it; none if it is no other.
+
+        Raises:
+            ExportError: a file cannot be made, or loses too much: a bundle holds only those that
+                may be used. Files that passed stay.
+        """
+        assert chosen.built.graph is not None, "placements are of our own graphs"
+        recipe = replace(chosen.recipe, options=placement.change(chosen.recipe.options))
+        name = f"{form.name}-{placement.name}"
+        graph = self.builder.quantized(recipe, replace(form.convention, form=name))
+        if graph.placement.reads == chosen.built.graph.placement.reads:
+            return []
+        built = form.write(graph, self.builder.new_folder(), self.builder.spec)
+        points = self.judge.points(form.runtime, built.path, label=f"{name}/{recipe.name}")
+        self._require(points)
+        other = replace(chosen, recipe=recipe, points=points, built=built)
+        files = [(name, built.move(self.writer.folder / f"model.int8.{name}.onnx"), points)]
+        for derived in form.derived:
+            own = replace(derived, name=derived.name.replace(form.name, name, 1))
+            file, points = self._derive(form, own, other)
+            if self._drop(points) <= self.max_drop:
+                files.append((own.name, file, points))
+            else:
+                file.path.unlink()
+        return [self._row(form, each, other, file, (), points) for each, file, points in files]
+
+    def _drop(self, points: float) -> float:
+        return self.judge.facts.reference - points
+
+    def _require(self, points: float) -> None:
+        if self._drop(points) > self.max_drop:
+            raise ExportError(
+                "it loses too much",
+                got=f"{self._drop(points):.2f} points",
+                expected=f"at most {self.max_drop:g}",
+                fix="Use the others",
+            )
 
     def _row(
         self,
@@ -103,7 +153,7 @@ class ArtifactWriter:
             extra_files=(*built.extra_files, *sides),
             form=name,
         )
-        drop = self.judge.facts.reference - points
+        drop = self._drop(points)
         status: Literal["passed", "failed"] = "passed" if drop <= self.max_drop else "failed"
         return Int8Row(
             artifact=artifact.id,
@@ -118,5 +168,11 @@ class ArtifactWriter:
             planned_share=built.planned_share,
             executed=chosen.executed,
             kept_float=tuple(sorted(chosen.recipe.options.float_nodes)),
-            notes=form.notes,
+            notes=(*form.notes, *_planned(form, built)),
         )
+
+
+def _planned(form: Int8Form, built: BuiltFile) -> Iterator[str]:
+    """What no runtime here executes is told as planned."""
+    if not form.executed and built.graph is not None:
+        yield f"{built.graph.conversions} remain between int8 and float layers, as planned"

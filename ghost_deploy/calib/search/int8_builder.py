@@ -16,6 +16,7 @@ from ghost_deploy.calib.graph.index import index_float
 from ghost_deploy.calib.graph.structure import find_structure
 from ghost_deploy.calib.images.collection import CalibrationSet
 from ghost_deploy.calib.quantize.bias import correct_bias
+from ghost_deploy.calib.quantize.conventions import Convention
 from ghost_deploy.calib.quantize.int8_files import BuiltFile
 from ghost_deploy.calib.quantize.nncf import quantize_openvino, read_openvino, save_openvino
 from ghost_deploy.calib.quantize.openvino_rewrites import approximate_silu
@@ -71,13 +72,17 @@ class Int8Builder:
             return self._with_nncf(recipe)
         return self.write(self.quantized(recipe))
 
-    def quantized(self, recipe: Recipe) -> QdqGraph:
+    def quantized(self, recipe: Recipe, convention: Convention | None = None) -> QdqGraph:
         """Our own Q/DQ graph of a recipe.
+
+        Args:
+            recipe: how to make it.
+            convention: of the form; the recipe's own form when None.
 
         Raises:
             ExportError: the graph is not valid ONNX.
         """
-        convention = int8_form(recipe.form).convention
+        convention = convention or int8_form(recipe.form).convention
         known = input_range(self.spec.input)
         plain = quantize(
             self.model,

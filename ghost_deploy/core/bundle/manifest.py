@@ -1,4 +1,4 @@
-"""What `bundle.json` says: the model's description, its origin, artifacts and evidence."""
+"""The content of `bundle.json`: description of the model, its source, artifacts and evidence."""
 
 from __future__ import annotations
 
@@ -61,9 +61,9 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         precision: `fp32`, `fp16` or `int8`: a property of the graph.
         path: what a runtime opens, relative to the bundle, with forward slashes.
         files: sha256 of every file that belongs to it, by relative path.
-        parent: sha256 of what it was made from.
+        parent: sha256 of the file that it was built from.
         tools: versions of what made it.
-        options: what the export was asked for, as far as it changed the graph.
+        options: of the export, as far as they changed the graph.
         form: of an int8 graph, which runtime its Q/DQ placement was made for, e.g. `ort-x86`: no
             single int8 file serves all runtimes. `NMS_FORM` of a graph with TensorRT's plugin.
             Else empty.

@@ -49,13 +49,13 @@ def _failed(bundle: Bundle, artifact: Artifact, run: tuple[str, str]) -> Iterato
     file = (artifact.id, artifact.files[artifact.path])
     evidence = bundle.evidence
     for parity in evidence.parity.rows if evidence.parity else ():
-        asked = (parity.artifact, parity.sha256, parity.runtime, parity.precision)
-        if parity.status == "failed" and asked == (*file, *run):
+        judged = (parity.artifact, parity.sha256, parity.runtime, parity.precision)
+        if parity.status == "failed" and judged == (*file, *run):
             reason = next(iter(parity.reasons), "")
             yield FailedVerdict("parity", "failed its comparison with the checkpoint", reason)
     for accuracy in evidence.accuracy.rows if evidence.accuracy else ():
-        asked = (accuracy.artifact, accuracy.sha256, accuracy.runtime, accuracy.precision)
-        if accuracy.status == "failed" and asked == (*file, *run):
+        judged = (accuracy.artifact, accuracy.sha256, accuracy.runtime, accuracy.precision)
+        if accuracy.status == "failed" and judged == (*file, *run):
             yield FailedVerdict(
                 "accuracy", "lost too much accuracy", next(iter(accuracy.reasons), "")
             )

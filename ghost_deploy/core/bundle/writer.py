@@ -77,9 +77,9 @@ class BundleWriter:
         self._artifacts.append(artifact)
         return artifact
 
-    def forget(self) -> None:
-        """Record no artifact any more, to record their successors; files stay."""
-        self._artifacts.clear()
+    def forget(self, *ids: str) -> None:
+        """Remove the record of artifacts, all without `ids`, to record others; files stay."""
+        self._artifacts = [each for each in self._artifacts if ids and each.id not in ids]
 
     def adopt(self, bundle: Bundle, *, without: Collection[str] = ()) -> None:
         """Take over the artifacts of a bundle, to put more of them beside these.

@@ -7,8 +7,8 @@ from typing import ClassVar, Literal
 
 import msgspec
 
-from ghost_deploy.core.evidence.hard_images import HardImage
 from ghost_deploy.core.evidence.json_document import Document, Part
+from ghost_deploy.core.evidence.shown_boxes import HardImage
 
 
 class ClassAccuracy(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -33,7 +33,7 @@ class ClassAccuracy(Part, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class Accuracy(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How well a detector finds what is labelled; all figures 0 to 1.
+    """Accuracy of a detector on labelled images; all figures 0 to 1.
 
     Attributes:
         protocol: how it was measured, in words.
@@ -54,14 +54,14 @@ class Accuracy(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Recorded(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The mAP50-95 that a checkpoint records, beside that of this data set.
+    """The mAP50-95 that a checkpoint records, and that on this data set.
 
     Attributes:
         recorded, measured: 0 to 1.
         protocol: how it was measured.
         tolerance: largest difference that agrees, in points (0.01).
         agrees: whether it does.
-        sentence: the same for a person.
+        sentence: the same in words.
     """
 
     recorded: float
@@ -83,7 +83,7 @@ class Interval(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class DatasetFacts(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What was measured on, ready for JSON; no folder of anybody's machine.
+    """The data set that accuracy was measured on, without paths of the machine.
 
     Attributes:
         name: file name of the description.
@@ -91,7 +91,7 @@ class DatasetFacts(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
         split: the part that was used; empty for the COCO form.
         images, negatives: number of images, and of those without any object.
         boxes: objects that count, by class name.
-        crowds: regions that neither count nor punish.
+        crowds: regions in which detections neither count nor harm.
         fingerprint: sha256 over file names, boxes and classes, in order.
         notes: what a reader should know, e.g. labels that were left out.
     """
@@ -123,7 +123,7 @@ class Reference(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class ClassDelta(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a model gained or lost in one class; None where there is nothing to compare.
+    """Change of the AP of one class; None where there is nothing to compare.
 
     Attributes:
         delta: AP50-95 less the reference's, points.
@@ -140,7 +140,7 @@ class AccuracyRow(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     Attributes:
         artifact: its id in the bundle, e.g. `onnx-fp16`.
         sha256: of the file that the runtime opens.
-        runtime, precision: what it was asked to run on and in.
+        runtime, precision: of the run.
         status: `skipped` and `reference` are no verdicts: this machine cannot run it, or it is
             what the others are compared with.
         max_drop: the gate: largest loss of mAP50-95, points.
@@ -170,7 +170,7 @@ class AccuracyRow(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class AccuracyReport(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How accurate the artifacts of a bundle are, and what that cost against the original.
+    """Accuracy of the artifacts of a bundle, and its loss against the checkpoint.
 
     Attributes:
         model: name of the model.
@@ -180,11 +180,11 @@ class AccuracyReport(Document, frozen=True, kw_only=True, forbid_unknown_fields=
         rows: one for each artifact, runtime and precision.
         resamples, confidence: of the intervals.
         recorded: the training's own mAP beside that of this data set; None if none is recorded
-            or nothing could be held against it.
+            or there is nothing to compare it with.
         tools: versions of what took part.
         conf: score from which on a detection is shown in `hard_images`.
         hard_images: where a model departs most from the reference, or both are most wrong.
-        warnings: anything else that a reader should know.
+        warnings: for the reader.
     """
 
     KIND: ClassVar[str] = "accuracy"
@@ -211,13 +211,13 @@ class AccuracyReport(Document, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def unjudged(self) -> bool:
-        """Whether something was measured, but there was nothing to hold it against but itself."""
+        """Whether something was measured, but there was nothing to compare it with."""
         states = {row.status for row in self.rows}
         return "reference" in states and not states & {"passed", "failed"}
 
     @property
-    def verdict_value(self) -> bool | None:
-        """Value of `passed` in the JSON form; None where nothing was judged."""
+    def outcome(self) -> bool | None:
+        """Whether everything passed; None where nothing was judged."""
         return None if self.unjudged else self.passed
 
     def summary(self) -> str:

@@ -213,14 +213,14 @@ class Int8Report(Document, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     Attributes:
         model: its name.
-        parent: sha256 of the fp32 ONNX file that the int8 files were made from.
+        parent: sha256 of the fp32 ONNX file that the int8 files were quantized from.
         calibration: what the ranges were taken from.
         judged: what accuracy was measured on.
         rows: the artifacts.
         trials: what was tried on the way.
-        speed: times of all artifacts that run here; empty where that was not asked for.
+        speed: times of all artifacts that run here; empty if they were not timed.
         machine: the processor that `speed` and `executed` were measured on.
-        sensitivity: for each form that lost more than it may, which layers are to blame.
+        sensitivity: for each form that lost more than it may, which layers cause the loss.
         verdict: what to use here, in a sentence.
         tools: versions.
     """

@@ -1,4 +1,4 @@
-"""What the documents of evidence have in common: one JSON form, read strictly."""
+"""Base of the evidence documents: one JSON form, read strictly."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Document(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of the documents that a command prints and a bundle keeps.
+    """A document that a command prints and a bundle keeps.
 
     Attributes:
         KIND: its key among the evidence of a bundle.
@@ -39,19 +39,19 @@ class Document(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
             )
 
     @property
-    def verdict_value(self) -> bool | None:
-        """Value of `passed` in the JSON form; None where nothing was judged."""
+    def outcome(self) -> bool | None:
+        """Whether everything passed, `passed` in the JSON form; None where nothing was judged."""
         return None
 
     def to_document(self) -> dict[str, Any]:
         """The JSON form as plain values; documents with a verdict start with `passed`."""
         plain: dict[str, Any] = msgspec.to_builtins(self)
-        has_verdict = type(self).verdict_value is not Document.verdict_value
-        return {_VERDICT: self.verdict_value, **plain} if has_verdict else plain
+        has_verdict = type(self).outcome is not Document.outcome
+        return {_VERDICT: self.outcome, **plain} if has_verdict else plain
 
     @classmethod
     def from_document(cls: type[D], document: Mapping[str, Any], *, where: str = "the report") -> D:
-        """Read what `to_document` gave.
+        """Read the result of `to_document`.
 
         Args:
             document: plain values, or JSON texts (`msgspec.Raw`), by key.

@@ -1,4 +1,4 @@
-"""The evidence of a bundle: typed documents by kind, decoded when they are asked for."""
+"""The evidence of a bundle: typed documents by kind, decoded on first use."""
 
 from __future__ import annotations
 

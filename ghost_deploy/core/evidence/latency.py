@@ -25,7 +25,7 @@ class RunConfig(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
         runtime: a name in the runtimes table.
         precision: of the run; empty for a bare file, which does not say.
         batch: images a request.
-        threads: CPU threads asked for; 0 lets the runtime choose.
+        threads: CPU threads; 0 lets the runtime choose.
         streams: concurrent requests, each to its own copy of the model.
     """
 
@@ -37,7 +37,7 @@ class RunConfig(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def hint(self) -> str:
-        """What the runtime is told to tune for; see `RuntimeOptions.hint`."""
+        """What the runtime is tuned for; see `RuntimeOptions.hint`."""
         return "latency" if self.streams == 1 else "throughput"
 
 
@@ -72,7 +72,7 @@ class Settings(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class ImagesUsed(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What was measured on: where the files came from and how many they were."""
+    """The images that were measured on: their origin and number."""
 
     source: str
     count: int
@@ -138,7 +138,7 @@ class LatencyFigures(Part, frozen=True, kw_only=True, forbid_unknown_fields=True
         peak_bytes: most memory that the process ever had resident.
         samples: each stage's raw times, a list a round.
         rates: images per second of each round, end to end; `run_rates`: of `run_alone`.
-        power: where tegrastats told it.
+        power: None without tegrastats.
     """
 
     stages: dict[str, TimeSummary]
@@ -157,7 +157,7 @@ class LatencyFigures(Part, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class SpeedComparison(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How many times as fast a row is as another that was measured beside it.
+    """Speed of a row as a multiple of another row's that was measured beside it.
 
     Attributes:
         reference: index of the other row.
@@ -182,8 +182,8 @@ class BenchRow(
     """One artifact, run in one way.
 
     Attributes:
-        subject: the bundle or model file, by the name that tells it from the others.
-        baseline: it is there for others to be compared with.
+        subject: name of the bundle or model file, unique in the report.
+        baseline: others are compared with it.
         artifact: id in the bundle, or the name of the file.
         sha256: of the file that the runtime opens.
         bytes: of all its files.
@@ -211,15 +211,15 @@ class BenchRow(
 
 
 class BenchReport(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How fast some deployments are on one machine, measured side by side.
+    """Latency of deployments on one machine, measured side by side.
 
     Attributes:
         rows: in the order of the command line, the baseline's last.
         images: what was measured on.
         settings: how long.
         isolation: what keeps the candidates from disturbing each other.
-        snapshot: the machine.
-        warnings: what a reader should know before trusting a figure.
+        snapshot: state of the machine.
+        warnings: reasons to doubt a figure.
     """
 
     KIND: ClassVar[str] = "latency"
@@ -238,7 +238,11 @@ class BenchReport(Document, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return "measured" in states and "failed" not in states
 
     def only(self, subjects: Collection[str]) -> BenchReport:
-        """The rows of some subjects, without raw samples and ratios: what a bundle keeps."""
+        """Returns a copy with the rows of some subjects, without samples and ratios, for a bundle.
+
+        Args:
+            subjects: their names.
+        """
         rows = tuple(_thin(row) for row in self.rows if row.subject in subjects)
         return msgspec.structs.replace(self, rows=rows)
 

@@ -10,7 +10,7 @@ from ghost_deploy.core.evidence.json_document import Part
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """What a figure or a compiled model belongs to. A fact that is not told is empty or 0.
+    """What a figure or a compiled model belongs to. An unknown fact is empty or 0.
 
     Attributes:
         system: operating system and kernel.
@@ -47,7 +47,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Snapshot(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where and when something was measured. A fact that is not told is empty, 0 or None.
+    """Where and when something was measured. An unknown fact is empty, 0 or None.
 
     Attributes:
         measured_at: UTC, ISO 8601.
@@ -88,10 +88,10 @@ class PowerFigures(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     Attributes:
         samples: lines that fell into its turns.
-        watts: mean power of the board; None where the board tells no total.
+        watts: mean power of the board; None where the board reports no total.
         rails: whose sum that is.
         joules_per_image: mean power times the time that one image took; None as `watts`.
-        gpu_load: mean, per cent; None where no line told it.
+        gpu_load: mean, per cent; None if it was not reported.
         temperature_c: of the hottest sensor, its maximum; None where no sensor was on.
     """
 

@@ -201,7 +201,7 @@ class ParityRow(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     Attributes:
         artifact: its id in the bundle, e.g. `onnx-fp16`.
         sha256: of the file that the runtime opens.
-        runtime, precision: what it was asked to run on and in.
+        runtime, precision: of the run.
         status: `skipped` is no verdict: this machine cannot run it.
         reasons: why it failed or was skipped; empty when it passed.
         gate: the limits.
@@ -234,9 +234,9 @@ class ParityReport(Document, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     Attributes:
         model: name of the model.
-        checkpoint, checkpoint_sha256: the reference's weights.
+        checkpoint, checkpoint_sha256: the weights of the reference.
         reference: what the reference ran on, e.g. `eager (PyTorch 2.6.0), fp32`.
-        semantics: whose arithmetic the pre- and post-processing and the network follow.
+        semantics: the implementation that network, pre- and post-processing follow.
         sizes_hw: input sizes (height, width) in pixels; the images took turns where a dynamic
             graph has several.
         thresholds: of the post-processing.
@@ -244,7 +244,7 @@ class ParityReport(Document, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         evidence: the basis of the verdict.
         images: what was compared.
         tools: versions of what took part.
-        warnings: anything else that a reader should know.
+        warnings: for the reader.
     """
 
     KIND: ClassVar[str] = "parity"
@@ -269,8 +269,8 @@ class ParityReport(Document, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return "passed" in states and "failed" not in states
 
     @property
-    def verdict_value(self) -> bool:
-        """Value of `passed` in the JSON form."""
+    def outcome(self) -> bool:
+        """Whether everything passed."""
         return self.passed
 
     def summary(self) -> str:

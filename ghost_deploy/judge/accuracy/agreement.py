@@ -47,7 +47,7 @@ def label_by_model(
     )
     if not dataset.num_boxes:
         raise InputError(
-            "the float model finds nothing in the calibration images: agreement says nothing",
+            "the float model finds nothing in the calibration images: agreement is undefined",
             got=f"{len(images)} images, scores from {detector.thresholds.conf:g}",
             fix="Use images of what the model was trained for, or labelled ones with --data",
         )

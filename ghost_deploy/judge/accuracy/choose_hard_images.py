@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghost_deploy.core.detections import Detections
-from ghost_deploy.core.evidence.hard_images import HardImage, ShownBox
+from ghost_deploy.core.evidence.shown_boxes import HardImage, ShownBox
 from ghost_deploy.judge.datasets.dataset import DataSet, LabelledImage
 from ghost_deploy.judge.pairing import pair_boxes
 from ghost_deploy.processing import read_image

@@ -1,7 +1,7 @@
-"""Proof against silent mistakes: does the network score what its training recorded?
+"""Comparison of the network's mAP with the one that its training recorded.
 
 A module definition can fit a checkpoint in every shape and still compute something else. Then
-every export agrees with the wrong network and parity is passed; only the recorded mAP tells.
+every export agrees with the wrong network and parity is passed; only the recorded mAP shows it.
 """
 
 from __future__ import annotations

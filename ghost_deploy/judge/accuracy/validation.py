@@ -17,7 +17,7 @@ from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.detections import Detections
 from ghost_deploy.core.errors import UnavailableError
 from ghost_deploy.core.evidence.accuracy import AccuracyReport, AccuracyRow, Recorded, Reference
-from ghost_deploy.core.evidence.hard_images import HardImage
+from ghost_deploy.core.evidence.shown_boxes import HardImage
 from ghost_deploy.core.progress import Progress
 from ghost_deploy.detector import Detector
 from ghost_deploy.judge.accuracy.accuracy_rows import (

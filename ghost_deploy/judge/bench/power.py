@@ -36,8 +36,8 @@ class Sampler:
     def within(self, turns: Sequence[TimeSpan]) -> list[TegraSample]:
         """What was measured in `turns`.
 
-        A line tells of the time since the one before, so that one which comes sooner than that
-        after the start of a turn still tells of another candidate.
+        A line covers the time since the previous one, so that lines within one interval after the
+        start of a turn are left out: they cover another candidate.
         """
         return [
             sample

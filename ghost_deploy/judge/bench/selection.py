@@ -120,7 +120,7 @@ def candidates(
 ) -> list[BenchCandidate]:
     """All candidates of a subject that the selection asks for.
 
-    Int8 graphs made for another runtime are left out: they are slow here, which says nothing.
+    Int8 graphs made for another runtime are left out: their speed here is meaningless.
 
     Args:
         subject: bundle or file.

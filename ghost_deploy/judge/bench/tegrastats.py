@@ -12,7 +12,7 @@ import msgspec
 _RAM = re.compile(r"\bRAM (\d+)/(\d+)MB")
 _CPU = re.compile(r"\bCPU \[([^\]]*)\]")
 _LOAD = re.compile(r"(\d+)%")
-# `87%`, `87%@612`, `87%@[1574,1574]`, and `@[0,0,0]` of an idle Thor, which tells no load.
+# `87%`, `87%@612`, `87%@[1574,1574]`, and `@[0,0,0]` of an idle Thor, without load.
 _GPU = re.compile(r"\bGR3D_FREQ (?:(\d+)%)?(?:@(?:\[([\d,]*)\]|(\d+)))?")
 # `GPU@45.5C` (5), `gpu@58.625C` (6), `gpu@56.937C/66.625C` with the maximum (7.2).
 _TEMPERATURE = re.compile(r"\b(\w+)@(-?\d+(?:\.\d+)?)C\b")
@@ -55,7 +55,7 @@ class TegraSample(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def total_rails(self) -> tuple[Rail, ...]:
-        """The rails whose sum is the power of the board; none where this board tells no such."""
+        """The rails whose sum is the power of the board; none where this board reports no total."""
         by_name = {rail.name: rail for rail in reversed(self.rails)}  # the first of a name wins
         for names in _TOTAL_RAILS:
             if by_name.keys() >= set(names):
@@ -64,7 +64,7 @@ class TegraSample(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def total_watts(self) -> float | None:
-        """Power of the board; None where it is not told."""
+        """Power of the board; None where it is not reported."""
         rails = self.total_rails
         return sum(rail.milliwatts for rail in rails) / 1000 if rails else None
 

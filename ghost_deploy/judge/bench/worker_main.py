@@ -1,8 +1,8 @@
-"""A process that measures one candidate, told by JSON lines on its standard input.
+"""A process that measures one candidate; requests are JSON lines on its standard input.
 
 Candidates in one process would disturb each other: worker threads of ONNX Runtime that spin take
-the cores from whoever runs next (54 ms instead of 21 were measured with two sessions on two
-cores), and memory, processor time and loading could not be told apart.
+the cores from the next one (54 ms instead of 21 were measured with two sessions on two
+cores), and memory, processor time and loading could not be separated.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     @classmethod
     def of(cls, error: Exception) -> Failure:
-        """Any exception, ours or one that nobody foresaw."""
+        """From any exception; one that is not ours becomes a BackendError."""
         if not isinstance(error, GhostDeployError):
             error = BackendError(
                 f"unexpected {type(error).__name__}: {error}", fix="This is a bug: report it"
@@ -157,7 +157,7 @@ def main() -> None:
             timer.close()
         except StopIteration:
             return
-        # The border of the process: whatever happened is told to the parent, who raises it.
+        # The process ends here: the parent raises the error.
         except Exception as error:
             _send(out, Failure.of(error))
 

@@ -1,4 +1,4 @@
-"""The near end of a worker process."""
+"""The parent's end of a worker process."""
 
 from __future__ import annotations
 
@@ -6,18 +6,15 @@ import contextlib
 import signal
 import subprocess
 import sys
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 from ghost_deploy.core import errors
+from ghost_deploy.core.closing import Closing
 from ghost_deploy.core.errors import BackendError, GhostDeployError
 from ghost_deploy.judge.bench.timer import Phase, Turn
 from ghost_deploy.judge.bench.worker_main import Done, Failure, MeasureRequest, Ready, Reply, Task
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 _END_LIMIT_S = 5.0
 _COMMAND = ("-m", "ghost_deploy.judge.bench.worker_main")
@@ -36,7 +33,7 @@ class Measurer(Protocol):
         """Free what it holds."""
 
 
-class WorkerProcess:
+class WorkerProcess(Closing):
     """A `Measurer` in a process of its own.
 
     Raises:
@@ -85,31 +82,20 @@ class WorkerProcess:
     def _ask(self, message: Any) -> Reply:
         assert self._child.stdin is not None
         assert self._child.stdout is not None
-        with contextlib.suppress(BrokenPipeError):  # its last words may still be in the pipe
+        with contextlib.suppress(BrokenPipeError):  # its last answer may still be in the pipe
             self._child.stdin.write(msgspec.json.encode(message) + b"\n")
             self._child.stdin.flush()
         line = self._child.stdout.readline()
         if not line:
             raise BackendError(
                 f"the process that measured {self._name} ended",
-                got=_manner(self._child.wait()),
+                got=_ending(self._child.wait()),
                 fix="See what it printed above; measure fewer at once if memory ran out",
             )
         reply: Reply = msgspec.json.decode(line, type=Reply)
         if isinstance(reply, Failure):
             raise _error(reply)
         return reply
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _error(failure: Failure) -> GhostDeployError:
@@ -120,7 +106,7 @@ def _error(failure: Failure) -> GhostDeployError:
     return error
 
 
-def _manner(code: int) -> str:
+def _ending(code: int) -> str:
     """How a process ended, from its return code."""
     if code >= 0:
         return f"exit code {code}"

@@ -48,7 +48,7 @@ class LabelledImage:
                 f"the image {self.path} is not the one that was labelled",
                 got=f"{size_hw[1]} x {size_hw[0]} pixels",
                 expected=f"{self.size_hw[1]} x {self.size_hw[0]}, as its labels say",
-                fix="Check --images; a picture with an EXIF rotation must be labelled upright",
+                fix="Check --images; an image with an EXIF rotation must be labelled upright",
             )
         return self.labels.xyxy
 

@@ -195,9 +195,9 @@ class ParityRun(Closing):
         )
 
 
-def _misnamed(own: ModelSpec, told: ModelSpec) -> tuple[str, ...]:
+def _misnamed(own: ModelSpec, bundled: ModelSpec) -> tuple[str, ...]:
     """The first class name of the bundle that is not the checkpoint's; no number shows it."""
-    pairs = zip(own.class_names, told.class_names, strict=False)
+    pairs = zip(own.class_names, bundled.class_names, strict=False)
     for number, (right, wrong) in enumerate(pairs):
         if right != wrong:
             return (f"class {number} is {right!r} in the checkpoint and {wrong!r} in the bundle",)

@@ -6,7 +6,7 @@ from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ghost_deploy.core.evidence.hard_images import HardImage, ShownBox
+from ghost_deploy.core.evidence.shown_boxes import HardImage, ShownBox
 from ghost_deploy.report.blocks import Cell
 from ghost_deploy.report.charts.svg import Element, add, add_cell, element, markup
 

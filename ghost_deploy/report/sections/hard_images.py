@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
-from ghost_deploy.core.evidence.hard_images import HardImage, ShownBox
+from ghost_deploy.core.evidence.shown_boxes import HardImage, ShownBox
 from ghost_deploy.report.blocks import At, Cell, Drawing, Section
 from ghost_deploy.report.charts.image_boxes import Panel, image_boxes
 from ghost_deploy.report.charts.style import swatches

@@ -1,4 +1,4 @@
-"""How far a build is: asked of the builder from 10 on, read from its log before."""
+"""Progress of a build: reported by the builder from 10 on, read from its log before."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any, TypeAlias
+from typing import Any
 
-from ghost_deploy.runtimes.tensorrt.compat import Api, derive
-
-Tell: TypeAlias = Callable[[str, int, int], None]
-"""Called with what is being done, how many steps of it are done, and how many there are."""
+from ghost_deploy.core.progress import Progress, silent
+from ghost_deploy.runtimes.tensorrt.compat import TensorrtApi, derive
 
 WHAT = "building"
 STOPPING = "waiting for TensorRT 8, which cannot stop a build; Ctrl-C again ends the process"
@@ -29,8 +27,8 @@ _COSTS = "Computing costs for"
 
 
 @dataclass
-class _Phase:
-    """A part of the build; phases nest."""
+class _BuildPhase:
+    """A phase of the build; phases nest."""
 
     parent: str | None
     steps: int
@@ -38,24 +36,24 @@ class _Phase:
 
 
 class BuildProgress:
-    """Of one build. From 10 on, `tell` gets hundredths of the whole; before, layers.
+    """Progress of one build: from 10 on hundredths of the whole, before layers.
 
     Args:
-        tell: told of each step, with `building` as what is done.
+        progress: called at each step, with `building` as what is done.
 
     Attributes:
-        interrupted: the user pressed Ctrl-C within the build, which is then given up: from 10 on
-            at the next step, before when it is over.
+        interrupted: Ctrl-C was pressed during the build. It ends at the next step from 10 on, and
+            is discarded at its end before.
     """
 
-    def __init__(self, tell: Tell) -> None:
+    def __init__(self, progress: Progress) -> None:
         self.interrupted = False
-        self._tell = tell
-        self._phases: dict[str, _Phase] = {}
+        self._report = progress
+        self._phases: dict[str, _BuildPhase] = {}
         self._layers = self._done = 0
 
-    def attach(self, api: Api, config: Any, layers: int) -> None:
-        """Follow a build of a network with so many layers."""
+    def attach(self, api: TensorrtApi, config: Any, layers: int) -> None:
+        """Follow a build of a network with that number of layers."""
         if not api.progress_monitor:
             self._layers = layers
             return
@@ -66,14 +64,14 @@ class BuildProgress:
             phase_finish=lambda _, name: self._finish(name),
         )
 
-    def take(self, line: str) -> None:
-        """A line of the log."""
+    def read_log_line(self, line: str) -> None:
+        """Take a line of the builder's log."""
         if self.interrupted and self._layers:
             self._layers = 0
-            self._tell(STOPPING, 0, 0)
+            self._report(STOPPING, 0, 0)
         if self._layers and _COSTS in line:
             self._done = min(self._done + 1, self._layers)
-            self._tell(WHAT, self._done, self._layers)
+            self._report(WHAT, self._done, self._layers)
 
     @contextlib.contextmanager
     def deferred_signals(self) -> Iterator[None]:
@@ -105,13 +103,13 @@ class BuildProgress:
                 signal.raise_signal(caught[0][0])
 
     def _start(self, name: str, parent: str | None, steps: int) -> None:
-        self._phases[name] = _Phase(parent, max(1, steps))
+        self._phases[name] = _BuildPhase(parent, max(1, steps))
 
     def _finish(self, name: str) -> None:
         self._phases.pop(name, None)
 
     def _step(self, name: str, step: int) -> bool:
-        """Whether to go on."""
+        """Return whether the build goes on."""
         if self.interrupted:
             return False
         phase = self._phases.get(name)
@@ -119,16 +117,16 @@ class BuildProgress:
             phase.done = step + 1
         self._done = max(self._done, int(_PARTS * self._share(name)))
         try:
-            self._tell(WHAT, self._done, _PARTS)
+            self._report(WHAT, self._done, _PARTS)
         except KeyboardInterrupt:
             self.interrupted = True
         # An exception must not pass through TensorRT's code, which ends the process.
         except Exception:
-            self._tell = _silent
+            self._report = silent
         return not self.interrupted
 
     def _share(self, name: str) -> float:
-        """Share of the whole build that is done, 0 to 1, when this phase is the innermost."""
+        """Share of the whole build that is done, 0 to 1; `name` is the innermost phase."""
         share = 0.0
         phase = self._phases.get(name)
         while phase is not None:
@@ -136,7 +134,3 @@ class BuildProgress:
             share = min(1.0, (phase.done + share) / phase.steps)
             phase = self._phases.get(phase.parent) if phase.parent else None
         return share
-
-
-def _silent(what: str, done: int, total: int) -> None:
-    """Who was told has failed."""

@@ -1,8 +1,7 @@
-"""The CUDA runtime library through ctypes: what TensorRT needs from it, every call checked.
+"""The CUDA runtime library through ctypes, with all calls checked.
 
-ctypes needs nothing installed beside the library itself, which comes with every TensorRT. The
-functions used have one C signature in libcudart 11.4 to 13; `cudaGraphInstantiateWithFlags`
-stands for `cudaGraphInstantiate`, whose signature changed in 12.
+The functions have the same C signatures in libcudart 11.4 to 13; `cudaGraphInstantiateWithFlags`
+replaces `cudaGraphInstantiate`, whose signature changed in 12.
 """
 
 from __future__ import annotations
@@ -71,19 +70,19 @@ _FIXES = {
     804: "Install the driver that this GPU and this CUDA version need together",
 }
 _UNAVAILABLE = frozenset({_OLD_DRIVER, 46, 100, 101, 803, 804})
-"""Errors that say that the machine lacks something, not that the model failed."""
+"""Errors of the machine, not of the model."""
 
 
 class Cudart:
-    """One loaded CUDA runtime library. Handles and addresses are plain numbers.
+    """A loaded CUDA runtime library. Handles and addresses are integers.
 
-    The current device belongs to the calling thread, as CUDA has it: `set_device` first.
+    The current device is a property of the calling thread: call `set_device` first.
 
     Args:
         library: file name or path of the library.
 
     Raises:
-        DeviceError: it cannot be loaded, or lacks a function.
+        DeviceError: it cannot be loaded, or does not have a function.
     """
 
     def __init__(self, library: str) -> None:
@@ -138,9 +137,9 @@ class Cudart:
         return free.value, total.value
 
     def versions(self) -> tuple[int, int]:
-        """CUDA version of this library and the newest that the driver takes, as 12060 for 12.6.
+        """CUDA version of this library and the newest that the driver supports, 12060 for 12.6.
 
-        The driver's is 0 where no driver is loaded.
+        The driver's is 0 if no driver is loaded.
         """
         return self._integer("cudaRuntimeGetVersion"), self._integer("cudaDriverGetVersion")
 
@@ -151,7 +150,7 @@ class Cudart:
         return self._handle("cudaMalloc", size)
 
     def free(self, address: int) -> None:
-        """Free what `malloc` gave."""
+        """Free memory of `malloc`."""
         self._call("cudaFree", address)
 
     def host_alloc(self, size: int) -> int:
@@ -159,7 +158,7 @@ class Cudart:
         return self._handle("cudaHostAlloc", size, 0)
 
     def host_free(self, address: int) -> None:
-        """Free what `host_alloc` gave."""
+        """Free memory of `host_alloc`."""
         self._call("cudaFreeHost", address)
 
     def copy(self, target: int, source: int, size: int, kind: int, stream: int) -> None:
@@ -181,7 +180,7 @@ class Cudart:
         self._call("cudaStreamSynchronize", stream)
 
     def create_event(self) -> int:
-        """A new event that takes the time."""
+        """A new event with timing."""
         return self._handle("cudaEventCreate")
 
     def destroy_event(self, event: int) -> None:
@@ -189,11 +188,11 @@ class Cudart:
         self._call("cudaEventDestroy", event)
 
     def record(self, event: int, stream: int) -> None:
-        """Let an event take the time when the stream gets there."""
+        """Record an event on a stream."""
         self._call("cudaEventRecord", event, stream)
 
     def elapsed_ms(self, start: int, end: int) -> float:
-        """Milliseconds on the device between two recorded events; waits for the second."""
+        """Milliseconds between two recorded events; waits for the second."""
         elapsed = c_float()
         self._call("cudaEventSynchronize", end)
         self._call("cudaEventElapsedTime", ctypes.byref(elapsed), start, end)
@@ -206,27 +205,27 @@ class Cudart:
         self._call("cudaStreamBeginCapture", stream, _CAPTURE_THREAD_LOCAL)
 
     def end_capture(self, stream: int) -> int:
-        """The recorded graph; the stream runs work again, also when this raises."""
+        """The recorded graph; the stream is usable again, also when this raises."""
         return self._handle("cudaStreamEndCapture", before=(stream,))
 
     def instantiate(self, graph: int) -> int:
-        """A graph in the form that can be launched."""
+        """An executable graph."""
         return self._handle("cudaGraphInstantiateWithFlags", graph, 0)
 
     def launch(self, executable: int, stream: int) -> None:
-        """Put an instantiated graph on a stream."""
+        """Launch an executable graph on a stream."""
         self._call("cudaGraphLaunch", executable, stream)
 
     def destroy_graph(self, graph: int) -> None:
-        """Free what `end_capture` gave."""
+        """Free a graph of `end_capture`."""
         self._call("cudaGraphDestroy", graph)
 
     def destroy_executable(self, executable: int) -> None:
-        """Free what `instantiate` gave."""
+        """Free an executable graph."""
         self._call("cudaGraphExecDestroy", executable)
 
     def forget_error(self) -> None:
-        """Clear the thread's last error, which CUDA would report once more at a later call."""
+        """Clear the thread's last error, which CUDA would report again at a later call."""
         self._lib.cudaGetLastError()
 
     # Calls
@@ -241,9 +240,7 @@ class Cudart:
         value = c_void_p()
         self._call(name, *before, ctypes.byref(value), *after)
         if not value.value:
-            raise BackendError(
-                f"CUDA's {name} gave nothing and reported no error", fix="Report this"
-            )
+            raise BackendError(f"CUDA's {name} returned no handle and no error", fix="Report this")
         return value.value
 
     def _call(self, name: str, *arguments: Any) -> None:

@@ -1,4 +1,4 @@
-"""A recorded sequence of GPU work that one call starts."""
+"""A recorded sequence of GPU work, started by one call."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from ghost_deploy.core.errors import GhostDeployError
 from ghost_deploy.runtimes.tensorrt.cuda_calls import Cudart
 
 
-class Graph:
-    """What `work` puts on a stream, recorded once; shapes and addresses are fixed thereby.
+class CudaGraph:
+    """The work that `work` enqueues on a stream, recorded once with its shapes and addresses.
 
     Args:
         cuda: the library.
         stream: that `work` uses; not the default one.
-        work: called once; what it starts is recorded, not run.
+        work: called once; the work that it starts is recorded, not run.
 
     Raises:
-        GhostDeployError: whatever `work` raises, or CUDA cannot record it. Nothing stays
-            allocated, and the stream runs work again.
+        GhostDeployError: `work` failed, or CUDA cannot record it. Nothing stays allocated, and
+            the stream is usable again.
     """
 
     def __init__(self, cuda: Cudart, stream: int, work: Callable[[], None]) -> None:
@@ -28,7 +28,7 @@ class Graph:
         try:
             work()
         except BaseException:
-            # Ending it frees the stream; that the record is void then is known already.
+            # Ending the capture makes the stream usable; the error that it reports is known.
             with contextlib.suppress(GhostDeployError):
                 cuda.destroy_graph(cuda.end_capture(stream))
             raise

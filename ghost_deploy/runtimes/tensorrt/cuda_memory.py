@@ -1,4 +1,4 @@
-"""Memory of one tensor on both sides of the bus."""
+"""Host and device memory of one tensor."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from ghost_deploy.core.errors import GhostDeployError
 from ghost_deploy.runtimes.tensorrt.cuda_calls import TO_DEVICE, TO_HOST, Cudart
 
 
-class Buffer:
+class TensorBuffer:
     """Page-locked host memory and device memory of the same size.
 
-    The host side lives as long as any array over it: a result that somebody kept after the
-    runtime was closed still holds its numbers.
+    The host memory lives as long as any array over it: a result that is kept after the runtime
+    was closed stays valid.
 
     Args:
         cuda: the library; the device is the calling thread's current one.
-        size: bytes of the largest tensor that is to fit.
+        size: bytes of the largest tensor.
 
     Raises:
-        BackendError: there is not that much memory; nothing stays allocated.
+        BackendError: out of memory; nothing stays allocated.
     """
 
     def __init__(self, cuda: Cudart, size: int) -> None:
@@ -45,7 +45,7 @@ class Buffer:
         self._bytes: NDArray[np.uint8] | None = np.frombuffer(memoryview(block), np.uint8)
 
     def array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-        """The host side's first bytes as an array; writing to it writes there."""
+        """A view of the first bytes of the host memory."""
         assert self._bytes is not None, "the buffer is closed"
         size = math.prod(shape) * dtype.itemsize
         return self._bytes[:size].view(dtype).reshape(shape)
@@ -59,12 +59,12 @@ class Buffer:
         self._cuda.copy(self.host_address, self.device_address, size, TO_HOST, stream)
 
     def close(self) -> None:
-        """Free the device side, and the host side unless an array over it is still in use."""
+        """Free the device memory, and the host memory unless an array over it is in use."""
         self._bytes = None
         self._cuda.free(self.device_address)
 
 
 def _free_host(cuda: Cudart, address: int) -> None:
-    # Runs when an array dies, where nobody could catch an error; the process frees the rest.
+    # Runs when an array is collected, where no caller could handle an error.
     with contextlib.suppress(GhostDeployError):
         cuda.host_free(address)

@@ -1,4 +1,4 @@
-"""The CUDA runtime library of this machine: which one is loaded, and what GPU it finds."""
+"""Find the CUDA runtime library of this machine, and its GPUs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ghost_deploy.core.errors import DeviceError, GhostDeployError
 from ghost_deploy.runtimes.tensorrt.cuda_calls import Cudart
-from ghost_deploy.runtimes.tensorrt.fingerprint import Gpu
+from ghost_deploy.runtimes.tensorrt.fingerprint import GpuInfo
 
 _SONAMES = ("libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0")
 _TOOLKIT_FOLDERS = ("lib64", "targets/aarch64-linux/lib", "targets/sbsa-linux/lib", "lib")
@@ -19,7 +19,7 @@ _MEMINFO = Path("/proc/meminfo")
 
 
 def library_files() -> Iterator[str]:
-    """Where libcudart may be, best first: the loader's path, a toolkit, NVIDIA's wheels."""
+    """Candidates for libcudart in order of preference: loader path, toolkit, NVIDIA's wheels."""
     yield from _SONAMES
     homes = [os.environ.get(name, "") for name in ("CUDA_HOME", "CUDA_PATH")]
     folders = [
@@ -40,10 +40,10 @@ def library_files() -> Iterator[str]:
 def open_cudart() -> Cudart:
     """The first CUDA runtime library that works with this machine's driver.
 
-    A newer library refuses an older driver (error 35) beside which an older library works.
+    A newer library rejects an older driver (error 35) that an older library supports.
 
     Raises:
-        DeviceError: there is none, no driver, no GPU, or the driver is too old for all of them.
+        DeviceError: no library, no driver, no GPU, or the driver is too old for all libraries.
         BackendError: CUDA fails in another way.
     """
     unloadable: list[str] = []
@@ -68,10 +68,8 @@ def open_cudart() -> Cudart:
     )
 
 
-def describe_gpu(index: int = 0) -> Gpu:
-    """What plans are bound to, of one GPU, and its memory.
-
-    Makes it the current device of the calling thread.
+def describe_gpu(index: int = 0) -> GpuInfo:
+    """Properties of a GPU; makes it the current device of the calling thread.
 
     Raises:
         DeviceError: no library, driver or such device.
@@ -82,10 +80,10 @@ def describe_gpu(index: int = 0) -> Gpu:
     free, total = cuda.memory()
     integrated = cuda.integrated(index)
     if integrated:
-        # CUDA then tells MemFree, which leaves out the page cache: nearly all memory after a copy.
+        # CUDA reports MemFree there, without the page cache: close to nothing after copying files.
         free = min(max(free, _available_bytes()), total)
     version, _ = cuda.versions()
-    return Gpu(
+    return GpuInfo(
         name=cuda.device_name(index),
         compute_capability="{}.{}".format(*cuda.capability(index)),
         cuda=f"{version // 1000}.{version % 1000 // 10}",
@@ -96,7 +94,7 @@ def describe_gpu(index: int = 0) -> Gpu:
 
 
 def _available_bytes() -> int:
-    """What the system can give to a new program, its page cache included; 0 when it is not told."""
+    """Memory available to a new program, page cache included; 0 if unknown."""
     try:
         lines = _MEMINFO.read_text().splitlines()
     except OSError:

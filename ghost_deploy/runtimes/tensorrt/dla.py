@@ -1,4 +1,4 @@
-"""DLA: which layers it takes is known before the build, and said."""
+"""Builds for a DLA core; the layers that fall back to the GPU are listed before the build."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 from ghost_deploy.core.errors import DeviceError, UsageError
 from ghost_deploy.core.evidence.build import DlaLayer, DlaReport
 from ghost_deploy.runtimes.tensorrt import compat
-from ghost_deploy.runtimes.tensorrt.compat import Api
+from ghost_deploy.runtimes.tensorrt.compat import TensorrtApi
 
 
-def use_dla(api: Api, builder: Any, config: Any, network: Any, core: int) -> DlaReport:
-    """Let a build run on a DLA core where it can, on the GPU elsewhere.
+def use_dla(api: TensorrtApi, builder: Any, config: Any, network: Any, core: int) -> DlaReport:
+    """Configure a build for a DLA core, with the GPU for the layers that it cannot run.
 
-    Precision flags must be set before: the DLA takes FP16 and INT8 only.
+    Set precision flags first: a DLA runs FP16 and INT8 only.
 
     Raises:
         DeviceError: this machine has no such core.
-        UsageError: the DLA takes no layer at all.
+        UsageError: the DLA can run no layer.
     """
     cores = compat.num_dla_cores(builder)
     if not 0 <= core < cores:

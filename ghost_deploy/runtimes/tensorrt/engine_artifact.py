@@ -1,4 +1,4 @@
-"""An engine that was built, put into its bundle: plan, sidecar, layers, record."""
+"""Write a built engine into its bundle: plan, sidecar, layers and the record among the evidence."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from pathlib import Path
 from ghost_deploy._version import __version__
 from ghost_deploy.core.bundle import Artifact, Bundle, BundleWriter
 from ghost_deploy.core.evidence.build import BuildRecord, BuildRecords
-from ghost_deploy.core.spec import encode_json
-from ghost_deploy.runtimes.tensorrt.engine_builder import Built
-from ghost_deploy.runtimes.tensorrt.job import Job
-from ghost_deploy.runtimes.tensorrt.plan_file import Sidecar, write_file, write_plan
+from ghost_deploy.core.files import write_whole
+from ghost_deploy.core.spec import ModelSpec, encode_json
+from ghost_deploy.runtimes.tensorrt.build_job import BuildJob
+from ghost_deploy.runtimes.tensorrt.engine_builder import BuiltEngine
+from ghost_deploy.runtimes.tensorrt.plan_file import Sidecar, write_plan
 
 
-def deposit(writer: BundleWriter, bundle: Bundle, job: Job, built: Built) -> Bundle:
-    """Write the engine's files into a writer's folder and give back the draft that has it.
+def record_engine(
+    writer: BundleWriter, bundle: Bundle, job: BuildJob, built: BuiltEngine
+) -> Bundle:
+    """Write the engine's files into a writer's folder and return the draft with its record.
 
     Args:
         writer: of the bundle that the engine goes into; it has the other artifacts already.
@@ -23,9 +26,9 @@ def deposit(writer: BundleWriter, bundle: Bundle, job: Job, built: Built) -> Bun
         job, built: what was asked for, and what came out.
 
     Raises:
-        OSError: the disk refuses; leaving the writer's block makes an ExportError of it.
+        ExportError: the disk refuses.
     """
-    plan, *others = _write(writer.folder, bundle, job, built)
+    plan, *others = write_engine(writer.folder, bundle.spec, job, built)
     artifact = writer.add(
         format="tensorrt",
         precision=job.request.precision,
@@ -38,7 +41,7 @@ def deposit(writer: BundleWriter, bundle: Bundle, job: Job, built: Built) -> Bun
         },
         options={
             **job.source.options,
-            "route": job.order.route.name,
+            "route": job.settings.route.name,
             "machine": str(job.fingerprint),
         },
         extra_files=tuple(others),
@@ -48,35 +51,42 @@ def deposit(writer: BundleWriter, bundle: Bundle, job: Job, built: Built) -> Bun
     return writer.draft(document.spec, document.source, document.created_with, bundle.evidence)
 
 
-def _write(folder: Path, bundle: Bundle, job: Job, built: Built) -> tuple[Path, ...]:
+def write_engine(
+    folder: Path, spec: ModelSpec, job: BuildJob, built: BuiltEngine
+) -> tuple[Path, ...]:
+    """Write plan, sidecar and layers; their paths.
+
+    Raises:
+        ExportError: the disk refuses.
+    """
     path = folder / f"model.{job.request.precision}.plan"
     sidecar = Sidecar(
-        spec=bundle.spec,
+        spec=spec,
         fingerprint=job.fingerprint,
         precision=job.request.precision,
-        route=job.order.route.name,
+        route=job.settings.route.name,
         plan_sha256=hashlib.sha256(built.plan).hexdigest(),
         created_with=f"ghost-deploy {__version__}",
     )
     plan, beside = write_plan(path, built.plan, sidecar)
     layers = path.with_name(path.name + ".layers.json")
-    write_file(layers, encode_json(built.layers))
+    write_whole(layers, lambda file: file.write(encode_json(built.layers)))
     return plan, beside, layers
 
 
-def _record(bundle: Bundle, artifact: Artifact, job: Job, built: Built) -> Bundle:
+def _record(bundle: Bundle, artifact: Artifact, job: BuildJob, built: BuiltEngine) -> Bundle:
     known = bundle.evidence.build or BuildRecords()
     record = BuildRecord(
-        route=job.order.route.name,
+        route=job.settings.route.name,
         built_from=job.source.id,
         fingerprint=job.fingerprint,
-        workspace_mib=job.order.workspace_bytes >> 20,
+        workspace_mib=job.settings.workspace_bytes >> 20,
         precisions=built.layers.precisions,
         reformats=built.layers.reformats,
         pinned=built.pinned,
         dla=built.dla,
         timing_cache=built.timing_cache,
-        notes=(*job.said, *built.warnings),
+        notes=(*job.notes, *built.warnings),
     )
     records = BuildRecords(engines={**known.engines, artifact.id: record})
     return bundle.with_evidence(records)

@@ -1,4 +1,4 @@
-"""A TensorRT execution context with what it needs to run: a stream, buffers, a CUDA graph."""
+"""A TensorRT execution context with its stream, buffers and CUDA graph."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from ghost_deploy.core.errors import BackendError, GhostDeployError
 from ghost_deploy.runtimes.base import TensorSpec
 from ghost_deploy.runtimes.tensorrt.cuda_calls import Cudart
-from ghost_deploy.runtimes.tensorrt.cuda_graph import Graph
-from ghost_deploy.runtimes.tensorrt.cuda_memory import Buffer
+from ghost_deploy.runtimes.tensorrt.cuda_graph import CudaGraph
+from ghost_deploy.runtimes.tensorrt.cuda_memory import TensorBuffer
 from ghost_deploy.runtimes.vendor import vendor_errors
 
 Shape = tuple[int, ...]
@@ -24,19 +24,19 @@ _FIX_RUN = "Build the plan again on this device: ghost-deploy build BUNDLE --trt
 
 
 class Execution:
-    """Runs one execution context on named tensors; frees everything it took.
+    """Runs one execution context on named tensors and owns its resources.
 
     Args:
-        cuda: the CUDA library.
-        device: number of the GPU; made current in whichever thread runs.
+        cuda: the CUDA runtime library.
+        device: index of the GPU; made current in the calling thread.
         context: a new TensorRT execution context.
         inputs, outputs: the engine's tensors; -1 where a side is dynamic.
-        largest: the largest shape of each dynamic input. All memory is taken for it now, so that
-            a device that is too small says so when the model is opened, not later.
-        explain: TensorRT's newest complaint.
+        largest: the largest shape of each dynamic input. All memory is allocated for it now, so
+            that a lack of memory shows when the model is opened.
+        explain: returns TensorRT's newest error line.
 
     Raises:
-        BackendError: no memory, or TensorRT refuses; nothing stays allocated.
+        BackendError: out of memory, or TensorRT rejects a tensor; nothing stays allocated.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Execution:
         self._dtypes = {each.name: np.dtype(each.dtype) for each in (*inputs, *outputs)}
         self._shapes: dict[str, Shape] = {each.name: each.shape for each in (*inputs, *outputs)}
         self._dynamic = bool(largest)
-        self._graph: Graph | None = None
+        self._graph: CudaGraph | None = None
         with contextlib.ExitStack() as taken:
             cuda.set_device(device)
             self._stream = cuda.create_stream()
@@ -65,7 +65,11 @@ class Execution:
             self._taken = taken.pop_all()
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Compute the outputs of `feeds`, which fit the engine. The arrays are reused."""
+        """Compute the outputs of `feeds`, which fit the engine.
+
+        Returns:
+            Arrays by name; the next run overwrites them.
+        """
         self._cuda.set_device(self._device)
         with vendor_errors(_FAILED, _FIX_RUN):
             if self._dynamic:
@@ -80,20 +84,20 @@ class Execution:
         return {output.name: self._host(output.name) for output in self._outputs}
 
     def record(self) -> str:
-        """Record the work of a fixed shape as a CUDA graph, which saves its launches.
+        """Record the work of a fixed shape as a CUDA graph, which saves kernel launches.
 
         TensorRT finishes its preparations in a first run, which cannot be recorded.
 
         Returns:
-            Why it could not be recorded; each run then starts the work anew. Empty when it was.
+            Why it could not be recorded, so that each run launches the kernels; empty otherwise.
 
         Raises:
-            BackendError: the model cannot be run at all.
+            BackendError: the model cannot be run.
         """
         feeds = {n: np.zeros(self._shapes[n], self._dtypes[n]) for n in self._inputs()}
         self.run(feeds)
         try:
-            self._graph = Graph(self._cuda, self._stream, self._enqueue)
+            self._graph = CudaGraph(self._cuda, self._stream, self._enqueue)
             self._taken.callback(self._graph.close)
             self.run(feeds)
         except GhostDeployError as error:
@@ -103,7 +107,7 @@ class Execution:
         return ""
 
     def device_ms(self, count: int) -> list[float]:
-        """Milliseconds on the device alone, without copies, of `count` runs on the last feeds."""
+        """Milliseconds on the device, without copies, of each of `count` runs on the last feeds."""
         self._cuda.set_device(self._device)
         with contextlib.ExitStack() as events:
             start, end = (self._event(events) for _ in range(2))
@@ -116,11 +120,10 @@ class Execution:
         return found
 
     def close(self) -> None:
-        """Free everything, as far as CUDA lets it.
+        """Free all resources.
 
         Raises:
-            BackendError: an earlier run ended with an error that CUDA reports only now. All
-                was freed nevertheless.
+            BackendError: CUDA reports an error of an earlier run; all resources are freed.
         """
         with self._taken:
             self._context = None
@@ -140,7 +143,7 @@ class Execution:
             raise BackendError(_FAILED, got=self._explain() or None, fix=_FIX_RUN)
 
     def _set_shapes(self, shapes: Mapping[str, Shape]) -> None:
-        """Tell a dynamic engine its inputs' shapes, and learn those of the outputs."""
+        """Set the input shapes of a dynamic engine and read the output shapes."""
         for name, shape in shapes.items():
             if self._shapes[name] != shape and not self._context.set_input_shape(name, shape):
                 raise BackendError(
@@ -160,8 +163,8 @@ class Execution:
                 )
             self._shapes[output.name] = shape
 
-    def _reserve(self, name: str, taken: contextlib.ExitStack) -> Buffer:
-        buffer = Buffer(self._cuda, self._size(name))
+    def _reserve(self, name: str, taken: contextlib.ExitStack) -> TensorBuffer:
+        buffer = TensorBuffer(self._cuda, self._size(name))
         taken.callback(buffer.close)
         if not self._context.set_tensor_address(name, buffer.device_address):
             raise BackendError(

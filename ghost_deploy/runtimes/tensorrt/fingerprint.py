@@ -1,4 +1,4 @@
-"""What an engine was built on, and whether it may run here: known before it is deserialized."""
+"""The machine that an engine was built on, compared with this one before it is deserialized."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _AMPERE = (8, 0)
 
 
 @dataclass(frozen=True)
-class Gpu:
-    """What CUDA says of a GPU.
+class GpuInfo:
+    """Properties of a GPU, as reported by CUDA.
 
     Attributes:
-        name: as NVIDIA gives it, e.g. `Orin`.
+        name: of the GPU, e.g. `Orin`.
         compute_capability: e.g. `8.7`.
         cuda: version of the runtime library, e.g. `12.6`.
-        free_bytes, total_bytes: of its memory now.
-        integrated: it shares the memory with the CPU, as on a Jetson.
+        free_bytes, total_bytes: of its memory at the moment.
+        integrated: it shares memory with the CPU, as on a Jetson.
     """
 
     name: str
@@ -33,8 +33,8 @@ class Gpu:
     integrated: bool = False
 
 
-def here(tensorrt: str, gpu: Gpu) -> Fingerprint:
-    """This machine."""
+def this_machine(tensorrt: str, gpu: GpuInfo) -> Fingerprint:
+    """The fingerprint of this machine."""
     return Fingerprint(
         tensorrt=tensorrt,
         cuda=gpu.cuda,
@@ -44,15 +44,15 @@ def here(tensorrt: str, gpu: Gpu) -> Fingerprint:
     )
 
 
-def differences(plan: Fingerprint, machine: Fingerprint, *, dla_cores: int = 0) -> tuple[str, ...]:
-    """Why an engine cannot run on a machine, one sentence each; none when it can.
+def mismatches(plan: Fingerprint, machine: Fingerprint, *, dla_cores: int = 0) -> tuple[str, ...]:
+    """Reasons why an engine cannot run on a machine, one sentence each; empty if it can.
 
-    CUDA does not count: a plan holds compiled kernels and TensorRT brings its own CUDA runtime;
-    the version on record is that of whichever libcudart this process had loaded.
+    The CUDA version is not compared: a plan contains compiled kernels, and the recorded version is
+    that of the libcudart that the process had loaded, not of TensorRT.
 
     Args:
-        plan: what the engine was built on.
-        machine: of `here`.
+        plan: fingerprint of the engine.
+        machine: of `this_machine`.
         dla_cores: DLA cores of the machine.
     """
     return tuple(_differences(plan, machine, dla_cores))
@@ -61,12 +61,12 @@ def differences(plan: Fingerprint, machine: Fingerprint, *, dla_cores: int = 0) 
 def require_match(
     plan: Fingerprint, machine: Fingerprint, *, path: Path, dla_cores: int = 0
 ) -> None:
-    """See that an engine may run here; call it before deserializing.
+    """Require that an engine can run on this machine; call it before deserializing.
 
     Raises:
-        DeviceError: it may not; both sides and the command that rebuilds it are named.
+        DeviceError: it cannot; the message has both fingerprints and the command to rebuild it.
     """
-    found = differences(plan, machine, dla_cores=dla_cores)
+    found = mismatches(plan, machine, dla_cores=dla_cores)
     if found:
         raise DeviceError(
             f"the engine {path} was built for another machine ({'; '.join(found)})",

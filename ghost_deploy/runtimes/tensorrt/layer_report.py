@@ -1,8 +1,8 @@
-"""What an engine really does: each layer's type, precision and formats, as the inspector tells.
+"""Types, precisions and formats of an engine's layers, as reported by the engine inspector.
 
-The JSON differs by version and its words are documented nowhere: on 8.5 to 10 a tensor has
+The JSON differs between versions and its terms are not documented: on 8.5 to 10 a tensor has
 `Format/Datatype`, e.g. `Row major linear FP32`; 11 has `Format` and `Datatype` apart, and calls
-the `Bindings` `I/O Tensors`. What is not understood is reported as unknown, never guessed.
+the `Bindings` `I/O Tensors`. Terms that are not recognized are reported as unknown.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from ghost_deploy.runtimes.tensorrt.compat import Api
+from ghost_deploy.runtimes.tensorrt.compat import TensorrtApi
 
 UNKNOWN = "unknown"
 
@@ -36,9 +36,9 @@ class EngineLayer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """A layer of the built engine.
 
     Attributes:
-        name: as TensorRT made it of the nodes that it fused.
-        type: e.g. `CaskConvolution`, `Reformat`; empty when the engine tells names only.
-        precision: of its first input, in which it computes; `unknown` where it is not told.
+        name: assigned by TensorRT from the nodes that it fused.
+        type: e.g. `CaskConvolution`, `Reformat`; empty if the engine has names only.
+        precision: of its first input, in which it computes; `unknown` if not reported.
         inputs, outputs: types and formats of its tensors.
     """
 
@@ -50,12 +50,12 @@ class EngineLayer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     @property
     def reformats(self) -> bool:
-        """Whether it only brings data into another format or type."""
+        """Whether it only converts data to another format or type."""
         return "reformat" in f"{self.type} {self.name}".lower()
 
 
 class LayerReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All layers in the order of execution; `version` of the TensorRT that tells."""
+    """All layers in execution order, and the version of TensorRT."""
 
     version: str
     layers: tuple[EngineLayer, ...]
@@ -72,20 +72,20 @@ class LayerReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return sum(layer.reformats for layer in self.layers)
 
     def summary(self) -> str:
-        """One line for a person."""
+        """A summary in one line."""
         counts = ", ".join(f"{count} in {name}" for name, count in self.precisions.items())
         return f"{len(self.layers)} layers: {counts or 'none'}; {self.reformats} only reformat"
 
 
-def inspect_engine(api: Api, engine: Any) -> LayerReport:
-    """Ask an engine that was built with detailed profiling."""
+def inspect_engine(api: TensorrtApi, engine: Any) -> LayerReport:
+    """The report of an engine that was built with detailed profiling verbosity."""
     inspector = engine.create_engine_inspector()
     form = api.module.LayerInformationFormat.JSON
     return read_report(inspector and inspector.get_engine_information(form), api.text)
 
 
 def read_report(text: str | None, version: str) -> LayerReport:
-    """Read the inspector's JSON; a text that is none, or no text, gives a report without layers."""
+    """Read the inspector's JSON; None or another text gives a report without layers."""
     try:
         document = json.loads(text or "")
     except (ValueError, RecursionError):

@@ -1,6 +1,7 @@
-"""What TensorRT logs, and what it means.
+"""TensorRT's log, and the causes of failed builds that it shows.
 
-TensorRT has one logger for the life of the process; its lines go to every `Log` that listens.
+TensorRT has one logger for the life of the process; each line goes to every `TensorrtLog`
+that listens.
 """
 
 from __future__ import annotations
@@ -13,24 +14,24 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ghost_deploy.core.errors import ExportError
-from ghost_deploy.runtimes.tensorrt.compat import Api, ParserFault, process_logger
+from ghost_deploy.runtimes.tensorrt.compat import ParserFault, TensorrtApi, process_logger
 
 _KEPT = 20
 _ERRORS = ("internal_error", "error")
 
 _lock = threading.Lock()
-_listeners: tuple[weakref.ref[Log], ...] = ()
+_listeners: tuple[weakref.ref[TensorrtLog], ...] = ()
 
 
-class Log:
-    """Takes TensorRT's lines from `listen` on, as long as it is kept alive.
+class TensorrtLog:
+    """Receives TensorRT's log lines from `listen` on, while it is referenced.
 
     Args:
-        sink: told every line with its severity in lower case, e.g. `warning`.
+        sink: called with the severity in lower case, e.g. `warning`, and the line.
 
     Attributes:
-        errors, warnings: the newest lines of each kind, without repetitions.
-        interrupted: the user pressed Ctrl-C while a line was taken; nothing was stopped by that.
+        errors, warnings: the newest lines of each severity, without repetitions.
+        interrupted: `sink` raised KeyboardInterrupt; the build was not stopped.
     """
 
     def __init__(self, sink: Callable[[str, str], None] | None = None) -> None:
@@ -39,8 +40,8 @@ class Log:
         self.interrupted = False
         self._sink = sink
 
-    def listen(self, api: Api) -> Any:
-        """Start listening; the `tensorrt.ILogger` to give to a Builder, a Parser or a Runtime."""
+    def listen(self, api: TensorrtApi) -> Any:
+        """Start receiving lines; the `tensorrt.ILogger` for a Builder, Parser or Runtime."""
         global _listeners  # noqa: PLW0603 # as the logger, there is one for the process
         with _lock:
             others = tuple(ref for ref in _listeners if ref() not in (None, self))
@@ -48,7 +49,7 @@ class Log:
             return process_logger(api, _dispatch)
 
     def take(self, severity: str, line: str) -> None:
-        """Keep a line. TensorRT calls it from its own threads."""
+        """Receive a line. TensorRT calls it from its own threads."""
         errors = severity in _ERRORS
         kept = self.errors if errors else self.warnings if severity == "warning" else None
         if kept is not None and line not in kept:
@@ -59,8 +60,8 @@ class Log:
             self._sink(severity, line)
         except KeyboardInterrupt:
             self.interrupted = True
-        # An exception must not pass through TensorRT's code, which ends the process: a sink that
-        # fails, such as a closed pipe, is told nothing more.
+        # An exception must not propagate through TensorRT's code: a sink that fails, such as a
+        # closed pipe, is not called again.
         except Exception:
             self._sink = None
 
@@ -104,13 +105,13 @@ _PARSER_CAUSES = (
 )  # fmt: skip
 
 
-def parse_failed(faults: Sequence[ParserFault], log: Log, what: str) -> ExportError:
-    """Why the ONNX parser refuses a file: node, operator, cause and what to do.
+def parse_failed(faults: Sequence[ParserFault], log: TensorrtLog, what: str) -> ExportError:
+    """The error for a file that the ONNX parser rejects: node, operator, cause and fix.
 
     Args:
         faults: of `compat.parser_faults`.
-        log: where the parser's lines went.
-        what: the file.
+        log: that received the parser's lines.
+        what: name of the file.
     """
     if not faults:
         cause, fix = _match(log.last(), _PARSER_CAUSES)
@@ -147,8 +148,8 @@ _BUILD_CAUSES = (
 )  # fmt: skip
 
 
-def build_failed(log: Log, workspace_bytes: int) -> ExportError:
-    """Why a build gave no engine, and what to lower."""
+def build_failed(log: TensorrtLog, workspace_bytes: int) -> ExportError:
+    """The error for a failed build: cause and fix."""
     lines = list(log.errors) + list(log.warnings)
     text = "\n".join(lines)
     cause, fix = _match(text, _BUILD_CAUSES)

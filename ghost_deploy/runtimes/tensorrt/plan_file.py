@@ -1,17 +1,15 @@
-"""Engines as files: a plain plan, which trtexec, Triton and DeepStream load, and a sidecar.
+"""Engine files: a plain plan, which trtexec, Triton and DeepStream load, and a sidecar.
 
-The plan holds nothing of ours; `model.fp16.plan.json` beside it says what the numbers mean and
-what it was built on. Engines of Ultralytics are read too: four bytes, little endian, with the
-length of a JSON header, that header, then the plan.
+`model.fp16.plan.json` beside `model.fp16.plan` has the description of the model and the fingerprint
+of the machine. Engines of Ultralytics are read too: four bytes, little endian, with the length of a
+JSON header, the header, then the plan.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +18,9 @@ import msgspec
 
 from ghost_deploy.core.errors import BackendError, SpecError
 from ghost_deploy.core.evidence.build import Fingerprint
+from ghost_deploy.core.files import write_whole
 from ghost_deploy.core.spec import ModelSpec, decode_json, encode_json
-from ghost_deploy.runtimes.tensorrt.foreign import spec_from_header
+from ghost_deploy.runtimes.tensorrt.ultralytics_header import spec_from_header
 
 SCHEMA = 1
 _MAX_HEADER = 1 << 24
@@ -29,15 +28,15 @@ _LENGTH = 4
 
 
 class Sidecar(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is known of a plan.
+    """Metadata of a plan.
 
     Attributes:
-        spec: what its numbers mean.
-        fingerprint: what it was built on and runs on.
+        spec: of the model.
+        fingerprint: of the machine that it was built for.
         precision: `fp32`, `fp16` or `int8`.
-        route: how that precision was reached, a name of `precision.ROUTES`.
-        plan_sha256: of the plan; another plan is not believed.
-        created_with: our version.
+        route: to that precision, a name in `precision_route.ROUTES`.
+        plan_sha256: of the plan that it describes.
+        created_with: version of ghost-deploy.
     """
 
     spec: ModelSpec
@@ -54,14 +53,14 @@ class Sidecar(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A plan that was read.
+class EngineFile:
+    """The content of an engine file.
 
     Attributes:
-        path: its file.
-        data: what TensorRT deserializes, without any header.
-        sidecar: None for a plan of others.
-        header: of an Ultralytics engine, else None.
+        path: of the file.
+        data: the plan, without header.
+        sidecar: None for a plan without one.
+        header: of an Ultralytics engine; None otherwise.
     """
 
     path: Path
@@ -70,13 +69,13 @@ class Plan:
     header: dict[str, Any] | None = None
 
     def spec(self, output_shape: tuple[int, ...] | None = None) -> ModelSpec | None:
-        """What the numbers mean, as far as anything says so.
+        """The description of the model; None if the file has none.
 
         Args:
-            output_shape: of the engine's output: decides which levels an Ultralytics head has.
+            output_shape: of the engine; determines the levels of an Ultralytics head.
 
         Raises:
-            SpecError: an Ultralytics header that describes no detector of ours.
+            SpecError: the Ultralytics header does not describe a supported detector.
         """
         if self.sidecar is not None:
             return self.sidecar.spec
@@ -90,11 +89,11 @@ def sidecar_path(path: Path) -> Path:
     return path.with_name(path.name + ".json")
 
 
-def read_plan(path: str | os.PathLike[str]) -> Plan:
-    """Read an engine file and what lies beside it; TensorRT is not needed for that.
+def read_plan(path: str | os.PathLike[str]) -> EngineFile:
+    """Read an engine file and its sidecar; does not need TensorRT.
 
     Raises:
-        BackendError: no such file, an empty one, or one that its sidecar does not describe.
+        BackendError: the file is missing or empty, or its sidecar describes another plan.
     """
     path = Path(path)
     try:
@@ -108,43 +107,21 @@ def read_plan(path: str | os.PathLike[str]) -> Plan:
         raise BackendError(
             f"the engine {path} is empty", fix="Build it again: ghost-deploy build BUNDLE --trt"
         )
-    return Plan(path, plan, _sidecar(path, plan), header)
+    return EngineFile(path, plan, _sidecar(path, plan), header)
 
 
 def write_plan(path: Path, data: bytes, sidecar: Sidecar) -> tuple[Path, Path]:
-    """Write a plan and its sidecar, each whole or not at all; the two paths.
+    """Write a plan and its sidecar, each whole or not at all; returns both paths.
 
     Raises:
-        OSError: the disk refuses; no half file is left.
+        ExportError: the disk refuses; no half file is left.
     """
     beside = sidecar_path(path)
-    # An older sidecar must not describe the new plan, should this be interrupted in between.
-    with contextlib.suppress(FileNotFoundError):
-        beside.unlink()
-    write_file(path, data)
-    write_file(beside, encode_json(sidecar))
+    # An older sidecar must not stay beside the new plan if this is interrupted in between.
+    beside.unlink(missing_ok=True)
+    write_whole(path, lambda file: file.write(data))
+    write_whole(beside, lambda file: file.write(encode_json(sidecar)))
     return path, beside
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Write `data` whole or not at all.
-
-    Raises:
-        OSError: the disk refuses; what was at `path` is still there.
-    """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes a file for the owner alone; a bundle is read by other accounts.
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise
 
 
 def _split(data: bytes) -> tuple[dict[str, Any] | None, bytes]:

@@ -1,4 +1,4 @@
-"""How a precision is reached: by the types in the graph, or by flags where a version has them.
+"""Routes to a precision: by the types in the graph, or by builder flags where they exist.
 
 | route           | graph                       | versions | flags                             |
 |-----------------|-----------------------------|----------|-----------------------------------|
@@ -9,7 +9,7 @@
 | int8-qdq-strong | int8, form tensorrt-fp16    | from 10  | none; the only way on 11          |
 | int8-calibrator | fp32 and a calibration cache| to 10    | INT8, FP16, tail and last convs   |
 
-A DLA takes no Q/DQ nodes: its INT8 is int8-calibrator.
+A DLA cannot run Q/DQ nodes: INT8 on it uses int8-calibrator.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from typing import Any
 
 from ghost_deploy.core.errors import UnavailableError, UsageError
 from ghost_deploy.runtimes.tensorrt import compat
-from ghost_deploy.runtimes.tensorrt.compat import Api
+from ghost_deploy.runtimes.tensorrt.compat import TensorrtApi
 
-Source = tuple[str, str]
+GraphKind = tuple[str, str]
 """Precision and form of an ONNX artifact."""
 
 
 @dataclass(frozen=True)
-class Route:
-    """A way to a precision.
+class PrecisionRoute:
+    """A way to build an engine of a precision.
 
     Attributes:
-        name: short, recorded in the sidecar.
+        name: recorded in the sidecar.
         precision: of the engine.
-        sources: the graphs that it can be built from, best first.
-        strongly_typed: the types in the graph decide.
+        sources: graphs that it can be built from, in order of preference.
+        strongly_typed: types are taken from the graph.
         flags: builder flags that are set.
-        cleared: builder flags that are on by default and are cleared.
-        pinned: whether layers of the decode tail are held in float32.
-        calibrated: ranges come from a calibration cache.
+        cleared: default builder flags that are cleared.
+        pinned: whether layers of the decode tail are fixed to float32.
+        calibrated: ranges are read from a calibration cache.
     """
 
     name: str
     precision: str
-    sources: tuple[Source, ...]
+    sources: tuple[GraphKind, ...]
     strongly_typed: bool = False
     flags: tuple[str, ...] = ()
     cleared: tuple[str, ...] = ()
@@ -51,28 +51,32 @@ class Route:
     calibrated: bool = False
 
 
-# PREFER and not OBEY: the result is the same where a float32 kernel exists, and where none does
-# the layer is reported instead of the build failing.
+# PREFER instead of OBEY: the result is the same if a float32 kernel exists; otherwise the layer is
+# reported and the build does not fail.
 _PIN = "PREFER_PRECISION_CONSTRAINTS"
-# TF32 has the mantissa of FP16; a build that is called fp32 computes in float32.
-_FP32 = Route("fp32", "fp32", (("fp32", ""),), cleared=("TF32",))
+# TF32 has the mantissa of FP16; an fp32 engine computes in float32.
+_FP32 = PrecisionRoute("fp32", "fp32", (("fp32", ""),), cleared=("TF32",))
 
-ROUTES: dict[str, Route] = {
+ROUTES: dict[str, PrecisionRoute] = {
     route.name: route
     for route in (
         _FP32,
-        Route("fp16-weak", "fp16", (("fp32", ""), ("fp16", "")), flags=("FP16", _PIN), pinned=True),
-        Route("fp16-strong", "fp16", (("fp16", ""),), strongly_typed=True),
-        Route(
+        PrecisionRoute(
+            "fp16-weak", "fp16", (("fp32", ""), ("fp16", "")), flags=("FP16", _PIN), pinned=True
+        ),
+        PrecisionRoute("fp16-strong", "fp16", (("fp16", ""),), strongly_typed=True),
+        PrecisionRoute(
             "int8-qdq-weak",
             "int8",
             (("int8", "tensorrt"),),
-            # Without FP16 everything that is not quantized runs in float32 (pytorch/TensorRT#93).
+            # Without FP16, layers that are not quantized run in float32 (pytorch/TensorRT#93).
             flags=("INT8", "FP16", _PIN),
             pinned=True,
         ),
-        Route("int8-qdq-strong", "int8", (("int8", "tensorrt-fp16"),), strongly_typed=True),
-        Route(
+        PrecisionRoute(
+            "int8-qdq-strong", "int8", (("int8", "tensorrt-fp16"),), strongly_typed=True
+        ),
+        PrecisionRoute(
             "int8-calibrator",
             "int8",
             (("fp32", ""),),
@@ -85,29 +89,29 @@ ROUTES: dict[str, Route] = {
 
 
 def choose_route(
-    api: Api,
+    api: TensorrtApi,
     precision: str,
-    have: Collection[Source],
+    have: Collection[GraphKind],
     *,
     strongly_typed: bool = False,
     scales: bool = False,
     prefer_scales: bool = False,
     dla: bool = False,
-) -> tuple[Route, Source]:
-    """The route to a precision and the graph to build from.
+) -> tuple[PrecisionRoute, GraphKind]:
+    """Choose the route to a precision and the graph to build from.
 
     Args:
-        api: the TensorRT at hand.
+        api: of TensorRT.
         precision: `fp32`, `fp16` or `int8`.
-        have: the ONNX artifacts of the bundle.
-        strongly_typed: was asked for; from 11 on it is the only way.
-        scales: whether there is a calibration cache.
-        prefer_scales: whether that cache was named, so that it goes before Q/DQ nodes.
-        dla: for a DLA core, which takes INT8 by a calibration cache alone.
+        have: the ONNX graphs of the bundle.
+        strongly_typed: required by the user; always so from 11 on.
+        scales: whether a calibration cache is available.
+        prefer_scales: whether the user named the cache, which is then used instead of Q/DQ nodes.
+        dla: for a DLA core, which runs INT8 with a calibration cache only.
 
     Raises:
-        UnavailableError: this version knows no such way.
-        UsageError: the bundle lacks the graph for it; the message says what makes it.
+        UnavailableError: this version has no such route.
+        UsageError: the bundle does not have the graph; the message has the command for it.
     """
     strong = strongly_typed or not api.weak_typing
     if strong and not api.strong_typing:
@@ -143,7 +147,7 @@ def choose_route(
     )
 
 
-def _require_cache(api: Api, scales: bool, strong: bool) -> None:
+def _require_cache(api: TensorrtApi, scales: bool, strong: bool) -> None:
     what = "a DLA takes no Q/DQ nodes: INT8 on it needs a calibration cache"
     if strong:
         raise UnavailableError(
@@ -160,8 +164,8 @@ def _require_cache(api: Api, scales: bool, strong: bool) -> None:
         )
 
 
-def apply(api: Api, route: Route, config: Any, network: Any) -> int:
-    """Set the flags of a route and hold the layers that need it; the number of layers held."""
+def apply(api: TensorrtApi, route: PrecisionRoute, config: Any, network: Any) -> int:
+    """Set the flags of a route and fix the types of layers that need it; returns their number."""
     for name in route.flags:
         compat.set_flag(api, config, name)
     for name in route.cleared:
@@ -173,7 +177,7 @@ def apply(api: Api, route: Route, config: Any, network: Any) -> int:
     for index in tail:
         compat.pin_layer(api, network.get_layer(index), "FLOAT")
     if route.calibrated:
-        # With a cache, only this keeps the head's last convolutions out of INT8.
+        # With a cache that lists them, only this keeps the head's last convolutions out of INT8.
         for index in last:
             compat.pin_layer(api, network.get_layer(index), "HALF")
     return len(tail) + (len(last) if route.calibrated else 0)
@@ -188,9 +192,9 @@ _FLOATS = ("FLOAT", "HALF")
 def decode_tail(network: Any) -> tuple[list[int], list[int]]:
     """Layers between the last convolutions and the outputs, and those last convolutions.
 
-    There boxes are in pixels, and the spacing of float16 at 512 is half a pixel; a weakly typed
-    build would choose it. The tail is found by structure, from the outputs backwards, because the
-    names in forks differ. Tensors are told by their names: the bindings wrap one anew each time.
+    Boxes there are in pixels, and the spacing of float16 at 512 is half a pixel; a weakly typed
+    build would use it. The tail is found by structure, from the outputs backwards, because names
+    differ between forks. Tensors are identified by name: the bindings wrap them anew each time.
 
     Returns:
         Indices of the layers of the tail that compute floats, and of the last convolutions.
@@ -242,6 +246,6 @@ def _names(precision: str, strong: bool, scales: bool, prefer_scales: bool) -> t
     return ("int8-qdq-weak", "int8-calibrator") if scales else ("int8-qdq-weak",)
 
 
-def _title(source: Source) -> str:
+def _title(source: GraphKind) -> str:
     precision, form = source
     return f"onnx-{precision}" + (f"-{form}" if form else "")

@@ -1,6 +1,6 @@
-"""TensorRT releases that are known not to work, and for what. `build` and `doctor` read it.
+"""Known problems of TensorRT releases, for `build` and `doctor`.
 
-Each entry names its source: an issue as `repository#number`, or NVIDIA's documentation.
+Each entry has its source: an issue as `repository#number`, or NVIDIA's documentation.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ _ANY: Release = (999, 0, 0)
 
 
 @dataclass(frozen=True)
-class Use:
-    """What an engine is built for, as far as the table asks.
+class EngineUse:
+    """Properties of an engine that known problems depend on.
 
     Attributes:
         int8: quantized.
-        calibrated: its ranges come from a calibration cache.
-        end_to_end: the graph ends in a TopK or NMS.
+        calibrated: with ranges from a calibration cache.
+        end_to_end: the graph ends in TopK or NMS.
         dla: on a DLA core.
-        strongly_typed: the types in the graph decide.
+        strongly_typed: built as a strongly typed network.
         jetson: on a Jetson.
     """
 
@@ -37,77 +37,77 @@ class Use:
 
 
 @dataclass(frozen=True)
-class Known:
-    """A range of releases and what is wrong with it.
+class KnownProblem:
+    """A problem of a range of releases.
 
     Attributes:
-        first: the first release that has it.
-        mended: the first that has it no more.
-        needs: attributes of `Use` that must all be true for it to matter; none means always.
-        what: the fault.
-        fix: what to do instead.
-        refused: whether we refuse to build; else it is only said.
+        first: first release that has it.
+        fixed: first release without it.
+        needs: attributes of `EngineUse` that must all be true; empty for all engines.
+        what: the problem.
+        fix: what the user can do.
+        refused: whether builds are refused; otherwise there is a note.
     """
 
     first: Release
-    mended: Release
+    fixed: Release
     needs: tuple[str, ...]
     what: str
     fix: str
     refused: bool = True
 
-    def concerns(self, release: Release, use: Use) -> bool:
-        """Whether it matters to that release and use."""
+    def concerns(self, release: Release, use: EngineUse) -> bool:
+        """Whether it affects that release and engine."""
         return self.has(release) and all(getattr(use, name) for name in self.needs)
 
     def has(self, release: Release) -> bool:
-        """Whether the release is one of those."""
-        return self.first <= release < self.mended
+        """Whether the release has it."""
+        return self.first <= release < self.fixed
 
 
-KNOWN = (
-    Known(
+KNOWN_PROBLEMS = (
+    KnownProblem(
         (0, 0, 0), (8, 5, 0), (),
         "TensorRT before 8.5 lacks named tensors, and operators that the graphs use",
         "Install TensorRT 8.5 or newer (JetPack 5.1 has 8.5.2)",
     ),
-    Known(
+    KnownProblem(
         (10, 2, 0), (10, 2, 1), (),
         "TensorRT 10.2.0 gives wrong engines (ultralytics#24367)",
         "Install another version, e.g. 10.3",
     ),
-    Known(
+    KnownProblem(
         (10, 3, 0), (10, 3, 1), ("int8", "calibrated", "end_to_end"),
         "TensorRT 10.3.0 fails with checkLinks when it calibrates a graph that ends in TopK or "
         "NMS (ultralytics#23841, #26655)",
         "Export the one2many head, use the INT8 ONNX with Q/DQ nodes, or TensorRT 10.7 or newer",
     ),
-    Known(
+    KnownProblem(
         (10, 3, 0), (10, 3, 1), ("int8", "end_to_end"),
         "TensorRT 10.3.0 fails on calibrated graphs that end in TopK or NMS; whether Q/DQ nodes "
         "avoid that is not known (ultralytics#26655)",
         "If the build fails, export the one2many head",
         refused=False,
     ),
-    Known(
+    KnownProblem(
         (10, 0, 0), (10, 12, 0), ("strongly_typed",),
         "NVIDIA calls strong typing fully available from TensorRT 10.12 on (migration notes)",
         "Leave out --strongly-typed unless you need it",
         refused=False,
     ),
-    Known(
+    KnownProblem(
         (10, 8, 0), (11, 4, 1), ("dla",),
         "TensorRT 10.8 to 11.4.0 do not support DLA (release notes of 11.4.1)",
         "Build for the GPU: leave out --dla",
     ),
-    Known(
+    KnownProblem(
         (11, 0, 0), (11, 4, 1), ("jetson",),
         "TensorRT 11.0 to 11.4.0 do not support Jetson (release notes of 11.4.1)",
         "Use the TensorRT that came with JetPack",
         refused=False,
     ),
 )  # fmt: skip
-"""In the order of the releases."""
+"""In order of releases."""
 
 
 def release_of(version: str) -> Release:
@@ -117,28 +117,28 @@ def release_of(version: str) -> Release:
     return major, minor, patch
 
 
-def known_problems(release: Release, use: Use | None = None) -> Iterator[Known]:
-    """What is known of a release: for one use, or for every use when None."""
-    for entry in KNOWN:
+def known_problems(release: Release, use: EngineUse | None = None) -> Iterator[KnownProblem]:
+    """Known problems of a release, for one engine, or for all when None."""
+    for entry in KNOWN_PROBLEMS:
         if entry.has(release) if use is None else entry.concerns(release, use):
             yield entry
 
 
-def refuse(release: Release, use: Use | None = None) -> tuple[str, ...]:
-    """Raise for what is refused; the sentences of what is only to be said.
+def check_release(release: Release, use: EngineUse | None = None) -> tuple[str, ...]:
+    """Refuse a release that is known not to work; returns the notes of other known problems.
 
     Args:
         release: first three numbers of the version.
-        use: what for; only what matters always when None.
+        use: of the engine; None for problems of all engines only.
 
     Raises:
-        UnavailableError: this release does not work for that use.
+        UnavailableError: this release does not work for the engine.
     """
-    said = []
-    for entry in known_problems(release, use or Use()):
+    notes = []
+    for entry in known_problems(release, use or EngineUse()):
         if entry.refused:
             raise UnavailableError(
                 entry.what, got="TensorRT " + ".".join(map(str, release)), fix=entry.fix
             )
-        said.append(f"{entry.what}. {entry.fix}")
-    return tuple(said)
+        notes.append(f"{entry.what}. {entry.fix}")
+    return tuple(notes)

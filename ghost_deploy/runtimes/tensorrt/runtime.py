@@ -1,4 +1,4 @@
-"""TensorRT, from 8.5 to 11, through named tensors and CUDA's runtime library alone."""
+"""The TensorRT runtime, for 8.5 to 11, with named tensors and the CUDA runtime library."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from ghost_deploy.runtimes.base import (
 from ghost_deploy.runtimes.tensorrt import compat
 from ghost_deploy.runtimes.tensorrt.cuda_calls import Cudart
 from ghost_deploy.runtimes.tensorrt.cudart import describe_gpu, open_cudart
-from ghost_deploy.runtimes.tensorrt.device_choice import Place, choose_place, precision_note
+from ghost_deploy.runtimes.tensorrt.device_choice import ChosenDevice, choose_device, precision_note
 from ghost_deploy.runtimes.tensorrt.execution import Execution, Shape
-from ghost_deploy.runtimes.tensorrt.fingerprint import here, require_match
-from ghost_deploy.runtimes.tensorrt.logger import Log
-from ghost_deploy.runtimes.tensorrt.plan_file import Plan, read_plan
+from ghost_deploy.runtimes.tensorrt.fingerprint import require_match, this_machine
+from ghost_deploy.runtimes.tensorrt.logger import TensorrtLog
+from ghost_deploy.runtimes.tensorrt.plan_file import EngineFile, read_plan
 from ghost_deploy.runtimes.tensorrt.releases import known_problems
 from ghost_deploy.runtimes.vendor import existing_file, vendor_errors
 
 
 @dataclass(frozen=True, eq=False)
 class _Loaded:
-    """A deserialized engine and all that its runtimes share.
+    """A deserialized engine with everything that its forks share.
 
-    The engine stands before what made it, so that it is freed first.
+    The engine comes before the runtime that created it, so that it is freed first.
     """
 
     engine: Any
     runtime: Any
-    log: Log
-    api: compat.Api
+    log: TensorrtLog
+    api: compat.TensorrtApi
     cuda: Cudart
     gpu: int
     inputs: tuple[TensorSpec, ...]
@@ -50,18 +50,18 @@ class _Loaded:
     metadata: Mapping[str, str]
 
 
-class TrtRuntime(Runtime):
+class TensorrtRuntime(Runtime):
     """A TensorRT plan on a GPU or a DLA core.
 
-    Ownership: the arrays that `run` returns are views of page-locked memory that the next `run`
-    overwrites. One that is kept beyond `close` holds its last numbers.
+    Ownership: `run` returns views of page-locked memory that the next `run` overwrites. They stay
+    valid after `close`.
 
-    A plan of fixed shape is run once on zeros when it is opened, and recorded as a CUDA graph
-    where that is possible; `info.notes` says when it was not.
+    A plan of fixed shape is run once on zeros when it is opened, and recorded as a CUDA graph if
+    possible; otherwise `info.notes` has the reason.
     """
 
     def __init__(self, loaded: _Loaded, info: RuntimeInfo) -> None:
-        """Make an execution context over a loaded engine; see `open_model`."""
+        """Create an execution context for a loaded engine; see `open_model`."""
         self._loaded: _Loaded | None = loaded
         self.inputs, self.outputs, self.info = loaded.inputs, loaded.outputs, info
         largest = {name: high for name, (_, high) in loaded.ranges.items()}
@@ -75,7 +75,7 @@ class TrtRuntime(Runtime):
             loaded.log.last,
         )
         if largest or info.device.startswith("dla"):
-            return  # a graph holds one shape, and CUDA graphs know no DLA
+            return  # a CUDA graph has one shape and does not support DLA
         try:
             note = self._execution.record()
         except BaseException:
@@ -85,10 +85,10 @@ class TrtRuntime(Runtime):
             self.info = replace(info, notes=(*info.notes, note))
 
     def device_ms(self, count: int = 100) -> list[float]:
-        """Milliseconds of `count` runs on the device alone, without copies, on the last feeds.
+        """Milliseconds on the device, without copies, of each of `count` runs on the last feeds.
 
         Raises:
-            BackendError: a run failed, or the runtime is closed.
+            BackendError: a run failed or the runtime is closed.
         """
         self._check_open()
         return self._execution.device_ms(count)
@@ -112,11 +112,11 @@ class TrtRuntime(Runtime):
     def _fork(self) -> Runtime | None:
         loaded = self._loaded
         assert loaded is not None, "an open runtime has its engine"
-        # Before TensorRT 10 each context of a dynamic engine needs an optimization profile of
-        # its own, and a plan has one.
+        # Before TensorRT 10 each context of a dynamic engine needs its own optimization profile,
+        # and a plan has one.
         if loaded.ranges and not loaded.api.shared_profiles:
             return None
-        return TrtRuntime(loaded, self.info)
+        return TensorrtRuntime(loaded, self.info)
 
     def _metadata(self) -> dict[str, str]:
         assert self._loaded is not None, "an open runtime has its engine"
@@ -129,23 +129,23 @@ class TrtRuntime(Runtime):
             self._loaded = None
 
 
-def open_model(path: Path, options: RuntimeOptions) -> TrtRuntime:
-    """Open a plan: ours with its sidecar, a plain one, or one that Ultralytics wrote.
+def open_model(path: Path, options: RuntimeOptions) -> TensorrtRuntime:
+    """Open a plan: with a sidecar, without, or of Ultralytics.
 
     Devices: `cuda[:N]` (also `gpu`), or `dla:N` for a plan that was built for a DLA core. All
-    device memory is taken now, for the largest input that the plan takes.
+    device memory is allocated now, for the largest input that the plan accepts.
 
     Raises:
         MissingExtraError: tensorrt is not installed.
-        DeviceError: no such device here and no fallback allowed, no driver, or the plan was built
-            for another machine or TensorRT.
-        BackendError: no such file, a damaged one, not enough memory, or TensorRT refuses it.
+        DeviceError: no such device and no fallback allowed, no driver, or the plan was built for
+            another machine or TensorRT.
+        BackendError: the file is missing or damaged, out of memory, or TensorRT rejects it.
     """
     plan = read_plan(existing_file(path))
     api = compat.load()
     cuda = open_cudart()
     sidecar = plan.sidecar
-    place = choose_place(
+    place = choose_device(
         options,
         cuda.device_count(),
         known=sidecar is not None,
@@ -161,11 +161,11 @@ def open_model(path: Path, options: RuntimeOptions) -> TrtRuntime:
         precision=own or options.precision,
         notes=notes,
     )
-    return TrtRuntime(loaded, info)
+    return TensorrtRuntime(loaded, info)
 
 
 def probe() -> Probe:
-    """What TensorRT this machine has, which GPUs it may use, and what is known of its version."""
+    """Report TensorRT, its devices and the known problems of its version."""
     try:
         api = compat.load()
     except GhostDeployError as error:
@@ -196,15 +196,15 @@ def _new_context(loaded: _Loaded) -> Any:
     return context
 
 
-def _load(api: compat.Api, cuda: Cudart, place: Place, plan: Plan) -> _Loaded:
-    """Deserialize a plan, once it is known to be for this machine."""
+def _load(api: compat.TensorrtApi, cuda: Cudart, place: ChosenDevice, plan: EngineFile) -> _Loaded:
+    """Deserialize a plan after comparing its fingerprint with this machine."""
     cuda.set_device(place.gpu)
-    log, sidecar = Log(), plan.sidecar
+    log, sidecar = TensorrtLog(), plan.sidecar
     logger = log.listen(api)
     runtime = compat.new_runtime(api, logger, log.last)
     if sidecar is not None:
         cores = compat.num_dla_cores(runtime)
-        machine = here(api.text, describe_gpu(place.gpu))
+        machine = this_machine(api.text, describe_gpu(place.gpu))
         require_match(sidecar.fingerprint, machine, path=plan.path, dla_cores=cores)
     compat.load_plugins(api, logger)
     engine = compat.deserialize(
@@ -236,8 +236,8 @@ def _load(api: compat.Api, cuda: Cudart, place: Place, plan: Plan) -> _Loaded:
     )
 
 
-def _probe_runtime(api: compat.Api) -> Any:
-    log = Log()
+def _probe_runtime(api: compat.TensorrtApi) -> Any:
+    log = TensorrtLog()
     return compat.new_runtime(api, log.listen(api), log.last)
 
 

@@ -1,6 +1,6 @@
-"""The timing cache: what the builder measured, kept beside the bundle for the next build.
+"""The timing cache: kernel timings of the builder, kept beside the bundle for the next build.
 
-It only saves time. A file of another machine, another TensorRT, or a damaged one is ignored.
+It only saves time. A file of another machine or TensorRT, or a damaged one, is ignored.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ import re
 from pathlib import Path
 from typing import Any
 
+from ghost_deploy.core.errors import ExportError
 from ghost_deploy.core.evidence.build import Fingerprint
-from ghost_deploy.runtimes.tensorrt.plan_file import write_file
+from ghost_deploy.core.files import write_whole
 
 _MAGIC = b"ghost-deploy timing 1\n"
 _DIGEST = 32
 
 
 def cache_path(bundle: Path, machine: Fingerprint) -> Path:
-    """Where the cache of a machine lies: beside the bundle, so that it never travels within it."""
+    """Path of the cache of a machine: beside the bundle, so that it is not copied with it."""
     parts = ("trt" + machine.tensorrt, "sm" + machine.compute_capability)
     key = "-".join((*parts, machine.gpu, machine.platform))
     folder = bundle.resolve()
@@ -26,10 +27,10 @@ def cache_path(bundle: Path, machine: Fingerprint) -> Path:
 
 
 class TimingCache:
-    """Of one build: taken into its configuration, and stored afterwards.
+    """The timing cache of one build.
 
     Args:
-        path: the file; None keeps nothing.
+        path: the file; None keeps no cache.
 
     Attributes:
         state: `none`, `new`, `reused`, `ignored` (foreign or damaged).
@@ -40,7 +41,7 @@ class TimingCache:
         self.state = "none"
 
     def attach(self, config: Any) -> None:
-        """Let a build use what the file holds."""
+        """Set the content of the file in a builder configuration."""
         if self.path is None:
             return
         data = _read(self.path)
@@ -51,19 +52,21 @@ class TimingCache:
             config.set_timing_cache(config.create_timing_cache(b""), False)
 
     def store(self, config: Any) -> None:
-        """Write what the build added; a disk that refuses is no reason to fail."""
+        """Write the timings of the build; an error of the disk does not fail the build."""
         cache = config.get_timing_cache() if self.path is not None else None
         if cache is None or self.path is None:
             return
         data = bytes(cache.serialize())
         try:
-            write_file(self.path, _MAGIC + hashlib.sha256(data).digest() + data)
-        except OSError:
+            write_whole(
+                self.path, lambda file: file.write(_MAGIC + hashlib.sha256(data).digest() + data)
+            )
+        except ExportError:
             self.state = "not stored"
 
 
 def _read(path: Path) -> bytes:
-    """The content; nothing where there is no file or a damaged one."""
+    """The content; empty for no file or a damaged one."""
     try:
         data = path.read_bytes()
     except OSError:

@@ -1,9 +1,9 @@
-"""How much memory the builder may use for kernels that need scratch space."""
+"""Scratch memory for the builder's kernels."""
 
 from __future__ import annotations
 
 from ghost_deploy.core.errors import DeviceError
-from ghost_deploy.runtimes.tensorrt.fingerprint import Gpu
+from ghost_deploy.runtimes.tensorrt.fingerprint import GpuInfo
 
 _MIB = 1 << 20
 _MOST = 4096 * _MIB
@@ -11,20 +11,19 @@ _LEAST = 64 * _MIB
 _FIX = "Close other programs (a desktop session and PyTorch take the most), or lower --workspace"
 
 
-def workspace_bytes(gpu: Gpu, asked_mib: int | None = None) -> tuple[int, tuple[str, ...]]:
-    """The workspace in bytes, what was asked for or a share of what is free now, and warnings.
+def workspace_bytes(gpu: GpuInfo, asked_mib: int | None = None) -> tuple[int, tuple[str, ...]]:
+    """The workspace in bytes, as requested or a share of the free memory, and warnings.
 
-    Half of a discrete GPU's free memory; a quarter on a Jetson, where host and device share it
-    and weights, activations and this process need the rest. At most 4 GiB: detectors of this size
-    gain nothing from more.
+    Half of a discrete GPU's free memory; a quarter on a Jetson, where host and device share it.
+    At most 4 GiB: detectors of this size do not profit from more.
 
     Args:
-        gpu: whose memory.
-        asked_mib: by the user, MiB.
+        gpu: with its free memory.
+        asked_mib: requested by the user, MiB; None for a share.
 
     Raises:
-        DeviceError: less memory is free than any build needs, or than was asked for. A Jetson,
-            where what is free is an estimate, gets a warning, unless it has not that much at all.
+        DeviceError: less memory is free than any build needs, or than requested. On a Jetson,
+            where free memory is an estimate, this is a warning, unless it exceeds the total.
     """
     if asked_mib is not None:
         size, wanted = asked_mib * _MIB, f"{asked_mib} MiB of workspace"

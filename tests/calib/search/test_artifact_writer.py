@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -19,6 +20,7 @@ from ghost_deploy.core.evidence.int8 import Int8Row, Trial
 from ghost_deploy.runtimes.tensorrt.calibration_cache import CACHE_FILE, read_calibration_cache
 from tests.support.int8_fakes import FakeJudge, small_builder
 from tests.support.int8_forms import minmax
+from tests.support.qdq_rules import qdq_faults
 from tests.support.small_graphs import ghost_net
 
 
@@ -29,10 +31,10 @@ def write(artifacts: ArtifactWriter, form: str) -> list[Int8Row]:
     return artifacts.write(FORMS[form], chosen)
 
 
-def artifacts_in(writer: BundleWriter) -> ArtifactWriter:
+def artifacts_in(writer: BundleWriter, max_drop: float = 0.5) -> ArtifactWriter:
     builder = small_builder(writer.folder)
     judge = FakeJudge(lambda model: 56.0)
-    return ArtifactWriter(writer, builder, judge, "p" * 64, max_drop=0.5)
+    return ArtifactWriter(writer, builder, judge, "p" * 64, max_drop=max_drop)
 
 
 def test_a_float_model_has_no_strongly_typed_form() -> None:
@@ -43,7 +45,7 @@ def test_a_float_model_has_no_strongly_typed_form() -> None:
 def test_tensorrt_gets_two_files_and_a_cache_each_judged_and_linted(tmp_path: Path) -> None:
     with BundleWriter(tmp_path / "b") as writer:
         artifacts = artifacts_in(writer)
-        weak, strong = write(artifacts, "tensorrt")
+        weak, strong, *_ = write(artifacts, "tensorrt")
         folder = writer.folder
         assert (weak.artifact, weak.form, weak.status) == (
             "onnx-int8-tensorrt", "tensorrt", "passed",
@@ -62,7 +64,7 @@ def test_tensorrt_gets_two_files_and_a_cache_each_judged_and_linted(tmp_path: Pa
         assert head & artifacts.builder.statistics.keys()
         assert set(scales) == artifacts.builder.statistics.keys() - head
         assert scales["images"] == pytest.approx(1 / 127, rel=1e-7), "pixels are 0 to 1"
-        (artifact, other) = writer.draft(artifacts.builder.spec, source(), "test").artifacts
+        (artifact, other, *_) = writer.draft(artifacts.builder.spec, source(), "test").artifacts
         assert set(artifact.files) == {"model.int8.tensorrt.onnx", CACHE_FILE}
         assert other.form == STRONG_FORM
 
@@ -76,8 +78,46 @@ def test_without_a_strong_form_the_row_says_why(
     monkeypatch.setattr("ghost_deploy.calib.quantize.int8_files.to_strong_fp16", fail)
     with BundleWriter(tmp_path / "b") as writer:
         artifacts = artifacts_in(writer)
-        (row,) = write(artifacts, "tensorrt")
-        assert row.notes[-1].endswith("no float16 rest: a constant of 1e9")
+        row, *others = write(artifacts, "tensorrt")
+        assert any(note.endswith("no float16 rest: a constant of 1e9") for note in row.notes)
+        assert others == []
+
+
+def test_other_placements_are_prepared_for_the_device(tmp_path: Path) -> None:
+    """Which is faster shows there alone; each is linted and judged by its own file."""
+    with BundleWriter(tmp_path / "b") as writer:
+        artifacts = artifacts_in(writer, max_drop=1.0)
+        first, *others = write(artifacts, "tensorrt")
+        assert [row.artifact for row in others] == [
+            "onnx-int8-tensorrt-fp16",
+            "onnx-int8-tensorrt-depthwise",
+            "onnx-int8-tensorrt-depthwise-fp16",
+            "onnx-int8-tensorrt-primary",
+            "onnx-int8-tensorrt-primary-fp16",
+        ]
+        judged: Any = artifacts.judge
+        assert judged.asked[-4:] == [
+            "tensorrt-depthwise/minmax", "tensorrt-depthwise-fp16/minmax",
+            "tensorrt-primary/minmax", "tensorrt-primary-fp16/minmax",
+        ]  # fmt: skip
+        for row in others:
+            path = writer.folder / f"model.int8.{row.form}.onnx"
+            model = onnx.load(path)
+            assert {e.key: e.value for e in model.metadata_props}[FORM_KEY] == row.form
+            assert qdq_faults(model, strongly_typed=row.form.endswith("-fp16")) == []
+        assert first.notes[-1] == (
+            "5 quantize and 0 dequantize kernels remain between int8 and float layers, as planned"
+        )
+
+
+def test_a_placement_that_loses_too_much_is_left_out(tmp_path: Path) -> None:
+    with BundleWriter(tmp_path / "b") as writer:
+        artifacts = artifacts_in(writer, max_drop=0.5)
+        rows = write(artifacts, "tensorrt")
+        assert [row.form for row in rows] == ["tensorrt", STRONG_FORM]
+        assert "without the placement depthwise: it loses too much" in rows[0].notes[-2]
+        names = {path.name for path in writer.folder.glob("*.onnx")} - {"float.onnx"}
+        assert names == {"model.int8.tensorrt.onnx", f"model.int8.{STRONG_FORM}.onnx"}
 
 
 def test_the_form_of_onnx_runtime_is_one_file(tmp_path: Path) -> None:

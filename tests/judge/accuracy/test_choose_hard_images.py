@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ghost_deploy.core.detections import Detections
-from ghost_deploy.core.evidence.hard_images import HardImage
+from ghost_deploy.core.evidence.shown_boxes import HardImage
 from ghost_deploy.judge.accuracy.choose_hard_images import (
     MOST_IMAGES,
     ImageDetections,

@@ -41,7 +41,7 @@ def off_by(pixels: float) -> Change:
 
 def look(own: Change | None, candidate: Change | None) -> Any:
     second = Float64Check(detector(own), detector, demo_images()[:2], conf=0.25)
-    return second.at(detector(candidate), FP32, "scene 0")
+    return second.run(detector(candidate), FP32, "scene 0")
 
 
 def test_nothing_measured_widens_nothing() -> None:
@@ -69,20 +69,20 @@ def test_bars_follow_what_float32_itself_misses() -> None:
         (0.1, -0.3, True),  # on the other side of the exact result
     ],
 )
-def test_an_artifact_as_exact_as_pytorch_is_acquitted(
+def test_an_artifact_as_exact_as_pytorch_is_passed_in_float64(
     own: float, candidate: float, passes: bool
 ) -> None:
     assert (look(off_by(own), off_by(candidate)) is not None) == passes
 
 
-def test_a_network_that_gives_no_numbers_is_not_acquitted() -> None:
+def test_a_network_that_gives_no_numbers_is_not_passed_in_float64() -> None:
     def broken(output: NDArray[Any]) -> None:
         output[:] = np.nan
 
     assert look(off_by(0.1), broken) is None
 
 
-def test_the_acquittal_says_what_was_measured() -> None:
+def test_the_sentence_says_what_was_measured() -> None:
     float64_pass = look(off_by(0.1), off_by(0.2))
     assert float64_pass.gate.max_raw_box_px == pytest.approx(0.4, abs=1e-3)
     assert float64_pass.tensor.box_px.max == pytest.approx(0.2, abs=1e-3)

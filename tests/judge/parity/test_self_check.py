@@ -61,7 +61,7 @@ def test_written_and_read(end_to_end: bool, tmp_path: Path) -> None:
     (before,), (after,) = reference.images, found.images
     assert found.spec == reference.spec
     assert (after.name, after.tensor_sha256) == (before.name, before.tensor_sha256)
-    np.testing.assert_array_equal(after.image, before.image)
+    np.testing.assert_array_equal(after.pixels, before.pixels)
     np.testing.assert_array_equal(after.output, before.output)
 
 
@@ -121,11 +121,11 @@ def test_the_reference_is_small_and_named(carried: Bundle) -> None:
     note = evidence_of(carried)["reference"]
     path = carried.path / note["file"]
     assert note["sha256"] == sha256_of(path)
-    assert (note["images"], note["source"]) == (4, "images")
+    assert (note["pictures"], note["source"]) == (4, "images")
     assert path.stat().st_size < 3 << 20
     found = read_stored(carried)
     assert found is not None
-    assert all(image.image.shape == (416, 416, 3) for image in found.images)
+    assert all(image.pixels.shape == (416, 416, 3) for image in found.images)
 
 
 @needs_assets
@@ -176,7 +176,7 @@ def test_another_preprocessing_is_seen(carried: Bundle, monkeypatch: pytest.Monk
     strange = StoredReference(
         found.spec,
         tuple(
-            StoredImage(image.name, image.image, "0" * 64, image.output) for image in found.images
+            StoredImage(image.name, image.pixels, "0" * 64, image.output) for image in found.images
         ),
     )
     monkeypatch.setattr("ghost_deploy.judge.parity.self_check.read_stored", lambda bundle: strange)

@@ -18,9 +18,9 @@ from ghost_deploy.core.errors import (
     UnavailableError,
 )
 from ghost_deploy.runtimes.tensorrt import compat
-from ghost_deploy.runtimes.tensorrt.logger import Log
+from ghost_deploy.runtimes.tensorrt.logger import TensorrtLog
+from tests.support.engine_builds import CACHE, install
 from tests.support.fake_tensorrt import Tensor, make_fake, make_plan
-from tests.support.tensorrt_builds import CACHE, install
 
 MAJOR_10 = ("10.3", "10.13")
 
@@ -83,7 +83,7 @@ def test_creation_flags(
 ) -> None:
     _, control = install(version, monkeypatch)
     api = compat.load()
-    builder = compat.new_builder(api, Log().listen(api))
+    builder = compat.new_builder(api, TensorrtLog().listen(api))
     compat.new_network(api, builder, strongly_typed=False)
     assert control.called("Builder.create_network") == [(weak,)]
     if strong is None:
@@ -96,7 +96,7 @@ def test_creation_flags(
 
 def test_no_cuda_is_a_device_error(fake_trt: ModuleType) -> None:
     fake_trt.__fake__.cuda_fails = True
-    api, log = compat.load(), Log()
+    api, log = compat.load(), TensorrtLog()
     for make in (compat.new_builder, compat.new_runtime):
         with pytest.raises(DeviceError, match="nvidia-smi") as caught:
             make(api, log.listen(api), log.last)
@@ -105,7 +105,7 @@ def test_no_cuda_is_a_device_error(fake_trt: ModuleType) -> None:
 
 def test_flags_and_settings_that_a_version_lacks(fake_trt: ModuleType) -> None:
     api = compat.load()
-    config = compat.new_builder(api, Log().listen(api)).create_builder_config()
+    config = compat.new_builder(api, TensorrtLog().listen(api)).create_builder_config()
     asked = {
         "FP16": hasattr(fake_trt.BuilderFlag, "FP16"),
         "VERSION_COMPATIBLE": hasattr(fake_trt.BuilderFlag, "VERSION_COMPATIBLE"),
@@ -153,7 +153,7 @@ def test_an_engine_and_its_tensors(fake_trt: ModuleType) -> None:
     ]
     plan = make_plan(version, tensors, [{"images": (low, usual, high)}])
     api = compat.load()
-    runtime = compat.new_runtime(api, Log().listen(api))
+    runtime = compat.new_runtime(api, TensorrtLog().listen(api))
     engine = compat.deserialize(runtime, plan, what="x.plan")
     assert compat.io_tensors(engine) == (
         compat.IoTensor("images", True, (-1, 3, -1, -1), "float32"),
@@ -175,7 +175,7 @@ def test_a_type_that_numpy_lacks(fake_trt: ModuleType) -> None:
 @pytest.mark.parametrize("plan", [b"", b"rubbish", make_plan("8.6.1", [])])
 def test_a_plan_that_tensorrt_refuses(plan: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     install("10.3", monkeypatch)
-    api, log = compat.load(), Log()
+    api, log = compat.load(), TensorrtLog()
     runtime = compat.new_runtime(api, log.listen(api))
     with pytest.raises(BackendError, match=r"x\.plan") as caught:
         compat.deserialize(runtime, plan, what="x.plan", why=log.last)
@@ -189,7 +189,7 @@ def test_host_code_is_allowed_only_where_the_plan_needs_it(
     _, control = install("10.3", monkeypatch)
     api = compat.load()
     plan = make_plan("10.3", [], flags=("VERSION_COMPATIBLE",))
-    runtime = compat.new_runtime(api, Log().listen(api))
+    runtime = compat.new_runtime(api, TensorrtLog().listen(api))
     with pytest.raises(BackendError):
         compat.deserialize(runtime, plan, what="x")
     assert compat.deserialize(runtime, plan, what="x", version_compatible=True, dla=1) is not None

@@ -13,8 +13,8 @@ import pytest
 from ghost_deploy.core.errors import BackendError, DeviceError
 from ghost_deploy.runtimes.tensorrt import cudart as _cudart
 from ghost_deploy.runtimes.tensorrt.cuda_calls import Cudart
-from ghost_deploy.runtimes.tensorrt.cuda_graph import Graph
-from ghost_deploy.runtimes.tensorrt.cuda_memory import Buffer
+from ghost_deploy.runtimes.tensorrt.cuda_graph import CudaGraph
+from ghost_deploy.runtimes.tensorrt.cuda_memory import TensorBuffer
 from tests.support.fake_cuda import COMPILER, FakeCuda, fake_cuda
 
 
@@ -139,7 +139,7 @@ def test_an_error_is_named(
 
 
 def test_there_and_back(fake: FakeCuda, cuda: Cudart) -> None:
-    buffer, stream = Buffer(cuda, 16), cuda.create_stream()
+    buffer, stream = TensorBuffer(cuda, 16), cuda.create_stream()
     buffer.array((2, 2), np.dtype("float32"))[...] = [[1, 2], [3, 4]]
     buffer.upload(16, stream)
     buffer.array((4,), np.dtype("float32"))[...] = 0
@@ -152,7 +152,7 @@ def test_there_and_back(fake: FakeCuda, cuda: Cudart) -> None:
 
 
 def test_an_empty_tensor(fake: FakeCuda, cuda: Cudart) -> None:
-    buffer = Buffer(cuda, 0)
+    buffer = TensorBuffer(cuda, 0)
     assert buffer.array((0, 6), np.dtype("float32")).shape == (0, 6)
     buffer.close()
 
@@ -161,12 +161,12 @@ def test_an_empty_tensor(fake: FakeCuda, cuda: Cudart) -> None:
 def test_half_a_buffer_is_given_back(fake: FakeCuda, cuda: Cudart, name: str) -> None:
     fake.fail(name)
     with pytest.raises(BackendError, match=name):
-        Buffer(cuda, 16)
+        TensorBuffer(cuda, 16)
     assert fake.alive() == {}
 
 
 def test_an_array_outlives_its_buffer(fake: FakeCuda, cuda: Cudart) -> None:
-    buffer = Buffer(cuda, 16)
+    buffer = TensorBuffer(cuda, 16)
     kept = buffer.array((4,), np.dtype("int32"))
     kept[...] = 7
     buffer.close()
@@ -181,7 +181,7 @@ def test_an_array_outlives_its_buffer(fake: FakeCuda, cuda: Cudart) -> None:
 
 def test_a_graph_runs_what_was_recorded(fake: FakeCuda, cuda: Cudart) -> None:
     stream, done = cuda.create_stream(), []
-    graph = Graph(cuda, stream, lambda: fake.enqueue(stream, lambda: done.append(1)))
+    graph = CudaGraph(cuda, stream, lambda: fake.enqueue(stream, lambda: done.append(1)))
     assert done == []
     graph.launch()
     graph.launch()
@@ -203,7 +203,7 @@ def test_a_failed_recording_leaves_nothing(fake: FakeCuda, cuda: Cudart, name: s
     stream = cuda.create_stream()
     fake.fail(name, code=900)
     with pytest.raises(BackendError, match=f"{name} failed with error 900"):
-        Graph(cuda, stream, lambda: None)
+        CudaGraph(cuda, stream, lambda: None)
     assert fake.alive() == {"stream": 1}
     cuda.wait(stream)
     cuda.destroy_stream(stream)
@@ -215,7 +215,7 @@ def test_work_that_cannot_be_recorded(fake: FakeCuda, cuda: Cudart) -> None:
 
     stream = cuda.create_stream()
     with pytest.raises(BackendError, match="no"):
-        Graph(cuda, stream, refuse)
+        CudaGraph(cuda, stream, refuse)
     cuda.wait(stream)
     cuda.destroy_stream(stream)
     assert fake.alive() == {}

@@ -21,10 +21,10 @@ from ghost_deploy.core.errors import (
 )
 from ghost_deploy.core.spec import InputSpec
 from ghost_deploy.runtimes.tensorrt.build_progress import STOPPING, BuildProgress
-from ghost_deploy.runtimes.tensorrt.logger import Log
-from ghost_deploy.runtimes.tensorrt.profiles import Shapes
+from ghost_deploy.runtimes.tensorrt.input_shapes import InputShapes
+from ghost_deploy.runtimes.tensorrt.logger import TensorrtLog
+from tests.support.engine_builds import DYNAMIC, build, install, make_settings
 from tests.support.fake_tensorrt import VERSIONS, Layer, ParserFault
-from tests.support.tensorrt_builds import DYNAMIC, build, install, make_order
 
 NEWER = ("8.6.1", "10.3", "10.13", "11.4")
 
@@ -37,7 +37,7 @@ def dynamic(control: Any) -> None:
 
 def test_the_plain_build(fake_trt: ModuleType) -> None:
     control = fake_trt.__fake__
-    built = build(make_order())
+    built = build(make_settings())
     assert built.plan.startswith(b"ftrt")
     assert control.called("IBuilderConfig.set_memory_pool_limit") == [("WORKSPACE", 256 << 20)]
     (verbosity,) = control.called("IBuilderConfig.profiling_verbosity=")
@@ -52,7 +52,7 @@ def test_the_plain_build(fake_trt: ModuleType) -> None:
 def test_a_dynamic_build_is_verified_at_its_corners(fake_trt: ModuleType) -> None:
     control = fake_trt.__fake__
     dynamic(control)
-    build(make_order(input_spec=DYNAMIC))
+    build(make_settings(input_spec=DYNAMIC))
     low, usual, high = (1, 3, 32, 32), (1, 3, 64, 64), (4, 3, 128, 96)
     assert control.called("IOptimizationProfile.set_shape") == [("images", low, usual, high)]
     tried = {shape for _, shape in control.called("IExecutionContext.set_input_shape")}
@@ -66,7 +66,7 @@ def test_a_corner_that_leaves_the_output_open(fake_trt: ModuleType) -> None:
     dynamic(fake_trt.__fake__)
     fake_trt.__fake__.output_shape = None
     with pytest.raises(ExportError, match="corner"):
-        build(make_order(input_spec=DYNAMIC))
+        build(make_settings(input_spec=DYNAMIC))
 
 
 def test_a_corner_that_the_engine_refuses(
@@ -77,23 +77,23 @@ def test_a_corner_that_the_engine_refuses(
         fake_trt.IExecutionContext, "set_input_shape", lambda self, name, shape: shape[0] == 1
     )
     with pytest.raises(ExportError, match="corner"):
-        build(make_order(input_spec=DYNAMIC))
+        build(make_settings(input_spec=DYNAMIC))
 
 
 def test_a_range_for_a_graph_of_one_shape(fake_trt: ModuleType) -> None:
     with pytest.raises(ExportError, match="static dimensions"):
-        build(make_order(shapes=Shapes.of(DYNAMIC)))
+        build(make_settings(shapes=InputShapes.of(DYNAMIC)))
 
 
 def test_a_dynamic_graph_without_a_range(fake_trt: ModuleType) -> None:
     dynamic(fake_trt.__fake__)
     with pytest.raises(ExportError, match="no optimization profile"):
-        build(make_order())
+        build(make_settings())
 
 
 def test_pixels_in_have_their_own_shape() -> None:
-    shapes = Shapes.of(InputSpec(size_hw=(64, 96), layout="nhwc", dtype="uint8"))
-    assert shapes.least == (1, 64, 96, 3)
+    shapes = InputShapes.of(InputSpec(size_hw=(64, 96), layout="nhwc", dtype="uint8"))
+    assert shapes.smallest == (1, 64, 96, 3)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -114,23 +114,23 @@ def test_settings_by_version(version: str, monkeypatch: pytest.MonkeyPatch) -> N
         control.calls.clear()
         if not there:
             with pytest.raises(UnavailableError):
-                build(make_order(**wish))
+                build(make_settings(**wish))
             continue
-        build(make_order(**wish))
+        build(make_settings(**wish))
         (given,) = control.called(f"IBuilderConfig.{name}")[-1]
         assert getattr(given, "name", given) == value
 
 
 def test_one_logger_serves_the_whole_process(fake_trt: ModuleType) -> None:
     """TensorRT keeps a pointer to the first; lines go to the logs that listen now."""
-    first, lines = Log(), list[str]()
-    build(make_order(), first)
+    first, lines = TensorrtLog(), list[str]()
+    build(make_settings(), first)
     fake_trt.__fake__.build_log = [("ERROR", "of the second build")]
-    build(make_order(), Log(lambda _, line: lines.append(line)))
+    build(make_settings(), TensorrtLog(lambda _, line: lines.append(line)))
     assert lines == list(first.errors) == ["of the second build"]
     del first
     gc.collect()
-    build(make_order(), Log(lambda _, line: lines.append(line)))
+    build(make_settings(), TensorrtLog(lambda _, line: lines.append(line)))
     assert lines == ["of the second build"] * 2
     assert fake_trt.__fake__.called("another logger") == []
 
@@ -139,7 +139,7 @@ def test_what_is_alive_when_the_engine_is_loaded(fake_trt: ModuleType) -> None:
     """Nothing of the build, but for 8.5, whose bindings free none of the three."""
     control = fake_trt.__fake__
     for _ in range(2):
-        build(make_order())
+        build(make_settings())
     kept = control.version == "8.5.3"
     assert control.called("alive when loading") == (
         [(1,) * 3, (2,) * 3] if kept else [(0,) * 3] * 2
@@ -148,7 +148,7 @@ def test_what_is_alive_when_the_engine_is_loaded(fake_trt: ModuleType) -> None:
 
 def test_a_version_compatible_plan_is_opened_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
     _, control = install("10.3", monkeypatch)
-    build(make_order(version_compatible=True))
+    build(make_settings(version_compatible=True))
     assert control.called("Runtime.engine_host_code_allowed=") == [(True,)]
 
 
@@ -161,7 +161,7 @@ class TestFailures:
             ParserFault("another", 8),
         ]
         with pytest.raises(ExportError, match=r"model\.onnx") as caught:
-            build(make_order())
+            build(make_settings())
         told = str(caught.value)
         assert "this version has no such operator" in told
         assert "1 more errors" in told
@@ -186,21 +186,21 @@ class TestFailures:
         _, control = install("10.3", monkeypatch)
         control.build_fails, control.build_log = True, [("ERROR", line)]
         with pytest.raises(ExportError) as caught:
-            build(make_order())
+            build(make_settings())
         assert words in caught.value.fix + caught.value.what
         assert line in str(caught.value)
 
     def test_a_failed_build_without_a_word(self, fake_trt: ModuleType) -> None:
         fake_trt.__fake__.build_fails = True
         with pytest.raises(ExportError, match="no reason given"):
-            build(make_order())
+            build(make_settings())
 
     def test_a_failed_build_leaves_no_timing_cache(
         self, tmp_path: Path, fake_trt: ModuleType
     ) -> None:
         fake_trt.__fake__.build_fails = True
         with pytest.raises(ExportError):
-            build(make_order(timing_cache=tmp_path / "t"))
+            build(make_settings(timing_cache=tmp_path / "t"))
         assert list(tmp_path.iterdir()) == []
 
     def test_what_pybind_raises(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,19 +211,19 @@ class TestFailures:
 
         monkeypatch.setattr(fake.Builder, "build_serialized_network", fail)
         with pytest.raises(ExportError, match="--workspace"):
-            build(make_order())
+            build(make_settings())
 
     def test_no_gpu(self, fake_trt: ModuleType) -> None:
         fake_trt.__fake__.cuda_fails = True
         with pytest.raises(DeviceError, match="CUDA initialization failure with error: 35"):
-            build(make_order())
+            build(make_settings())
 
     @pytest.mark.parametrize("text", [None, "", "no JSON"])
     def test_a_silent_inspector_loses_no_engine(
         self, text: str | None, fake_trt: ModuleType
     ) -> None:
         fake_trt.__fake__.inspector_json = text
-        built = build(make_order())
+        built = build(make_settings())
         assert built.plan.startswith(b"ftrt")
         assert built.layers.layers == ()
 
@@ -251,25 +251,25 @@ def test_an_engine_without_a_layer_in_the_precision(
     control.layers.append(Layer("/q", "QUANTIZE", ("c",), ("z",), "INT8"))
     control.inspector_json = f'{{"Layers": [{", ".join(layers)}]}}'
     if ok:
-        build(make_order(route))
+        build(make_settings(route))
         return
     with pytest.raises(ExportError, match="no layer of the engine runs in"):
-        build(make_order(route))
+        build(make_settings(route))
 
 
 class TestDla:
     def test_no_such_core(self, fake_trt: ModuleType) -> None:
         with pytest.raises(DeviceError, match="no DLA on this machine"):
-            build(make_order(dla=0))
+            build(make_settings(dla=0))
         fake_trt.__fake__.dla_cores = 1
         with pytest.raises(DeviceError, match="DLA core 1"):
-            build(make_order(dla=1))
+            build(make_settings(dla=1))
 
     def test_the_layers_that_fall_back_are_listed(self, fake_trt: ModuleType) -> None:
         control = fake_trt.__fake__
         control.dla_cores = 2
         control.no_dla = {"/Concat", "/Exp", "/size/Shape"}
-        built = build(make_order(dla=1))
+        built = build(make_settings(dla=1))
         assert built.dla is not None
         assert [layer.name for layer in built.dla.fallbacks] == ["/size/Shape", "/Exp", "/Concat"]
         assert (built.dla.layers, built.dla.switches, built.dla.core) == (10, 3, 1)
@@ -288,7 +288,7 @@ class TestDla:
         control.dla_cores = 1
         control.no_dla = {layer.name for layer in control.layers}
         with pytest.raises(UsageError, match="takes no layer"):
-            build(make_order(dla=0))
+            build(make_settings(dla=0))
 
 
 class TestProgress:
@@ -298,7 +298,7 @@ class TestProgress:
     ) -> None:
         install(version, monkeypatch)
         told: list[tuple[str, int, int]] = []
-        build(make_order(), progress=BuildProgress(lambda *step: told.append(step)))
+        build(make_settings(), progress=BuildProgress(lambda *step: told.append(step)))
         assert told == [("building", 16, 100), ("building", 33, 100), ("building", 50, 100)]
 
     @pytest.mark.parametrize("version", ["8.5.3", "8.6.1"])
@@ -308,7 +308,9 @@ class TestProgress:
         control.build_log = [("VERBOSE", line)] * 12
         told: list[tuple[str, int, int]] = []
         follow = BuildProgress(lambda *step: told.append(step))
-        build(make_order(), Log(lambda severity, text: follow.take(text)), follow)
+        build(
+            make_settings(), TensorrtLog(lambda severity, text: follow.read_log_line(text)), follow
+        )
         assert told[0] == ("building", 1, 10)
         assert told[-1] == ("building", 10, 10)
 
@@ -320,7 +322,7 @@ class TestProgress:
             raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            build(make_order(), progress=BuildProgress(interrupted))
+            build(make_settings(), progress=BuildProgress(interrupted))
         assert control.called("Runtime.deserialize_cuda_engine") == []
 
     def test_ctrl_c_within_a_callback(
@@ -331,7 +333,7 @@ class TestProgress:
         fake_trt.__fake__.interrupt = True
         try:
             with pytest.raises(KeyboardInterrupt):
-                build(make_order(timing_cache=tmp_path / "t"))
+                build(make_settings(timing_cache=tmp_path / "t"))
             assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
         finally:
             signal.signal(signal.SIGINT, before)
@@ -356,7 +358,7 @@ except KeyboardInterrupt:
 
     def test_a_build_outside_the_main_thread(self, fake_trt: ModuleType) -> None:
         with ThreadPoolExecutor() as pool:
-            assert pool.submit(build, make_order()).result().plan
+            assert pool.submit(build, make_settings()).result().plan
 
     def test_a_user_of_8_is_told_that_the_build_goes_on(
         self, monkeypatch: pytest.MonkeyPatch
@@ -368,7 +370,9 @@ except KeyboardInterrupt:
         follow = BuildProgress(lambda *step: told.append(step))
         try:
             with pytest.raises(KeyboardInterrupt):
-                build(make_order(), Log(lambda _, text: follow.take(text)), follow)
+                build(
+                    make_settings(), TensorrtLog(lambda _, text: follow.read_log_line(text)), follow
+                )
         finally:
             signal.signal(signal.SIGINT, before)
         assert [what for what, _, _ in told] == [STOPPING]
@@ -381,7 +385,7 @@ except KeyboardInterrupt:
             raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            build(make_order(), Log(interrupted))
+            build(make_settings(), TensorrtLog(interrupted))
 
     def test_listeners_that_fail_do_not_end_the_build(self, fake_trt: ModuleType) -> None:
         fake_trt.__fake__.build_log = [("INFO", "a"), ("WARNING", "b")]
@@ -389,6 +393,6 @@ except KeyboardInterrupt:
         def broken(*_: object) -> None:
             raise BrokenPipeError
 
-        log = Log(broken)
-        built = build(make_order(), log, BuildProgress(broken))
+        log = TensorrtLog(broken)
+        built = build(make_settings(), log, BuildProgress(broken))
         assert built.warnings == ("b",)

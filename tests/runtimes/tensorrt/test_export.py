@@ -20,9 +20,9 @@ from ghost_deploy.runtimes import RUNTIMES
 from ghost_deploy.runtimes.tensorrt import cudart as _cudart
 from tests.support import onnxruntime_as_tensorrt as stand_in
 from tests.support.assets import BCCD, GHOST, needs_assets
+from tests.support.engine_builds import ORIN, install
 from tests.support.fake_tensorrt import Tensor
 from tests.support.stored_evidence import evidence_of
-from tests.support.tensorrt_builds import ORIN, install
 from tests.support.tiny_detectors import tiny_loaded, tiny_spec
 
 # `ghost_deploy.api.export` is the function once the package is imported.

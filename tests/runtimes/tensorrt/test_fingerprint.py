@@ -10,8 +10,8 @@ import pytest
 
 from ghost_deploy.core.errors import DeviceError
 from ghost_deploy.core.evidence.build import Fingerprint
-from ghost_deploy.runtimes.tensorrt.fingerprint import differences, here, require_match
-from tests.support.tensorrt_builds import ORIN
+from ghost_deploy.runtimes.tensorrt.fingerprint import mismatches, require_match, this_machine
+from tests.support.engine_builds import ORIN
 
 PLAN = Fingerprint(
     tensorrt="10.3.0",
@@ -27,7 +27,7 @@ def changed(**changes: Any) -> Fingerprint:
 
 
 def test_this_machine() -> None:
-    found = here("10.3.0", ORIN)
+    found = this_machine("10.3.0", ORIN)
     assert (found.cuda, found.compute_capability, found.gpu) == ("12.6", "8.7", "Orin")
     assert found.platform.startswith("linux-")
 
@@ -56,7 +56,7 @@ def test_this_machine() -> None:
     ],
 )
 def test_differences(plan: dict[str, Any], machine: dict[str, Any], cores: int, words: str) -> None:
-    found = differences(changed(**plan), changed(**machine), dla_cores=cores)
+    found = mismatches(changed(**plan), changed(**machine), dla_cores=cores)
     assert bool(found) == bool(words)
     assert words in "; ".join(found)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import msgspec
+import onnx
 import pytest
 
 import ghost_deploy as gd
@@ -19,6 +20,7 @@ from ghost_deploy.checkpoints.loading import LoadedCheckpoint
 from ghost_deploy.cli.main import main
 from ghost_deploy.core.bundle import Bundle, BundleWriter, Source, sha256_of
 from ghost_deploy.core.errors import (
+    BackendError,
     BundleError,
     DeviceError,
     ExportError,
@@ -35,10 +37,10 @@ from ghost_deploy.runtimes import RUNTIMES
 from ghost_deploy.runtimes.tensorrt import cudart as _cudart
 from ghost_deploy.runtimes.tensorrt.plan_file import read_plan
 from tests.support import onnxruntime_as_tensorrt as stand_in
+from tests.support.engine_builds import CACHE_BYTES, ORIN, install
 from tests.support.exports import export_artifacts
 from tests.support.fake_tensorrt import VERSIONS, Control, Tensor
 from tests.support.stored_evidence import evidence_of
-from tests.support.tensorrt_builds import CACHE_BYTES, ORIN, install
 from tests.support.tiny_detectors import tiny_loaded
 
 Make = Callable[[str], tuple[Bundle, Control]]
@@ -239,7 +241,9 @@ class TestInt8:
         with BundleWriter(bundle.path, overwrite=True) as writer:
             writer.adopt(bundle)
             path = writer.folder / f"model.int8.{form}.onnx"
-            path.write_bytes((bundle.path / "model.fp32.onnx").read_bytes() + b"\n")
+            model = onnx.load(bundle.path / "model.fp32.onnx")
+            model.doc_string = form  # another file of the same function
+            onnx.save(model, path)
             writer.add(
                 format="onnx", precision="int8", path=path, parent="0" * 64, tools={}, form=form
             )
@@ -284,6 +288,71 @@ class TestInt8:
         built = gd.build(bundle, "int8", dla=0, self_check=False)
         assert built.artifact("tensorrt", "int8").options["route"] == "int8-calibrator"
 
+    @pytest.fixture
+    def placements(self, device: Make, monkeypatch: pytest.MonkeyPatch) -> tuple[Bundle, Control]:
+        """A bundle with the three placements, of which the last is the fastest."""
+        bundle, control = device("10.3")
+        control.layers[1] = dataclasses.replace(control.layers[1], type="QUANTIZE")
+        for form in ("tensorrt", "tensorrt-depthwise", "tensorrt-primary"):
+            bundle = self.quantized(bundle, form)
+        names = ("tensorrt", "tensorrt-depthwise", "tensorrt-primary")
+        times = {f"model.int8.{name}.onnx": ms for name, ms in zip(names, (3, 2, 1), strict=True)}
+        monkeypatch.setattr(stand_in, "graphs", bundle.path)
+        monkeypatch.setattr(stand_in, "times", times)
+        return bundle, control
+
+    def test_the_fastest_placement_is_kept(
+        self, placements: tuple[Bundle, Control], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        bundle, control = placements
+        words = ["--trt", "--int8", "--try-placements"]
+        assert main(["build", str(bundle.path), *words]) == 0
+        assert len(control.called("Builder.build_serialized_network")) == 3
+        built = Bundle.read(bundle.path, verify=True)
+        assert [a.id for a in built.artifacts if a.format == "tensorrt"] == ["tensorrt-int8"]
+        records = built.evidence.build
+        assert records is not None
+        record = records.engines["tensorrt-int8"]
+        assert record.built_from == "onnx-int8-tensorrt-primary"
+        assert record.notes[0].startswith(
+            "placements timed on the device: tensorrt-primary 1.000 ms, tensorrt-depthwise "
+            "2.000 ms, tensorrt 3.000 ms; building 3 engines took"
+        )
+        assert "times as long as one" in capsys.readouterr().out
+
+    def test_the_fastest_that_passes(
+        self, placements: tuple[Bundle, Control], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        bundle, _ = placements
+        real = stand_in.StandIn._run
+
+        def run(self: Any, feeds: Any) -> Any:
+            if "primary" in self._graph:
+                raise BackendError("TensorRT failed to run the model", fix="Build it again")
+            return real(self, feeds)
+
+        monkeypatch.setattr(stand_in.StandIn, "_run", run)
+        built = gd.build(bundle, "int8", try_placements=True)
+        records = built.evidence.build
+        assert records is not None
+        assert records.engines["tensorrt-int8"].built_from == "onnx-int8-tensorrt-depthwise"
+
+    def test_without_being_asked_the_safe_one_is_built(
+        self, placements: tuple[Bundle, Control]
+    ) -> None:
+        bundle, control = placements
+        built = gd.build(bundle, "int8")
+        assert len(control.called("Builder.build_serialized_network")) == 1
+        safe = bundle.artifact("onnx", "int8", "tensorrt")
+        assert built.artifact("tensorrt", "int8").parent == safe.files[safe.path]
+
+    @pytest.mark.parametrize("options", [{"precision": "fp16"}, {"precision": "int8"}], ids=str)
+    def test_nothing_to_try(self, options: dict[str, Any], device: Make) -> None:
+        bundle, _ = device("10.3")
+        bundle = self.quantized(bundle, "tensorrt")
+        with pytest.raises(UsageError, match="no placements to try"):
+            gd.build(bundle, try_placements=True, **options)
+
     def test_a_known_bad_release(self, device: Make) -> None:
         bundle, _ = device("10.3")
         (bundle.path / "model.int8.trtcache").write_bytes(CACHE_BYTES)
@@ -319,15 +388,15 @@ class TestCommand:
         control.build_log = [("INFO", "hello"), ("VERBOSE", "detail"), ("WARNING", "careful")]
         words = ["--trt", "--dla", "0", "--verbose"]
         assert main(["build", str(bundle.path), *words]) == 0
-        said = capsys.readouterr()
-        assert "tensorrt-fp16" in said.out
-        assert "fp16-weak" in said.out
-        assert "passed" in said.out
-        assert "ghost-deploy bench" in said.out
-        assert "on the GPU: /Concat (CONCATENATION)" in said.out
-        assert "tensorrt info: hello" in said.err
-        assert "detail" not in said.err
-        assert "tensorrt-fp16: careful" in said.out
+        notes = capsys.readouterr()
+        assert "tensorrt-fp16" in notes.out
+        assert "fp16-weak" in notes.out
+        assert "passed" in notes.out
+        assert "ghost-deploy bench" in notes.out
+        assert "on the GPU: /Concat (CONCATENATION)" in notes.out
+        assert "tensorrt info: hello" in notes.err
+        assert "detail" not in notes.err
+        assert "tensorrt-fp16: careful" in notes.out
 
     def test_a_failed_check_is_exit_code_1(
         self, device: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -335,9 +404,9 @@ class TestCommand:
         bundle, _ = device("10.3")
         monkeypatch.setattr(stand_in, "spoil", 0.3)
         assert main(["build", str(bundle.path), "--trt", "--fp32", "--fp16"]) == 1
-        said = capsys.readouterr()
-        assert "failed" in said.out
-        assert "next: Build another precision" in said.err
+        notes = capsys.readouterr()
+        assert "failed" in notes.out
+        assert "next: Build another precision" in notes.err
         assert len(Bundle.read(bundle.path).artifacts) == 4
 
 

@@ -10,10 +10,16 @@ import pytest
 from ghost_deploy.core.errors import DeviceError, SpecError, UnavailableError
 from ghost_deploy.core.evidence.build import BuildRecords
 from ghost_deploy.runtimes.tensorrt import compat
-from ghost_deploy.runtimes.tensorrt.logger import Log, parse_failed
-from ghost_deploy.runtimes.tensorrt.releases import KNOWN, Use, known_problems, refuse, release_of
+from ghost_deploy.runtimes.tensorrt.logger import TensorrtLog, parse_failed
+from ghost_deploy.runtimes.tensorrt.releases import (
+    KNOWN_PROBLEMS,
+    EngineUse,
+    check_release,
+    known_problems,
+    release_of,
+)
 from ghost_deploy.runtimes.tensorrt.workspace import workspace_bytes
-from tests.support.tensorrt_builds import ORIN
+from tests.support.engine_builds import ORIN
 
 GIB, MIB = 1 << 30, 1 << 20
 DESKTOP = replace(ORIN, integrated=False)
@@ -70,48 +76,48 @@ def test_releases_are_read(version: str, release: tuple[int, int, int]) -> None:
     assert release_of(version) == release
 
 
-INT8_TAIL = Use(int8=True, calibrated=True, end_to_end=True)
+INT8_TAIL = EngineUse(int8=True, calibrated=True, end_to_end=True)
 
 
 @pytest.mark.parametrize(
     ("release", "use", "refused"),
     [
-        ((8, 4, 3), Use(), True),
-        ((8, 5, 0), Use(), False),
-        ((10, 2, 0), Use(), True),
-        ((10, 3, 0), Use(), False),
+        ((8, 4, 3), EngineUse(), True),
+        ((8, 5, 0), EngineUse(), False),
+        ((10, 2, 0), EngineUse(), True),
+        ((10, 3, 0), EngineUse(), False),
         ((10, 3, 0), INT8_TAIL, True),
         ((10, 3, 0), replace(INT8_TAIL, calibrated=False), False),
         ((10, 3, 0), replace(INT8_TAIL, end_to_end=False), False),
         ((10, 7, 0), INT8_TAIL, False),
-        ((10, 7, 0), Use(dla=True), False),
-        ((10, 13, 3), Use(dla=True), True),
-        ((11, 4, 0), Use(dla=True), True),
-        ((11, 4, 1), Use(dla=True), False),
-        ((11, 0, 0), Use(jetson=True), False),
+        ((10, 7, 0), EngineUse(dla=True), False),
+        ((10, 13, 3), EngineUse(dla=True), True),
+        ((11, 4, 0), EngineUse(dla=True), True),
+        ((11, 4, 1), EngineUse(dla=True), False),
+        ((11, 0, 0), EngineUse(jetson=True), False),
     ],
 )
-def test_what_is_refused(release: tuple[int, int, int], use: Use, refused: bool) -> None:
+def test_what_is_refused(release: tuple[int, int, int], use: EngineUse, refused: bool) -> None:
     if refused:
         with pytest.raises(UnavailableError, match="TensorRT"):
-            refuse(release, use)
+            check_release(release, use)
     else:
-        refuse(release, use)
+        check_release(release, use)
 
 
 def test_what_is_only_said() -> None:
-    assert "migration notes" in refuse((10, 3, 0), Use(strongly_typed=True))[0]
-    assert refuse((10, 12, 0), Use(strongly_typed=True)) == ()
-    assert "Q/DQ" in refuse((10, 3, 0), replace(INT8_TAIL, calibrated=False))[0]
-    assert "Jetson" in refuse((11, 0, 0), Use(jetson=True))[0]
+    assert "migration notes" in check_release((10, 3, 0), EngineUse(strongly_typed=True))[0]
+    assert check_release((10, 12, 0), EngineUse(strongly_typed=True)) == ()
+    assert "Q/DQ" in check_release((10, 3, 0), replace(INT8_TAIL, calibrated=False))[0]
+    assert "Jetson" in check_release((11, 0, 0), EngineUse(jetson=True))[0]
 
 
 def test_everything_known_of_a_release() -> None:
     assert len(list(known_problems((10, 3, 0)))) == 3
     assert list(known_problems((8, 6, 1))) == []
-    for entry in KNOWN:
-        assert entry.first < entry.mended
-        assert set(entry.needs) <= set(Use.__dataclass_fields__)
+    for entry in KNOWN_PROBLEMS:
+        assert entry.first < entry.fixed
+        assert set(entry.needs) <= set(EngineUse.__dataclass_fields__)
 
 
 def test_a_foreign_record() -> None:
@@ -121,7 +127,7 @@ def test_a_foreign_record() -> None:
 
 def test_the_log_keeps_the_newest_and_is_bounded(fake_trt: ModuleType) -> None:
     told: list[tuple[str, str]] = []
-    log = Log(lambda *line: told.append(line))
+    log = TensorrtLog(lambda *line: told.append(line))
     bridge = log.listen(compat.load())
     severity = fake_trt.ILogger.Severity
     assert log.last() == ""
@@ -137,6 +143,6 @@ def test_the_log_keeps_the_newest_and_is_bounded(fake_trt: ModuleType) -> None:
 
 
 def test_a_parser_that_fails_without_a_word() -> None:
-    error = parse_failed((), Log(), "m.onnx")
+    error = parse_failed((), TensorrtLog(), "m.onnx")
     assert "m.onnx" in str(error)
     assert "no reason" in str(error)

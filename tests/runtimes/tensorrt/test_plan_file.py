@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ghost_deploy.core.errors import BackendError, SpecError
+from ghost_deploy.core.errors import BackendError, ExportError, SpecError
 from ghost_deploy.runtimes.tensorrt import plan_file
 from ghost_deploy.runtimes.tensorrt.plan_file import Sidecar, read_plan, sidecar_path, write_plan
 from tests.runtimes.tensorrt.test_fingerprint import PLAN
@@ -104,15 +104,15 @@ def test_a_disk_that_refuses_leaves_no_half_file(
     def refuse(handle: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(plan_file.os, "fsync", refuse)
-    with pytest.raises(OSError, match="No space"):
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(ExportError, match="No space"):
         write_plan(path, DATA + b"new", make_sidecar(DATA + b"new"))
     assert path.read_bytes() == DATA
     assert list(tmp_path.iterdir()) == [path], "the old sidecar is gone: the plan is plain now"
 
 
 class TestUltralytics:
-    def read(self, tmp_path: Path, header: dict[str, Any]) -> plan_file.Plan:
+    def read(self, tmp_path: Path, header: dict[str, Any]) -> plan_file.EngineFile:
         path = tmp_path / "yolov8n.engine"
         path.write_bytes(ultralytics(header))
         return read_plan(path)

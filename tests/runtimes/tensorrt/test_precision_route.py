@@ -10,10 +10,10 @@ import pytest
 from ghost_deploy.core.errors import ExportError, UnavailableError, UsageError
 from ghost_deploy.runtimes.tensorrt import compat
 from ghost_deploy.runtimes.tensorrt.calibration_cache import cache_header
-from ghost_deploy.runtimes.tensorrt.logger import Log
+from ghost_deploy.runtimes.tensorrt.logger import TensorrtLog
 from ghost_deploy.runtimes.tensorrt.precision_route import ROUTES, choose_route, decode_tail
+from tests.support.engine_builds import CACHE, DYNAMIC, build, install, make_settings
 from tests.support.fake_tensorrt import VERSIONS, Layer
-from tests.support.tensorrt_builds import CACHE, DYNAMIC, build, install, make_order
 
 WEAK = ("8.5.3", "8.6.1", "10.3", "10.13")
 STRONG = ("10.3", "10.13", "11.4")
@@ -153,7 +153,7 @@ def test_a_build_call_by_call(
     if "qdq" in route:
         control.layers.append(QUANTIZED)
     calibrated = route == "int8-calibrator"
-    built = build(make_order(route, scales=CACHE if calibrated else None))
+    built = build(make_settings(route, scales=CACHE if calibrated else None))
     assert control.called("IBuilderConfig.set_flag") == [(name,) for name in ROUTES[route].flags]
     cleared = [("TF32",)] if route == "fp32" else []
     assert control.called("IBuilderConfig.clear_flag") == cleared
@@ -173,7 +173,7 @@ def test_only_our_layers_are_held_in_a_type(version: str, monkeypatch: pytest.Mo
     """The importer of 10 asks for types on Q and DQ; the flag that we need makes them binding."""
     _, control = install(version, monkeypatch)
     control.layers += [QUANTIZED, Layer("/dq", "DEQUANTIZE", ("z",), ("y",))]
-    build(make_order("int8-qdq-weak"))
+    build(make_settings("int8-qdq-weak"))
     precisions, outputs = control.built_with
     assert set(precisions) == {name for name, _ in outputs} == set(TAIL)
 
@@ -183,28 +183,28 @@ def test_a_calibration_profile_only_below_10(version: str, monkeypatch: pytest.M
     _, control = install(version, monkeypatch)
     control.tensors[0].shape, control.tensors[1].shape = (-1, 3, -1, -1), (-1, 7, -1)
     control.output_shape = lambda shapes: (shapes["images"][0], 7, 84)
-    build(make_order("int8-calibrator", DYNAMIC, scales=CACHE))
+    build(make_settings("int8-calibrator", DYNAMIC, scales=CACHE))
     called = control.called("IBuilderConfig.set_calibration_profile")
     assert len(called) == (1 if version.startswith("8") else 0)
 
 
 def test_the_cache_of_the_other_algorithm_is_relabelled(monkeypatch: pytest.MonkeyPatch) -> None:
     _, control = install("10.3", monkeypatch)
-    build(make_order("int8-calibrator", scales=CACHE, algorithm="minmax"))
+    build(make_settings("int8-calibrator", scales=CACHE, algorithm="minmax"))
     assert control.called("Builder.calibrated_with") == [("TRT-100300-MinMaxCalibration",)]
 
 
 def test_weak_flags_on_11_cannot_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
     install("11.4", monkeypatch)
     with pytest.raises(UnavailableError, match="FP16"):
-        build(make_order("fp16-weak"))
+        build(make_settings("fp16-weak"))
 
 
 def test_flags_in_a_strongly_typed_network_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     install("10.3", monkeypatch)
     wrong = replace(ROUTES["fp16-strong"], flags=("FP16",))
     with pytest.raises(ExportError, match="exclude each other"):
-        build(replace(make_order(), route=wrong))
+        build(replace(make_settings(), route=wrong))
 
 
 class TestTail:
@@ -212,7 +212,7 @@ class TestTail:
         control = fake.__fake__
         control.layers = layers
         api = compat.load()
-        logger = Log().listen(api)
+        logger = TensorrtLog().listen(api)
         builder = compat.new_builder(api, logger)
         network = compat.new_network(api, builder, strongly_typed=False)
         assert fake.OnnxParser(network, logger).parse(b"x")

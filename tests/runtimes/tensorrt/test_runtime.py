@@ -27,9 +27,9 @@ from ghost_deploy.detector import Detector
 from ghost_deploy.runtimes import RuntimeOptions, open_file, probe
 from ghost_deploy.runtimes.opener import open_path
 from ghost_deploy.runtimes.tensorrt.cudart import describe_gpu
-from ghost_deploy.runtimes.tensorrt.fingerprint import here
+from ghost_deploy.runtimes.tensorrt.fingerprint import this_machine
 from ghost_deploy.runtimes.tensorrt.plan_file import Sidecar, sidecar_path, write_plan
-from ghost_deploy.runtimes.tensorrt.runtime import TrtRuntime
+from ghost_deploy.runtimes.tensorrt.runtime import TensorrtRuntime
 from tests.support.fake_cuda import FakeCuda, fake_machine
 from tests.support.fake_tensorrt import VERSIONS, Tensor, make_plan
 from tests.support.images import random_tensor
@@ -79,7 +79,7 @@ class Machine:
         """A plan with its sidecar; `changes` are of its fingerprint or its precision."""
         precision = changes.pop("precision", "fp16")
         data = self.plan(flags=("VERSION_COMPATIBLE",) if changes.get("version_compatible") else ())
-        facts = {name: getattr(self.here(), name) for name in Fingerprint.__struct_fields__}
+        facts = {name: getattr(self.this_machine(), name) for name in Fingerprint.__struct_fields__}
         beside = Sidecar(
             spec=SPEC,
             fingerprint=Fingerprint(**{**facts, **changes}),
@@ -90,12 +90,12 @@ class Machine:
         )
         return write_plan(self.folder / "model.plan", data, beside)[0]
 
-    def here(self) -> Fingerprint:
-        return here(self.control.module_version, describe_gpu())
+    def this_machine(self) -> Fingerprint:
+        return this_machine(self.control.module_version, describe_gpu())
 
-    def open(self, path: Path, options: RuntimeOptions = CUDA) -> TrtRuntime:
+    def open(self, path: Path, options: RuntimeOptions = CUDA) -> TensorrtRuntime:
         opened = open_file("trt", path, options)
-        assert isinstance(opened, TrtRuntime)
+        assert isinstance(opened, TensorrtRuntime)
         return opened
 
 

@@ -7,7 +7,7 @@ version can do is asked of the package itself, by the presence of a name.
 
 from __future__ import annotations
 
-from ghost_deploy.runtimes.tensorrt.compat.api import Api, derive, load, process_logger
+from ghost_deploy.runtimes.tensorrt.compat.api import TensorrtApi, derive, load, process_logger
 from ghost_deploy.runtimes.tensorrt.compat.builder import (
     ParserFault,
     calibrator,
@@ -35,9 +35,9 @@ from ghost_deploy.runtimes.tensorrt.compat.engine import (
 )
 
 __all__ = [
-    "Api",
     "IoTensor",
     "ParserFault",
+    "TensorrtApi",
     "calibrator",
     "derive",
     "deserialize",

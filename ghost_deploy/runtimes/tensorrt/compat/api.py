@@ -1,4 +1,4 @@
-"""The imported package, and what its version can do."""
+"""The imported package and the features of its version."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ghost_deploy.core.errors import BackendError, DeviceError, MissingExtraError, UnavailableError
-from ghost_deploy.runtimes.tensorrt.releases import refuse, release_of
+from ghost_deploy.runtimes.tensorrt.releases import check_release, release_of
 
 _LOGGER = "_ghost_deploy_logger"
 
@@ -18,13 +18,13 @@ _INSTALL = (
 
 
 @dataclass(frozen=True)
-class Api:
+class TensorrtApi:
     """The imported package.
 
     Attributes:
         module: `tensorrt`.
-        text: its version as it says, e.g. `10.13.3.9`.
-        release: the first three numbers of that.
+        text: its version, e.g. `10.13.3.9`.
+        release: the first three numbers of the version.
     """
 
     module: Any
@@ -33,37 +33,38 @@ class Api:
 
     @property
     def weak_typing(self) -> bool:
-        """Whether builder flags may choose precisions: up to 10."""
+        """Whether builder flags select precisions: up to 10."""
         return hasattr(self.module.BuilderFlag, "FP16")
 
     @property
     def strong_typing(self) -> bool:
-        """Whether the types in the graph can decide: from 10; on 11 there is nothing else."""
+        """Whether networks can be strongly typed: from 10, always on 11."""
         return hasattr(self.module.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
 
     @property
     def calibrators(self) -> bool:
-        """Whether INT8 ranges can come from a calibration cache: up to 10."""
+        """Whether INT8 ranges can be read from a calibration cache: up to 10."""
         return hasattr(self.module, "IInt8EntropyCalibrator2")
 
     @property
     def progress_monitor(self) -> bool:
-        """Whether the builder reports how far it is: from 10."""
+        """Whether the builder reports its progress: from 10."""
         return hasattr(self.module, "IProgressMonitor")
 
     @property
     def shared_profiles(self) -> bool:
-        """Whether several contexts may use one optimization profile at a time: from 10."""
+        """Whether several contexts can use one optimization profile at a time: from 10."""
         return self.release[0] >= 10
 
 
-def load() -> Api:
+def load() -> TensorrtApi:
     """Import TensorRT.
 
     Raises:
         MissingExtraError: it is not installed.
-        BackendError: it is installed and cannot be loaded, mostly for want of a CUDA library.
-        UnavailableError: a version that is older than 8.5 or known not to work.
+        BackendError: it is installed and cannot be loaded, usually because a CUDA library is
+            missing.
+        UnavailableError: the version is older than 8.5 or known not to work.
     """
     try:
         import tensorrt
@@ -78,15 +79,15 @@ def load() -> Api:
             fix="Install the CUDA libraries that this version was made for",
         ) from error
     text = str(tensorrt.__version__)
-    api = Api(tensorrt, text, release_of(text))
-    refuse(api.release)
+    api = TensorrtApi(tensorrt, text, release_of(text))
+    check_release(api.release)
     return api
 
 
 def derive(base: Any, **methods: Callable[..., Any]) -> Any:
-    """An instance of a class that derives from one of TensorRT's interfaces.
+    """An instance of a subclass of one of TensorRT's interfaces.
 
-    pybind11 wants the base's constructor called, and mypy cannot derive from what it cannot see.
+    pybind11 requires that the base's constructor is called, and mypy cannot check such a subclass.
     """
 
     def construct(self: Any) -> None:
@@ -95,7 +96,7 @@ def derive(base: Any, **methods: Callable[..., Any]) -> Any:
     return type(f"Our{base.__name__}", (base,), {"__init__": construct, **methods})()
 
 
-def process_logger(api: Api, take: Callable[[str, str], None]) -> Any:
+def process_logger(api: TensorrtApi, take: Callable[[str, str], None]) -> Any:
     """The one `tensorrt.ILogger` of this process.
 
     TensorRT keeps a pointer to the first logger that it is given and uses it for all builders and
@@ -127,8 +128,8 @@ def construct(kind: Any, logger: Any, explain: Callable[[], str]) -> Any:
         ) from error
 
 
-def lacks(api: Api, what: str) -> UnavailableError:
-    """The error for what a version does not have."""
+def missing_feature(api: TensorrtApi, what: str) -> UnavailableError:
+    """The error for a feature that a version does not have."""
     return UnavailableError(
         f"TensorRT {api.text} has no {what.removeprefix('the ')}", fix="Leave that option out"
     )

@@ -8,7 +8,12 @@ from typing import Any
 
 from ghost_deploy.core.errors import UnavailableError
 from ghost_deploy.runtimes.tensorrt.calibration_cache import Algorithm, CalibrationCache
-from ghost_deploy.runtimes.tensorrt.compat.api import Api, construct, derive, lacks
+from ghost_deploy.runtimes.tensorrt.compat.api import (
+    TensorrtApi,
+    construct,
+    derive,
+    missing_feature,
+)
 
 _HARDWARE_LEVELS = {
     "ampere+": "AMPERE_PLUS",
@@ -23,7 +28,7 @@ _ALGORITHMS: dict[str, Algorithm] = {
 
 @dataclass(frozen=True)
 class ParserFault:
-    """What the ONNX parser says of one node; `node` is its place in the graph."""
+    """An error of the ONNX parser; `node` is the index of the node in the graph."""
 
     text: str
     node: int
@@ -31,7 +36,7 @@ class ParserFault:
     operator: str = ""
 
 
-def new_builder(api: Api, logger: Any, explain: Callable[[], str] = str) -> Any:
+def new_builder(api: TensorrtApi, logger: Any, explain: Callable[[], str] = str) -> Any:
     """A Builder; DeviceError when CUDA cannot be initialized.
 
     Args:
@@ -41,16 +46,16 @@ def new_builder(api: Api, logger: Any, explain: Callable[[], str] = str) -> Any:
     return construct(api.module.Builder, logger, explain)
 
 
-def load_plugins(api: Api, logger: Any) -> None:
+def load_plugins(api: TensorrtApi, logger: Any) -> None:
     """Register NVIDIA's own plugins, such as EfficientNMS_TRT: before parsing or deserializing."""
     api.module.init_libnvinfer_plugins(logger, "")
 
 
-def drop_external_tactics(api: Api, config: Any) -> None:
-    """Let no kernel come from cuBLAS or cuDNN, so that an engine needs neither.
+def drop_external_tactics(api: TensorrtApi, config: Any) -> None:
+    """Exclude kernels of cuBLAS and cuDNN, so that an engine needs neither.
 
-    TensorRT's own kernels serve every layer of a detector; 8.5 alone asks these libraries by
-    default too, and loads hundreds of MB of them. From 11 on the names are gone.
+    TensorRT's own kernels cover all layers of a detector; only 8.5 uses these libraries by
+    default, and loads hundreds of MB. From 11 on the names do not exist.
     """
     sources = int(config.get_tactic_sources())
     for name in ("CUBLAS", "CUBLAS_LT", "CUDNN"):
@@ -60,14 +65,14 @@ def drop_external_tactics(api: Api, config: Any) -> None:
     config.set_tactic_sources(sources)
 
 
-def new_network(api: Api, builder: Any, *, strongly_typed: bool) -> Any:
+def new_network(api: TensorrtApi, builder: Any, *, strongly_typed: bool) -> Any:
     """An empty network with explicit batch.
 
     Raises:
-        UnavailableError: strong typing was asked for and this version has none.
+        UnavailableError: this version has no strong typing.
     """
     flag = api.module.NetworkDefinitionCreationFlag
-    # From 10 on the batch is always explicit, on 11 the name is gone and the bit another one's.
+    # From 10 on the batch is always explicit; on 11 the bit has another meaning.
     names = ["EXPLICIT_BATCH"] if api.release[0] < 10 else []
     if strongly_typed:
         names.append("STRONGLY_TYPED")
@@ -80,7 +85,7 @@ def new_network(api: Api, builder: Any, *, strongly_typed: bool) -> Any:
     return builder.create_network(sum(1 << int(getattr(flag, name)) for name in names))
 
 
-def set_flag(api: Api, config: Any, name: str, *, on: bool = True) -> None:
+def set_flag(api: TensorrtApi, config: Any, name: str, *, on: bool = True) -> None:
     """Set or clear a builder flag by its name.
 
     Raises:
@@ -88,27 +93,27 @@ def set_flag(api: Api, config: Any, name: str, *, on: bool = True) -> None:
     """
     flag = getattr(api.module.BuilderFlag, name, None)
     if flag is None:
-        raise lacks(api, f"the builder flag {name}")
+        raise missing_feature(api, f"the builder flag {name}")
     (config.set_flag if on else config.clear_flag)(flag)
 
 
-def set_optimization_level(api: Api, config: Any, level: int) -> None:
-    """How long the builder searches, 0 to 5; UnavailableError below 8.6."""
+def set_optimization_level(api: TensorrtApi, config: Any, level: int) -> None:
+    """Set how long the builder searches, 0 to 5; UnavailableError below 8.6."""
     if not hasattr(config, "builder_optimization_level"):
-        raise lacks(api, "builder optimization levels (--opt-level)")
+        raise missing_feature(api, "builder optimization levels (--opt-level)")
     config.builder_optimization_level = level
 
 
-def set_hardware_level(api: Api, config: Any, level: str) -> None:
-    """Let the engine run on other GPUs: `ampere+`, or `same-compute-capability` from 10.13."""
+def set_hardware_level(api: TensorrtApi, config: Any, level: str) -> None:
+    """Allow other GPUs: `ampere+`, or `same-compute-capability` from 10.13."""
     levels = getattr(api.module, "HardwareCompatibilityLevel", None)
     value = getattr(levels, _HARDWARE_LEVELS[level], None)
     if value is None:
-        raise lacks(api, f"engines for other GPUs ({level})")
+        raise missing_feature(api, f"engines for other GPUs ({level})")
     config.hardware_compatibility_level = value
 
 
-def calibrator(api: Api, algorithm: str, cache: CalibrationCache) -> Any:
+def calibrator(api: TensorrtApi, algorithm: str, cache: CalibrationCache) -> Any:
     """A calibrator that only hands over a cache, under the header of this version and algorithm.
 
     TensorRT refuses the cache of another one and would then ask for images.
@@ -122,7 +127,7 @@ def calibrator(api: Api, algorithm: str, cache: CalibrationCache) -> Any:
     """
     base = getattr(api.module, _CALIBRATORS[algorithm], None)
     if base is None:
-        raise lacks(api, "calibration caches")
+        raise missing_feature(api, "calibration caches")
     table = cache.to_bytes(api.text, _ALGORITHMS[algorithm])
     return derive(
         base,
@@ -133,8 +138,8 @@ def calibrator(api: Api, algorithm: str, cache: CalibrationCache) -> Any:
     )
 
 
-def set_calibrator(api: Api, config: Any, scales: Any, profile: Any) -> None:
-    """Give the configuration a calibrator, and a profile where the version wants one.
+def set_calibrator(api: TensorrtApi, config: Any, scales: Any, profile: Any) -> None:
+    """Set the calibrator, and the calibration profile where the version needs one.
 
     From 10 on, a calibration profile leads to internal errors (ultralytics, exporter.py).
     """
@@ -143,18 +148,18 @@ def set_calibrator(api: Api, config: Any, scales: Any, profile: Any) -> None:
         config.set_calibration_profile(profile)
 
 
-def pin_layer(api: Api, layer: Any, data_type: str) -> None:
-    """Hold a layer and its outputs in a type, by its name; only of a weakly typed network."""
+def pin_layer(api: TensorrtApi, layer: Any, data_type: str) -> None:
+    """Fix the type of a layer and its outputs, by name; only in a weakly typed network."""
     value = getattr(api.module.DataType, data_type)
     layer.precision = value
     for number in range(layer.num_outputs):
         layer.set_output_type(number, value)
 
 
-def release_quantization_types(api: Api, layers: Iterable[Any]) -> None:
-    """Take back the types that the ONNX importer of 10 gives to Q and DQ layers.
+def release_quantization_types(api: TensorrtApi, layers: Iterable[Any]) -> None:
+    """Reset the types that the ONNX importer of 10 sets on Q and DQ layers.
 
-    It asks for float32 computation of each Q and a float32 output of each DQ. Alone these are
+    It sets float32 as precision of each Q and as output type of each DQ. By themselves these are
     hints; with PREFER_PRECISION_CONSTRAINTS, which the decode tail needs, they would pull
     everything that is not quantized to float32.
     """
@@ -168,7 +173,7 @@ def release_quantization_types(api: Api, layers: Iterable[Any]) -> None:
 
 
 def parser_faults(parser: Any) -> tuple[ParserFault, ...]:
-    """The errors of a failed parse; names of nodes are known from 10 on."""
+    """The errors of a failed parse; node names are available from 10 on."""
     return tuple(
         ParserFault(
             text=str(fault.desc()),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ghost_deploy.core.errors import BackendError
-from ghost_deploy.runtimes.tensorrt.compat.api import Api, construct
+from ghost_deploy.runtimes.tensorrt.compat.api import TensorrtApi, construct
 
 _NUMPY = {
     "FLOAT": "float32",
@@ -18,7 +18,7 @@ _NUMPY = {
     "BOOL": "bool",
     "UINT8": "uint8",
 }
-"""Our own table: `tensorrt.nptype` of 8.5 uses a name that numpy 1.24 to 1.26 lack."""
+"""Our own table: `tensorrt.nptype` of 8.5 uses a name that numpy 1.24 to 1.26 do not have."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class IoTensor:
     dtype: str
 
 
-def new_runtime(api: Api, logger: Any, explain: Callable[[], str] = str) -> Any:
+def new_runtime(api: TensorrtApi, logger: Any, explain: Callable[[], str] = str) -> Any:
     """A Runtime; DeviceError when CUDA cannot be initialized. Arguments as of `new_builder`."""
     return construct(api.module.Runtime, logger, explain)
 
@@ -49,15 +49,15 @@ def deserialize(
 
     Args:
         runtime: of `new_runtime`.
-        plan: without any header of others.
+        plan: without any header.
         what: the file, for the message.
-        dla: core that it runs on.
-        version_compatible: the plan carries a runtime of its own, whose code is run: only for a
-            plan whose hash is known.
-        why: gives TensorRT's last error line, e.g. `Log.last`.
+        dla: DLA core; None for the GPU.
+        version_compatible: the plan contains a runtime whose code is executed: only for a plan
+            whose hash was checked.
+        why: gives TensorRT's last error line, e.g. `TensorrtLog.last`.
 
     Raises:
-        BackendError: TensorRT refuses it.
+        BackendError: TensorRT rejects the plan.
     """
     if dla is not None:
         runtime.DLA_core = dla
@@ -74,7 +74,7 @@ def deserialize(
 
 
 def io_tensors(engine: Any) -> tuple[IoTensor, ...]:
-    """Inputs and outputs in the engine's order; BackendError for a type that numpy lacks."""
+    """Inputs and outputs in the engine's order; BackendError for a type unknown to numpy."""
     names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
     return tuple(
         IoTensor(
@@ -109,5 +109,5 @@ def profile_shapes(engine: Any, name: str, index: int = 0) -> tuple[tuple[int, .
 
 
 def num_dla_cores(owner: Any) -> int:
-    """DLA cores of this machine, asked of a Builder or a Runtime."""
+    """Number of DLA cores of this machine, from a Builder or a Runtime."""
     return int(owner.num_DLA_cores)

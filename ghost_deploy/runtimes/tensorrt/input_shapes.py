@@ -1,4 +1,4 @@
-"""Optimization profiles: the shapes that an engine accepts, and the one it is tuned for."""
+"""Input shapes that an engine accepts, and the optimization profile for them."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Shapes:
-    """What the input `name` may be: smallest, usual and largest shape, and all ends of the range.
+class InputShapes:
+    """Shapes of the input `name`: smallest, usual, largest, and the corners of the range.
 
-    `corners` holds every combination of smallest and largest batch, height and width, and the
-    usual shape, each once.
+    `corners` has all combinations of smallest and largest batch, height and width, and the usual
+    shape, without repetitions.
     """
 
     name: str
-    least: Shape
+    smallest: Shape
     usual: Shape
-    most: Shape
+    largest: Shape
     corners: tuple[Shape, ...]
 
     @classmethod
-    def of(cls, spec: InputSpec) -> Shapes:
-        """Those of a description; the engine is tuned for the smallest batch at the usual size."""
+    def of(cls, spec: InputSpec) -> InputShapes:
+        """Shapes of a description; the engine is tuned for the smallest batch at the usual size."""
         (b0, b1), (h0, w0), (h1, w1) = spec.batch, spec.min_hw, spec.max_hw
         ends = [spec.shape(b, (h, w)) for b in (b0, b1) for h in (h0, h1) for w in (w0, w1)]
         usual = spec.shape(b0, spec.size_hw)
@@ -36,34 +36,34 @@ class Shapes:
 
     @property
     def dynamic(self) -> bool:
-        """Whether there is a choice."""
-        return self.least != self.most
+        """Whether the engine accepts several shapes."""
+        return self.smallest != self.largest
 
 
-def add_profile(builder: Any, config: Any, shapes: Shapes) -> Any:
-    """Give a dynamic network its profile; None for a static one, which needs none.
+def add_profile(builder: Any, config: Any, shapes: InputShapes) -> Any:
+    """Add the profile of a dynamic network; None for a static one, which needs none.
 
     Raises:
-        ExportError: TensorRT does not take it.
+        ExportError: TensorRT rejects it.
     """
     if not shapes.dynamic:
         return None
     profile = builder.create_optimization_profile()
-    profile.set_shape(shapes.name, shapes.least, shapes.usual, shapes.most)
+    profile.set_shape(shapes.name, shapes.smallest, shapes.usual, shapes.largest)
     if config.add_optimization_profile(profile) < 0:
         raise ExportError(
             "TensorRT does not take the range of shapes",
-            got=f"{shapes.least} to {shapes.most}",
+            got=f"{shapes.smallest} to {shapes.largest}",
             fix="Export the model again with a smaller range",
         )
     return profile
 
 
-def verify(engine: Any, shapes: Shapes) -> None:
-    """See that an engine accepts every corner of its range and knows its outputs there.
+def verify_shapes(engine: Any, shapes: InputShapes) -> None:
+    """Require that an engine accepts all corners of its range and has output shapes there.
 
     Raises:
-        ExportError: a corner is refused, or leaves an output's shape open.
+        ExportError: it rejects a corner, or an output shape is not determined.
     """
     context = engine.create_execution_context()
     if context is None:

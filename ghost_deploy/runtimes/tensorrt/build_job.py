@@ -1,4 +1,4 @@
-"""A wish for an engine, resolved on one machine: which graph, which route, which memory."""
+"""A request for an engine, resolved for this machine: graph, route and memory."""
 
 from __future__ import annotations
 
@@ -16,25 +16,28 @@ from ghost_deploy.runtimes.tensorrt.calibration_cache import (
     CalibrationCache,
     read_calibration_cache,
 )
-from ghost_deploy.runtimes.tensorrt.compat import Api
-from ghost_deploy.runtimes.tensorrt.engine_builder import Order
-from ghost_deploy.runtimes.tensorrt.fingerprint import Gpu, here
-from ghost_deploy.runtimes.tensorrt.precision_route import Route, choose_route
-from ghost_deploy.runtimes.tensorrt.profiles import Shapes
-from ghost_deploy.runtimes.tensorrt.releases import Use, refuse
+from ghost_deploy.runtimes.tensorrt.compat import TensorrtApi
+from ghost_deploy.runtimes.tensorrt.engine_builder import BuildSettings
+from ghost_deploy.runtimes.tensorrt.fingerprint import GpuInfo, this_machine
+from ghost_deploy.runtimes.tensorrt.input_shapes import InputShapes
+from ghost_deploy.runtimes.tensorrt.precision_route import GraphKind, PrecisionRoute, choose_route
+from ghost_deploy.runtimes.tensorrt.releases import EngineUse, check_release
 from ghost_deploy.runtimes.tensorrt.timing_cache import cache_path
 from ghost_deploy.runtimes.tensorrt.workspace import workspace_bytes
 
 Calibrator = Literal["entropy", "minmax"]
 _PRECISIONS = ("fp32", "fp16", "int8")
+_TENSORRT, _STRONG = "tensorrt", "-fp16"
+"""Forms of INT8 graphs for TensorRT; the ending is that of strongly typed ones."""
 
 
 @dataclass(frozen=True)
 class EngineRequest:
-    """What to build; the fields are arguments of `api.build`.
+    """A request for an engine; the fields are arguments of `api.build`, and `placement`, one of
+    `placements_of`, for INT8 by Q/DQ nodes.
 
     Raises:
-        UsageError: a value that does not exist, or two that exclude each other.
+        UsageError: an invalid value, or two that exclude each other.
     """
 
     precision: str = "fp16"
@@ -46,6 +49,7 @@ class EngineRequest:
     version_compatible: bool = False
     int8_cache: Path | None = None
     calibrator: Calibrator = "entropy"
+    placement: str = ""
 
     def __post_init__(self) -> None:
         level, on_dla = self.opt_level, self.dla is not None
@@ -70,46 +74,47 @@ class EngineRequest:
 
 
 @dataclass(frozen=True)
-class Job:
+class BuildJob:
     """A request, resolved.
 
     Attributes:
-        request: as it was made.
-        order: for `build.build_plan`.
+        request: that was resolved.
+        settings: for `engine_builder.build_plan`.
         source: the ONNX artifact.
-        fingerprint: what the engine will run on.
-        tensorrt: version of TensorRT.
-        said: what is known against this release, and of the memory.
+        fingerprint: of the machine that the engine is for.
+        tensorrt: its version.
+        notes: known problems of this release, and warnings.
     """
 
     request: EngineRequest
-    order: Order
+    settings: BuildSettings
     source: Artifact
     fingerprint: Fingerprint
     tensorrt: str
-    said: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
-def resolve(
-    bundle: Bundle, request: EngineRequest, api: Api, gpu: Gpu, beside: Path | None = None
-) -> Job:
-    """Choose graph and route, and see that nothing known stands against it.
+def resolve_job(
+    bundle: Bundle,
+    request: EngineRequest,
+    api: TensorrtApi,
+    gpu: GpuInfo,
+    beside: Path | None = None,
+) -> BuildJob:
+    """Choose graph, route and memory for a request.
 
     Args:
-        bundle: whose ONNX artifacts; the one that is used is checked against its hashes.
-        request: what is asked for.
+        bundle: with the ONNX artifacts; the one that is used is verified against its hashes.
+        request: to resolve.
         api, gpu: of this machine.
-        beside: what the timing cache lies beside; the bundle when None.
+        beside: the timing cache is written beside it; None for the bundle.
 
     Raises:
-        UsageError, BundleError: the bundle lacks what the precision needs, or is damaged.
-        UnavailableError: this TensorRT or this machine cannot do it.
+        UsageError, BundleError: the bundle does not have the graph for the precision, or is
+            damaged.
+        UnavailableError, DeviceError: this TensorRT or this machine cannot build it.
     """
-    have = {
-        (a.precision, "" if a.form == NMS_FORM else a.form): a
-        for a in bundle.artifacts
-        if a.format == "onnx"
-    }
+    have = _graphs(bundle, request.placement)
     scales = _scales(bundle, request)
     workspace, warnings = workspace_bytes(gpu, request.workspace_mib)
     route, source = choose_route(
@@ -121,13 +126,13 @@ def resolve(
         prefer_scales=request.int8_cache is not None,
         dla=request.dla is not None,
     )
-    said = refuse(api.release, _use(bundle, request, route, gpu))
-    artifact, machine = have[source], here(api.text, gpu)
-    order = Order(
+    notes = check_release(api.release, _use(bundle, request, route, gpu))
+    artifact, machine = have[source], this_machine(api.text, gpu)
+    settings = BuildSettings(
         onnx=bundle.verified_path(artifact).read_bytes(),
         what=artifact.path,
         route=route,
-        shapes=Shapes.of(bundle.spec.input),
+        shapes=InputShapes.of(bundle.spec.input),
         workspace_bytes=workspace,
         scales=scales if route.calibrated else None,
         algorithm=request.calibrator,
@@ -143,11 +148,37 @@ def resolve(
         hardware=request.hardware,
         version_compatible=request.version_compatible,
     )
-    return Job(request, order, artifact, fingerprint, api.text, (*said, *warnings))
+    return BuildJob(request, settings, artifact, fingerprint, api.text, (*notes, *warnings))
 
 
-def _use(bundle: Bundle, request: EngineRequest, route: Route, gpu: Gpu) -> Use:
-    return Use(
+def placements_of(bundle: Bundle) -> list[str]:
+    """Names of the other placements of INT8 graphs in a bundle, such as `depthwise`."""
+    forms = [artifact.form for artifact in bundle.artifacts if artifact.format == "onnx"]
+    names = [_split(form)[0] for form in forms if form.startswith(f"{_TENSORRT}-")]
+    return list(dict.fromkeys(filter(None, names)))
+
+
+def _split(form: str) -> tuple[str, str]:
+    """Placement and ending of a form such as `tensorrt-depthwise-fp16`."""
+    name = form.removesuffix(_STRONG)
+    return name.removeprefix(_TENSORRT).removeprefix("-"), form[len(name) :]
+
+
+def _graphs(bundle: Bundle, placement: str) -> dict[GraphKind, Artifact]:
+    """The graphs of a bundle by precision and form; of INT8 ones for TensorRT that placement."""
+    found = {}
+    for artifact in bundle.artifacts:
+        form = "" if artifact.form == NMS_FORM else artifact.form
+        if form.startswith(_TENSORRT):
+            own, end = _split(form)
+            form = _TENSORRT + end if own == placement else ""
+        if artifact.format == "onnx" and (form or artifact.precision != "int8"):
+            found[artifact.precision, form] = artifact
+    return found
+
+
+def _use(bundle: Bundle, request: EngineRequest, route: PrecisionRoute, gpu: GpuInfo) -> EngineUse:
+    return EngineUse(
         int8=request.precision == "int8",
         calibrated=route.calibrated,
         end_to_end=bundle.spec.head.end_to_end,

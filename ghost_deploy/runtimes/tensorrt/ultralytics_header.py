@@ -1,4 +1,4 @@
-"""The header of an Ultralytics engine, read as a model description."""
+"""Convert the header of an Ultralytics engine to a model description."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from ghost_deploy.core.errors import SpecError
 from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec
 
 _LEVELS = ((8, 16, 32), (4, 8, 16, 32), (8, 16, 32, 64))
-"""Strides of the heads that their detectors have: the usual one, with P2, with P6."""
+"""Strides of their heads: default, with P2, with P6."""
 
 
 def spec_from_header(
     header: Mapping[str, Any], output_shape: Sequence[int] | None, *, where: str
 ) -> ModelSpec:
-    """The description of a detector whose engine Ultralytics built.
+    """The description of a detector in an Ultralytics engine.
 
     Args:
         header: keys `task`, `names`, `imgsz`, `stride`, `batch`, `end2end`, `args`.
-        output_shape: of the engine: (B, 4 + classes, anchors), or (B, K, 6).
-        where: the file, for the message.
+        output_shape: of the engine, (B, 4 + classes, anchors) or (B, K, 6); None if unknown.
+        where: the file, for messages.
 
     Raises:
-        SpecError: no detector, or one whose head cannot be told.
+        SpecError: not a detector, or its head cannot be determined.
     """
     if header.get("task") != "detect":
         raise _unknown(where, f"task {header.get('task')!r}", "task 'detect'")
