@@ -546,7 +546,7 @@ REFUSED: dict[str, tuple[Callable[[Root], None], type[CheckpointError], str]] = 
     "conv groups": (conv(groups=0), StructureError, r"model\.0"),
     "conv stride of text": (conv(stride="2"), StructureError, r"model\.0"),
     "conv padding huge": (conv(padding=(10**9, 10**9)), StructureError, r"model\.0"),
-    "a function nobody knows": (unknown_function, StructureError, r"model\.2"),
+    "an unknown function": (unknown_function, StructureError, r"model\.2"),
     "a deep attribute": (deep_key, StructureError, r"model\.0"),
     "head classes": (head(nc=4), StructureError, "model.22"),
     "head bins": (head(reg_max=8), StructureError, "model.22"),

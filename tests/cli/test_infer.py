@@ -43,7 +43,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[tuple[Any, ...], dict[s
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    images = tmp_path / "phötos"
+    images = tmp_path / "bïlder"
     images.mkdir()
     for name in ("1.png", "2.png", "10.png"):
         write_image(tmp_path / name, solid_image((64, 64), 99))

@@ -1,4 +1,4 @@
-"""The manners of the command: help, exit codes, errors, streams."""
+"""The command as a program: help, exit codes, errors, streams."""
 
 from __future__ import annotations
 

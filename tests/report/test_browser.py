@@ -80,14 +80,14 @@ def test_it_runs_nothing_and_fetches_nothing(browser: webdriver.Chrome, page: st
     assert HOSTILE in names
 
 
-def test_pictures_are_shown_side_by_side(browser: webdriver.Chrome, page: str) -> None:
+def test_images_are_shown_side_by_side(browser: webdriver.Chrome, page: str) -> None:
     with screen(browser, 1400):
         browser.get(page)
         left, right, *_ = browser.find_elements(By.CSS_SELECTOR, ".image svg")
         assert left.rect["y"] == right.rect["y"]
         assert left.rect["width"] == pytest.approx(right.rect["width"], abs=1)
         assert left.rect["height"] > 100
-        # The second panel shows the picture of the first, which is stored once.
+        # The second panel shows the image of the first, which is stored once.
         used = right.find_element(By.CSS_SELECTOR, "use").get_attribute("href")
         assert used == "#" + left.find_element(By.CSS_SELECTOR, "image").get_attribute("id")
 

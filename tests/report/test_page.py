@@ -29,7 +29,7 @@ def plain(made: Report) -> Any:
 
 
 def kept_in_a_bundle() -> Report:
-    """Without samples, curves and pictures."""
+    """Without samples, curves and images."""
     found = material()
     found.latency = [each.only(["ghost"]) for each in found.latency]
     found.accuracy = [each.thin() for each in found.accuracy]
@@ -39,7 +39,7 @@ def kept_in_a_bundle() -> Report:
 CASES = {
     "usual": make_report(),
     "one run": make_report(USUAL[:1]),
-    "no pictures": make_report(images=0),
+    "no images": make_report(images=0),
     "few samples": make_report(USUAL[:2], samples=4),
     "figures alone": kept_in_a_bundle(),
     "only accuracy": make_report(parity=False, latency=False),
@@ -131,7 +131,7 @@ def test_a_large_report_is_a_page_of_moderate_size() -> None:
     assert faults(page, plain(made)) == []
 
 
-def test_a_picture_beyond_all_measure_is_left_out() -> None:
+def test_an_image_of_excessive_size_is_left_out() -> None:
     made = make_report()
     (accuracy,) = made.accuracy
     first = accuracy.hard_images[0]

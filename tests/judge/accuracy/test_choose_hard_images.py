@@ -107,7 +107,7 @@ def test_only_a_few_are_shown(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("size_hw", "expected"), [((30, 40), (30, 40)), ((1500, 2000), (480, 640))]
 )
-def test_images_are_small(size_hw: tuple[int, int], expected: tuple[int, int]) -> None:
+def test_jpegs_are_small(size_hw: tuple[int, int], expected: tuple[int, int]) -> None:
     noise = noisy_image(size_hw)
     data = small_jpeg(noise)
     assert len(data) <= 150_000

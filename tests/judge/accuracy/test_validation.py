@@ -111,7 +111,7 @@ def test_each_class_has_its_difference_and_its_curve(with_checkpoint: AccuracyRe
             assert list(own.curve) == sorted(own.curve, reverse=True)
 
 
-def test_pictures_of_what_is_wrong(with_checkpoint: AccuracyReport) -> None:
+def test_images_of_what_is_wrong(with_checkpoint: AccuracyReport) -> None:
     assert with_checkpoint.conf == 0.25
     assert 1 <= len(with_checkpoint.hard_images) <= 6
     for image in with_checkpoint.hard_images:
@@ -126,7 +126,7 @@ def test_pictures_of_what_is_wrong(with_checkpoint: AccuracyReport) -> None:
             assert all(0 <= x <= image.size_hw[1] for b in boxes for x in b.xyxy[::2])
 
 
-def test_what_a_bundle_keeps_has_no_curves_and_pictures(with_checkpoint: AccuracyReport) -> None:
+def test_what_a_bundle_keeps_has_no_curves_and_images(with_checkpoint: AccuracyReport) -> None:
     kept = with_checkpoint.thin()
     assert len(msgspec.json.encode(kept)) < 10_000 + 2_000 * len(kept.rows)
     assert kept.hard_images == ()

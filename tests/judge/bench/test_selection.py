@@ -114,9 +114,9 @@ def test_every_way_to_run(bundle: Bundle) -> None:
 
 def test_names(bundle: Bundle, tmp_path: Path) -> None:
     other = write_constant_bundle(tmp_path / "other")
-    twin = write_constant_bundle(tmp_path / "small")
+    namesake = write_constant_bundle(tmp_path / "small")
     assert [s.name for s in open_subjects([bundle, other])] == ["small", "other"]
-    assert [s.name for s in open_subjects([bundle, twin])] == [str(bundle.path), str(twin.path)]
+    assert [s.name for s in open_subjects([bundle, namesake])] == [str(bundle.path), str(namesake.path)]
 
 
 def test_labels() -> None:

@@ -63,7 +63,7 @@ def test_bars_follow_what_float32_itself_misses() -> None:
 @pytest.mark.parametrize(
     ("own", "candidate", "passes"),
     [
-        (0.0, 0.2, False),  # float32 is exact here: the artifact is to blame
+        (0.0, 0.2, False),  # float32 is exact here: the artifact is the cause
         (0.1, 0.3, True),  # no further off than SLACK times float32's own error
         (0.1, 0.5, False),
         (0.1, -0.3, True),  # on the other side of the exact result

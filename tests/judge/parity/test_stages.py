@@ -204,7 +204,7 @@ def test_the_input_made_by_another_description_is_noticed() -> None:
 # Graphs that contain the preprocessing or the NMS
 
 
-def test_a_graph_of_pixels_is_fed_the_reference_s_picture() -> None:
+def test_a_graph_of_pixels_is_fed_the_reference_s_image() -> None:
     seen = []
 
     def remember(feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -99,7 +99,7 @@ def test_pixels_in_have_their_own_shape() -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_settings_by_version(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
     _, control = install(version, monkeypatch)
-    wishes: list[tuple[dict[str, Any], bool, str, Any]] = [
+    requested: list[tuple[dict[str, Any], bool, str, Any]] = [
         ({"opt_level": 4}, version in NEWER, "builder_optimization_level=", 4),
         ({"hardware": "ampere+"}, version in NEWER, "hardware_compatibility_level=", "AMPERE_PLUS"),
         ({"version_compatible": True}, version in NEWER, "set_flag", "VERSION_COMPATIBLE"),
@@ -110,13 +110,13 @@ def test_settings_by_version(version: str, monkeypatch: pytest.MonkeyPatch) -> N
             "SAME_COMPUTE_CAPABILITY",
         ),
     ]
-    for wish, there, name, value in wishes:
+    for settings, there, name, value in requested:
         control.calls.clear()
         if not there:
             with pytest.raises(UnavailableError):
-                build(make_settings(**wish))
+                build(make_settings(**settings))
             continue
-        build(make_settings(**wish))
+        build(make_settings(**settings))
         (given,) = control.called(f"IBuilderConfig.{name}")[-1]
         assert getattr(given, "name", given) == value
 
@@ -177,7 +177,7 @@ class TestFailures:
             ("Could not find any implementation for node /x", "no kernel fits"),
             ("Calibration table does not match calibrator algorithm type.", "calibrate"),
             ("Assertion checkLinks failed (checkLinks::218)", "10.7"),
-            ("something nobody knows", "--verbose"),
+            ("an unknown message", "--verbose"),
         ],
     )
     def test_a_failed_build_says_what_to_lower(
