@@ -1,10 +1,17 @@
-"""What holds for all tests: nothing is written to the cache of the user who runs them."""
+"""What holds for all tests: a cache of their own, and no limit on the time of an example."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes depends on what else the machine does.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -213,7 +213,7 @@ def test_gstreamer_that_is_not_there(
     assert not asked
 
 
-@pytest.mark.parametrize("words", [[""], [" "], ["photo.jpg", ""]])
+@pytest.mark.parametrize("words", [[""], [" "], ["image.jpg", ""]])
 def test_an_empty_source(words: list[str], asked: list[Any], capsys: Capture) -> None:
     assert main(["infer", "b", *words]) == 2
     err = capsys.readouterr().err

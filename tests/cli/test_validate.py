@@ -172,10 +172,10 @@ def give_passed_accuracy(folder: Path) -> AccuracyReport:
     return judged
 
 
-def test_an_int8_artifact_is_held_to_the_bar_of_its_calibration(
+def test_an_int8_artifact_is_held_to_the_limit_of_its_calibration(
     bundle_copy: Path, data: Path, capsys: Capture
 ) -> None:
-    """The fp16 file stands in for an int8 one: what is judged is the bar, not the arithmetic."""
+    """The fp16 file stands in for an int8 one: what is judged is the limit, not the arithmetic."""
     document = json.loads((bundle_copy / "bundle.json").read_text())
     (made,) = (
         a for a in document["artifacts"] if (a["format"], a["precision"]) == ("onnx", "fp16")

@@ -3,8 +3,8 @@
     /usr/bin/python3 rtsp_server.py PORT WIDTH HEIGHT FPS EPOCH
 
 It prints its port once it listens. Frames carry as their number the frames since EPOCH (seconds
-of the monotonic clock), so that the numbers go on over a restart. See numbered_frames.py, whose cells
-this file writes without NumPy.
+of the monotonic clock), so that the numbers go on over a restart. The cells
+are those of numbered_frames.py, written without NumPy.
 """
 
 import sys

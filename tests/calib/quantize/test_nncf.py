@@ -86,7 +86,7 @@ def test_it_computes_nearly_the_same(model: Any) -> None:
         assert 0 < np.abs(exact - rounded).max() < 0.1
 
 
-def test_importing_nncf_reports_to_nobody_and_leaves_loggers_alone(tmp_path: Path) -> None:
+def test_importing_nncf_sends_no_report_and_leaves_loggers_alone(tmp_path: Path) -> None:
     client = tmp_path / "openvino_telemetry"
     client.mkdir()
     (client / "__init__.py").write_text(

@@ -148,7 +148,7 @@ def check_recorded_reference(checkpoint: Path, side: int) -> None:
     loaded = load_checkpoint(checkpoint, size_hw=(side, side))
     with Detector(EagerRuntime(loaded.net, loaded.spec.input), loaded.spec) as net:
         found = evaluate(net, open_dataset(BCCD / "val.json"))
-    # The bar is 0.2 point; measured at most 1e-7.
+    # The limit is 0.2 point; measured at most 1e-7.
     assert found.map50_95 == pytest.approx(recorded["pycocotools_map50_95"], abs=1e-4)
     assert found.map50 == pytest.approx(recorded["pycocotools_map50"], abs=1e-4)
     each = [c.ap50_95 for c in found.classes]

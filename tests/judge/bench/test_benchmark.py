@@ -246,13 +246,13 @@ def test_progress(bundles: list[Bundle], images: list[Path]) -> None:
 
 @pytest.fixture
 def report(bundles: list[Bundle], images: list[Path]) -> BenchReport:
-    return Fakes({"fp32": 10.0, "fp16": 5.0}).bench(bundles, images, image_source="photos")
+    return Fakes({"fp32": 10.0, "fp16": 5.0}).bench(bundles, images, image_source="a folder")
 
 
 def test_the_document_reads_back(report: BenchReport) -> None:
     document = report.to_document()
     assert BenchReport.from_document(document) == report
-    assert document["images"] == {"source": "photos", "count": 3}
+    assert document["images"] == {"source": "a folder", "count": 3}
     assert "turns" in document["isolation"]
 
 

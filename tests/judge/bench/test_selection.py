@@ -116,7 +116,10 @@ def test_names(bundle: Bundle, tmp_path: Path) -> None:
     other = write_constant_bundle(tmp_path / "other")
     namesake = write_constant_bundle(tmp_path / "small")
     assert [s.name for s in open_subjects([bundle, other])] == ["small", "other"]
-    assert [s.name for s in open_subjects([bundle, namesake])] == [str(bundle.path), str(namesake.path)]
+    assert [s.name for s in open_subjects([bundle, namesake])] == [
+        str(bundle.path),
+        str(namesake.path),
+    ]
 
 
 def test_labels() -> None:

@@ -128,7 +128,7 @@ def test_graph(change: Any) -> None:
     ("precision", "change"),
     [
         *((p, change) for p in ("fp16", "bf16") for change in (move_boxes, move_scores, spoil)),
-        ("int8", spoil),  # int8 has no bar on differences
+        ("int8", spoil),  # int8 has no limit on differences
     ],
 )
 def test_precision(change: Any, precision: str) -> None:

@@ -38,7 +38,7 @@ from ghost_deploy.runtimes.tensorrt import cudart as _cudart
 from ghost_deploy.runtimes.tensorrt.plan_file import read_plan
 from tests.support import onnxruntime_as_tensorrt as stand_in
 from tests.support.engine_builds import CACHE_BYTES, ORIN, install
-from tests.support.exports import export_artifacts
+from tests.support.exports import export_artifacts, shared_folder
 from tests.support.fake_tensorrt import VERSIONS, Control, Tensor
 from tests.support.stored_evidence import evidence_of
 from tests.support.tiny_detectors import tiny_loaded
@@ -49,7 +49,10 @@ Make = Callable[[str], tuple[Bundle, Control]]
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle as a workstation exports it: ONNX fp32 and fp16, proved, with a reference."""
-    folder = tmp_path_factory.mktemp("workstation") / "best"
+    return shared_folder("proved-tiny", tmp_path_factory, export_proved)
+
+
+def export_proved(folder: Path) -> None:
     loaded = cast("LoadedCheckpoint", tiny_loaded())
     with BundleWriter(folder) as writer:
         spec, _ = export_artifacts(loaded, writer, formats=["onnx"])
@@ -58,7 +61,6 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
         coarse = any(row.coarse for row in report.rows)
         store_reference(loaded, proved, None, exact=coarse).save()
         writer.finish()
-    return folder
 
 
 @pytest.fixture
@@ -214,7 +216,7 @@ def test_a_dla_plan_is_checked_on_its_core(device: Make) -> None:
     ],
     ids=str,
 )
-def test_wrong_wishes_change_nothing(
+def test_wrong_options_change_nothing(
     options: dict[str, Any], error: type[Exception], words: str, device: Make
 ) -> None:
     bundle, _ = device("10.3")

@@ -139,7 +139,9 @@ EXPECTED_ROUTES = [
 ]
 
 
-@pytest.mark.parametrize(("version", "route", "flags", "strong", "float32", "float16"), EXPECTED_ROUTES)
+@pytest.mark.parametrize(
+    ("version", "route", "flags", "strong", "float32", "float16"), EXPECTED_ROUTES
+)
 def test_a_build_call_by_call(
     version: str,
     route: str,

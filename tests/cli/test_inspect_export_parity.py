@@ -1,4 +1,4 @@
-"""The real road: inspect, export, parity on a trained checkpoint."""
+"""`inspect`, `export` and `parity` on a trained checkpoint."""
 
 from __future__ import annotations
 
@@ -159,7 +159,9 @@ def test_a_failed_export_prints_the_verdict_and_ends_with_1(
     out = shutil.copytree(bundle, tmp_path / "out")
     made = Bundle.read(out)
     report = ParityReport.from_document(evidence_of(made)["parity"])
-    bad = msgspec.structs.replace(report.rows[1], status="failed", reasons=("a bar was missed",))
+    bad = msgspec.structs.replace(
+        report.rows[1], status="failed", reasons=("a limit was exceeded",)
+    )
     rows = (report.rows[0], bad, *report.rows[2:])
     document = msgspec.structs.replace(report, rows=rows).to_document()
     written = with_plain_evidence(made, {"parity": document})
@@ -170,7 +172,7 @@ def test_a_failed_export_prints_the_verdict_and_ends_with_1(
     monkeypatch.setattr(api, "export", export)
     assert main(["export", "best.pt", "-o", str(out)]) == 1
     said = capsys.readouterr()
-    assert "a bar was missed" in said.out
+    assert "a limit was exceeded" in said.out
     assert "Parity failed" in said.out
     assert "ghost-deploy infer" not in said.out
     assert "error: it was written, but it is not proved" in said.err
@@ -195,7 +197,7 @@ def test_names_that_are_not_utf8(images: Path, tmp_path: Path, capsys: Capture) 
 
 
 def test_the_next_command_can_be_pasted(images: Path, tmp_path: Path, capsys: Capture) -> None:
-    there = Path(shutil.copytree(images, tmp_path / "my photos"))
+    there = Path(shutil.copytree(images, tmp_path / "my images"))
     out = tmp_path / "my bundle"
     words = ["export", str(GHOST), "-o", str(out), "--onnx", "--fp32", "--imgsz", "64"]
     assert main([*words, "--images", str(there)]) == 0
