@@ -23,6 +23,7 @@ from ghost_deploy.core.errors import (
     SpecError,
     UsageError,
 )
+from ghost_deploy.core.evidence.parity import ParityReport
 from ghost_deploy.core.spec import ModelSpec, Thresholds
 from ghost_deploy.runtimes import Runtime, RuntimeOptions
 from ghost_deploy.runtimes.fake import FakeRuntime

@@ -33,11 +33,11 @@ def test_files_folders_and_globs_come_in_order_and_once(tmp_path: Path) -> None:
 
 
 def test_frames_are_read_lazily_and_know_their_origin(tmp_path: Path) -> None:
-    first, second = write_image(tmp_path / "1.png", solid_image(value=1)), tmp_path / "2.png"
+    first, second = write_image(tmp_path / "1.png", solid_image((4, 6), 1)), tmp_path / "2.png"
     frames = read_frames([first, second], lambda path, error: pytest.fail(str(error)))
     assert not second.exists()
     one = next(frames)
-    write_image(second, solid_image(value=2))
+    write_image(second, solid_image((4, 6), 2))
     two = next(frames)
     assert [int(frame.image[0, 0, 0]) for frame in (one, two)] == [1, 2]
     assert [frame.index for frame in (one, two)] == [0, 1]
