@@ -12,7 +12,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadsco
 
 help:
 	@echo 'make demo [OUT=out/demo]'
-	@echo '                  install, then the whole road on the built-in detector, with a report'
+	@echo '                  install, then all steps on the built-in detector, with a report'
 	@echo 'make demo MODEL=best.pt IMAGES=folder [OUT=out/demo]'
 	@echo '                  install, then inspect, export, prove and run that checkpoint'
 	@echo 'make test         install, then the test suite (under 12 minutes on two cores)'
@@ -20,7 +20,7 @@ help:
 	@echo 'make soak [MINUTES=10]   live cameras on loopback: does anything grow, age or get lost?'
 	@echo 'make jetson       the runtime part on Python 3.10, NumPy 1.21 and OpenCV 4.5, as JetPack 6 has them'
 	@echo 'make nightly      test-full, jetson, and a soak of an hour'
-	@echo 'make check        ruff, mypy --strict, the import table and the size budget'
+	@echo 'make check        ruff, mypy --strict, imports, names, words, the size budget'
 	@echo 'make bench BUNDLE=out/best IMAGES=folder   what pre- and post-processing cost'
 
 $(VENV)/.user: pyproject.toml constraints.txt
@@ -39,10 +39,10 @@ ifeq ($(MODEL)$(IMAGES),)
 	$(BIN)/ghost-deploy demo -o '$(OUT)'
 else
 	@test -n '$(MODEL)' -a -n '$(IMAGES)' || { \
-	  echo 'usage: make demo [MODEL=best.pt IMAGES=folder-of-pictures] [OUT=out/demo]'; exit 2; }
+	  echo 'usage: make demo [MODEL=best.pt IMAGES=folder-of-images] [OUT=out/demo]'; exit 2; }
 	$(BIN)/ghost-deploy inspect '$(MODEL)'
 	$(BIN)/ghost-deploy export '$(MODEL)' -o '$(OUT)/bundle' --images '$(IMAGES)' --overwrite
-	$(BIN)/ghost-deploy infer '$(OUT)/bundle' '$(IMAGES)' -o '$(OUT)/pictures' --jsonl '$(OUT)/detections.jsonl'
+	$(BIN)/ghost-deploy infer '$(OUT)/bundle' '$(IMAGES)' -o '$(OUT)/annotated' --jsonl '$(OUT)/detections.jsonl'
 endif
 
 test: $(VENV)/.dev
@@ -67,7 +67,7 @@ jetson:
 	  tests/test_detector.py tests/stream/test_pipeline.py \
 	  --ignore=tests/processing/test_data_yaml.py \
 	  --deselect=tests/processing/test_letterbox.py::test_apply_is_resize_then_border \
-	  --deselect=tests/processing/test_tensor.py::test_reused_buffers_never_show_an_earlier_image \
+	  --deselect=tests/processing/test_preprocess.py::test_reused_buffers_never_show_an_earlier_image \
 	  --ignore=tests/runtimes/tensorrt/test_export.py --ignore=tests/runtimes/tensorrt/test_on_device.py
 
 nightly: test-full jetson
@@ -77,7 +77,8 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -p no:cacheprovider tests/test_imports.py tests/test_budget.py
+	$(BIN)/python -m pytest -q -p no:cacheprovider tests/test_imports.py tests/test_budget.py \
+	  tests/test_names.py tests/test_words.py
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .

@@ -42,7 +42,7 @@ from ghost_deploy.export.plan import plan_spec
 from ghost_deploy.judge.accuracy.measure import measure
 from ghost_deploy.judge.datasets.dataset import DataSet
 from ghost_deploy.judge.datasets.open_dataset import open_dataset
-from ghost_deploy.runtimes import RuntimeOptions
+from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.openvino import open_model as open_openvino
 from ghost_deploy.runtimes.ort import open_model as open_ort
 

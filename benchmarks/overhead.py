@@ -23,7 +23,7 @@ import ghost_deploy as gd
 from benchmarks.interleave import machine
 from ghost_deploy.judge.bench.statistics import shuffled
 from ghost_deploy.judge.bench.timer import RUN_ALONE, Stream
-from ghost_deploy.processing import list_images
+from ghost_deploy.processing.images import list_images
 
 LIMIT = 0.02
 """How far `run_alone` may be from the bare call, as a share of it."""

@@ -2,9 +2,9 @@
 
     import ghost_deploy as gd
 
-    bundle = gd.export("best.pt", "out", images="photos")
+    bundle = gd.export("best.pt", "out", images="images")
     detector = gd.load(bundle)
-    detections = detector("photo.jpg")
+    detections = detector("image.jpg")
 
 Every command of `ghost-deploy` is a function here, of the same name.
 
@@ -73,7 +73,7 @@ if TYPE_CHECKING:
     from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec, Thresholds
     from ghost_deploy.detector import Detector
     from ghost_deploy.report.report_document import Report
-    from ghost_deploy.runtimes import Runtime, RuntimeOptions
+    from ghost_deploy.runtimes.base import Runtime, RuntimeOptions
 
 # `openvino` has its own stub for a missing `openvino_telemetry`; None makes it missing.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]

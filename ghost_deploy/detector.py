@@ -11,8 +11,9 @@ from ghost_deploy.core.closing import Closing
 from ghost_deploy.core.detections import Detections
 from ghost_deploy.core.errors import ShapeError
 from ghost_deploy.core.spec import ModelSpec, Thresholds
-from ghost_deploy.processing import Letterbox, Postprocessor, Preprocessor
-from ghost_deploy.processing.postprocess import output_shape
+from ghost_deploy.processing.letterbox import Letterbox
+from ghost_deploy.processing.postprocess import Postprocessor, output_shape
+from ghost_deploy.processing.preprocess import Preprocessor
 from ghost_deploy.runtimes.base import Runtime, TensorSpec
 
 

@@ -25,7 +25,7 @@ from ghost_deploy.core.errors import (
 )
 from ghost_deploy.core.evidence.parity import ParityReport
 from ghost_deploy.core.spec import ModelSpec, Thresholds
-from ghost_deploy.runtimes import Runtime, RuntimeOptions
+from ghost_deploy.runtimes.base import Runtime, RuntimeOptions
 from ghost_deploy.runtimes.fake import FakeRuntime
 from ghost_deploy.runtimes.run_plan import PlannedRun
 from tests.support.assets import GHOST, needs_assets, val_images

@@ -10,7 +10,7 @@ from ghost_deploy.core.errors import BackendError, ImageError, ShapeError
 from ghost_deploy.core.frame import Frame
 from ghost_deploy.core.spec import Thresholds
 from ghost_deploy.detector import Detector
-from ghost_deploy.processing import Letterbox
+from ghost_deploy.processing.letterbox import Letterbox
 from ghost_deploy.runtimes.base import TensorSpec
 from ghost_deploy.runtimes.fake import FakeRuntime
 from tests.support.model_specs import make_spec

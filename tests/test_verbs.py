@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 from pathlib import Path
 from types import FunctionType
@@ -10,7 +11,8 @@ import cv2
 import pytest
 
 import ghost_deploy as gd
-from ghost_deploy.cli.main import COMMANDS
+from ghost_deploy.cli import options
+from ghost_deploy.cli.main import COMMANDS, build_parser
 from ghost_deploy.core.detections import Detections
 from ghost_deploy.detector import Detector
 from ghost_deploy.runtimes.fake import FakeRuntime
@@ -23,6 +25,14 @@ from tests.support.numbered_frames import numbered_frame, read_number
 SPEC = make_spec((64, 64))
 FOUND = Detections([[8, 8, 40, 24], [30, 30, 60, 60]], [0.9, 0.6], [0, 2])
 FRAMES = 12
+
+
+WORDS = {
+    "bench": ["bundle"],
+    "parity": ["best.pt", "bundle"],
+    "validate": ["bundle", "--data", "data.yaml"],
+}
+"""Commands that pass on what was parsed, with the arguments that they need at least."""
 
 
 @pytest.fixture
@@ -48,6 +58,15 @@ def video(tmp_path: Path) -> Path:
         writer.write(numbered_frame(number))
     writer.release()
     return path
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_options_have_the_names_and_defaults_of_parameters(name: str) -> None:
+    parsed = build_parser([name]).parse_args([name, *WORDS[name]])
+    parameters = inspect.signature(getattr(gd, name)).parameters
+    for option, value in options.arguments(parsed, "save").items():
+        default = parameters[option].default
+        assert default in (inspect.Parameter.empty, value) or list(default) == value, option
 
 
 def test_every_command_is_a_function_with_modules_of_its_name() -> None:

@@ -36,7 +36,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ghost_deploy.core.bundle import Bundle
-from ghost_deploy.runtimes import RuntimeOptions, open_file
+from ghost_deploy.runtimes.base import RuntimeOptions
+from ghost_deploy.runtimes.table import open_file
 from ghost_deploy.runtimes.tensorrt.calibration_cache import CACHE_FILE
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -285,9 +286,9 @@ def _machine_facts() -> dict[str, Any]:
     """What is not known of this TensorRT without asking it here."""
     from ghost_deploy.runtimes.tensorrt import compat
     from ghost_deploy.runtimes.tensorrt.cudart import describe_gpu, open_cudart
-    from ghost_deploy.runtimes.tensorrt.logger import Log
+    from ghost_deploy.runtimes.tensorrt.logger import TensorrtLog
 
-    api, log = compat.load(), Log()
+    api, log = compat.load(), TensorrtLog()
     logger = log.listen(api)
     cuda = open_cudart()
     compat.load_plugins(api, logger)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ghost_deploy.api.common import AnyPath, Images, Note, find_images, log_note
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.progress import Progress, silent
-from ghost_deploy.runtimes import RuntimeOptions
+from ghost_deploy.runtimes.base import RuntimeOptions
 
 if TYPE_CHECKING:
     from ghost_deploy.core.evidence.latency import BenchReport

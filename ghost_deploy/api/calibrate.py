@@ -10,7 +10,7 @@ from ghost_deploy.api.int8_artifacts import Calibration, add_int8, read_int8_inp
 from ghost_deploy.core.bundle import Bundle, BundleWriter
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.progress import Progress, silent
-from ghost_deploy.runtimes import RuntimeOptions
+from ghost_deploy.runtimes.base import RuntimeOptions
 
 _FORMATS = ("onnx", "openvino")
 
@@ -50,30 +50,30 @@ def calibrate(
     opened = open_bundle(bundle)
     chosen = _formats(opened, formats)
     opened.verified_path(opened.artifact("onnx", "fp32"))
-    tell = progress or silent
-    inputs = read_int8_inputs(calib, chosen, tell)
+    progress = progress or silent
+    inputs = read_int8_inputs(calib, chosen, progress)
     options = RuntimeOptions(device=device, threads=threads, allow_fallback=allow_fallback)
     with BundleWriter(opened.path, overwrite=True) as writer:
         writer.adopt(opened, without=[a.id for a in opened.artifacts if a.precision == "int8"])
-        add_int8(writer, opened, inputs, chosen, options, tell).save()
+        add_int8(writer, opened, inputs, chosen, options, progress).save()
         made = writer.finish()
     require_int8(made)
     return made
 
 
-def _formats(bundle: Bundle, asked: Sequence[str]) -> tuple[str, ...]:
+def _formats(bundle: Bundle, requested: Sequence[str]) -> tuple[str, ...]:
     """The formats to make: those that were named, else those that the bundle has.
 
     Raises:
         UsageError: there is no int8 in a format that was named.
     """
-    unknown = [name for name in asked if name not in _FORMATS]
-    if unknown or isinstance(asked, str):
+    unknown = [name for name in requested if name not in _FORMATS]
+    if unknown or isinstance(requested, str):
         raise UsageError(
             "there is no such format of int8 files",
-            got=repr(asked) if isinstance(asked, str) else ", ".join(map(str, unknown)),
+            got=repr(requested) if isinstance(requested, str) else ", ".join(map(str, unknown)),
             expected=f"a list of {', '.join(_FORMATS)}; TensorRT's forms come with onnx",
             fix="Name one of those",
         )
     there = {artifact.format for artifact in bundle.artifacts}
-    return tuple(asked) or tuple(name for name in _FORMATS if name in there)
+    return tuple(requested) or tuple(name for name in _FORMATS if name in there)

@@ -1,4 +1,4 @@
-"""What the verbs share: the types of their arguments, and what these mean."""
+"""Types and helpers that the verbs share."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Note: TypeAlias = Callable[[str], None]
 """Called with a sentence about what was stored, or why it was not."""
 
 log_note: Note = logging.getLogger("ghost_deploy").warning
-"""What is done with notes unless the caller takes them."""
+"""Takes the notes unless the caller does."""
 
 
 def load_checkpoint(
@@ -32,7 +32,7 @@ def load_checkpoint(
     Args:
         checkpoint: a `.pt` or `.safetensors` file.
         modules: Python files with classes that the checkpoint names. They are run.
-        one2one: use the branch that needs no NMS; else the one that the file says, by default
+        one2one: use the branch that needs no NMS; else the one that the file names, by default
             one2many where it has both.
 
     Raises:
@@ -57,7 +57,7 @@ def find_images(images: Images) -> list[Path] | None:
     """
     if images is None:
         return None
-    from ghost_deploy.processing import list_images
+    from ghost_deploy.processing.images import list_images
 
     sources = [images] if isinstance(images, str | os.PathLike) else images
     return [path for source in sources for path in list_images(source)]

@@ -1,6 +1,6 @@
 """Run all verbs in turn on the built-in detector.
 
-Each step's document is written as its command prints it, and the report is made from those files,
+Each step's document is written as its command prints it, and the report is built from those files,
 so that `ghost-deploy report` on them gives the same page again.
 """
 
@@ -180,7 +180,7 @@ class _Steps:
         """Annotated images, by the recommended runtime and precision."""
         import cv2
 
-        from ghost_deploy.processing import read_image
+        from ghost_deploy.processing.images import read_image
         from ghost_deploy.stream.draw import draw
 
         runtime, precision = next(_drawable(made), ("", ""))

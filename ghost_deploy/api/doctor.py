@@ -13,8 +13,9 @@ import msgspec
 from ghost_deploy._version import __version__
 from ghost_deploy.core.evidence.machine import Machine
 from ghost_deploy.judge.bench.read_machine import read_machine
-from ghost_deploy.runtimes import RUNTIMES, Probe, probe
+from ghost_deploy.runtimes.base import Probe
 from ghost_deploy.runtimes.dot_product import read_dot_product
+from ghost_deploy.runtimes.table import RUNTIMES, probe
 
 SCHEMA = 1
 _OPENCV = "opencv"
@@ -120,12 +121,14 @@ def _probe_opencv() -> Probe:
     except ImportError as error:
         if not isinstance(error, ModuleNotFoundError) and "numpy" in str(error):
             return _numpy_clash(error)
-        return Probe(
-            runtime=_OPENCV, installed=False, problem=str(error), fix=f"Run: {_OPENCV_FIX}"
-        )
+        return _missing(_OPENCV, error)
     built = cv2.getBuildInformation()
     details = {key: _built_with(built, key) for key in ("GStreamer", "FFMPEG", "GUI", "CUDA")}
     return Probe(runtime=_OPENCV, installed=True, version=cv2.__version__, details=details)
+
+
+def _missing(name: str, error: ImportError) -> Probe:
+    return Probe(runtime=name, installed=False, problem=str(error), fix=f"Run: {_OPENCV_FIX}")
 
 
 def _numpy_clash(error: ImportError) -> Probe:
@@ -145,9 +148,7 @@ def _probe_sources() -> Probe:
 
         details = source_backends()
     except ImportError as error:
-        return Probe(
-            runtime=_SOURCES, installed=False, problem=str(error), fix=f"Run: {_OPENCV_FIX}"
-        )
+        return _missing(_SOURCES, error)
     return Probe(runtime=_SOURCES, installed=True, details=details)
 
 

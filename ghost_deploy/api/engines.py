@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from ghost_deploy.core.bundle import Bundle, BundleWriter
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.progress import Progress, silent
-from ghost_deploy.runtimes import RuntimeOptions
+from ghost_deploy.runtimes.base import RuntimeOptions
 
 if TYPE_CHECKING:
     from ghost_deploy.runtimes.tensorrt.build_job import BuildJob, EngineRequest

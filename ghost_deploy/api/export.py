@@ -15,8 +15,8 @@ from ghost_deploy.core.bundle import Bundle, BundleWriter
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.progress import Progress, silent
 from ghost_deploy.export.artifacts import describe_export, export_artifacts
-from ghost_deploy.export.plan import Dynamic, plan_export
-from ghost_deploy.runtimes import RuntimeOptions
+from ghost_deploy.export.plan import plan_export
+from ghost_deploy.runtimes.base import RuntimeOptions
 
 if TYPE_CHECKING:
     from ghost_deploy.checkpoints.loading import LoadedCheckpoint
@@ -76,36 +76,33 @@ def export(
         ExportError: a step failed. Nothing is written.
         UnavailableError: a package is missing; for an engine also a GPU.
     """
-    tell = progress or silent
+    progress = progress or silent
     plan = plan_export(formats, precisions, calibrated=calib is not None)
     size_hw = _size_hw(imgsz)
-    int8 = None if calib is None else read_int8_inputs(calib, plan.int8_formats, tell)
+    int8 = None if calib is None else read_int8_inputs(calib, plan.int8_formats, progress)
     files = find_images(images)
     with BundleWriter(out, overwrite=overwrite) as writer:
-        tell("loading", 0, 0)
+        progress("loading", 0, 0)
         loaded = load_checkpoint(checkpoint, modules, one2one=one2one)
         if nms and loaded.net.head.has_one2one:
             loaded = load_checkpoint(checkpoint, modules, one2one=True)
         plugin = nms and plan.needs_plugin(loaded.spec)
         if int8 and int8.data:
             int8.data.for_model(loaded.spec.class_names)  # before any work is done
-        spec = describe_export(
-            loaded,
-            size_hw=size_hw,
-            dynamic=Dynamic() if dynamic else None,
-            embedded=embed_preprocess,
-        )
-        export_artifacts(loaded, spec, plan.graphs, writer, tell)
+        spec = describe_export(loaded, size_hw=size_hw, dynamic=dynamic, embedded=embed_preprocess)
+        export_artifacts(loaded, spec, plan.graphs, writer, progress)
         draft = writer.draft(spec, loaded.source, f"ghost-deploy {__version__}")
-        draft = _prove(loaded, draft, files, tell)
+        draft = _prove(loaded, draft, files, progress)
         if int8:
-            draft = add_int8(writer, draft, int8, plan.int8_formats, RuntimeOptions(), tell)
+            draft = add_int8(writer, draft, int8, plan.int8_formats, RuntimeOptions(), progress)
         if plugin:
             from ghost_deploy.export.efficient_nms import append_nms_to_bundle
 
             draft = append_nms_to_bundle(writer, draft)
         for precision in plan.engines:
-            draft = _add_engine(writer, draft, precision, tell)
+            from ghost_deploy.runtimes.tensorrt.build_job import EngineRequest
+
+            draft = add_engine(writer, draft, EngineRequest(precision), progress=progress)
         draft.save()
         bundle = writer.finish()
     require_parity(bundle)
@@ -117,18 +114,12 @@ def _prove(
     loaded: LoadedCheckpoint, draft: Bundle, images: list[Path] | None, progress: Progress
 ) -> Bundle:
     """The draft with its parity report, and with images for the self-check of engines."""
-    from ghost_deploy.judge.parity.prove import prove
+    from ghost_deploy.judge.parity.prove import run_parity
     from ghost_deploy.judge.parity.store_reference import store_reference
 
-    proved, report = prove(loaded, draft, images, progress=progress)
+    report = run_parity(loaded, draft, images, progress=progress)
     coarse = any(row.coarse for row in report.rows)
-    return store_reference(loaded, proved, images, exact=coarse)
-
-
-def _add_engine(writer: BundleWriter, draft: Bundle, precision: str, progress: Progress) -> Bundle:
-    from ghost_deploy.runtimes.tensorrt.build_job import EngineRequest
-
-    return add_engine(writer, draft, EngineRequest(precision), progress=progress)
+    return store_reference(loaded, draft.with_evidence(report), images, exact=coarse)
 
 
 def _size_hw(imgsz: int | tuple[int, int] | None) -> tuple[int, int] | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ghost_deploy.api.common import AnyPath, cache_dir, require
 from ghost_deploy.core.bundle import Bundle, BundleWriter
 from ghost_deploy.core.progress import Progress, silent
-from ghost_deploy.runtimes import RuntimeOptions
+from ghost_deploy.runtimes.base import RuntimeOptions
 
 if TYPE_CHECKING:
     from ghost_deploy.calib import CalibrationSet
@@ -55,7 +55,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Int8Inputs:
-    """What int8 artifacts are made from, read before any work is done.
+    """The inputs of int8 artifacts, read before any work is done.
 
     Attributes:
         calibration: how they are made.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ghost_deploy.api.common import AnyPath, Images, find_images, load_checkpoint, open_bundle
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.progress import Progress
-from ghost_deploy.runtimes import RuntimeOptions
+from ghost_deploy.runtimes.base import RuntimeOptions
 
 if TYPE_CHECKING:
     from ghost_deploy.core.evidence.parity import ParityReport

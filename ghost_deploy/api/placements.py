@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import ExportError, UsageError
 from ghost_deploy.core.progress import Progress, silent
-from ghost_deploy.runtimes import RuntimeOptions, open_file
+from ghost_deploy.runtimes.base import RuntimeOptions
+from ghost_deploy.runtimes.table import open_file
 
 if TYPE_CHECKING:
     from ghost_deploy.api.engines import EngineLog

@@ -29,7 +29,7 @@ def report(
             content.
         html: file for one page that needs nothing else: no network, no scripts.
         markdown: file for the same as Markdown.
-        json: file for the document that the pages are made of.
+        json: file for the JSON document that the pages show.
 
     Returns:
         That document; `report.verdict` says what to use.

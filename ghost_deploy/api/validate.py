@@ -16,7 +16,7 @@ from ghost_deploy.api.common import (
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import BundleError
 from ghost_deploy.core.progress import Progress
-from ghost_deploy.runtimes import RuntimeOptions
+from ghost_deploy.runtimes.base import RuntimeOptions
 
 if TYPE_CHECKING:
     from ghost_deploy.core.evidence.accuracy import AccuracyReport

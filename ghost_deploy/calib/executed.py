@@ -10,6 +10,7 @@ import json
 import math
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 
 from ghost_deploy.core.errors import BackendError, UsageError
 from ghost_deploy.core.evidence.int8 import Executed
+from ghost_deploy.runtimes.vendor import vendor_errors
 
 # Index of the weights among the inputs, by operator.
 _CONVOLUTIONS = {"Conv": 1, "FusedConv": 1, "NhwcFusedConv": 1, "QLinearConv": 3, "ConvInteger": 1}
@@ -69,30 +71,25 @@ def _in_onnxruntime(path: str | Path, size_hw: tuple[int, int]) -> Executed:
     options.add_session_config_entry("session.disable_prepacking", "1")
     with tempfile.TemporaryDirectory() as folder:
         options.profile_file_prefix = str(Path(folder) / "profile")
-        try:
+        with _vendor_errors("ONNX Runtime", path):
             session = onnxruntime.InferenceSession(
                 str(path), options, providers=["CPUExecutionProvider"]
             )
             inputs = session.get_inputs()
             session.run(None, {each.name: _blank(each, size_hw) for each in inputs})
             profile = Path(session.end_profiling()).read_text()
-        # ONNX Runtime's exceptions have no common base class.
-        except Exception as error:
-            raise _refused("ONNX Runtime", path, error) from error
     return _sum("ort", onnxruntime.__version__, _ort_kernels(json.loads(profile)), path)
 
 
 def _in_openvino(path: str | Path, size_hw: tuple[int, int]) -> Executed:
     import openvino
 
-    try:
+    with _vendor_errors("OpenVINO", path):
         core = openvino.Core()
         model = core.read_model(str(path))
         model.reshape({port.any_name: _ov_shape(port, size_hw) for port in model.inputs})
         compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         kernels = list(_ov_kernels(compiled.get_runtime_model().get_ordered_ops()))
-    except RuntimeError as error:
-        raise _refused("OpenVINO", path, error) from error
     return _sum("openvino", openvino.__version__.split("-")[0], kernels, path)
 
 
@@ -179,10 +176,5 @@ def _concrete(shape: Sequence[int], size_hw: tuple[int, int]) -> list[int]:
     return [want if side < 0 else side for side, want in zip(shape, wanted, strict=True)]
 
 
-def _refused(runtime: str, path: str | Path, error: Exception) -> BackendError:
-    lines = str(error).strip().splitlines()
-    return BackendError(
-        f"{runtime} cannot run {path}",
-        got=lines[0] if lines else type(error).__name__,
-        fix="Make the file again",
-    )
+def _vendor_errors(runtime: str, path: str | Path) -> AbstractContextManager[None]:
+    return vendor_errors(f"{runtime} cannot run {path}", "Make the file again")

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 from onnx import ModelProto
 
@@ -32,20 +32,17 @@ from ghost_deploy.calib.quantize.qdq import QdqGraph
 from ghost_deploy.calib.ranges.histogram import TensorStatistics
 from ghost_deploy.calib.ranges.methods import Method
 from ghost_deploy.calib.recipes import Recipe, openvino_recipes, qdq_recipes
-from ghost_deploy.core.errors import UsageError
+from ghost_deploy.core.lookup import entry_of
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.runtimes.int8_forms import ort_form
 
+RecipeFunction: TypeAlias = Callable[
+    [str, Mapping[str, PlacementOptions], bool], list[list[Recipe]]
+]
 FileWriter: TypeAlias = Callable[[QdqGraph, Path, ModelSpec], BuiltFile]
 SideFileWriter: TypeAlias = Callable[
     [ModelProto, ModelSpec, Mapping[str, TensorStatistics], Method, Path], Path
 ]
-
-
-class _RecipeFunction(Protocol):
-    def __call__(
-        self, form: str, placements: Mapping[str, PlacementOptions], *, repair: bool
-    ) -> list[list[Recipe]]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +107,7 @@ class Int8Form:
     convention: Convention
     options: PlacementOptions
     variants: Mapping[str, PlacementOptions] = field(default_factory=dict)
-    recipes: _RecipeFunction = qdq_recipes
+    recipes: RecipeFunction = qdq_recipes
     write: FileWriter = write_onnx_file
     side_files: tuple[SideFileWriter, ...] = ()
     derived: tuple[DerivedForm, ...] = ()
@@ -209,7 +206,7 @@ _ORT_ARM = Int8Form(
 FORMS: Mapping[str, Int8Form] = {
     form.name: form for form in (_ORT_X86, _ORT_ARM, _TENSORRT, _OPENVINO)
 }
-"""All forms that are made from recipes, by name."""
+"""All forms that are built by recipes, by name."""
 
 
 def int8_form(name: str) -> Int8Form:
@@ -218,13 +215,7 @@ def int8_form(name: str) -> Int8Form:
     Raises:
         UsageError: there is no such form.
     """
-    if name not in FORMS:
-        raise UsageError(
-            f"there is no int8 form {name!r}",
-            expected=", ".join(FORMS),
-            fix="Name one of those",
-        )
-    return FORMS[name]
+    return entry_of(FORMS, name, "int8 form")
 
 
 def forms_of(formats: Iterable[str]) -> list[Int8Form]:
@@ -247,4 +238,4 @@ def recipes_for(form: Int8Form, *, repair: bool = True) -> list[list[Recipe]]:
         form: of the table.
         repair: also try to correct biases of our own graphs.
     """
-    return form.recipes(form.name, {"": form.options, **form.variants}, repair=repair)
+    return form.recipes(form.name, {"": form.options, **form.variants}, repair)

@@ -58,7 +58,7 @@ class Recipe:
 
 
 def qdq_recipes(
-    form: str, placements: Mapping[str, PlacementOptions], *, repair: bool
+    form: str, placements: Mapping[str, PlacementOptions], repair: bool
 ) -> list[list[Recipe]]:
     """Our own Q/DQ graphs: for each placement the methods of choosing ranges, best first.
 
@@ -71,12 +71,16 @@ def qdq_recipes(
 
 
 def openvino_recipes(
-    form: str, placements: Mapping[str, PlacementOptions], *, repair: bool
+    form: str, placements: Mapping[str, PlacementOptions], repair: bool
 ) -> list[list[Recipe]]:
-    """NNCF's graphs, then our own; arguments as in `qdq_recipes`."""
+    """NNCF's graphs, then our own.
+
+    Args:
+        form, placements, repair: as in `qdq_recipes`.
+    """
     plain = Recipe("nncf", form, placements[""], via="nncf")
     gelu = replace(plain, base="nncf, SiLU by GELU", gelu=True)
-    return [[plain], [gelu], *qdq_recipes(form, placements, repair=repair)]
+    return [[plain], [gelu], *qdq_recipes(form, placements, repair)]
 
 
 def _by_method(form: str, label: str, options: PlacementOptions, repair: bool) -> Iterator[Recipe]:

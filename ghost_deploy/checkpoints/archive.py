@@ -40,11 +40,6 @@ class Archive:
     pickle: bytes
     storages: Mapping[str, memoryview]
 
-    @property
-    def storage_bytes(self) -> int:
-        """Total size of the storages."""
-        return sum(view.nbytes for view in self.storages.values())
-
 
 def open_archive(name: str, data: bytes) -> Archive:
     """Verify an archive and locate its members.

@@ -24,7 +24,7 @@ from ghost_deploy.checkpoints.user_modules import UserModules, load_user_modules
 from ghost_deploy.core.bundle import Source, file_name
 from ghost_deploy.core.errors import StructureError, UsageError
 from ghost_deploy.core.spec import MAX_SIDE, HeadSpec, InputSpec, ModelSpec
-from ghost_deploy.models.flops import gflops
+from ghost_deploy.models.flops import count_parameters, gflops
 from ghost_deploy.models.head import Branch
 from ghost_deploy.models.instantiate import build
 from ghost_deploy.models.network import DetectionNet
@@ -99,7 +99,8 @@ def _load_ultralytics(archive: Archive, user: UserModules) -> LoadedCheckpoint:
     tree = TreeReader(where, tensors, plain).read(found.record)
     net = build(tree, tensors, extra=user.classes)
     _check_count(len(facts.class_names), net, where)
-    facts = replace(facts, warnings=(*facts.warnings, *structure_notes(tree), *_net_notes(net)))
+    branch = (_branch_note(net),) if net.head.has_one2one else ()
+    notes = (*facts.warnings, *structure_notes(tree), *net.notes, *branch)
     return LoadedCheckpoint(
         net=net,
         spec=_spec(net, facts, archive),
@@ -111,7 +112,7 @@ def _load_ultralytics(archive: Archive, user: UserModules) -> LoadedCheckpoint:
             metrics=dict(facts.metrics),
             class_paths=net.origins,
             modules=dict(user.files),
-            warnings=facts.warnings,
+            warnings=notes,
         ),
     )
 
@@ -154,11 +155,6 @@ def _check_count(names: int, net: DetectionNet, where: str) -> None:
             expected=f"{net.nc}, one for each class channel of its head",
             fix="Set model.names in the environment that trained it, and save the model again",
         )
-
-
-def _net_notes(net: DetectionNet) -> tuple[str, ...]:
-    """Notes of the network, and on the branch used of a head with two."""
-    return (*net.notes, _branch_note(net)) if net.head.has_one2one else net.notes
 
 
 def _branch_note(net: DetectionNet) -> str:
@@ -211,7 +207,7 @@ def _spec(net: DetectionNet, facts: CheckpointInfo, archive: Archive) -> ModelSp
         class_names=facts.class_names,
         input=InputSpec(size_hw=(height, width), stride=stride),
         head=head,
-        parameters=sum(weights.numel() for weights in net.parameters()),
+        parameters=count_parameters(net),
         gflops=gflops(net, (height, width)),
         trained_with=facts.trained_with,
         source_sha256=archive.sha256,

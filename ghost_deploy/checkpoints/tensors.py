@@ -68,7 +68,7 @@ class TensorTable(Mapping[str, "torch.Tensor"]):
         self._archive = archive
         self._views: dict[str, _View] = {}
         self._keys: dict[_View, str] = {}
-        self._left = archive.storage_bytes
+        self._left = sum(view.nbytes for view in archive.storages.values())
 
     def add(self, record: Any, name: str) -> TensorInfo:
         """Check a tensor or parameter record and assign a key; equal views share their key.

@@ -4,16 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from ghost_deploy.cli import options
 from ghost_deploy.cli.console import Console
-from ghost_deploy.cli.options import (
-    add_bundle,
-    add_images,
-    add_json,
-    add_run_options,
-    add_selection,
-    positive,
-    seconds,
-)
 
 DESCRIPTION = """\
 Measure latency and throughput, host to host: the model alone, and each stage from image file to
@@ -25,7 +17,7 @@ timed and marked `(failed)`. On a Jetson, tegrastats gives power, temperature an
 """
 EXAMPLES = """\
 examples:
-  ghost-deploy bench out/best --runtime ort openvino --images photos
+  ghost-deploy bench out/best --runtime ort openvino --images images
   ghost-deploy bench out/ghost --baseline out/plain --precision fp16
   ghost-deploy bench out/best --threads 1 2 4 --streams 1 2 --json > latency.json
 """
@@ -33,42 +25,25 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    add_bundle(parser, "bundles", nargs="+")
-    add_selection(parser)
-    parser.add_argument(
-        "--batch", nargs="+", type=positive, metavar="N", help="images a request (default: 1)"
+    options.add_bundle(parser, "models", nargs="+")
+    options.add_selection(parser)
+    batches = "images a request (default: 1)"
+    options.add_value(parser, "--batch", "N", batches, options.positive, nargs="+", dest="batches")
+    streams = "concurrent requests, each to a copy of the model (default: 1)"
+    options.add_value(parser, "--streams", "N", streams, options.positive, nargs="+", default=[1])
+    options.add_images(parser, "to run on: folder, file or glob (default: demo scenes)")
+    options.add_value(
+        parser, "--baseline", "BUNDLE", "bundle or model that the others are compared with"
     )
-    parser.add_argument(
-        "--streams",
-        nargs="+",
-        type=positive,
-        default=[1],
-        metavar="N",
-        help="concurrent requests, each to a copy of the model (default: 1)",
+    duration = "seconds to measure each candidate (default: 10)"
+    options.add_value(
+        parser, "--duration", "S", duration, options.above_zero, default=10.0, dest="duration_s"
     )
-    add_images(parser, "to run on: folder, file or glob (default: demo scenes)")
-    parser.add_argument(
-        "--baseline", metavar="BUNDLE", help="bundle or model that the others are compared with"
-    )
-    parser.add_argument(
-        "--duration",
-        type=seconds,
-        default=10.0,
-        metavar="S",
-        help="seconds to measure each candidate (default: 10)",
-    )
-    parser.add_argument(
-        "--rounds",
-        type=positive,
-        default=20,
-        metavar="N",
-        help="turns each has in that time (default: 20)",
-    )
-    parser.add_argument(
-        "--save", action="store_true", help="store the figures in each bundle, as its latency"
-    )
-    add_json(parser)
-    add_run_options(parser, several_threads=True)
+    rounds = "turns each has in that time (default: 20)"
+    options.add_value(parser, "--rounds", "N", rounds, options.positive, default=20)
+    options.add_switches(parser, {"--save": "store the figures in each bundle, as its latency"})
+    options.add_json(parser)
+    options.add_run_options(parser, several_threads=True)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -77,21 +52,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from ghost_deploy.api.bench import store_latency
 
     with console.steps() as progress:
-        report = api.bench(
-            args.bundles,
-            args.images,
-            baseline=args.baseline,
-            runtimes=args.runtime,
-            precisions=args.precision,
-            batches=args.batch,
-            threads=args.threads,
-            streams=args.streams,
-            device=args.device,
-            allow_fallback=args.allow_fallback,
-            duration_s=args.duration,
-            rounds=args.rounds,
-            progress=progress,
-        )
+        report = api.bench(**options.arguments(args, "save"), progress=progress)
     if args.json:
         console.document(report.to_document())
     else:
@@ -99,6 +60,6 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
         print_latency(report, console)
     if args.save:  # after printing: a folder that cannot be written to is an error
-        models = [*args.bundles, *([args.baseline] if args.baseline else [])]
+        models = [*args.models, *([args.baseline] if args.baseline else [])]
         store_latency(models, report, console.note)
     return 0 if report.complete else 2

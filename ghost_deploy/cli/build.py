@@ -6,9 +6,8 @@ import argparse
 import shlex
 from typing import TYPE_CHECKING
 
-from ghost_deploy.cli.console import Column, Console
-from ghost_deploy.cli.format import mebibytes, size_of
-from ghost_deploy.cli.options import add_bundle, add_switches, natural, positive
+from ghost_deploy.cli import options
+from ghost_deploy.cli.console import Console
 from ghost_deploy.core.errors import GateError, UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Make TensorRT engines of a bundle's ONNX graphs, on the device that will run them. Needs tensorrt
 and numpy, neither torch nor onnx. Each engine is run on the images that the bundle carries and
-compared with what PyTorch made of them; when it misses its gate it is still written, with that
+compared with the results of PyTorch; when it misses its gate it is still written, with that
 verdict inside, and the exit code is 1. Without a precision: fp16.
 """
 EXAMPLES = """\
@@ -34,9 +33,9 @@ _PRECISIONS = ("fp32", "fp16", "int8")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    add_bundle(parser)
+    options.add_bundle(parser)
     what = parser.add_argument_group("what to build")
-    add_switches(
+    options.add_switches(
         what,
         {
             "--trt": "a TensorRT engine",
@@ -46,11 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "--strongly-typed": "let the types in the graph decide (TensorRT 10; on 11 always so)",
         },
     )
-    what.add_argument(
-        "--int8-cache",
-        metavar="FILE",
-        help="a calibration cache for INT8 instead of Q/DQ nodes (up to TensorRT 10)",
-    )
+    cache = "a calibration cache for INT8 instead of Q/DQ nodes (up to TensorRT 10)"
+    options.add_value(what, "--int8-cache", "FILE", cache)
     what.add_argument(
         "--calibrator",
         choices=("entropy", "minmax"),
@@ -58,28 +54,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="which calibrator reads the cache (default: entropy; a DLA needs it)",
     )
     how = parser.add_argument_group("how to build")
-    how.add_argument(
-        "--workspace",
-        type=positive,
-        metavar="MB",
-        help="scratch memory for kernels, MiB (default: a share of what is free)",
-    )
-    how.add_argument(
-        "--opt-level",
-        type=natural,
-        metavar="N",
-        help="how long to search for kernels, 0 to 5 (TensorRT 8.6 and newer)",
-    )
-    how.add_argument("--device", default="cuda", metavar="DEVICE", help="cuda or cuda:N")
-    how.add_argument("--dla", type=natural, metavar="N", help="DLA core instead of the GPU")
+    memory = "scratch memory for kernels, MiB (default: a share of what is free)"
+    options.add_value(how, "--workspace", "MB", memory, options.positive, dest="workspace_mib")
+    search = "how long to search for kernels, 0 to 5 (TensorRT 8.6 and newer)"
+    options.add_value(how, "--opt-level", "N", search, options.natural)
+    options.add_value(how, "--device", "DEVICE", "cuda or cuda:N", default="cuda")
+    options.add_value(how, "--dla", "N", "DLA core instead of the GPU", options.natural)
     how.add_argument(
         "--hardware-compatible",
         action="store_const",
         const="ampere+",
         default="",
+        dest="hardware",
         help="run on other GPUs from Ampere on too, at some cost in speed (not on a Jetson)",
     )
-    add_switches(
+    options.add_switches(
         how,
         {
             "--version-compatible": "run with newer versions of this major TensorRT too",
@@ -112,17 +101,11 @@ def run(args: argparse.Namespace, console: Console) -> int:
         for precision in chosen:
             try:
                 bundle = api.build(
-                    args.bundle,
-                    precision,
-                    strongly_typed=args.strongly_typed,
-                    workspace_mib=args.workspace,
-                    opt_level=args.opt_level,
-                    dla=args.dla,
-                    hardware=args.hardware_compatible,
-                    version_compatible=args.version_compatible,
+                    **options.arguments(
+                        args, "trt", *_PRECISIONS, "int8_cache", "no_self_check", "verbose"
+                    ),
+                    precision=precision,
                     int8_cache=args.int8_cache if precision == "int8" else None,
-                    calibrator=args.calibrator,
-                    device=args.device,
                     self_check=not args.no_self_check,
                     try_placements=args.try_placements and precision == "int8",
                     progress=progress,
@@ -143,16 +126,12 @@ def run(args: argparse.Namespace, console: Console) -> int:
 def _print(bundle: Bundle, chosen: list[str], console: Console) -> None:
     from msgspec.structs import replace
 
-    from ghost_deploy.cli.tables import print_builds, print_parity
+    from ghost_deploy.cli.tables import print_artifacts, print_builds, print_parity
 
     assert bundle.evidence.build is not None  # something was just built
     built = [a for a in bundle.artifacts if a.format == "tensorrt" and a.precision in chosen]
     ids = {artifact.id for artifact in built}
-    console.table(
-        (Column("engine"), Column("file"), Column("size", right=True)),
-        [[a.id, a.path, mebibytes(size_of(bundle, a))] for a in built],
-    )
-    console.result("")
+    print_artifacts(bundle, built, console)
     print_builds(bundle.evidence.build, console, ids)
     parity = bundle.evidence.parity
     checks = tuple(row for row in parity.rows if row.artifact in ids) if parity else ()

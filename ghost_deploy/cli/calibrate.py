@@ -24,7 +24,7 @@ than it may, the bundle is still written, with that verdict inside, and the exit
 """
 EXAMPLES = """\
 examples:
-  ghost-deploy calibrate out/best --calib photos/train
+  ghost-deploy calibrate out/best --calib images/train
   ghost-deploy calibrate out/best --calib data.yaml --data data.yaml --max-drop 0.3
   ghost-deploy calibrate out/best --calib street.mp4 --openvino
 """

@@ -6,13 +6,7 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
-from ghost_deploy.cli.options import (
-    add_data,
-    add_max_drop,
-    add_switches,
-    natural,
-    positive,
-)
+from ghost_deploy.cli import options
 
 if TYPE_CHECKING:
     from ghost_deploy.api import Calibration
@@ -25,42 +19,34 @@ def add_calibration_options(parser: argparse.ArgumentParser, *, required: bool) 
         required: whether `--calib` must be given.
     """
     group = parser.add_argument_group("int8")
-    group.add_argument(
-        "--calib",
-        metavar="IMAGES",
-        nargs="+",
-        required=required,
-        help="images like those the camera will see, no labels needed: folder, glob, text list, "
-        "video or data.yaml",
+    images = (
+        "images like those the camera will see, no labels needed: folder, glob, text list, "
+        "video or data.yaml"
     )
-    group.add_argument(
-        "--calib-count",
-        type=positive,
-        default=300,
-        metavar="N",
-        help="images to use at most (default: 300)",
+    options.add_value(group, "--calib", "IMAGES", images, nargs="+", required=required)
+    count = "images to use at most (default: 300)"
+    options.add_value(group, "--calib-count", "N", count, options.positive, default=300)
+    options.add_value(
+        group, "--calib-seed", "N", "of the choice (default: 0)", options.natural, default=0
     )
-    group.add_argument(
-        "--calib-seed", type=natural, default=0, metavar="N", help="of the choice (default: 0)"
-    )
-    add_switches(
+    options.add_switches(
         group,
         {
             "--calib-diverse": "choose images that differ from each other, instead of at random",
             "--allow-small-calibration": "accept fewer than 64 images",
         },
     )
-    add_data(
+    options.add_data(
         group,
         "labelled images to judge on: data.yaml or COCO JSON (default: agreement with the float "
         "model on the calibration images)",
     )
-    add_max_drop(
+    options.add_max_drop(
         group,
         "mAP50-95 that int8 may lose; layers are returned to float until that holds (default: "
         "0.5, without labels 3 of agreement, and none is returned)",
     )
-    add_switches(
+    options.add_switches(
         group,
         {
             "--no-repair": "do not correct biases, even where int8 loses much without",

@@ -1,4 +1,4 @@
-"""`ghost-deploy completion`: a completion script for a shell, from the real parser."""
+"""`ghost-deploy completion`: a completion script for a shell, derived from the parser."""
 
 from __future__ import annotations
 

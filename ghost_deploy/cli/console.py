@@ -7,9 +7,9 @@ import io
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, TypeAlias
 
 from ghost_deploy.cli.format import plural, printable
 from ghost_deploy.core.errors import GhostDeployError
@@ -25,17 +25,12 @@ class Column:
     right: bool = False
 
 
-class ProgressBar:
-    """A progress bar; it shows nothing where there is no terminal."""
+ShowStep: TypeAlias = Callable[[int], None]
+"""Shows that so many steps of the total are done."""
 
-    def __init__(self, bar: Any = None, task: Any = None) -> None:
-        self._bar = bar
-        self._task = task
 
-    def update(self, step: int) -> None:
-        """Show that `step` steps of the total are done."""
-        if self._bar is not None:
-            self._bar.update(self._task, completed=step)
+def _show_nothing(step: int) -> None:
+    """Where there is no progress bar."""
 
 
 class Console:
@@ -80,10 +75,6 @@ class Console:
         self.note(f"error: unexpected {type(error).__name__}: {error}")
         self.note("next: This is a bug: run it again with --debug and report what it prints")
 
-    def flush(self) -> None:
-        """Write out what is buffered of the result."""
-        self.out.flush()
-
     def facts(self, rows: Sequence[tuple[str, object]]) -> None:
         """Names and values, one pair a line, as a result."""
         width = max((len(name) for name, _ in rows), default=0)
@@ -106,10 +97,10 @@ class Console:
             _plain_table(stream, columns, rows)
 
     @contextlib.contextmanager
-    def progress(self, label: str, total: int) -> Iterator[ProgressBar]:
+    def progress(self, label: str, total: int) -> Iterator[ShowStep]:
         """A bar on standard error while the block runs, if that is a terminal and `total` > 1."""
         if total < 2 or not self.err.isatty():
-            yield ProgressBar()
+            yield _show_nothing
             return
         from rich.console import Console as RichConsole
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -117,7 +108,8 @@ class Console:
 
         columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with RichProgress(*columns, console=RichConsole(file=self.err), transient=True) as bar:
-            yield ProgressBar(bar, bar.add_task(label, total=total))
+            task = bar.add_task(label, total=total)
+            yield lambda step: bar.update(task, completed=step)
 
     @contextlib.contextmanager
     def steps(self, noun: str = "image") -> Iterator[StepProgress]:
@@ -141,7 +133,7 @@ class StepProgress:
         self._noun = noun
         self._name = ""
         self._start = 0.0
-        self._bar = ProgressBar()
+        self._show: ShowStep = _show_nothing
         self._stack = contextlib.ExitStack()
 
     def __call__(self, what: str, done: int, total: int) -> None:
@@ -156,13 +148,13 @@ class StepProgress:
             self.finish()
             self._name, self._start = name, time.perf_counter()
             if total:
-                self._bar = self._stack.enter_context(self._console.progress(name, total))
-        self._bar.update(done)
+                self._show = self._stack.enter_context(self._console.progress(name, total))
+        self._show(done)
 
     def finish(self) -> None:
         """End the last step."""
         self._stack.close()
-        self._bar = ProgressBar()
+        self._show = _show_nothing
         if self._name:
             seconds = time.perf_counter() - self._start
             self._console.note(f"{self._name:<24}{seconds:6.1f} s")

@@ -56,18 +56,16 @@ def _facts(model: object) -> str:
 
 
 def _print(done: DemoResult, console: Console) -> None:
-    from ghost_deploy.cli.tables import print_sections
+    from ghost_deploy.cli.tables import print_sections, print_verdict
     from ghost_deploy.report.sections.overview import overview
     from ghost_deploy.report.view import ReportView
 
     print_sections(overview(ReportView(done.report)), console)
-    console.result(done.report.verdict.headline)
-    for reason in done.report.verdict.reasons:
-        console.result(f"  {reason}")
+    print_verdict(done.report, console)
     for what, error in done.left_out.items():
         console.result(f"left out: {what}: {error}")
     console.result("")
     console.facts([*reversed(done.files.items()), ("everything", done.folder.resolve())])
     page = shlex.quote(str(done.files["report"]))
     console.result(f"next: open {page}, then do the same with a detector of your own:")
-    console.result("      ghost-deploy export best.pt -o out/best --images photos")
+    console.result("      ghost-deploy export best.pt -o out/best --images images")

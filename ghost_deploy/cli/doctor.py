@@ -11,7 +11,7 @@ from ghost_deploy.cli.options import add_json
 if TYPE_CHECKING:
     from ghost_deploy.api.doctor import DoctorReport
     from ghost_deploy.core.evidence.machine import Machine
-    from ghost_deploy.runtimes import Probe
+    from ghost_deploy.runtimes.base import Probe
 
 DESCRIPTION = """\
 Show which runtimes, devices and precisions this machine has, and the command that would add

@@ -7,16 +7,9 @@ import shlex
 from pathlib import Path
 
 from ghost_deploy.api.common import is_bundle
+from ghost_deploy.cli import options
 from ghost_deploy.cli.calibration_options import add_calibration_options, calibration_of
-from ghost_deploy.cli.console import Column, Console
-from ghost_deploy.cli.format import mebibytes, size_of
-from ghost_deploy.cli.options import (
-    add_images,
-    add_modules,
-    add_switches,
-    image_size,
-    positive,
-)
+from ghost_deploy.cli.console import Console
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import GateError, UsageError
 
@@ -28,9 +21,9 @@ the bundle is still written, with that verdict inside, and the exit code is 1.
 """
 EXAMPLES = """\
 examples:
-  ghost-deploy export best.pt -o out/best --images photos
+  ghost-deploy export best.pt -o out/best --images images
   ghost-deploy export best.pt -o out/best --onnx --fp32 --imgsz 480 640
-  ghost-deploy export best.pt -o out/best --fp32 --int8 --calib photos/train --data data.yaml
+  ghost-deploy export best.pt -o out/best --fp32 --int8 --calib images/train --data data.yaml
   ghost-deploy export best.pt -o out/best --dynamic --overwrite
   ghost-deploy export out/best --triton models --deepstream deepstream
   ghost-deploy export fork.pt -o out/fork --modules fork_blocks.py
@@ -48,8 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=".pt or .safetensors file; or a bundle, with --triton or --deepstream alone",
     )
     parser.add_argument("-o", "--out", metavar="BUNDLE", help="folder to make")
-    add_switches(parser, {"--overwrite": "replace a bundle that is there"})
-    add_switches(
+    options.add_switches(parser, {"--overwrite": "replace a bundle that is there"})
+    options.add_switches(
         parser.add_argument_group("what to make"),
         {
             "--onnx": "ONNX, opset 17",
@@ -61,14 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         },
     )
     shape = parser.add_argument_group("shape")
-    shape.add_argument(
-        "--imgsz",
-        nargs="+",
-        type=positive,
-        metavar=("H", "W"),
-        help="input side, or height and width, in pixels (default: what it was trained at)",
-    )
-    add_switches(
+    size = "input side, or height and width, in pixels (default: what it was trained at)"
+    options.add_value(shape, "--imgsz", ("H", "W"), size, options.positive, nargs="+")
+    options.add_switches(
         shape,
         {
             "--dynamic": "accept batches of 1 to 16, half to twice the size",
@@ -79,17 +67,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         },
     )
     others = parser.add_argument_group("inputs and other outputs")
-    add_images(others, "to prove it on: folder, file or glob (default: demo scenes, weak evidence)")
-    add_modules(others)
-    others.add_argument("--triton", metavar="DIR", help="also write a Triton model repository")
-    others.add_argument("--deepstream", metavar="DIR", help="also write a folder for DeepStream")
-    others.add_argument(
-        "--trt-version",
-        metavar="V",
-        default="",
-        help="TensorRT of the device, e.g. 10.3.0, for the calibration cache of --deepstream "
-        "(default: one file for each that DeepStream comes with)",
+    options.add_images(
+        others, "to prove it on: folder, file or glob (default: demo scenes, weak evidence)"
     )
+    options.add_modules(others)
+    options.add_value(others, "--triton", "DIR", "also write a Triton model repository")
+    options.add_value(others, "--deepstream", "DIR", "also write a folder for DeepStream")
+    version = (
+        "TensorRT of the device, e.g. 10.3.0, for the calibration cache of --deepstream "
+        "(default: one file for each that DeepStream comes with)"
+    )
+    options.add_value(others, "--trt-version", "V", version, default="")
     add_calibration_options(parser, required=False)
 
 
@@ -112,7 +100,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
                 args.out,
                 _formats(args),
                 _named(args, _PRECISIONS) or _PRECISIONS[:2],
-                image_size(args.imgsz),
+                options.image_size(args.imgsz),
                 args.images,
                 calibration_of(args),
                 dynamic=args.dynamic,
@@ -159,13 +147,9 @@ def _named(args: argparse.Namespace, names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _print(bundle: Bundle, console: Console) -> None:
-    from ghost_deploy.cli.tables import print_int8, print_parity
+    from ghost_deploy.cli.tables import print_artifacts, print_int8, print_parity
 
-    console.table(
-        (Column("artifact"), Column("file"), Column("size", right=True)),
-        [[a.id, a.path, mebibytes(size_of(bundle, a))] for a in bundle.artifacts],
-    )
-    console.result("")
+    print_artifacts(bundle, bundle.artifacts, console)
     assert bundle.evidence.parity is not None  # an export is always proved
     print_parity(bundle.evidence.parity, console)
     if bundle.evidence.int8:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
+from ghost_deploy.cli import options
 from ghost_deploy.cli.console import Console
 from ghost_deploy.cli.live_options import add_live_options, refuse_live_options
 from ghost_deploy.cli.model import classes_of, conf_by_class, load_detector, say_what_runs
-from ghost_deploy.cli.options import add_bundle, add_run_options, conf_limit, fraction, positive
 from ghost_deploy.cli.summary import Summary
 from ghost_deploy.core.errors import ImageError
 
 if TYPE_CHECKING:
     from ghost_deploy.core.detections import Detections
     from ghost_deploy.core.frame import Frame
-    from ghost_deploy.stream.sinks.image_writer import ImageWriter
-    from ghost_deploy.stream.sinks.jsonl_writer import JsonlWriter
+
+_Write: TypeAlias = "Callable[[Frame, Detections], bool]"
+"""Passes on one result; False when the user closed the window."""
 
 DESCRIPTION = """\
 Detect objects with a bundle, in images, videos and live streams. Without -o, --jsonl or --show it
@@ -32,10 +35,10 @@ again, and stops no other.
 """
 EXAMPLES = """\
 examples:
-  ghost-deploy infer out/best photo.jpg
-  ghost-deploy infer out/best photos -o annotated --jsonl detections.jsonl
-  ghost-deploy infer out/best 'photos/*.png' --runtime ort --precision fp16 --conf 0.4
-  ghost-deploy infer out/best photos --jsonl - | jq '.detections | length'
+  ghost-deploy infer out/best image.jpg
+  ghost-deploy infer out/best images -o annotated --jsonl detections.jsonl
+  ghost-deploy infer out/best 'images/*.png' --runtime ort --precision fp16 --conf 0.4
+  ghost-deploy infer out/best images --jsonl - | jq '.detections | length'
   ghost-deploy infer out/best drive.mp4 -o annotated --classes person,car
   ghost-deploy infer out/best rtsp://camera/stream 0 --jsonl out.jsonl --serve 127.0.0.1:8080
   ghost-deploy infer out/best @cameras.txt --fps 5 --skip-still --max-age 500 --mqtt mqtt://broker
@@ -51,48 +54,34 @@ deleted at any time.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    add_bundle(parser, help="folder that `export` wrote, or a checkpoint")
+    options.add_bundle(parser, help="folder that `export` wrote, or a checkpoint")
     parser.add_argument(
         "sources", nargs="+", metavar="SOURCE", help="image, folder, glob, video, camera or address"
     )
-    parser.add_argument(
-        "--runtime",
-        default="auto",
-        metavar="R",
-        help="auto, openvino, trt, ort or eager; default: auto, the first of them that is "
-        "installed, knows the device and has an artifact",
+    runtime = (
+        "auto, openvino, trt, ort or eager; default: auto, the first of them that is installed, "
+        "knows the device and has an artifact"
     )
+    precision = "fp32, fp16, bf16 or int8 (default: the most exact there)"
+    options.add_value(parser, "--runtime", "R", runtime, default="auto")
+    options.add_value(parser, "--precision", "P", precision)
     parser.add_argument(
-        "--precision", metavar="P", help="fp32, fp16, bf16 or int8 (default: the most exact there)"
+        "-o", "--out", metavar="DIR", help="write annotated images there, or videos of live sources"
     )
-    parser.add_argument(
-        "-o",
-        "--out",
-        metavar="DIR",
-        help="write annotated images there, or videos of live sources",
+    options.add_value(
+        parser, "--jsonl", "FILE", "write one JSON line a frame; - is standard output"
     )
-    parser.add_argument(
-        "--jsonl", metavar="FILE", help="write one JSON line a frame; - is standard output"
-    )
-    parser.add_argument("--show", action="store_true", help="show each image until a key press")
+    options.add_switches(parser, {"--show": "show each image until a key press"})
     limits = parser.add_argument_group("thresholds (defaults: those of the bundle)")
-    limits.add_argument(
-        "--conf",
-        type=conf_limit,
-        action="append",
-        metavar="[CLASS=]C",
-        help="least score, 0 to 1, of all classes or of one; may be repeated",
-    )
-    limits.add_argument("--classes", metavar="A,B", help="classes to keep, by name or number")
-    limits.add_argument("--iou", type=fraction, metavar="I", help="most overlap of a class, 0 to 1")
-    limits.add_argument("--max-det", type=positive, metavar="N", help="most detections an image")
-    parser.add_argument(
-        "--allow-failed-parity",
-        action="store_true",
-        help="run an artifact even if it failed its comparison with the checkpoint",
-    )
+    least = "least score, 0 to 1, of all classes or of one; may be repeated"
+    options.add_value(limits, "--conf", "[CLASS=]C", least, options.conf_limit, action="append")
+    options.add_value(limits, "--classes", "A,B", "classes to keep, by name or number")
+    options.add_value(limits, "--iou", "I", "most overlap of a class, 0 to 1", options.fraction)
+    options.add_value(limits, "--max-det", "N", "most detections an image", options.positive)
+    failed = "run an artifact even if it failed its comparison with the checkpoint"
+    options.add_switches(parser, {"--allow-failed-parity": failed})
     add_live_options(parser)
-    add_run_options(parser)
+    options.add_run_options(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -126,14 +115,16 @@ def _run_images(args: argparse.Namespace, sources: list[str], console: Console) 
             class_conf=conf_by_class(args),
             on_error=unreadable.append,
         )
-        with _Outputs(args, console) as outputs, console.progress("detecting", steps) as progress:
+        with _open_outputs(args, console) as write, console.progress("detecting", steps) as show:
             for frame, found in results:
                 summary.add(frame, found)
-                progress.update(frame.index + 1)
-                if not outputs.write(frame, found):
+                show(frame.index + 1)
+                if not write(frame, found):
                     break
     summary.print(console, console.err if args.jsonl == "-" else console.out)
-    outputs.say_where()
+    for name, target in (("images", args.out), ("lines", args.jsonl)):
+        if target not in (None, "-"):
+            console.note(f"{name}: {target}")
     for error in unreadable:
         console.error(error)
     if unreadable:
@@ -141,52 +132,28 @@ def _run_images(args: argparse.Namespace, sources: list[str], console: Console) 
     return 2 if unreadable else 0
 
 
-class _Outputs:
-    """The outputs of a result besides the summary."""
+@contextlib.contextmanager
+def _open_outputs(args: argparse.Namespace, console: Console) -> Iterator[_Write]:
+    """Open the outputs besides the summary; a window that the user closes ends the run."""
+    from ghost_deploy.stream.sinks.image_writer import ImageWriter
+    from ghost_deploy.stream.sinks.jsonl_writer import JsonlWriter
 
-    def __init__(self, args: argparse.Namespace, console: Console) -> None:
-        self._console = console
-        self._show = args.show
-        self._folder = args.out
-        self._jsonl = args.jsonl
-        self._images: ImageWriter | None = None
-        self._lines: JsonlWriter | None = None
-        if args.out:
-            from ghost_deploy.stream.sinks.image_writer import ImageWriter
+    images = ImageWriter(Path(args.out)) if args.out else None
+    target = console.out if args.jsonl == "-" else Path(args.jsonl or "")
+    lines = JsonlWriter(target) if args.jsonl else None
 
-            self._images = ImageWriter(Path(args.out))
-        if args.jsonl:
-            from ghost_deploy.stream.sinks.jsonl_writer import JsonlWriter
-
-            self._lines = JsonlWriter(console.out if args.jsonl == "-" else Path(args.jsonl))
-
-    def write(self, frame: Frame, found: Detections) -> bool:
-        """Pass on one result; False when the user closed the window."""
-        if self._lines:
-            self._lines.write(frame, found)
-        if not (self._images or self._show):
+    def write(frame: Frame, found: Detections) -> bool:
+        if lines:
+            lines.write(frame, found)
+        if not (images or args.show):
             return True
         from ghost_deploy.stream.draw import draw
-
-        image = draw(frame.image, found)
-        if self._images:
-            self._images.write(frame, image)
-        if not self._show:
-            return True
         from ghost_deploy.stream.sinks.window import show
 
-        return show(image, Path(frame.source).name)
+        image = draw(frame.image, found)
+        if images:
+            images.write(frame, image)
+        return not args.show or show(image, Path(frame.source).name)
 
-    def say_where(self) -> None:
-        """Name the places that were written to."""
-        if self._folder:
-            self._console.note(f"images: {self._folder}")
-        if self._jsonl not in {None, "-"}:
-            self._console.note(f"lines: {self._jsonl}")
-
-    def __enter__(self) -> _Outputs:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._lines:
-            self._lines.close()
+    with lines or contextlib.nullcontext():
+        yield write

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from ghost_deploy.cli.console import Column, Console
-from ghost_deploy.cli.format import by, mebibytes, size_of
+from ghost_deploy.cli.format import by, mebibytes
 from ghost_deploy.cli.options import add_json, add_modules
 
 if TYPE_CHECKING:
@@ -82,6 +82,8 @@ def _print_checkpoint(found: Inspection, console: Console) -> None:
 
 
 def _print_bundle(bundle: Bundle, console: Console) -> None:
+    from ghost_deploy.cli.tables import print_accuracy, print_artifacts, print_parity
+
     spec, source = bundle.spec, bundle.document.source
     rows = [
         ("bundle", str(bundle.path)),
@@ -98,21 +100,8 @@ def _print_bundle(bundle: Bundle, console: Console) -> None:
     ]
     console.facts([(name, value) for name, value in rows if value])
     console.result("")
-    console.table(
-        (Column("artifact"), Column("file"), Column("size", right=True), Column("source")),
-        [
-            [a.id, a.path, mebibytes(size_of(bundle, a)), f"sha256 {a.parent[:12]}"]
-            for a in bundle.artifacts
-        ],
-    )
-    console.result("")
-    _print_evidence(bundle, console)
-
-
-def _print_evidence(bundle: Bundle, console: Console) -> None:
+    print_artifacts(bundle, bundle.artifacts, console)
     evidence = bundle.evidence
-    from ghost_deploy.cli.tables import print_accuracy, print_parity
-
     if evidence.parity:
         print_parity(evidence.parity, console)
     if evidence.accuracy:

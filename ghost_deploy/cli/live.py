@@ -7,10 +7,11 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ghost_deploy.api.infer import select_classes
 from ghost_deploy.cli.console import Console
 from ghost_deploy.cli.live_options import make_policy, sink_targets
 from ghost_deploy.cli.live_report import LiveReport
-from ghost_deploy.cli.model import load_detector, make_wanted, say_what_runs
+from ghost_deploy.cli.model import classes_of, conf_by_class, load_detector, say_what_runs
 from ghost_deploy.cli.signals import SignalHandler
 from ghost_deploy.stream.malloc import use_single_arena
 from ghost_deploy.stream.pipeline import Pipeline
@@ -28,7 +29,7 @@ def run_live(args: argparse.Namespace, sources: Sequence[SourceAddress], console
     """Run until all sources have ended, or until SIGINT or SIGTERM.
 
     Returns:
-        0 if all sources ended, 2 if one failed for good or a sink lost results, and 128 + the
+        0 if all sources ended, 2 if one failed finally or a sink lost results, and 128 + the
         number of the signal that ended the run: 130 for SIGINT, 143 for SIGTERM.
     """
     policy = make_policy(args)
@@ -60,7 +61,7 @@ def _run(
     hint = "latency" if is_live else "throughput"
     targets = sink_targets(args)
     with load_detector(args, hint=hint) as loaded:
-        detector, wanted = make_wanted(args, loaded)
+        detector, wanted = select_classes(loaded, classes_of(args), conf_by_class(args))
         say_what_runs(detector, console)
         pipeline = Pipeline(detector, sources, policy, detection_filter=wanted)
         signals.stops(pipeline.stop)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
-from ghost_deploy.cli.options import positive
+from ghost_deploy.cli.options import above_zero, positive
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.stream.policy import LivePolicy, Roi
 from ghost_deploy.stream.sinks.sink_table import SINKS
@@ -56,14 +56,14 @@ def _add_frame_options(add: Add) -> None:
     batch = "infer the frames of up to N sources at once; the model must accept that (`export "
     batch += "--dynamic`)"
     wait = "how long a frame waits for others to make a batch (default: 10)"
-    add("--max-age", "max_age_ms", "drop a live frame that waited longer", _above_zero, "MS")
-    add("--fps", "fps", "infer at most F frames a second of a source", _above_zero, "F")
+    add("--max-age", "max_age_ms", "drop a live frame that waited longer", above_zero, "MS")
+    add("--fps", "fps", "infer at most F frames a second of a source", above_zero, "F")
     add("--every", "every", "infer every Nth frame", positive, "N")
     add("--skip-still", "skip_still", "leave out frames without motion")
     add("--roi", "roi", region, Roi.parse, "X1,Y1,X2,Y2")
     add("--track", "", "give each object an id that it keeps over frames")
     add("--batch", "batch", batch, positive, "N")
-    add("--batch-wait", "batch_wait_ms", wait, _above_zero, "MS")
+    add("--batch-wait", "batch_wait_ms", wait, above_zero, "MS")
 
 
 def _add_source_options(add: Add) -> None:
@@ -71,9 +71,9 @@ def _add_source_options(add: Add) -> None:
     rtsp = "what reads RTSP (default: auto, GStreamer if it has a Jetson's decoder, else FFmpeg)"
     silence = "a source without frames for S seconds is lost (default: 5)"
     add("--require-all", "require_all", "fail if a source is missing at the start")
-    add("--give-up", "give_up_s", forever, _above_zero, "S")
+    add("--give-up", "give_up_s", forever, above_zero, "S")
     add("--rtsp-by", "rtsp_by", rtsp, str, "auto", "ffmpeg", "gstreamer")
-    add("--timeout", "read_timeout_s", silence, _above_zero, "S")
+    add("--timeout", "read_timeout_s", silence, above_zero, "S")
 
 
 def _add_sink_options(add: Add) -> None:
@@ -120,13 +120,3 @@ def _size(text: str) -> int:
     if not match or not int(match[1]):
         raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 500M, 20G or 1T")
     return int(match[1]) << {"M": 20, "G": 30, "T": 40}[match[2].upper()]
-
-
-def _above_zero(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return value

@@ -1,6 +1,6 @@
 """The command `ghost-deploy`: its table of commands, exit codes and error output.
 
-Only the module of the chosen command is imported, so that `--help` costs nothing.
+Only the module of the chosen command is imported, so that `--help` loads no other module.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ Results go to standard output, progress and messages to standard error.
 _EXAMPLES = """\
 examples:
   ghost-deploy inspect best.pt
-  ghost-deploy export best.pt -o out/best --images photos
-  ghost-deploy parity best.pt out/best --images photos
-  ghost-deploy infer out/best photos -o annotated
+  ghost-deploy export best.pt -o out/best --images images
+  ghost-deploy parity best.pt out/best --images images
+  ghost-deploy infer out/best images -o annotated
 
 """
 
@@ -118,7 +118,7 @@ def _guarded(words: list[str], console: Console) -> int:
             code = _run(words, console)
         except SystemExit as stop:  # argparse, after --help or a usage error
             code = stop.code if isinstance(stop.code, int) else _FAILED
-        console.flush()
+        console.out.flush()
         return code
     except GhostDeployError as error:
         if debug:
@@ -136,7 +136,7 @@ def _guarded(words: list[str], console: Console) -> int:
             traceback.print_exc(file=console.err)
         console.error(_refused(error))
         return _FAILED
-    except Exception as error:  # the last boundary: no user sees a traceback unasked
+    except Exception as error:  # the last boundary: a traceback is shown with --debug only
         if debug:
             traceback.print_exc(file=console.err)
         console.unexpected(error)

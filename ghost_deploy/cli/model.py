@@ -1,4 +1,4 @@
-"""Open the model that `infer` was asked to run, and say what it is."""
+"""The model of `infer`: its options, and what was opened."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from ghost_deploy.core.errors import UsageError
 
 if TYPE_CHECKING:
     from ghost_deploy.detector import Detector
-    from ghost_deploy.stream.class_filter import ClassFilter
 
 
 def load_detector(args: argparse.Namespace, **options: Any) -> Detector:
@@ -31,17 +30,6 @@ def load_detector(args: argparse.Namespace, **options: Any) -> Detector:
         max_det=args.max_det,
         **options,
     )
-
-
-def make_wanted(args: argparse.Namespace, detector: Detector) -> tuple[Detector, ClassFilter]:
-    """The detector and the filter for `--classes` and `--conf CLASS=C`.
-
-    Raises:
-        UsageError: the model has no such class.
-    """
-    from ghost_deploy.api.infer import select_classes
-
-    return select_classes(detector, classes_of(args), conf_by_class(args))
 
 
 def classes_of(args: argparse.Namespace) -> list[str]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from ghost_deploy.core.errors import UsageError
 
+N = TypeVar("N", int, float)
 Arguments: TypeAlias = "argparse.ArgumentParser | argparse._ArgumentGroup"
 
 
@@ -25,9 +27,21 @@ def add_bundle(parser: Arguments, name: str = "bundle", **settings: Any) -> None
     )
 
 
+def add_value(
+    parser: Arguments,
+    flag: str,
+    metavar: str | tuple[str, ...],
+    help: str,
+    type: Callable[[str], object] = str,
+    **settings: Any,
+) -> None:
+    """An option with a value; `settings` are further ones of `add_argument`."""
+    parser.add_argument(flag, metavar=metavar, help=help, type=type, **settings)
+
+
 def add_images(parser: Arguments, what: str) -> None:
     """`--images`; `what` says what they are for."""
-    parser.add_argument("--images", metavar="DIR", help=f"images {what}")
+    add_value(parser, "--images", "DIR", f"images {what}")
 
 
 def add_modules(parser: Arguments) -> None:
@@ -43,21 +57,20 @@ def add_modules(parser: Arguments) -> None:
 
 def add_data(parser: Arguments, what: str, *, required: bool = False) -> None:
     """`--data` and `--split`; `what` describes the data."""
-    parser.add_argument("--data", metavar="D", required=required, help=what)
-    parser.add_argument(
-        "--split", metavar="NAME", default="val", help="part of a data.yaml (default: val)"
-    )
+    add_value(parser, "--data", "D", what, required=required)
+    add_value(parser, "--split", "NAME", "part of a data.yaml (default: val)", default="val")
 
 
 def add_max_drop(parser: Arguments, what: str) -> None:
     """`--max-drop`; `what` describes it."""
-    parser.add_argument("--max-drop", type=points, metavar="POINTS", help=what)
+    add_value(parser, "--max-drop", "POINTS", what, points)
 
 
 def add_selection(parser: Arguments) -> None:
     """`--runtime` and `--precision`, each with several names."""
-    parser.add_argument("--runtime", nargs="+", metavar="R", help="runtimes (default: all)")
-    parser.add_argument("--precision", nargs="+", metavar="P", help="precisions (default: all)")
+    for name, metavar in (("runtime", "R"), ("precision", "P")):
+        text = f"{name}s (default: all)"
+        add_value(parser, f"--{name}", metavar, text, nargs="+", dest=f"{name}s")
 
 
 def add_switches(parser: Arguments, switches: Mapping[str, str]) -> None:
@@ -68,9 +81,7 @@ def add_switches(parser: Arguments, switches: Mapping[str, str]) -> None:
 
 def add_json(parser: argparse.ArgumentParser) -> None:
     """`--json`: one document on standard output and nothing else there."""
-    parser.add_argument(
-        "--json", action="store_true", help="print one JSON document on standard output"
-    )
+    add_switches(parser, {"--json": "print one JSON document on standard output"})
 
 
 def add_run_options(parser: argparse.ArgumentParser, *, several_threads: bool = False) -> None:
@@ -80,40 +91,38 @@ def add_run_options(parser: argparse.ArgumentParser, *, several_threads: bool = 
         several_threads: `--threads` takes a list of counts.
     """
     group = parser.add_argument_group("running")
-    group.add_argument(
-        "--device",
-        default="cpu",
-        metavar="DEVICE",
-        help="cpu, cuda[:N], gpu, npu or dla:N (default: cpu)",
-    )
-    group.add_argument(
-        "--threads",
-        type=natural,
-        nargs="+" if several_threads else None,
-        default=[0] if several_threads else 0,
-        metavar="N",
-        help="CPU threads; 0 lets the runtime choose (default: 0)",
-    )
-    group.add_argument(
-        "--allow-fallback",
-        action="store_true",
-        help="accept another device or precision than the one asked for, and say so",
-    )
+    devices = "cpu, cuda[:N], gpu, npu or dla:N (default: cpu)"
+    add_value(group, "--device", "DEVICE", devices, default="cpu")
+    text = "CPU threads; 0 lets the runtime choose (default: 0)"
+    several: dict[str, Any] = {"nargs": "+", "default": [0]} if several_threads else {"default": 0}
+    add_value(group, "--threads", "N", text, natural, **several)
+    text = "accept another device or precision than the one asked for, and say so"
+    add_switches(group, {"--allow-fallback": text})
+
+
+def arguments(args: argparse.Namespace, *without: str) -> dict[str, Any]:
+    """The arguments of a verb: options are stored under the names of its parameters.
+
+    Args:
+        args: of the command.
+        without: options of the command alone, besides those of all commands.
+    """
+    return {k: v for k, v in vars(args).items() if k not in {"command", "debug", "json", *without}}
 
 
 def positive(text: str) -> int:
     """A whole number above zero."""
-    return _whole(text, 1)
+    return _number(text, int, lambda value: value >= 1, "a whole number from 1")
 
 
 def natural(text: str) -> int:
     """A whole number, zero or more."""
-    return _whole(text, 0)
+    return _number(text, int, lambda value: value >= 0, "a whole number from 0")
 
 
 def fraction(text: str) -> float:
     """A number from 0 to 1."""
-    return _number(text, lambda value: 0 <= value <= 1, "a number from 0 to 1")
+    return _number(text, float, lambda value: 0 <= value <= 1, "a number from 0 to 1")
 
 
 def conf_limit(text: str) -> tuple[str | None, float]:
@@ -141,29 +150,17 @@ def image_size(sides: list[int] | None) -> int | tuple[int, int] | None:
 
 def points(text: str) -> float:
     """A number of points of mAP, zero or more."""
-    return _number(text, lambda value: 0 <= value < math.inf, "a number of points from 0")
+    return _number(text, float, lambda value: 0 <= value < math.inf, "a number of points from 0")
 
 
-def seconds(text: str) -> float:
-    """A number of seconds above zero."""
-    return _number(text, lambda value: 0 < value < math.inf, "a number of seconds above 0")
+def above_zero(text: str) -> float:
+    """A number above zero."""
+    return _number(text, float, lambda value: 0 < value < 1e9, "a number above 0")
 
 
-def _number(text: str, fits: Callable[[float], bool], expected: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not fits(value):
-        raise argparse.ArgumentTypeError(f"{text!r} is not {expected}")
-    return value
-
-
-def _whole(text: str, least: int) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = least - 1
-    if value < least:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least}")
-    return value
+def _number(text: str, kind: Callable[[str], N], fits: Callable[[N], bool], expected: str) -> N:
+    with contextlib.suppress(ValueError):
+        value = kind(text)
+        if fits(value):
+            return value
+    raise argparse.ArgumentTypeError(f"{text!r} is not {expected}")

@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from ghost_deploy.cli import options
 from ghost_deploy.cli.console import Console
-from ghost_deploy.cli.options import (
-    add_bundle,
-    add_images,
-    add_json,
-    add_modules,
-    add_run_options,
-)
 from ghost_deploy.core.errors import GateError, UnavailableError
 
 DESCRIPTION = """\
@@ -22,19 +16,21 @@ code is 1; it is 3 when nothing could be run on this machine. The bundle is not 
 """
 EXAMPLES = """\
 examples:
-  ghost-deploy parity best.pt out/best --images photos
-  ghost-deploy parity best.pt out/best --images photos --json > parity.json
+  ghost-deploy parity best.pt out/best --images images
+  ghost-deploy parity best.pt out/best --images images --json > parity.json
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="what was exported")
-    add_bundle(parser)
-    add_images(parser, "to compare on: folder, file or glob (default: demo scenes, weak evidence)")
-    add_modules(parser)
-    add_json(parser)
-    add_run_options(parser)
+    options.add_bundle(parser)
+    options.add_images(
+        parser, "to compare on: folder, file or glob (default: demo scenes, weak evidence)"
+    )
+    options.add_modules(parser)
+    options.add_json(parser)
+    options.add_run_options(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -43,16 +39,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from ghost_deploy.cli.tables import print_parity
 
     with console.steps() as progress:
-        report = api.parity(
-            args.checkpoint,
-            args.bundle,
-            args.images,
-            modules=args.modules,
-            device=args.device,
-            threads=args.threads,
-            allow_fallback=args.allow_fallback,
-            progress=progress,
-        )
+        report = api.parity(**options.arguments(args), progress=progress)
     if args.json:
         console.document(report.to_document())
     else:

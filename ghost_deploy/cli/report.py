@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ghost_deploy.cli.console import Console
+from ghost_deploy.cli.options import add_value
 
 DESCRIPTION = """\
 Render results as one HTML page that needs nothing else: no network, no scripts. RESULTS are the
@@ -28,17 +29,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "results", nargs="+", metavar="RESULTS", help="what a command's --json printed, or a bundle"
     )
     parser.add_argument("-o", "--out", metavar="FILE", required=True, help="page to write")
-    parser.add_argument("--markdown", metavar="FILE", help="write the same as Markdown")
-    parser.add_argument("--json", metavar="FILE", help="write the document that the pages show")
+    add_value(parser, "--markdown", "FILE", "write the same as Markdown")
+    add_value(parser, "--json", "FILE", "write the document that the pages show")
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Read, judge, write, and print the verdict."""
     from ghost_deploy import api
+    from ghost_deploy.cli.tables import print_verdict
 
     report = api.report(args.results, html=args.out, markdown=args.markdown, json=args.json)
-    console.result(report.verdict.headline)
-    for reason in report.verdict.reasons:
-        console.result(f"  {reason}")
+    print_verdict(report, console)
     console.note(f"wrote {', '.join(filter(None, (args.out, args.markdown, args.json)))}")
     return 0

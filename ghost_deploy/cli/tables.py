@@ -6,17 +6,37 @@ from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
 from ghost_deploy.cli.console import Column, Console
+from ghost_deploy.cli.format import mebibytes, size_of
 
 if TYPE_CHECKING:
+    from ghost_deploy.core.bundle import Artifact, Bundle
     from ghost_deploy.core.evidence.accuracy import AccuracyReport
     from ghost_deploy.core.evidence.build import BuildRecords
     from ghost_deploy.core.evidence.int8 import Int8Report
     from ghost_deploy.core.evidence.latency import BenchReport
     from ghost_deploy.core.evidence.parity import ParityReport
     from ghost_deploy.report.blocks import Block, Section
+    from ghost_deploy.report.report_document import Report
     from ghost_deploy.report.view import ReportView
 
 _PREFIX = {"warn": "warning: ", "bad": "", "": "note: "}
+
+
+def print_artifacts(bundle: Bundle, artifacts: Iterable[Artifact], console: Console) -> None:
+    """Print id, file, size and origin of artifacts of a bundle, and a blank line."""
+    rows = [
+        [a.id, a.path, mebibytes(size_of(bundle, a)), f"sha256 {a.parent[:12]}"] for a in artifacts
+    ]
+    titles = (Column("artifact"), Column("file"), Column("size", right=True), Column("source"))
+    console.table(titles, rows)
+    console.result("")
+
+
+def print_verdict(report: Report, console: Console) -> None:
+    """Print what a report recommends, with its reasons."""
+    console.result(report.verdict.headline)
+    for reason in report.verdict.reasons:
+        console.result(f"  {reason}")
 
 
 def print_parity(report: ParityReport, console: Console) -> None:

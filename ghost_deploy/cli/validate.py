@@ -4,17 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from ghost_deploy.cli import options
 from ghost_deploy.cli.console import Console
-from ghost_deploy.cli.options import (
-    add_bundle,
-    add_data,
-    add_json,
-    add_max_drop,
-    add_modules,
-    add_run_options,
-    add_selection,
-    add_switches,
-)
 
 DESCRIPTION = """\
 Measure COCO's mAP of every artifact of a bundle, on every runtime that is installed, on labelled
@@ -35,24 +26,25 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    add_bundle(parser)
-    add_data(parser, "labelled images: data.yaml or COCO JSON", required=True)
-    parser.add_argument("--images", metavar="DIR", help="folder of the images of a COCO JSON")
-    parser.add_argument(
-        "--checkpoint", metavar="FILE", help="what the bundle was exported from: the reference"
+    options.add_bundle(parser)
+    options.add_data(parser, "labelled images: data.yaml or COCO JSON", required=True)
+    options.add_value(parser, "--images", "DIR", "folder of the images of a COCO JSON")
+    checkpoint = "what the bundle was exported from: the reference"
+    options.add_value(parser, "--checkpoint", "FILE", checkpoint)
+    options.add_modules(parser)
+    options.add_selection(parser)
+    options.add_max_drop(
+        parser, "largest loss of mAP50-95 that passes, in points (default: by precision)"
     )
-    add_modules(parser)
-    add_selection(parser)
-    add_max_drop(parser, "largest loss of mAP50-95 that passes, in points (default: by precision)")
-    add_switches(
+    options.add_switches(
         parser,
         {
             "--map-classes": "match the data's classes with the model's by name, in any order",
             "--skip-broken-labels": "go on without labels that cannot be used, and count them",
         },
     )
-    add_json(parser)
-    add_run_options(parser)
+    options.add_json(parser)
+    options.add_run_options(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -61,24 +53,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
     notes: list[str] = []
     with console.steps() as progress:
-        report = api.validate(
-            args.bundle,
-            args.data,
-            split=args.split,
-            images=args.images,
-            checkpoint=args.checkpoint,
-            modules=args.modules,
-            runtimes=args.runtime,
-            precisions=args.precision,
-            max_drop=args.max_drop,
-            map_classes=args.map_classes,
-            skip_broken_labels=args.skip_broken_labels,
-            device=args.device,
-            threads=args.threads,
-            allow_fallback=args.allow_fallback,
-            progress=progress,
-            note=notes.append,
-        )
+        report = api.validate(**options.arguments(args), progress=progress, note=notes.append)
     if args.json:
         console.document(report.to_document())
     else:

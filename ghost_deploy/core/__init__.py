@@ -1,1 +1,1 @@
-"""What every room shares: errors, model description, bundle, evidence, files."""
+"""Shared by all packages: errors, model description, bundle, evidence, files."""

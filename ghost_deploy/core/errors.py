@@ -104,16 +104,10 @@ class UnknownClassError(CheckpointError):
     """
 
     def __init__(
-        self,
-        what: str,
-        *,
-        fix: str,
-        got: object = None,
-        expected: object = None,
-        class_paths: tuple[str, ...] = (),
+        self, what: str, *, fix: str, got: object = None, class_paths: tuple[str, ...] = ()
     ) -> None:
         self.class_paths = class_paths
-        super().__init__(what, fix=fix, got=got, expected=expected)
+        super().__init__(what, fix=fix, got=got)
 
 
 class StructureError(CheckpointError):

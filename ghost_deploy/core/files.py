@@ -1,4 +1,4 @@
-"""Atomic writing of files."""
+"""Atomic writing of files, and reading of small system files."""
 
 from __future__ import annotations
 
@@ -10,6 +10,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ghost_deploy.core.errors import ExportError
+
+
+def text_of(path: Path) -> str:
+    """Return the text of a file, empty where it cannot be read, e.g. of `/proc` or `/sys`."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def write_whole(target: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -38,8 +46,13 @@ def write_whole(target: Path, write: Callable[[BinaryIO], object]) -> None:
                 os.unlink(name)
             raise
     except OSError as error:
-        raise ExportError(
-            f"cannot write {target}",
-            got=error.strerror or str(error),
-            fix="Free some space or choose a folder that you may write to; nothing was left behind",
-        ) from error
+        raise disk_error(target, error) from error
+
+
+def disk_error(target: Path, error: OSError) -> ExportError:
+    """The error for a file or folder that cannot be written and of which nothing is left."""
+    return ExportError(
+        f"cannot write {target}",
+        got=error.strerror or str(error),
+        fix="Free some space or choose a folder that you may write to; nothing was left behind",
+    )

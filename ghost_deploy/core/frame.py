@@ -33,20 +33,11 @@ class Frame:
     source: str = ""
 
     def __post_init__(self) -> None:
-        image = self.image
-        ok = (
-            isinstance(image, np.ndarray)
-            and image.dtype == np.uint8
-            and image.ndim == 3
-            and image.shape[2] == 3
-            and image.size > 0
-        )
-        if not ok:
-            got = (
-                f"{image.dtype} {image.shape}"
-                if isinstance(image, np.ndarray)
-                else type(image).__name__
-            )
+        image, got = self.image, type(self.image).__name__
+        if isinstance(image, np.ndarray):
+            got = f"{image.dtype} {image.shape}"
+            fits = image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
+        if not isinstance(image, np.ndarray) or not fits or image.size == 0:
             raise ImageError(
                 f"image {self.source or self.index} cannot be used",
                 got=got,

@@ -1,4 +1,4 @@
-"""Progress of long work."""
+"""Progress reports of long operations."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 Progress: TypeAlias = Callable[[str, int, int], None]
-"""Called with what is being done, how many steps are done, and how many there are (0: unknown)."""
+"""Called with a description, the number of finished steps, and that of all steps (0: unknown)."""
 
 
 def silent(what: str, done: int, total: int) -> None:
-    """A `Progress` that shows nothing."""
+    """A `Progress` that shows nothing; arguments as there."""

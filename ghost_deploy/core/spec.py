@@ -19,6 +19,9 @@ SCHEMA = 1
 MAX_SIDE = 8192
 """Largest side of an input, pixels."""
 
+ONE2ONE_ROWS = 300
+"""Most detections of a one2one graph (the original's default)."""
+
 EFFICIENT_NMS_SCORE = 0.01
 """Score threshold of an embedded EfficientNMS; the plugin is slow below 0.007."""
 
@@ -256,6 +259,18 @@ class ModelSpec(_Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def num_classes(self) -> int:
         """Number of class channels."""
         return len(self.class_names)
+
+    def output_shape(self) -> tuple[int, int, int]:
+        """Shape of the graph's output; -1 on an axis that varies."""
+        low, high = self.input.batch
+        batch = low if low == high else -1
+        fewest, most = map(self.head.anchors, (self.input.min_hw, self.input.max_hw))
+        if self.head.decoder == "efficient-nms":
+            return batch, self.thresholds.max_det, 6
+        if self.head.end_to_end:
+            return batch, min(ONE2ONE_ROWS, fewest), 6
+        boxes = 4 * self.head.reg_max if self.head.decoder == "dfl-raw" else 4
+        return batch, boxes + self.num_classes, most if fewest == most else -1
 
     def to_json(self) -> bytes:
         """The JSON form; the inverse of `from_json`."""

@@ -83,7 +83,7 @@ def _bolt(rng: np.random.Generator) -> list[Step]:
 def _wrench(rng: np.random.Generator) -> list[Step]:
     width, jaw, ring = rng.uniform(0.1, 0.16), rng.uniform(0.3, 0.38), rng.uniform(0.22, 0.28)
     left, right = [-1 + jaw, 0.0], [1 - ring, 0.0]
-    turn = _rotation(rng.uniform(-0.3, 0.3))
+    turn = rotation(rng.uniform(-0.3, 0.3))
     slot = (_box(jaw, 0.42 * jaw) - [0.75 * jaw, 0.0]) @ turn.T + left
     return [
         Step(_box(0.75, width)),
@@ -119,7 +119,8 @@ CLASS_NAMES = tuple(_DRAW)
 """Names by class id."""
 
 
-def _rotation(angle: float) -> Points:
+def rotation(angle: float) -> Points:
+    """Return the (2, 2) matrix of a rotation by `angle` radians."""
     sin, cos = np.sin(angle), np.cos(angle)
     return np.array([[cos, -sin], [sin, cos]])
 

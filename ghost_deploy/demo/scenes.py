@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ghost_deploy.demo.camera import expose
 from ghost_deploy.demo.materials import cast_shadow, ground, shade
-from ghost_deploy.demo.parts import CLASS_NAMES, Step, clutter_steps, part_steps
+from ghost_deploy.demo.parts import CLASS_NAMES, Step, clutter_steps, part_steps, rotation
 
 __all__ = ["CLASS_NAMES", "Scene", "make_scene"]
 
@@ -100,13 +100,9 @@ def _pose(
     radius: float, centre: NDArray[np.float64], rng: np.random.Generator
 ) -> NDArray[np.float64]:
     """(2, 3) affine map from part coordinates to pixels: rotation, tilt and second rotation."""
-    first, second = (_turn(rng.uniform(0, 2 * np.pi)) for _ in range(2))
+    first, second = (rotation(rng.uniform(0, 2 * np.pi)) for _ in range(2))
     tilt = np.diag([1.0, rng.uniform(0.72, 1.0)])
     return np.column_stack([radius * first @ tilt @ second, centre])
-
-
-def _turn(angle: float) -> NDArray[np.float64]:
-    return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
 
 
 def _raster(

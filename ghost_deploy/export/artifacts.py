@@ -16,7 +16,7 @@ from ghost_deploy._version import __version__
 from ghost_deploy.core.bundle import Artifact, BundleWriter
 from ghost_deploy.core.progress import Progress, silent
 from ghost_deploy.core.spec import ModelSpec
-from ghost_deploy.export.plan import Dynamic, Target, plan_spec
+from ghost_deploy.export.plan import Target, plan_spec
 
 if TYPE_CHECKING:
     from ghost_deploy.checkpoints.loading import LoadedCheckpoint
@@ -26,22 +26,19 @@ def describe_export(
     loaded: LoadedCheckpoint,
     *,
     size_hw: tuple[int, int] | None = None,
-    dynamic: Dynamic | None = None,
-    decoder: str | None = None,
+    dynamic: bool = False,
     embedded: bool = False,
 ) -> ModelSpec:
     """The description that all artifacts of an export carry.
 
     Args:
         loaded: the checkpoint.
-        size_hw, dynamic, decoder, embedded: as in `plan_spec`.
+        size_hw, dynamic, embedded: as in `plan_spec`.
 
     Raises:
         UsageError: as `plan_spec`.
     """
-    spec = plan_spec(
-        loaded.spec, size_hw=size_hw, dynamic=dynamic, decoder=decoder, embedded=embedded
-    )
+    spec = plan_spec(loaded.spec, size_hw=size_hw, dynamic=dynamic, embedded=embedded)
     if spec.input.size_hw == loaded.spec.input.size_hw:
         return spec
     from ghost_deploy.models.flops import gflops
@@ -71,7 +68,7 @@ def export_artifacts(
     Raises:
         UsageError: the head lacks the branch that the spec names.
         ExportError: a step failed.
-        OSError: the disk refuses; leaving the writer's block makes an ExportError of it.
+        OSError: the disk refuses; leaving the writer's block raises ExportError instead.
     """
     with tempfile.TemporaryDirectory(dir=writer.folder) as scratch:
         session = ExportSession(loaded, spec, writer, Path(scratch), progress)
@@ -112,7 +109,7 @@ class ExportSession:
         Args:
             target: what it is.
             path: what a runtime opens.
-            parent: SHA-256 of the file that it was made from.
+            parent: SHA-256 of the file that it was built from.
             extra_files: files that belong to it besides `path`.
         """
         versions = {name: importlib.metadata.version(name) for name in target.packages}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import onnx
@@ -17,7 +18,7 @@ from ghost_deploy.core.errors import ExportError
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.export.metadata import onnx_properties
 from ghost_deploy.export.precision import to_half
-from ghost_deploy.export.rewrite import ExportGraph, detections
+from ghost_deploy.export.rewrite import ExportGraph
 from ghost_deploy.export.simplify import require_same_results, simplify
 from ghost_deploy.export.upsample import convolve_before_upsampling
 from ghost_deploy.models.fuse import fuse
@@ -126,16 +127,6 @@ def _describe(model: ModelProto, spec: ModelSpec) -> None:
         value.CopyFrom(helper.make_tensor_value_info(value.name, kind, shape))
 
 
-def _axes(spec: ModelSpec) -> tuple[int | str, int | str, int | str, int | str]:
-    """Batch, height, width and anchors: a number, or a name where it may vary."""
-    size = spec.input
-    batch = size.batch[0] if size.batch[0] == size.batch[1] else "batch"
-    (height, width), fixed = size.size_hw, size.min_hw == size.max_hw
-    if fixed:
-        return batch, height, width, spec.head.anchors(size.size_hw)
-    return batch, "height", "width", "anchors"
-
-
 def _dynamic_axes(spec: ModelSpec) -> dict[str, dict[int, str]]:
     input_shape, output_shape = _shapes(spec)
     return {
@@ -145,8 +136,14 @@ def _dynamic_axes(spec: ModelSpec) -> dict[str, dict[int, str]]:
 
 
 def _shapes(spec: ModelSpec) -> tuple[list[int | str], list[int | str]]:
-    batch, height, width, anchors = _axes(spec)
-    image = [batch, height, width, 3] if spec.input.embedded else [batch, 3, height, width]
-    if not spec.head.end_to_end:
-        return image, [batch, 4 + spec.num_classes, anchors]
-    return image, [batch, detections(spec), 6]
+    """Shapes of input and output: a number, or a name where it may vary."""
+    names = ["batch", "height", "width"]
+    names.insert(3 if spec.input.embedded else 1, "channels")
+    return (
+        _named(spec.input.graph_shape(), names),
+        _named(spec.output_shape(), ["batch", "values", "anchors"]),
+    )
+
+
+def _named(shape: Sequence[int], names: Sequence[str]) -> list[int | str]:
+    return [name if length < 0 else length for length, name in zip(shape, names, strict=True)]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import msgspec
 
 from ghost_deploy.core.errors import MissingExtraError, UsageError
-from ghost_deploy.core.spec import MAX_SIDE, HeadSpec, InputSpec, ModelSpec
+from ghost_deploy.core.spec import MAX_SIDE, ModelSpec
 
 
 @dataclass(frozen=True)
@@ -99,19 +99,8 @@ class ExportPlan:
         return True
 
 
-@dataclass(frozen=True)
-class Dynamic:
-    """The range of inputs of a dynamic graph.
-
-    Attributes:
-        batch: (smallest, largest).
-        min_hw, max_hw: smallest and largest (height, width) in pixels; (0, 0) stands for half
-            and for twice the export size.
-    """
-
-    batch: tuple[int, int] = (1, 16)
-    min_hw: tuple[int, int] = (0, 0)
-    max_hw: tuple[int, int] = (0, 0)
+DYNAMIC_BATCH = (1, 16)
+"""Batch of a dynamic graph; its sides are half to twice those of the export."""
 
 
 def plan_export(
@@ -132,7 +121,7 @@ def plan_export(
     _check_known("format", formats, {target.format for target in TARGETS})
     _check_known("precision", precisions, {target.precision for target in TARGETS})
     default = [target for target in TARGETS if target.default]
-    asked = tuple(dict.fromkeys(formats or [target.format for target in default]))
+    requested = tuple(dict.fromkeys(formats or [target.format for target in default]))
     floats = set(precisions or [target.precision for target in default])
     int8 = "int8" in floats
     if int8 != calibrated:
@@ -142,9 +131,9 @@ def plan_export(
             f"precisions {', '.join(precisions)}",
             fix="Name both --int8 and --calib FOLDER, or neither",
         )
-    engines = _targets(["tensorrt"] if "tensorrt" in asked else [], floats)
-    formats = list(dict.fromkeys("onnx" if name == "tensorrt" else name for name in asked))
-    if int8:  # made from the fp32 ONNX graph and judged beside the fp32 artifacts
+    engines = _targets(["tensorrt"] if "tensorrt" in requested else [], floats)
+    formats = list(dict.fromkeys("onnx" if name == "tensorrt" else name for name in requested))
+    if int8:  # built from the fp32 ONNX graph and judged beside the fp32 artifacts
         graphs = _targets(["onnx", *formats], floats - {"int8"} | {"fp32"})
     else:
         graphs = _targets(formats, floats)
@@ -153,7 +142,7 @@ def plan_export(
         graphs=graphs,
         int8_formats=tuple(formats) if int8 else (),
         engines=tuple(target.precision for target in engines),
-        others=tuple(name for name in asked if name != "tensorrt"),
+        others=tuple(name for name in requested if name != "tensorrt"),
     )
 
 
@@ -183,8 +172,7 @@ def plan_spec(
     spec: ModelSpec,
     *,
     size_hw: tuple[int, int] | None = None,
-    dynamic: Dynamic | None = None,
-    decoder: str | None = None,
+    dynamic: bool = False,
     embedded: bool = False,
 ) -> ModelSpec:
     """The description of an export; `gflops` is still that of the checkpoint's size.
@@ -192,59 +180,30 @@ def plan_spec(
     Args:
         spec: of the checkpoint.
         size_hw: (height, width) of the input in pixels; the checkpoint's when None.
-        dynamic: the range of a dynamic graph; None makes a static one of batch 1.
-        decoder: `dfl` (boxes and scores of all anchors) or `one2one` (final detections); the
-            checkpoint's own when None.
+        dynamic: accept `DYNAMIC_BATCH`, and half to twice the size; else one image of that size.
         embedded: the graph takes uint8 pixels and contains the preprocessing.
 
     Raises:
-        UsageError: a size is not a positive multiple of the stride, the ranges are not in
-            order, or the decoder is not one that can be exported.
+        UsageError: a size is not a positive multiple of the stride.
     """
-    stride = spec.input.stride
-    height, width = size_hw or spec.input.size_hw
-    dynamic = dynamic or Dynamic((1, 1), (height, width), (height, width))
-    low = dynamic.min_hw if any(dynamic.min_hw) else _scaled((height, width), 0.5, stride)
-    high = dynamic.max_hw if any(dynamic.max_hw) else _scaled((height, width), 2.0, stride)
-    for hw in ((height, width), low, high):
-        _check_size(hw, stride)
-    ordered = all(a <= b <= c for a, b, c in zip(low, (height, width), high, strict=True))
-    if not ordered or not 1 <= dynamic.batch[0] <= dynamic.batch[1]:
-        raise UsageError(
-            "the dynamic ranges are not in order",
-            got=f"sizes {low} to {high} around {(height, width)}, batch {dynamic.batch}",
-            fix="Give smallest first, largest last, and an export size between them",
-        )
-    own_input = _input(spec.input, (height, width), low, high, dynamic.batch)
-    if embedded:
-        own_input = msgspec.structs.replace(own_input, layout="nhwc", dtype="uint8")
-    return msgspec.structs.replace(
-        spec, input=own_input, head=_head(spec.head, decoder or spec.head.decoder)
+    old = spec.input
+    size_hw = low = high = size_hw or old.size_hw
+    if dynamic:
+        low, high = (_scaled(size_hw, factor, old.stride) for factor in (0.5, 2.0))
+    for hw in (size_hw, low, high):
+        _check_size(hw, old.stride)
+    own_input = msgspec.structs.replace(
+        old,
+        size_hw=size_hw,
+        min_hw=low,
+        max_hw=high,
+        batch=DYNAMIC_BATCH if dynamic else (1, 1),
+        name="images",
+        layout="nhwc" if embedded else old.layout,
+        dtype="uint8" if embedded else old.dtype,
     )
-
-
-def _input(
-    old: InputSpec,
-    size_hw: tuple[int, int],
-    min_hw: tuple[int, int],
-    max_hw: tuple[int, int],
-    batch: tuple[int, int],
-) -> InputSpec:
-    return msgspec.structs.replace(
-        old, size_hw=size_hw, min_hw=min_hw, max_hw=max_hw, batch=batch, name="images"
-    )
-
-
-def _head(old: HeadSpec, decoder: str) -> HeadSpec:
-    if decoder == "one2one":
-        return msgspec.structs.replace(old, decoder="one2one", branch="one2one", output="output0")
-    if decoder == "dfl":
-        return msgspec.structs.replace(old, decoder="dfl", branch="one2many", output="output0")
-    raise UsageError(
-        f"there is no export with the decoder {decoder!r}",
-        expected="dfl, one2one",
-        fix="Name one of those",
-    )
+    head = msgspec.structs.replace(spec.head, output="output0")
+    return msgspec.structs.replace(spec, input=own_input, head=head)
 
 
 def _scaled(hw: tuple[int, int], factor: float, stride: int) -> tuple[int, int]:

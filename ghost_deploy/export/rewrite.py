@@ -25,9 +25,6 @@ from ghost_deploy.core.spec import InputSpec, ModelSpec
 from ghost_deploy.models.head import Branch, Detect, make_anchors
 from ghost_deploy.models.network import DetectionNet
 
-MAX_DETECTIONS = 300
-"""Most detections of a one2one graph (the original's default)."""
-
 
 class ExportGraph(nn.Module):
     """From the image tensor to the output that `HeadSpec.decoder` names, float32 on both sides.
@@ -106,7 +103,8 @@ class Tail(nn.Module):
         self.strides, self.reg_max = head.strides, head.reg_max
         self.end_to_end = head.end_to_end
         self.static = size.min_hw == size.max_hw
-        self.limit = detections(spec)
+        # A constant, as TensorRT requires it, that the smallest input can fill.
+        self.limit = spec.output_shape()[1]
         bins = torch.arange(self.reg_max, dtype=torch.float32)
         self.register_buffer("sums", torch.stack((bins, torch.ones_like(bins))))
         if self.static:
@@ -149,11 +147,6 @@ class Tail(nn.Module):
             points.append(grid.flatten(1) * stride)
             strides.append(torch.full_like(points[-1][:1], stride))
         return torch.cat(points, 1), torch.cat(strides, 1)
-
-
-def detections(spec: ModelSpec) -> int:
-    """K of a one2one graph: a constant, as TensorRT wants it, that the smallest input can fill."""
-    return min(MAX_DETECTIONS, spec.head.anchors(spec.input.min_hw))
 
 
 def _cast(x: Tensor, dtype: torch.dtype) -> Tensor:

@@ -15,7 +15,7 @@ from ghost_deploy.core.errors import (
 )
 from ghost_deploy.detector import Detector
 from ghost_deploy.judge.parity.stages import lowered
-from ghost_deploy.runtimes import RuntimeOptions
+from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.opener import open_planned
 from ghost_deploy.runtimes.run_plan import PlannedRun, plan_runs
 

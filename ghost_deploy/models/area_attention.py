@@ -66,7 +66,7 @@ class ABlock(Block):
     attn: AAttn
     mlp: nn.Sequential
 
-    def __init__(self, dim: int, num_heads: int, mlp_ratio: float = 1.2, area: int = 1) -> None:
+    def __init__(self, dim: int, num_heads: int, mlp_ratio: float, area: int) -> None:
         super().__init__()
         self.attn = AAttn(dim, num_heads, area)
         hidden = int(dim * mlp_ratio)
@@ -92,15 +92,13 @@ class A2C2f(Block):
     cv2: Conv
     m: nn.ModuleList
 
-    def __init__(
-        self, c1: int, c2: int, n: int = 1, a2: bool = True, area: int = 1, mlp_ratio: float = 2.0
-    ) -> None:
+    def __init__(self, c1: int, c2: int, n: int = 1, a2: bool = True, area: int = 1) -> None:
         super().__init__()
         hidden = c2 // 2
         self.cv1 = Conv(c1, hidden)
         self.cv2 = Conv((1 + n) * hidden, c2)
         self.m = nn.ModuleList(
-            _pair(hidden, mlp_ratio, area) if a2 else C3k(hidden, hidden, 2) for _ in range(n)
+            _pair(hidden, area) if a2 else C3k(hidden, hidden, 2) for _ in range(n)
         )
 
     def fit(self) -> None:
@@ -118,6 +116,6 @@ class A2C2f(Block):
         return self.cv2(torch.cat(maps, 1))
 
 
-def _pair(width: int, mlp_ratio: float, area: int) -> nn.Sequential:
+def _pair(width: int, area: int) -> nn.Sequential:
     heads = width // HEAD_WIDTH
-    return nn.Sequential(*(ABlock(width, heads, mlp_ratio, area) for _ in range(2)))
+    return nn.Sequential(*(ABlock(width, heads, 2.0, area) for _ in range(2)))

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ghost_deploy.models.block import Block, expect_each, require
 from ghost_deploy.models.conv import Conv, require_halves
-from ghost_deploy.models.csp import C2f
+from ghost_deploy.models.csp import C2, C2f
 from ghost_deploy.models.fields import Channels, Flag, number
 
 HEAD_WIDTH = 64
@@ -71,11 +71,9 @@ class PSABlock(Block):
     ffn: nn.Sequential
     add: Flag
 
-    def __init__(
-        self, c: int, attn_ratio: float = 0.5, num_heads: int = 4, shortcut: bool = True
-    ) -> None:
+    def __init__(self, c: int, num_heads: int, shortcut: bool = True) -> None:
         super().__init__()
-        self.attn = Attention(c, num_heads, attn_ratio)
+        self.attn = Attention(c, num_heads)
         self.ffn = _feed_forward(c)
         self.add = shortcut
 
@@ -98,9 +96,9 @@ class PSA(Block):
     ffn: nn.Sequential
     c: Channels
 
-    def __init__(self, c1: int, c2: int, e: float = 0.5) -> None:
+    def __init__(self, c1: int, c2: int) -> None:
         super().__init__()
-        self.c = int(c2 * e)
+        self.c = c2 // 2
         self.cv1 = Conv(c1, 2 * self.c)
         self.cv2 = Conv(2 * self.c, c2)
         self.attn = Attention(self.c, _heads(self.c))
@@ -117,25 +115,14 @@ class PSA(Block):
         return self.cv2(torch.cat((a, b), 1))
 
 
-class C2PSA(Block):
+class C2PSA(C2):
     """a, b = split(cv1(x)); y = cv2(cat(a, m(b))), m a sequence of `PSABlock`."""
 
     origin = "Ultralytics C2PSA"
-    cv1: Conv
-    cv2: Conv
-    m: nn.Sequential
-    c: Channels
+    members: ClassVar[tuple[type[nn.Module], ...]] = (PSABlock,)
 
-    def __init__(self, c1: int, c2: int, n: int = 1, e: float = 0.5) -> None:
-        super().__init__()
-        self.c = int(c2 * e)
-        self.cv1 = Conv(c1, 2 * self.c)
-        self.cv2 = Conv(2 * self.c, c2)
-        self.m = nn.Sequential(*(PSABlock(self.c, num_heads=_heads(self.c)) for _ in range(n)))
-
-    def fit(self) -> None:
-        expect_each(self.m, PSABlock)
-        require_halves(self.cv1, self.c, self.cv2)
+    def member(self) -> Block:
+        return PSABlock(self.c, num_heads=_heads(self.c))
 
     def forward(self, x: Tensor) -> Tensor:
         a, b = torch.split(self.cv1(x), self.c, 1)
@@ -148,10 +135,7 @@ class C2fPSA(C2f):
     origin = "Ultralytics C2fPSA"
     members: ClassVar[tuple[type[nn.Module], ...]] = (PSABlock,)
 
-    def __init__(self, c1: int, c2: int, n: int = 1, e: float = 0.5) -> None:
-        super().__init__(c1, c2, n, e=e)
-
-    def member(self, shortcut: bool, g: int) -> Block:
+    def member(self, shortcut: bool) -> Block:
         return PSABlock(self.c, num_heads=_heads(self.c))
 
 

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar, get_args, g
 
 from torch import Tensor, nn
 
-from ghost_deploy.models.fields import Check, MisfitError
+from ghost_deploy.models.fields import Check, MisfitError, checked
 from ghost_deploy.models.fold import fold_bn
 from ghost_deploy.models.torch_layers import BOOKKEEPING
 from ghost_deploy.models.tree import ModuleNode
@@ -94,7 +94,7 @@ class Block(nn.Module):
             setattr(block, name, _accept(name, child, accepted))
         for name, check in parts.attributes.items():
             if name in node.attributes:
-                setattr(block, name, _checked(name, check, node.attributes[name]))
+                setattr(block, name, checked(name, check, node.attributes[name]))
             elif not hasattr(cls, name):
                 raise MisfitError(f"attribute {name!r} is missing")
         # `fit` cannot check the content of a child defined by the user.
@@ -184,13 +184,6 @@ def _accept(name: str, child: nn.Module | None, accepted: tuple[type, ...]) -> n
     if is_ours(child) and not isinstance(child, accepted):
         raise MisfitError(f"child {name!r} must be {_names(accepted)}, got {type(child).__name__}")
     return child
-
-
-def _checked(name: str, check: Check, value: object) -> object:
-    try:
-        return check(value)
-    except MisfitError as reason:
-        raise MisfitError(f"attribute {name!r}: {reason}") from None
 
 
 def _names(accepted: tuple[type, ...]) -> str:

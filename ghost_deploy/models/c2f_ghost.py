@@ -23,7 +23,7 @@ class C2fGhostV1(C2f):
     origin = "fork C2f over Huawei GhostBottleneck V1"
     members: ClassVar[tuple[type[nn.Module], ...]] = (GhostBottleneckV1,)
 
-    def member(self, shortcut: bool, g: int) -> Block:
+    def member(self, shortcut: bool) -> Block:
         return GhostBottleneckV1(self.c, self.c, self.c)
 
 
@@ -33,7 +33,7 @@ class C2fGhostV2(C2f):
     origin = "fork C2f over Huawei GhostBottleneckV2"
     members: ClassVar[tuple[type[nn.Module], ...]] = (GhostBottleneckV2,)
 
-    def member(self, shortcut: bool, g: int) -> Block:
+    def member(self, shortcut: bool) -> Block:
         return GhostBottleneckV2(self.c, self.c, self.c)
 
 
@@ -43,7 +43,7 @@ class C2fGhostV3(C2f):
     origin = "fork C2f over Huawei GhostBottleneck of GhostNetV3"
     members: ClassVar[tuple[type[nn.Module], ...]] = (GhostBottleneckV3,)
 
-    def member(self, shortcut: bool, g: int) -> Block:
+    def member(self, shortcut: bool) -> Block:
         return GhostBottleneckV3(self.c, self.c, self.c)
 
 
@@ -53,5 +53,5 @@ class C2fGGhost(C2f):
     origin = "fork C2f over G-Ghost bottlenecks"
     members: ClassVar[tuple[type[nn.Module], ...]] = (RegNetBottleneck,)
 
-    def member(self, shortcut: bool, g: int) -> Block:
+    def member(self, shortcut: bool) -> Block:
         return RegNetBottleneck(self.c, self.c)

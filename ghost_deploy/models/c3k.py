@@ -19,8 +19,8 @@ class C3k(C3):
 
     origin = "Ultralytics C3k"
 
-    def member(self, hidden: int, shortcut: bool, g: int) -> Block:
-        return Bottleneck(hidden, hidden, shortcut, g, e=1.0)
+    def member(self, hidden: int, shortcut: bool) -> Block:
+        return Bottleneck(hidden, hidden, shortcut, e=1.0)
 
 
 class C3k2(C2f):
@@ -29,22 +29,13 @@ class C3k2(C2f):
     origin = "Ultralytics C3k2"
     members: ClassVar[tuple[type[nn.Module], ...]] = (C3k, Bottleneck, nn.Sequential)
 
-    def __init__(
-        self,
-        c1: int,
-        c2: int,
-        n: int = 1,
-        c3k: bool = False,
-        e: float = 0.5,
-        g: int = 1,
-        shortcut: bool = True,
-    ) -> None:
-        super().__init__(c1, c2, n, shortcut, g, e)
+    def __init__(self, c1: int, c2: int, n: int = 1, c3k: bool = False, e: float = 0.5) -> None:
+        super().__init__(c1, c2, n, shortcut=True, e=e)
         if c3k:
-            self.m = nn.ModuleList(C3k(self.c, self.c, 2, shortcut, g) for _ in range(n))
+            self.m = nn.ModuleList(C3k(self.c, self.c, 2) for _ in range(n))
 
-    def member(self, shortcut: bool, g: int) -> Block:
-        return Bottleneck(self.c, self.c, shortcut, g)
+    def member(self, shortcut: bool) -> Block:
+        return Bottleneck(self.c, self.c, shortcut)
 
     def fit(self) -> None:
         super().fit()
@@ -93,20 +84,13 @@ class C2fCIB(C2f):
     members: ClassVar[tuple[type[nn.Module], ...]] = (CIB,)
 
     def __init__(
-        self,
-        c1: int,
-        c2: int,
-        n: int = 1,
-        shortcut: bool = False,
-        lk: bool = False,
-        g: int = 1,
-        e: float = 0.5,
+        self, c1: int, c2: int, n: int = 1, shortcut: bool = False, lk: bool = False
     ) -> None:
-        super().__init__(c1, c2, n, shortcut, g, e)
+        super().__init__(c1, c2, n, shortcut)
         if lk:
             self.m = nn.ModuleList(CIB(self.c, self.c, shortcut, 1.0, True) for _ in range(n))
 
-    def member(self, shortcut: bool, g: int) -> Block:
+    def member(self, shortcut: bool) -> Block:
         return CIB(self.c, self.c, shortcut, e=1.0)
 
 

@@ -63,10 +63,10 @@ class CBAM(Block):
     channel_attention: ChannelAttention
     spatial_attention: SpatialAttention
 
-    def __init__(self, c1: int, kernel_size: int = 7) -> None:
+    def __init__(self, c1: int) -> None:
         super().__init__()
         self.channel_attention = ChannelAttention(c1)
-        self.spatial_attention = SpatialAttention(kernel_size)
+        self.spatial_attention = SpatialAttention()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.spatial_attention(self.channel_attention(x))

@@ -85,10 +85,8 @@ class DWConv(Conv):
 
     origin = "Ultralytics DWConv"
 
-    def __init__(
-        self, c1: int, c2: int, k: int = 1, s: int = 1, d: int = 1, act: bool = True
-    ) -> None:
-        super().__init__(c1, c2, k, s, g=math.gcd(c1, c2), d=d, act=act)
+    def __init__(self, c1: int, c2: int, k: int = 1, s: int = 1, act: bool = True) -> None:
+        super().__init__(c1, c2, k, s, g=math.gcd(c1, c2), act=act)
 
 
 def require_halves(cv1: Conv, c: int, cv2: Conv | None = None) -> None:

@@ -29,15 +29,18 @@ class Bottleneck(Block):
         c1: int,
         c2: int,
         shortcut: bool = True,
-        g: int = 1,
         k: tuple[int, int] = (3, 3),
         e: float = 0.5,
     ) -> None:
         super().__init__()
         hidden = int(c2 * e)
-        self.cv1 = Conv(c1, hidden, k[0])
-        self.cv2 = Conv(hidden, c2, k[1], g=g)
+        self.cv1 = self.first(c1, hidden, k[0])
+        self.cv2 = Conv(hidden, c2, k[1])
         self.add = shortcut and c1 == c2
+
+    def first(self, c1: int, c2: int, k: int) -> Conv:
+        """Create the first convolution."""
+        return Conv(c1, c2, k)
 
     def fit(self) -> None:
         require(self.cv1.out_channels == self.cv2.in_channels, "cv2 must follow cv1's channels")
@@ -60,25 +63,17 @@ class C3(Block):
     cv3: Conv
     m: nn.Sequential
 
-    def __init__(
-        self, c1: int, c2: int, n: int = 1, shortcut: bool = True, g: int = 1, e: float = 0.5
-    ) -> None:
+    def __init__(self, c1: int, c2: int, n: int = 1, shortcut: bool = True) -> None:
         super().__init__()
-        hidden = int(c2 * e)
+        hidden = c2 // 2
         self.cv1 = Conv(c1, hidden)
         self.cv2 = Conv(c1, hidden)
         self.cv3 = Conv(2 * hidden, c2)
-        self.m = nn.Sequential(*(self.member(hidden, shortcut, g) for _ in range(n)))
+        self.m = nn.Sequential(*(self.member(hidden, shortcut) for _ in range(n)))
 
-    def member(self, hidden: int, shortcut: bool, g: int) -> Block:
-        """Create a member.
-
-        Args:
-            hidden: its input and output channels.
-            shortcut: whether it adds its input.
-            g: groups of its convolution.
-        """
-        return Bottleneck(hidden, hidden, shortcut, g, k=(1, 3), e=1.0)
+    def member(self, hidden: int, shortcut: bool) -> Block:
+        """Create a member of `hidden` channels, which adds its input if `shortcut`."""
+        return Bottleneck(hidden, hidden, shortcut, k=(1, 3), e=1.0)
 
     def fit(self) -> None:
         expect_each(self.m, *self.members)
@@ -87,6 +82,36 @@ class C3(Block):
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.m(self.cv1(x))
         return self.cv3(torch.cat((y, self.cv2(x)), 1))
+
+
+class C2(Block):
+    """a, b = split(cv1(x)); y = cv2(cat(m(a), b)), m a sequence of members."""
+
+    origin = "Ultralytics C2"
+    members: ClassVar[tuple[type[nn.Module], ...]] = (Bottleneck,)
+    cv1: Conv
+    cv2: Conv
+    m: nn.Sequential
+    c: Channels
+
+    def __init__(self, c1: int, c2: int, n: int = 1) -> None:
+        super().__init__()
+        self.c = c2 // 2
+        self.cv1 = Conv(c1, 2 * self.c)
+        self.cv2 = Conv(2 * self.c, c2)
+        self.m = nn.Sequential(*(self.member() for _ in range(n)))
+
+    def member(self) -> Block:
+        """Create a member."""
+        return Bottleneck(self.c, self.c, e=1.0)
+
+    def fit(self) -> None:
+        expect_each(self.m, *self.members)
+        require_halves(self.cv1, self.c, self.cv2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a, b = torch.split(self.cv1(x), self.c, 1)
+        return self.cv2(torch.cat((self.m(a), b), 1))
 
 
 class C2f(Block):
@@ -100,17 +125,17 @@ class C2f(Block):
     c: Channels
 
     def __init__(
-        self, c1: int, c2: int, n: int = 1, shortcut: bool = False, g: int = 1, e: float = 0.5
+        self, c1: int, c2: int, n: int = 1, shortcut: bool = False, e: float = 0.5
     ) -> None:
         super().__init__()
         self.c = int(c2 * e)
         self.cv1 = Conv(c1, 2 * self.c)
         self.cv2 = Conv((2 + n) * self.c, c2)
-        self.m = nn.ModuleList(self.member(shortcut, g) for _ in range(n))
+        self.m = nn.ModuleList(self.member(shortcut) for _ in range(n))
 
-    def member(self, shortcut: bool, g: int) -> Block:
-        """Create a member."""
-        return Bottleneck(self.c, self.c, shortcut, g, e=1.0)
+    def member(self, shortcut: bool) -> Block:
+        """Create a member, which adds its input if `shortcut`."""
+        return Bottleneck(self.c, self.c, shortcut, e=1.0)
 
     def fit(self) -> None:
         expect_each(self.m, *self.members)

@@ -12,37 +12,8 @@ from ghost_deploy.models.fields import Channels
 from ghost_deploy.models.reparam import RepCSP
 
 
-class RepNCSPELAN4(Block):
-    """a, b = halves of cv1(x); y = cv4(cat(a, b, cv2(b), cv3(cv2(b))))."""
-
-    origin = "Ultralytics RepNCSPELAN4"
-    cv1: Conv
-    cv2: nn.Sequential
-    cv3: nn.Sequential
-    cv4: Conv
-    c: Channels
-
-    def __init__(self, c1: int, c2: int, c3: int, c4: int, n: int = 1) -> None:
-        super().__init__()
-        self.c = c3 // 2
-        self.cv1 = Conv(c1, c3)
-        self.cv2 = nn.Sequential(RepCSP(self.c, c4, n), Conv(c4, c4, 3))
-        self.cv3 = nn.Sequential(RepCSP(c4, c4, n), Conv(c4, c4, 3))
-        self.cv4 = Conv(c3 + 2 * c4, c2)
-
-    def fit(self) -> None:
-        expect_each(self.cv2, RepCSP, Conv)
-        expect_each(self.cv3, RepCSP, Conv)
-        require_halves(self.cv1, self.c)
-
-    def forward(self, x: Tensor) -> Tensor:
-        a, b = torch.split(self.cv1(x), self.c, 1)
-        first = self.cv2(b)
-        return self.cv4(torch.cat((a, b, first, self.cv3(first)), 1))
-
-
 class ELAN1(Block):
-    """Like `RepNCSPELAN4`, but cv2 and cv3 are convolutions."""
+    """a, b = halves of cv1(x); y = cv4(cat(a, b, cv2(b), cv3(cv2(b))))."""
 
     origin = "Ultralytics ELAN1"
     cv1: Conv
@@ -66,6 +37,24 @@ class ELAN1(Block):
         a, b = torch.split(self.cv1(x), self.c, 1)
         first = self.cv2(b)
         return self.cv4(torch.cat((a, b, first, self.cv3(first)), 1))
+
+
+class RepNCSPELAN4(ELAN1):
+    """Like `ELAN1`, but cv2 and cv3 are sequences of a `RepCSP` and a convolution."""
+
+    origin = "Ultralytics RepNCSPELAN4"
+    cv2: nn.Sequential  # type: ignore[assignment] # called like a Conv
+    cv3: nn.Sequential  # type: ignore[assignment]
+
+    def __init__(self, c1: int, c2: int, c3: int, c4: int, n: int = 1) -> None:
+        super().__init__(c1, c2, c3, c4)
+        self.cv2 = nn.Sequential(RepCSP(self.c, c4, n), Conv(c4, c4, 3))
+        self.cv3 = nn.Sequential(RepCSP(c4, c4, n), Conv(c4, c4, 3))
+
+    def fit(self) -> None:
+        super().fit()
+        expect_each(self.cv2, RepCSP, Conv)
+        expect_each(self.cv3, RepCSP, Conv)
 
 
 class AConv(Block):
@@ -115,11 +104,11 @@ class SPPELAN(Block):
     cv5: Conv
     c: Channels
 
-    def __init__(self, c1: int, c2: int, c3: int, k: int = 5) -> None:
+    def __init__(self, c1: int, c2: int, c3: int) -> None:
         super().__init__()
         self.c = c3
         self.cv1 = Conv(c1, c3)
-        self.cv2, self.cv3, self.cv4 = (nn.MaxPool2d(k, 1, k // 2) for _ in range(3))
+        self.cv2, self.cv3, self.cv4 = (nn.MaxPool2d(5, 1, 2) for _ in range(3))
         self.cv5 = Conv(4 * c3, c2)
 
     def fit(self) -> None:

@@ -22,6 +22,18 @@ class MisfitError(ValueError):
     """A definition does not match its parts; `build` converts it to a StructureError."""
 
 
+def checked(name: str, check: Check, value: object) -> Any:
+    """Return the value of the attribute `name` as `check` returns it.
+
+    Raises:
+        MisfitError: the check refuses it; the error names the attribute.
+    """
+    try:
+        return check(value)
+    except MisfitError as reason:
+        raise MisfitError(f"attribute {name!r}: {reason}") from None
+
+
 def integer(low: int, high: int) -> Check:
     """An int (not a bool) from `low` to `high`, both included."""
 
@@ -45,19 +57,6 @@ def number(low: float, high: float) -> Check:
     return check
 
 
-def flag(value: object) -> bool:
-    """A bool."""
-    if type(value) is not bool:
-        raise MisfitError(f"{_short(value)} is not true or false")
-    return value
-
-
-def none(value: object) -> None:
-    """None."""
-    if value is not None:
-        raise MisfitError(f"{_short(value)} is not None")
-
-
 def one_of(*values: object) -> Check:
     """One of these values, with the same type."""
 
@@ -68,6 +67,10 @@ def one_of(*values: object) -> Check:
         raise MisfitError(f"{_short(value)} is none of {list(values)}")
 
     return check
+
+
+flag = one_of(True, False)
+none = one_of(None)
 
 
 def is_function(value: object) -> bool:

@@ -69,23 +69,8 @@ _PREFIXES: Mapping[str, tuple[type[Block], ...]] = {
     "C3k2": (C2fGhost, C2fHost, C3Ghost, C3Host),
 }
 _MEMBERS = (
-    "Ghost",
-    "GhostBottleneck",
-    "GhostBottleneckV1",
-    "GhostBottleneckV2",
-    "GhostBottleneckV3",
-    "GhostConv",
-    "GhostModule",
-    "GhostModuleV1",
-    "GhostModuleV2",
-    "GhostModuleV3",
-    "GhostNet",
-    "GhostNetV2",
-    "GhostNetV3",
-    "GhostV1",
-    "GhostV2",
-    "GhostV3",
-    "g_ghostBottleneck",
+    *map("".join, product(("Ghost", "GhostBottleneck", "GhostModule"), ("", "V1", "V2", "V3"))),
+    *("GhostConv", "GhostNet", "GhostNetV2", "GhostNetV3", "g_ghostBottleneck"),
 )
 _BOTTLENECKS = (
     "Bottleneck_Ghost",

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ghost_deploy.models.block import Block, expect_each, require
 from ghost_deploy.models.fields import Channels, Count
-from ghost_deploy.models.ghostnet_v1 import raw_pair, require_pairs
+from ghost_deploy.models.ghost_parts import raw_pair, require_pairs
 
 
 class RegNetBottleneck(Block):
@@ -79,17 +79,11 @@ class GGhostStage(Block):
     raw_planes: Channels
 
     def __init__(
-        self,
-        inplanes: int,
-        planes: int,
-        blocks: int = 3,
-        stride: int = 1,
-        group_width: int = 1,
-        cheap_ratio: float = 0.5,
+        self, inplanes: int, planes: int, blocks: int = 3, stride: int = 1, group_width: int = 1
     ) -> None:
         super().__init__()
         narrow = max(1, int(group_width * 0.75))
-        raw = int(planes * (1 - cheap_ratio) / narrow) * narrow
+        raw = int(planes / 2 / narrow) * narrow
         cheap = planes - raw
         members = max(1, blocks - 2)
         self.raw_planes = raw

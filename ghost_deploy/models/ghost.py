@@ -23,12 +23,10 @@ class GhostConv(Block):
     cv1: Conv
     cv2: Conv
 
-    def __init__(
-        self, c1: int, c2: int, k: int = 1, s: int = 1, g: int = 1, act: bool = True
-    ) -> None:
+    def __init__(self, c1: int, c2: int, k: int = 1, s: int = 1, act: bool = True) -> None:
         super().__init__()
         hidden = c2 // 2
-        self.cv1 = Conv(c1, hidden, k, s, g=g, act=act)
+        self.cv1 = Conv(c1, hidden, k, s, act=act)
         self.cv2 = Conv(hidden, hidden, 5, 1, g=hidden, act=act)
 
     def fit(self) -> None:
@@ -98,12 +96,12 @@ class GhostBottleneck(GhostResidual):
 
 
 class C3Ghost(C3):
-    """A `C3` of Ghost bottlenecks; `shortcut` and `g` have no effect."""
+    """A `C3` of Ghost bottlenecks; `shortcut` has no effect."""
 
     origin = "Ultralytics C3Ghost"
     members: ClassVar[tuple[type[nn.Module], ...]] = (GhostBottleneck,)
 
-    def member(self, hidden: int, shortcut: bool, g: int) -> Block:
+    def member(self, hidden: int, shortcut: bool) -> Block:
         return GhostBottleneck(hidden, hidden)
 
 
@@ -113,5 +111,5 @@ class C2fGhost(C2f):
     origin = "fork C2fGhost: C2f over Ultralytics GhostBottleneck"
     members: ClassVar[tuple[type[nn.Module], ...]] = (GhostBottleneck,)
 
-    def member(self, shortcut: bool, g: int) -> Block:
+    def member(self, shortcut: bool) -> Block:
         return GhostBottleneck(self.c, self.c)

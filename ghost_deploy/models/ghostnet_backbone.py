@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from ghost_deploy.models.block import Block, expect_each, require
 from ghost_deploy.models.fields import MAX_CHANNELS, MisfitError, integer, one_of
-from ghost_deploy.models.ghostnet_v1 import GhostBottleneckV1, divisible_by_4, raw_pair
+from ghost_deploy.models.ghost_parts import divisible_by_4, raw_pair
+from ghost_deploy.models.ghostnet_v1 import GhostBottleneckV1
 from ghost_deploy.models.ghostnet_v2 import GhostBottleneckV2
 from ghost_deploy.models.ghostnet_v3 import GhostBottleneckV3
 
@@ -57,9 +58,9 @@ class ConvBnAct(Block):
     bn1: nn.BatchNorm2d | nn.Identity
     act1: nn.ReLU
 
-    def __init__(self, in_chs: int, out_chs: int, kernel_size: int = 1, stride: int = 1) -> None:
+    def __init__(self, in_chs: int, out_chs: int) -> None:
         super().__init__()
-        self.conv, self.bn1 = raw_pair(in_chs, out_chs, kernel_size, stride)
+        self.conv, self.bn1 = raw_pair(in_chs, out_chs, 1)
         self.act1 = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -168,5 +169,5 @@ class GhostNetV3(GhostNetBackbone):
 def _width(step: nn.Module) -> int:
     if isinstance(step, ConvBnAct):
         return step.conv.out_channels
-    assert isinstance(step, GhostBottleneckV1 | GhostBottleneckV3)
+    assert isinstance(step, GhostBottleneckV1)
     return step.ghost2.oup

@@ -12,50 +12,65 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ghost_deploy.models.block import require
+from ghost_deploy.models.block import Block, require
 from ghost_deploy.models.fields import one_of
 from ghost_deploy.models.ghost import GhostConv, GhostResidual
-from ghost_deploy.models.ghostnet_v1 import GhostBottleneckV1, GhostModule, require_pairs
+from ghost_deploy.models.ghost_parts import require_pairs
+from ghost_deploy.models.ghostnet_v1 import GhostBottleneckV1, GhostModule
 
 FIRST_WITH_ATTENTION = 2
 """Index of the first bottleneck of a backbone that has attention."""
 
 
-class GhostModuleV2(GhostModule):
-    """A `GhostModule`, in mode `attn` multiplied by up(gate(short_conv(pool(x)))) of its input x.
+class _Gated(Block):
+    """In mode `attn`, the output y of a module is multiplied by up(gate(short_conv(pool(x)))).
 
-    pool averages 2x2 cells; short_conv is a convolution, then depthwise 1x5 and 5x1, each with a
-    batch norm and no activation; the gate is a sigmoid; up repeats cells to the output size.
+    pool averages 2x2 cells of the input x; short_conv is a convolution, then depthwise 1x5 and 5x1,
+    each with a batch norm and no activation; the gate is a sigmoid; up repeats cells to the size
+    of y.
     """
 
-    origin = "Huawei GhostModuleV2"
     gate_fn: nn.Sigmoid | nn.Hardsigmoid
     short_conv: nn.Sequential | None
     mode: Annotated[str | None, one_of("original", "attn", "ori", None)]
+
+    def add_gate(self, mode: str | None, c1: int, c2: int, k: int, s: int) -> None:
+        """Set the mode of a new block, and in mode `attn` its attention branch.
+
+        Args:
+            mode: see `mode`.
+            c1, c2: input and output channels.
+            k, s: kernel and stride of the first convolution.
+        """
+        self.mode = mode
+        self.gate_fn = nn.Sigmoid()
+        self.short_conv = dfc(c1, c2, k, s) if mode == "attn" else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = super().forward(x)
+        return y if self.short_conv is None else attend(y, x, self.short_conv, self.gate_fn)
+
+
+class GhostModuleV2(_Gated, GhostModule):
+    """A `GhostModule`, in mode `attn` with attention."""
+
+    origin = "Huawei GhostModuleV2"
 
     def __init__(
         self,
         inp: int,
         oup: int,
         kernel_size: int = 1,
-        ratio: int = 2,
-        dw_size: int = 3,
         stride: int = 1,
         relu: bool = True,
         mode: str | None = "original",
     ) -> None:
-        super().__init__(inp, oup, kernel_size, ratio, dw_size, stride, relu)
-        self.mode = mode
-        self.gate_fn = nn.Sigmoid()
-        self.short_conv = dfc(inp, oup, kernel_size, stride) if mode == "attn" else None
+        super().__init__(inp, oup, kernel_size, stride=stride, relu=relu)
+        self.add_gate(mode, inp, oup, kernel_size, stride)
 
     def fit(self) -> None:
         super().fit()
         require_dfc(self.short_conv, self.mode == "attn", self.oup)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = super().forward(x)
-        return y if self.short_conv is None else attend(y, x, self.short_conv, self.gate_fn)
 
 
 class GhostBottleneckV2(GhostBottleneckV1):
@@ -75,13 +90,10 @@ class GhostBottleneckV2(GhostBottleneckV1):
         )
 
 
-class GhostConvV2(GhostConv):
-    """An Ultralytics `GhostConv`, in mode `attn` gated like `GhostModuleV2`."""
+class GhostConvV2(_Gated, GhostConv):
+    """An Ultralytics `GhostConv`, in mode `attn` with attention."""
 
     origin = "fork GhostConvV2: Ultralytics GhostConv with Huawei's DFC attention"
-    gate_fn: nn.Sigmoid | nn.Hardsigmoid
-    short_conv: nn.Sequential | None
-    mode: Annotated[str | None, one_of("original", "attn", "ori", None)]
 
     def __init__(
         self,
@@ -89,22 +101,15 @@ class GhostConvV2(GhostConv):
         c2: int,
         k: int = 1,
         s: int = 1,
-        g: int = 1,
         act: bool = True,
         mode: str | None = None,
     ) -> None:
-        super().__init__(c1, c2, k, s, g, act)
-        self.mode = mode
-        self.gate_fn = nn.Sigmoid()
-        self.short_conv = dfc(c1, c2, k, s) if mode == "attn" else None
+        super().__init__(c1, c2, k, s, act)
+        self.add_gate(mode, c1, c2, k, s)
 
     def fit(self) -> None:
         super().fit()
         require_dfc(self.short_conv, self.mode == "attn", self.out_channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = super().forward(x)
-        return y if self.short_conv is None else attend(y, x, self.short_conv, self.gate_fn)
 
 
 class GhostConvBottleneckV2(GhostResidual):

@@ -15,16 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from ghost_deploy.models.block import Block, require
-from ghost_deploy.models.fields import Channels, Count, Flag, one_of
-from ghost_deploy.models.ghostnet_v1 import (
-    SqueezeExcite,
-    SqueezeExciteGated,
+from ghost_deploy.models.fields import Channels, Flag, one_of
+from ghost_deploy.models.ghost_parts import (
     require_conv_bn,
     require_depthwise,
     require_ghost,
     require_normed_depthwise,
-    shortcut,
 )
+from ghost_deploy.models.ghostnet_v1 import GhostBottleneckV1
 from ghost_deploy.models.ghostnet_v2 import FIRST_WITH_ATTENTION, attend, dfc, require_dfc
 from ghost_deploy.models.parallel_branches import Branches, add_branches, remove_branches
 
@@ -138,50 +136,32 @@ class GhostModuleV3(Block):
         return result
 
 
-class GhostBottleneckV3(Block):
-    """G-bneck over modules of V3: y = ghost2(se(dw(ghost1(x)))) + shortcut(x).
-
-    dw, where stride > 1, is the sum of the branches `dw`, or `conv_dw`.
-    """
+class GhostBottleneckV3(GhostBottleneckV1):
+    """A `GhostBottleneckV1` over modules of V3, where dw may be the sum of the branches `dw`."""
 
     origin = "Huawei GhostBottleneck of GhostNetV3"
-    folds = (("conv_dw", "bn_dw"),)
     harmless = _WRITTEN
-    ghost1: GhostModuleV3
+    ghost1: GhostModuleV3  # type: ignore[assignment] # called like the others
+    ghost2: GhostModuleV3  # type: ignore[assignment]
     dw_rpr_skip: nn.BatchNorm2d | None
     dw_rpr_conv: nn.ModuleList | None
     dw_rpr_scale: nn.Sequential | None
-    conv_dw: nn.Conv2d | None
-    bn_dw: nn.BatchNorm2d | nn.Identity | None
-    se: SqueezeExcite | SqueezeExciteGated | None
-    ghost2: GhostModuleV3
-    shortcut: nn.Sequential | nn.Identity
-    stride: Count
     infer_mode: Flag = False
     dconv_scale: Annotated[bool, one_of(True)] = True
 
-    def __init__(
-        self,
-        in_chs: int,
-        mid_chs: int,
-        out_chs: int,
-        dw_kernel_size: int = 3,
-        stride: int = 1,
-        se_ratio: float = 0.0,
-        layer_id: int = 0,
-    ) -> None:
-        super().__init__()
-        k = dw_kernel_size
-        self.stride, self.infer_mode = stride, False
+    def ghosts(  # type: ignore[override]
+        self, in_chs: int, mid_chs: int, out_chs: int, layer_id: int
+    ) -> tuple[GhostModuleV3, GhostModuleV3]:
         mode = ATTENTION if layer_id >= FIRST_WITH_ATTENTION else "ori"
-        self.ghost1 = GhostModuleV3(in_chs, mid_chs, mode=mode)
-        self.ghost2 = GhostModuleV3(mid_chs, out_chs, relu=False)
-        self.conv_dw = self.bn_dw = None
+        return (
+            GhostModuleV3(in_chs, mid_chs, mode=mode),
+            GhostModuleV3(mid_chs, out_chs, relu=False),
+        )
+
+    def add_depthwise(self, width: int, kernel: int) -> None:
         remove_branches(self, "dw")
-        if stride > 1:
-            add_branches(self, "dw", mid_chs, mid_chs, k, stride, groups=mid_chs)
-        self.se = SqueezeExcite(mid_chs, se_ratio) if se_ratio else None
-        self.shortcut = shortcut(in_chs, out_chs, k, stride)
+        if self.stride > 1:
+            add_branches(self, "dw", width, width, kernel, self.stride, groups=width)
 
     def fit(self) -> None:
         require(self.stride in (1, 2), f"stride must be 1 or 2, got {self.stride}")
@@ -199,14 +179,6 @@ class GhostBottleneckV3(Block):
             self.conv_dw, self.bn_dw = branches.merge(), nn.Identity()
             remove_branches(self, "dw")
 
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.ghost1(x)
-        if branches := Branches.of(self, "dw"):
-            y = branches(y)
-        elif self.conv_dw is not None:
-            y = self.conv_dw(y)
-            y = y if self.bn_dw is None else self.bn_dw(y)
-        if self.se is not None:
-            y = self.se(y)
-        result: Tensor = self.ghost2(y) + self.shortcut(x)
-        return result
+    def depthwise(self, y: Tensor) -> Tensor:
+        branches = Branches.of(self, "dw")
+        return branches(y) if branches else super().depthwise(y)

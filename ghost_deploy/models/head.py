@@ -108,11 +108,8 @@ class Detect(Block):
         self.nc, self.nl, self.reg_max = nc, len(channels), reg_max
         box = max(16, channels[0] // 4, reg_max * 4)
         cls = max(channels[0], min(nc, 100))
-        self.cv2 = nn.ModuleList(
-            nn.Sequential(Conv(c, box, 3), Conv(box, box, 3), nn.Conv2d(box, 4 * reg_max, 1))
-            for c in channels
-        )
-        class_branch = _dense_class_branch if legacy else _depthwise_class_branch
+        self.cv2 = nn.ModuleList(_dense_branch(c, box, 4 * reg_max) for c in channels)
+        class_branch = _dense_branch if legacy else _depthwise_class_branch
         self.cv3 = nn.ModuleList(class_branch(c, cls, nc) for c in channels)
         self.one2one_cv2 = copy.deepcopy(self.cv2) if one2one else None
         self.one2one_cv3 = copy.deepcopy(self.cv3) if one2one else None
@@ -255,9 +252,9 @@ def top_k(decoded: Tensor, limit: int = 300) -> Tensor:
     return torch.cat((boxes, best.unsqueeze(2), label.unsqueeze(2)), 2)
 
 
-def _dense_class_branch(c: int, width: int, nc: int) -> nn.Sequential:
-    """The class branch of v8 and v9 (`legacy`)."""
-    return nn.Sequential(Conv(c, width, 3), Conv(width, width, 3), nn.Conv2d(width, nc, 1))
+def _dense_branch(c: int, width: int, out: int) -> nn.Sequential:
+    """The box branch, and the class branch of v8 and v9 (`legacy`)."""
+    return nn.Sequential(Conv(c, width, 3), Conv(width, width, 3), nn.Conv2d(width, out, 1))
 
 
 def _depthwise_class_branch(c: int, width: int, nc: int) -> nn.Sequential:

@@ -17,9 +17,6 @@ from ghost_deploy.models.load_weights import load_weights
 from ghost_deploy.models.network import DetectionNet
 from ghost_deploy.models.registry import NETWORKS, UserClasses, candidates
 from ghost_deploy.models.tree import ModuleNode
-from ghost_deploy.models.tree_writer import to_node
-
-__all__ = ["build", "to_node"]
 
 MAX_DEPTH = 32
 MAX_MODULES = 20_000

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 
 from ghost_deploy.models.block import Block, expect_each, require
-from ghost_deploy.models.conv import BN_EPS, BN_MOMENTUM, Activation, Conv, require_halves
+from ghost_deploy.models.conv import BN_EPS, BN_MOMENTUM, Activation, Conv
 from ghost_deploy.models.csp import Bottleneck
-from ghost_deploy.models.fields import Channels
 
 
 class C1(Block):
@@ -32,34 +29,6 @@ class C1(Block):
         z = self.cv1(x)
         y: Tensor = self.m(z) + z
         return y
-
-
-class C2(Block):
-    """a, b = split(cv1(x)); y = cv2(cat(m(a), b)), m a sequence of bottlenecks."""
-
-    origin = "Ultralytics C2"
-    members: ClassVar[tuple[type[nn.Module], ...]] = (Bottleneck,)
-    cv1: Conv
-    cv2: Conv
-    m: nn.Sequential
-    c: Channels
-
-    def __init__(
-        self, c1: int, c2: int, n: int = 1, shortcut: bool = True, g: int = 1, e: float = 0.5
-    ) -> None:
-        super().__init__()
-        self.c = int(c2 * e)
-        self.cv1 = Conv(c1, 2 * self.c)
-        self.cv2 = Conv(2 * self.c, c2)
-        self.m = nn.Sequential(*(Bottleneck(self.c, self.c, shortcut, g, e=1.0) for _ in range(n)))
-
-    def fit(self) -> None:
-        expect_each(self.m, *self.members)
-        require_halves(self.cv1, self.c, self.cv2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        a, b = torch.split(self.cv1(x), self.c, 1)
-        return self.cv2(torch.cat((self.m(a), b), 1))
 
 
 class SPP(Block):
@@ -93,9 +62,9 @@ class Focus(Block):
     origin = "Ultralytics Focus"
     conv: Conv
 
-    def __init__(self, c1: int, c2: int, k: int = 1, s: int = 1) -> None:
+    def __init__(self, c1: int, c2: int, k: int = 1) -> None:
         super().__init__()
-        self.conv = Conv(4 * c1, c2, k, s)
+        self.conv = Conv(4 * c1, c2, k)
 
     def forward(self, x: Tensor) -> Tensor:
         top, bottom = x[..., ::2, :], x[..., 1::2, :]
@@ -115,18 +84,16 @@ class BottleneckCSP(Block):
     act: Activation
     m: nn.Sequential
 
-    def __init__(
-        self, c1: int, c2: int, n: int = 1, shortcut: bool = True, g: int = 1, e: float = 0.5
-    ) -> None:
+    def __init__(self, c1: int, c2: int, n: int = 1) -> None:
         super().__init__()
-        hidden = int(c2 * e)
+        hidden = c2 // 2
         self.cv1 = Conv(c1, hidden)
         self.cv2 = nn.Conv2d(c1, hidden, 1, bias=False)
         self.cv3 = nn.Conv2d(hidden, hidden, 1, bias=False)
         self.cv4 = Conv(2 * hidden, c2)
         self.bn = nn.BatchNorm2d(2 * hidden, eps=BN_EPS, momentum=BN_MOMENTUM)
         self.act = nn.SiLU()
-        self.m = nn.Sequential(*(Bottleneck(hidden, hidden, shortcut, g, e=1.0) for _ in range(n)))
+        self.m = nn.Sequential(*(Bottleneck(hidden, hidden, e=1.0) for _ in range(n)))
 
     def fit(self) -> None:
         expect_each(self.m, Bottleneck)

@@ -68,11 +68,6 @@ class DetectionNet(nn.Module):
         self.notes: tuple[str, ...] = ()
 
     @property
-    def layers(self) -> nn.Sequential:
-        """All layers, the head last."""
-        return self.model
-
-    @property
     def head(self) -> Detect:
         """The detection head."""
         head = self.model[-1]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ghost_deploy.models.block import expect_each, require
 from ghost_deploy.models.fold import add_norm, add_up, fold_bn, padding_of
-from ghost_deploy.models.ghostnet_v1 import raw_pair, require_pairs
+from ghost_deploy.models.ghost_parts import raw_pair, require_pairs
 from ghost_deploy.models.reparam import require_parallel
 
 BRANCHES = 3

@@ -85,7 +85,7 @@ BLOCKS: Mapping[str, tuple[type[Block], ...]] = {
     "Bottleneck": (csp.Bottleneck, BottleneckHost, g_ghost.RegNetBottleneck),
     "BottleneckCSP": (legacy_blocks.BottleneckCSP,),
     "C1": (legacy_blocks.C1,),
-    "C2": (legacy_blocks.C2,),
+    "C2": (csp.C2,),
     "C2PSA": (attention.C2PSA,),
     "C2f": (csp.C2f, C2fHost),
     "C2fCIB": (c3k.C2fCIB,),

@@ -168,17 +168,8 @@ class RepBottleneck(Bottleneck):
     origin = "Ultralytics RepBottleneck"
     cv1: RepConv  # type: ignore[assignment] # it has the parts of a Conv that are used
 
-    def __init__(
-        self,
-        c1: int,
-        c2: int,
-        shortcut: bool = True,
-        g: int = 1,
-        k: tuple[int, int] = (3, 3),
-        e: float = 0.5,
-    ) -> None:
-        super().__init__(c1, c2, shortcut, g, k, e)
-        self.cv1 = RepConv(c1, int(c2 * e), k[0])
+    def first(self, c1: int, c2: int, k: int) -> RepConv:  # type: ignore[override]
+        return RepConv(c1, c2, k)
 
 
 class RepCSP(C3):
@@ -187,8 +178,8 @@ class RepCSP(C3):
     origin = "Ultralytics RepCSP"
     members: ClassVar[tuple[type[nn.Module], ...]] = (RepBottleneck,)
 
-    def member(self, hidden: int, shortcut: bool, g: int) -> Block:
-        return RepBottleneck(hidden, hidden, shortcut, g, e=1.0)
+    def member(self, hidden: int, shortcut: bool) -> Block:
+        return RepBottleneck(hidden, hidden, shortcut, e=1.0)
 
 
 def _require_linear(wide: Conv, narrow: Conv) -> None:

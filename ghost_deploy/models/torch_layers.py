@@ -18,6 +18,7 @@ from ghost_deploy.models.fields import (
     MAX_CHANNELS,
     Check,
     MisfitError,
+    checked,
     either,
     flag,
     integer,
@@ -79,7 +80,8 @@ class TorchLayer:
                 shape.
         """
         if issubclass(self.kind, nn.Sequential | nn.ModuleList):
-            _require_no_tensors(node)
+            if tensors := sorted({*node.parameters, *node.buffers}):
+                raise MisfitError(f"a container has no tensors, got {tensors}")
             return self._container(children)
         if children:
             raise MisfitError(f"it has no children, got {sorted(children)}")
@@ -102,10 +104,7 @@ class TorchLayer:
     def _value(self, node: ModuleNode, name: str) -> Any:
         if name not in node.attributes and name not in self.defaults:
             raise MisfitError(f"attribute {name!r} is missing")
-        try:
-            return self.fields[name](node.attributes.get(name, self.defaults.get(name)))
-        except MisfitError as reason:
-            raise MisfitError(f"attribute {name!r}: {reason}") from None
+        return checked(name, self.fields[name], node.attributes.get(name, self.defaults.get(name)))
 
     def _container(self, children: Mapping[str, nn.Module]) -> nn.Module:
         numbered = list(children) == [str(index) for index in range(len(children))]
@@ -119,13 +118,6 @@ class TorchLayer:
             return self.kind(OrderedDict(children))
         except KeyError as error:
             raise MisfitError(f"a member cannot have that name: {error}") from error
-
-
-def _require_no_tensors(node: ModuleNode) -> None:
-    if node.parameters or node.buffers:
-        raise MisfitError(
-            f"a container has no tensors, got {sorted({*node.parameters, *node.buffers})}"
-        )
 
 
 def _compare_tensors(layer: nn.Module, node: ModuleNode) -> None:

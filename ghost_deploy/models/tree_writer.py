@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from torch import Tensor, nn
 
@@ -33,13 +34,7 @@ def to_node(net: DetectionNet) -> tuple[ModuleNode, dict[str, Tensor]]:
         node = writer.node(layer, f"model.{name}")
         at = index + net.offset
         place: dict[str, Attribute] = {"i": at, "f": relative_sources(at, net.layer_inputs[index])}
-        layers[name] = ModuleNode(
-            node.class_path,
-            {**node.attributes, **place},
-            node.parameters,
-            node.buffers,
-            node.children,
-        )
+        layers[name] = replace(node, attributes={**node.attributes, **place})
     model = ModuleNode(_path(net.model), children=layers)
     return ModuleNode(f"{OWN}.DetectionNet", children={"model": model}), writer.tensors
 
@@ -77,10 +72,8 @@ class TreeWriter:
 
 def _path(module: nn.Module) -> str:
     kind = type(module)
-    return f"{OWN}.{kind.__name__}" if isinstance(module, Block) else _full_path(kind)
-
-
-def _full_path(kind: type) -> str:
+    if isinstance(module, Block):
+        return f"{OWN}.{kind.__name__}"
     return f"{kind.__module__}.{kind.__qualname__}"
 
 

@@ -56,7 +56,10 @@ class UserClass:
         for name, info in node.buffers.items():
             module.register_buffer(name, torch.empty(info.shape, device="meta"))
         for name, child in children.items():
-            _add(module, name, child)
+            try:
+                module.add_module(name, child)
+            except KeyError as error:
+                raise MisfitError(f"child {name!r} cannot be added: {error}") from error
         return module
 
     def unknown(self, node: ModuleNode) -> set[str]:
@@ -71,10 +74,3 @@ def _require_callable(kind: type[nn.Module], name: str, function: object) -> Non
             f"attribute {name!r} is {function} in the file: set it in the class, as "
             f"{name} = staticmethod(...)"
         )
-
-
-def _add(module: nn.Module, name: str, child: nn.Module) -> None:
-    try:
-        module.add_module(name, child)
-    except KeyError as error:
-        raise MisfitError(f"child {name!r} cannot be added: {error}") from error

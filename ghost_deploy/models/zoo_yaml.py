@@ -9,6 +9,7 @@ between scales is a mapping of rows, each by the letters of its scales.
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -29,26 +30,6 @@ _ZOO = files("ghost_deploy.models") / "zoo"
 _JOINTS = frozenset({"Concat", "Detect", "Upsample"})
 _BACKBONES = frozenset({"GhostNetV1", "GhostNetV2", "GhostNetV3"})
 """Whole backbones, allowed as first layer; their maps have the places up to 4."""
-_HOSTS = frozenset(
-    {
-        "A2C2f",
-        "C1",
-        "C2",
-        "C2PSA",
-        "C2f",
-        "C2fCIB",
-        "C2fGGhost",
-        "C2fGhost",
-        "C2fGhostV1",
-        "C2fGhostV2",
-        "C2fGhostV3",
-        "C2fPSA",
-        "C3",
-        "C3Ghost",
-        "C3k2",
-    }
-)
-"""Blocks whose third argument is the number of their members."""
 
 
 def zoo_names() -> tuple[str, ...]:
@@ -141,16 +122,21 @@ def _layer(
         return _joint(module, inputs, arguments)
     depth, width, most = scale
     n = max(round(repeats * depth), 1) if repeats > 1 else repeats
-    out = _divisible(min(arguments[0], most) * width, 8)
+    out = math.ceil(min(arguments[0], most) * width / 8) * 8
     values = [inputs[0], out, *arguments[1:]]
     block = BLOCKS[module][0]
-    if module in _HOSTS:
+    if _has_members(block):
         values.insert(2, n)
         return block(*values), out
     if n == 1:
         return block(*values), out
     # Repeats have equal arguments: the first must not change the width.
     return nn.Sequential(*(block(*values) for _ in range(n))), out
+
+
+def _has_members(block: type[nn.Module]) -> bool:
+    """Whether the third argument of a block is the number of its members."""
+    return list(inspect.signature(block).parameters)[2:3] == ["n"]
 
 
 def _joint(module: str, inputs: list[int], arguments: list[Any]) -> tuple[nn.Module, int]:
@@ -162,11 +148,6 @@ def _joint(module: str, inputs: list[int], arguments: list[Any]) -> tuple[nn.Mod
     if module == "Concat":
         return block(*arguments), sum(inputs)
     return block(arguments[0], inputs, *arguments[1:]), 0
-
-
-def _divisible(value: float, divisor: int) -> int:
-    """The smallest multiple of `divisor` that is at least `value`."""
-    return math.ceil(value / divisor) * divisor
 
 
 def _split(stem: str) -> tuple[str, str]:

@@ -15,17 +15,3 @@ except ImportError as error:
         fix="Install it with: pip install opencv-python-headless "
         "(on a Jetson: sudo apt install python3-opencv)",
     ) from error
-
-from ghost_deploy.processing.images import as_bgr, list_images, read_image
-from ghost_deploy.processing.letterbox import Letterbox
-from ghost_deploy.processing.postprocess import Postprocessor
-from ghost_deploy.processing.preprocess import Preprocessor
-
-__all__ = [
-    "Letterbox",
-    "Postprocessor",
-    "Preprocessor",
-    "as_bgr",
-    "list_images",
-    "read_image",
-]

@@ -7,9 +7,9 @@ candidates are decoded, so the cost is one pass over the scores.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,32 +33,24 @@ class Candidates(NamedTuple):
     class_id: NDArray[np.int32]
 
 
-class Decoder(Protocol):
-    """The signature of a decoder.
+Decoder: TypeAlias = Callable[
+    [NDArray[np.float32], ModelSpec, tuple[int, int], float, bool], Candidates
+]
+"""The signature of a decoder.
 
-    Args:
-        output: output tensor of one image, without the batch axis, float32.
-        spec: the description of the model, which matches `output`.
-        size_hw: (height, width) of the model's input, pixels.
-        conf: score threshold, exclusive.
-        multi_label: return a candidate for each class of an anchor above `conf`, not only for
-            the best.
+Args:
+    output: output tensor of one image, without the batch axis, float32.
+    spec: the description of the model, which matches `output`.
+    size_hw: (height, width) of the model's input, pixels.
+    conf: score threshold, exclusive.
+    multi_label: return a candidate for each class of an anchor above `conf`, not only for the best.
 
-    Returns:
-        The candidates, boxes in pixels of the model's input.
+Returns:
+    The candidates, boxes in pixels of the model's input.
 
-    Raises:
-        BackendError: scores or boxes are not finite.
-    """
-
-    def __call__(
-        self,
-        output: NDArray[np.float32],
-        spec: ModelSpec,
-        size_hw: tuple[int, int],
-        conf: float,
-        multi_label: bool,
-    ) -> Candidates: ...
+Raises:
+    BackendError: scores or boxes are not finite.
+"""
 
 
 def decode_dfl(

@@ -99,35 +99,20 @@ class Letterbox:
         scaled: NDArray[Any] = cv2.resize(image, size_wh, dst=out, interpolation=cv2.INTER_LINEAR)
         return scaled
 
-    def apply(
-        self,
-        image: NDArray[np.uint8],
-        out: NDArray[np.uint8] | None = None,
-        pad_value: int = 114,
-    ) -> NDArray[np.uint8]:
+    def apply(self, image: NDArray[np.uint8], pad_value: int = 114) -> NDArray[np.uint8]:
         """Resize the image and add the border.
 
         Args:
             image: (H, W, 3) uint8 of size `src_hw`.
-            out: (h, w, 3) uint8 of size `dst_hw` to write to; default: a new array.
             pad_value: grey level of the border.
 
         Returns:
             (h, w, 3) uint8 of size `dst_hw`.
 
         Raises:
-            ShapeError: `image` or `out` is of another size.
+            ShapeError: `image` is of another size.
         """
-        shape = (*self.dst_hw, 3)
-        canvas = np.empty(shape, np.uint8) if out is None else out
-        if canvas.shape != shape:
-            raise ShapeError(
-                "the output array does not fit the letterbox",
-                got=canvas.shape,
-                expected=shape,
-                fix="Pass an array of that shape, or none",
-            )
-        canvas[...] = pad_value
+        canvas = np.full((*self.dst_hw, 3), pad_value, np.uint8)
         canvas[self.inside] = self.scale(image)
         return canvas
 

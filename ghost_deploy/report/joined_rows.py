@@ -38,7 +38,7 @@ class _Run:
 
 
 def make_rows(material: Material) -> tuple[ReportRow, ...]:
-    """A row for each thing that was run, in the order of the documents, timed ones first.
+    """A row for each run, in the order of the documents, timed ones first.
 
     Figures belong together when file, runtime and precision are the same. A row that was timed
     several ways (batch, threads, streams) is a row each.
@@ -92,8 +92,7 @@ def _labels(runs: Sequence[_Run]) -> list[str]:
         f"{run.subject}: {label}" if run.baseline or (several and run.subject) else label
         for run, label in zip(runs, labels, strict=True)
     ]
-    for detail in (_artifact, _batch, _threads, _streams, _file, _document):
-        details = [detail(run) for run in runs]
+    for details in zip(*map(_details, runs), strict=True):
         ambiguous = Counter(label for label, _ in set(zip(labels, details, strict=True)))
         labels = [
             f"{label}, {text}" if ambiguous[label] > 1 and text else label
@@ -107,34 +106,18 @@ def _plain(run: _Run) -> str:
     return f"{runtime_title(runtime)} {precision.upper()}".strip() or run.artifact
 
 
-def _artifact(run: _Run) -> str:
-    return run.artifact
-
-
-def _batch(run: _Run) -> str:
-    return f"batch {run.config.batch}" if run.config else ""
-
-
-def _threads(run: _Run) -> str:
-    if run.config is None:
-        return ""
-    count = run.config.threads
-    return f"{count} thread{'s' * (count > 1)}" if count else "default threads"
-
-
-def _streams(run: _Run) -> str:
-    if run.config is None:
-        return ""
-    return f"{run.config.streams} stream{'s' * (run.config.streams > 1)}"
-
-
-def _file(run: _Run) -> str:
-    return run.key[0][:8]
-
-
-def _document(run: _Run) -> str:
+def _details(run: _Run) -> tuple[str, ...]:
+    """Artifact, batch, threads, streams, file and document; empty where it has none."""
+    timed = ("", "", "")
+    if run.config:
+        threads, streams = run.config.threads, run.config.streams
+        timed = (
+            f"batch {run.config.batch}",
+            f"{threads} thread{'s' * (threads > 1)}" if threads else "default threads",
+            f"{streams} stream{'s' * (streams > 1)}",
+        )
     place = (run.latency or run.accuracy or run.parity or [RowRef(report=0, row=0)])[0]
-    return f"document {place.report + 1}"
+    return (run.artifact, *timed, run.key[0][:8], f"document {place.report + 1}")
 
 
 def _row(run: _Run, label: str) -> ReportRow:

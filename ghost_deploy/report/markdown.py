@@ -9,7 +9,7 @@ from ghost_deploy.report.page import Page, make_page
 from ghost_deploy.report.report_document import Report
 
 # CommonMark 2.4: a backslash before ASCII punctuation takes its meaning away. `&` and `@` become
-# entities: the one could start an entity, the other address somebody.
+# entities: `&` could start an entity, `@` mention a user.
 _ESCAPES = {ord(c): f"\\{c}" for c in "\\`*_[]<>|~#$"} | {ord("&"): "&amp;", ord("@"): "&#64;"}
 
 

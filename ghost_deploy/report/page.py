@@ -10,12 +10,12 @@ from ghost_deploy.report.report_document import Report, Tone
 from ghost_deploy.report.sections.accuracy import accuracy
 from ghost_deploy.report.sections.build import build
 from ghost_deploy.report.sections.evidence import evidence
-from ghost_deploy.report.sections.hard_images import images
 from ghost_deploy.report.sections.int8 import int8
 from ghost_deploy.report.sections.latency import latency
 from ghost_deploy.report.sections.origin import files, lineage, machine
 from ghost_deploy.report.sections.overview import Tile, overview, tiles
 from ghost_deploy.report.sections.parity import parity
+from ghost_deploy.report.sections.worst_images import images
 from ghost_deploy.report.view import ReportView
 
 _PARTS = (

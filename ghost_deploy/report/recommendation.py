@@ -79,18 +79,14 @@ def _timed(material: Material, rows: Sequence[ReportRow]) -> list[_Timed]:
         for index, row, figures in found
         if (figures.config.streams, figures.config.batch) == least[_key(row)]
     ]
-    stage = _stage([figures for _, _, figures in found])
+    # From file to detections where all were timed so, else the model alone.
+    every = all(f.figures and _END_TO_END in f.figures.stages for _, _, f in found)
+    stage = _END_TO_END if every else _ALONE
     return [_Timed(index, row, f, _per_image(f, stage)) for index, row, f in found]
 
 
 def _key(row: ReportRow) -> tuple[str, str, str]:
     return row.sha256, row.runtime, row.precision
-
-
-def _stage(figures: Sequence[BenchRow]) -> str:
-    """From file to detections where all were timed so, else the model alone."""
-    every = all(row.figures and _END_TO_END in row.figures.stages for row in figures)
-    return _END_TO_END if every else _ALONE
 
 
 def _per_image(row: BenchRow, stage: str) -> float:

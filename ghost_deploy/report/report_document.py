@@ -96,7 +96,7 @@ class Verdict(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     Attributes:
         tone: `bad` where nothing may be deployed, `warn` where something must be known first.
         headline: the sentence.
-        reasons: what it is based on, and what speaks against it.
+        reasons: its grounds and its limits.
         row: index of the recommended row; None where none is.
     """
 
@@ -114,7 +114,7 @@ class Report(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         created_at: UTC, ISO 8601.
         created_with: the program and its version.
         verdict: what follows from the rest.
-        rows: each thing that was run, and where its figures are.
+        rows: all runs, and where their figures are.
         parity, accuracy, latency: the documents of the commands.
         bundles: the artifacts and their lineage.
         sources: the files that were read.
@@ -142,7 +142,8 @@ class Report(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         for row in self.rows:
             for kind in ("parity", "accuracy", "latency"):
                 ref = getattr(row, kind)
-                if ref and not _exists(ref, getattr(self, kind)):
+                found = [len(each.rows) for each in getattr(self, kind)]
+                if ref and not (0 <= ref.report < len(found) and 0 <= ref.row < found[ref.report]):
                     raise ValueError(f"the figures of {row.label!r} are not in the document")
         if self.verdict.row is not None and not 0 <= self.verdict.row < len(self.rows):
             raise ValueError("the verdict names a row that is not in the document")
@@ -152,9 +153,3 @@ class Report(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         # Through JSON: bundles keep their evidence as JSON text.
         document: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
         return document
-
-
-def _exists(
-    place: RowRef, reports: tuple[ParityReport | AccuracyReport | BenchReport, ...]
-) -> bool:
-    return 0 <= place.report < len(reports) and 0 <= place.row < len(reports[place.report].rows)

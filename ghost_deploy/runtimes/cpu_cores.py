@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ghost_deploy.core.files import text_of
+
 _SYS = Path("/sys")
 
 
@@ -33,10 +35,10 @@ def cpu_quota(sys_root: Path = _SYS) -> int:
         sys_root: mount point of sysfs.
     """
     cgroup = sys_root / "fs" / "cgroup"
-    quota, _, period = _read(cgroup / "cpu.max").partition(" ")
+    quota, _, period = text_of(cgroup / "cpu.max").strip().partition(" ")
     if not quota:
-        quota = _read(cgroup / "cpu" / "cpu.cfs_quota_us")
-        period = _read(cgroup / "cpu" / "cpu.cfs_period_us")
+        quota = text_of(cgroup / "cpu" / "cpu.cfs_quota_us").strip()
+        period = text_of(cgroup / "cpu" / "cpu.cfs_period_us").strip()
     if not (quota.isdecimal() and period.isdecimal()) or int(period) == 0:
         return 0
     return max(1, int(quota) // int(period))
@@ -51,11 +53,4 @@ def _affinity() -> set[int]:
 def _siblings(sys_root: Path, cpu: int) -> str:
     """The kernel's list of the hyper-threads of the core of `cpu`."""
     topology = sys_root / "devices" / "system" / "cpu" / f"cpu{cpu}" / "topology"
-    return _read(topology / "thread_siblings_list") or str(cpu)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except OSError:
-        return ""
+    return text_of(topology / "thread_siblings_list").strip() or str(cpu)

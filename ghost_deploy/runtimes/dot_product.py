@@ -13,6 +13,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from ghost_deploy.core.files import text_of
+
 SATURATION_WARNING = (
     "this CPU has no 8-bit dot product (VNNI), so ONNX Runtime adds pairs of int8 products in 16 "
     "bits and saturates: a file that was validated on another CPU may be less accurate here. "
@@ -71,7 +73,7 @@ def read_dot_product(root: Path = Path("/"), machine: str | None = None) -> DotP
     family = _FAMILIES.get((machine or platform.machine()).lower())
     if family is None:
         return DotProduct()
-    flags = _flags(_read(root / "proc" / "cpuinfo"), family.field)
+    flags = _flags(text_of(root / "proc" / "cpuinfo"), family.field)
     if not flags >= family.base:
         return DotProduct(saturates=None if family.saturates else False)
     name = next((name for flag, name in family.names.items() if flag in flags), "")
@@ -82,10 +84,3 @@ def _flags(cpuinfo: str, field: str) -> frozenset[str]:
     """The flags that all cores have; none where the field is missing."""
     lines = re.findall(rf"^{field}[ \t]*:(.*)$", cpuinfo, re.MULTILINE)
     return frozenset.intersection(*(frozenset(line.split()) for line in lines or [""]))
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,13 @@ from ghost_deploy.runtimes.base import (
     RuntimeOptions,
     TensorSpec,
 )
-from ghost_deploy.runtimes.vendor import existing_file, fallback, vendor_errors, vendor_import
+from ghost_deploy.runtimes.vendor import (
+    existing_file,
+    failed_probe,
+    fallback,
+    vendor_errors,
+    vendor_import,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -84,7 +89,7 @@ class EagerRuntime(Runtime):
         torch, (array,) = self._torch, feeds.values()
         # torch shares the memory of a writable array and warns about any other.
         owned = np.require(array, requirements=["C", "W"])
-        # cuDNN's defaults are TF32 (10 bits of mantissa) and whichever algorithm is fastest now.
+        # cuDNN's defaults are TF32 (10 bits of mantissa) and the algorithm that is fastest now.
         exact = torch.backends.cudnn.flags(
             enabled=True, benchmark=False, deterministic=True, allow_tf32=False
         )
@@ -129,8 +134,7 @@ def probe() -> Probe:
             count = torch.cuda.device_count() if torch.cuda.is_available() else 0
             names = [torch.cuda.get_device_name(index) for index in range(count)]
     except GhostDeployError as error:
-        installed = find_spec("torch") is not None
-        return Probe("eager", installed, problem=str(error.got or error.what), fix=error.fix)
+        return failed_probe("eager", "torch", error)
     devices = [Device("cpu", torch.backends.cpu.get_cpu_capability(), ("fp32",))]
     devices += [Device(f"cuda:{i}", name, ("fp32",)) for i, name in enumerate(names)]
     details = {"cuda": torch.version.cuda or "not in this package"}

@@ -9,9 +9,9 @@ from pathlib import Path
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import SpecError, UsageError
 from ghost_deploy.core.spec import ModelSpec
-from ghost_deploy.runtimes import RUNTIMES, open_file, runtime_row
 from ghost_deploy.runtimes.base import Runtime, RuntimeOptions
 from ghost_deploy.runtimes.run_plan import PlannedRun
+from ghost_deploy.runtimes.table import RUNTIMES, open_file, runtime_row
 
 
 def open_planned(bundle: Bundle, run: PlannedRun, options: RuntimeOptions) -> Runtime:

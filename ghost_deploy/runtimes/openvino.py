@@ -7,7 +7,6 @@ import functools
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,13 @@ from ghost_deploy.runtimes.base import (
     TensorSpec,
 )
 from ghost_deploy.runtimes.cpu_cores import available_cores, cpu_quota
-from ghost_deploy.runtimes.vendor import existing_file, fallback, vendor_errors, vendor_import
+from ghost_deploy.runtimes.vendor import (
+    existing_file,
+    failed_probe,
+    fallback,
+    vendor_errors,
+    vendor_import,
+)
 
 _DEVICES = {"cpu": "CPU", "gpu": "GPU", "npu": "NPU"}
 
@@ -136,8 +141,7 @@ def probe() -> Probe:
             core = _core()
             devices = tuple(_probed(core, name) for name in core.available_devices)
     except GhostDeployError as error:
-        installed = find_spec("openvino") is not None
-        return Probe("openvino", installed, problem=str(error.got or error.what), fix=error.fix)
+        return failed_probe("openvino", "openvino", error)
     return Probe("openvino", True, _version(openvino), devices)
 
 

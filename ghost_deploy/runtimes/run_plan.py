@@ -9,13 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ghost_deploy.core.bundle import NMS_FORM, Artifact, Bundle
-from ghost_deploy.core.errors import (
-    BundleError,
-    DeviceError,
-    MissingExtraError,
-    UnavailableError,
-    UsageError,
-)
+from ghost_deploy.core.errors import BundleError, DeviceError, MissingExtraError, UsageError
 from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.table import RUNTIMES, RuntimeRow, runtime_row
 
@@ -32,7 +26,7 @@ class PlannedRun:
         precision: of the run, e.g. `bf16` for an fp32 artifact.
         named: the user named this precision, or this runtime and the precision is the artifact's
             own. A named run is never skipped: if it is not possible here, that is an error.
-        foreign: an int8 graph made for another runtime: its accuracy here counts, its speed does
+        foreign: an int8 graph built for another runtime: its accuracy here counts, its speed does
             not.
     """
 
@@ -48,22 +42,6 @@ class PlannedRun:
         tail = "" if self.precision == self.artifact.precision else f" in {self.precision}"
         tail += " (accuracy only)" if self.foreign else ""
         return f"{self.artifact.id} on {self.row.name}{tail}"
-
-    def obstacle(self, device_kind: str) -> UnavailableError | None:
-        """Why this machine cannot run it, as far as is known without opening the file.
-
-        Args:
-            device_kind: see `RuntimeOptions.device_kind`.
-        """
-        if device_kind not in self.row.devices:
-            return DeviceError(
-                f"{self.row.name} has no device {device_kind!r}",
-                expected=", ".join(self.row.devices),
-                fix="Choose another --device, or export for it",
-            )
-        if not self.row.installed:
-            return MissingExtraError.for_extra(self.row.package, self.row.extra)
-        return None
 
 
 def plan_runs(

@@ -8,8 +8,8 @@ import random
 class Backoff:
     """Delays between attempts: doubled each time up to a limit, with jitter.
 
-    The jitter (half to all of the delay) spreads the attempts of many readers after a camera or
-    switch has restarted.
+    The jitter (half to all of the delay) spreads the attempts of many clients after the restart of
+    a camera, server or switch.
 
     Args:
         first_s, most_s: the first and the longest delay, seconds.

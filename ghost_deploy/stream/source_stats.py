@@ -69,18 +69,23 @@ ReadStats = Callable[[], tuple[SourceStats, ...]]
 
 
 class SourceCounters:
-    """Counts the frames of one source. Any thread may call any method."""
+    """Counts the frames of one source. Any thread may call any method.
+
+    Attributes:
+        state: the current state.
+        was_live: whether it has ever delivered a frame.
+    """
 
     def __init__(self, id: str, label: str) -> None:
         self.id = id
         self.label = label
         self._lock = threading.Lock()
-        self._state: State = "connecting"
+        self.state: State = "connecting"
         self._captured = 0
         self._processed = 0
         self._dropped: Counter[Cause] = Counter()
         self._reconnects = 0
-        self._was_live = False
+        self.was_live = False
         self._last_ns: int | None = None
         self._size_hw: tuple[int, int] | None = None
         self._error = ""
@@ -90,10 +95,10 @@ class SourceCounters:
     def captured(self, t_ns: int) -> int:
         """Count a frame that came at `t_ns`; the source is live now. Returns the frame's index."""
         with self._lock:
-            if self._state != "live":
-                self._reconnects += self._was_live
-                self._was_live = True
-                self._state = "live"
+            if self.state != "live":
+                self._reconnects += self.was_live
+                self.was_live = True
+                self.state = "live"
             self._last_ns = t_ns
             self._captured += 1
             return self._captured - 1
@@ -114,20 +119,8 @@ class SourceCounters:
     def enter(self, state: State, error: str = "") -> None:
         """Set the state; `error`, if given, is the reason."""
         with self._lock:
-            self._state = state
+            self.state = state
             self._error = error or self._error
-
-    @property
-    def state(self) -> State:
-        """The current state."""
-        with self._lock:
-            return self._state
-
-    @property
-    def was_live(self) -> bool:
-        """Whether it has ever delivered a frame."""
-        with self._lock:
-            return self._was_live
 
     def stats(self) -> SourceStats:
         """Return the counters now."""
@@ -141,7 +134,7 @@ class SourceCounters:
             return SourceStats(
                 id=self.id,
                 label=self.label,
-                state=self._state,
+                state=self.state,
                 captured=self._captured,
                 processed=self._processed,
                 dropped=dict(self._dropped),

@@ -15,7 +15,8 @@ from ghost_deploy.calib.ranges.histogram import TensorStatistics
 from ghost_deploy.checkpoints.loading import load_checkpoint
 from ghost_deploy.export.onnx import onnx_from_net
 from ghost_deploy.export.plan import plan_spec
-from ghost_deploy.processing import Preprocessor, read_image
+from ghost_deploy.processing.images import read_image
+from ghost_deploy.processing.preprocess import Preprocessor
 from tests.support.assets import BCCD, GHOST, needs_assets, val_images
 from tests.support.int8_forms import quantize
 from tests.support.small_graphs import run, statistics_of

@@ -163,7 +163,7 @@ def test_what_fusing_leaves_behind_is_understood() -> None:
             "reduce", bias.target, (small, *bias.args[1:])
         )
 
-    assert load_changed(change).net.layers[0].conv.bias is not None
+    assert load_changed(change).net.model[0].conv.bias is not None
 
 
 def test_loading_is_isolated_and_imports_no_ultralytics() -> None:

@@ -59,14 +59,14 @@ def test_facts_are_aligned() -> None:
 def test_no_progress_bar_without_a_terminal_or_for_few_steps(terminal: bool, total: int) -> None:
     speaker, out, err = console(terminal=terminal)
     with speaker.progress("working", total) as progress:
-        progress.update(1)
+        progress(1)
     assert out.getvalue() == err.getvalue() == ""
 
 
 def test_a_bar_on_a_terminal_goes_to_standard_error() -> None:
     speaker, out, err = console(terminal=True)
     with speaker.progress("working", 3) as progress:
-        progress.update(3)
+        progress(3)
     assert "working" in err.getvalue()
     assert "3/3" in err.getvalue()
     assert out.getvalue() == ""

@@ -11,8 +11,8 @@ import pytest
 
 import ghost_deploy.api  # noqa: F401 # the module is found below
 from ghost_deploy.cli.main import main
-from ghost_deploy.runtimes import RUNTIMES
 from ghost_deploy.runtimes.dot_product import DotProduct
+from ghost_deploy.runtimes.table import RUNTIMES
 
 DOCTOR = sys.modules["ghost_deploy.api.doctor"]
 Capture = pytest.CaptureFixture[str]

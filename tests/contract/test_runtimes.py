@@ -12,7 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from ghost_deploy.core.errors import BackendError, CheckpointError, DeviceError, ShapeError
-from ghost_deploy.runtimes import RUNTIMES, Runtime, RuntimeOptions, open_file
+from ghost_deploy.runtimes.base import Runtime, RuntimeOptions
+from ghost_deploy.runtimes.table import RUNTIMES, open_file
 from tests.support.runtime_cases import (
     DYNAMIC,
     REQUIRED,

@@ -235,7 +235,7 @@ def test_replacing_a_bundle_behind_a_link_leaves_nothing(tmp_path: Path) -> None
 
 
 def test_a_folder_that_no_backend_can_name_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no name that every backend can open"):
+    with pytest.raises(UsageError, match="not a name that every backend can open"):
         BundleWriter(tmp_path / os.fsdecode(b"out\xff"))
     assert list(tmp_path.iterdir()) == []
 

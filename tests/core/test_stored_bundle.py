@@ -9,7 +9,7 @@ import pytest
 
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.judge.parity.self_check import self_check
-from ghost_deploy.runtimes import RuntimeOptions
+from ghost_deploy.runtimes.base import RuntimeOptions
 
 STORED = Path(__file__).parents[1] / "data" / "bundle-0.1"
 

@@ -13,12 +13,13 @@ from ghost_deploy.checkpoints.inspection import inspect_checkpoint
 from ghost_deploy.checkpoints.loading import LoadedCheckpoint, load_checkpoint
 from ghost_deploy.core.errors import SpecError
 from ghost_deploy.core.evidence.accuracy import Accuracy
-from ghost_deploy.demo import embedded
-from ghost_deploy.demo.embedded import MODEL_FILE, TRAIN_FROM, embedded_record
+from ghost_deploy.demo.embedded import MODEL_FILE, TRAIN_FROM
 from ghost_deploy.demo.scenes import CLASS_NAMES
 from ghost_deploy.detector import Detector
-from ghost_deploy.judge.accuracy.measure import evaluate
+from ghost_deploy.judge.accuracy.measure import measure
 from ghost_deploy.runtimes.eager import EagerRuntime
+from tools.training import record as record_module
+from tools.training.record import embedded_record
 from tools.training.scenes import held_out_scenes
 
 MOST_BYTES = 4_000_000
@@ -32,13 +33,13 @@ def loaded() -> LoadedCheckpoint:
 
 def accuracy(loaded: LoadedCheckpoint, scenes: int, folder: Path) -> Accuracy:
     with Detector(EagerRuntime(loaded.net, loaded.spec.input), loaded.spec) as detector:
-        return evaluate(detector, held_out_scenes(scenes, folder))
+        return measure(detector, held_out_scenes(scenes, folder)).accuracy
 
 
 def test_a_damaged_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copy(MODEL_FILE, tmp_path)
     (tmp_path / "model.json").write_text('{"name": 3}')
-    monkeypatch.setattr(embedded, "MODEL_FILE", tmp_path / MODEL_FILE.name)
+    monkeypatch.setattr(record_module, "MODEL_FILE", tmp_path / MODEL_FILE.name)
     with pytest.raises(SpecError, match=r"model\.json is not a valid ModelRecord"):
         embedded_record()
 

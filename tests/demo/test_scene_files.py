@@ -10,7 +10,7 @@ import pytest
 from ghost_deploy.demo.scene_files import LABELS, write_scenes
 from ghost_deploy.demo.scenes import CLASS_NAMES, make_scene
 from ghost_deploy.judge.datasets.open_dataset import open_dataset
-from ghost_deploy.processing import read_image
+from ghost_deploy.processing.images import read_image
 
 
 def test_labels_are_those_of_the_scenes(tmp_path: Path) -> None:

@@ -9,10 +9,11 @@ import pytest
 from ghost_deploy.core.bundle import Bundle, BundleWriter, sha256_of
 from ghost_deploy.core.errors import ExportError, UsageError
 from ghost_deploy.core.spec import ModelSpec
-from ghost_deploy.export.plan import Dynamic
+from ghost_deploy.export import artifacts as float_artifacts
+from ghost_deploy.export.plan import TARGETS
 from ghost_deploy.models.flops import gflops
 from tests.support.exports import export_artifacts
-from tests.support.tiny_detectors import tiny_loaded
+from tests.support.tiny_detectors import tiny_loaded, tiny_spec
 
 
 def spec_in(path: Path) -> ModelSpec:
@@ -94,13 +95,12 @@ def test_openvino_alone_keeps_the_hash_of_its_onnx(bundle: Bundle, tmp_path: Pat
 
 def test_dynamic_ranges_reach_every_artifact(tmp_path: Path) -> None:
     loaded = tiny_loaded()
-    dynamic = Dynamic((1, 2), (64, 64), (128, 128))
     with BundleWriter(tmp_path / "out") as writer:
-        spec, artifacts = export_artifacts(loaded, writer, precisions=["fp32"], dynamic=dynamic)
-        assert (spec.input.batch, spec.input.min_hw) == ((1, 2), (64, 64))
+        spec, artifacts = export_artifacts(loaded, writer, precisions=["fp32"], dynamic=True)
+        assert (spec.input.batch, spec.input.min_hw) == ((1, 16), (48, 64))
         for artifact in artifacts:
             assert spec_in(writer.folder / artifact.path) == spec
-            assert artifact.options["sizes"] == "64x64 to 128x128"
+            assert artifact.options["sizes"] == "48x64 to 192x256"
 
 
 def test_one2one_is_the_default_of_such_a_checkpoint(tmp_path: Path) -> None:
@@ -116,7 +116,9 @@ def test_wrong_use_writes_nothing(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="112x128"):
             export_artifacts(tiny_loaded(), writer, size_hw=(100, 128))
         with pytest.raises(UsageError, match="no one2one branch"):
-            export_artifacts(tiny_loaded(), writer, decoder="one2one")
+            float_artifacts.export_artifacts(
+                tiny_loaded(), tiny_spec(one2one=True), TARGETS[:1], writer
+            )
         with pytest.raises(UsageError, match="--calib"):
             export_artifacts(tiny_loaded(), writer, precisions=["int8"])
         assert files_in(writer.folder) == []

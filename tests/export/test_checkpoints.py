@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from ghost_deploy.checkpoints.loading import LoadedCheckpoint, load_checkpoint
 from ghost_deploy.core.bundle import BundleWriter
 from ghost_deploy.export.operators import TENSORRT_8_5
-from ghost_deploy.export.plan import Dynamic
 from tests.support.assets import GHOST, GHOSTNET, needs_assets
 from tests.support.exports import export_artifacts, shared_float_bundle
 
@@ -95,7 +94,7 @@ def test_a_dynamic_export_runs_two_sizes_and_two_images(checkpoint: Path, tmp_pa
     before = loaded(checkpoint).net(torch.full((1, 3, 64, 96), 0.5))
     with BundleWriter(tmp_path / "out") as writer:
         _, artifacts = export_artifacts(
-            loaded(checkpoint), writer, precisions=["fp32"], dynamic=Dynamic((1, 4))
+            loaded(checkpoint), writer, precisions=["fp32"], dynamic=True
         )
         for artifact in artifacts:
             for size in (416, 640):

@@ -21,8 +21,8 @@ from ghost_deploy.core.spec import ModelSpec, Thresholds
 from ghost_deploy.export.efficient_nms import DOMAIN, OPERATOR, append_nms, with_nms
 from ghost_deploy.export.onnx import onnx_from_net
 from ghost_deploy.export.operators import TENSORRT_8_5
-from ghost_deploy.export.plan import Dynamic, plan_spec
-from ghost_deploy.processing import Letterbox
+from ghost_deploy.export.plan import plan_spec
+from ghost_deploy.processing.letterbox import Letterbox
 from ghost_deploy.processing.nms_plugin import efficient_nms
 from ghost_deploy.processing.postprocess import Postprocessor
 from tests.support.images import random_tensor
@@ -191,4 +191,4 @@ def test_what_needs_none_is_refused() -> None:
 
 def test_several_sizes_are_refused() -> None:
     with pytest.raises(UsageError, match="one input size"):
-        with_nms(plan_spec(tiny_spec(), dynamic=Dynamic()))
+        with_nms(plan_spec(tiny_spec(), dynamic=True))

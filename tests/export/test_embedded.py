@@ -14,10 +14,11 @@ from ghost_deploy.core.spec import InputSpec, ModelSpec
 from ghost_deploy.detector import Detector
 from ghost_deploy.export.onnx import onnx_from_net
 from ghost_deploy.export.operators import TENSORRT_8_5
-from ghost_deploy.export.plan import Dynamic, plan_spec
+from ghost_deploy.export.plan import plan_spec
 from ghost_deploy.export.rewrite import Pixels
 from ghost_deploy.processing.preprocess import convert_input
-from ghost_deploy.runtimes import RuntimeOptions, open_file
+from ghost_deploy.runtimes.base import RuntimeOptions
+from ghost_deploy.runtimes.table import open_file
 from tests.support.exports import export_artifacts
 from tests.support.images import noisy_image
 from tests.support.onnx_sessions import run_onnx
@@ -45,9 +46,8 @@ def test_every_pixel_value_becomes_the_same_number(changes: dict[str, Any]) -> N
 @pytest.mark.parametrize("dynamic", [False, True])
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_the_graph(precision: str, dynamic: bool) -> None:
-    size = Dynamic() if dynamic else None
-    plain = plan_spec(tiny_spec(), dynamic=size)
-    spec = plan_spec(tiny_spec(), dynamic=size, embedded=True)
+    plain = plan_spec(tiny_spec(), dynamic=dynamic)
+    spec = plan_spec(tiny_spec(), dynamic=dynamic, embedded=True)
     model = onnx_from_net(tiny_net(), spec, precision)
     (taken,) = model.graph.input
     assert taken.type.tensor_type.elem_type == onnx.TensorProto.UINT8

@@ -5,7 +5,7 @@ import importlib.util
 import pytest
 
 from ghost_deploy.core.errors import MissingExtraError, UsageError
-from ghost_deploy.export.plan import TARGETS, Dynamic, ExportPlan, plan_export, plan_spec
+from ghost_deploy.export.plan import TARGETS, ExportPlan, plan_export, plan_spec
 from tests.support.model_specs import make_spec
 
 DEFAULT = ["onnx-fp32", "onnx-fp16", "openvino-fp32", "openvino-fp16"]
@@ -109,8 +109,8 @@ def test_a_static_spec_has_one_size() -> None:
     assert not planned.dynamic
 
 
-def test_dynamic_ranges_default_to_half_and_twice() -> None:
-    planned = plan_spec(SPEC, size_hw=(416, 32), dynamic=Dynamic()).input
+def test_dynamic_ranges_are_half_and_twice() -> None:
+    planned = plan_spec(SPEC, size_hw=(416, 32), dynamic=True).input
     assert (planned.min_hw, planned.max_hw, planned.batch) == ((192, 32), (832, 64), (1, 16))
 
 
@@ -133,26 +133,10 @@ def test_a_size_off_the_stride_names_the_next(size_hw: tuple[int, int], suggesti
         plan_spec(SPEC, size_hw=size_hw)
 
 
-@pytest.mark.parametrize(
-    "dynamic",
-    [
-        Dynamic((2, 1)),
-        Dynamic((0, 1)),
-        Dynamic((1, 2), (448, 448), (640, 640)),
-        Dynamic((1, 2), (64, 64), (384, 640)),
-        Dynamic((1, 2), (60, 64), (640, 640)),
-    ],
-)
-def test_ranges_out_of_order(dynamic: Dynamic) -> None:
-    with pytest.raises(UsageError):
-        plan_spec(SPEC, dynamic=dynamic)
-
-
-def test_decoders() -> None:
-    end_to_end = plan_spec(SPEC, decoder="one2one").head
-    assert (end_to_end.decoder, end_to_end.branch) == ("one2one", "one2one")
-    with pytest.raises(UsageError, match="dfl, one2one"):
-        plan_spec(SPEC, decoder="dfl-raw")
+def test_a_dynamic_range_beyond_the_largest_side() -> None:
+    assert plan_spec(SPEC, size_hw=(32, 4128)).input.size_hw == (32, 4128)
+    with pytest.raises(UsageError, match="up to 8192"):
+        plan_spec(SPEC, size_hw=(32, 4128), dynamic=True)
 
 
 def test_one_text_is_not_a_list_of_names() -> None:

@@ -84,6 +84,12 @@ def sppf(m: Any, x: Tensor) -> Tensor:
     return y + x if m.add else y
 
 
+def grouped(block: Bottleneck) -> Bottleneck:
+    """With a second convolution of two groups, as a file may have it."""
+    block.cv2 = Conv(block.cv1.out_channels, block.cv2.out_channels, 3, g=2)
+    return block
+
+
 CASES: list[tuple[nn.Module, Callable[[Any, Tensor], Tensor]]] = [
     (Conv(8, 12, 3, 2), conv),
     (Conv(8, 12, act=False), conv),
@@ -96,7 +102,7 @@ CASES: list[tuple[nn.Module, Callable[[Any, Tensor], Tensor]]] = [
     (GhostConv(8, 12, act=False), ghost_conv),
     (Bottleneck(8, 8), bottleneck),
     (Bottleneck(8, 8, shortcut=False), bottleneck),
-    (Bottleneck(8, 12, g=2), bottleneck),
+    (grouped(Bottleneck(8, 12)), bottleneck),
     (GhostBottleneck(8, 8), ghost_bottleneck),
     (GhostBottleneck(8, 16, 5, 2), ghost_bottleneck),
     (C3(8, 16, 2), c3(bottleneck)),

@@ -15,9 +15,10 @@ from ghost_deploy.models.fork_hosts import FORK_HOSTS, BottleneckHost
 from ghost_deploy.models.fuse import fuse
 from ghost_deploy.models.ghost import C2fGhost, C3Ghost, GhostBottleneck, GhostConv
 from ghost_deploy.models.head import Detect
-from ghost_deploy.models.instantiate import build, to_node
+from ghost_deploy.models.instantiate import build
 from ghost_deploy.models.network import DetectionNet, LayerInput
 from ghost_deploy.models.tree import ModuleNode
+from ghost_deploy.models.tree_writer import to_node
 from tests.support.module_trees import edit, randomize
 
 X = torch.rand((1, 3, 64, 64), generator=torch.Generator().manual_seed(0))

@@ -19,12 +19,12 @@ from ghost_deploy.models.c2f_ghost import C2fGGhost, C2fGhostV1, C2fGhostV2, C2f
 from ghost_deploy.models.fields import MisfitError
 from ghost_deploy.models.fuse import fuse
 from ghost_deploy.models.g_ghost import GGhostStage, RegNetBottleneck
+from ghost_deploy.models.ghost_parts import divisible_by_4
 from ghost_deploy.models.ghostnet_v1 import (
     GhostBottleneckV1,
     GhostModule,
     SqueezeExcite,
     SqueezeExciteGated,
-    divisible_by_4,
 )
 from ghost_deploy.models.ghostnet_v2 import (
     GhostBottleneckV2,

@@ -21,8 +21,9 @@ from ghost_deploy.core.errors import (
 )
 from ghost_deploy.models.fuse import fuse
 from ghost_deploy.models.head import Detect
-from ghost_deploy.models.instantiate import build, to_node
+from ghost_deploy.models.instantiate import build
 from ghost_deploy.models.tree import ModuleNode, TensorInfo
+from ghost_deploy.models.tree_writer import to_node
 from tests.support.assets import GHOST, GHOSTNET, needs_assets
 from tests.support.module_trees import edit, randomize, read_tree, tiny
 

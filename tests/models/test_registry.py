@@ -11,9 +11,10 @@ from ghost_deploy.models import registry
 from ghost_deploy.models.block import Block, require
 from ghost_deploy.models.conv import Conv
 from ghost_deploy.models.ghost import GhostConv
-from ghost_deploy.models.instantiate import build, to_node
+from ghost_deploy.models.instantiate import build
 from ghost_deploy.models.registry import BLOCKS, candidates
 from ghost_deploy.models.tree import ModuleNode
+from ghost_deploy.models.tree_writer import to_node
 from tests.support.module_trees import tiny
 
 DEFINITIONS = sorted({block for row in BLOCKS.values() for block in row}, key=lambda b: b.__name__)

@@ -15,12 +15,13 @@ from ghost_deploy.models.attention import C2PSA, PSA, Attention, C2fPSA, PSABloc
 from ghost_deploy.models.c3k import CIB, C2fCIB, C3k, C3k2, SCDown
 from ghost_deploy.models.cbam import CBAM, ChannelAttention, SpatialAttention
 from ghost_deploy.models.conv import ConvTranspose
+from ghost_deploy.models.csp import C2
 from ghost_deploy.models.elan import ELAN1, SPPELAN, AConv, ADown, RepNCSPELAN4
 from ghost_deploy.models.fork_hosts import BottleneckHost, C2fHost, C3Host
 from ghost_deploy.models.fuse import fuse
 from ghost_deploy.models.ghost import GhostBottleneck, GhostConv
 from ghost_deploy.models.hgnet import HGBlock, HGStem, LightConv
-from ghost_deploy.models.legacy_blocks import C1, C2, SPP, BottleneckCSP, Focus
+from ghost_deploy.models.legacy_blocks import C1, SPP, BottleneckCSP, Focus
 from ghost_deploy.models.reparam import Conv2, RepBottleneck, RepConv, RepCSP, RepVGGDW
 from tests.models.test_blocks import bottleneck, c2f, c3, conv, ghost_bottleneck, ghost_conv
 from tests.support.module_trees import randomize

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from ghost_deploy.core.errors import StructureError
 from ghost_deploy.models.fields import MisfitError
 from ghost_deploy.models.fuse import fuse
-from ghost_deploy.models.instantiate import build, to_node
+from ghost_deploy.models.instantiate import build
 from ghost_deploy.models.network import DetectionNet
 from ghost_deploy.models.reparam import RepVGGDW
 from ghost_deploy.models.tree import ModuleNode
+from ghost_deploy.models.tree_writer import to_node
 from ghost_deploy.models.zoo_yaml import build_zoo, parse
 from tests.support.module_trees import edit, randomize
 

@@ -17,9 +17,10 @@ from ghost_deploy.core.errors import StructureError
 from ghost_deploy.models.conv import Conv
 from ghost_deploy.models.flops import count_parameters, gflops
 from ghost_deploy.models.fuse import fuse
-from ghost_deploy.models.instantiate import build, to_node
+from ghost_deploy.models.instantiate import build
 from ghost_deploy.models.network import DetectionNet
 from ghost_deploy.models.tree import ModuleNode
+from ghost_deploy.models.tree_writer import to_node
 from ghost_deploy.models.zoo_yaml import build_zoo
 from tests.support.module_trees import edit
 from tests.support.trained_like_weights import condition

@@ -11,8 +11,9 @@ from torch import nn
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.models.flops import count_parameters, gflops
 from ghost_deploy.models.fuse import fuse
-from ghost_deploy.models.instantiate import build, to_node
+from ghost_deploy.models.instantiate import build
 from ghost_deploy.models.network import DetectionNet
+from ghost_deploy.models.tree_writer import to_node
 from ghost_deploy.models.zoo_yaml import build_zoo, parse, zoo_names
 from tests.models.test_zoo import SIZES
 from tests.support.module_trees import randomize

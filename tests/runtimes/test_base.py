@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ghost_deploy.core.errors import BackendError, DeviceError, MissingExtraError, UsageError
-from ghost_deploy.runtimes import RuntimeOptions, TensorSpec
+from ghost_deploy.runtimes.base import RuntimeOptions, TensorSpec
 from ghost_deploy.runtimes.vendor import existing_file, fallback, vendor_errors, vendor_import
 
 WRONG_OPTIONS = [

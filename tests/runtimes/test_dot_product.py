@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from ghost_deploy.core.bundle import FORM_KEY
-from ghost_deploy.runtimes import RuntimeOptions, ort
+from ghost_deploy.runtimes import ort
+from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.dot_product import SATURATION_WARNING, DotProduct, read_dot_product
 from ghost_deploy.runtimes.ort import open_model
 from tests.support.runtime_cases import write_onnx

@@ -10,9 +10,10 @@ import pytest
 
 from ghost_deploy.core.errors import BackendError, CheckpointError, DeviceError
 from ghost_deploy.core.spec import InputSpec
-from ghost_deploy.runtimes import RuntimeOptions, open_file
+from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.eager import EagerRuntime
 from ghost_deploy.runtimes.opener import open_path
+from ghost_deploy.runtimes.table import open_file
 from tests.support.assets import GHOST, needs_assets
 
 torch = pytest.importorskip("torch")

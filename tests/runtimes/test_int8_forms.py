@@ -8,10 +8,11 @@ import pytest
 
 from ghost_deploy.core.bundle import FORM_KEY, Artifact
 from ghost_deploy.core.errors import BackendError, BundleError
-from ghost_deploy.runtimes import RUNTIMES, RuntimeOptions
+from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.int8_forms import ort_form, require_form
 from ghost_deploy.runtimes.ort import open_model
 from ghost_deploy.runtimes.run_plan import choose
+from ghost_deploy.runtimes.table import RUNTIMES
 from tests.support.in_memory_bundles import bundle_in_memory
 from tests.support.runtime_cases import write_onnx
 

@@ -9,7 +9,6 @@ import msgspec
 import numpy as np
 import pytest
 
-from ghost_deploy import runtimes
 from ghost_deploy.core.bundle import Artifact, Bundle, BundleWriter
 from ghost_deploy.core.errors import (
     BundleError,
@@ -20,9 +19,10 @@ from ghost_deploy.core.errors import (
     UsageError,
 )
 from ghost_deploy.core.spec import InputSpec, ModelSpec
-from ghost_deploy.runtimes import Runtime, RuntimeOptions
+from ghost_deploy.runtimes.base import Runtime, RuntimeOptions
 from ghost_deploy.runtimes.opener import open_path, open_planned
 from ghost_deploy.runtimes.run_plan import choose
+from ghost_deploy.runtimes.table import RuntimeRow
 from tests.support.in_memory_bundles import SOURCE, bundle_in_memory
 from tests.support.model_specs import make_spec
 from tests.support.runtime_cases import case_or_skip, expected, random_images, write_ir, write_onnx
@@ -44,9 +44,7 @@ def bundle_of(*ids: str) -> Bundle:
 def installed(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """The packages that count as installed; tests take some away."""
     packages = {"openvino", "onnxruntime", "torch"}
-    monkeypatch.setattr(
-        runtimes.RuntimeRow, "installed", property(lambda row: row.package in packages)
-    )
+    monkeypatch.setattr(RuntimeRow, "installed", property(lambda row: row.package in packages))
     return packages
 
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from ghost_deploy.core.errors import BackendError, DeviceError
-from ghost_deploy.runtimes import RuntimeOptions, open_file
 from ghost_deploy.runtimes import openvino as ov
+from ghost_deploy.runtimes.base import RuntimeOptions
+from ghost_deploy.runtimes.table import open_file
 from tests.support.runtime_cases import expected, random_images, write_ir
 
 openvino = pytest.importorskip("openvino")

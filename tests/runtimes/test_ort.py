@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from ghost_deploy.core.errors import BackendError, DeviceError
-from ghost_deploy.runtimes import RuntimeOptions, cpu_cores, open_file, ort, probe
+from ghost_deploy.runtimes import cpu_cores, ort
+from ghost_deploy.runtimes.base import RuntimeOptions
+from ghost_deploy.runtimes.table import open_file, probe
 from tests.support.runtime_cases import random_images, write_onnx
 
 pytest.importorskip("onnxruntime")

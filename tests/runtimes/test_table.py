@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import subprocess
 import sys
 
 import pytest
 
 from ghost_deploy.core.errors import UsageError
-from ghost_deploy.runtimes import RUNTIMES, RuntimeRow, probe, runtime_row
+from ghost_deploy.runtimes import vendor
+from ghost_deploy.runtimes.table import RUNTIMES, RuntimeRow, probe, runtime_row
 
 
 def test_names_are_the_keys() -> None:
@@ -71,8 +71,7 @@ class Broken:
 
 @pytest.mark.parametrize("row", RUNTIMES.values(), ids=RUNTIMES)
 def test_probe_of_what_is_broken(row: RuntimeRow, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = importlib.import_module(row.module)
-    monkeypatch.setattr(module, "find_spec", lambda name: object(), raising=False)
+    monkeypatch.setattr(vendor, "find_spec", lambda name: object())
     monkeypatch.delitem(sys.modules, row.package, raising=False)
     monkeypatch.setattr(sys, "meta_path", [Broken(row.package), *sys.meta_path])
     found = probe(row.name)

@@ -8,7 +8,7 @@ from ghost_deploy.core.detections import Detections
 from ghost_deploy.core.errors import GhostDeployError
 from ghost_deploy.judge.bench.timer import CandidateTimer, Phase, Stream, Turn
 from ghost_deploy.judge.bench.worker_main import Ready, Task
-from ghost_deploy.runtimes import RuntimeInfo
+from ghost_deploy.runtimes.base import RuntimeInfo
 from ghost_deploy.runtimes.fake import FakeRuntime
 from tests.support.clocks import ManualClock
 from tests.support.constant_model import one_class_spec

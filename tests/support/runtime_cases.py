@@ -21,8 +21,9 @@ import pytest
 from numpy.typing import NDArray
 
 from ghost_deploy.core.spec import InputSpec
-from ghost_deploy.runtimes import RUNTIMES, Runtime, RuntimeOptions, TensorSpec, open_file
+from ghost_deploy.runtimes.base import Runtime, RuntimeOptions, TensorSpec
 from ghost_deploy.runtimes.fake import FakeRuntime
+from ghost_deploy.runtimes.table import RUNTIMES, open_file
 from tests.support.fake_cuda import COMPILER, fake_machine
 from tests.support.fake_tensorrt import Tensor, make_plan
 

@@ -17,11 +17,12 @@ from ghost_deploy.core.bundle import BundleWriter, Source
 from ghost_deploy.demo.embedded import MODEL_FILE
 from ghost_deploy.demo.scene_files import LABELS
 from ghost_deploy.demo.scenes import make_scene
-from ghost_deploy.judge.parity.prove import prove
+from ghost_deploy.judge.parity.prove import run_parity
 from ghost_deploy.judge.parity.store_reference import store_reference
 from ghost_deploy.runtimes.tensorrt.calibration_cache import CACHE_FILE, write_calibration_cache
 from tests.support.exports import export_artifacts
-from tests.support.fake_cuda import COMPILER
+from tests.support.fake_cuda import COMPILER, fake_machine
+from tests.support.fake_tensorrt import VERSIONS
 from tests.support.images import write_image
 from tests.support.int8_forms import quantize
 from tests.support.model_specs import make_spec
@@ -192,6 +193,18 @@ def test_the_built_in_detector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert str(out / "scenes" / LABELS) in calibrate
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_what_a_machine_is_asked(version: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with fake_machine(version) as (cuda, module):
+        cuda.devices(2)
+        module.__fake__.plugins = set() if version == "11.4" else {("EfficientNMS_TRT", "1")}
+        assert gpu_check.main(["--step", "facts"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["tensorrt"] == module.__version__
+    assert [gpu["name"] for gpu in facts["gpus"]] == ["Fake Orin"] * 2
+    assert facts["EfficientNMS_TRT"] == (version != "11.4")
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(COMPILER is None, reason="there is no C compiler")
 def test_a_dry_run_on_the_fakes(tmp_path: Path) -> None:
@@ -241,7 +254,7 @@ def real_bundle(folder: Path) -> Path:
     loaded: Any = tiny_loaded()
     with BundleWriter(folder) as writer:
         spec, _ = export_artifacts(loaded, writer, formats=["onnx"])
-        _, report = prove(loaded, writer.draft(spec, loaded.source, "test"))
+        report = run_parity(loaded, writer.draft(spec, loaded.source, "test"))
         model = onnx.load(writer.folder / "model.fp32.onnx")
         feeds = np.random.default_rng(0).random((4, 1, 3, 96, 128), np.float32)
         statistics = statistics_of(model, list(feeds))

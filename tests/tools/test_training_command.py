@@ -11,9 +11,9 @@ import torch
 from ghost_deploy.checkpoints.inspection import inspect_checkpoint
 from ghost_deploy.checkpoints.loading import load_checkpoint
 from ghost_deploy.core.spec import decode_json
-from ghost_deploy.demo.embedded import ModelRecord
 from tests.support.training_data import write_yolo
 from tools.training.__main__ import main
+from tools.training.record import ModelRecord
 
 OPTIONS = ["--net", "yolov8n-ghost", "--size", "64", "--epochs", "1", "--batch", "2"]
 

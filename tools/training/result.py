@@ -12,12 +12,12 @@ from ghost_deploy.checkpoints.native import save_native
 from ghost_deploy.core.bundle import Source
 from ghost_deploy.core.evidence.accuracy import Accuracy
 from ghost_deploy.core.spec import ModelSpec, encode_json
-from ghost_deploy.demo.embedded import ModelRecord
 from ghost_deploy.detector import Detector
-from ghost_deploy.judge.accuracy.measure import evaluate
+from ghost_deploy.judge.accuracy.measure import measure
 from ghost_deploy.judge.datasets.dataset import DataSet
 from ghost_deploy.models.network import DetectionNet
 from ghost_deploy.runtimes.eager import EagerRuntime
+from tools.training.record import ModelRecord
 from tools.training.samples import Data
 
 __all__ = ["evaluate_net", "rounded", "write_result"]
@@ -43,7 +43,7 @@ def evaluate_net(net: DetectionNet, spec: ModelSpec, held_out: DataSet) -> Accur
         held_out: the data to evaluate on.
     """
     with Detector(EagerRuntime(rounded(net), spec.input), spec) as detector:
-        return evaluate(detector, held_out)
+        return measure(detector, held_out).accuracy
 
 
 def write_result(

@@ -13,8 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 
-from ghost_deploy.core.errors import BackendError, InputError
+from ghost_deploy.core.errors import InputError
 from ghost_deploy.export.onnx_index import live_nodes
+from ghost_deploy.runtimes.vendor import vendor_errors
+
+_FIX = "Check the model with `onnx.checker`, or update: pip install -U onnxruntime"
 
 
 class Intermediates:
@@ -52,13 +55,10 @@ class Intermediates:
         options.add_session_config_entry("session.disable_quant_qdq", "1")
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         part = _part(model, self._wanted, frozenset(known))
-        try:
+        with vendor_errors("ONNX Runtime cannot load a part of the model", _FIX):
             self._session = onnxruntime.InferenceSession(
                 part.SerializeToString(), options, providers=["CPUExecutionProvider"]
             )
-        # ONNX Runtime's exceptions have no common base class.
-        except Exception as error:
-            raise _refused("load", error) from error
         self.inputs = tuple(value.name for value in self._session.get_inputs())
 
     def __call__(self, values: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
@@ -66,12 +66,13 @@ class Intermediates:
 
         Args:
             values: at least the tensors named in `inputs`, by name.
+
+        Raises:
+            BackendError: ONNX Runtime cannot run the part.
         """
-        try:
-            results = self._session.run(self._wanted, {name: values[name] for name in self.inputs})
-        # ONNX Runtime's exceptions have no common base class.
-        except Exception as error:
-            raise _refused("run", error) from error
+        feeds = {name: values[name] for name in self.inputs}
+        with vendor_errors("ONNX Runtime cannot run a part of the model", _FIX):
+            results = self._session.run(self._wanted, feeds)
         return dict(zip(self._wanted, results, strict=True))
 
     def of_batch(self, batch: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
@@ -87,7 +88,7 @@ def _part(model: ModelProto, wanted: Sequence[str], known: frozenset[str]) -> Mo
         raise InputError(
             "the model computes no such tensor",
             got=", ".join(missing),
-            fix="Give a float model and the quantized model that was made from it",
+            fix="Give a float model and the model quantized from it",
         )
     read = {name for node in nodes for name in node.input}
     own = {value.name: value.type.tensor_type.elem_type for value in graph.input}
@@ -104,12 +105,3 @@ def _part(model: ModelProto, wanted: Sequence[str], known: frozenset[str]) -> Mo
 
 def _value(name: str, dtype: int) -> ValueInfoProto:
     return helper.make_tensor_value_info(name, dtype, None)
-
-
-def _refused(verb: str, error: Exception) -> BackendError:
-    lines = str(error).strip().splitlines()
-    return BackendError(
-        f"ONNX Runtime cannot {verb} a part of the model",
-        got=lines[0] if lines else type(error).__name__,
-        fix="Check the model with `onnx.checker`, or update: pip install -U onnxruntime",
-    )

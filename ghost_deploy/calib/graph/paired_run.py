@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, helper
+from onnx import ModelProto, NodeProto
 
 from ghost_deploy.calib.graph.intermediates import Intermediates
 from ghost_deploy.calib.graph.parameters import set_parameters
@@ -100,15 +100,20 @@ class PairedRun:
                 for others.
         """
         found = {}
+        model = set_parameters(self._float_model, weights, biases)
         for name, tensors in samples.items():
-            layer = set_parameters(_layer(self._float_model, tensors.node), weights, biases)
-            source, result = layer.graph.input[0].name, layer.graph.output[0].name
-            part = Intermediates(layer, [result], threads=self._threads)
-            found[name] = [part({source: x})[result] for x in tensors.inputs]
+            source, result = tensors.node.input[0], tensors.node.output[0]
+            layer = Intermediates(model, [result], known=[source], threads=self._threads)
+            found[name] = [layer({source: x})[result] for x in tensors.inputs]
         return found
 
     def advance(self, stage: int, outputs: Mapping[str, Sequence[NDArray[np.float32]]]) -> None:
-        """Continue behind `stage` with `outputs` as the quantized model's results there."""
+        """Continue behind `stage` with `outputs` as the results of the quantized model there.
+
+        Args:
+            stage: index into `stages`.
+            outputs: one (1, C, h, w) float32 for each image, by node name.
+        """
         for name, node in _convs(self._quantized, self.stages[stage]).items():
             for values, output in zip(self._rounded, outputs[name], strict=True):
                 values[node.output[0]] = output
@@ -122,18 +127,6 @@ class PairedRun:
             part = Intermediates(model, missing, known=images[0], threads=self._threads)
             for values in images:
                 values.update(part(values))
-
-
-def _layer(model: ModelProto, node: NodeProto) -> ModelProto:
-    """A model of one convolution, from its input to its output."""
-    graph = helper.make_graph(
-        [node],
-        "layer",
-        [helper.make_tensor_value_info(node.input[0], TensorProto.FLOAT, None)],
-        [helper.make_tensor_value_info(node.output[0], TensorProto.FLOAT, None)],
-        [tensor for tensor in model.graph.initializer if tensor.name in node.input],
-    )
-    return helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
 
 
 def _convs(model: ModelProto, names: Sequence[str]) -> dict[str, NodeProto]:

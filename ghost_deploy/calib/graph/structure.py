@@ -40,7 +40,6 @@ class ConvInfo:
         activation: `silu`, `relu`, ...; empty where none follows directly.
         activated: the output of the activation; `output` itself where there is none.
         activation_nodes: names, in execution order.
-        macs: multiply-adds of one run.
         stride: rows of the image for one row of its output; 0 where that is not known.
     """
 
@@ -51,7 +50,6 @@ class ConvInfo:
     activation: str
     activated: str
     activation_nodes: tuple[str, ...]
-    macs: int
     stride: int = 0
 
 
@@ -161,7 +159,6 @@ def _conv(graph: OnnxIndex, node: NodeProto, silus: Mapping[str, tuple[str, str]
         activation=kind,
         activated=activated,
         activation_nodes=nodes,
-        macs=graph.macs(node),
     )
 
 

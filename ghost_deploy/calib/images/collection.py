@@ -20,16 +20,7 @@ from ghost_deploy.calib.images.video_frames import spread
 from ghost_deploy.core.errors import ExportError, ImageError, InputError, UsageError
 from ghost_deploy.core.progress import Progress, silent
 from ghost_deploy.core.spec import InputSpec
-from ghost_deploy.processing import Preprocessor
-
-__all__ = [
-    "MIN_IMAGES",
-    "CalibrationImage",
-    "CalibrationSet",
-    "SkippedImage",
-    "collect_images",
-    "preprocessing_fingerprint",
-]
+from ghost_deploy.processing.preprocess import Preprocessor
 
 MIN_IMAGES = 64
 """Ranges of fewer images are too narrow: 4 images halve the mAP of YOLO11n (0.61 to 0.32,
@@ -127,8 +118,9 @@ class CalibrationSet:
 
 @dataclass
 class _Reading:
-    """Images read so far."""
+    """Images read so far, with their features if `diverse`."""
 
+    diverse: bool
     refs: dict[str, CalibrationImage] = field(default_factory=dict)
     features: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     skipped: list[SkippedImage] = field(default_factory=list)
@@ -169,8 +161,8 @@ def collect_images(
         )
     wanted = count * POOL if diverse else count
     found = find_images(given, frames=wanted)
-    reading = _Reading(skipped=found.skipped)
-    _read(found.images, seed, wanted, reading, diverse, progress)
+    reading = _Reading(diverse, skipped=found.skipped)
+    _read(found.images, seed, wanted, reading, progress)
     position = {(each.path, each.frame): index for index, each in enumerate(found.images)}
     refs = sorted(reading.refs.values(), key=lambda ref: position[ref.path, ref.frame])
     if diverse:
@@ -188,7 +180,6 @@ def _read(
     seed: int,
     wanted: int,
     reading: _Reading,
-    diverse: bool,
     progress: Progress,
 ) -> None:
     """Read images in the order of their rank until `wanted` of them could be used."""
@@ -201,11 +192,11 @@ def _read(
             batch = sorted(queue[:missing], key=position.__getitem__)
             queue = queue[missing:]
             for location in batch:
-                _take(location, reader, reading, diverse)
+                _take(location, reader, reading)
                 progress("reading images", len(reading.refs), min(wanted, len(locations)))
 
 
-def _take(location: ImageLocation, reader: ImageReader, reading: _Reading, diverse: bool) -> None:
+def _take(location: ImageLocation, reader: ImageReader, reading: _Reading) -> None:
     try:
         image, digest = reader.read(location)
     except ImageError as error:
@@ -216,7 +207,7 @@ def _take(location: ImageLocation, reader: ImageReader, reading: _Reading, diver
         reading.duplicates.append(location.name)
         return
     reading.refs[digest] = CalibrationImage(location.path, location.frame, digest=digest)
-    if diverse:
+    if reading.diverse:
         reading.features[digest] = features(image)
 
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from ghost_deploy.calib.images.video_frames import VIDEO_SUFFIXES, Video, spread
 from ghost_deploy.core.bundle import sha256_of
 from ghost_deploy.core.errors import ImageError
-from ghost_deploy.processing import list_images, read_image
 from ghost_deploy.processing.data_yaml import listed_images, read_description, split_images, splits
+from ghost_deploy.processing.images import list_images, read_image
 
 _YAML = frozenset({".yaml", ".yml"})
 

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import onnx
-from onnx import ModelProto, NodeProto, TensorProto, helper
+from onnx import ModelProto, NodeProto, helper
 
 from ghost_deploy.calib.graph.index import index_qdq
 from ghost_deploy.calib.graph.regions import find_silus
+from ghost_deploy.calib.graph.replace_nodes import replace_nodes, require_valid
 from ghost_deploy.calib.quantize.ort_kernels import DOMAIN, Kernels, silu
-from ghost_deploy.core.errors import ExportError
 from ghost_deploy.export.onnx_index import OnnxIndex, live_nodes
 
 _TO_LAST, _TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
@@ -34,27 +33,13 @@ def to_channels_last(model: ModelProto) -> ModelProto:
     graph = index_qdq(model)
     kernels = Kernels(graph)
     nodes = live_nodes(_nodes(graph, kernels), graph.outputs)
-    used = {name for node in nodes for name in node.input}
-    constants: list[TensorProto] = [
-        tensor
-        for tensor in (*model.graph.initializer, *kernels.constants.values())
-        if tensor.name in used
-    ]
     result = ModelProto()
     result.CopyFrom(model)
-    for old in (result.graph.node, result.graph.initializer, result.graph.value_info):
-        del old[:]
-    result.graph.node.extend(nodes)
-    result.graph.initializer.extend(constants)
+    replace_nodes(result, nodes, kernels.constants.values())
+    del result.graph.value_info[:]
     if all(each.domain != DOMAIN for each in result.opset_import):
         result.opset_import.append(helper.make_opsetid(DOMAIN, 1))
-    try:
-        onnx.checker.check_model(result)
-    except onnx.checker.ValidationError as error:
-        raise ExportError(
-            "the int8 graph in ONNX Runtime's operators is not valid", got=str(error),
-            fix="Report this",
-        ) from error  # fmt: skip
+    require_valid(result, full=False)
     return result
 
 

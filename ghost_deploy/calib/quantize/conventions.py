@@ -46,8 +46,6 @@ class PlacementOptions:
             `roles.DEEP` on.
         head: the last convolutions and what follows them, except the graph's outputs.
         attention, gates: as in `Structure`.
-        silu: self-gated activations between int8 nodes; only in forms that quantize outputs, the
-            others compute them in float inside the convolution's kernel.
         ghost_concat: whether the primary half of a Ghost module shares the scale of the
             concatenation or, where a convolution reads it, has its own.
         concat: likewise for the inputs of all other concatenations.
@@ -64,7 +62,6 @@ class PlacementOptions:
     head: Choice = "float"
     attention: Choice = "float"
     gates: Choice = "float"
-    silu: Choice = "int8"
     ghost_concat: Scales = "shared"
     ghost_primary: Choice = "float"
     concat: Scales = "shared"

@@ -1,7 +1,4 @@
-"""Writers of int8 files.
-
-The writers of Q/DQ graphs take the graph, an empty folder and the description of the model.
-"""
+"""Writers of int8 files."""
 
 from __future__ import annotations
 
@@ -69,12 +66,23 @@ def write_model(model: ModelProto, path: Path) -> Path:
 
 
 def write_onnx_file(graph: QdqGraph, folder: Path, spec: ModelSpec) -> BuiltFile:
-    """Write the Q/DQ graph unchanged."""
+    """Write the Q/DQ graph unchanged.
+
+    Args:
+        graph: to write.
+        folder: an empty one.
+        spec: of the model; not used.
+    """
     return BuiltFile(write_model(graph.model, folder / "model.onnx"), (), graph)
 
 
 def write_tensorrt_file(graph: QdqGraph, folder: Path, spec: ModelSpec) -> BuiltFile:
     """Write a Q/DQ graph that TensorRT's parser accepts.
+
+    Args:
+        graph: to write.
+        folder: an empty one.
+        spec: of the model; not used.
 
     Raises:
         ExportError: it would not accept the graph.
@@ -86,6 +94,11 @@ def write_tensorrt_file(graph: QdqGraph, folder: Path, spec: ModelSpec) -> Built
 def write_channels_last_file(graph: QdqGraph, folder: Path, spec: ModelSpec) -> BuiltFile:
     """Write the graph in ONNX Runtime's own int8 operators.
 
+    Args:
+        graph: to write.
+        folder: an empty one.
+        spec: of the model; not used.
+
     Raises:
         ExportError: the result is not valid ONNX.
     """
@@ -94,6 +107,11 @@ def write_channels_last_file(graph: QdqGraph, folder: Path, spec: ModelSpec) -> 
 
 def write_openvino_file(graph: QdqGraph, folder: Path, spec: ModelSpec) -> BuiltFile:
     """Write the graph as an OpenVINO IR.
+
+    Args:
+        graph: to write.
+        folder: an empty one.
+        spec: of the model, written into the IR.
 
     Raises:
         ExportError: OpenVINO cannot convert the graph.

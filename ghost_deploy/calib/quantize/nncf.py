@@ -13,6 +13,7 @@ import contextlib
 import logging
 import sys
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ def quantize_openvino(
     names = sorted({*tail_operations(model), *_operations_of(model, keep_float)})
     feeder = _Feeder(calibration, input_spec, model.inputs[0].any_name, progress, label)
     try:
-        with _no_bars():
+        with _quiet_console():
             quantized = nncf.quantize(
                 model.clone(),
                 nncf.Dataset([*range(len(calibration))], feeder),
@@ -129,8 +130,8 @@ def _parameters() -> Any:
 
 
 @contextlib.contextmanager
-def _no_bars() -> Iterator[None]:
-    """NNCF draws progress bars on rich's shared console, independent of its log level."""
+def _quiet_console() -> Iterator[None]:
+    """Silence rich's shared console, on which NNCF draws progress regardless of its log level."""
     import rich
 
     console = rich.get_console()
@@ -175,30 +176,23 @@ def _operations_of(model: Any, nodes: Collection[str]) -> Iterator[str]:
             yield name
 
 
+@dataclass
 class _Feeder:
     """Inputs by index, which NNCF requests in order and repeatedly."""
 
-    def __init__(
-        self,
-        calibration: CalibrationSet,
-        input_spec: InputSpec,
-        name: str,
-        progress: Progress,
-        label: str,
-    ) -> None:
-        self._calibration = calibration
-        self._spec = input_spec
-        self._name = name
-        self._progress = progress
-        self._label = label
-        self._next = 0
-        self._batches: Iterator[Any] = iter(())
+    calibration: CalibrationSet
+    input_spec: InputSpec
+    name: str
+    progress: Progress
+    label: str
+    next_index: int = 0
+    batches: Iterator[Any] = field(default_factory=lambda: iter(()))
 
     def __call__(self, index: int) -> dict[str, Any]:
-        self._progress(self._label, index, len(self._calibration))
-        if index == 0 or index != self._next:
-            self._batches = self._calibration.batches(self._spec)
+        self.progress(self.label, index, len(self.calibration))
+        if index == 0 or index != self.next_index:
+            self.batches = self.calibration.batches(self.input_spec)
             for _ in range(index):
-                next(self._batches)
-        self._next = index + 1
-        return {self._name: next(self._batches)}
+                next(self.batches)
+        self.next_index = index + 1
+        return {self.name: next(self.batches)}

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from ghost_deploy.calib.graph.index import index_float
+from ghost_deploy.calib.graph.replace_nodes import replace_nodes, require_valid
 from ghost_deploy.calib.graph.structure import find_structure
 from ghost_deploy.calib.quantize.conventions import Convention, PlacementOptions
 from ghost_deploy.calib.quantize.conversions import Conversions, count_conversions
@@ -20,23 +20,9 @@ from ghost_deploy.calib.quantize.weights import round_weight, weight_scales
 from ghost_deploy.calib.ranges.histogram import TensorStatistics
 from ghost_deploy.calib.ranges.methods import Method, Range
 from ghost_deploy.core.bundle import FORM_KEY
-from ghost_deploy.core.errors import ExportError
 from ghost_deploy.export.onnx_index import OnnxIndex, live_nodes
 
 DEFAULT_METHOD: Method = "minmax"
-
-DEFAULT_PERCENTILE = 99.999
-"""Points of mAP50-95 lost by two trained Ghost networks: yolov8n-ghost at 416 and at 640, and
-yolov8n-ghostnet at 416.
-
-                    minmax              99.999 per cent     mse
-    tensorrt        0.11  0.63  0.40    0.33  0.04 -0.08    0.58  0.36 -0.22
-    openvino        0.00 -0.01  0.29    0.20 -0.32  0.11
-    ort-x86        -0.10  0.29 -0.05    0.03  0.79  0.03
-
-No method is best everywhere; differences of 0.3 are within the noise of 87 images. 99.99 per cent
-lost 1.23 in the tensorrt form.
-"""
 
 _BIAS_LIMIT = 2.0**30
 """Largest level of a bias: half of what int32 holds, the other half is for the products."""
@@ -71,7 +57,6 @@ def quantize(
     options: PlacementOptions,
     *,
     method: Method = DEFAULT_METHOD,
-    percentile: float = DEFAULT_PERCENTILE,
     ranges: Mapping[str, Range] | None = None,
     weight_scales: Mapping[str, NDArray[np.float32]] | None = None,
 ) -> QdqGraph:
@@ -83,7 +68,6 @@ def quantize(
         convention: of the form.
         options: of the placement.
         method: how ranges of activations are chosen.
-        percentile: of the method of that name, as in `activation_range`.
         ranges: (low, high) by tensor, instead of the range from the statistics.
         weight_scales: (out,) float32 by name of the convolution, instead of those from its
             weights.
@@ -96,9 +80,7 @@ def quantize(
     graph = index_float(model)
     structure = find_structure(graph)
     placement = place(structure, convention, options)
-    scales = activation_scales(
-        structure, placement, statistics, method=method, percentile=percentile, ranges=ranges
-    )
+    scales = activation_scales(structure, placement, statistics, method=method, ranges=ranges)
     by_conv = _all_weight_scales(graph, placement, scales, options, weight_scales or {})
     result = _Writer(graph, placement, scales, by_conv).write()
     return QdqGraph(
@@ -139,40 +121,28 @@ def _share(graph: OnnxIndex, names: Iterable[str]) -> float:
     return sum(graph.macs(graph.node[name]) for name in names) / everything if everything else 0.0
 
 
+@dataclass(frozen=True)
 class _Writer:
     """Builds the nodes and constants of one Q/DQ graph."""
 
-    def __init__(
-        self,
-        graph: OnnxIndex,
-        placement: Placement,
-        scales: Mapping[str, QuantParams],
-        weights: Mapping[str, NDArray[np.float32]],
-    ) -> None:
-        self.graph = graph
-        self.placement = placement
-        self.scales = scales
-        self.weights = weights
-        self.convention = placement.convention
-        self.constants: dict[str, TensorProto] = {}
+    graph: OnnxIndex
+    placement: Placement
+    scales: Mapping[str, QuantParams]
+    weights: Mapping[str, NDArray[np.float32]]
+    constants: dict[str, TensorProto] = field(default_factory=dict)
+
+    @property
+    def convention(self) -> Convention:
+        return self.placement.convention
 
     def write(self) -> ModelProto:
         """The finished model, checked."""
         result = ModelProto()
         result.CopyFrom(self.graph.model)
-        del result.graph.node[:]
-        result.graph.node.extend(live_nodes(self._nodes(), self.graph.outputs))
-        used = {name for node in result.graph.node for name in node.input}
-        kept = [tensor for tensor in result.graph.initializer if tensor.name in used]
-        del result.graph.initializer[:]
-        result.graph.initializer.extend((*kept, *self.constants.values()))
+        nodes = live_nodes(self._nodes(), self.graph.outputs)
+        replace_nodes(result, nodes, self.constants.values())
         result.metadata_props.add(key=FORM_KEY, value=self.convention.form)
-        try:
-            onnx.checker.check_model(result, full_check=True)
-        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-            raise ExportError(
-                "the int8 graph is not valid ONNX", got=str(error), fix="Report this"
-            ) from error
+        require_valid(result)
         return result
 
     def _nodes(self) -> Iterator[NodeProto]:
@@ -241,7 +211,9 @@ class _Writer:
         source = node.input[0]
         if node.name not in self.placement.reads.get(source, ()):
             return
-        found, channels = self.scales[source], self._channels(node)
+        per_group = self.graph.weight(node).shape[1]
+        channels = int(per_group * self.graph.attribute(node, "group", 1))
+        found = self.scales[source]
         dtype = np.int8 if found.signed else np.uint8
         name = f"{node.name}/input"
         parameters = [
@@ -250,11 +222,6 @@ class _Writer:
         ]
         yield _dq(f"{source}/quantized", _rounded(name), parameters, axis=1)
         copy.input[0] = _rounded(name)
-
-    def _channels(self, node: NodeProto) -> int:
-        """Input channels of a convolution."""
-        per_group = self.graph.weight(node).shape[1]
-        return int(per_group * self.graph.attribute(node, "group", 1))
 
     def _constant(self, name: str, value: NDArray[np.generic]) -> str:
         self.constants[name] = numpy_helper.from_array(value, name)

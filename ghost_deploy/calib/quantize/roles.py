@@ -52,11 +52,7 @@ def _stays_float(depthwise: ConvInfo, options: PlacementOptions) -> bool:
 
 
 def int8_nodes(
-    structure: Structure,
-    options: PlacementOptions,
-    kept: Collection[str],
-    *,
-    at_outputs: bool,
+    structure: Structure, options: PlacementOptions, kept: Collection[str], *, at_outputs: bool
 ) -> frozenset[str]:
     """Names of the nodes that compute or move int8.
 
@@ -90,7 +86,7 @@ def int8_nodes(
         elif wanted and _moves_or_computes(structure, node):
             found.add(node.name)
     if at_outputs:
-        found |= _rounded_activations(structure, options, found) - set(kept)
+        found |= _rounded_activations(structure, found) - set(kept)
     return frozenset(found)
 
 
@@ -105,16 +101,14 @@ def _moves_or_computes(structure: Structure, node: NodeProto) -> bool:
     return node.name in joins or structure.passes(node)
 
 
-def _rounded_activations(
-    structure: Structure, options: PlacementOptions, int8: Collection[str]
-) -> set[str]:
+def _rounded_activations(structure: Structure, int8: Collection[str]) -> set[str]:
     """Activation functions between int8 nodes, computed on quantized values."""
     graph = structure.graph
     found: set[str] = set()
     for sigmoid, (source, mul) in structure.silus.items():
         made_by = graph.producer.get(source)
         wanted = any(reader.name in int8 for reader in graph.readers(graph.node[mul].output[0]))
-        if options.silu == "int8" and wanted and made_by and made_by.name in int8:
+        if wanted and made_by and made_by.name in int8:
             found |= {sigmoid, mul}
     for conv in structure.convs.values():
         if conv.activation in _FOLDED and conv.name in int8:

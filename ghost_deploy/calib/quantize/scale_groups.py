@@ -76,15 +76,9 @@ def scale_groups(
         for name in concat.inputs
         if name in carried
     )
-    by_tensor = {name: sets.find(name) for name in _in_order(structure, carried)}
+    by_tensor = {name: sets.find(name) for name in graph.activations() if name in carried}
     return ScaleGroups(by_tensor, requantized)
 
 
 def _is_apart(concat: ConcatInfo, name: str, ghost_apart: bool, concat_apart: bool) -> bool:
     return ghost_apart and name == concat.primary if concat.ghost else concat_apart
-
-
-def _in_order(structure: Structure, names: Collection[str]) -> list[str]:
-    graph = structure.graph
-    made = (name for node in graph.nodes for name in node.output)
-    return [name for name in (*graph.inputs, *made) if name in names]

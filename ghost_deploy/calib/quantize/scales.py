@@ -74,7 +74,6 @@ def activation_scales(
     statistics: Mapping[str, TensorStatistics],
     *,
     method: Method,
-    percentile: float = 99.99,
     ranges: Mapping[str, Range] | None = None,
 ) -> dict[str, QuantParams]:
     """The quantization of every tensor that `placement` quantizes, in its order.
@@ -88,7 +87,6 @@ def activation_scales(
         placement: of that graph.
         statistics: of those tensors and the members of their groups, by tensor.
         method: of choosing a range, as in `activation_range`.
-        percentile: of the method of that name.
         ranges: (low, high) by tensor, used unchanged.
 
     Raises:
@@ -106,11 +104,13 @@ def activation_scales(
         elif name in sigmoids and name in placement.reads:
             span = _SIGMOID_RANGE
         elif name not in statistics:
-            raise _missing(name)
-        else:
-            span = activation_range(
-                statistics[name], method, symmetric=how.symmetric, percentile=percentile
+            raise InputError(
+                "the statistics lack a tensor that is quantized",
+                got=f"nothing about {name}",
+                fix="Collect the statistics of the same model",
             )
+        else:
+            span = activation_range(statistics[name], method, symmetric=how.symmetric)
             if name in gated and how.rounds == "outputs":
                 span = _before_gate(statistics[name], span)
         low, high = spans.get(placement.groups[name], (0.0, 0.0))
@@ -120,9 +120,7 @@ def activation_scales(
 
 def _before_gate(stats: TensorStatistics, span: Range) -> Range:
     """`span` with the lower end that gives the smallest squared error of x * sigmoid(x)."""
-    filled = np.flatnonzero(stats.counts)
-    x = np.clip(stats.centers[filled], stats.minimum, stats.maximum)
-    counts = stats.counts[filled].astype(np.float64)
+    x, counts = stats.filled()
     wanted = _gated(x)
 
     def error(low: float) -> float:
@@ -136,11 +134,3 @@ def _before_gate(stats: TensorStatistics, span: Range) -> Range:
 def _gated(x: NDArray[np.float64]) -> NDArray[np.float64]:
     result: NDArray[np.float64] = x / (1 + np.exp(-x))
     return result
-
-
-def _missing(name: str) -> InputError:
-    return InputError(
-        "the statistics lack a tensor that is quantized",
-        got=f"nothing about {name}",
-        fix="Collect the statistics of the same model",
-    )

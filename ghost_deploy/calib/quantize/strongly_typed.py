@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper, version_converter
 
 from ghost_deploy.calib.graph.index import index_qdq
 from ghost_deploy.calib.graph.regions import find_head
+from ghost_deploy.calib.graph.replace_nodes import replace_nodes, require_valid
 from ghost_deploy.core.errors import ExportError
 
 OPSET = 19
@@ -47,10 +47,7 @@ def to_strong_fp16(model: ModelProto) -> ModelProto:
     for node in result.graph.node:  # constants that the converter creates from attributes
         node.name = node.name or f"{node.output[0]}/{node.op_type}"
     _Typing(result).apply()
-    try:
-        onnx.checker.check_model(result, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise _failed(str(error)) from error
+    require_valid(result)
     return result
 
 
@@ -73,15 +70,9 @@ class _Typing:
 
     def apply(self) -> None:
         """Change the model."""
-        graph = self.model.graph
         nodes = list(self._nodes())
-        del graph.node[:]
-        graph.node.extend(nodes)
-        used = {name for node in nodes for name in node.input}
-        kept = [tensor for tensor in graph.initializer if tensor.name in used]
-        del graph.initializer[:]
-        graph.initializer.extend((*kept, *self.halves.values()))
-        del graph.value_info[:]
+        replace_nodes(self.model, nodes, self.halves.values())
+        del self.model.graph.value_info[:]
 
     def _nodes(self) -> Iterator[NodeProto]:
         for name in self.graph.inputs:
@@ -153,7 +144,7 @@ def _cast(source: str, result: str, to: int) -> NodeProto:
 
 def _failed(got: str) -> ExportError:
     return ExportError(
-        "the int8 graph could not be given a float16 rest",
+        "the float part of the int8 graph cannot be converted to float16",
         got=got,
-        fix="Use the form with a float32 rest, which TensorRT 8.5 to 10 takes",
+        fix="Use the form with a float32 part, which TensorRT 8.5 to 10 accepts",
     )

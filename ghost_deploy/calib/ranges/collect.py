@@ -35,8 +35,6 @@ from ghost_deploy.core.progress import Progress, silent
 from ghost_deploy.core.spec import InputSpec
 from ghost_deploy.export.onnx_index import OnnxIndex
 
-__all__ = ["COLLECTOR", "SNAPSHOT", "Statistics", "collect_statistics", "statistics_key"]
-
 COLLECTOR = 1
 """Version of the collected statistics; increment it when their meaning changes."""
 
@@ -74,13 +72,12 @@ def collect_statistics(
     calibration: CalibrationSet,
     input_spec: InputSpec,
     *,
-    tensors: Sequence[str] | None = None,
     threads: int = 0,
     cache_dir: Path | None = None,
     memory_mib: int = 1024,
     progress: Progress = silent,
 ) -> Statistics:
-    """Run the float model on every image and collect the statistics of its tensors.
+    """Run the float model on every image and collect the statistics of all float32 tensors.
 
     The result does not depend on the order of the images, the passes or interruptions.
 
@@ -88,14 +85,13 @@ def collect_statistics(
         model: a float ONNX model with one input, at most 2 GiB, or its file.
         calibration: the images.
         input_spec: of the model.
-        tensors: names; by default the input and every float32 tensor that the graph computes.
         threads: of ONNX Runtime; 0 for its default.
         cache_dir: keeps statistics and snapshots; None keeps none.
         memory_mib: memory for the tensors of one image, in MiB; the number of passes follows.
         progress: receives each run of the model.
 
     Raises:
-        UsageError: an unknown tensor, no image, or memory below 1 MiB.
+        UsageError: no float32 tensor, no image, or memory below 1 MiB.
         InputError: an image is unreadable or has changed; a value is not finite.
         BackendError: ONNX Runtime cannot run the model.
         ExportError: the cache cannot be written.
@@ -103,8 +99,15 @@ def collect_statistics(
     if isinstance(model, Path):
         model = _load(model)
     graph = index_float(model)
-    names = _checked(graph, tensors, len(calibration), memory_mib)
-    key = statistics_key(model, calibration, input_spec, names)
+    names = graph.activations()
+    if not names or not len(calibration) or memory_mib < 1:
+        raise UsageError(
+            "there is nothing to collect",
+            got=f"{len(names)} tensors, {len(calibration)} images, {memory_mib} MiB",
+            expected="a graph with float32 tensors, images, and a budget of at least 1 MiB",
+            fix="Name the fp32 model, and a folder of images",
+        )
+    key = _key(model, calibration, input_spec, names)
     passes = _passes(graph, names, memory_mib * _MIB)
     task = _Task(graph, passes, calibration, input_spec, threads, key)
     if cache_dir is None:
@@ -122,17 +125,9 @@ def collect_statistics(
     return result
 
 
-def statistics_key(
+def _key(
     model: ModelProto, calibration: CalibrationSet, input_spec: InputSpec, tensors: Sequence[str]
 ) -> StatisticsKey:
-    """The key of the statistics of some tensors.
-
-    Args:
-        model: the float model.
-        calibration: the images.
-        input_spec: of the model.
-        tensors: their names.
-    """
     digest = hashlib.sha256(model.graph.SerializeToString(deterministic=True))
     for opset in model.opset_import:
         digest.update(f"{opset.domain}:{opset.version}".encode())
@@ -153,22 +148,6 @@ def _load(path: Path) -> ModelProto:
         raise InputError(
             f"{path} cannot be read as an ONNX model", got=str(error), fix="Check the path"
         ) from error
-
-
-def _checked(
-    graph: OnnxIndex, tensors: Sequence[str] | None, images: int, memory_mib: int
-) -> tuple[str, ...]:
-    known = graph.activations()
-    names = known if tensors is None else tuple(dict.fromkeys(tensors))
-    unknown = sorted(set(names) - set(known))
-    if unknown or not names or not images or memory_mib < 1:
-        raise UsageError(
-            "the model has no such tensor" if unknown else "there is nothing to collect",
-            got=", ".join(unknown) or f"{len(names)} tensors, {images} images, {memory_mib} MiB",
-            expected="float32 tensors of the graph, images, and a budget of at least 1 MiB",
-            fix="Name tensors of the fp32 model, and a folder of images",
-        )
-    return names
 
 
 def _passes(graph: OnnxIndex, names: Sequence[str], budget: int) -> tuple[tuple[str, ...], ...]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,19 +81,18 @@ class TensorStatistics:
         """The middles of the bins, (n,), ascending."""
         return self.edges[:-1] + self.width / 2
 
+    def filled(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Values and counts of the bins that are not empty, (k,) each, ascending.
 
-def merge(*parts: TensorStatistics) -> TensorStatistics:
-    """The exact statistics of the values of all parts together, independent of their order.
-
-    Raises:
-        ValueError: there is no part.
-    """
-    if not parts:
-        raise ValueError("nothing to merge")
-    return reduce(_merge, parts)
+        A value is the middle of its bin, within the extremes.
+        """
+        filled = np.flatnonzero(self.counts)
+        values = np.clip(self.centers[filled], self.minimum, self.maximum)
+        return values, self.counts[filled].astype(np.float64)
 
 
-def _merge(a: TensorStatistics, b: TensorStatistics) -> TensorStatistics:
+def merge(a: TensorStatistics, b: TensorStatistics) -> TensorStatistics:
+    """The exact statistics of the values of both together, independent of their order."""
     minimum, maximum = min(a.minimum, b.minimum), max(a.maximum, b.maximum)
     exponent = _exponent(minimum, maximum)
     first, last = _span(minimum, maximum, exponent)

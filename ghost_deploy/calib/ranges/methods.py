@@ -23,6 +23,19 @@ METHODS: tuple[Method, ...] = get_args(Method)
 
 Range = tuple[float, float]
 
+DEFAULT_PERCENTILE = 99.999
+"""Points of mAP50-95 lost by two trained Ghost networks: yolov8n-ghost at 416 and at 640, and
+yolov8n-ghostnet at 416.
+
+                    minmax              99.999 per cent     mse
+    tensorrt        0.11  0.63  0.40    0.33  0.04 -0.08    0.58  0.36 -0.22
+    openvino        0.00 -0.01  0.29    0.20 -0.32  0.11
+    ort-x86        -0.10  0.29 -0.05    0.03  0.79  0.03
+
+No method is best everywhere; differences of 0.3 are within the noise of 87 images. 99.99 per cent
+lost 1.23 in the tensorrt form.
+"""
+
 _NOTHING = 2.0**-90
 """A narrower range counts as that of a tensor of zeros: its scale would underflow."""
 
@@ -38,7 +51,7 @@ def activation_range(
     method: Method,
     *,
     symmetric: bool,
-    percentile: float = 99.99,
+    percentile: float = DEFAULT_PERCENTILE,
 ) -> Range:
     """The interval of a tensor's values that the integer levels cover.
 
@@ -84,29 +97,15 @@ def _full(stats: TensorStatistics, symmetric: bool) -> Range:
     return (-max(-lo, hi), max(-lo, hi)) if symmetric else (lo, hi)
 
 
-def _filled(stats: TensorStatistics) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Values and counts of the bins that hold something; values are middles within the extremes."""
-    filled = np.flatnonzero(stats.counts)
-    values = np.clip(stats.centers[filled], stats.minimum, stats.maximum)
-    return values, stats.counts[filled].astype(np.float64)
-
-
-def _levels(x: NDArray[np.float64], grid: NDArray[np.float64], steps: int) -> NDArray[np.float64]:
-    """The level, from 0 to `steps`, of each value under each range of `grid` (R, 2): (R, n)."""
-    lo, hi = grid[:, :1], grid[:, 1:]
-    scale = (hi - lo) / steps
-    levels = np.rint(x / scale)
-    levels += np.rint(-lo / scale)
-    return np.clip(levels, 0, steps, out=levels)
-
-
 def _squared_errors(
     x: NDArray[np.float64], weight: NDArray[np.float64], grid: NDArray[np.float64], steps: int
 ) -> NDArray[np.float64]:
     """The weighted sum of squared errors under each range of `grid` (R, 2): (R,)."""
-    scale = (grid[:, 1:] - grid[:, :1]) / steps
-    error = _levels(x, grid, steps)
-    error -= np.rint(-grid[:, :1] / scale)
+    low, high = grid[:, :1], grid[:, 1:]
+    scale = (high - low) / steps
+    zero_point = np.rint(-low / scale)
+    error = np.rint(x / scale)  # (R, n), in place from here: levels, values, errors
+    np.clip(error, -zero_point, steps - zero_point, out=error)
     error *= scale
     error -= x
     np.square(error, out=error)
@@ -144,7 +143,7 @@ def _quantile(
 
 
 def _mse(stats: TensorStatistics, full: Range, symmetric: bool) -> Range:
-    values, counts = _filled(stats)
+    values, counts = stats.filled()
     steps = 254 if symmetric else 255  # from the lowest level to the highest
     size = 1.0 / _MSE_STEPS
     ends = [np.arange(_MSE_STEPS, 0, -1) * size] * 2

@@ -1,4 +1,4 @@
-"""File of the statistics of a model's tensors, with a key of what they were collected from."""
+"""File of the statistics of tensors, with a key of the model, images and preprocessing."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Statistics:
     """The distributions of a model's tensors over a calibration set.
 
     Attributes:
-        key: what they were collected from.
+        key: model, images and preprocessing.
         tensors: by tensor name, in the order of the graph.
         images: number of images.
         notes: remarks, e.g. on a damaged cache; not stored.
@@ -106,15 +106,6 @@ class Statistics:
                 fix="Collect them again",
             )
         return statistics
-
-    def __getitem__(self, name: str) -> TensorStatistics:
-        return self.tensors[name]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.tensors
-
-    def __len__(self) -> int:
-        return len(self.tensors)
 
 
 class _Entry(msgspec.Struct, array_like=True, forbid_unknown_fields=True):

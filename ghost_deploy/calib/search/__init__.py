@@ -1,1 +1,1 @@
-"""int8 artifacts of a bundle: made in each runtime's form, judged by what they cost and bring."""
+"""Search of int8 files: built in each form, judged for accuracy, timed, written to a bundle."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ghost_deploy.core.evidence.int8 import Int8Report, Int8Row, SpeedRow
+from ghost_deploy.core.evidence.int8 import Int8Report, Int8Row
 
 _FASTER = 0.97
 """int8 counts as faster up to this multiple of the fastest float time."""
@@ -27,7 +27,7 @@ def _sentences(report: Int8Report) -> Iterator[str]:
     timed = [row for row in report.speed if row.artifact in passed]
     if not timed:
         if passed:
-            yield f"{_names(passed)} passed; how fast they are was not measured here."
+            yield f"{', '.join(passed)} passed; how fast they are was not measured here."
         return
     best = min(timed, key=lambda row: row.over_fastest_float)
     row = passed[best.artifact]
@@ -38,9 +38,9 @@ def _sentences(report: Int8Report) -> Iterator[str]:
         )
     elif best.low < 1.0:
         yield (
-            f"Whether INT8 is faster here could not be told: half of the rounds of {best.artifact} "
+            f"Whether INT8 is faster here was not decided: half of the rounds of {best.artifact} "
             f"on {best.runtime} took {best.low:.2f} to {best.high:.2f} times as long as "
-            f"{_fastest_float(report)}. Measure again when the machine is quiet: ghost-deploy "
+            f"{_fastest_float(report)}. Measure again when the machine is idle: ghost-deploy "
             "bench BUNDLE."
         )
     else:
@@ -48,14 +48,12 @@ def _sentences(report: Int8Report) -> Iterator[str]:
             f"Do not use INT8 here: the best of it, {best.artifact} on {best.runtime}, takes "
             f"{best.over_fastest_float:.2f} times as long as {_fastest_float(report)}."
         )
-    yield from (_slow(row) for row in timed if row is not best and row.over_fastest_float > 1.0)
-
-
-def _slow(row: SpeedRow) -> str:
-    return (
-        f"On {row.runtime}, {row.artifact} takes {row.over_fastest_float:.2f} times as long as the "
-        "fastest float."
-    )
+    for slow in timed:
+        if slow is not best and slow.over_fastest_float > 1.0:
+            yield (
+                f"On {slow.runtime}, {slow.artifact} takes {slow.over_fastest_float:.2f} times as "
+                "long as the fastest float."
+            )
 
 
 def _lost(row: Int8Row, report: Int8Report) -> str:
@@ -70,7 +68,3 @@ def _fastest_float(report: Int8Report) -> str:
     floats = [row for row in report.speed if row.precision != "int8"]
     fastest = min(floats, key=lambda row: row.p50_ms)
     return f"{fastest.artifact} on {fastest.runtime}"
-
-
-def _names(rows: dict[str, Int8Row]) -> str:
-    return ", ".join(rows)

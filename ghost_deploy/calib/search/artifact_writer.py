@@ -111,15 +111,18 @@ class ArtifactWriter:
         points = self.judge.points(form.runtime, built.path, label=f"{name}/{recipe.name}")
         self._require(points)
         other = replace(chosen, recipe=recipe, points=points, built=built)
-        files = [(name, built.move(self.writer.folder / f"model.int8.{name}.onnx"), points)]
+        built = built.move(self.writer.folder / f"model.int8.{name}.onnx")
+        row, rows = self._row(form, name, other, built, (), points), []
         for derived in form.derived:
             own = replace(derived, name=derived.name.replace(form.name, name, 1))
             file, points = self._derive(form, own, other)
             if self._drop(points) <= self.max_drop:
-                files.append((own.name, file, points))
+                rows.append(self._row(form, own.name, other, file, (), points))
             else:
                 file.path.unlink()
-        return [self._row(form, each, other, file, (), points) for each, file, points in files]
+                note = f"without {own.name}: it loses {self._drop(points):.2f} points"
+                row = msgspec.structs.replace(row, notes=(*row.notes, note))
+        return [row, *rows]
 
     def _drop(self, points: float) -> float:
         return self.judge.facts.reference - points

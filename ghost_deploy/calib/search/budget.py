@@ -42,22 +42,13 @@ class Budget:
     curve: tuple[CurvePoint, ...]
 
     @property
-    def chosen(self) -> CurvePoint:
-        """The chosen point of the curve."""
-        return next(point for point in self.curve if point.chosen)
-
-    @property
     def float_nodes(self) -> frozenset[str]:
         """Names of the nodes that stay float."""
         return _nodes(self.groups)
 
 
 def fit_budget(
-    ranking: Ranking,
-    judge: Measure,
-    max_drop: float,
-    *,
-    progress: Progress = silent,
+    ranking: Ranking, judge: Measure, max_drop: float, *, progress: Progress = silent
 ) -> Budget:
     """The fewest harmful groups whose return to float keeps the loss within `max_drop`.
 

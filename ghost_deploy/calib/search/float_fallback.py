@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from ghost_deploy.calib.forms import int8_form
@@ -60,27 +61,26 @@ class _Files:
 
 
 @dataclass(frozen=True)
-class _Lost:
-    """Points lost by a file, which is then removed; picklable."""
+class _Removing:
+    """The loss of a file, which is then removed; picklable if `loss` is.
 
-    judge: AccuracyJudge
-    runtime: str
+    Attributes:
+        loss: of a file.
+        scratch: holds the folder of each file.
+    """
+
+    loss: Loss
     scratch: Path
 
     def __call__(self, path: Path) -> float:
-        points = self.judge.points(self.runtime, path)
-        return _removed(path, self.scratch, self.judge.facts.reference - points)
+        loss = self.loss(path)
+        folder = next(each for each in path.parents if each.parent == self.scratch)
+        shutil.rmtree(folder, ignore_errors=True)
+        return loss
 
 
-@dataclass(frozen=True)
-class _Noise:
-    """Noise of a file, which is then removed; picklable."""
-
-    noise: OutputNoise
-    scratch: Path
-
-    def __call__(self, path: Path) -> float:
-        return _removed(path, self.scratch, self.noise(path))
+def _points_lost(judge: AccuracyJudge, runtime: str, path: Path) -> float:
+    return judge.facts.reference - judge.points(runtime, path)
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class FloatFallback:
     Attributes:
         builder: of the files.
         judge: of their accuracy.
-        stopwatch: of what a float layer costs.
+        stopwatch: of the time that a float layer adds.
         max_drop: points that may be lost.
         workers: processes that measure in parallel.
         journal: file that keeps measurements; None keeps them in memory.
@@ -125,7 +125,7 @@ class FloatFallback:
         builder = self.builder.quiet()
         build = _Files(builder, recipe)
         judge = self.judge.quiet(threads=1 if self.workers > 1 else None)
-        measure = self._measure(build, _Lost(judge, form.runtime, builder.scratch), "lost")
+        measure = self._measure(build, partial(_points_lost, judge, form.runtime), "lost")
         ranking = self._rank(build, measure)
         progress = self._labelled(f"{form.name}/returning: choice")
         try:
@@ -149,9 +149,7 @@ class FloatFallback:
         structure = find_structure(index_float(builder.model))
         feeds = list(builder.calibration.subset(self.images).batches(builder.spec.input))
         noise = OutputNoise(builder.model, head_tensors(structure), feeds)
-        proxy = self._measure(
-            replace(build, graph_only=True), _Noise(noise, builder.scratch), "noise"
-        )
+        proxy = self._measure(replace(build, graph_only=True), noise, "noise")
         return rank(
             group_layers(structure, builder.quantized(recipe).placement.weights),
             measure,
@@ -173,6 +171,7 @@ class FloatFallback:
             )
         )
         journal = Journal(self.journal, key)
+        loss = _Removing(loss, builder.scratch)
         return Measure(build, loss, name=name, journal=journal, workers=self.workers)
 
     def _costs(self, budget: Budget, build: Build) -> dict[LayerGroup, float]:
@@ -206,10 +205,3 @@ def _layers(
         )
         for row in ranking.rows
     )
-
-
-def _removed(path: Path, scratch: Path, value: float) -> float:
-    """`value`, after the folder below `scratch` that holds `path` was removed."""
-    folder = next(each for each in path.parents if each.parent == scratch)
-    shutil.rmtree(folder, ignore_errors=True)
-    return value

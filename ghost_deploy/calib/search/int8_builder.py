@@ -6,6 +6,7 @@ import hashlib
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,31 +83,22 @@ class Int8Builder:
         Raises:
             ExportError: the graph is not valid ONNX.
         """
-        convention = convention or int8_form(recipe.form).convention
-        known = input_range(self.spec.input)
-        plain = quantize(
-            self.model,
-            self.statistics,
-            convention,
-            recipe.options,
+        quantized = partial(
+            quantize,
+            statistics=self.statistics,
+            convention=convention or int8_form(recipe.form).convention,
+            options=recipe.options,
             method=recipe.method,
-            ranges=known,
+            ranges=input_range(self.spec.input),
         )
+        plain = quantized(self.model)
         if not recipe.correct_bias:
             return plain
         feeds = list(self.calibration.subset(CORRECTION_IMAGES).batches(self.spec.input))
         corrected = correct_bias(
             self.model, plain.model, plain.weight_scales, feeds, threads=self.threads
         )
-        return quantize(
-            corrected,
-            self.statistics,
-            convention,
-            recipe.options,
-            method=recipe.method,
-            ranges=known,
-            weight_scales=plain.weight_scales,
-        )
+        return quantized(corrected, weight_scales=plain.weight_scales)
 
     def write(self, graph: QdqGraph) -> BuiltFile:
         """Write a Q/DQ graph as the file of its form.

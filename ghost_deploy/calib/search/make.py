@@ -116,7 +116,18 @@ def _make_forms(
     with tempfile.TemporaryDirectory(dir=writer.folder) as folder:
         builder = _builder(request, Path(folder), progress)
         artifacts = ArtifactWriter(writer, builder, judge, parent, max_drop)
-        fallback = _fallback(request, builder, judge, stopwatch, progress)
+        fallback = None
+        if request.max_drop is not None:
+            cache = request.cache_dir
+            fallback = FloatFallback(
+                builder,
+                judge,
+                stopwatch,
+                request.max_drop,
+                workers=request.workers,
+                journal=cache / "int8" / "measured.jsonl" if cache else None,
+                progress=progress,
+            )
         pipeline = FormPipeline(artifacts, stopwatch, fallback, request.repair, progress)
         results = {form.name: pipeline.make(form) for form in forms}
     return Int8Report(
@@ -152,28 +163,6 @@ def _builder(request: Int8Request, scratch: Path, progress: Progress) -> Int8Bui
         scratch,
         request.threads,
         progress,
-    )
-
-
-def _fallback(
-    request: Int8Request,
-    builder: Int8Builder,
-    judge: AccuracyJudge,
-    stopwatch: Stopwatch,
-    progress: Progress,
-) -> FloatFallback | None:
-    """How layers return to float; None where the user set no limit."""
-    if request.max_drop is None:
-        return None
-    cache = request.cache_dir
-    return FloatFallback(
-        builder,
-        judge,
-        stopwatch,
-        request.max_drop,
-        workers=request.workers,
-        journal=cache / "int8" / "measured.jsonl" if cache else None,
-        progress=progress,
     )
 
 

@@ -24,22 +24,19 @@ class OutputNoise:
         model: the float model.
         tensors: names of tensors that the int8 models have too, such as `head_tensors`.
         feeds: images, (1, 3, H, W) float32 each; eight suffice to rank layers.
-        threads: of ONNX Runtime; 0 for its default.
 
     Raises:
         InputError: no image, or no tensor.
     """
 
-    def __init__(
-        self, model: ModelProto, tensors: tuple[str, ...], feeds: Feeds, *, threads: int = 1
-    ) -> None:
+    def __init__(self, model: ModelProto, tensors: tuple[str, ...], feeds: Feeds) -> None:
         if not feeds or not tensors:
             raise InputError(
                 "there is nothing to compare",
                 got=f"{len(feeds)} images, {len(tensors)} tensors",
                 fix="Give at least one of each",
             )
-        self._tensors, self._feeds, self._threads = tensors, list(feeds), threads
+        self._tensors, self._feeds = tensors, list(feeds)
         self._truth = self._run(model)
 
     def __call__(self, path: Path) -> float:
@@ -55,7 +52,8 @@ class OutputNoise:
         }
 
     def _run(self, model: ModelProto) -> dict[str, list[NDArray[np.float32]]]:
-        intermediates = Intermediates(model, self._tensors, threads=self._threads)
+        # One thread: several processes measure in parallel.
+        intermediates = Intermediates(model, self._tensors, threads=1)
         runs = [intermediates.of_batch(batch) for batch in self._feeds]
         return {name: [run[name] for run in runs] for name in self._tensors}
 

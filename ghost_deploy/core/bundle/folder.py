@@ -1,4 +1,4 @@
-"""A bundle that is on disk: read, checked, and given evidence."""
+"""A bundle on disk: reading, checking, adding evidence."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ class Bundle:
 
     @cached_property
     def evidence(self) -> Evidence:
-        """What was measured of the artifacts."""
+        """The measurements of the artifacts."""
         return Evidence(self.document.evidence, str(self.path))
 
     @property
     def artifacts(self) -> tuple[Artifact, ...]:
-        """All artifacts, in the order in which they were made."""
+        """All artifacts, in the order in which they were written."""
         return self.document.artifacts
 
     @classmethod
     def read(cls, path: str | os.PathLike[str], *, verify: bool = False) -> Bundle:
-        """Read `bundle.json` and see that every artifact is there.
+        """Read `bundle.json` and check that the files of every artifact exist.
 
         Args:
             path: the folder, or its `bundle.json`.
@@ -85,7 +85,10 @@ class Bundle:
         return bundle
 
     def artifact(self, format: str, precision: str, form: str = "") -> Artifact:
-        """The artifact of that format, precision and form, see `Artifact`.
+        """The artifact of that format, precision and form.
+
+        Args:
+            format, precision, form: as in `Artifact`.
 
         Raises:
             BundleError: the bundle has none; the message lists those that it has.

@@ -27,7 +27,7 @@ _CHUNK = 1 << 20
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where the weights came from. File names only: no folder of anybody's machine.
+    """The origin of the weights. Files by name only, without folders of the exporting machine.
 
     Attributes:
         file: name of the checkpoint.
@@ -39,7 +39,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             trainer records it.
         class_paths: the `module.Class` paths found, and which of our definitions stands for each.
         modules: user-given definition files (`--modules`) by name, with their sha256.
-        warnings: what the loader found worth saying.
+        warnings: of the loader.
     """
 
     file: str
@@ -59,12 +59,12 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     Attributes:
         format: `onnx`, `openvino` or `tensorrt`.
         precision: `fp32`, `fp16` or `int8`: a property of the graph.
-        path: what a runtime opens, relative to the bundle, with forward slashes.
+        path: of the file that a runtime opens, relative to the bundle, with forward slashes.
         files: sha256 of every file that belongs to it, by relative path.
-        parent: sha256 of the file that it was built from.
-        tools: versions of what made it.
+        parent: sha256 of the file that it was converted from.
+        tools: versions of the packages that wrote it.
         options: of the export, as far as they changed the graph.
-        form: of an int8 graph, which runtime its Q/DQ placement was made for, e.g. `ort-x86`: no
+        form: of an int8 graph, the runtime that its Q/DQ placement is for, e.g. `ort-x86`: no
             single int8 file serves all runtimes. `NMS_FORM` of a graph with TensorRT's plugin.
             Else empty.
     """
@@ -88,7 +88,13 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class BundleDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The content of `bundle.json`.
 
-    `evidence` has the JSON text of each document by its kind; `Bundle.evidence` decodes them.
+    Attributes:
+        spec: description of the model.
+        source: origin of the weights.
+        artifacts: of the bundle; no two of one format, precision and form.
+        created_with: name and version of the program that wrote it.
+        evidence: the JSON text of each document by its kind; `Bundle.evidence` decodes them.
+        schema: version of this document.
     """
 
     spec: ModelSpec

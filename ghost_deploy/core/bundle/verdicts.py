@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 from ghost_deploy.core.bundle.folder import Bundle
 from ghost_deploy.core.bundle.manifest import Artifact
+from ghost_deploy.core.evidence.accuracy import AccuracyReport
+from ghost_deploy.core.evidence.parity import ParityReport
+
+_SENTENCES = {
+    "parity": "failed its comparison with the checkpoint",
+    "accuracy": "lost too much accuracy",
+}
 
 
 @dataclass(frozen=True)
@@ -15,12 +21,12 @@ class FailedVerdict:
     """A gate that an artifact failed.
 
     Attributes:
-        kind: of the evidence.
+        kind: of the evidence: `parity`, `accuracy` or `int8`.
         sentence: what failed, without a subject.
         reason: the figure that missed its limit; may be empty.
     """
 
-    kind: Literal["parity", "accuracy", "int8"]
+    kind: str
     sentence: str
     reason: str
 
@@ -36,7 +42,7 @@ def failed_verdicts(
     Args:
         bundle: that holds it.
         artifact: which; a verdict on a file with another hash does not count.
-        runtime, precision: what it is run on and in. A verdict of calibration names neither and
+        runtime, precision: of the run. A verdict of calibration names neither and
             counts on all runtimes.
 
     Raises:
@@ -48,17 +54,14 @@ def failed_verdicts(
 def _failed(bundle: Bundle, artifact: Artifact, run: tuple[str, str]) -> Iterator[FailedVerdict]:
     file = (artifact.id, artifact.files[artifact.path])
     evidence = bundle.evidence
-    for parity in evidence.parity.rows if evidence.parity else ():
-        judged = (parity.artifact, parity.sha256, parity.runtime, parity.precision)
-        if parity.status == "failed" and judged == (*file, *run):
-            reason = next(iter(parity.reasons), "")
-            yield FailedVerdict("parity", "failed its comparison with the checkpoint", reason)
-    for accuracy in evidence.accuracy.rows if evidence.accuracy else ():
-        judged = (accuracy.artifact, accuracy.sha256, accuracy.runtime, accuracy.precision)
-        if accuracy.status == "failed" and judged == (*file, *run):
-            yield FailedVerdict(
-                "accuracy", "lost too much accuracy", next(iter(accuracy.reasons), "")
-            )
+    reports: list[ParityReport | AccuracyReport | None] = [evidence.parity, evidence.accuracy]
+    for report in (each for each in reports if each is not None):
+        for judged in report.rows:
+            judged_run = (judged.artifact, judged.sha256, judged.runtime, judged.precision)
+            if judged.status == "failed" and judged_run == (*file, *run):
+                yield FailedVerdict(
+                    report.KIND, _SENTENCES[report.KIND], next(iter(judged.reasons), "")
+                )
     for row in evidence.int8.rows if evidence.int8 else ():
         if row.status == "failed" and (row.artifact, row.sha256) == file:
             lost = "" if row.drop is None else f"{row.drop:.2f} points"

@@ -8,12 +8,12 @@ import shutil
 import tempfile
 from collections.abc import Collection
 from pathlib import Path
-from types import TracebackType
 
 from ghost_deploy.core.bundle.folder import Bundle
 from ghost_deploy.core.bundle.manifest import DOCUMENT, Artifact, BundleDocument, Source, sha256_of
-from ghost_deploy.core.errors import ExportError, UsageError
+from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.evidence.kinds import Evidence
+from ghost_deploy.core.files import disk_error
 from ghost_deploy.core.spec import ModelSpec
 
 
@@ -41,7 +41,7 @@ class BundleWriter:
             name = tempfile.mkdtemp(dir=parent, prefix=f".{self.target.name}-")
         except OSError as error:
             self._remove_made()
-            raise _disk(self.target, error) from error
+            raise disk_error(self.target, error) from error
         self.folder = Path(name)
 
     def add(
@@ -60,7 +60,7 @@ class BundleWriter:
 
         Args:
             format, precision, parent, tools, options, form: as in `Artifact`.
-            path: what a runtime opens.
+            path: of the file that a runtime opens.
             extra_files: files that belong to it besides `path`.
         """
         files = {self._relative(file): sha256_of(file) for file in (path, *extra_files)}
@@ -78,15 +78,13 @@ class BundleWriter:
         return artifact
 
     def forget(self, *ids: str) -> None:
-        """Remove the record of artifacts, all without `ids`, to record others; files stay."""
+        """Drop the records of artifacts, of all without `ids`, to record others; files stay."""
         self._artifacts = [each for each in self._artifacts if ids and each.id not in ids]
 
     def adopt(self, bundle: Bundle, *, without: Collection[str] = ()) -> None:
-        """Take over the artifacts of a bundle, to put more of them beside these.
+        """Take over the artifacts of a bundle and the files that its evidence names.
 
-        A file that a piece of evidence names, by `file` and `sha256`, comes along.
-
-        Files are linked, or copied where the file system has no links: the bundle stays whole
+        Files are linked, or copied where the file system has no links: the bundle is unchanged
         until `finish` replaces it.
 
         Args:
@@ -116,13 +114,14 @@ class BundleWriter:
             shutil.copy2(file, place)
 
     def draft(
-        self,
-        spec: ModelSpec,
-        source: Source,
-        created_with: str,
-        evidence: Evidence | None = None,
+        self, spec: ModelSpec, source: Source, created_with: str, evidence: Evidence | None = None
     ) -> Bundle:
-        """Write `bundle.json` into the hidden folder and return that bundle, to be proved."""
+        """Write `bundle.json` into the hidden folder and return that bundle, to be judged.
+
+        Args:
+            spec, source, created_with: as in `BundleDocument`.
+            evidence: of the recorded artifacts; default: none.
+        """
         document = BundleDocument(
             spec=spec,
             source=source,
@@ -139,7 +138,7 @@ class BundleWriter:
 
         Raises:
             ExportError: the disk refuses; an older bundle at the target is still there.
-            UsageError: somebody else has put something there in the meantime.
+            UsageError: another process has created the target in the meantime.
         """
         self._check_target()
         old: Path | None = None
@@ -152,7 +151,7 @@ class BundleWriter:
         except OSError as error:
             if old is not None and old.exists() and not self.target.exists():
                 os.replace(old, self.target)
-            raise _disk(self.target, error) from error
+            raise disk_error(self.target, error) from error
         if old is not None and old.is_symlink():
             old.unlink()
         elif old is not None:
@@ -162,22 +161,17 @@ class BundleWriter:
     def __enter__(self) -> BundleWriter:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
         self._remove_made()
         if isinstance(error, OSError):
-            raise _disk(self.target, error) from error
+            raise disk_error(self.target, error) from error
 
     def _relative(self, file: Path) -> str:
         return file.resolve().relative_to(self.folder.resolve()).as_posix()
 
     def _remove_made(self) -> None:
-        """Take away the folders above the target that were made for it and are empty."""
+        """Remove the empty folders above the target that were created for it."""
         for folder in self._made:
             with contextlib.suppress(OSError):
                 folder.rmdir()
@@ -187,7 +181,7 @@ class BundleWriter:
             os.fsencode(self.target.absolute()).decode("utf-8")
         except UnicodeDecodeError as error:
             raise UsageError(
-                f"{self.target} is no name that every backend can open",
+                f"{self.target} is not a name that every backend can open",
                 got="bytes that are not UTF-8",
                 fix="Choose a folder with another name",
             ) from error
@@ -203,11 +197,3 @@ class BundleWriter:
             f"{self.target} exists already" + ("" if is_bundle else " and is not a bundle"),
             fix="Choose another folder" + (", or pass --overwrite" if is_bundle else ""),
         )
-
-
-def _disk(target: Path, error: OSError) -> ExportError:
-    return ExportError(
-        f"cannot write {target}",
-        got=error.strerror or str(error),
-        fix="Free some space or choose a folder that you may write to; nothing was left behind",
-    )

@@ -1,1 +1,1 @@
-"""What was measured of an artifact, as typed documents that a bundle carries."""
+"""Measurements of artifacts, as typed documents in a bundle."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import ClassVar, Literal
 
 import msgspec
 
-from ghost_deploy.core.evidence.json_document import Document, Part
+from ghost_deploy.core.evidence.json_document import Document, Part, verdict_sentence
 from ghost_deploy.core.evidence.shown_boxes import HardImage
 
 
@@ -37,7 +36,7 @@ class Accuracy(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     Attributes:
         protocol: how it was measured, in words.
-        images, boxes: what it was measured on.
+        images, boxes: number of images and of labelled objects.
         map50_95, map50, map75: COCO's mean average precision over classes with objects.
         recall: COCO's average recall, at most 300 detections an image.
         classes: in the order of the class ids.
@@ -60,8 +59,8 @@ class Recorded(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
         recorded, measured: 0 to 1.
         protocol: how it was measured.
         tolerance: largest difference that agrees, in points (0.01).
-        agrees: whether it does.
-        sentence: the same in words.
+        agrees: whether the difference is within the tolerance.
+        sentence: the result in words.
     """
 
     recorded: float
@@ -83,7 +82,7 @@ class Interval(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class DatasetFacts(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The data set that accuracy was measured on, without paths of the machine.
+    """Summary of a data set, without folders of the machine.
 
     Attributes:
         name: file name of the description.
@@ -91,9 +90,9 @@ class DatasetFacts(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
         split: the part that was used; empty for the COCO form.
         images, negatives: number of images, and of those without any object.
         boxes: objects that count, by class name.
-        crowds: regions in which detections neither count nor harm.
+        crowds: regions in which detections count neither as found nor as false.
         fingerprint: sha256 over file names, boxes and classes, in order.
-        notes: what a reader should know, e.g. labels that were left out.
+        notes: for the reader, e.g. on labels that were left out.
     """
 
     name: str
@@ -108,10 +107,10 @@ class DatasetFacts(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Reference(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the artifacts are compared with.
+    """The model that the artifacts are compared with.
 
     Attributes:
-        name: e.g. `eager (PyTorch 2.6.0) in fp32`, or the fp32 artifact that stands in for it.
+        name: e.g. `eager (PyTorch 2.6.0) in fp32`, or the fp32 artifact in its place.
         kind: `checkpoint` for the PyTorch module; `artifact` where no checkpoint was given, so
             that what the fp32 export itself lost is not seen.
         accuracy: its figures.
@@ -140,7 +139,7 @@ class AccuracyRow(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     Attributes:
         artifact: its id in the bundle, e.g. `onnx-fp16`.
         sha256: of the file that the runtime opens.
-        runtime, precision: of the run.
+        runtime, precision: of the run, as requested.
         status: `skipped` and `reference` are no verdicts: this machine cannot run it, or it is
             what the others are compared with.
         max_drop: the gate: largest loss of mAP50-95, points.
@@ -170,21 +169,21 @@ class AccuracyRow(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class AccuracyReport(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Accuracy of the artifacts of a bundle, and its loss against the checkpoint.
+    """Accuracy of the artifacts of a bundle, and their loss against the reference.
 
     Attributes:
         model: name of the model.
         checkpoint, checkpoint_sha256: the weights that the bundle was exported from.
-        data: what was measured on.
-        reference: what the differences are to; None where nothing could stand for it.
+        data: the labelled images.
+        reference: that the artifacts are compared with; None where there is none.
         rows: one for each artifact, runtime and precision.
         resamples, confidence: of the intervals.
-        recorded: the training's own mAP beside that of this data set; None if none is recorded
-            or there is nothing to compare it with.
-        tools: versions of what took part.
+        recorded: the mAP of the training beside that of this data set; None if none is recorded
+            or there is no reference.
+        tools: versions of the packages used.
         conf: score from which on a detection is shown in `hard_images`.
         hard_images: where a model departs most from the reference, or both are most wrong.
-        warnings: for the reader.
+        warnings: further notes for the reader.
     """
 
     KIND: ClassVar[str] = "accuracy"
@@ -211,7 +210,7 @@ class AccuracyReport(Document, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def unjudged(self) -> bool:
-        """Whether something was measured, but there was nothing to compare it with."""
+        """Whether something was measured, but there was nothing else to compare it with."""
         states = {row.status for row in self.rows}
         return "reference" in states and not states & {"passed", "failed"}
 
@@ -222,15 +221,7 @@ class AccuracyReport(Document, frozen=True, kw_only=True, forbid_unknown_fields=
 
     def summary(self) -> str:
         """The verdict in one sentence."""
-        states = Counter(row.status for row in self.rows)
-        passed, failed, skipped = states["passed"], states["failed"], states["skipped"]
-        tail = f"; {skipped} skipped" if skipped else ""
-        if self.unjudged:
-            return f"Accuracy measured, not judged: nothing to compare with it{tail}"
-        if not passed + failed:
-            return f"Accuracy failed: nothing could be run on this machine{tail}"
-        verdict = "passed" if self.passed else "failed"
-        return f"Accuracy {verdict}: {passed} of {passed + failed} runs within their gates{tail}"
+        return verdict_sentence("Accuracy", (row.status for row in self.rows))
 
     def thin(self) -> AccuracyReport:
         """Returns a copy without curves and images, which a bundle keeps."""

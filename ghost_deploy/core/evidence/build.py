@@ -48,7 +48,7 @@ class DlaLayer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DlaReport(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a DLA core takes of a network.
+    """The part of a network that a DLA core runs.
 
     Attributes:
         core: its number.
@@ -63,7 +63,7 @@ class DlaReport(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     fallbacks: tuple[DlaLayer, ...]
 
     def summary(self) -> str:
-        """One sentence for a person."""
+        """The figures in one sentence."""
         kinds = sorted({layer.type for layer in self.fallbacks})
         names = f" ({', '.join(kinds)})" if kinds else ""
         return (
@@ -78,14 +78,14 @@ class BuildRecord(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     Attributes:
         route: how its precision was reached.
         built_from: the ONNX artifact.
-        fingerprint: what it runs on.
+        fingerprint: of the machine that it runs on.
         workspace_mib: scratch memory that it was built with.
         precisions: number of layers by the precision that they really have.
         reformats: number of layers that only change the format.
         pinned: layers that were held in float32 or float16.
-        dla: what the DLA takes; None on the GPU.
+        dla: the part that the DLA runs; None on the GPU.
         timing_cache: `new`, `reused` or `ignored`.
-        notes: what a user should know; the builder's warnings and ours.
+        notes: for the user; warnings of the builder and ours.
     """
 
     route: str

@@ -8,16 +8,16 @@ from ghost_deploy.core.evidence.json_document import Document, Part
 
 
 class CalibrationFacts(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the ranges were taken from.
+    """The images that the ranges were taken from.
 
     Attributes:
         images: number of images used.
         fingerprint: sha256 over their content.
-        preprocessing: sha256 over what turns an image into the input.
+        preprocessing: sha256 over the preprocessing of two fixed images.
         seed: of the sampling.
         skipped: names of images that could not be used.
         duplicates: images left out because another one has the same content.
-        notes: what a reader should know.
+        notes: for the reader of the report.
     """
 
     images: int
@@ -35,7 +35,7 @@ class Judged(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     Attributes:
         by: `labels`: mAP50-95 on labelled images; `agreement`: the same figure with the float
             model's own detections in place of labels, so that the float model has 100 points.
-        data: what it was measured on, in words.
+        data: the images, in words.
         images: how many.
         objects: labelled objects, or detections of the float model.
         protocol: of the figure.
@@ -75,10 +75,10 @@ class Executed(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Trial(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One way of making an int8 file that was tried.
+    """A recipe of an int8 file that was tried.
 
     Attributes:
-        form: which runtime's.
+        form: of the file, by runtime.
         recipe: its name.
         points: its accuracy, 0 to 100; None where it failed.
         time: of one run, as a multiple of that of the first one of its form that was timed, side
@@ -103,18 +103,18 @@ class Int8Row(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An int8 artifact.
 
     Attributes:
-        artifact, sha256: which one.
-        form: for which runtime it was made.
+        artifact, sha256: id in the bundle, and hash of its file.
+        form: of the file, by runtime.
         judged_on: the runtime that its accuracy was measured with; empty where none here can.
-        recipe: how it was made.
+        recipe: how it was built.
         status: `passed`, `failed` (it loses more than `max_drop`) or `unjudged`.
         points: its accuracy, 0 to 100.
         drop: points lost against the float model.
         max_drop: points that it may lose.
         planned_share: share of the multiply-adds, 0 to 1, that were meant to be int8.
-        executed: what ran, where a runtime here runs the form.
+        executed: the arithmetic that ran, where a runtime here runs the form.
         kept_float: nodes that were returned to float for the sake of accuracy.
-        notes: what a user should know.
+        notes: for the user.
     """
 
     artifact: str
@@ -196,7 +196,7 @@ class Sensitivity(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What was found where layers were to be returned to float.
 
     Attributes:
-        recipe: what they were returned from.
+        recipe: without float layers.
         layers: the most harmful first.
         curve: from most to least int8.
         problem: why returning them did not help; empty where it did.
@@ -209,19 +209,19 @@ class Sensitivity(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Int8Report(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything that calibration found.
+    """The results of a calibration.
 
     Attributes:
         model: its name.
-        parent: sha256 of the fp32 ONNX file that the int8 files were quantized from.
-        calibration: what the ranges were taken from.
+        parent: sha256 of the fp32 ONNX file that the int8 files were built from.
+        calibration: the images that the ranges were taken from.
         judged: what accuracy was measured on.
         rows: the artifacts.
-        trials: what was tried on the way.
-        speed: times of all artifacts that run here; empty if they were not timed.
+        trials: all recipes that were tried.
+        speed: times of all artifacts that run here; empty where they were not requested.
         machine: the processor that `speed` and `executed` were measured on.
-        sensitivity: for each form that lost more than it may, which layers cause the loss.
-        verdict: what to use here, in a sentence.
+        sensitivity: for each form that lost more than it may, the layers that cause it.
+        verdict: the recommendation for this machine, in a sentence.
         tools: versions.
     """
 

@@ -1,8 +1,9 @@
-"""Base of the evidence documents: one JSON form, read strictly."""
+"""The base of the documents of evidence: one JSON form, read strictly."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, TypeVar
 
 import msgspec
@@ -62,3 +63,21 @@ class Document(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """
         plain = {key: value for key, value in document.items() if key != _VERDICT}
         return decode_json(msgspec.json.encode(plain), cls, where=where)
+
+
+def verdict_sentence(what: str, statuses: Iterable[str]) -> str:
+    """The verdict on the runs of a report in one sentence, from the status of each row.
+
+    Args:
+        what: was judged, capitalized.
+        statuses: `passed`, `failed`, `skipped` or `reference`.
+    """
+    counts = Counter(statuses)
+    ran = counts["passed"] + counts["failed"]
+    tail = f"; {counts['skipped']} skipped" if counts["skipped"] else ""
+    if ran:
+        verdict = "failed" if counts["failed"] else "passed"
+        return f"{what} {verdict}: {counts['passed']} of {ran} runs within their gates{tail}"
+    if counts["reference"]:
+        return f"{what} measured, not judged: nothing to compare with it{tail}"
+    return f"{what} failed: nothing could be run on this machine{tail}"

@@ -1,4 +1,4 @@
-"""The evidence of a bundle: typed documents by kind, decoded on first use."""
+"""The evidence of a bundle: typed documents by kind, decoded on access."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class _Named(msgspec.Struct):
 
 
 class Evidence:
-    """What was measured of the artifacts of a bundle.
+    """The measurements of the artifacts of a bundle.
 
     Each property is None where the bundle has no document of that kind, and raises SpecError
     where it is damaged or of another version. Documents of kinds that this version does not know

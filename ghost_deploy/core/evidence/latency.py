@@ -23,9 +23,9 @@ class RunConfig(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     Attributes:
         runtime: a name in the runtimes table.
-        precision: of the run; empty for a bare file, which does not say.
+        precision: of the run; empty for a single file, which names none.
         batch: images a request.
-        threads: CPU threads; 0 lets the runtime choose.
+        threads: requested CPU threads; 0 lets the runtime choose.
         streams: concurrent requests, each to its own copy of the model.
     """
 
@@ -36,13 +36,13 @@ class RunConfig(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     streams: int = 1
 
     @property
-    def hint(self) -> str:
-        """What the runtime is tuned for; see `RuntimeOptions.hint`."""
+    def hint(self) -> Literal["latency", "throughput"]:
+        """The optimization target, see `RuntimeOptions.hint`."""
         return "latency" if self.streams == 1 else "throughput"
 
 
 class Settings(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How long is measured.
+    """Durations of a measurement.
 
     Attributes:
         duration_s: for each candidate, half of it end to end, half the model alone.
@@ -72,14 +72,14 @@ class Settings(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class ImagesUsed(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The images that were measured on: their origin and number."""
+    """The images that were measured on: their source and number."""
 
     source: str
     count: int
 
 
 class Obtained(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the runtime reported, see `RuntimeInfo`."""
+    """Facts that the runtime reported, see `RuntimeInfo`."""
 
     device: str
     version: str
@@ -124,7 +124,7 @@ class Ratio(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class LatencyFigures(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What was measured of one candidate. Times are milliseconds, host to host, of a batch.
+    """The figures of one candidate. Times are milliseconds, host to host, of a batch.
 
     Attributes:
         stages: by stage: `decode` (file to pixels), `pre`, `run`, `post` and their sum
@@ -132,13 +132,13 @@ class LatencyFigures(Part, frozen=True, kw_only=True, forbid_unknown_fields=True
         throughput: images per second end to end, over all streams, by the wall clock.
         run_throughput: the same of `run_alone`.
         spread: distance of the quartiles of the rounds' medians of `run_alone`, over their
-            median: how much the machine drifted.
+            median: the drift of the machine.
         cpu_cores: processor time over wall time, end to end.
         load_ms, first_run_ms, start_bytes: see `Ready`.
         peak_bytes: most memory that the process ever had resident.
         samples: each stage's raw times, a list a round.
         rates: images per second of each round, end to end; `run_rates`: of `run_alone`.
-        power: None without tegrastats.
+        power: None where tegrastats reports none.
     """
 
     stages: dict[str, TimeSummary]
@@ -183,12 +183,12 @@ class BenchRow(
 
     Attributes:
         subject: name of the bundle or model file, unique in the report.
-        baseline: others are compared with it.
+        baseline: whether the others are compared with it.
         artifact: id in the bundle, or the name of the file.
         sha256: of the file that the runtime opens.
         bytes: of all its files.
-        model, family: as the bundle describes it; empty for a bare file.
-        status: `skipped` where this machine cannot run it, `failed` where it broke.
+        model, family: as the bundle describes it; empty for a single file.
+        status: `skipped` where this machine cannot run it, `failed` after an error.
         reason: why, in that case.
         failed_verdicts: verdicts in the evidence of the bundle that it failed, in sentences;
             the JSON key is `against`.
@@ -215,11 +215,11 @@ class BenchReport(Document, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     Attributes:
         rows: in the order of the command line, the baseline's last.
-        images: what was measured on.
-        settings: how long.
-        isolation: what keeps the candidates from disturbing each other.
-        snapshot: state of the machine.
-        warnings: reasons to doubt a figure.
+        images: that were measured on.
+        settings: durations and rounds.
+        isolation: how the candidates are kept from disturbing each other.
+        snapshot: the machine.
+        warnings: reasons to doubt the figures.
     """
 
     KIND: ClassVar[str] = "latency"
@@ -238,11 +238,7 @@ class BenchReport(Document, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return "measured" in states and "failed" not in states
 
     def only(self, subjects: Collection[str]) -> BenchReport:
-        """Returns a copy with the rows of some subjects, without samples and ratios, for a bundle.
-
-        Args:
-            subjects: their names.
-        """
+        """A copy for a bundle: the rows of some subjects, without raw samples and ratios."""
         rows = tuple(_thin(row) for row in self.rows if row.subject in subjects)
         return msgspec.structs.replace(self, rows=rows)
 

@@ -1,4 +1,4 @@
-"""The machine that something was measured on."""
+"""The machine of a measurement."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ghost_deploy.core.evidence.json_document import Part
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """What a figure or a compiled model belongs to. An unknown fact is empty or 0.
+    """The machine that a figure or a compiled model belongs to; unknown facts are empty or 0.
 
     Attributes:
         system: operating system and kernel.
@@ -47,16 +47,16 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Snapshot(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where and when something was measured. An unknown fact is empty, 0 or None.
+    """The machine and the time of a measurement; unknown facts are empty, 0 or None.
 
     Attributes:
         measured_at: UTC, ISO 8601.
-        machine: what it is.
+        machine: hardware and system.
         cpu_quota: whole CPUs that a container may use; 0 without such a limit.
         governors: that choose the clocks of the cores.
         load_before: mean number of running processes over the minute before.
         power_mode: of a Jetson, e.g. `MAXN`.
-        packages: versions of what may take part.
+        packages: versions of the installed packages that may be used.
     """
 
     measured_at: str
@@ -84,14 +84,14 @@ class Snapshot(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class PowerFigures(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What tegrastats said while one candidate took images from file to detections.
+    """The output of tegrastats while one candidate ran from image files to detections.
 
     Attributes:
         samples: lines that fell into its turns.
-        watts: mean power of the board; None where the board reports no total.
-        rails: whose sum that is.
+        watts: mean power of the board; None where it reports no total.
+        rails: the supplies that are summed.
         joules_per_image: mean power times the time that one image took; None as `watts`.
-        gpu_load: mean, per cent; None if it was not reported.
+        gpu_load: mean, per cent; None where no line reports it.
         temperature_c: of the hottest sensor, its maximum; None where no sensor was on.
     """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from ghost_deploy.core.evidence.json_document import Document, Part
+from ghost_deploy.core.evidence.json_document import Document, Part, verdict_sentence
 from ghost_deploy.core.spec import Thresholds
 
 
@@ -201,7 +201,7 @@ class ParityRow(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     Attributes:
         artifact: its id in the bundle, e.g. `onnx-fp16`.
         sha256: of the file that the runtime opens.
-        runtime, precision: of the run.
+        runtime, precision: of the run, as requested.
         status: `skipped` is no verdict: this machine cannot run it.
         reasons: why it failed or was skipped; empty when it passed.
         gate: the limits.
@@ -242,9 +242,9 @@ class ParityReport(Document, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         thresholds: of the post-processing.
         rows: one for each artifact, runtime and precision.
         evidence: the basis of the verdict.
-        images: what was compared.
-        tools: versions of what took part.
-        warnings: for the reader.
+        images: that were compared.
+        tools: versions of the packages used.
+        warnings: further notes for the reader.
     """
 
     KIND: ClassVar[str] = "parity"
@@ -275,11 +275,4 @@ class ParityReport(Document, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def summary(self) -> str:
         """The verdict in one sentence."""
-        counts = {s: sum(row.status == s for row in self.rows) for s in ("passed", "failed")}
-        ran = counts["passed"] + counts["failed"]
-        skipped = len(self.rows) - ran
-        tail = f"; {skipped} skipped" if skipped else ""
-        if not ran:
-            return f"Parity failed: nothing could be run on this machine{tail}"
-        verdict = "passed" if self.passed else "failed"
-        return f"Parity {verdict}: {counts['passed']} of {ran} runs within their gates{tail}"
+        return verdict_sentence("Parity", (row.status for row in self.rows))

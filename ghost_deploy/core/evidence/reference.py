@@ -14,7 +14,7 @@ class ReferenceNote(
     forbid_unknown_fields=True,
     rename={"images": "pictures"},
 ):
-    """The file in a bundle that holds images and reference outputs, see `judge.parity`.
+    """The file in a bundle that holds images and reference outputs, see `StoredReference`.
 
     Attributes:
         file, sha256: of the file.

@@ -1,4 +1,4 @@
-"""Images that a person should look at first."""
+"""Images that show the largest differences and mistakes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class ShownBox(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
         score: 0 to 1, rounded to 4 decimals; None for a label.
         state: `found` is a detection of a labelled object (IoU from 0.5 on, same class), `false`
             one of nothing, `ignored` one in a crowd region, `missed` a label.
-        alone: a detection whose like the other model does not have.
+        alone: a detection that the other model does not have.
     """
 
     xyxy: tuple[float, float, float, float]

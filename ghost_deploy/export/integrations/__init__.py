@@ -1,4 +1,4 @@
-"""Folders for servers that people run at scale: Triton's model repository, DeepStream's nvinfer.
+"""Folders for other servers: Triton's model repository, DeepStream's nvinfer.
 
-They are made of a bundle's files alone; none of the servers is needed to make them.
+They are written from a bundle's files alone; the servers are not needed.
 """

@@ -24,7 +24,8 @@ import onnx
 from onnx import ModelProto, TensorProto
 
 from ghost_deploy.core.bundle import Artifact, Bundle
-from ghost_deploy.core.errors import ExportError, UsageError
+from ghost_deploy.core.errors import UsageError
+from ghost_deploy.core.files import disk_error
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.runtimes.tensorrt.calibration_cache import (
     CACHE_FILE,
@@ -102,11 +103,7 @@ def write_deepstream(
                 root.rmdir()
             os.replace(folder, root)
     except OSError as error:
-        raise ExportError(
-            f"cannot write {root}",
-            got=error.strerror,
-            fix="Free some space or choose a folder that you may write to",
-        ) from error
+        raise disk_error(root, error) from error
     return names
 
 

@@ -7,11 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 
-class Enum(str):
+class EnumValue(str):
     """The name of an enumeration's value, which is written without quotes."""
 
 
-Value: TypeAlias = "str | int | bool | Enum | Message | Sequence[str | int | Enum | Message]"
+Value: TypeAlias = (
+    "str | int | bool | EnumValue | Message | Sequence[str | int | EnumValue | Message]"
+)
 Message: TypeAlias = "Mapping[str, Value]"
 
 
@@ -38,7 +40,7 @@ def _lines(message: Message, indent: str) -> Iterator[str]:
 def _scalar(value: str | int) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, Enum | int):
+    if isinstance(value, EnumValue | int):
         return str(value)
     # Octal bytes, because a JSON escape for a character beyond ASCII is none here.
     return json.dumps(value, ensure_ascii=True) if value.isascii() else _octal(value)

@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ghost_deploy.core.bundle import NMS_FORM, Artifact, Bundle
-from ghost_deploy.core.errors import BundleError, ExportError, UsageError
+from ghost_deploy.core.errors import BundleError, UsageError
+from ghost_deploy.core.files import disk_error
 from ghost_deploy.core.spec import ModelSpec
-from ghost_deploy.export.integrations.prototext import Enum, Message, to_text
+from ghost_deploy.export.integrations.prototext import EnumValue, Message, to_text
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,6 @@ _BACKENDS = {
 _TYPES = {"float32": "TYPE_FP32", "uint8": "TYPE_UINT8"}
 _QUEUE_DELAY_US = 2000
 """A request waits at most so long for others: half the time of a small detector on a small GPU."""
-
-_MOST_ROWS = 300
-"""Rows of a one2one graph, unless its smallest input has fewer anchors."""
 
 
 def write_triton(bundle: Bundle, target: str | os.PathLike[str]) -> list[str]:
@@ -82,11 +80,7 @@ def write_triton(bundle: Bundle, target: str | os.PathLike[str]) -> list[str]:
             for name in names:
                 os.replace(Path(scratch) / name, root / name)
     except OSError as error:
-        raise ExportError(
-            f"cannot write {root}",
-            got=error.strerror,
-            fix="Free some space or choose a folder that you may write to",
-        ) from error
+        raise disk_error(root, error) from error
     return names
 
 
@@ -105,14 +99,14 @@ def model_config(spec: ModelSpec, artifact: Artifact, name: str) -> Message:
     low, high = size.batch
     batched = low < high
     shape = [*size.graph_shape()][1 if batched else 0 :]
-    output = [*_output_shape(spec)][1 if batched else 0 :]
+    output = [*spec.output_shape()][1 if batched else 0 :]
     config: dict[str, object] = {
         "name": name,
         "backend": backend.name,
         "max_batch_size": high if batched else 0,
-        "input": {"name": size.name, "data_type": Enum(_TYPES[size.dtype]), "dims": shape},
-        "output": {"name": spec.head.output, "data_type": Enum("TYPE_FP32"), "dims": output},
-        "instance_group": {"count": 1, "kind": Enum(backend.kind)},
+        "input": {"name": size.name, "data_type": EnumValue(_TYPES[size.dtype]), "dims": shape},
+        "output": {"name": spec.head.output, "data_type": EnumValue("TYPE_FP32"), "dims": output},
+        "instance_group": {"count": 1, "kind": EnumValue(backend.kind)},
     }
     if batched:
         config["dynamic_batching"] = {"max_queue_delay_microseconds": _QUEUE_DELAY_US}
@@ -122,7 +116,7 @@ def model_config(spec: ModelSpec, artifact: Artifact, name: str) -> Message:
         "inputs": {
             "key": size.name,
             "value": {
-                "data_type": Enum(_TYPES[size.dtype]),
+                "data_type": EnumValue(_TYPES[size.dtype]),
                 "dims": [*size.shape(low, size.size_hw)][1 if batched else 0 :],
                 "zero_data": True,
             },
@@ -133,18 +127,6 @@ def model_config(spec: ModelSpec, artifact: Artifact, name: str) -> Message:
         "value": {"string_value": spec.to_json().decode()},
     }
     return config  # type: ignore[return-value] # a dict of such values
-
-
-def _output_shape(spec: ModelSpec) -> tuple[int, int, int]:
-    """Shape of the graph's output; -1 where it varies."""
-    size = spec.input
-    batch = size.batch[0] if size.batch[0] == size.batch[1] else -1
-    if spec.head.decoder == "efficient-nms":
-        return batch, spec.thresholds.max_det, 6
-    if spec.head.end_to_end:
-        return batch, min(_MOST_ROWS, spec.head.anchors(size.min_hw)), 6
-    fixed = size.min_hw == size.max_hw
-    return batch, 4 + spec.num_classes, spec.head.anchors(size.size_hw) if fixed else -1
 
 
 def _is_served(artifact: Artifact) -> bool:

@@ -1,1 +1,1 @@
-"""How many objects a model finds: COCO mAP of every artifact, with a gate."""
+"""Accuracy: COCO mAP of the artifacts, with a gate."""

@@ -15,7 +15,7 @@ from ghost_deploy.judge.accuracy.average_precision import coco_map
 from ghost_deploy.judge.accuracy.bootstrap import Resampler
 from ghost_deploy.judge.accuracy.choose_hard_images import ImageDetections
 from ghost_deploy.judge.accuracy.max_drop import MaxDrop, max_drop_of
-from ghost_deploy.runtimes import RuntimeInfo
+from ghost_deploy.runtimes.base import RuntimeInfo
 from ghost_deploy.runtimes.run_plan import PlannedRun, unopened
 
 _ROUNDING = 1e-9
@@ -52,7 +52,7 @@ def row_of(run: MeasuredRun, reference: AccuracyFigures | None, limit: MaxDrop) 
 
     Args:
         run: measured or not.
-        reference: figures of what it is compared with.
+        reference: figures of the reference; None without one.
         limit: largest loss that passes.
     """
     artifact, info, figures = run.plan.artifact, run.info, run.figures
@@ -67,6 +67,8 @@ def row_of(run: MeasuredRun, reference: AccuracyFigures | None, limit: MaxDrop) 
             reasons = (f"lost {-delta:.2f} points of mAP50-95, at most {limit.points:g} allowed",)
     elif figures and not reference:
         reasons = ("there is nothing to compare with: no checkpoint and no fp32 artifact",)
+    foreign = f"made for {artifact.form}: judged for accuracy here, not for speed"
+    remarks = (foreign if run.plan.foreign else "", limit.note)
     return AccuracyRow(
         artifact=artifact.id,
         sha256=artifact.files.get(artifact.path, ""),
@@ -84,16 +86,8 @@ def row_of(run: MeasuredRun, reference: AccuracyFigures | None, limit: MaxDrop) 
         device=info.device if info else "",
         version=info.version if info else "",
         compute=info.compute if info else "",
-        notes=(*_notes(run), *filter(None, [limit.note])),
+        notes=(*(info.notes if info else ()), *filter(None, remarks)),
     )
-
-
-def _notes(run: MeasuredRun) -> tuple[str, ...]:
-    own = run.info.notes if run.info else ()
-    if not run.plan.foreign:
-        return own
-    form = run.plan.artifact.form
-    return (*own, f"made for {form}: judged for accuracy here, not for speed")
 
 
 def _class_deltas(reference: AccuracyFigures, figures: AccuracyFigures) -> Iterator[ClassDelta]:

@@ -10,7 +10,7 @@ from ghost_deploy.core.progress import Progress, silent
 from ghost_deploy.detector import Detector
 from ghost_deploy.judge.datasets.dataset import DataSet, LabelledImage
 from ghost_deploy.judge.datasets.labels import Labels
-from ghost_deploy.processing import read_image
+from ghost_deploy.processing.images import read_image
 
 
 def label_by_model(

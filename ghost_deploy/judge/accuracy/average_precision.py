@@ -28,7 +28,7 @@ class ClassTable:
     Attributes:
         image: (D,) index of the image of each detection.
         hit: (T, D) bool: it found an object that counts.
-        ignored: (T, D) bool: it neither counts nor punishes.
+        ignored: (T, D) bool: it counts neither as found nor as false.
         objects: (I,) number of objects that count.
     """
 

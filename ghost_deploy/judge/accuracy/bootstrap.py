@@ -1,7 +1,7 @@
-"""How sure a difference of mAP is: images are drawn again with replacement, for both models alike.
+"""Confidence interval of a difference of mAP: images are resampled, for both models alike.
 
 The percentile bootstrap (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, ch. 13),
-paired: what makes an image hard weighs on both models and cancels in their difference.
+paired: the difficulty of an image affects both models and cancels in their difference.
 """
 
 from __future__ import annotations

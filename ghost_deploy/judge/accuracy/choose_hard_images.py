@@ -1,4 +1,4 @@
-"""Chooses the images worth a look: where two models differ, or both are wrong."""
+"""Chooses the images on which two models differ most, or both are wrong."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import cv2
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from ghost_deploy.core.detections import Detections
 from ghost_deploy.core.evidence.shown_boxes import HardImage, ShownBox
 from ghost_deploy.judge.datasets.dataset import DataSet, LabelledImage
-from ghost_deploy.judge.pairing import pair_boxes
-from ghost_deploy.processing import read_image
+from ghost_deploy.judge.pairing import pair_detections
+from ghost_deploy.processing.images import read_image
 
 MOST_IMAGES = 6
 _LONGEST_SIDE = 640
@@ -28,40 +29,6 @@ class ImageDetections:
 
     size_hw: tuple[int, int]
     found: Detections
-
-
-@dataclass(frozen=True, eq=False)
-class _Side:
-    """Detections of a model in one image, compared with the labels and the other model's."""
-
-    boxes: tuple[ShownBox, ...]
-
-    @property
-    def wrong(self) -> int:
-        return sum(box.state in ("false", "missed") for box in self.boxes)
-
-    @property
-    def alone(self) -> int:
-        return sum(box.alone for box in self.boxes)
-
-
-@dataclass(frozen=True, eq=False)
-class _Pair:
-    """Both models on one image."""
-
-    image: LabelledImage
-    size_hw: tuple[int, int]
-    row: int
-    reference: _Side
-    candidate: _Side
-
-    @property
-    def rank(self) -> tuple[int, int]:
-        """The higher, the sooner it is shown."""
-        return (
-            self.reference.alone + self.candidate.alone,
-            self.reference.wrong + self.candidate.wrong,
-        )
 
 
 def hard_images(
@@ -85,12 +52,17 @@ def hard_images(
     worst = []
     for index, (image, right) in enumerate(zip(dataset.images, reference, strict=True)):
         pairs = [
-            _pair(image, right, detections[index], row) for row, detections in candidates.items()
+            _compared(image, right, detections[index], row)
+            for row, detections in candidates.items()
         ]
         if pairs:
-            worst.append(max(pairs, key=lambda pair: pair.rank))
-    worst.sort(key=lambda pair: pair.rank, reverse=True)
-    return tuple(_shown(pair) for pair in worst[:MOST_IMAGES] if pair.rank > (0, 0))
+            worst.append((max(pairs, key=_rank), image.path))
+    worst.sort(key=lambda shown: _rank(shown[0]), reverse=True)
+    return tuple(
+        msgspec.structs.replace(image, jpeg=small_jpeg(read_image(path)))
+        for image, path in worst[:MOST_IMAGES]
+        if _rank(image) > (0, 0)
+    )
 
 
 def small_jpeg(image: NDArray[np.uint8]) -> bytes:
@@ -112,33 +84,47 @@ def small_jpeg(image: NDArray[np.uint8]) -> bytes:
     return data
 
 
-def _pair(image: LabelledImage, right: ImageDetections, left: ImageDetections, row: int) -> _Pair:
-    first, second, _ = _paired(right.found, left.found)
+def _compared(
+    image: LabelledImage, right: ImageDetections, left: ImageDetections, row: int
+) -> HardImage:
+    """Reference and candidate on one image, without its pixels."""
+    first, second, _ = pair_detections(right.found, left.found)
     own, other = np.ones(len(right.found), bool), np.ones(len(left.found), bool)
     own[first], other[second] = False, False
-    return _Pair(
-        image=image,
+    reference, candidate = _boxes(image, right, own), _boxes(image, left, other)
+    return HardImage(
+        name=image.path.name,
         size_hw=right.size_hw,
         row=row,
-        reference=_side(image, right, own),
-        candidate=_side(image, left, other),
+        differences=sum(box.alone for box in (*reference, *candidate)),
+        reference_wrong=_mistakes(reference),
+        candidate_wrong=_mistakes(candidate),
+        reference=reference,
+        candidate=candidate,
+        jpeg=b"",
     )
 
 
-def _paired(
-    a: Detections, b: Detections
-) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
-    return pair_boxes(a.xyxy, a.score, a.class_id, b.xyxy, b.score, b.class_id)
+def _rank(image: HardImage) -> tuple[int, int]:
+    """Images of a higher rank are shown first."""
+    return image.differences, image.reference_wrong + image.candidate_wrong
 
 
-def _side(image: LabelledImage, sight: ImageDetections, alone: NDArray[np.bool_]) -> _Side:
-    found, boxes = sight.found, image.boxes_px(sight.size_hw)
+def _mistakes(boxes: Sequence[ShownBox]) -> int:
+    return sum(box.state in ("false", "missed") for box in boxes)
+
+
+def _boxes(
+    image: LabelledImage, detections: ImageDetections, alone: NDArray[np.bool_]
+) -> tuple[ShownBox, ...]:
+    """The detections of a model by their state, and the labels that it missed."""
+    found, boxes = detections.found, image.boxes_px(detections.size_hw)
     crowd, class_id = image.labels.crowd, image.labels.class_id
     counted = np.flatnonzero(~crowd)
     labels = Detections(
         boxes[counted].astype(np.float32), np.ones(len(counted), np.float32), class_id[counted]
     )
-    hit, seen, _ = _paired(found, labels)
+    hit, seen, _ = pair_detections(found, labels)
     missed = np.setdiff1d(np.arange(len(labels)), seen)
     ignored = _in_crowd(found, boxes[crowd], class_id[crowd])
     hits = set(hit.tolist())
@@ -162,7 +148,7 @@ def _side(image: LabelledImage, sight: ImageDetections, alone: NDArray[np.bool_]
         )
         for i in missed
     ]
-    return _Side(tuple(shown))
+    return tuple(shown)
 
 
 def _in_crowd(
@@ -179,17 +165,3 @@ def _in_crowd(
 def _rounded(box: Sequence[float]) -> tuple[float, float, float, float]:
     x1, y1, x2, y2 = (round(value, 1) for value in box)
     return x1, y1, x2, y2
-
-
-def _shown(pair: _Pair) -> HardImage:
-    return HardImage(
-        name=pair.image.path.name,
-        size_hw=pair.size_hw,
-        row=pair.row,
-        differences=pair.reference.alone + pair.candidate.alone,
-        reference_wrong=pair.reference.wrong,
-        candidate_wrong=pair.candidate.wrong,
-        reference=pair.reference.boxes,
-        candidate=pair.candidate.boxes,
-        jpeg=small_jpeg(read_image(pair.image.path)),
-    )

@@ -16,7 +16,8 @@ from ghost_deploy.judge.accuracy.agreement import label_by_model
 from ghost_deploy.judge.accuracy.max_drop import MAX_DROP
 from ghost_deploy.judge.accuracy.measure import measure
 from ghost_deploy.judge.datasets.dataset import DataSet
-from ghost_deploy.runtimes import RuntimeOptions, open_file
+from ghost_deploy.runtimes.base import RuntimeOptions
+from ghost_deploy.runtimes.table import open_file
 
 AGREEMENT_IMAGES = 150
 """Number of calibration images that agreement is measured on."""

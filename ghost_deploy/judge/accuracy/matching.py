@@ -1,4 +1,4 @@
-"""Which detections find an object, and the curves that follow: COCO's protocol, by pycocotools.
+"""Matching of detections with objects, and their curves: COCO's protocol, by pycocotools.
 
 Images are matched one at a time and reduced to a few small arrays, so that a large data set
 needs little memory; the curves are then accumulated over all of them. Both steps are
@@ -38,7 +38,7 @@ class ImageMatches:
     Attributes:
         score: (N,) float64, descending.
         found: (T, N) bool: the detection has an object of its own, or lies in a crowd region.
-        ignored: (T, N) bool: it lies in a crowd region and neither counts nor punishes.
+        ignored: (T, N) bool: it lies in a crowd region and counts neither as found nor as false.
         objects: number of objects that count.
         crowds: number of crowd regions.
     """
@@ -56,7 +56,7 @@ Matches = tuple[ImageMatches | None, ...]
 
 @dataclass(frozen=True, eq=False)
 class Curves:
-    """What COCO's accumulation gives; K classes, those without objects are -1 throughout.
+    """Result of COCO's accumulation; K classes, those without objects are -1 throughout.
 
     Attributes:
         precision: (10, 101, K) at recall 0, 0.01, ... 1, for each IoU threshold.
@@ -186,6 +186,6 @@ def _as_item(matches: ImageMatches | None) -> dict[str, Any] | None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Swallow what pycocotools prints: standard output belongs to the results."""
+    """Drop the output of pycocotools: standard output is for results."""
     with contextlib.redirect_stdout(io.StringIO()):
         yield

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ghost_deploy.core.bundle import Artifact, Bundle
-from ghost_deploy.core.errors import UsageError
+from ghost_deploy.core.lookup import entry_of
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,5 @@ def default_max_drop(precision: str) -> float:
     Raises:
         UsageError: there is no gate for it.
     """
-    try:
-        return MAX_DROP[precision]
-    except KeyError:
-        raise UsageError(
-            f"there is no accuracy gate for precision {precision!r}",
-            expected=", ".join(MAX_DROP),
-            fix="Name the largest loss yourself: --max-drop POINTS",
-        ) from None
+    fix = "Name the largest loss yourself: --max-drop POINTS"
+    return entry_of(MAX_DROP, precision, "accuracy gate for precision", fix=fix)

@@ -24,7 +24,8 @@ from ghost_deploy.detector import Detector
 from ghost_deploy.judge.accuracy.average_precision import ClassTable, class_tables
 from ghost_deploy.judge.accuracy.matching import Curves, Matches, accumulate, match
 from ghost_deploy.judge.datasets.dataset import DataSet
-from ghost_deploy.processing import Postprocessor, read_image
+from ghost_deploy.processing.images import read_image
+from ghost_deploy.processing.postprocess import Postprocessor
 
 THRESHOLDS = Thresholds(conf=0.001, iou=0.7, max_det=300)
 """Of the protocol; those of Ultralytics' validator (reference version 8.4.190)."""
@@ -43,23 +44,6 @@ class Measured:
     tables: list[ClassTable]
 
 
-def evaluate(detector: Detector, dataset: DataSet, progress: Progress | None = None) -> Accuracy:
-    """Measure the accuracy of `detector`; its own thresholds are not used.
-
-    Args:
-        detector: at the size of its spec.
-        dataset: with the classes of the detector, see `DataSet.for_model`.
-        progress: called before each image.
-
-    Raises:
-        InputError: the classes are not the detector's, or no object is labelled.
-        ImageError: an image cannot be read.
-        MissingExtraError: pycocotools is not installed.
-        BackendError: the backend failed, or gave numbers that are not finite.
-    """
-    return measure(detector, dataset, progress).accuracy
-
-
 def measure(
     detector: Detector,
     dataset: DataSet,
@@ -67,12 +51,20 @@ def measure(
     label: str = "",
     on_image: OnImage | None = None,
 ) -> Measured:
-    """`evaluate` that also returns the matches.
+    """Measure the accuracy of `detector`; its own thresholds are not used.
 
     Args:
-        detector, dataset, progress: see `evaluate`.
+        detector: at the size of its spec.
+        dataset: with the classes of the detector, see `DataSet.for_model`.
+        progress: called before each image.
         label: what is being measured, for `progress`.
         on_image: called with the detections in each image.
+
+    Raises:
+        InputError: the classes are not the detector's, or no object is labelled.
+        ImageError: an image cannot be read.
+        MissingExtraError: pycocotools is not installed.
+        BackendError: the backend failed, or gave numbers that are not finite.
     """
     spec = detector.spec
     postprocess = Postprocessor(spec)
@@ -121,10 +113,10 @@ def measure_with(
             got=f"{len(dataset.images)} images",
             fix="Use labelled images; --split names another part of a data set",
         )
-    images, total, tell = iter(dataset.images), len(dataset.images), progress or silent
+    images, report = iter(dataset.images), progress or silent
     matches: list[Matches] = []
     while batch := list(islice(images, step)):
-        tell(label, len(matches), total)
+        report(label, len(matches), len(dataset.images))
         arrays = [read_image(image.path) for image in batch]
         for image, array, found in zip(batch, arrays, detect(arrays), strict=True):
             size_hw = array.shape[0], array.shape[1]

@@ -1,7 +1,7 @@
-"""Comparison of the network's mAP with the one that its training recorded.
+"""Check for silent mistakes: the measured mAP against the one that the training recorded.
 
 A module definition can fit a checkpoint in every shape and still compute something else. Then
-every export agrees with the wrong network and parity is passed; only the recorded mAP shows it.
+every export agrees with the wrong network and passes parity; only the recorded mAP differs.
 """
 
 from __future__ import annotations
@@ -18,27 +18,14 @@ from ghost_deploy.core.evidence.accuracy import Recorded
 from ghost_deploy.core.progress import Progress
 from ghost_deploy.core.spec import InputSpec
 from ghost_deploy.judge.accuracy.average_precision import ultralytics_map
-from ghost_deploy.judge.accuracy.measure import (
-    THRESHOLDS,
-    limits,
-    measure_with,
-)
+from ghost_deploy.judge.accuracy.measure import THRESHOLDS, limits, measure_with
 from ghost_deploy.judge.datasets.dataset import DataSet
-from ghost_deploy.processing import Letterbox, Postprocessor
+from ghost_deploy.processing.letterbox import Letterbox
+from ghost_deploy.processing.postprocess import Postprocessor
 from ghost_deploy.processing.preprocess import pixel_table
 
 if TYPE_CHECKING:
     from ghost_deploy.checkpoints.loading import LoadedCheckpoint
-
-__all__ = [
-    "METRIC",
-    "OTHER_PROTOCOL_POINTS",
-    "SAME_PROTOCOL_POINTS",
-    "Recorded",
-    "compare_recorded",
-    "measure_as_trained",
-    "training_letterbox",
-]
 
 METRIC = "mAP50-95"
 """Under this name a checkpoint's metrics hold what is compared, 0 to 1."""
@@ -54,7 +41,7 @@ points, which is seen; a batch norm eps of 1e-5 instead of 1e-3 0.3 points, whic
 """
 
 OTHER_PROTOCOL_POINTS = 3.0
-"""Largest difference where COCO's mAP at a bundle's input stands in for that protocol.
+"""Largest difference where COCO's mAP at a bundle's input takes the place of that protocol.
 
 Measured: 0.3 and 1.4 points on the same checkpoints at the size they were trained at, mostly
 because boxes are cut at the edge of the image or not. At another size there is no bound.
@@ -67,7 +54,7 @@ _LEAST_STRIDE = 32
 def compare_recorded(
     metrics: Mapping[str, float], measured: float, protocol: str, *, exact: bool
 ) -> Recorded | None:
-    """Hold the recorded mAP50-95 against one that was measured of the same weights.
+    """Compare the recorded mAP50-95 with one that was measured of the same weights.
 
     Args:
         metrics: those of the checkpoint.
@@ -95,7 +82,7 @@ def compare_recorded(
             "another data set, split or input size than the recorded one"
         )
     if not exact:
-        parts.append("the protocols differ; naming the checkpoint measures by the training's")
+        parts.append("the protocols differ; name the checkpoint to measure by that of the training")
     return Recorded(
         recorded=recorded,
         measured=measured,
@@ -123,7 +110,7 @@ def measure_as_trained(
         mAP50-95, 0 to 1, and the protocol in words.
 
     Raises:
-        As `accuracy.evaluate`.
+        As `measure`.
     """
     from ghost_deploy.runtimes.eager import EagerRuntime
 
@@ -151,7 +138,7 @@ def measure_as_trained(
 
 
 def training_letterbox(src_hw: tuple[int, int], side: int, stride: int) -> Letterbox:
-    """Where Ultralytics' validator puts an image (8.4.190, data/base.py, data/augment.py).
+    """The letterbox of Ultralytics' validator (8.4.190, data/base.py, data/augment.py).
 
     The long side becomes `side`, the short one is rounded up; the border fills a rectangle of
     the image's own shape, half a stride larger, in multiples of the stride. Its batches share

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from itertools import chain
 from typing import TYPE_CHECKING
 
-import cv2
-import numpy as np
-
-from ghost_deploy._version import __version__
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.detections import Detections
 from ghost_deploy.core.errors import UnavailableError
-from ghost_deploy.core.evidence.accuracy import AccuracyReport, AccuracyRow, Recorded, Reference
+from ghost_deploy.core.evidence.accuracy import AccuracyReport, Recorded, Reference
 from ghost_deploy.core.evidence.shown_boxes import HardImage
 from ghost_deploy.core.progress import Progress
 from ghost_deploy.detector import Detector
@@ -30,15 +25,12 @@ from ghost_deploy.judge.accuracy.bootstrap import CONFIDENCE, RESAMPLES, Resampl
 from ghost_deploy.judge.accuracy.choose_hard_images import ImageDetections, hard_images
 from ghost_deploy.judge.accuracy.max_drop import max_drop_of
 from ghost_deploy.judge.accuracy.measure import measure
-from ghost_deploy.judge.accuracy.recorded import (
-    METRIC,
-    compare_recorded,
-    measure_as_trained,
-)
+from ghost_deploy.judge.accuracy.recorded import METRIC, compare_recorded, measure_as_trained
 from ghost_deploy.judge.datasets.dataset import DataSet
 from ghost_deploy.judge.open_detector import BROKEN, judged_runs, open_detector
 from ghost_deploy.judge.parity.pytorch_reference import open_reference
-from ghost_deploy.runtimes import RuntimeOptions
+from ghost_deploy.judge.report_facts import other_checkpoint, tools_of
+from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.run_plan import PlannedRun, plan_runs
 
 if TYPE_CHECKING:
@@ -91,7 +83,7 @@ def run_accuracy(
     resamples: int = RESAMPLES,
     progress: Progress | None = None,
 ) -> AccuracyReport:
-    """Measure the artifacts of a bundle and judge what they lost.
+    """Measure the artifacts of a bundle and judge their losses.
 
     Args:
         bundle: whose artifacts are measured, at the size of its spec.
@@ -137,7 +129,7 @@ def run_accuracy(
         resamples=resamples,
         confidence=CONFIDENCE,
         recorded=_recorded(measurement, loaded, reference),
-        tools=_tools(rows),
+        tools=tools_of(rows, pycocotools=version("pycocotools")),
         conf=bundle.spec.thresholds.conf,
         hard_images=_hard_images(data, runs, figures),
         warnings=tuple(_warnings(bundle, loaded, reference)),
@@ -155,7 +147,7 @@ def _eager(
 
 
 def _one_word(plan: PlannedRun) -> str:
-    """Label for `progress`, which tells steps apart by their first word."""
+    """Label for `progress`, which distinguishes steps by their first word."""
     own = plan.precision == plan.artifact.precision
     words = (plan.artifact.id, plan.row.name, "" if own else plan.precision)
     return "/".join(filter(None, words))
@@ -207,26 +199,10 @@ def _recorded(
     return compare_recorded(metrics, accuracy.map50_95, accuracy.protocol, exact=False)
 
 
-def _tools(rows: Sequence[AccuracyRow]) -> dict[str, str]:
-    tools = {
-        "ghost-deploy": __version__,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "opencv": cv2.__version__,
-        "pycocotools": version("pycocotools"),
-    }
-    return tools | {row.runtime: row.version for row in rows if row.version}
-
-
 def _warnings(
     bundle: Bundle, loaded: LoadedCheckpoint | None, reference: Reference | None
 ) -> Iterator[str]:
-    source = bundle.document.source
-    if loaded and loaded.source.sha256 != source.sha256:
-        yield (
-            f"the bundle was exported from {source.file} ({source.sha256[:12]}), "
-            f"the reference is {loaded.source.file} ({loaded.source.sha256[:12]})"
-        )
+    yield from other_checkpoint(loaded, bundle)
     if reference and reference.kind == "artifact":
         yield (
             f"no checkpoint was given: differences are to {reference.name}, and what that "

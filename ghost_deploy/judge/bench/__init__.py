@@ -1,1 +1,1 @@
-"""What a model runs on, and how fast: the one stopwatch, its figures, and the machine."""
+"""Benchmarks: timing of candidates, their figures, and the machine."""

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import msgspec
+
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import (
     BackendError,
@@ -121,7 +123,8 @@ def run_bench(
         UnavailableError: a runtime or precision was named and is not on this machine.
         GhostDeployError: nothing can be opened; the error of the first candidate.
     """
-    selection, settings, tell = selection or Selection(), settings or Settings(), progress or silent
+    selection, settings = selection or Selection(), settings or Settings()
+    progress = progress or silent
     if not images:
         raise UsageError("there is no image to measure on", fix="Name a folder with --images")
     subjects = open_subjects([*models, *([] if baseline is None else [baseline])])
@@ -135,13 +138,13 @@ def run_bench(
     snapshot = take_snapshot()
     with ExitStack() as stack:
         for entry in entries:
-            each = entry.candidate
-            tell(f"loading {label_of(each.subject, each.artifact, each.config)}", 0, 0)
-            _open(entry, _task(each, images, selection, size_hw), stack, open_measurer)
+            progress(f"loading {label_of(entry.candidate)}", 0, 0)
+            task = _task(entry.candidate, images, selection, size_hw)
+            _open(entry, task, stack, open_measurer)
         if entries[0].error and not any(entry.phases for entry in entries):
             raise entries[0].error
         sampler = stack.enter_context(sampling())
-        _measure(entries, settings, tell, clock)
+        _measure(entries, settings, progress, clock)
         rows = compared([_row(entry, sampler) for entry in entries])
     return BenchReport(
         rows=tuple(rows),
@@ -168,21 +171,21 @@ def _open(
 
 
 def _measure(
-    entries: Sequence[_Entry], settings: Settings, tell: Progress, clock: Callable[[], float]
+    entries: Sequence[_Entry], settings: Settings, progress: Progress, clock: Callable[[], float]
 ) -> None:
     """Warm up, then rounds in which each open candidate has one turn for each phase."""
-    tell("warming up", 0, 0)
+    progress("warming up", 0, 0)
     for entry in entries:
         for phase in entry.phases:
             entry.take(phase, settings.warmup_s, clock, count=False)
     seconds = settings.duration_s / settings.rounds
     for done, order in enumerate(shuffled(len(entries), settings.rounds, settings.seed)):
-        tell("measuring", done, settings.rounds)
+        progress("measuring", done, settings.rounds)
         for index in order:
             phases = entries[index].phases
             for phase in phases:
                 entries[index].take(phase, seconds / len(phases), clock, count=True)
-    tell("measuring", settings.rounds, settings.rounds)
+    progress("measuring", settings.rounds, settings.rounds)
 
 
 def _task(
@@ -215,15 +218,7 @@ def _row(entry: _Entry, sampler: Sampler | None) -> BenchRow:
         figures = figures_of(
             entry.turns, candidate.config, entry.measurer.ready, entry.measurer.peak_bytes, sampler
         )
-        info = entry.measurer.ready.info
-        obtained = Obtained(
-            device=info.device,
-            version=info.version,
-            precision=info.precision,
-            compute=info.compute,
-            threads=info.threads,
-            notes=tuple(info.notes),
-        )
+        obtained = msgspec.convert(entry.measurer.ready.info, Obtained, from_attributes=True)
     return BenchRow(
         subject=candidate.subject,
         baseline=candidate.baseline,

@@ -14,7 +14,7 @@ from ghost_deploy.judge.bench.benchmark import run_bench
 from ghost_deploy.judge.bench.read_machine import read_machine
 from ghost_deploy.judge.bench.selection import Selection
 from ghost_deploy.judge.bench.statistics import ratio, round_medians
-from ghost_deploy.runtimes import RuntimeOptions
+from ghost_deploy.runtimes.base import RuntimeOptions
 
 TIMED_IMAGES = 16
 """Number of images that suffices."""
@@ -81,15 +81,9 @@ def _rows(report: BenchReport) -> tuple[SpeedRow, ...]:
     if not floats:
         return ()
     fastest = min(floats, key=_median)
-    rows = [_row(row, fastest, _fp32_of(row, floats)) for row in measured]
+    fp32 = {row.config.runtime: row for row in floats[::-1] if row.config.precision == "fp32"}
+    rows = [_row(row, fastest, fp32.get(row.config.runtime)) for row in measured]
     return tuple(sorted(rows, key=lambda row: row.p50_ms))
-
-
-def _fp32_of(row: BenchRow, floats: Sequence[BenchRow]) -> BenchRow | None:
-    """The fp32 row on the same runtime."""
-    runtime = row.config.runtime
-    same = (each for each in floats if each.config.runtime == runtime)
-    return next((each for each in same if each.config.precision == "fp32"), None)
 
 
 def _row(row: BenchRow, fastest: BenchRow, fp32: BenchRow | None) -> SpeedRow:

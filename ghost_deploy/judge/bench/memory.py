@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def peak_memory_bytes(status: Path = Path("/proc/self/status")) -> int:
-    """The most memory that this process ever had resident; 0 where the kernel does not report it.
+    """The largest resident memory of this process so far; 0 where the system does not report it.
 
     `VmHWM` is that of this program. `getrusage` would also count its parent's, which it was until
     it was replaced by this program (Linux keeps `maxrss` over `exec`).

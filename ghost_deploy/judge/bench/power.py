@@ -1,4 +1,4 @@
-"""Power, temperature and GPU load while models run, where `tegrastats` is there to tell."""
+"""Power, temperature and GPU load while models run, where `tegrastats` is installed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Sampler:
     """Collects the lines of a running tegrastats with the time at which each came.
 
     Args:
-        lines: gives the lines; read in a thread of its own until it ends.
+        lines: of tegrastats; a thread of the sampler reads them to their end.
         clock: monotonic seconds.
     """
 
@@ -34,10 +34,10 @@ class Sampler:
         self._thread.start()
 
     def within(self, turns: Sequence[TimeSpan]) -> list[TegraSample]:
-        """What was measured in `turns`.
+        """The samples of `turns`.
 
-        A line covers the time since the previous one, so that lines within one interval after the
-        start of a turn are left out: they cover another candidate.
+        A line covers the interval since the one before: within the first interval of a turn it
+        may still cover another candidate.
         """
         return [
             sample
@@ -58,7 +58,7 @@ class Sampler:
 
 @contextlib.contextmanager
 def sampling(command: str = "tegrastats") -> Iterator[Sampler | None]:
-    """Run tegrastats while the block runs; None where this machine has none.
+    """Run tegrastats while the block runs; yields None where it is not installed.
 
     Args:
         command: name or path of the program.

@@ -1,4 +1,4 @@
-"""The machine under the model, as its kernel describes it. Nothing is run to find out."""
+"""Description of this machine from files of its kernel; no program is run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ghost_deploy.core.evidence.machine import Machine
 
-# What decides how fast CPU backends are, by the kernel's names: x86, then ARM.
+# Instruction sets that decide the speed of CPU backends, by the kernel's names: x86, then ARM.
 _RELEVANT_FLAGS = frozenset(
     {"avx", "avx2", "f16c", "fma", "avx512f", "avx512_bf16", "avx512_fp16", "avx512_vnni"}
     | {"avx_vnni", "amx_tile", "amx_int8", "amx_bf16"}

@@ -14,10 +14,11 @@ import msgspec
 from ghost_deploy.core.bundle import DOCUMENT, Bundle, sha256_of
 from ghost_deploy.core.bundle.verdicts import failed_verdicts
 from ghost_deploy.core.errors import UsageError
-from ghost_deploy.core.evidence.latency import RunConfig
+from ghost_deploy.core.evidence.latency import BenchRow, RunConfig
 from ghost_deploy.core.spec import ModelSpec
-from ghost_deploy.runtimes import RUNTIMES, RuntimeOptions, runtime_row
+from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.run_plan import check_precisions, plan_runs
+from ghost_deploy.runtimes.table import RUNTIMES, runtime_row
 
 
 @dataclass(frozen=True)
@@ -92,9 +93,10 @@ class Selection:
             _require(fits, f"a {what} is missing or too small", f"{least} or more")
 
 
-def label_of(subject: str, artifact: str, config: RunConfig) -> str:
-    """Short name of a candidate, e.g. `best onnx-fp32 on ort`; a bare file is named once."""
-    return f"{' '.join(dict.fromkeys((subject, artifact)))} on {config.runtime}"
+def label_of(measured: BenchCandidate | BenchRow) -> str:
+    """Short name of a candidate, e.g. `best onnx-fp32 on ort`; a single file is named once."""
+    names = dict.fromkeys((measured.subject, measured.artifact))
+    return f"{' '.join(names)} on {measured.config.runtime}"
 
 
 def open_subjects(models: Sequence[str | os.PathLike[str] | Bundle]) -> list[Subject]:
@@ -120,7 +122,7 @@ def candidates(
 ) -> list[BenchCandidate]:
     """All candidates of a subject that the selection asks for.
 
-    Int8 graphs made for another runtime are left out: their speed here is meaningless.
+    Int8 graphs made for another runtime are left out: their times here mean nothing.
 
     Args:
         subject: bundle or file.
@@ -186,7 +188,7 @@ def _of_bundle(name: str, bundle: Bundle, selection: Selection) -> list[BenchCan
 
 
 def _of_file(subject: Subject, selection: Selection) -> list[BenchCandidate]:
-    """A bare file names no precision: it runs in the one that it is written in."""
+    """The candidates of a file; without a description it runs in the precision of its graph."""
     path = subject.file
     assert path is not None
     belonging = {each for each in (path, path.with_suffix(".bin")) if each.is_file()}

@@ -1,4 +1,4 @@
-"""The machine at the moment of a measurement: what it is, and what it was doing."""
+"""The machine at the moment of a measurement: hardware, versions and load."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def take_snapshot(root: Path = Path("/")) -> Snapshot:
         cpu_quota=cpu_quota(root / "sys"),
         governors=tuple(sorted({path.read_text().strip() for path in found})),
         load_before=_load(root / "proc/loadavg"),
-        power_mode=parse_power_mode(_ask("nvpmodel", "-q")),
+        power_mode=parse_power_mode(_output("nvpmodel", "-q")),
         packages={"ghost-deploy": __version__, **_versions()},
     )
 
@@ -52,8 +52,8 @@ def _load(path: Path) -> float | None:
         return None
 
 
-def _ask(command: str, *words: str) -> str:
-    """What a program prints; nothing where it is not installed or does not answer."""
+def _output(command: str, *words: str) -> str:
+    """The output of a program; empty where it is not installed or does not answer."""
     program = shutil.which(command)
     if program is None:
         return ""

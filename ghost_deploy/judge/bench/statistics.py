@@ -1,4 +1,4 @@
-"""Figures of a latency sample, and ratios of two that were measured side by side."""
+"""Figures of a latency sample, and ratios of two samples of the same rounds."""
 
 from __future__ import annotations
 
@@ -64,15 +64,19 @@ def round_medians(rounds: Sequence[Sequence[float]]) -> list[float]:
 
 
 def relative_spread(values: Sequence[float]) -> float:
-    """Distance of the quartiles over the median: 0.1 says that half of `values` lie in 10 %."""
+    """Distance of the quartiles over the median: at 0.1 half of `values` lie within 10 %."""
     low, median, high = np.percentile(_filled(values), (25, 50, 75)).tolist()
     return float((high - low) / median) if median else 0.0
 
 
 def shuffled(count: int, rounds: int, seed: int = 0) -> Iterator[list[int]]:
-    """For each round the indices below `count` in an order of its own.
+    """For each round the indices below `count` in a new order, so that no candidate always runs
+    after the same one, with its heat and caches.
 
-    Nothing then always runs after the same neighbour, in the heat and the caches it left.
+    Args:
+        count: number of candidates.
+        rounds: number of rounds.
+        seed: of the orders.
     """
     generator = random.Random(seed)
     for _ in range(rounds):

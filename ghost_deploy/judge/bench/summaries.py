@@ -31,7 +31,7 @@ def figures_of(
     Args:
         turns: with their time spans, at least one of `RUN_ALONE`.
         config: how it was run.
-        ready: what it obtained when it was opened.
+        ready: answer of its worker when it was opened.
         peak_bytes: most memory of its process.
         sampler: of power; None where the machine has none.
     """
@@ -42,9 +42,6 @@ def figures_of(
     images = config.batch * config.streams
     work = passes or calls
     intervals = [interval for interval, turn in turns if turn.phase == work[0].phase]
-    power = None
-    if sampler is not None:
-        power = power_figures(sampler.within(intervals), _rate(work))
     return LatencyFigures(
         stages={
             name: summarize([time for times in rounds for time in times], images)
@@ -61,7 +58,7 @@ def figures_of(
         samples=samples,
         rates=[_rate([turn]) for turn in passes],
         run_rates=[_rate([turn]) for turn in calls],
-        power=power,
+        power=power_figures(sampler.within(intervals), _rate(work)) if sampler else None,
     )
 
 
@@ -78,13 +75,8 @@ def warnings_of(rows: Sequence[BenchRow], snapshot: Snapshot) -> Iterator[str]:
         )
     for row in rows:
         if row.status != "measured":
-            name = label_of(row.subject, row.artifact, row.config)
-            yield f"{name} was not measured ({row.status}): {row.reason}"
-    failed = (
-        f"{label_of(row.subject, row.artifact, row.config)} {sentence}"
-        for row in rows
-        for sentence in row.failed_verdicts
-    )
+            yield f"{label_of(row)} was not measured ({row.status}): {row.reason}"
+    failed = (f"{label_of(row)} {sentence}" for row in rows for sentence in row.failed_verdicts)
     yield from dict.fromkeys(failed)
 
 

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.detector import Detector
-from ghost_deploy.processing import read_image
+from ghost_deploy.processing.images import read_image
 from ghost_deploy.runtimes.base import Runtime, TensorSpec
 
 STAGES = ("decode", "pre", "run", "post", "end_to_end")
@@ -133,30 +134,24 @@ class Stream:
         return {name: array.copy() for name, array in feeds.items()}
 
 
+@dataclass(frozen=True)
 class CandidateTimer:
     """An opened candidate with its streams.
 
-    Args:
+    Attributes:
         streams: of the same model, at least one.
         clock: nanoseconds.
         cpu_clock: nanoseconds of processor time that this process has used.
     """
 
-    def __init__(
-        self,
-        streams: Sequence[Stream],
-        *,
-        clock: Clock = time.perf_counter_ns,
-        cpu_clock: Clock = time.process_time_ns,
-    ) -> None:
-        self._streams = streams
-        self._clock = clock
-        self._cpu_clock = cpu_clock
+    streams: Sequence[Stream]
+    clock: Clock = time.perf_counter_ns
+    cpu_clock: Clock = time.process_time_ns
 
     @property
     def phases(self) -> tuple[Phase, ...]:
         """What can be timed."""
-        return self._streams[0].phases
+        return self.streams[0].phases
 
     def turn(self, phase: Phase, seconds: float) -> Turn:
         """Time one phase, at least one request on each stream.
@@ -168,40 +163,40 @@ class CandidateTimer:
             phase: what is timed.
             seconds: for how long in all.
         """
-        end = self._clock() + round(seconds * 1e9)
-        for stream in self._streams:
+        end = self.clock() + round(seconds * 1e9)
+        for stream in self.streams:
             _step(stream, phase)()
-        cpu, start = self._cpu_clock(), self._clock()
+        cpu, start = self.cpu_clock(), self.clock()
         times = self._concurrently(phase, end)
-        wall_s, cpu_s = (self._clock() - start) / 1e9, (self._cpu_clock() - cpu) / 1e9
+        wall_s, cpu_s = (self.clock() - start) / 1e9, (self.cpu_clock() - cpu) / 1e9
         return Turn(
             phase=phase,
             samples={name: [round(each[name] / 1e6, 4) for each in times] for name in times[0]},
-            images=len(times) * self._streams[0].batch,
+            images=len(times) * self.streams[0].batch,
             wall_s=wall_s,
             cpu_s=cpu_s,
         )
 
     def close(self) -> None:
         """Free the models."""
-        for stream in self._streams:
+        for stream in self.streams:
             stream.close()
 
     def _concurrently(self, phase: Phase, end_ns: int) -> list[Times]:
-        if len(self._streams) == 1:
-            return self._repeat(_step(self._streams[0], phase), end_ns)
-        ready = threading.Barrier(len(self._streams))
+        if len(self.streams) == 1:
+            return self._repeat(_step(self.streams[0], phase), end_ns)
+        ready = threading.Barrier(len(self.streams))
 
         def repeat(stream: Stream) -> list[Times]:
             ready.wait()
             return self._repeat(_step(stream, phase), end_ns)
 
-        with ThreadPoolExecutor(len(self._streams)) as pool:
-            return [times for found in pool.map(repeat, self._streams) for times in found]
+        with ThreadPoolExecutor(len(self.streams)) as pool:
+            return [times for found in pool.map(repeat, self.streams) for times in found]
 
     def _repeat(self, step: Callable[[], Times], end_ns: int) -> list[Times]:
         times = [step()]
-        while self._clock() < end_ns:
+        while self.clock() < end_ns:
             times.append(step())
         return times
 

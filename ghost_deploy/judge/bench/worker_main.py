@@ -1,8 +1,8 @@
-"""A process that measures one candidate; requests are JSON lines on its standard input.
+"""A process that measures one candidate, controlled by JSON lines on its standard input.
 
 Candidates in one process would disturb each other: worker threads of ONNX Runtime that spin take
-the cores from the next one (54 ms instead of 21 were measured with two sessions on two
-cores), and memory, processor time and loading could not be separated.
+the cores from the next candidate (54 ms instead of 21 were measured with two sessions on two
+cores), and memory, processor time and loading could not be measured for each.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ from ghost_deploy.core.errors import BackendError, GhostDeployError
 from ghost_deploy.core.evidence.latency import RunConfig
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.judge.bench.memory import peak_memory_bytes
-from ghost_deploy.judge.bench.timer import RUN_ALONE, CandidateTimer, Clock, Phase, Stream, Turn
-from ghost_deploy.runtimes import Runtime, RuntimeInfo, RuntimeOptions, open_file
+from ghost_deploy.judge.bench.timer import RUN_ALONE, CandidateTimer, Phase, Stream, Turn
+from ghost_deploy.runtimes.base import Runtime, RuntimeInfo, RuntimeOptions
+from ghost_deploy.runtimes.table import open_file
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker opens, its first line of input.
+    """The model that a worker opens: its first line of input.
 
     Attributes:
-        path: what the runtime opens.
+        path: of the file that the runtime opens.
         config: how it is run.
         images: files to measure on.
         size_hw: (height, width) for a model that has no description.
@@ -47,7 +48,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MeasureRequest(msgspec.Struct, frozen=True):
-    """What a worker measures next, each further line of its input."""
+    """One measurement: each further line of a worker's input."""
 
     phase: Phase
     seconds: float
@@ -57,7 +58,7 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The answer to a task.
 
     Attributes:
-        info: what the runtime obtained.
+        info: of the open runtime.
         phases: what can be timed.
         load_ms: from a fresh process to an open model: importing the vendor's package, reading
             and compiling the file. Compiled models are not kept.
@@ -73,7 +74,7 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The answer to an order; `peak_bytes` is the most memory that was ever in use."""
+    """The answer to a request; `peak_bytes` is the largest memory use of the process so far."""
 
     turn: Turn
     peak_bytes: int
@@ -105,7 +106,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 Reply = Ready | Done | Failure
 
 
-def open_timer(task: Task, clock: Clock = time.perf_counter_ns) -> tuple[CandidateTimer, Ready]:
+def open_timer(task: Task) -> tuple[CandidateTimer, Ready]:
     """Open a model for each stream and run it once.
 
     Raises:
@@ -119,16 +120,16 @@ def open_timer(task: Task, clock: Clock = time.perf_counter_ns) -> tuple[Candida
         device=task.device,
         precision=config.precision,
         threads=config.threads,
-        hint="latency" if config.streams == 1 else "throughput",
+        hint=config.hint,
         allow_fallback=task.allow_fallback,
     )
     with ExitStack() as stack:
         streams, load_ms = [], 0.0
         for _ in range(config.streams):
-            start = clock()
+            start = time.perf_counter()
             runtime = stack.enter_context(open_file(config.runtime, Path(task.path), options))
-            load_ms = load_ms or (clock() - start) / 1e6
-            streams.append(_stream(task, runtime, clock))
+            load_ms = load_ms or (time.perf_counter() - start) * 1e3
+            streams.append(_stream(task, runtime))
         first_ms = streams[0].run_alone()[RUN_ALONE] / 1e6
         stack.pop_all()
     ready = Ready(
@@ -138,11 +139,11 @@ def open_timer(task: Task, clock: Clock = time.perf_counter_ns) -> tuple[Candida
         first_run_ms=first_ms,
         start_bytes=start_bytes,
     )
-    return CandidateTimer(streams, clock=clock), ready
+    return CandidateTimer(streams), ready
 
 
 def main() -> None:
-    """Serve one task, then one order after the other until the input ends."""
+    """Serve one task, then requests one by one until the input ends."""
     # An interrupt reaches the whole group; the parent ends this process when it has cleaned up.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with _own_output() as out:
@@ -151,27 +152,27 @@ def main() -> None:
             timer, ready = open_timer(msgspec.json.decode(next(lines), type=Task))
             _send(out, ready)
             for line in lines:
-                order = msgspec.json.decode(line, type=MeasureRequest)
-                turn = timer.turn(order.phase, order.seconds)
+                request = msgspec.json.decode(line, type=MeasureRequest)
+                turn = timer.turn(request.phase, request.seconds)
                 _send(out, Done(turn=turn, peak_bytes=peak_memory_bytes()))
             timer.close()
         except StopIteration:
             return
-        # The process ends here: the parent raises the error.
+        # The parent process raises any error again.
         except Exception as error:
             _send(out, Failure.of(error))
 
 
-def _stream(task: Task, runtime: Runtime, clock: Clock) -> Stream:
+def _stream(task: Task, runtime: Runtime) -> Stream:
     spec = task.spec
     if spec is None and (text := runtime.metadata().get(ModelSpec.Json)):
         spec = ModelSpec.from_json(text, where=f"{ModelSpec.Json} in {Path(task.path).name}")
     images = [Path(name) for name in task.images]
-    return Stream(runtime, spec, images, batch=task.config.batch, size_hw=task.size_hw, clock=clock)
+    return Stream(runtime, spec, images, batch=task.config.batch, size_hw=task.size_hw)
 
 
 def _own_output() -> IO[bytes]:
-    """Standard output for the answers alone: vendors' libraries print to standard error."""
+    """Standard output, for answers only: vendors' libraries then print to standard error."""
     own = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     return own

@@ -1,4 +1,4 @@
-"""The parent's end of a worker process."""
+"""The benchmark's handle on a worker process."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _COMMAND = ("-m", "ghost_deploy.judge.bench.worker_main")
 
 
 class Measurer(Protocol):
-    """Something that is open and can be timed. `peak_bytes`: the most memory it ever used."""
+    """An open candidate that can be timed; `peak_bytes` is its largest memory use so far."""
 
     ready: Ready
     peak_bytes: int
 
     def turn(self, phase: Phase, seconds: float) -> Turn:
-        """Time one phase for so long; see `CandidateTimer.turn`."""
+        """Time one phase; see `CandidateTimer.turn`."""
 
     def close(self) -> None:
-        """Free what it holds."""
+        """Free the model."""
 
 
 class WorkerProcess(Closing):
@@ -56,7 +56,7 @@ class WorkerProcess(Closing):
         self.ready = ready
 
     def turn(self, phase: Phase, seconds: float) -> Turn:
-        """Time one phase for so long; see `CandidateTimer.turn`.
+        """Time one phase; see `CandidateTimer.turn`.
 
         Raises:
             GhostDeployError: as above.
@@ -89,7 +89,7 @@ class WorkerProcess(Closing):
         if not line:
             raise BackendError(
                 f"the process that measured {self._name} ended",
-                got=_ending(self._child.wait()),
+                got=_how_ended(self._child.wait()),
                 fix="See what it printed above; measure fewer at once if memory ran out",
             )
         reply: Reply = msgspec.json.decode(line, type=Reply)
@@ -106,7 +106,7 @@ def _error(failure: Failure) -> GhostDeployError:
     return error
 
 
-def _ending(code: int) -> str:
+def _how_ended(code: int) -> str:
     """How a process ended, from its return code."""
     if code >= 0:
         return f"exit code {code}"

@@ -57,14 +57,14 @@ def read_coco(file: Path, *, images: Path | None = None, skip_broken: bool = Fal
 
     Categories become class ids in ascending order of their ids. An image is looked for by its
     `file_name` below `images`, then by the last part of that name. Boxes are x, y, width, height
-    in pixels. As in pycocotools, `iscrowd` makes a region that neither counts nor punishes, and
-    equal annotations all count.
+    in pixels. As in pycocotools, detections in a region with `iscrowd` count neither as found nor
+    as false, and equal annotations all count.
 
     Args:
         file: the JSON.
         images: folder of the images; by default the folder of `file`, `images` in it, or
-            `images/NAME` in it for NAME.json, whichever has the first image.
-        skip_broken: go on without annotations that cannot be used, and say how many they were.
+            `images/NAME` in it for NAME.json, the first one that has the first image.
+        skip_broken: leave out annotations that cannot be used; a note lists them.
 
     Raises:
         InputError: the file cannot be used, images are missing, or annotations are broken.
@@ -157,7 +157,7 @@ def _paths(images: Sequence[_Image], folder: Path, file: Path) -> dict[int | str
 
 @dataclass
 class _Rows:
-    """What the annotations hold: usable rows by image, and what is to be said of the others."""
+    """The annotations: usable rows by image, problems, and names of those cut by the edge."""
 
     usable: defaultdict[int | str, list[tuple[Box, int, bool]]]
     problems: list[LabelProblem]

@@ -1,4 +1,4 @@
-"""Labelled images, whatever form they were written in."""
+"""Labelled images of any form."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from ghost_deploy.judge.datasets.labels import Labels
 
 @dataclass(frozen=True, eq=False)
 class LabelledImage:
-    """An image file and what is to be found in it.
+    """An image file and its objects.
 
     Attributes:
         path: the file.
-        labels: its objects; none for an image that shows nothing.
+        labels: its objects; empty for an image without any.
         size_hw: (height, width) that the labels were made for, in pixels; None where the labels
             are relative to the image, 0 to 1.
     """
@@ -63,7 +63,7 @@ class DataSet:
         split: the part that was read; empty for the COCO form.
         class_names: by class id; empty where the description gives only their number.
         images: in a fixed order.
-        notes: what a reader should know, e.g. labels that were left out.
+        notes: for the report, e.g. on labels that were left out.
     """
 
     name: str

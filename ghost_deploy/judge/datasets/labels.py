@@ -1,4 +1,4 @@
-"""The objects of one image, and what is wrong with labels that cannot be used."""
+"""The objects of one image, and the checks of their labels."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ class Labels:
     """The objects of one image, in columns.
 
     Attributes:
-        xyxy: (N, 4) float64, x1 y1 x2 y2; the unit is said by who holds this.
+        xyxy: (N, 4) float64, x1 y1 x2 y2; the unit follows from `LabelledImage.size_hw`.
         class_id: (N,) int32 from 0.
-        crowd: (N,) bool; a region of many objects, where detections neither count nor punish.
+        crowd: (N,) bool; a region of many objects, where detections count neither as found nor as
+            false.
     """
 
     xyxy: NDArray[np.float64]
@@ -40,7 +41,13 @@ class Labels:
         class_ids: Sequence[int],
         crowd: Sequence[bool] | None = None,
     ) -> Labels:
-        """Columns from rows; no crowd regions unless given."""
+        """Columns from rows.
+
+        Args:
+            boxes: x1 y1 x2 y2 each.
+            class_ids: one a box.
+            crowd: one a box; default: no crowd regions.
+        """
         return cls(
             np.asarray(boxes, np.float64).reshape(-1, 4),
             np.asarray(class_ids, np.int32),
@@ -58,7 +65,7 @@ class Labels:
 
 @dataclass(frozen=True)
 class LabelProblem:
-    """A label worth a word, mostly unusable: `where` is file and line, or file and annotation."""
+    """A label that cannot be used; `where` is file and line, or file and annotation."""
 
     where: str
     what: str
@@ -68,12 +75,12 @@ class LabelProblem:
 
 
 def check_problems(problems: Sequence[LabelProblem], name: str, *, skip: bool) -> tuple[str, ...]:
-    """Refuse broken labels, or turn them into a note where they are to be left out.
+    """Refuse broken labels, or list them in a note where they are left out.
 
     Args:
         problems: those that were found.
         name: of the data set.
-        skip: go on without them.
+        skip: leave them out.
 
     Raises:
         InputError: there are some and `skip` is not set; the first ten are listed.
@@ -91,7 +98,13 @@ def check_problems(problems: Sequence[LabelProblem], name: str, *, skip: bool) -
 
 
 def listed(items: Iterable[object], *, joint: str, before: str = "") -> str:
-    """The first ten items, and how many more there are."""
+    """The first ten items, and the number of the others.
+
+    Args:
+        items: to list.
+        joint: between two items.
+        before: the first item.
+    """
     texts = [str(item) for item in items]
     more = [f"and {len(texts) - _LISTED} more"] if len(texts) > _LISTED else []
     return before + joint.join(texts[:_LISTED] + more)
@@ -101,7 +114,7 @@ def number(value: object) -> float:
     """A finite number from a word or a JSON value.
 
     Raises:
-        ValueError: it is none; the message says what it is.
+        ValueError: it is not; the message has the value.
     """
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise ValueError(f"{value!r} is not a number")
@@ -115,13 +128,13 @@ def number(value: object) -> float:
 
 
 def check_box(box: Box) -> None:
-    """See that a box, x1 y1 x2 y2 relative to its image, can be the place of an object.
+    """Check that a box, x1 y1 x2 y2 relative to its image, can be the place of an object.
 
     Its centre must be in the image and its sides no longer than the image's, within 1 %. It may
-    reach over the edge, as boxes of objects do that the edge cuts (`is_cut`).
+    reach over the edge, as boxes of objects that the edge cuts do (`is_cut`).
 
     Raises:
-        ValueError: it cannot; the message says why.
+        ValueError: it cannot; the message has the reason.
     """
     x1, y1, x2, y2 = box
     if x2 <= x1 or y2 <= y1:
@@ -149,7 +162,7 @@ def class_number(value: object, count: int) -> int:
     """A class id below `count`.
 
     Raises:
-        ValueError: it is none; the message says what it is.
+        ValueError: it is not; the message has the value.
     """
     result = number(value)
     if result != int(result):

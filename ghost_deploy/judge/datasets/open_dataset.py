@@ -1,4 +1,4 @@
-"""Open a labelled data set, whichever of the two forms it has."""
+"""Opens a labelled data set of the YOLO or the COCO form."""
 
 from __future__ import annotations
 
@@ -6,12 +6,9 @@ import os
 from pathlib import Path
 
 from ghost_deploy.core.errors import InputError, UsageError
-from ghost_deploy.core.evidence.accuracy import DatasetFacts
 from ghost_deploy.judge.datasets.coco import read_coco
-from ghost_deploy.judge.datasets.dataset import DataSet, LabelledImage
+from ghost_deploy.judge.datasets.dataset import DataSet
 from ghost_deploy.judge.datasets.yolo import read_yolo
-
-__all__ = ["DataSet", "DatasetFacts", "LabelledImage", "open_dataset"]
 
 _YAML = frozenset({".yaml", ".yml"})
 
@@ -29,7 +26,7 @@ def open_dataset(
         data: the file; its suffix decides the form.
         split: which part of a data.yaml.
         images: folder of the images of a COCO JSON.
-        skip_broken: go on without labels that cannot be used, and say how many they were.
+        skip_broken: leave out labels that cannot be used; a note lists them.
 
     Raises:
         UsageError: neither of the two, or `images` for a data.yaml.

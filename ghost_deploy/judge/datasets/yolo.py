@@ -35,7 +35,7 @@ _COLUMNS = 5
 
 @dataclass
 class _Tally:
-    """What the label files held besides plain boxes."""
+    """Counts and problems of the label files."""
 
     problems: list[LabelProblem] = field(default_factory=list)
     cut: list[str] = field(default_factory=list)
@@ -56,7 +56,7 @@ def read_yolo(file: Path, *, split: str = "val", skip_broken: bool = False) -> D
     Args:
         file: the data.yaml.
         split: which part, as the data.yaml names it.
-        skip_broken: go on without label rows that cannot be used, and say how many they were.
+        skip_broken: leave out label rows that cannot be used; a note lists them.
 
     Raises:
         MissingExtraError: PyYAML is not installed.

@@ -1,1 +1,1 @@
-"""Is an artifact the model that was trained? Numbers and detections, side by side."""
+"""Parity: raw outputs and detections of artifacts compared with the checkpoint."""

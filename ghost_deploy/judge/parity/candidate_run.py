@@ -18,7 +18,7 @@ from ghost_deploy.judge.parity.gate import failures, gate_for
 from ghost_deploy.judge.parity.inputs import InputImage
 from ghost_deploy.judge.parity.stages import ReferenceResult, compare
 from ghost_deploy.judge.parity.tally import Tally
-from ghost_deploy.runtimes import RuntimeInfo, RuntimeOptions
+from ghost_deploy.runtimes.base import RuntimeInfo, RuntimeOptions
 from ghost_deploy.runtimes.run_plan import PlannedRun, plan_runs
 
 _NO_LIMITS = (
@@ -42,11 +42,7 @@ class ParityRun(Closing):
     """
 
     def __init__(
-        self,
-        bundle: Bundle,
-        plan: PlannedRun,
-        options: RuntimeOptions,
-        gate: Gate | None = None,
+        self, bundle: Bundle, plan: PlannedRun, options: RuntimeOptions, gate: Gate | None = None
     ) -> None:
         self._bundle, self._plan, self._options = bundle, plan, options
         self._gate = gate or gate_for(plan.precision)
@@ -196,7 +192,7 @@ class ParityRun(Closing):
 
 
 def _misnamed(own: ModelSpec, bundled: ModelSpec) -> tuple[str, ...]:
-    """The first class name of the bundle that is not the checkpoint's; no number shows it."""
+    """The first class name of the bundle that is not that of the checkpoint."""
     pairs = zip(own.class_names, bundled.class_names, strict=False)
     for number, (right, wrong) in enumerate(pairs):
         if right != wrong:

@@ -95,7 +95,9 @@ def _network(
         sentence = f"the exported graph computes something else: {reasons}"
         yield StageFinding(stage="graph", ok=False, sentence=sentence)
     elif failed.fp32 is None:
-        sentence = f"raw outputs in {precision}: {reasons}; there is no fp32 run to tell which"
+        sentence = (
+            f"raw outputs in {precision}: {reasons}; no fp32 run separates graph and precision"
+        )
         yield StageFinding(stage="graph or precision", ok=False, sentence=sentence)
     else:
         plain = run_stages(failed.fp32, truth.image, truth.size_hw, truth.stages)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghost_deploy.core.detections import Detections
-from ghost_deploy.judge.pairing import pair_boxes
+from ghost_deploy.judge.pairing import pair_boxes, pair_detections
 
 SCORE_FLOOR = 0.05
 """Anchors with a higher score on either side are compared; the figure is LibreYOLO's."""
@@ -170,10 +170,7 @@ def compare_detections(
         margin: how far apart the scores of a pair may be that straddles the threshold.
         min_iou: a pair is matched from this IoU on.
     """
-    rows, partners, iou = pair_boxes(
-        reference.xyxy, reference.score, reference.class_id,
-        candidate.xyxy, candidate.score, candidate.class_id,
-    )  # fmt: skip
+    rows, partners, iou = pair_detections(reference, candidate)
     above = reference.score > conf, candidate.score > conf
     both = above[0][rows] & above[1][partners]
     one = above[0][rows] ^ above[1][partners]

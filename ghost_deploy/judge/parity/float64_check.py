@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import msgspec
 
@@ -48,26 +49,25 @@ class Float64Pass:
     note: str
 
 
+@dataclass
 class Float64Check:
     """Compares artifacts with float64; the network is converted when it is first needed.
 
-    Args:
+    Attributes:
         reference: the module in float32.
         open_float64: gives the module in float64, as a detector that stays open.
         images: those of the comparison.
         conf: score threshold.
     """
 
-    def __init__(
-        self,
-        reference: Detector,
-        open_float64: Callable[[], Detector],
-        images: Sequence[InputImage],
-        conf: float,
-    ) -> None:
-        self._reference, self._open_float64 = reference, open_float64
-        self._images, self._conf = images, conf
-        self._float64: Detector | None = None
+    reference: Detector
+    open_float64: Callable[[], Detector]
+    images: Sequence[InputImage]
+    conf: float
+
+    @cached_property
+    def _float64(self) -> Detector:
+        return self.open_float64()
 
     def run(self, candidate: Detector, gate: Gate, worst: str) -> Float64Pass | None:
         """Check a candidate that failed `gate`; None if it is less exact than PyTorch.
@@ -77,12 +77,11 @@ class Float64Check:
             gate: of fp32.
             worst: name of the image with the largest difference.
         """
-        self._float64 = self._float64 or self._open_float64()
         expected = {
             image.name: ReferenceResult.of(self._float64, image.read(), image.size_hw)
             for image in self._chosen(worst)
         }
-        own = self._tally(expected, self._reference, gate)
+        own = self._tally(expected, self.reference, gate)
         limits = widened(gate, own.tensor(), own.detections())
         theirs = self._tally(expected, candidate, limits)
         tensor, found = theirs.tensor(), theirs.detections()
@@ -103,15 +102,15 @@ class Float64Check:
     ) -> Tally:
         tally = Tally()
         for name, result_of in expected.items():
-            result = compare(result_of, detector, gate, self._conf)
+            result = compare(result_of, detector, gate, self.conf)
             tally.add(name, result.tensor, result.detections, result.input_max)
         return tally
 
     def _chosen(self, worst: str) -> list[InputImage]:
-        step = -(-len(self._images) // MAX_IMAGES)
+        step = -(-len(self.images) // MAX_IMAGES)
         return [
             image
-            for number, image in enumerate(self._images)
+            for number, image in enumerate(self.images)
             if number % step == 0 or image.name == worst
         ]
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.evidence.parity import DetectionFigures, Gate, TensorFigures
+from ghost_deploy.core.lookup import entry_of
 
 # Where nothing is detected, the limits are four times and more the largest difference measured on
 # two trained Ghost detectors: log-odds 3e-5 in fp32 and 0.048 in fp16 on anchors above the floor,
@@ -70,14 +70,7 @@ def gate_for(precision: str) -> Gate:
     Raises:
         UsageError: there is none; the message lists those that there are.
     """
-    try:
-        return GATES[precision]
-    except KeyError:
-        raise UsageError(
-            f"there is no parity gate for precision {precision!r}",
-            expected=", ".join(GATES),
-            fix="Name one of those",
-        ) from None
+    return entry_of(GATES, precision, "parity gate for precision")
 
 
 def failures(gate: Gate, tensor: TensorFigures, found: DetectionFigures) -> tuple[str, ...]:

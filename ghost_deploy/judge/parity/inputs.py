@@ -16,7 +16,7 @@ from ghost_deploy.core.bundle import file_name, sha256_of
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.evidence.parity import ComparedImage
 from ghost_deploy.demo.scenes import make_scene
-from ghost_deploy.processing import read_image
+from ghost_deploy.processing.images import read_image
 
 DEMO_SCENES = 8
 
@@ -26,7 +26,7 @@ class InputImage:
     """An image that is read when it is needed and not kept.
 
     Attributes:
-        name: for the report: the file's without its folder, numbered where two are the same.
+        name: for the report: of the file, without its folder; numbered where two are equal.
         read: returns (H, W, 3) uint8 BGR, always the same.
         digest: returns the sha256 of the file, or of a scene's pixels, in hexadecimal.
         size_hw: (height, width) of the model's input for it, pixels; the usual one when None.

@@ -7,17 +7,12 @@ compared image by image, so that memory does not grow with their number.
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
-import numpy as np
-
-from ghost_deploy._version import __version__
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.evidence.parity import ParityBasis, ParityReport, ParityRow
 from ghost_deploy.core.progress import Progress, silent
@@ -30,7 +25,8 @@ from ghost_deploy.judge.parity.gate import gate_for
 from ghost_deploy.judge.parity.inputs import InputImage, demo_images, file_images
 from ghost_deploy.judge.parity.pytorch_reference import open_float64, open_reference
 from ghost_deploy.judge.parity.stages import ReferenceResult
-from ghost_deploy.runtimes import RuntimeOptions
+from ghost_deploy.judge.report_facts import other_checkpoint, tools_of
+from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.run_plan import unopened
 
 if TYPE_CHECKING:
@@ -42,22 +38,6 @@ SEMANTICS = "Ultralytics 8.4.190"
 MIN_IMAGES = 16
 MIN_DETECTIONS = 200
 """With fewer, one lost detection is more than the 0.5 % that the fp16 gate allows."""
-
-
-def prove(
-    loaded: LoadedCheckpoint,
-    bundle: Bundle,
-    images: Sequence[Path] | None = None,
-    *,
-    options: RuntimeOptions | None = None,
-    progress: Progress | None = None,
-) -> tuple[Bundle, ParityReport]:
-    """Run parity and return the bundle with the report as evidence, not yet saved, and the report.
-
-    Args and Raises: see `run_parity`.
-    """
-    report = run_parity(loaded, bundle, images, options=options, progress=progress)
-    return bundle.with_evidence(report), report
 
 
 def run_parity(
@@ -123,8 +103,8 @@ def run_parity(
         rows=rows,
         evidence=_basis(len(inputs), detections, demo=images is None),
         images=tuple(image.ref for image in inputs),
-        tools=_tools(rows, info.version),
-        warnings=_warnings(loaded, bundle),
+        tools=tools_of(rows, torch=info.version),
+        warnings=other_checkpoint(loaded, bundle),
     )
 
 
@@ -194,24 +174,3 @@ def _basis(images: int, detections: int, *, demo: bool) -> ParityBasis:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _tools(rows: Sequence[ParityRow], torch_version: str) -> dict[str, str]:
-    tools = {
-        "ghost-deploy": __version__,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "opencv": cv2.__version__,
-        "torch": torch_version,
-    }
-    return tools | {row.runtime: row.version for row in rows if row.version}
-
-
-def _warnings(loaded: LoadedCheckpoint, bundle: Bundle) -> tuple[str, ...]:
-    source, own = bundle.document.source, loaded.source
-    if source.sha256 == own.sha256:
-        return ()
-    return (
-        f"the bundle was exported from {source.file} ({source.sha256[:12]}), "
-        f"the reference is {own.file} ({own.sha256[:12]})",
-    )

@@ -22,9 +22,10 @@ from ghost_deploy.judge.parity.stored_reference import (
     digest,
     read_stored,
 )
-from ghost_deploy.runtimes import RuntimeOptions, TensorSpec, runtime_row
+from ghost_deploy.runtimes.base import RuntimeOptions, TensorSpec
 from ghost_deploy.runtimes.fake import FakeRuntime
 from ghost_deploy.runtimes.run_plan import PlannedRun
+from ghost_deploy.runtimes.table import runtime_row
 
 
 def self_check(

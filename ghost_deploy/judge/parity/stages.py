@@ -74,7 +74,13 @@ class ReferenceResult:
     def of(
         cls, detector: Detector, image: NDArray[np.uint8], size_hw: tuple[int, int] | None
     ) -> ReferenceResult:
-        """Run the reference; Args and Raises: see `run_stages`."""
+        """Run the reference on an image, (H, W, 3) uint8 BGR; errors as `run_stages`.
+
+        Args:
+            detector: the reference.
+            image: to run on.
+            size_hw: (height, width) of the input, pixels; None for that of the description.
+        """
         own = run_stages(detector, image, size_hw)
         return cls(detector, image, own, detect(detector, own.outputs, own.letterboxes))
 

@@ -1,4 +1,4 @@
-"""Choose the images that a bundle carries for the self-check on a device, and run PyTorch."""
+"""Stores images and outputs of PyTorch in a bundle, for the self-check on a device."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghost_deploy.core.bundle import Bundle
-from ghost_deploy.core.errors import BundleError, SpecError
+from ghost_deploy.core.errors import BundleError
 from ghost_deploy.core.spec import MAX_SIDE, ModelSpec
 
 FILE = "reference.npz"
@@ -32,20 +32,10 @@ _TOP = 200
 
 _FLOOR = 1e-3
 _MAX_BYTES = 256 << 20
-"""Of all arrays, unpacked: a bundle may come from anybody."""
+"""Of all arrays, unpacked: bundles from other people are not trusted."""
 
-_DAMAGED = (
-    OSError,
-    EOFError,
-    KeyError,
-    ValueError,
-    IndexError,
-    zlib.error,
-    zipfile.BadZipFile,
-    SpecError,
-    cv2.error,
-)
-"""What numpy, zlib and OpenCV raise for a damaged file."""
+_DAMAGED = (OSError, EOFError, LookupError, ValueError, zlib.error, zipfile.BadZipFile, cv2.error)
+"""Errors of numpy, zlib and OpenCV, and SpecError, for a damaged file."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +84,7 @@ class StoredReference:
 
     @classmethod
     def read(cls, data: bytes, *, where: str) -> StoredReference:
-        """Read what `write` wrote.
+        """Read the result of `write`.
 
         Raises:
             BundleError: it is damaged.
@@ -129,7 +119,7 @@ def read_stored(bundle: Bundle) -> StoredReference | None:
 
 
 def digest(tensor: NDArray[Any]) -> str:
-    """The sha256 of an input tensor's numbers."""
+    """The sha256 of the bytes of an input tensor, of any shape and dtype, in hexadecimal."""
     return hashlib.sha256(np.ascontiguousarray(tensor).tobytes()).hexdigest()
 
 

@@ -34,7 +34,7 @@ class SpreadTally:
         self._max = 0.0
 
     def add(self, values: NDArray[np.float64]) -> None:
-        """Take in more differences, (N,) finite and >= 0."""
+        """Add differences, (N,) float64, finite and >= 0."""
         if len(values):
             places = np.searchsorted(_UPPER, values)
             self._counts += np.bincount(places, minlength=len(self._counts))
@@ -79,7 +79,14 @@ class Tally:
     def add(
         self, image: str, tensor: TensorDiff, found: DetectionDiff, input_max: float = 0.0
     ) -> None:
-        """Take in the differences of one image; `input_max` as in `TensorFigures`."""
+        """Add the differences of one image.
+
+        Args:
+            image: its name.
+            tensor: of the raw outputs.
+            found: of the detections.
+            input_max: as in `TensorFigures`.
+        """
         if tensor.problem:
             self._problem = self._problem or f"{image}: {tensor.problem}"
         self._input_max = max(self._input_max, input_max)

@@ -38,7 +38,7 @@ def image_boxes(image: HardImage, panels: Sequence[Panel], number: str) -> str:
     Args:
         image: its size and pixels.
         panels: what is drawn on it.
-        number: tells it from the other images of the page.
+        number: distinguishes it from the other images of the page.
 
     Returns:
         HTML.

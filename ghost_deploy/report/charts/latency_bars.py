@@ -48,7 +48,7 @@ class Stack:
 
 
 def distributions(rows: Sequence[Distribution]) -> str:
-    """How the times of each row are row; the axis ends beyond the last 99th percentile."""
+    """The distribution of the times of each row; the axis ends beyond the last 99th percentile."""
     scale = Scale.over([max(s.values) for s in rows], 0, _WIDTH, ticks=6, zero=True)
     root = element("div", class_="bars", role="img", aria_label="Distributions of latency")
     for row in rows:

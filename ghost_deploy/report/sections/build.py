@@ -65,10 +65,10 @@ def _dla(view: DocumentView, place: At) -> Iterator[Line]:
     at = (*place, "dla")
     if view.find(*at) is None:
         return
-    told = (
+    text = (
         ": of {layers:count} layers {fallbacks:length} fall back from DLA {core:count} to the GPU, "
         "{switches:count} switches"
     )
-    yield (view.key(*place), *view.line(told, *at))
+    yield (view.key(*place), *view.line(text, *at))
     for i in range(len(view.value(*at, "fallbacks"))):
         yield view.line("on the GPU: {name:text} ({type:text})", *at, "fallbacks", i)

@@ -1,4 +1,4 @@
-"""Evidence of other kinds that a bundle holds: names and values, listed as they are.
+"""Evidence of other kinds that a bundle holds: names and values, listed as stored.
 
 Kinds that this version does not know are shown too.
 """
@@ -41,7 +41,7 @@ def evidence(view: ReportView) -> Iterator[Section]:
 
 
 def _blocks(view: ReportView, at: At, value: Any) -> Iterator[Block]:
-    """Single values first, then a table for each list of like things."""
+    """Single values first, then a table for each list of objects."""
     leaves = list(_leaves(view, at, value))[:_MOST_LEAVES]
     if leaves:
         yield FactList(leaves)

@@ -1,4 +1,4 @@
-"""Tables of like things: a row for each thing, a column for each of its fields."""
+"""Tables of entries of one kind: a row for each entry, a column for each field."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LEFT = {"text", "runtime", "list", "first", "counts", "pill", "any", "key", "ha
 class Field:
     """A column: its title, the keys to the value, joined by `/`, and the form.
 
-    The form `pill` is a status; with no keys and the form `key`, the name of the thing itself.
+    The form `pill` is a status; with no keys and the form `key`, the name of the entry itself.
     """
 
     title: str
@@ -47,13 +47,13 @@ def field_table(
     folded: str = "",
     only: Medium | None = None,
 ) -> Table:
-    """Build the table. A field that none of the things has is left out.
+    """Build the table. A field that no entry has is left out.
 
     Args:
         view: the document.
-        places: of the things, a row each.
+        places: of the entries, a row each.
         fields: the columns.
-        names: of the things: a first column with the title `run`; none when empty.
+        names: of the entries: a first column with the title `run`; none when empty.
         caption, folded, only: see `Table`.
     """
     shown = [
@@ -92,7 +92,7 @@ def joined(pieces: Sequence[Line], by: str = ", ") -> Line:
 
 
 def statuses(view: DocumentView, places: Sequence[At], names: Sequence[Line]) -> list[Line]:
-    """Why things failed or were skipped: a line for each of their `reasons`."""
+    """Why entries failed or were skipped: a line for each of their `reasons`."""
     return [
         (*name, " ", view.cell("text", *at, "status"), ": ", *reason)
         for at, name in zip(places, names, strict=True)

@@ -98,7 +98,7 @@ def _tree(view: ReportView, index: int, bundle: BundleFacts) -> Tree:
 def _children(
     view: ReportView, index: int, left: dict[int, Artifact], parent: str, depth: int
 ) -> Iterator[tuple[int, Line]]:
-    """Artifacts built from `parent`, each once: a hostile bundle may name parents in a circle."""
+    """Artifacts built from `parent`, each once: parents may form a circle."""
     own = [i for i, artifact in left.items() if artifact.parent == parent]
     for i in own:
         artifact = left.pop(i, None)

@@ -6,16 +6,13 @@ import re
 import threading
 import time
 from typing import TYPE_CHECKING, Any
-from urllib.parse import SplitResult, unquote, urlsplit
-
-import msgspec
+from urllib.parse import SplitResult, unquote
 
 from ghost_deploy.core.errors import MissingExtraError, UsageError
 from ghost_deploy.stream.result import Result
 from ghost_deploy.stream.sinks.context import SinkContext
-from ghost_deploy.stream.sinks.jsonl_writer import JSONL_SCHEMA
-from ghost_deploy.stream.sinks.record import DetectionGate, result_record
-from ghost_deploy.stream.sinks.sink import CountingSink, DeliveryStats, Sink
+from ghost_deploy.stream.sinks.record import DetectionGate, result_message
+from ghost_deploy.stream.sinks.sink import CountingSink, DeliveryStats, Sink, server_url
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client, MQTTMessageInfo
@@ -72,7 +69,7 @@ class MqttSink(CountingSink):
         """Publish one result, if it has detections and the interval is over."""
         if not self._gate.admits(result):
             return
-        body = msgspec.json.encode({"schema": JSONL_SCHEMA, **result_record(result)})
+        body = result_message(result)
         topic = f"{self._topic}/{_NOT_A_LEVEL.sub('_', result.source)}/detections"
         with self._lock:
             self._settle()
@@ -158,12 +155,8 @@ def _new_client(parts: SplitResult) -> Client:
 
 
 def _checked(url: str) -> SplitResult:
-    try:
-        parts = urlsplit(url)
-        ok = parts.scheme in _PORTS and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        ok = False
-    if not ok or "#" in url or parts.query or _WILDCARD.search(unquote(parts.path)):
+    parts = server_url(url, _PORTS)
+    if parts is None or "#" in url or parts.query or _WILDCARD.search(unquote(parts.path)):
         # The URL may hold a password: it is not repeated.
         raise UsageError(
             "the address of the MQTT broker cannot be used",

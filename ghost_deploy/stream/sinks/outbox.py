@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections import deque
@@ -10,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from ghost_deploy.stream.backoff import Backoff
 from ghost_deploy.stream.sinks.sink import DeliveryCounter, DeliveryStats
 
 
@@ -29,8 +29,7 @@ class Answer:
 class Outbox:
     """A queue in memory and a thread that delivers it in order, with retries.
 
-    A full queue drops its oldest message. Waits between attempts double up to a limit, with
-    "full jitter" (M. Brooker, Exponential Backoff and Jitter, AWS Architecture Blog, 2015).
+    A full queue drops its oldest message. The waits between attempts are those of `Backoff`.
 
     Args:
         deliver: makes one attempt; called from the thread, must end in bounded time.
@@ -50,8 +49,7 @@ class Outbox:
     ) -> None:
         self._deliver = deliver
         self._capacity = capacity
-        self._first_wait_s = first_wait_s
-        self._longest_wait_s = longest_wait_s
+        self._backoff = Backoff(first_wait_s, longest_wait_s)
         self._grace_s = grace_s
         self._changed = threading.Condition()
         self._queue: deque[bytes] = deque()
@@ -86,19 +84,17 @@ class Outbox:
         self._thread.join()
 
     def _work(self) -> None:
-        wait_s = self._first_wait_s
         while (message := self._next()) is not None:
             answer = self._deliver(message)
             with self._changed:
                 if answer.kind == "taken":
                     self._counter.add(waiting=-1, sent=1)
-                    wait_s = self._first_wait_s
+                    self._backoff.reset()
                 elif answer.kind == "refused":
                     self._counter.add(waiting=-1, dropped=1, error=answer.reason)
                 else:
                     self._put_back(message, answer.reason)
-                    self._pause(random.uniform(0, wait_s))
-                    wait_s = min(2 * wait_s, self._longest_wait_s)
+                    self._pause(self._backoff.delay())
 
     def _next(self) -> bytes | None:
         """Wait for the oldest message; None at the end."""

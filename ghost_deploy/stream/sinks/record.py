@@ -9,6 +9,7 @@ import time
 from datetime import datetime, timezone
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,6 +17,7 @@ from ghost_deploy.core.frame import Frame
 from ghost_deploy.processing.images import as_bgr
 from ghost_deploy.stream.draw import draw
 from ghost_deploy.stream.result import Result
+from ghost_deploy.stream.sinks.jsonl_writer import JSONL_SCHEMA
 
 _UNSAFE = re.compile(r"[^\w.-]+")
 
@@ -46,6 +48,11 @@ def result_record(result: Result) -> dict[str, Any]:
         "size_hw": result.frame.size_hw,
         "detections": rows,
     }
+
+
+def result_message(result: Result) -> bytes:
+    """A result as JSON text, in the form of a line of `JsonlSink`."""
+    return msgspec.json.encode({"schema": JSONL_SCHEMA, **result_record(result)})
 
 
 def file_stem(source: str) -> str:

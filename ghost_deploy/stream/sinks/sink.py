@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
+from urllib.parse import SplitResult, urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,6 +96,21 @@ def cannot_write(name: str, error: Exception) -> InputError:
         got=getattr(error, "strerror", None) or str(error),
         fix="Free some space or choose a place that you may write to",
     )
+
+
+def server_url(text: str, schemes: Collection[str]) -> SplitResult | None:
+    """Return the parts of the address of a server, or None if it is not valid.
+
+    Args:
+        text: the address.
+        schemes: the accepted ones.
+    """
+    try:
+        parts = urlsplit(text)
+        ok = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return None
+    return parts if ok else None
 
 
 def write_file(target: Path, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Annotated video that stays playable whatever ends the process."""
+"""Annotated video that stays playable when the process is killed."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class VideoSink(Sink):
             return False
         share = most * _OPEN_SHARE / len(self._open)
         seconds = (frame.t_capture_ns - recording.began_ns) / 1e9
-        return seconds >= _LONGEST_FILE_S or recording.size() >= share
+        return seconds >= _LONGEST_FILE_S or recording.size >= share
 
     def _end(self, source: str) -> None:
         recording = self._open.pop(source)
@@ -150,7 +150,10 @@ class VideoSink(Sink):
 
 
 class _Recording:
-    """One file of one resolution, from its first frame on."""
+    """One file of one resolution, from its first frame on.
+
+    `size` is the length of the file, bytes, updated with each key frame.
+    """
 
     def __init__(self, path: Path, first: Frame, rate: float | None) -> None:
         import av
@@ -162,7 +165,7 @@ class _Recording:
         self._rate = rate
         self._last_tick = -1
         self._next_key_tick = 0
-        self._size = 0
+        self.size = 0
         try:
             self._container = av.open(
                 str(path), "w", format="mp4", options={"movflags": _MOVFLAGS, "flush_packets": "1"}
@@ -184,7 +187,7 @@ class _Recording:
             video_frame.pict_type = av.video.frame.PictureType.I
             self._next_key_tick = tick + _KEY_FRAME_EVERY_S * _TICKS
             if self._last_tick >= 0:  # the first frame makes the file
-                self._size = self._size_on_disk()
+                self.size = self._size_on_disk()
         self._last_tick = tick
         self._mux(video_frame)
 
@@ -199,10 +202,6 @@ class _Recording:
                 self._container.close()
             except av.FFmpegError as error:
                 raise cannot_write(str(self.path), error) from error
-
-    def size(self) -> int:
-        """Bytes in the file, updated with each key frame."""
-        return self._size
 
     def _size_on_disk(self) -> int:
         try:

@@ -7,17 +7,14 @@ import http.client
 import urllib.error
 import urllib.request
 from typing import Any
-from urllib.parse import SplitResult, unquote, urlsplit
-
-import msgspec
+from urllib.parse import SplitResult, unquote
 
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.stream.result import Result
 from ghost_deploy.stream.sinks.context import SinkContext
-from ghost_deploy.stream.sinks.jsonl_writer import JSONL_SCHEMA
 from ghost_deploy.stream.sinks.outbox import Answer, Outbox
-from ghost_deploy.stream.sinks.record import DetectionGate, result_record
-from ghost_deploy.stream.sinks.sink import CountingSink, DeliveryStats, Sink
+from ghost_deploy.stream.sinks.record import DetectionGate, result_message
+from ghost_deploy.stream.sinks.sink import CountingSink, DeliveryStats, Sink, server_url
 
 _TIMEOUT_S = 10.0
 # RFC 9110 and 6585: the same request may succeed later.
@@ -58,7 +55,7 @@ class WebhookSink(CountingSink):
     def write(self, result: Result) -> None:
         """Queue one result, if it has detections and the interval is over."""
         if self._gate.admits(result):
-            self._outbox.put(msgspec.json.encode({"schema": JSONL_SCHEMA, **result_record(result)}))
+            self._outbox.put(result_message(result))
 
     def stats(self) -> DeliveryStats:
         """Return the counters now."""
@@ -91,12 +88,8 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 def _checked(url: str) -> SplitResult:
-    try:
-        parts = urlsplit(url)
-        ok = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        ok = False
-    if not ok:
+    parts = server_url(url, ("http", "https"))
+    if parts is None:
         # The URL may hold a password: it is not repeated.
         raise UsageError(
             "the address of the webhook cannot be used",

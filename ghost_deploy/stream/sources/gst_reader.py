@@ -18,11 +18,10 @@ from typing import IO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ghost_deploy.core.errors import ImageError
 from ghost_deploy.stream.policy import LivePolicy
 from ghost_deploy.stream.sources.gst_child import ERROR, HEADER
 from ghost_deploy.stream.sources.masking import without_secrets
-from ghost_deploy.stream.sources.reader import Loader, Reader, lost
+from ghost_deploy.stream.sources.reader import Loader, Reader, broken, lost
 from ghost_deploy.stream.sources.source_table import SourceAddress
 
 _CHILD = Path(__file__).with_name("gst_child.py")
@@ -82,7 +81,7 @@ class GstReader(Reader):
         (height, width), data = self._hw, self._data
         stride = -(-3 * width // 4) * 4
         if not (height and width) or len(data) != stride * height:
-            return _not_an_image
+            return broken("a frame of the pipeline is not an image")
         rows = data.reshape(height, stride)[:, : 3 * width]
         return lambda: np.ascontiguousarray(rows).reshape(height, width, 3)
 
@@ -180,7 +179,3 @@ def exit_reason(code: int) -> str:
         return f"was ended by {signal.Signals(-code).name}"
     except ValueError:
         return f"was ended by signal {-code}"
-
-
-def _not_an_image() -> NDArray[np.uint8]:
-    raise ImageError("a frame of the pipeline is not an image", fix="It is left out")

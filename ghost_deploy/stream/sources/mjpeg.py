@@ -16,10 +16,9 @@ from collections import deque
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from ghost_deploy.core.errors import ImageError
 from ghost_deploy.stream.policy import LivePolicy
 from ghost_deploy.stream.sources.jpeg import JpegSplitter, decode_jpeg
-from ghost_deploy.stream.sources.reader import Loader, Reader, lost
+from ghost_deploy.stream.sources.reader import Loader, Reader, broken, lost
 from ghost_deploy.stream.sources.source_table import SourceAddress
 
 _CHUNK = 1 << 16
@@ -50,7 +49,9 @@ class _MjpegReader(Reader):
 
     def load(self) -> Loader:
         image = self._image
-        return _broken if image is None else functools.partial(decode_jpeg, image)
+        if image is None:
+            return broken("an image of the stream was cut off")
+        return functools.partial(decode_jpeg, image)
 
     @abstractmethod
     def _receive(self) -> bytes | None:
@@ -124,10 +125,6 @@ class PipeMjpegReader(_MjpegReader):
             return os.read(self._descriptor, _CHUNK) or None
         except OSError as error:
             raise lost(self._label, error.strerror or "it cannot be read") from error
-
-
-def _broken() -> Any:
-    raise ImageError("an image of the stream was cut off", fix="It is left out")
 
 
 def _opener(url: str) -> tuple[urllib.request.OpenerDirector, str]:

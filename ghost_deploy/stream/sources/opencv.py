@@ -8,11 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import cv2
-import numpy as np
-from numpy.typing import NDArray
 
-from ghost_deploy.core.errors import ImageError
-from ghost_deploy.stream.sources.reader import Loader, Reader, lost
+from ghost_deploy.stream.sources.reader import Loader, Reader, broken, lost
 from ghost_deploy.stream.sources.source_table import SourceAddress
 
 
@@ -63,17 +60,13 @@ class CvReader(Reader):
     def load(self) -> Loader:
         done, image = self._capture.retrieve()
         if not done or image is None:
-            return _not_decodable
+            return broken("a frame of the stream does not decode")
         if image.ndim == 2:
             image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
         return lambda: image
 
     def close(self) -> None:
         self._capture.release()
-
-
-def _not_decodable() -> NDArray[np.uint8]:
-    raise ImageError("a frame of the stream does not decode", fix="It is left out")
 
 
 def _silence_vendors() -> None:

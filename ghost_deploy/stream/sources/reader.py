@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ghost_deploy.core.errors import InputError
+from ghost_deploy.core.errors import ImageError, InputError
 
 Loader = Callable[[], NDArray[np.uint8]]
 """Returns the image of a grabbed frame, (H, W, 3) uint8 BGR; raises ImageError if it is broken."""
@@ -33,6 +33,19 @@ class Reader(Protocol):
     def close(self) -> None:
         """Release what is held; by default there is nothing."""
         return
+
+
+def broken(what: str) -> Loader:
+    """The loader of a frame that is no image.
+
+    Args:
+        what: the reason.
+    """
+
+    def load() -> NDArray[np.uint8]:
+        raise ImageError(what, fix="It is left out")
+
+    return load
 
 
 def lost(label: str, why: str, fix: str = "It is opened again automatically") -> InputError:

@@ -41,11 +41,6 @@ class AccessKeys:
         self._session = secrets.token_urlsafe(32)
         self._cookie = f"ghost_deploy_{port}"
 
-    @property
-    def is_needed(self) -> bool:
-        """Whether a token is required."""
-        return self._token is not None
-
     def fits(self, token: str) -> bool:
         """Whether this is the token; compared in constant time."""
         return self._token is not None and _equal(token, self._token)

@@ -19,7 +19,8 @@ from ghost_deploy.calib.images.collection import (
 )
 from ghost_deploy.core.errors import ImageError, InputError, UsageError
 from ghost_deploy.core.spec import InputSpec
-from ghost_deploy.processing import Preprocessor, read_image
+from ghost_deploy.processing.images import read_image
+from ghost_deploy.processing.preprocess import Preprocessor
 from tests.support.assets import BCCD, needs_assets
 from tests.support.images import noisy_image, solid_image, write_image
 

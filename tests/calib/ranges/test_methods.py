@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -195,7 +197,7 @@ def test_a_shared_scale_serves_both(method: Method) -> None:
     """The range of two tensors together is that of their values together."""
     parts = gaussian()[:500], silu_with_outlier()[:3000]
     together = TensorStatistics.of(np.concatenate(parts))
-    merged = merge(*map(TensorStatistics.of, parts))
+    merged = reduce(merge, map(TensorStatistics.of, parts))
     for symmetric in (True, False):
         assert activation_range(merged, method, symmetric=symmetric) == activation_range(
             together, method, symmetric=symmetric

@@ -110,6 +110,22 @@ def test_other_placements_are_prepared_for_the_device(tmp_path: Path) -> None:
         )
 
 
+def test_a_derived_form_that_loses_too_much_is_left_out(tmp_path: Path) -> None:
+    def points(model: onnx.ModelProto) -> float:
+        form = {entry.key: entry.value for entry in model.metadata_props}[FORM_KEY]
+        return 40.0 if form == "tensorrt-depthwise-fp16" else 56.0
+
+    with BundleWriter(tmp_path / "b") as writer:
+        builder, judge = small_builder(writer.folder), FakeJudge(points)
+        rows = write(ArtifactWriter(writer, builder, judge, "p" * 64, max_drop=1.0), "tensorrt")
+        by_form = {row.form: row for row in rows}
+        assert "tensorrt-depthwise-fp16" not in by_form
+        assert by_form["tensorrt-depthwise"].notes[-1] == (
+            "without tensorrt-depthwise-fp16: it loses 16.86 points"
+        )
+        assert not (writer.folder / "model.int8.tensorrt-depthwise-fp16.onnx").exists()
+
+
 def test_a_placement_that_loses_too_much_is_left_out(tmp_path: Path) -> None:
     with BundleWriter(tmp_path / "b") as writer:
         artifacts = artifacts_in(writer, max_drop=0.5)

@@ -10,7 +10,7 @@ import pytest
 
 from ghost_deploy.core.errors import BundleError, UsageError
 from ghost_deploy.core.spec import HeadSpec, ModelSpec
-from ghost_deploy.export.integrations.prototext import Enum, to_text
+from ghost_deploy.export.integrations.prototext import EnumValue, to_text
 from ghost_deploy.export.integrations.triton import write_triton
 from tests.support.bundles import DYNAMIC, SPEC, write_placeholder_bundle
 
@@ -109,7 +109,7 @@ def test_numbers_flags_and_lists() -> None:
             {
                 "max_batch_size": 4,
                 "input": [{"name": "a", "dims": [3, -1]}, {"name": "b", "dims": []}],
-                "instance_group": {"kind": Enum("KIND_CPU")},
+                "instance_group": {"kind": EnumValue("KIND_CPU")},
                 "model_warmup": {"inputs": {"key": "a", "value": {"zero_data": True}}},
             }
         )

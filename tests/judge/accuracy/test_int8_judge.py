@@ -15,7 +15,7 @@ from ghost_deploy.export.plan import plan_spec
 from ghost_deploy.judge.accuracy.int8_judge import DEFAULT_DROPS, int8_judge
 from ghost_deploy.judge.accuracy.max_drop import MAX_DROP
 from ghost_deploy.judge.datasets.open_dataset import open_dataset
-from ghost_deploy.runtimes import RuntimeOptions
+from ghost_deploy.runtimes.base import RuntimeOptions
 from tests.support.assets import BCCD, GHOST, needs_assets, val_images
 
 pytestmark = needs_assets

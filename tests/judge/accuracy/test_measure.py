@@ -15,7 +15,7 @@ from ghost_deploy.checkpoints.loading import load_checkpoint
 from ghost_deploy.core.errors import ImageError, InputError
 from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec
 from ghost_deploy.detector import Detector
-from ghost_deploy.judge.accuracy.measure import evaluate
+from ghost_deploy.judge.accuracy.measure import measure
 from ghost_deploy.judge.datasets.dataset import DataSet, LabelledImage
 from ghost_deploy.judge.datasets.labels import Labels
 from ghost_deploy.judge.datasets.open_dataset import open_dataset
@@ -60,32 +60,32 @@ def detector(scores: Mapping[tuple[int, int], float], spec: ModelSpec = SPEC) ->
 
 def test_no_image(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="mAP is not defined"):
-        evaluate(detector({}), data_of(tmp_path, Labels.of([], []), 0))
+        measure(detector({}), data_of(tmp_path, Labels.of([], []), 0))
 
 
 def test_no_object(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="mAP is not defined") as caught:
-        evaluate(detector({}), data_of(tmp_path, Labels.of([], [])))
+        measure(detector({}), data_of(tmp_path, Labels.of([], [])))
     assert "3 images" in str(caught.value)
 
 
 def test_classes_of_another_model(tmp_path: Path) -> None:
     data = DataSet("d.yaml", "yolo", "val", ("cow",), ())
     with pytest.raises(InputError, match="has 1 classes, the model has 2"):
-        evaluate(detector({}), data)
+        measure(detector({}), data)
 
 
 def test_an_image_that_cannot_be_read(tmp_path: Path) -> None:
     data = data_of(tmp_path, Labels.of(BOXES, [0, 1]))
     (tmp_path / "1.png").write_bytes(b"no image")
     with pytest.raises(ImageError, match=r"1\.png"):
-        evaluate(detector({}), data)
+        measure(detector({}), data)
 
 
 def test_everything_found(tmp_path: Path) -> None:
-    found = evaluate(
+    found = measure(
         detector({(0, 0): 0.9, (1, 1): 0.8}), data_of(tmp_path, Labels.of(BOXES, [0, 1]))
-    )
+    ).accuracy
     assert (found.map50_95, found.map50, found.map75, found.recall) == pytest.approx((1, 1, 1, 1))
     assert (found.images, found.boxes) == (3, 6)
     assert [(c.name, c.boxes) for c in found.classes] == [("cat", 3), ("dog", 3)]
@@ -93,14 +93,14 @@ def test_everything_found(tmp_path: Path) -> None:
 
 
 def test_nothing_found(tmp_path: Path) -> None:
-    found = evaluate(detector({}), data_of(tmp_path, Labels.of(BOXES, [0, 1])))
+    found = measure(detector({}), data_of(tmp_path, Labels.of(BOXES, [0, 1]))).accuracy
     assert (found.map50_95, found.recall) == (0, 0)
 
 
 def test_a_class_without_objects_is_unknown_and_does_not_count(tmp_path: Path) -> None:
-    found = evaluate(
+    found = measure(
         detector({(0, 0): 0.9, (1, 1): 0.8}), data_of(tmp_path, Labels.of(BOXES[:1], [0]))
-    )
+    ).accuracy
     cat, dog = found.classes
     assert found.map50_95 == pytest.approx(1)
     assert cat.ap50_95 == pytest.approx(1)
@@ -110,31 +110,31 @@ def test_a_class_without_objects_is_unknown_and_does_not_count(tmp_path: Path) -
 def test_every_class_above_the_threshold_counts(tmp_path: Path) -> None:
     """Multi-label, and far below the detector's own threshold of 0.25."""
     scores = {(0, 0): 0.9, (0, 1): 0.002, (1, 1): 0.01}
-    found = evaluate(detector(scores), data_of(tmp_path, Labels.of(BOXES[[0, 1]], [1, 1])))
+    found = measure(detector(scores), data_of(tmp_path, Labels.of(BOXES[[0, 1]], [1, 1]))).accuracy
     assert found.classes[1].recall == pytest.approx(1)
 
 
-def test_a_crowd_neither_counts_nor_punishes(tmp_path: Path) -> None:
+def test_a_crowd_counts_neither_as_found_nor_as_false(tmp_path: Path) -> None:
     scores = {(0, 0): 0.8, (1, 0): 0.9}
     alone = data_of(tmp_path, Labels.of(BOXES[:1], [0]))
     crowd = data_of(tmp_path, Labels.of(BOXES, [0, 0], [False, True]))
-    assert evaluate(detector(scores), alone).map50 == pytest.approx(0.5, abs=0.01)
-    assert evaluate(detector(scores), crowd).map50 == pytest.approx(1)
+    assert measure(detector(scores), alone).accuracy.map50 == pytest.approx(0.5, abs=0.01)
+    assert measure(detector(scores), crowd).accuracy.map50 == pytest.approx(1)
 
 
 def test_a_graph_of_a_fixed_batch_is_fed_whole_batches(tmp_path: Path) -> None:
     import msgspec
 
     spec = msgspec.structs.replace(SPEC, input=InputSpec(size_hw=(SIDE, SIDE), batch=(2, 2)))
-    found = evaluate(
+    found = measure(
         detector({(0, 0): 0.9, (1, 1): 0.8}, spec), data_of(tmp_path, Labels.of(BOXES, [0, 1]))
-    )
+    ).accuracy
     assert (found.images, found.map50_95) == (3, pytest.approx(1))
 
 
 def test_progress_counts_images(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
-    evaluate(
+    measure(
         detector({}),
         data_of(tmp_path, Labels.of(BOXES, [0, 1])),
         lambda what, done, total: told.append((done, total)),
@@ -147,7 +147,7 @@ def check_recorded_reference(checkpoint: Path, side: int) -> None:
     recorded = json.loads(checkpoint.with_suffix(".reference.json").read_text())["sizes"][str(side)]
     loaded = load_checkpoint(checkpoint, size_hw=(side, side))
     with Detector(EagerRuntime(loaded.net, loaded.spec.input), loaded.spec) as net:
-        found = evaluate(net, open_dataset(BCCD / "val.json"))
+        found = measure(net, open_dataset(BCCD / "val.json")).accuracy
     # The limit is 0.2 point; measured at most 1e-7.
     assert found.map50_95 == pytest.approx(recorded["pycocotools_map50_95"], abs=1e-4)
     assert found.map50 == pytest.approx(recorded["pycocotools_map50"], abs=1e-4)

@@ -268,7 +268,7 @@ def test_what_cannot_be_measured(
 
 
 def test_what_was_asked_for_by_name_is_not_skipped(ghost: ExportedCheckpoint, few: DataSet) -> None:
-    from ghost_deploy.runtimes import RuntimeOptions
+    from ghost_deploy.runtimes.base import RuntimeOptions
 
     options = RuntimeOptions(device="npu")
     with pytest.raises(UnavailableError):

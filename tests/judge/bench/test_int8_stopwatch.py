@@ -9,7 +9,7 @@ import pytest
 from ghost_deploy.core.evidence.latency import Settings
 from ghost_deploy.judge.bench import int8_stopwatch
 from ghost_deploy.judge.bench.int8_stopwatch import Int8Stopwatch
-from ghost_deploy.runtimes import RuntimeOptions
+from ghost_deploy.runtimes.base import RuntimeOptions
 from tests.support.constant_model import write_constant_bundle, write_constant_onnx
 from tests.support.images import write_image
 

@@ -7,7 +7,6 @@ import pytest
 
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import BundleError, UsageError
-from ghost_deploy.core.evidence.latency import RunConfig
 from ghost_deploy.judge.bench.selection import Selection, candidates, label_of, open_subjects
 from tests.support.constant_model import write_constant_bundle, write_constant_onnx
 
@@ -122,10 +121,13 @@ def test_names(bundle: Bundle, tmp_path: Path) -> None:
     ]
 
 
-def test_labels() -> None:
-    config = RunConfig(runtime="ort")
-    assert label_of("best", "onnx-fp32", config) == "best onnx-fp32 on ort"
-    assert label_of("a.onnx", "a.onnx", config) == "a.onnx on ort"
+def test_labels(bundle: Bundle, tmp_path: Path) -> None:
+    found = candidates(only(bundle), Selection(runtimes=["ort"], precisions=["fp32"]))
+    assert label_of(found[0]) == "small onnx-fp32 on ort"
+    (file,) = candidates(
+        only(write_constant_onnx(tmp_path / "a.onnx")), Selection(runtimes=["ort"])
+    )
+    assert label_of(file) == "a.onnx on ort"
 
 
 def test_a_model_file(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from ghost_deploy.core.detections import Detections
 from ghost_deploy.core.errors import BackendError, ShapeError, UsageError
 from ghost_deploy.judge.bench import timer as timer_module
 from ghost_deploy.judge.bench.timer import STAGES, CandidateTimer, Stream
-from ghost_deploy.processing import read_image
-from ghost_deploy.runtimes import TensorSpec
+from ghost_deploy.processing.images import read_image
+from ghost_deploy.runtimes.base import TensorSpec
 from ghost_deploy.runtimes.fake import FakeRuntime
 from tests.support.clocks import ManualClock
 from tests.support.constant_model import one_class_spec
@@ -71,7 +71,7 @@ def test_a_turn_too_short_for_one_request_has_one(phase: Any, images: list[Path]
 
 def test_the_stages_end_to_end(images: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     timer, clock = one_stream(images, run_ms=10)
-    stream = timer._streams[0]
+    stream = timer.streams[0]
     detector = stream._detector
     assert detector is not None
 

@@ -22,7 +22,7 @@ from ghost_deploy.judge.parity.prove import run_parity
 from ghost_deploy.judge.parity.pytorch_reference import open_reference
 from ghost_deploy.judge.parity.stages import ReferenceResult, compare
 from ghost_deploy.judge.parity.tally import Tally
-from ghost_deploy.processing import read_image
+from ghost_deploy.processing.images import read_image
 from ghost_deploy.runtimes import openvino as ov
 from ghost_deploy.runtimes.eager import EagerRuntime
 from tests.support.assets import needs_assets, val_images

@@ -19,8 +19,8 @@ from ghost_deploy.judge.parity.diagnose import FailedCandidate, diagnose
 from ghost_deploy.judge.parity.gate import gate_for
 from ghost_deploy.judge.parity.inputs import InputImage
 from ghost_deploy.judge.parity.stages import lowered
-from ghost_deploy.processing import Letterbox
-from ghost_deploy.runtimes import Runtime
+from ghost_deploy.processing.letterbox import Letterbox
+from ghost_deploy.runtimes.base import Runtime
 from ghost_deploy.runtimes.fake import FakeRuntime
 from tests.support.images import noisy_image
 from tests.support.two_class_model import raw_output, two_class_spec

@@ -15,7 +15,8 @@ from ghost_deploy.judge.parity.differences import (
     compare_detections,
     compare_tensors,
 )
-from ghost_deploy.processing import Letterbox, Postprocessor
+from ghost_deploy.processing.letterbox import Letterbox
+from ghost_deploy.processing.postprocess import Postprocessor
 from tests.support.two_class_model import ANCHORS, SIDE, detections_of, raw_output, two_class_spec
 
 BOX = (10.0, 10.0, 30.0, 30.0)

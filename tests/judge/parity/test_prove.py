@@ -27,8 +27,9 @@ from ghost_deploy.core.errors import (
 )
 from ghost_deploy.core.evidence.parity import ParityRow
 from ghost_deploy.core.spec import HeadSpec, ModelSpec
-from ghost_deploy.judge.parity.prove import ParityReport, prove, run_parity
-from ghost_deploy.runtimes import Runtime, RuntimeOptions, opener
+from ghost_deploy.judge.parity.prove import ParityReport, run_parity
+from ghost_deploy.runtimes import opener
+from ghost_deploy.runtimes.base import Runtime, RuntimeOptions
 from ghost_deploy.runtimes.fake import FakeRuntime
 from tests.support.assets import needs_assets, val_images
 from tests.support.cpu_capabilities import HAS_BF16
@@ -467,13 +468,13 @@ def test_two_files_of_one_name_are_told_apart(
     assert report.images[0].sha256 != report.images[1].sha256
 
 
-def test_prove_stores_the_verdict(
+def test_a_bundle_stores_the_verdict(
     tmp_path: Path, images: list[Path], backends: dict[str, Any]
 ) -> None:
     bundle = make_bundle(tmp_path / "b")
-    proved, report = prove(LOADED, bundle, images)
+    report = run_parity(LOADED, bundle, images)
     assert evidence_of(bundle) == {}
-    proved.save()
+    bundle.with_evidence(report).save()
     stored = evidence_of(Bundle.read(bundle.path))["parity"]
     assert stored["passed"] is report.passed is True
     assert ParityReport.from_document(stored) == report
@@ -549,14 +550,15 @@ def test_one_wrong_weight_is_found(ghost: ExportedCheckpoint, tmp_path: Path) ->
 def test_a_dynamic_bundle_is_compared_over_its_range(
     ghost: ExportedCheckpoint, tmp_path: Path
 ) -> None:
-    from ghost_deploy.export.plan import Dynamic
-    from tests.support.exports import export_artifacts
+    from ghost_deploy.export.artifacts import export_artifacts
+    from ghost_deploy.export.plan import plan_export
 
+    sizes = {"batch": (1, 4), "min_hw": (320, 320), "max_hw": (448, 448)}
+    old = ghost.loaded.spec
+    spec = msgspec.structs.replace(old, input=msgspec.structs.replace(old.input, **sizes))
     with BundleWriter(tmp_path / "b") as writer:
-        dynamic = Dynamic((1, 4), (320, 320), (448, 448))
-        spec, _ = export_artifacts(
-            ghost.loaded, writer, formats=["onnx"], precisions=["fp32"], dynamic=dynamic
-        )
+        graphs = plan_export(["onnx"], ["fp32"]).graphs
+        export_artifacts(ghost.loaded, spec, graphs, writer)
         writer.draft(spec, ghost.loaded.source, "test")
         bundle = writer.finish()
     report = run_parity(ghost.loaded, bundle, val_images()[:3])

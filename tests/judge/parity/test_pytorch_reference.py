@@ -16,8 +16,9 @@ from ghost_deploy.judge.parity.differences import TensorDiff, compare_detections
 from ghost_deploy.judge.parity.gate import gate_for
 from ghost_deploy.judge.parity.stages import lowered
 from ghost_deploy.judge.parity.tally import Tally
-from ghost_deploy.runtimes import RuntimeOptions, open_file
+from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.eager import EagerRuntime
+from ghost_deploy.runtimes.table import open_file
 from tests.support.assets import CHECKPOINTS, GHOST, GHOSTNET, needs_assets, val_images
 from tests.support.exports import ExportedCheckpoint, export_bundle
 from tests.support.two_class_model import detections_of

@@ -15,11 +15,11 @@ from ghost_deploy.core.bundle import Bundle, BundleWriter, sha256_of
 from ghost_deploy.core.errors import BundleError, UnavailableError
 from ghost_deploy.core.evidence.parity import ParityReport
 from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec
-from ghost_deploy.judge.parity.prove import prove
+from ghost_deploy.judge.parity.prove import run_parity
 from ghost_deploy.judge.parity.self_check import self_check, with_row
 from ghost_deploy.judge.parity.store_reference import store_reference
 from ghost_deploy.judge.parity.stored_reference import StoredImage, StoredReference, read_stored
-from ghost_deploy.runtimes import RuntimeOptions
+from ghost_deploy.runtimes.base import RuntimeOptions
 from tests.support.assets import needs_assets, val_images
 from tests.support.exports import ExportedCheckpoint
 from tests.support.stored_evidence import evidence_of, with_plain_evidence
@@ -110,7 +110,8 @@ def carried(ghost: ExportedCheckpoint, tmp_path_factory: pytest.TempPathFactory)
     """The real bundle with parity evidence and a reference, in a folder of its own."""
     folder = tmp_path_factory.mktemp("carried") / "bundle"
     shutil.copytree(ghost.bundle.path, folder)
-    bundle, _ = prove(ghost.loaded, Bundle.read(folder), val_images()[:1])
+    bundle = Bundle.read(folder)
+    bundle = bundle.with_evidence(run_parity(ghost.loaded, bundle, val_images()[:1]))
     bundle = store_reference(ghost.loaded, bundle, val_images()[:5])
     bundle.save()
     return bundle
@@ -223,7 +224,7 @@ def test_no_torch_is_needed(carried: Bundle) -> None:
 import sys
 sys.modules["torch"] = sys.modules["onnx"] = None
 from ghost_deploy.core.bundle import Bundle
-from ghost_deploy.runtimes import RuntimeOptions
+from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.judge.parity.self_check import self_check
 bundle = Bundle.read({str(carried.path)!r})
 print(self_check(bundle, bundle.artifact("onnx", "fp32"), "ort", RuntimeOptions()).status)

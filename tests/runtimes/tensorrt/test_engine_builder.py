@@ -99,7 +99,7 @@ def test_pixels_in_have_their_own_shape() -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_settings_by_version(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
     _, control = install(version, monkeypatch)
-    requested: list[tuple[dict[str, Any], bool, str, Any]] = [
+    cases: list[tuple[dict[str, Any], bool, str, Any]] = [
         ({"opt_level": 4}, version in NEWER, "builder_optimization_level=", 4),
         ({"hardware": "ampere+"}, version in NEWER, "hardware_compatibility_level=", "AMPERE_PLUS"),
         ({"version_compatible": True}, version in NEWER, "set_flag", "VERSION_COMPATIBLE"),
@@ -110,13 +110,13 @@ def test_settings_by_version(version: str, monkeypatch: pytest.MonkeyPatch) -> N
             "SAME_COMPUTE_CAPABILITY",
         ),
     ]
-    for settings, there, name, value in requested:
+    for options, there, name, value in cases:
         control.calls.clear()
         if not there:
             with pytest.raises(UnavailableError):
-                build(make_settings(**settings))
+                build(make_settings(**options))
             continue
-        build(make_settings(**settings))
+        build(make_settings(**options))
         (given,) = control.called(f"IBuilderConfig.{name}")[-1]
         assert getattr(given, "name", given) == value
 

@@ -16,7 +16,7 @@ from ghost_deploy.cli.main import main
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import GateError, MissingExtraError
 from ghost_deploy.core.evidence.parity import ParityReport
-from ghost_deploy.runtimes import RUNTIMES
+from ghost_deploy.runtimes.table import RUNTIMES
 from ghost_deploy.runtimes.tensorrt import cudart as _cudart
 from tests.support import onnxruntime_as_tensorrt as stand_in
 from tests.support.assets import BCCD, GHOST, needs_assets

@@ -31,9 +31,9 @@ from ghost_deploy.core.errors import (
     UsageError,
 )
 from ghost_deploy.core.evidence.parity import ParityReport
-from ghost_deploy.judge.parity.prove import prove
+from ghost_deploy.judge.parity.prove import run_parity
 from ghost_deploy.judge.parity.store_reference import store_reference
-from ghost_deploy.runtimes import RUNTIMES
+from ghost_deploy.runtimes.table import RUNTIMES
 from ghost_deploy.runtimes.tensorrt import cudart as _cudart
 from ghost_deploy.runtimes.tensorrt.plan_file import read_plan
 from tests.support import onnxruntime_as_tensorrt as stand_in
@@ -57,9 +57,9 @@ def export_proved(folder: Path) -> None:
     with BundleWriter(folder) as writer:
         spec, _ = export_artifacts(loaded, writer, formats=["onnx"])
         draft = writer.draft(spec, loaded.source, "test")
-        proved, report = prove(loaded, draft)
+        report = run_parity(loaded, draft)
         coarse = any(row.coarse for row in report.rows)
-        store_reference(loaded, proved, None, exact=coarse).save()
+        store_reference(loaded, draft.with_evidence(report), None, exact=coarse).save()
         writer.finish()
 
 

@@ -128,7 +128,7 @@ def test_a_cache_on_11(monkeypatch: pytest.MonkeyPatch) -> None:
         choose_route(compat.load(), "int8", ALL, scales=True, prefer_scales=True)
 
 
-EXPECTED_ROUTES = [
+ROUTE_CASES = [
     # version, route, built with these flags, strongly typed, held in FP32, held in FP16
     *((v, "fp32", (), v == "11.4", (), ()) for v in VERSIONS),
     *((v, "fp16-weak", ("FP16", PIN, "TF32"), False, TAIL, ()) for v in WEAK),
@@ -139,9 +139,7 @@ EXPECTED_ROUTES = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("version", "route", "flags", "strong", "float32", "float16"), EXPECTED_ROUTES
-)
+@pytest.mark.parametrize(("version", "route", "flags", "strong", "float32", "float16"), ROUTE_CASES)
 def test_a_build_call_by_call(
     version: str,
     route: str,
