@@ -100,7 +100,7 @@ _NAMES = {
     "core.spec": "HeadSpec InputSpec ModelSpec Thresholds",
     "detector": "Detector",
     "report.report_document": "Report",
-    "runtimes": "Runtime RuntimeOptions",
+    "runtimes.base": "Runtime RuntimeOptions",
 }
 """The public names, by the module that defines them."""
 

@@ -13,6 +13,7 @@ MIRRORED = {
     *("bench", "build", "calibrate", "demo", "doctor", "export", "infer", "inspect", "parity"),
     *("report", "validate"),
     # kinds of evidence and the sections of a report that show them
+    *("accuracy", "int8", "latency"),
     # an export target, its backend
     "openvino",
 }

@@ -125,7 +125,7 @@ class Check:
                     part.state, part.reason = "failed", "it printed no JSON document"
             else:
                 rows = list(_broken_rows(part.document))
-                if part.state == "failed" and rows:
+                if part.state in ("failed", "gate missed") and rows:
                     part.reason = f"{len(rows)} of its rows failed, see below"
         self.parts.append(part)
         print(f"  {part.state} {part.reason}", flush=True)

@@ -97,13 +97,13 @@ def run(args: argparse.Namespace, console: Console) -> int:
     failed: list[GateError] = []
     bundle: Bundle | None = None
     chosen = [name for name in _PRECISIONS if getattr(args, name)] or ["fp16"]
+    own = ("trt", *_PRECISIONS, "int8_cache", "try_placements", "no_self_check", "verbose")
+    shared = options.arguments(args, *own)
     with console.steps("step") as progress:
         for precision in chosen:
             try:
                 bundle = api.build(
-                    **options.arguments(
-                        args, "trt", *_PRECISIONS, "int8_cache", "no_self_check", "verbose"
-                    ),
+                    **shared,
                     precision=precision,
                     int8_cache=args.int8_cache if precision == "int8" else None,
                     self_check=not args.no_self_check,

@@ -235,19 +235,14 @@ def _checked_call(what: str, call: Callable[..., Maps], value: Maps, most: int =
             fix="Only layers with one output are supported, and backbones as the first layer",
         )
     for each in maps:
-        if isinstance(each, Tensor):
-            _check_size(what, each)
+        if isinstance(each, Tensor) and each.numel() > MAX_FEATURE_ELEMENTS:
+            raise StructureError(
+                f"{what} returns a map that is too large",
+                got=tuple(each.shape),
+                expected=f"at most {MAX_FEATURE_ELEMENTS} elements",
+                fix="This file is not a usable detector",
+            )
     return output
-
-
-def _check_size(what: str, output: Tensor) -> None:
-    if output.numel() > MAX_FEATURE_ELEMENTS:
-        raise StructureError(
-            f"{what} returns a map that is too large",
-            got=tuple(output.shape),
-            expected=f"at most {MAX_FEATURE_ELEMENTS} elements",
-            fix="This file is not a usable detector",
-        )
 
 
 def _strides(features: Sequence[Tensor], size_hw: tuple[int, int]) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghost_deploy.core.closing import Closing
-from ghost_deploy.core.errors import BackendError, ShapeError, UsageError
+from ghost_deploy.core.errors import BackendError, GhostDeployError, ShapeError, UsageError
 
 _DEVICE = re.compile(r"cpu|gpu|npu|cuda(:\d+)?|dla:\d+")
 _PRECISIONS = ("", "fp32", "fp16", "bf16", "int8")
@@ -152,6 +153,18 @@ class Probe:
     details: Mapping[str, str] = field(default_factory=dict)
     problem: str = ""
     fix: str = ""
+
+    @classmethod
+    def failed(cls, runtime: str, package: str, error: GhostDeployError) -> Probe:
+        """Return the report on a backend that cannot be used.
+
+        Args:
+            runtime: name of the backend.
+            package: the vendor's Python package.
+            error: why it cannot be used.
+        """
+        problem = str(error.got or error.what)
+        return cls(runtime, find_spec(package) is not None, problem=problem, fix=error.fix)
 
 
 class Runtime(Closing, ABC):

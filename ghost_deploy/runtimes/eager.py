@@ -20,13 +20,7 @@ from ghost_deploy.runtimes.base import (
     RuntimeOptions,
     TensorSpec,
 )
-from ghost_deploy.runtimes.vendor import (
-    existing_file,
-    failed_probe,
-    fallback,
-    vendor_errors,
-    vendor_import,
-)
+from ghost_deploy.runtimes.vendor import existing_file, fallback, vendor_errors, vendor_import
 
 if TYPE_CHECKING:
     from torch import nn
@@ -134,7 +128,7 @@ def probe() -> Probe:
             count = torch.cuda.device_count() if torch.cuda.is_available() else 0
             names = [torch.cuda.get_device_name(index) for index in range(count)]
     except GhostDeployError as error:
-        return failed_probe("eager", "torch", error)
+        return Probe.failed("eager", "torch", error)
     devices = [Device("cpu", torch.backends.cpu.get_cpu_capability(), ("fp32",))]
     devices += [Device(f"cuda:{i}", name, ("fp32",)) for i, name in enumerate(names)]
     details = {"cuda": torch.version.cuda or "not in this package"}

@@ -23,13 +23,7 @@ from ghost_deploy.runtimes.base import (
     TensorSpec,
 )
 from ghost_deploy.runtimes.cpu_cores import available_cores, cpu_quota
-from ghost_deploy.runtimes.vendor import (
-    existing_file,
-    failed_probe,
-    fallback,
-    vendor_errors,
-    vendor_import,
-)
+from ghost_deploy.runtimes.vendor import existing_file, fallback, vendor_errors, vendor_import
 
 _DEVICES = {"cpu": "CPU", "gpu": "GPU", "npu": "NPU"}
 
@@ -141,7 +135,7 @@ def probe() -> Probe:
             core = _core()
             devices = tuple(_probed(core, name) for name in core.available_devices)
     except GhostDeployError as error:
-        return failed_probe("openvino", "openvino", error)
+        return Probe.failed("openvino", "openvino", error)
     return Probe("openvino", True, _version(openvino), devices)
 
 

@@ -22,13 +22,7 @@ from ghost_deploy.runtimes.base import (
 from ghost_deploy.runtimes.cpu_cores import available_cores
 from ghost_deploy.runtimes.dot_product import SATURATION_WARNING, read_dot_product
 from ghost_deploy.runtimes.int8_forms import ort_form, require_form
-from ghost_deploy.runtimes.vendor import (
-    existing_file,
-    failed_probe,
-    fallback,
-    vendor_errors,
-    vendor_import,
-)
+from ghost_deploy.runtimes.vendor import existing_file, fallback, vendor_errors, vendor_import
 
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _PROVIDERS = {"cpu": _CPU, "cuda": _CUDA, "gpu": _CUDA}
@@ -128,7 +122,7 @@ def probe() -> Probe:
         with vendor_import("onnxruntime", "onnxruntime"):
             import onnxruntime
     except GhostDeployError as error:
-        return failed_probe("ort", "onnxruntime", error)
+        return Probe.failed("ort", "onnxruntime", error)
     available = onnxruntime.get_available_providers()
     devices = [Device("cpu", precisions=_PRECISIONS)]
     if _CUDA in available:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 
 from ghost_deploy.core.errors import BackendError, DeviceError, GhostDeployError, MissingExtraError
-from ghost_deploy.runtimes.base import Probe, RuntimeOptions
+from ghost_deploy.runtimes.base import RuntimeOptions
 
 
 @contextmanager
@@ -53,18 +52,6 @@ def vendor_errors(what: str, fix: str) -> Iterator[None]:
     # Vendors derive their exceptions from Exception itself and raise RuntimeError at will.
     except Exception as error:
         raise BackendError(what, got=_first_lines(error), fix=fix) from error
-
-
-def failed_probe(runtime: str, package: str, error: GhostDeployError) -> Probe:
-    """Return the report on a backend that cannot be used.
-
-    Args:
-        runtime: name of the backend.
-        package: the vendor's Python package.
-        error: why it cannot be used.
-    """
-    problem = str(error.got or error.what)
-    return Probe(runtime, find_spec(package) is not None, problem=problem, fix=error.fix)
 
 
 def fallback(options: RuntimeOptions, what: str, fix: str) -> str:

@@ -128,7 +128,9 @@ class Pipeline:
                 self._counters_of(result).processed(result)
                 for sink in sinks:
                     sink.write(result)
-        self._raise_failures()
+        errors = [worker.error for worker in self._workers]
+        for error in filter(None, errors + [capture.error for capture in self._captures]):
+            raise error
 
     def _flow(
         self, threads: Sequence[threading.Thread], on_tick: Callable[[], None]
@@ -152,7 +154,7 @@ class Pipeline:
         for capture in self._captures:
             capture.watch()
             missing = not capture.counters.was_live and capture.counters.state in {"lost", "failed"}
-            if self._policy.require_all and missing and not self._all_were_live():
+            if self._policy.require_all and missing:
                 raise InputError(
                     f"{capture.source.label} is missing, and all sources are required",
                     got=capture.counters.stats().last_error,
@@ -196,16 +198,6 @@ class Pipeline:
         deadline = time.monotonic() + _CAPTURE_END_S
         for capture in self._captures:
             capture.join(deadline)
-
-    def _raise_failures(self) -> None:
-        errors = [worker.error for worker in self._workers]
-        errors += [capture.error for capture in self._captures]
-        for error in errors:
-            if error is not None:
-                raise error
-
-    def _all_were_live(self) -> bool:
-        return all(capture.counters.was_live for capture in self._captures)
 
     def _counters_of(self, result: Result) -> SourceCounters:
         return self._captures[int(result.source)].counters

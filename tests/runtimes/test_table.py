@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from ghost_deploy.core.errors import UsageError
-from ghost_deploy.runtimes import vendor
+from ghost_deploy.runtimes import base
 from ghost_deploy.runtimes.table import RUNTIMES, RuntimeRow, probe, runtime_row
 
 
@@ -71,7 +71,7 @@ class Broken:
 
 @pytest.mark.parametrize("row", RUNTIMES.values(), ids=RUNTIMES)
 def test_probe_of_what_is_broken(row: RuntimeRow, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vendor, "find_spec", lambda name: object())
+    monkeypatch.setattr(base, "find_spec", lambda name: object())
     monkeypatch.delitem(sys.modules, row.package, raising=False)
     monkeypatch.setattr(sys, "meta_path", [Broken(row.package), *sys.meta_path])
     found = probe(row.name)

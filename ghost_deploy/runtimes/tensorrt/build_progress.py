@@ -61,7 +61,7 @@ class BuildProgress:
             api.module.IProgressMonitor,
             phase_start=lambda _, name, parent, steps: self._start(name, parent, steps),
             step_complete=lambda _, name, step: self._step(name, step),
-            phase_finish=lambda _, name: self._finish(name),
+            phase_finish=lambda _, name: self._phases.pop(name, None),
         )
 
     def read_log_line(self, line: str) -> None:
@@ -104,9 +104,6 @@ class BuildProgress:
 
     def _start(self, name: str, parent: str | None, steps: int) -> None:
         self._phases[name] = _BuildPhase(parent, max(1, steps))
-
-    def _finish(self, name: str) -> None:
-        self._phases.pop(name, None)
 
     def _step(self, name: str, step: int) -> bool:
         """Return whether the build goes on."""

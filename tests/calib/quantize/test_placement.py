@@ -140,7 +140,7 @@ def test_outputs_of_convolutions_are_rounded(small: Structure, form: str) -> Non
     assert found.reads["dense:out"] == {"dense.sigmoid", "dense.mul"}
     assert found.reads["one.primary.mul:out"] == {"one.cheap", "one.concat"}
     assert {"first.sigmoid", "first.mul", "residual"} <= set(found.int8_nodes)
-    without = place(small, form, replace(ALL_INT8, silu="float"))
+    without = place(small, form, replace(ALL_INT8, first_conv="float"))
     assert "activation" in without.float_nodes["first.sigmoid"]
 
 

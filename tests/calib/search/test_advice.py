@@ -49,7 +49,7 @@ CASES = [
             int8_row("openvino-int8", 0.1),
             times=(*FLOATS, speed_row("openvino-int8", "openvino", 1.17, low=0.63)),
         ),
-        ("could not be told", "0.63 to 1.17 times", "quiet"),
+        ("was not decided", "0.63 to 1.17 times", "idle"),
     ),
     (
         small_int8_report(

@@ -156,9 +156,9 @@ def test_an_engine_and_its_tensors(fake_trt: ModuleType) -> None:
     runtime = compat.new_runtime(api, TensorrtLog().listen(api))
     engine = compat.deserialize(runtime, plan, what="x.plan")
     assert compat.io_tensors(engine) == (
-        compat.IoTensor("images", True, (-1, 3, -1, -1), "float32"),
-        compat.IoTensor("output0", False, (-1, 7, -1), "float32"),
-        compat.IoTensor("count", False, (1,), "int32"),
+        IoTensor("images", True, (-1, 3, -1, -1), "float32"),
+        IoTensor("output0", False, (-1, 7, -1), "float32"),
+        IoTensor("count", False, (1,), "int32"),
     )
     assert compat.profile_shapes(engine, "images") == (low, usual, high)
     assert compat.num_dla_cores(runtime) == 0
@@ -169,7 +169,7 @@ def test_a_type_that_numpy_lacks(fake_trt: ModuleType) -> None:
         kind = getattr(fake_trt.DataType, name, None)
         if kind is not None:
             with pytest.raises(BackendError, match=name):
-                compat.numpy_dtype(kind)
+                numpy_dtype(kind)
 
 
 @pytest.mark.parametrize("plan", [b"", b"rubbish", make_plan("8.6.1", [])])

@@ -24,12 +24,10 @@ from ghost_deploy.runtimes.tensorrt.compat.builder import (
     set_optimization_level,
 )
 from ghost_deploy.runtimes.tensorrt.compat.engine import (
-    IoTensor,
     deserialize,
     io_tensors,
     new_runtime,
     num_dla_cores,
-    numpy_dtype,
     profile_shapes,
     sizes,
 )
@@ -49,7 +47,6 @@ __all__ = [
     "new_network",
     "new_runtime",
     "num_dla_cores",
-    "numpy_dtype",
     "parser_faults",
     "pin_layer",
     "process_logger",
