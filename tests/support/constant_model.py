@@ -14,7 +14,7 @@ from tests.support.model_specs import STRIDES, make_spec
 
 def one_class_spec(batch: tuple[int, int] = (1, 1), name: str = "small") -> ModelSpec:
     """One class at 64 x 64, decoder `dfl`."""
-    return make_spec(names=("cell",), batch=batch, name=name)
+    return make_spec(names=("cell",), batch=batch, name=name, family="test")
 
 
 def write_constant_onnx(path: Path, side: int = 64) -> Path:

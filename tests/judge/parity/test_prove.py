@@ -464,7 +464,7 @@ def test_two_files_of_one_name_are_told_apart(
     namesake = tmp_path / "other" / images[0].name
     namesake.write_bytes(images[1].read_bytes())
     report = run_parity(LOADED, make_bundle(tmp_path / "b"), [images[0], namesake])
-    assert [each.name for each in report.images] == ["image0.png", "image0.png (2)"]
+    assert [each.name for each in report.images] == ["0.png", "0.png (2)"]
     assert report.images[0].sha256 != report.images[1].sha256
 
 
