@@ -45,8 +45,8 @@ from ghost_deploy.stream.policy import LivePolicy
 from ghost_deploy.stream.result import Result
 from ghost_deploy.stream.sources.source_table import SourceAddress
 from ghost_deploy.stream.sources.uri import parse_source
-from tests.support import numbered_frames as barcode
 from tests.support.camera_servers import RtspCamera
+from tests.support.numbered_frames import read_number
 
 _WARMUP_S = 2.0
 
@@ -129,7 +129,7 @@ class Decoded:
 
 def true_age(image: NDArray[np.uint8], fps: float, epoch: float) -> float:
     """Milliseconds since the frame was made, by the number that it carries."""
-    number = barcode.read(image)
+    number = read_number(image)
     assert number is not None, "the camera does not number its frames"
     return (time.monotonic() - epoch - number / fps) * 1e3
 

@@ -9,12 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
 
 import ghost_deploy as gd
-from ghost_deploy.core.bundle import Artifact, BundleDocument, Source
+from ghost_deploy.core.bundle import Artifact
 from ghost_deploy.core.errors import (
     BundleError,
     CheckpointError,
@@ -24,15 +23,16 @@ from ghost_deploy.core.errors import (
     SpecError,
     UsageError,
 )
-from ghost_deploy.core.evidence.parity import ParityBasis, ParityReport, ParityRow
+from ghost_deploy.core.evidence.parity import ParityReport
 from ghost_deploy.core.spec import ModelSpec, Thresholds
-from ghost_deploy.judge.parity.gate import gate_for
 from ghost_deploy.runtimes.base import Runtime, RuntimeOptions
 from ghost_deploy.runtimes.fake import FakeRuntime
 from ghost_deploy.runtimes.run_plan import PlannedRun
 from tests.support.assets import GHOST, needs_assets, val_images
+from tests.support.in_memory_bundles import bundle_in_memory
 from tests.support.model_specs import make_spec
-from tests.support.stored_evidence import as_json, evidence_of, with_plain_evidence
+from tests.support.parity_reports import parity_row, small_parity_report
+from tests.support.stored_evidence import evidence_of, with_plain_evidence
 
 SPEC = make_spec((64, 64))
 ARTIFACT = Artifact(
@@ -42,39 +42,12 @@ ARTIFACT = Artifact(
 
 def report(**changes: Any) -> ParityReport:
     """A report with one row that failed, unless `changes` of that row say otherwise."""
-    row = ParityRow(
-        artifact="onnx-fp32",
-        sha256="a" * 64,
-        runtime="ort",
-        precision="fp32",
-        status="failed",
-        gate=gate_for("fp32"),
-        reasons=("box difference 3 px > 0.05 px",),
-    )
-    fields: dict[str, Any] = dict.fromkeys(
-        ("model", "checkpoint", "checkpoint_sha256", "reference", "semantics"), "x"
-    )
-    evidence = ParityBasis(source="images", strength="good", images=1, detections=1, sentence="x")
-    return ParityReport(
-        **fields,
-        sizes_hw=((64, 64),),
-        thresholds=Thresholds(),
-        rows=(msgspec.structs.replace(row, **changes),),
-        evidence=evidence,
-        images=(),
-        tools={},
-    )
+    reasons = ("box difference 3 px > 0.05 px",)
+    return small_parity_report(parity_row(**{"reasons": reasons, **changes}))
 
 
-def bundle(evidence: ParityReport | None = None) -> gd.Bundle:
-    document = BundleDocument(
-        spec=SPEC,
-        source=Source(file="best.pt", sha256="b" * 64),
-        artifacts=(ARTIFACT,),
-        created_with="test",
-        evidence={} if evidence is None else as_json({"parity": evidence.to_document()}),
-    )
-    return gd.Bundle(Path("somewhere"), document)
+def bundle(*evidence: ParityReport) -> gd.Bundle:
+    return bundle_in_memory(ARTIFACT, evidence=evidence, spec=SPEC)
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.assets import GHOST, needs_assets, val_images
+from tests.support.assets import needs_assets, val_images
+from tests.support.exports import shared_proved_bundle
 
 ABSENT = ("torch", "onnx", "onnxsim", "safetensors", "pycocotools")
 OTHER = {"openvino": "onnxruntime", "ort": "openvino"}
@@ -32,11 +33,7 @@ with gd.load({bundle!r}, runtime={runtime!r}) as detector:
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    import ghost_deploy as gd
-
-    out = tmp_path_factory.mktemp("edge") / "bundle"
-    gd.export(GHOST, out, precisions=("fp32",), images=val_images()[:2])
-    return out
+    return shared_proved_bundle(tmp_path_factory)
 
 
 @needs_assets

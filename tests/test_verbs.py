@@ -8,7 +8,6 @@ from pathlib import Path
 from types import FunctionType
 
 import cv2
-import numpy as np
 import pytest
 
 import ghost_deploy as gd
@@ -18,9 +17,10 @@ from ghost_deploy.core.detections import Detections
 from ghost_deploy.detector import Detector
 from ghost_deploy.runtimes.fake import FakeRuntime
 from tests.support.assets import BCCD, GHOST, needs_assets, val_images
-from tests.support.bench_models import write_bundle, write_onnx
+from tests.support.constant_model import write_constant_bundle, write_constant_onnx
+from tests.support.images import solid_image, write_image
 from tests.support.model_specs import make_spec
-from tests.support.numbered_frames import frame, read
+from tests.support.numbered_frames import numbered_frame, read_number
 
 SPEC = make_spec((64, 64))
 FOUND = Detections([[8, 8, 40, 24], [30, 30, 60, 60]], [0.9, 0.6], [0, 2])
@@ -46,7 +46,7 @@ def folder(tmp_path: Path) -> Path:
     images = tmp_path / "images"
     images.mkdir()
     for name in ("1.png", "2.png", "10.png"):
-        assert cv2.imwrite(str(images / name), np.full((64, 64, 3), 99, np.uint8))
+        write_image(images / name, solid_image((64, 64), 99))
     return images
 
 
@@ -55,7 +55,7 @@ def video(tmp_path: Path) -> Path:
     path = tmp_path / "clip.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (320, 240))
     for number in range(FRAMES):
-        writer.write(frame(number))
+        writer.write(numbered_frame(number))
     writer.release()
     return path
 
@@ -105,7 +105,7 @@ def test_an_image_that_cannot_be_read(detector: Detector, folder: Path) -> None:
 
 def test_a_video_frame_by_frame(detector: Detector, video: Path) -> None:
     results = list(gd.infer(detector, video))
-    assert [read(each.image) for each, _ in results] == list(range(FRAMES))
+    assert [read_number(each.image) for each, _ in results] == list(range(FRAMES))
     assert all(len(found) == 2 for _, found in results)
 
 
@@ -130,10 +130,10 @@ def test_a_model_that_fails_ends_the_loop(video: Path) -> None:
 
 def test_bench_and_report(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
-    small = write_bundle(tmp_path / "small", batch=(1, 1))
-    plain = write_onnx(tmp_path / "plain.onnx")
+    small = write_constant_bundle(tmp_path / "small", batch=(1, 1))
+    plain = write_constant_onnx(tmp_path / "plain.onnx")
     image = tmp_path / "one.png"
-    assert cv2.imwrite(str(image), np.zeros((40, 60, 3), np.uint8))
+    write_image(image)
     notes: list[str] = []
     measured = gd.bench(
         small, image, baseline=plain, threads=[1], duration_s=0.1, rounds=2, store=True,

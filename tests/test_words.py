@@ -17,6 +17,7 @@ DOCUMENTS = sorted(
     [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "benchmarks").glob("*.md"),
      *(ROOT / "tools").rglob("*.md")]
 )  # fmt: skip
+TESTS = sorted([*(ROOT / "tests").rglob("*.py"), *(ROOT / "tests").rglob("*.md")])
 TEMPLATES = sorted(
     path for kind in ("j2", "html", "js", "md") for path in PACKAGE.rglob(f"*.{kind}")
 )
@@ -24,6 +25,8 @@ TEMPLATES = sorted(
 ALLOWED = {
     # The JSON key in stored bundles.
     "ghost_deploy/core/evidence/reference.py: pictures",
+    "tests/judge/parity/test_self_check.py: pictures",
+    "tests/runtimes/tensorrt/test_on_device.py: pictures",
 }
 """Exceptions, as `file: word`; each with its reason."""
 
@@ -92,6 +95,13 @@ def test_the_check_leaves_other_words(text: str) -> None:
 )
 def test_code(path: Path) -> None:
     assert faults(path) == []
+
+
+@pytest.mark.parametrize("room", sorted({path.parent for path in TESTS}), ids=lambda p: p.name)
+def test_tests(room: Path) -> None:
+    """Tests are read as examples; only this module names the unwanted words."""
+    files = [path for path in TESTS if path.parent == room and path != Path(__file__)]
+    assert [fault for path in files for fault in faults(path)] == []
 
 
 @pytest.mark.parametrize("path", [*DOCUMENTS, *TEMPLATES], ids=lambda p: p.name)

@@ -56,8 +56,8 @@ from ghost_deploy.stream.source_stats import SourceStats
 from ghost_deploy.stream.sources.uri import parse_source
 from ghost_deploy.stream.web.status import ModelCard
 from ghost_deploy.stream.web.web_view import WebViewSink
-from tests.support import numbered_frames as barcode
 from tests.support.camera_servers import RtspCamera
+from tests.support.numbered_frames import NUMBER_BITS, read_number
 from tests.support.running_pipeline import make_detector
 
 _SAMPLE_S = 1.0
@@ -109,17 +109,17 @@ class Check:
         self.times = Histogram()
 
     def write(self, result: Result) -> None:
-        number = barcode.read(result.frame.image)
+        number = read_number(result.frame.image)
         self.ages.add(result.age_ms)
         self.times.add(sum(result.timings_ms.values()))
         if number is None:
             self.wrong["invented"] += 1
             return
         # Numbers have 16 bits: after 65536 frames they begin again.
-        step = (number - self.last.get(result.source, number - 1)) % (1 << barcode.NUMBER_BITS)
+        step = (number - self.last.get(result.source, number - 1)) % (1 << NUMBER_BITS)
         if step == 0:
             self.wrong["repeated"] += 1
-        elif step > 1 << (barcode.NUMBER_BITS - 1):
+        elif step > 1 << (NUMBER_BITS - 1):
             self.wrong["out of order"] += 1
         self.last[result.source] = number
 

@@ -16,10 +16,10 @@ from ghost_deploy.checkpoints import archive as module
 from ghost_deploy.checkpoints.archive import open_archive
 from ghost_deploy.checkpoints.file_types import is_safetensors, read_file, reject_foreign
 from ghost_deploy.core.errors import CheckpointError, CorruptCheckpointError, UnsafeCheckpointError
-from tests.support import checkpoint_files as forge
+from tests.support import forged_checkpoints as forged
 from tests.support.assets import needs_assets
 
-PICKLE = forge.dumps({"a": 1})
+PICKLE = forged.dumps({"a": 1})
 
 
 def zipped(*members: tuple[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
@@ -31,7 +31,7 @@ def zipped(*members: tuple[str, bytes], method: int = zipfile.ZIP_STORED) -> byt
 
 
 def good() -> bytes:
-    return forge.archive(PICKLE, {"0": b"abcd", "1": b""})
+    return forged.archive(PICKLE, {"0": b"abcd", "1": b""})
 
 
 def test_a_good_archive() -> None:
@@ -49,7 +49,7 @@ def test_what_torch_writes_today(tmp_path: Path) -> None:
 
 @needs_assets
 def test_a_real_file() -> None:
-    found = open_archive("x.pt", forge.ghost_bytes())
+    found = open_archive("x.pt", forged.ghost_bytes())
     assert len(found.storages) == 563
     assert len(found.sha256) == 64
 
@@ -85,7 +85,7 @@ def test_a_directory_that_names_another_member_than_the_header_is_unsafe() -> No
 
 def test_members_that_share_bytes_are_unsafe() -> None:
     """Many directory entries over one member would unfold a small file to a huge one."""
-    data = bytearray(forge.archive(PICKLE, {"0": bytes(1000), "1": bytes(1000)}))
+    data = bytearray(forged.archive(PICKLE, {"0": bytes(1000), "1": bytes(1000)}))
     central = [i for i in range(len(data)) if data.startswith(b"PK\x01\x02", i)]
     entries = {bytes(data[i + 46 : i + 59]): i for i in central}
     first, second = entries[b"forged/data/0"], entries[b"forged/data/1"]

@@ -21,7 +21,7 @@ from ghost_deploy.checkpoints.limits import MAX_MEMBERS
 from ghost_deploy.checkpoints.loading import load_data
 from ghost_deploy.checkpoints.user_modules import UserModules
 from ghost_deploy.core.errors import UnsafeCheckpointError
-from tests.support.checkpoint_files import archive, written
+from tests.support.forged_checkpoints import archive, written
 
 EMPTY, SHARED, OTHER = b"h\x00", b"h\x01", b"h\x02"
 """Opcodes that fetch what the prologue put away."""

@@ -15,7 +15,7 @@ from ghost_deploy.checkpoints.checkpoint_info import (
 from ghost_deploy.checkpoints.plain_values import NotPlainError, PlainReader, base_name
 from ghost_deploy.checkpoints.records import Call, GlobalRef
 from ghost_deploy.models.tree import ModuleNode
-from tests.support.checkpoint_files import call, new
+from tests.support.forged_checkpoints import call, new
 
 
 @pytest.mark.parametrize(

@@ -25,11 +25,11 @@ from ghost_deploy.core.errors import (
     UnsafeCheckpointError,
 )
 from tests.support.assets import needs_assets
-from tests.support.checkpoint_files import (
+from tests.support.forged_checkpoints import (
     archive,
     call,
+    changed_checkpoint,
     dumps,
-    forged,
     ghost_pickle,
     ghost_root,
     ghost_storages,
@@ -372,7 +372,7 @@ UNSAFE: dict[Callable[[Root], None], str] = {
 )
 def test_an_attack_is_refused(attack: Callable[[Root], None], message: str) -> None:
     with pytest.raises(UnsafeCheckpointError, match=message) as caught:
-        load(forged(attack))
+        load(changed_checkpoint(attack))
     assert caught.value.fix
 
 
@@ -381,7 +381,7 @@ def test_an_attack_is_refused(attack: Callable[[Root], None], message: str) -> N
     [in_fork_class, in_tensor_subclass, with_getattr_of_nothing, instance_forward, self_reference],
 )
 def test_an_attack_is_described(attack: Callable[[Root], None], tmp_path: Path) -> None:
-    seen = inspect_checkpoint(written(tmp_path, forged(attack)))
+    seen = inspect_checkpoint(written(tmp_path, changed_checkpoint(attack)))
     assert not seen.exportable
     assert seen.problems
     assert "torch.HalfStorage" in seen.names
@@ -546,7 +546,7 @@ REFUSED: dict[str, tuple[Callable[[Root], None], type[CheckpointError], str]] = 
     "conv groups": (conv(groups=0), StructureError, r"model\.0"),
     "conv stride of text": (conv(stride="2"), StructureError, r"model\.0"),
     "conv padding huge": (conv(padding=(10**9, 10**9)), StructureError, r"model\.0"),
-    "a function nobody knows": (unknown_function, StructureError, r"model\.2"),
+    "an unknown function": (unknown_function, StructureError, r"model\.2"),
     "a deep attribute": (deep_key, StructureError, r"model\.0"),
     "head classes": (head(nc=4), StructureError, "model.22"),
     "head bins": (head(reg_max=8), StructureError, "model.22"),
@@ -577,7 +577,7 @@ def test_what_does_not_fit_is_refused(
 ) -> None:
     change, kind, message = case
     with pytest.raises(kind, match=message) as caught:
-        load(forged(change))
+        load(changed_checkpoint(change))
     assert caught.value.fix
 
 

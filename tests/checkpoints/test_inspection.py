@@ -11,7 +11,7 @@ import pytest
 from ghost_deploy.checkpoints.inspection import Inspection, inspect_checkpoint
 from ghost_deploy.checkpoints.records import GlobalRef
 from ghost_deploy.core.errors import CheckpointError
-from tests.support import checkpoint_files as forge
+from tests.support import forged_checkpoints as forged
 from tests.support.assets import GHOST, GHOSTNET, needs_assets
 
 pytestmark = needs_assets
@@ -23,7 +23,7 @@ pytestmark = needs_assets
 )  # fmt: skip
 def test_what_cannot_be_read_at_all_is_an_error(data: bytes, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError):
-        inspect_checkpoint(forge.written(tmp_path, data))
+        inspect_checkpoint(forged.written(tmp_path, data))
 
 
 def test_a_good_file() -> None:
@@ -43,9 +43,9 @@ def test_a_good_file() -> None:
 
 def test_an_unknown_class_is_listed_with_all_that_is_known(tmp_path: Path) -> None:
     def change(root: dict[str, Any]) -> None:
-        forge.module_at(root, "model.2").target = GlobalRef("forkpkg.block", "C3GhostFork")
+        forged.module_at(root, "model.2").target = GlobalRef("forkpkg.block", "C3GhostFork")
 
-    seen = inspect_checkpoint(forge.written(tmp_path, forge.forged(change)))
+    seen = inspect_checkpoint(forged.written(tmp_path, forged.changed_checkpoint(change)))
     assert not seen.exportable
     assert "forkpkg.block.C3GhostFork" in seen.problems[0]
     assert "--modules" in seen.problems[0]
@@ -58,9 +58,9 @@ def test_an_unknown_class_is_listed_with_all_that_is_known(tmp_path: Path) -> No
 
 def test_an_unknown_class_can_be_brought(tmp_path: Path) -> None:
     def change(root: dict[str, Any]) -> None:
-        forge.module_at(root, "model.0").target = GlobalRef("forkpkg", "MyConv")
+        forged.module_at(root, "model.0").target = GlobalRef("forkpkg", "MyConv")
 
-    path = forge.written(tmp_path, forge.forged(change))
+    path = forged.written(tmp_path, forged.changed_checkpoint(change))
     definition = tmp_path / "mine.py"
     definition.write_text(
         "from torch import nn\n"
@@ -75,9 +75,9 @@ def test_an_unknown_class_can_be_brought(tmp_path: Path) -> None:
 
 def test_a_hostile_file_is_described_and_nothing_is_built(tmp_path: Path) -> None:
     def change(root: dict[str, Any]) -> None:
-        root["x"] = forge.call("posix.system", "true")
+        root["x"] = forged.call("posix.system", "true")
 
-    seen = inspect_checkpoint(forge.written(tmp_path, forge.forged(change)))
+    seen = inspect_checkpoint(forged.written(tmp_path, forged.changed_checkpoint(change)))
     assert not seen.exportable
     assert "posix.system" in seen.problems[0]
     assert "posix.system" in seen.names
@@ -87,10 +87,10 @@ def test_a_hostile_file_is_described_and_nothing_is_built(tmp_path: Path) -> Non
 
 def test_several_problems_are_all_told(tmp_path: Path) -> None:
     def change(root: dict[str, Any]) -> None:
-        root["x"] = forge.call("posix.system", "true")
+        root["x"] = forged.call("posix.system", "true")
         root["model"].state["names"] = 5
 
-    seen = inspect_checkpoint(forge.written(tmp_path, forge.forged(change)))
+    seen = inspect_checkpoint(forged.written(tmp_path, forged.changed_checkpoint(change)))
     assert len(seen.problems) == 2
 
 
@@ -98,6 +98,6 @@ def test_a_wrong_network_is_told(tmp_path: Path) -> None:
     def change(root: dict[str, Any]) -> None:
         root["model"].state["names"] = ["one"]
 
-    seen = inspect_checkpoint(forge.written(tmp_path, forge.forged(change)))
+    seen = inspect_checkpoint(forged.written(tmp_path, forged.changed_checkpoint(change)))
     assert "1 class names" in seen.problems[0]
     assert seen.sha256 != inspect_checkpoint(GHOST).sha256

@@ -16,7 +16,7 @@ from ghost_deploy.checkpoints.records import Call
 from ghost_deploy.checkpoints.user_modules import UserModules
 from ghost_deploy.core.errors import CheckpointError, CorruptCheckpointError, UsageError
 from ghost_deploy.core.spec import HeadSpec
-from tests.support import checkpoint_files as forge
+from tests.support import forged_checkpoints as forged
 from tests.support.assets import CHECKPOINTS, GHOST, GHOSTNET, needs_assets
 
 pytestmark = needs_assets
@@ -34,7 +34,7 @@ def test_an_absent_file() -> None:
 
 def test_an_empty_file(tmp_path: Path) -> None:
     with pytest.raises(CorruptCheckpointError, match="is empty"):
-        load_checkpoint(forge.written(tmp_path, b""))
+        load_checkpoint(forged.written(tmp_path, b""))
 
 
 def test_raw_outputs_are_those_of_the_reference(case: tuple[Path, LoadedCheckpoint]) -> None:
@@ -97,8 +97,8 @@ def test_a_size_that_does_not_fit(size: tuple[int, int]) -> None:
         load_checkpoint(GHOST, size_hw=size)
 
 
-def forged(change: Any) -> LoadedCheckpoint:
-    return load_data("forged.pt", forge.forged(change), UserModules())
+def load_changed(change: Any) -> LoadedCheckpoint:
+    return load_data("forged.pt", forged.changed_checkpoint(change), UserModules())
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_the_recorded_size_is_rounded_up(imgsz: object, size: tuple[int, int]) -
         root["train_args"]["imgsz"] = imgsz
         root["model"].state["args"] = None
 
-    loaded = forged(change)
+    loaded = load_changed(change)
     assert loaded.spec.input.size_hw == size
     assumed = any("640 is assumed" in warning for warning in loaded.source.warnings)
     assert assumed == (size == (640, 640) and imgsz != 640)
@@ -123,14 +123,14 @@ def test_the_averaged_network_is_preferred() -> None:
         root["model"] = "not this one"
         root |= {"epoch": 4, "optimizer": {"state": {}}, "version": "9.1.0", "train_metrics": None}
 
-    warnings = " ".join(forged(change).source.warnings)
+    warnings = " ".join(load_changed(change).source.warnings)
     for expected in ("after epoch 5", "Ultralytics 9.1.0", "no validation metrics"):
         assert expected in warnings
 
 
 def test_a_file_that_is_the_network_itself() -> None:
-    root = forge.ghost_root()
-    data = forge.archive(forge.dumps(root["model"]), forge.ghost_storages())
+    root = forged.ghost_root()
+    data = forged.archive(forged.dumps(root["model"]), forged.ghost_storages())
     loaded = load_data("model.pt", data, UserModules())
     assert loaded.spec.trained_with == ""
     assert any("which version" in warning for warning in loaded.source.warnings)
@@ -140,10 +140,10 @@ def test_paths_of_the_training_machine_stay_there() -> None:
     def change(root: dict[str, Any]) -> None:
         root["model"].state["yaml"]["yaml_file"] = "/home/someone/secret/yolov8n-ghost.yaml"
         root["model"].state["pt_path"] = "/home/someone/secret/best.pt"
-        root["train_args"]["data"] = forge.call("pathlib.PosixPath", "/home", "someone", "secret")
-        forge.module_at(root, "model.2").state["note"] = "/home/someone/secret"
+        root["train_args"]["data"] = forged.call("pathlib.PosixPath", "/home", "someone", "secret")
+        forged.module_at(root, "model.2").state["note"] = "/home/someone/secret"
 
-    loaded = forged(change)
+    loaded = load_changed(change)
     assert "someone" not in repr((loaded.source, loaded.spec))
     assert loaded.spec.family == "yolov8-ghost"
 
@@ -152,18 +152,18 @@ def test_what_fusing_leaves_behind_is_understood() -> None:
     """After `fuse()` a module's `forward` is its own `forward_fuse`, and there is no batch norm."""
 
     def change(root: dict[str, Any]) -> None:
-        layer = forge.module_at(root, "model.0")
-        del forge.part_of(layer, "_modules")["bn"]
-        layer.state["forward"] = forge.call("builtins.getattr", layer, "forward_fuse")
-        conv = forge.module_at(root, "model.0.conv")
-        bias = forge.part_of(forge.module_at(root, "model.22.cv2.0.2"), "_parameters")["bias"]
+        layer = forged.module_at(root, "model.0")
+        del forged.part_of(layer, "_modules")["bn"]
+        layer.state["forward"] = forged.call("builtins.getattr", layer, "forward_fuse")
+        conv = forged.module_at(root, "model.0.conv")
+        bias = forged.part_of(forged.module_at(root, "model.22.cv2.0.2"), "_parameters")["bias"]
         inner: Call = bias.args[0]
         small = Call("reduce", inner.target, (*inner.args[:2], (16,), *inner.args[3:]))
-        forge.part_of(conv, "_parameters")["bias"] = Call(
+        forged.part_of(conv, "_parameters")["bias"] = Call(
             "reduce", bias.target, (small, *bias.args[1:])
         )
 
-    assert forged(change).net.model[0].conv.bias is not None
+    assert load_changed(change).net.model[0].conv.bias is not None
 
 
 def test_loading_is_isolated_and_imports_no_ultralytics() -> None:

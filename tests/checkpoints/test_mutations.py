@@ -21,7 +21,7 @@ from ghost_deploy.checkpoints.loading import LoadedCheckpoint, load_data
 from ghost_deploy.checkpoints.user_modules import UserModules
 from ghost_deploy.core.errors import CheckpointError
 from tests.support.assets import needs_assets
-from tests.support.checkpoint_files import archive, ghost_bytes, ghost_pickle, ghost_storages
+from tests.support.forged_checkpoints import archive, ghost_bytes, ghost_pickle, ghost_storages
 
 pytestmark = needs_assets
 

@@ -23,7 +23,7 @@ from ghost_deploy.core.errors import (
     StructureError,
 )
 from tests.support.assets import GHOSTNET, needs_assets
-from tests.support.checkpoint_files import written
+from tests.support.forged_checkpoints import written
 
 pytestmark = needs_assets
 

@@ -18,7 +18,7 @@ from ghost_deploy.checkpoints import limits
 from ghost_deploy.checkpoints.pickle_reader import read_pickle
 from ghost_deploy.checkpoints.records import Call, GlobalRef, PersistentId
 from ghost_deploy.core.errors import CheckpointError, CorruptCheckpointError, UnsafeCheckpointError
-from tests.support import checkpoint_files as forge
+from tests.support import forged_checkpoints as forged
 from tests.support.assets import needs_assets
 
 PLAIN = st.recursive(
@@ -60,14 +60,14 @@ def test_python2_names_are_today_s_names() -> None:
 
 
 def test_persistent_ids_are_kept() -> None:
-    root = read_pickle(forge.dumps(PersistentId(("storage", "0"))), "x").root
+    root = read_pickle(forged.dumps(PersistentId(("storage", "0"))), "x").root
     assert isinstance(root, PersistentId)
     assert root.value == ("storage", "0")
 
 
 @needs_assets
 def test_a_real_pickle_gives_every_name_that_pickletools_sees() -> None:
-    data = forge.ghost_pickle()
+    data = forged.ghost_pickle()
     names = {
         argument.replace("__builtin__", "builtins").replace(" ", ".")
         for opcode, argument, _ in pickletools.genops(data)

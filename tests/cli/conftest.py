@@ -1,33 +1,37 @@
-"""One real bundle for all tests of the command, and an empty cache for compiled models."""
+"""Two images and one real bundle for all tests of the commands."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from ghost_deploy.cli.main import main
-from tests.support.assets import GHOST, val_images
-
-
-@pytest.fixture(autouse=True)
-def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+from ghost_deploy.core.bundle.manifest import DOCUMENT
+from tests.support.assets import val_images
+from tests.support.exports import shared_proved_bundle
 
 
 @pytest.fixture(scope="session")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two BCCD images."""
-    folder = tmp_path_factory.mktemp("photos")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of two BCCD images."""
+    folder = tmp_path_factory.mktemp("images")
     for path in val_images()[:2]:
         shutil.copy(path, folder)
     return folder
 
 
-@pytest.fixture(scope="session")
-def bundle(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `export` makes by default."""
-    out = tmp_path_factory.mktemp("out") / "ghost"
-    assert main(["export", str(GHOST), "-o", str(out), "--images", str(photos)]) == 0
-    return out
+@pytest.fixture
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """What `export` makes by default; fails the test that changes it."""
+    folder = shared_proved_bundle(tmp_path_factory)
+    before = (folder / DOCUMENT).read_bytes()
+    yield folder
+    assert (folder / DOCUMENT).read_bytes() == before, "this test needs `bundle_copy`"
+
+
+@pytest.fixture
+def bundle_copy(bundle: Path, tmp_path: Path) -> Path:
+    """A copy of `bundle` that the test may change."""
+    return shutil.copytree(bundle, tmp_path / "bundle")

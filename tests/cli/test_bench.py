@@ -7,9 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-import cv2
 import msgspec
-import numpy as np
 import pytest
 
 from ghost_deploy.cli.main import main
@@ -17,7 +15,8 @@ from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.evidence.latency import BenchReport
 from ghost_deploy.judge.bench.timer import STAGES
 from tests.support.assets import needs_assets
-from tests.support.bench_models import write_bundle, write_onnx
+from tests.support.constant_model import write_constant_bundle, write_constant_onnx
+from tests.support.images import write_image
 from tests.support.report_documents import USUAL, parity_report
 from tests.support.stored_evidence import evidence_of
 
@@ -29,14 +28,14 @@ pytest.importorskip("onnxruntime")
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_bundle(tmp_path_factory.mktemp("s") / "small", ("fp32", "fp16"), batch=(1, 1)).path
+    return write_constant_bundle(
+        tmp_path_factory.mktemp("s") / "small", ("fp32", "fp16"), batch=(1, 1)
+    ).path
 
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("p") / "one.png"
-    assert cv2.imwrite(str(path), np.zeros((40, 60, 3), np.uint8))
-    return str(path)
+    return str(write_image(tmp_path_factory.mktemp("p") / "one.png"))
 
 
 @pytest.mark.parametrize(
@@ -109,7 +108,7 @@ def test_json_on_demo_scenes(small: Path, capsys: Capture) -> None:
 def test_tables_and_a_bare_baseline(
     small: Path, image: str, tmp_path: Path, capsys: Capture
 ) -> None:
-    theirs = write_onnx(tmp_path / "theirs.onnx")
+    theirs = write_constant_onnx(tmp_path / "theirs.onnx")
     words = [
         "bench",
         str(small),
@@ -140,7 +139,7 @@ def test_tables_and_a_bare_baseline(
 def test_a_damaged_artifact_fails_alone(tmp_path: Path, image: str, capsys: Capture) -> None:
     import hashlib
 
-    bundle = write_bundle(tmp_path / "half", ("fp32", "fp16"))
+    bundle = write_constant_bundle(tmp_path / "half", ("fp32", "fp16"))
     damaged = b"not a model"
     (bundle.path / "model.fp16.onnx").write_bytes(damaged)
     file = bundle.path / "bundle.json"
@@ -156,7 +155,7 @@ def test_a_damaged_artifact_fails_alone(tmp_path: Path, image: str, capsys: Capt
 def test_what_failed_its_stored_verdict_is_timed_and_marked(
     tmp_path: Path, image: str, capsys: Capture
 ) -> None:
-    bundle = write_bundle(tmp_path / "half", ("fp32", "fp16"))
+    bundle = write_constant_bundle(tmp_path / "half", ("fp32", "fp16"))
     artifact = bundle.artifacts[1]
     made = parity_report(USUAL[:1])
     row = msgspec.structs.replace(
@@ -190,8 +189,8 @@ def test_labels(small: Path, image: str, capsys: Capture) -> None:
 
 
 @needs_assets
-def test_a_real_bundle(bundle: Path, photos: Path, capsys: Capture) -> None:
-    words = ["bench", str(bundle), "--precision", "fp32", "--images", str(photos), "--json"]
+def test_a_real_bundle(bundle: Path, images: Path, capsys: Capture) -> None:
+    words = ["bench", str(bundle), "--precision", "fp32", "--images", str(images), "--json"]
     assert main([*words, *QUICK]) == 0
     rows = BenchReport.from_document(json.loads(capsys.readouterr().out)).rows
     assert {row.config.runtime for row in rows} == {"ort", "openvino"}

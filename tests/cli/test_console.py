@@ -56,7 +56,7 @@ def test_facts_are_aligned() -> None:
 
 
 @pytest.mark.parametrize(("terminal", "total"), [(False, 9), (True, 1), (True, 0)])
-def test_no_bar_where_nobody_sees_it_or_it_does_not_pay(terminal: bool, total: int) -> None:
+def test_no_progress_bar_without_a_terminal_or_for_few_steps(terminal: bool, total: int) -> None:
     speaker, out, err = console(terminal=terminal)
     with speaker.progress("working", total) as progress:
         progress(1)

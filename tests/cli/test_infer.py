@@ -20,6 +20,7 @@ from ghost_deploy.core.errors import UnavailableError
 from ghost_deploy.detector import Detector
 from ghost_deploy.runtimes.fake import FakeRuntime
 from tests.support.assets import BCCD, GHOST, MODELS, needs_assets
+from tests.support.images import solid_image, write_image
 from tests.support.model_specs import make_spec
 
 Capture = pytest.CaptureFixture[str]
@@ -42,12 +43,12 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[tuple[Any, ...], dict[s
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    photos = tmp_path / "phötos"
-    photos.mkdir()
+    images = tmp_path / "bïlder"
+    images.mkdir()
     for name in ("1.png", "2.png", "10.png"):
-        cv2.imwrite(str(tmp_path / name), np.full((64, 64, 3), 99, np.uint8))
-        shutil.move(tmp_path / name, photos / name)
-    return photos
+        write_image(tmp_path / name, solid_image((64, 64), 99))
+        shutil.move(tmp_path / name, images / name)
+    return images
 
 
 def test_an_empty_folder(asked: list[Any], tmp_path: Path, capsys: Capture) -> None:
@@ -153,9 +154,9 @@ def test_show_ends_when_the_user_has_seen_enough(
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize("runtime", ["openvino", "ort"])
 def test_real_detections_are_those_of_the_reference(
-    runtime: str, precision: str, bundle: Path, photos: Path, capsys: Capture
+    runtime: str, precision: str, bundle: Path, images: Path, capsys: Capture
 ) -> None:
-    words = ["infer", str(bundle), str(photos), "--jsonl", "-"]
+    words = ["infer", str(bundle), str(images), "--jsonl", "-"]
     assert main([*words, "--runtime", runtime, "--precision", precision]) == 0
     said = capsys.readouterr()
     assert f"in {precision} on {runtime}" in said.err
@@ -172,13 +173,13 @@ def test_real_detections_are_those_of_the_reference(
 
 
 @needs_assets
-def test_a_checkpoint_runs_in_pytorch(photos: Path, capsys: Capture) -> None:
-    assert main(["infer", str(GHOST), str(photos)]) == 0
+def test_a_checkpoint_runs_in_pytorch(images: Path, capsys: Capture) -> None:
+    assert main(["infer", str(GHOST), str(images)]) == 0
     assert "on eager" in capsys.readouterr().err
 
 
 @needs_assets
-def test_a_bundle_runs_without_torch(bundle: Path, photos: Path) -> None:
+def test_a_bundle_runs_without_torch(bundle: Path, images: Path) -> None:
     """In a process where torch, onnx and rich cannot be imported, without a word to the network."""
     code = (
         "import sys\n"
@@ -188,7 +189,7 @@ def test_a_bundle_runs_without_torch(bundle: Path, photos: Path) -> None:
         "    assert not event.startswith(('socket.', 'urllib.', 'os.fork', 'subprocess.')), event\n"
         "sys.addaudithook(watch)\n"
         "from ghost_deploy.cli.main import main\n"
-        f"sys.exit(main(['infer', {str(bundle)!r}, {str(photos)!r}, '--runtime', 'openvino']))\n"
+        f"sys.exit(main(['infer', {str(bundle)!r}, {str(images)!r}, '--runtime', 'openvino']))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -196,6 +197,6 @@ def test_a_bundle_runs_without_torch(bundle: Path, photos: Path) -> None:
 
 
 def test_the_images_are_those_of_the_data_set() -> None:
-    """Guards the tests above against an empty folder of photos."""
+    """Guards the tests above against an empty folder of images."""
     if BCCD.is_dir():
         assert len(list((BCCD / "images" / "val").glob("*.jpg"))) > 2

@@ -22,9 +22,11 @@ from ghost_deploy.core.errors import UnavailableError
 from ghost_deploy.detector import Detector
 from ghost_deploy.runtimes.fake import FakeRuntime
 from ghost_deploy.stream.sources.gstreamer import GStreamer
-from tests.support import numbered_frames as barcode
-from tests.support.camera_servers import MjpegCamera, jpeg, wait_until
+from tests.support.camera_servers import MjpegCamera, jpeg
+from tests.support.images import write_image
 from tests.support.model_specs import make_spec
+from tests.support.numbered_frames import numbered_frame
+from tests.support.waiting import wait_until
 
 Capture = pytest.CaptureFixture[str]
 SPEC = make_spec((64, 64))
@@ -62,7 +64,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (320, 240))
     assert writer.isOpened()
     for number in range(12):
-        writer.write(barcode.frame(number))
+        writer.write(numbered_frame(number))
     writer.release()
     return path
 
@@ -108,7 +110,7 @@ def test_two_videos_and_images_in_one_run(
     asked: list[Any], video: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     for number in range(3):
-        cv2.imwrite(str(tmp_path / f"{number}.png"), barcode.frame(number))
+        write_image(tmp_path / f"{number}.png", numbered_frame(number))
     (tmp_path / "bad.png").write_bytes(b"broken")
     words = [str(video), str(tmp_path), "--jsonl", "-", "--classes", "RBC"]
     assert main(["infer", "b", *words]) == 0
@@ -211,7 +213,7 @@ def test_gstreamer_that_is_not_there(
     assert not asked
 
 
-@pytest.mark.parametrize("words", [[""], [" "], ["photo.jpg", ""]])
+@pytest.mark.parametrize("words", [[""], [" "], ["image.jpg", ""]])
 def test_an_empty_source(words: list[str], asked: list[Any], capsys: Capture) -> None:
     assert main(["infer", "b", *words]) == 2
     err = capsys.readouterr().err
@@ -252,7 +254,7 @@ def test_raw_images_on_standard_input() -> None:
     pipe = start("raw:320x240", "--jsonl", "-", stdin=subprocess.PIPE)
     assert pipe.stdin is not None
     # One at a time: of a live source only the newest is kept.
-    data = b"".join(barcode.frame(number).tobytes() for number in range(5))
+    data = b"".join(numbered_frame(number).tobytes() for number in range(5))
     with open(os.dup(pipe.stdin.fileno()), "wb") as stream:
         stream.write(data)
     out, err = pipe.communicate(timeout=60)
@@ -285,7 +287,7 @@ def test_a_signal_finishes_the_frame_and_says_why(
     path = tmp_path / "lines.jsonl"
     with MjpegCamera() as camera:
         child = start(camera.address, "--jsonl", str(path))
-        assert wait_until(lambda: path.exists() and path.read_bytes().count(b"\n") > 3, 60)
+        wait_until(lambda: path.exists() and path.read_bytes().count(b"\n") > 3, 60)
         child.send_signal(number)
         child.send_signal(number)  # as `timeout` does
         out, err = child.communicate(timeout=60)
@@ -323,7 +325,7 @@ def test_lines_survive_sigkill_and_the_next_run_adds_to_them(tmp_path: Path) -> 
         for more in (3, 6):
             child = start(camera.address, "--jsonl", str(path))
             wanted = path.read_bytes().count(b"\n") + more if path.exists() else more
-            assert wait_until(
+            wait_until(
                 lambda: path.exists() and path.read_bytes().count(b"\n") >= wanted,  # noqa: B023
                 60,
             )
@@ -334,7 +336,7 @@ def test_lines_survive_sigkill_and_the_next_run_adds_to_them(tmp_path: Path) -> 
 
 
 def test_images_do_not_load_the_live_part(tmp_path: Path) -> None:
-    cv2.imwrite(str(tmp_path / "1.png"), barcode.frame(1))
+    write_image(tmp_path / "1.png", numbered_frame(1))
     code = CHILD.replace("sys.exit(", "code = (") + (
         "live = ('pipeline', 'sources.opencv', 'sources.mjpeg', 'web', 'sinks.video')\n"
         "loaded = [name for name in live if f'ghost_deploy.stream.{name}' in sys.modules]\n"

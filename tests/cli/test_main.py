@@ -1,4 +1,4 @@
-"""The manners of the command: help, exit codes, errors, streams."""
+"""The command as a program: help, exit codes, errors, streams."""
 
 from __future__ import annotations
 
@@ -213,7 +213,7 @@ def test_completion_knows_all_commands_and_options(shell: str, capsys: Capture) 
 def test_completion_works_in_bash(tmp_path: Path) -> None:
     script = tmp_path / "completion"
     script.write_text(run_process("completion", "bash").stdout)
-    (tmp_path / "photos").mkdir()
+    (tmp_path / "images").mkdir()
 
     def complete(*words: str) -> list[str]:
         listed = " ".join(f"'{word}'" for word in words)
@@ -228,4 +228,4 @@ def test_completion_works_in_bash(tmp_path: Path) -> None:
 
     assert complete("inf") == ["infer"]
     assert "--allow-fallback" in complete("infer", "--allow")
-    assert complete("infer", "pho") == ["photos"]
+    assert complete("infer", "imag") == ["images"]

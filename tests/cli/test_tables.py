@@ -32,8 +32,7 @@ from ghost_deploy.core.evidence.int8 import CurvePoint, Int8Report, LayerHarm, S
 from ghost_deploy.report.assemble import assemble
 from ghost_deploy.report.html import render_html
 from ghost_deploy.report.material import Material
-from tests.support.int8_evidence import evidence
-from tests.support.int8_reports import report, row
+from tests.support.int8_reports import int8_row, small_int8_report
 from tests.support.page_tracing import Node, faults, parse
 from tests.support.report_documents import (
     HOSTILE,
@@ -42,9 +41,10 @@ from tests.support.report_documents import (
     Run,
     accuracy_report,
     bench_report,
-    bundle,
+    bundle_facts,
     parity_report,
 )
+from tests.support.report_int8_documents import int8_document
 from tests.support.stored_evidence import as_json
 
 LAYERS = tuple(
@@ -72,12 +72,12 @@ def searched(*, curve: tuple[CurvePoint, ...] = CURVE, problem: str = "") -> Int
     layers = (*LAYERS[:6], RETURNED, *LAYERS[7:])
     found = Sensitivity(recipe="minmax", layers=layers, curve=curve, problem=problem)
     return msgspec.structs.replace(
-        report(row("onnx-int8-ort-x86", 0.48)), sensitivity={"ort-x86": found}
+        small_int8_report(int8_row("onnx-int8-ort-x86", 0.48)), sensitivity={"ort-x86": found}
     )
 
 
 def test_without_a_search_there_is_neither_layer_nor_curve() -> None:
-    lines = printed(report(row("onnx-int8-ort-x86", 0.2)))
+    lines = printed(small_int8_report(int8_row("onnx-int8-ort-x86", 0.2)))
     assert not any("harmful layers" in line or "allowed" in line for line in lines)
 
 
@@ -143,7 +143,7 @@ DOCUMENTS: dict[str, tuple[Any, Callable[[Any, Console], None]]] = {
     "parity": (parity_report(RUNS), print_parity),
     "accuracy": (accuracy_report(RUNS), print_accuracy),
     "latency": (bench_report(RUNS), print_latency),
-    "int8": (Int8Report.from_document(evidence()), print_int8),
+    "int8": (Int8Report.from_document(int8_document()), print_int8),
     "build": (BUILDS, print_builds),
 }
 
@@ -160,7 +160,7 @@ def page_of(kind: str, document: Any) -> Node:
     if kind in ("parity", "accuracy", "latency"):
         found.add(document, kind)
     else:
-        facts = bundle(RUNS)
+        facts = bundle_facts(RUNS)
         kept = as_json({kind: document.to_document()})
         facts = msgspec.structs.replace(
             facts, document=msgspec.structs.replace(facts.document, evidence=kept)

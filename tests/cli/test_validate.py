@@ -14,7 +14,7 @@ from ghost_deploy.cli.main import main
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.evidence.accuracy import AccuracyReport
 from tests.support.assets import GHOST, needs_assets, val_images
-from tests.support.int8_reports import report, row
+from tests.support.int8_reports import int8_row, small_int8_report
 from tests.support.stored_evidence import evidence_of
 
 Capture = pytest.CaptureFixture[str]
@@ -62,11 +62,11 @@ def test_what_is_not_there(bundle: Path, data: Path, capsys: Capture) -> None:
     assert said.err.count("next: ") == 3
 
 
-def test_broken_labels(bundle: Path, data: Path, capsys: Capture) -> None:
+def test_broken_labels(bundle_copy: Path, data: Path, capsys: Capture) -> None:
     label = data.parent / "labels" / f"{val_images()[0].stem}.txt"
     label.write_text(f"{label.read_text()}7 0.5 0.5 0.1 0.1\n")
     lines = len(label.read_text().splitlines())
-    words = ["validate", str(bundle), "--data", str(data), "--runtime", "ort"]
+    words = ["validate", str(bundle_copy), "--data", str(data), "--runtime", "ort"]
     assert main([*words, "--precision", "fp16", "--json"]) == 2
     said = capsys.readouterr()
     assert said.out == ""
@@ -76,10 +76,9 @@ def test_broken_labels(bundle: Path, data: Path, capsys: Capture) -> None:
 
 
 def test_a_table_and_the_evidence_in_the_bundle(
-    bundle: Path, data: Path, tmp_path: Path, capsys: Capture
+    bundle_copy: Path, data: Path, capsys: Capture
 ) -> None:
-    copy = shutil.copytree(bundle, tmp_path / "bundle")
-    words = ["validate", str(copy), "--data", str(data), "--checkpoint", str(GHOST)]
+    words = ["validate", str(bundle_copy), "--data", str(data), "--checkpoint", str(GHOST)]
     assert main([*words, "--runtime", "ort"]) == 0
     said = capsys.readouterr()
     assert re.search(r"^checkpoint +- +- +0\.\d{4} +0\.\d{4} +-$", said.out, re.MULTILINE)
@@ -92,59 +91,74 @@ def test_a_table_and_the_evidence_in_the_bundle(
     assert "with the training: mAP50-95 recorded 0.565" in said.out
     assert "Accuracy passed: 2 of 2 runs within their gates." in said.out
     assert re.search(r"^onnx-fp32/ort 4 images +\d+\.\d s$", said.err, re.MULTILINE)
-    stored = evidence_of(Bundle.read(copy))["accuracy"]
+    stored = evidence_of(Bundle.read(bundle_copy))["accuracy"]
     assert AccuracyReport.from_document(stored).passed
-    assert main(["inspect", str(copy)]) == 0
+    assert main(["inspect", str(bundle_copy)]) == 0
     assert "Accuracy passed: 2 of 2 runs within their gates." in capsys.readouterr().out
 
 
-def test_json_is_one_document(bundle: Path, data: Path, tmp_path: Path, capsys: Capture) -> None:
-    copy = shutil.copytree(bundle, tmp_path / "bundle")
-    words = ["validate", str(copy), "--data", str(data), "--runtime", "ort", "--precision", "fp16"]
+def test_json_is_one_document(bundle_copy: Path, data: Path, capsys: Capture) -> None:
+    words = [
+        "validate",
+        str(bundle_copy),
+        "--data",
+        str(data),
+        "--runtime",
+        "ort",
+        "--precision",
+        "fp16",
+    ]
     assert main([*words, "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["passed"] is True
     assert document["reference"]["name"] == "onnx-fp32 on ort"
     report = AccuracyReport.from_document(document)
-    kept = AccuracyReport.from_document(evidence_of(Bundle.read(copy))["accuracy"])
+    kept = AccuracyReport.from_document(evidence_of(Bundle.read(bundle_copy))["accuracy"])
     assert report.thin() == kept
     assert report.rows[0].accuracy is not None
     assert len(report.rows[0].accuracy.classes[0].curve) == 101
 
 
-def test_a_missed_gate_is_exit_code_1(bundle: Path, data: Path, tmp_path: Path) -> None:
-    copy = shutil.copytree(bundle, tmp_path / "bundle")
-    kept = Bundle.read(copy)
-    document = json.loads((copy / "bundle.json").read_text())
+def test_a_missed_gate_is_exit_code_1(bundle_copy: Path, data: Path) -> None:
+    kept = Bundle.read(bundle_copy)
+    document = json.loads((bundle_copy / "bundle.json").read_text())
     document["artifacts"] = [a for a in document["artifacts"] if a["precision"] == "fp16"]
-    (copy / "bundle.json").write_text(json.dumps(document))
-    assert len(Bundle.read(copy).artifacts) < len(kept.artifacts)
-    assert main(["validate", str(copy), "--data", str(data), "--runtime", "ort"]) == 1
-    assert evidence_of(Bundle.read(copy))["accuracy"]["passed"] is False
+    (bundle_copy / "bundle.json").write_text(json.dumps(document))
+    assert len(Bundle.read(bundle_copy).artifacts) < len(kept.artifacts)
+    assert main(["validate", str(bundle_copy), "--data", str(data), "--runtime", "ort"]) == 1
+    assert evidence_of(Bundle.read(bundle_copy))["accuracy"]["passed"] is False
 
 
 def test_a_model_measured_alone_is_told_and_not_judged(
-    bundle: Path, data: Path, tmp_path: Path, capsys: Capture
+    bundle_copy: Path, data: Path, capsys: Capture
 ) -> None:
-    copy = shutil.copytree(bundle, tmp_path / "bundle")
-    document = json.loads((copy / "bundle.json").read_text())
+    document = json.loads((bundle_copy / "bundle.json").read_text())
     document["evidence"].pop("accuracy", None)  # of the tests before
-    (copy / "bundle.json").write_text(json.dumps(document))
-    words = ["validate", str(copy), "--data", str(data), "--runtime", "ort", "--precision", "fp32"]
+    (bundle_copy / "bundle.json").write_text(json.dumps(document))
+    words = [
+        "validate",
+        str(bundle_copy),
+        "--data",
+        str(data),
+        "--runtime",
+        "ort",
+        "--precision",
+        "fp32",
+    ]
     assert main(words) == 0
     said = capsys.readouterr()
     assert re.search(r"^ONNX Runtime FP32 +onnx-fp32 +reference +0\.\d{4}", said.out, re.MULTILINE)
     assert "Accuracy measured, not judged" in said.out
     assert "nothing was judged" not in said.err
-    stored = evidence_of(Bundle.read(copy))["accuracy"]
+    stored = evidence_of(Bundle.read(bundle_copy))["accuracy"]
     assert stored["passed"] is None
     assert main([*words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["passed"] is None
 
-    judged = give_passed_accuracy(copy)
+    judged = give_passed_accuracy(bundle_copy)
     assert main(words) == 0
     assert "nothing was judged: the bundle keeps the verdict" in capsys.readouterr().err
-    assert Bundle.read(copy).evidence.accuracy == judged
+    assert Bundle.read(bundle_copy).evidence.accuracy == judged
 
 
 def give_passed_accuracy(folder: Path) -> AccuracyReport:
@@ -158,22 +172,30 @@ def give_passed_accuracy(folder: Path) -> AccuracyReport:
     return judged
 
 
-def test_an_int8_artifact_is_held_to_the_bar_of_its_calibration(
-    bundle: Path, data: Path, tmp_path: Path, capsys: Capture
+def test_an_int8_artifact_is_held_to_the_limit_of_its_calibration(
+    bundle_copy: Path, data: Path, capsys: Capture
 ) -> None:
-    """The fp16 file stands in for an int8 one: what is judged is the bar, not the arithmetic."""
-    copy = shutil.copytree(bundle, tmp_path / "bundle")
-    document = json.loads((copy / "bundle.json").read_text())
+    """The fp16 file stands in for an int8 one: what is judged is the limit, not the arithmetic."""
+    document = json.loads((bundle_copy / "bundle.json").read_text())
     (made,) = (
         a for a in document["artifacts"] if (a["format"], a["precision"]) == ("onnx", "fp16")
     )
     made["precision"] = "int8"
     judged = msgspec.structs.replace(
-        row("onnx-int8", 0.1), sha256=made["files"][made["path"]], max_drop=0.25
+        int8_row("onnx-int8", 0.1), sha256=made["files"][made["path"]], max_drop=0.25
     )
-    document["evidence"]["int8"] = report(judged).to_document()
-    (copy / "bundle.json").write_text(json.dumps(document))
-    words = ["validate", str(copy), "--data", str(data), "--runtime", "ort", "--precision", "int8"]
+    document["evidence"]["int8"] = small_int8_report(judged).to_document()
+    (bundle_copy / "bundle.json").write_text(json.dumps(document))
+    words = [
+        "validate",
+        str(bundle_copy),
+        "--data",
+        str(data),
+        "--runtime",
+        "ort",
+        "--precision",
+        "int8",
+    ]
     assert main([*words, "--json"]) == 0
     (shown,) = json.loads(capsys.readouterr().out)["rows"]
     assert (shown["precision"], shown["max_drop"]) == ("int8", 0.25)

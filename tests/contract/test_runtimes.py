@@ -17,34 +17,34 @@ from ghost_deploy.runtimes.table import RUNTIMES, open_file
 from tests.support.runtime_cases import (
     DYNAMIC,
     REQUIRED,
-    RIGS,
+    RUNTIME_CASES,
     STATIC,
     TEXT,
-    Rig,
+    RuntimeCase,
+    case_or_skip,
     expected,
     random_images,
-    rig_or_skip,
 )
 
 ONE_THREAD = RuntimeOptions(threads=1)
 
 
-@pytest.fixture(scope="module", params=sorted(RIGS))
-def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
-    rig = rig_or_skip(request.param)
-    with rig.environment():
-        yield rig
+@pytest.fixture(scope="module", params=sorted(RUNTIME_CASES))
+def case(request: pytest.FixtureRequest) -> Iterator[RuntimeCase]:
+    case = case_or_skip(request.param)
+    with case.environment():
+        yield case
 
 
 @pytest.fixture(scope="module")
-def static(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
-    with rig.open(tmp_path_factory.mktemp("static"), False, ONE_THREAD) as runtime:
+def static(case: RuntimeCase, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
+    with case.open(tmp_path_factory.mktemp("static"), False, ONE_THREAD) as runtime:
         yield runtime
 
 
 @pytest.fixture(scope="module")
-def dynamic(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
-    with rig.open(tmp_path_factory.mktemp("dynamic"), True, ONE_THREAD) as runtime:
+def dynamic(case: RuntimeCase, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
+    with case.open(tmp_path_factory.mktemp("dynamic"), True, ONE_THREAD) as runtime:
         yield runtime
 
 
@@ -54,43 +54,45 @@ def close_enough(got: NDArray[Any], images: NDArray[Any]) -> None:
 
 
 def test_every_row_is_in_the_suite() -> None:
-    assert RIGS.keys() >= RUNTIMES.keys()
-    assert RIGS.keys() >= REQUIRED, "GHOST_DEPLOY_REQUIRED_RUNTIMES names an unknown runtime"
+    assert RUNTIME_CASES.keys() >= RUNTIMES.keys()
+    assert RUNTIME_CASES.keys() >= REQUIRED, (
+        "GHOST_DEPLOY_REQUIRED_RUNTIMES names an unknown runtime"
+    )
 
 
 # Specs and info
 
 
-def test_specs_of_a_static_model(rig: Rig, static: Runtime) -> None:
+def test_specs_of_a_static_model(case: RuntimeCase, static: Runtime) -> None:
     assert [spec.name for spec in static.inputs] == ["images"]
     assert [spec.name for spec in static.outputs] == ["output0"]
     assert {spec.dtype for spec in (*static.inputs, *static.outputs)} == {"float32"}
-    if not rig.always_dynamic:
+    if not case.always_dynamic:
         assert static.inputs[0].shape == STATIC
         assert static.outputs[0].shape == (1, 7, STATIC[2] * STATIC[3])
 
 
-def test_specs_of_a_dynamic_model(rig: Rig, dynamic: Runtime) -> None:
+def test_specs_of_a_dynamic_model(case: RuntimeCase, dynamic: Runtime) -> None:
     assert dynamic.inputs[0].shape == DYNAMIC
-    if not rig.always_dynamic:
+    if not case.always_dynamic:
         assert dynamic.outputs[0].shape == (-1, 7, -1)
 
 
-def test_info_says_what_was_obtained(rig: Rig, static: Runtime) -> None:
-    assert static.info.runtime == rig.id
+def test_info_says_what_was_obtained(case: RuntimeCase, static: Runtime) -> None:
+    assert static.info.runtime == case.id
     assert static.info.version
-    assert static.info.device == rig.device
+    assert static.info.device == case.device
     assert static.info.notes == ()
     assert isinstance(static.info.threads, int)
 
 
-def test_threads_are_taken(rig: Rig, static: Runtime) -> None:
-    if rig.opens_files and rig.takes_threads:
+def test_threads_are_taken(case: RuntimeCase, static: Runtime) -> None:
+    if case.opens_files and case.takes_threads:
         assert static.info.threads == 1
 
 
-def test_metadata(rig: Rig, static: Runtime) -> None:
-    assert static.metadata().get("text", "") == (TEXT if rig.carries_text else "")
+def test_metadata(case: RuntimeCase, static: Runtime) -> None:
+    assert static.metadata().get("text", "") == (TEXT if case.carries_text else "")
 
 
 # Running
@@ -181,8 +183,8 @@ def test_wrong_feeds_are_refused(static: Runtime, feeds: dict[str, Any], message
     close_enough(static.run({"images": random_images()})["output0"], random_images())
 
 
-def test_a_static_model_refuses_other_sizes(rig: Rig, static: Runtime) -> None:
-    if not rig.always_dynamic:
+def test_a_static_model_refuses_other_sizes(case: RuntimeCase, static: Runtime) -> None:
+    if not case.always_dynamic:
         with pytest.raises(ShapeError, match=r"got float32 \(1, 3, 8, 8\)"):
             static.run({"images": random_images((1, 3, 8, 8))})
 
@@ -190,22 +192,22 @@ def test_a_static_model_refuses_other_sizes(rig: Rig, static: Runtime) -> None:
 # Closing
 
 
-def test_closing(rig: Rig, tmp_path: Path) -> None:
-    with rig.open(tmp_path, False, ONE_THREAD) as runtime:
+def test_closing(case: RuntimeCase, tmp_path: Path) -> None:
+    with case.open(tmp_path, False, ONE_THREAD) as runtime:
         runtime.run({"images": random_images()})
     runtime.close()
-    with pytest.raises(BackendError, match=f"the {rig.id} runtime is closed"):
+    with pytest.raises(BackendError, match=f"the {case.id} runtime is closed"):
         runtime.run({"images": random_images()})
     with pytest.raises(BackendError, match="closed"):
         runtime.metadata()
 
 
-def test_two_of_one_model_do_not_share_results(rig: Rig, tmp_path: Path) -> None:
+def test_two_of_one_model_do_not_share_results(case: RuntimeCase, tmp_path: Path) -> None:
     for name in "ab":
         (tmp_path / name).mkdir()
     with (
-        rig.open(tmp_path / "a", False, ONE_THREAD) as one,
-        rig.open(tmp_path / "b", False, ONE_THREAD) as two,
+        case.open(tmp_path / "a", False, ONE_THREAD) as one,
+        case.open(tmp_path / "b", False, ONE_THREAD) as two,
     ):
         first = one.run({"images": random_images(seed=1)})["output0"]
         two.run({"images": random_images(seed=2)})
@@ -217,9 +219,9 @@ def test_two_of_one_model_do_not_share_results(rig: Rig, tmp_path: Path) -> None
 
 @pytest.fixture(params=sorted(RUNTIMES))
 def row(request: pytest.FixtureRequest) -> Iterator[str]:
-    rig = rig_or_skip(request.param)
-    with rig.environment():
-        yield rig.id
+    case = case_or_skip(request.param)
+    with case.environment():
+        yield case.id
 
 
 def test_a_missing_file(row: str, tmp_path: Path) -> None:
@@ -238,23 +240,23 @@ def test_a_corrupt_file(row: str, tmp_path: Path, content: bytes) -> None:
     path = tmp_path / f"corrupt{RUNTIMES[row].suffixes[0]}"
     path.write_bytes(content)
     with pytest.raises((BackendError, CheckpointError), match=path.name):
-        open_file(row, path, RuntimeOptions(device=RIGS[row].device))
+        open_file(row, path, RuntimeOptions(device=RUNTIME_CASES[row].device))
 
 
 # Asked is not got
 
 
 def test_an_absent_device_is_an_error(row: str, tmp_path: Path) -> None:
-    absent = RIGS[row].absent_device
+    absent = RUNTIME_CASES[row].absent_device
     with pytest.raises(DeviceError, match=f"asked for {absent}.*--allow-fallback"):
-        RIGS[row].open(tmp_path, False, RuntimeOptions(device=absent))
+        RUNTIME_CASES[row].open(tmp_path, False, RuntimeOptions(device=absent))
 
 
 def test_an_allowed_fallback_is_noted(row: str, tmp_path: Path) -> None:
-    absent = RIGS[row].absent_device
+    absent = RUNTIME_CASES[row].absent_device
     options = RuntimeOptions(device=absent, allow_fallback=True, threads=1)
-    with RIGS[row].open(tmp_path, False, options) as runtime:
-        assert runtime.info.device == RIGS[row].device
+    with RUNTIME_CASES[row].open(tmp_path, False, options) as runtime:
+        assert runtime.info.device == RUNTIME_CASES[row].device
         assert len(runtime.info.notes) == 1
         assert absent in runtime.info.notes[0]
         close_enough(runtime.run({"images": random_images()})["output0"], random_images())
@@ -263,8 +265,10 @@ def test_an_allowed_fallback_is_noted(row: str, tmp_path: Path) -> None:
 # Forks
 
 
-def test_forks_run_at_the_same_time_with_outputs_of_their_own(rig: Rig, tmp_path: Path) -> None:
-    runtime = rig.open(tmp_path, False, ONE_THREAD)
+def test_forks_run_at_the_same_time_with_outputs_of_their_own(
+    case: RuntimeCase, tmp_path: Path
+) -> None:
+    runtime = case.open(tmp_path, False, ONE_THREAD)
     fork = runtime.fork()
     if fork is None:
         assert runtime.info.streams == 1

@@ -130,7 +130,7 @@ def test_an_existing_bundle_is_replaced_only_on_request(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_others_is_never_replaced(tmp_path: Path) -> None:
-    target = tmp_path / "photos"
+    target = tmp_path / "images"
     target.mkdir()
     (target / "holiday.jpg").write_bytes(b"x")
     with pytest.raises(UsageError, match="is not a bundle"):
@@ -290,7 +290,7 @@ def test_a_changed_file_is_not_adopted(tmp_path: Path) -> None:
 
 def test_a_file_of_the_evidence_comes_along(tmp_path: Path) -> None:
     bundle = write(tmp_path / "out")
-    (bundle.path / "reference.npz").write_bytes(b"pictures")
+    (bundle.path / "reference.npz").write_bytes(b"images")
     note = {"file": "reference.npz", "sha256": sha256_of(bundle.path / "reference.npz")}
     with_plain_evidence(bundle, {"reference": note}).save()
     bundle = Bundle.read(bundle.path)
@@ -299,7 +299,7 @@ def test_a_file_of_the_evidence_comes_along(tmp_path: Path) -> None:
         writer.adopt(bundle)
         writer.draft(bundle.spec, bundle.document.source, "t", bundle.evidence)
         after = writer.finish()
-    assert (after.path / "reference.npz").read_bytes() == b"pictures"
+    assert (after.path / "reference.npz").read_bytes() == b"images"
 
 
 @pytest.mark.parametrize("name", ["absent.npz", "../secret", "model.fp32.onnx"])

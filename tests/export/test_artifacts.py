@@ -12,7 +12,7 @@ from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.export import artifacts as float_artifacts
 from ghost_deploy.export.plan import TARGETS
 from ghost_deploy.models.flops import gflops
-from tests.support.exported_artifacts import export_artifacts
+from tests.support.exports import export_artifacts
 from tests.support.tiny_detectors import tiny_loaded, tiny_spec
 
 

@@ -18,7 +18,7 @@ from ghost_deploy.checkpoints.loading import LoadedCheckpoint, load_checkpoint
 from ghost_deploy.core.bundle import BundleWriter
 from ghost_deploy.export.operators import TENSORRT_8_5
 from tests.support.assets import GHOST, GHOSTNET, needs_assets
-from tests.support.exported_artifacts import export_artifacts
+from tests.support.exports import export_artifacts, shared_float_bundle
 
 pytestmark = needs_assets
 
@@ -47,12 +47,7 @@ def folder(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Path]:
     """A checkpoint and the folder of its static export."""
-    target = tmp_path_factory.mktemp("real")
-    with BundleWriter(target / "out") as writer:
-        spec, _ = export_artifacts(loaded(request.param), writer, size_hw=(SIZE, SIZE))
-        writer.draft(spec, loaded(request.param).source, "test")
-        writer.finish()
-    return request.param, target / "out"
+    return request.param, shared_float_bundle(request.param, tmp_path_factory).bundle.path
 
 
 def run(path: Path, images: NDArray[np.float32]) -> NDArray[Any]:

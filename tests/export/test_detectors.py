@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import openvino
 import pytest
 import torch
 from onnx import ModelProto
 
-from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec
 from ghost_deploy.export.onnx import onnx_from_net
 from ghost_deploy.export.operators import TENSORRT_8_5
 from ghost_deploy.models.network import DetectionNet
 from ghost_deploy.models.zoo_yaml import build_zoo
 from tests.models.test_variants import surroundings
 from tests.support.module_trees import randomize
+from tests.support.onnx_sessions import run_onnx
+from tests.support.zoo_networks import spec_of
 
 SIZE_ARITHMETIC = {"Shape", "Gather", "Range", "ConstantOfShape", "If", "Loop"}
 BOX_PX, SCORE = 0.05, 1e-4
@@ -31,30 +31,11 @@ def network(name: str) -> DetectionNet:
     return net
 
 
-def spec_of(net: DetectionNet, size_hw: tuple[int, int]) -> ModelSpec:
-    one2one = net.branch == "one2one"
-    return ModelSpec(
-        name="n",
-        family="yolo",
-        class_names=tuple("abc"[: net.nc]),
-        input=InputSpec(size_hw=size_hw),
-        head=HeadSpec(
-            decoder="one2one" if one2one else "dfl", strides=net.strides, branch=net.branch
-        ),
-    )
-
-
-def run_onnx(model: ModelProto, x: np.ndarray) -> Any:
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
-    return session.run(None, {"images": x})[0]
-
-
 def run_openvino(model: ModelProto, x: np.ndarray) -> Any:
     core = openvino.Core()
     options = {"INFERENCE_PRECISION_HINT": "f32"}
-    return core.compile_model(core.read_model(model.SerializeToString()), "CPU", options)(x)[0]
+    found = core.read_model(model.SerializeToString())
+    return core.compile_model(found, "CPU", options)(x)
 
 
 @pytest.mark.parametrize("size_hw", [(96, 96), (64, 128)], ids=str)
@@ -69,7 +50,7 @@ def test_an_exported_detector_computes_the_same(name: str, size_hw: tuple[int, i
     wanted = net(x).numpy()
     assert wanted[:, 4:].std() > 0.01
     for run in (run_onnx, run_openvino):
-        got = run(model, x.numpy())
+        got = run(model, x.numpy())[0]
         np.testing.assert_allclose(got[:, :4], wanted[:, :4], rtol=0, atol=BOX_PX)
         np.testing.assert_allclose(got[:, 4:], wanted[:, 4:], rtol=0, atol=SCORE)
 
@@ -77,7 +58,7 @@ def test_an_exported_detector_computes_the_same(name: str, size_hw: tuple[int, i
 def test_an_exported_one2one_branch_finds_the_same() -> None:
     net = network("yolov10n")
     net.branch = "one2one"
-    model = onnx_from_net(net, spec_of(net, (64, 128)), "fp32")
+    model = onnx_from_net(net, spec_of(net, (64, 128), "one2one"), "fp32")
     assert {node.op_type for node in model.graph.node} <= TENSORRT_8_5
     x = torch.rand((1, 3, 64, 128), generator=torch.Generator().manual_seed(1))
     wanted, got = net(x)[0].numpy(), run_onnx(model, x.numpy())[0]

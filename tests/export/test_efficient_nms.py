@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
@@ -26,6 +25,8 @@ from ghost_deploy.export.plan import plan_spec
 from ghost_deploy.processing.letterbox import Letterbox
 from ghost_deploy.processing.nms_plugin import efficient_nms
 from ghost_deploy.processing.postprocess import Postprocessor
+from tests.support.images import random_tensor
+from tests.support.onnx_sessions import run_onnx
 from tests.support.tiny_detectors import tiny_net, tiny_spec
 
 LIMITS = Thresholds(conf=0.25, iou=0.5, max_det=50)
@@ -92,20 +93,6 @@ def plain(plain_spec: ModelSpec) -> onnx.ModelProto:
     return onnx_from_net(tiny_net(), plain_spec, "fp32")
 
 
-def random_image(spec: ModelSpec) -> NDArray[np.float32]:
-    return np.random.default_rng(3).random((1, 3, *spec.input.size_hw), dtype=np.float32)
-
-
-def raw_output(model: onnx.ModelProto, image: NDArray[np.float32]) -> NDArray[np.float32]:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    (output,) = session.run(None, {"images": image})
-    return np.asarray(output)
-
-
 def tail_of(model: onnx.ModelProto, raw: NDArray[np.float32]) -> NDArray[np.float32]:
     """The nodes behind the plain graph, with `Plugin` in the place of NVIDIA's."""
     graph = model.graph
@@ -151,7 +138,7 @@ def test_the_plain_graph_is_left_alone(plain: onnx.ModelProto, plain_spec: Model
 
 def test_it_finds_what_nms_on_the_host_finds(plain: onnx.ModelProto, plain_spec: ModelSpec) -> None:
     spec = with_nms(plain_spec)
-    raw = raw_output(plain, random_image(spec))
+    raw = run_onnx(plain, random_tensor((1, 3, *spec.input.size_hw), 3))[0]
     rows = tail_of(append_nms(plain, spec), raw)
     size = spec.input.size_hw
     box = [Letterbox.fit(size, size)]
@@ -165,7 +152,7 @@ def test_it_finds_what_nms_on_the_host_finds(plain: onnx.ModelProto, plain_spec:
 
 def test_numpy_says_the_same_as_the_plugin(plain: onnx.ModelProto, plain_spec: ModelSpec) -> None:
     spec = with_nms(plain_spec)
-    raw = raw_output(plain, random_image(spec))
+    raw = run_onnx(plain, random_tensor((1, 3, *spec.input.size_hw), 3))[0]
     rows = tail_of(append_nms(plain, spec), raw)[0]
     own = efficient_nms(raw[0], spec, spec.input.size_hw)
     assert (own[:, 4] > 0).sum() == (rows[:, 4] > 0).sum() > 10

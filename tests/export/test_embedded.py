@@ -7,9 +7,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
-from numpy.typing import NDArray
 
 from ghost_deploy.core.bundle import BundleWriter
 from ghost_deploy.core.spec import InputSpec, ModelSpec
@@ -21,22 +19,14 @@ from ghost_deploy.export.rewrite import Pixels
 from ghost_deploy.processing.preprocess import convert_input
 from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.table import open_file
-from tests.support.exported_artifacts import export_artifacts
+from tests.support.exports import export_artifacts
+from tests.support.images import noisy_image
+from tests.support.onnx_sessions import run_onnx
 from tests.support.tiny_detectors import tiny_loaded, tiny_net, tiny_spec
 
 PIXELS = np.random.default_rng(1).integers(0, 256, (1, 96, 128, 3), dtype=np.uint8)
 PIXELS[0, 0, :128] = np.arange(128)[:, None]
 PIXELS[0, 1, :128] = np.arange(128, 256)[:, None]
-
-
-def run_onnx(model: onnx.ModelProto, image: NDArray[Any]) -> NDArray[Any]:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    (output,) = session.run(None, {"images": image})
-    return np.asarray(output)
 
 
 @pytest.mark.parametrize(
@@ -66,9 +56,8 @@ def test_the_graph(precision: str, dynamic: bool) -> None:
     assert {node.op_type for node in model.graph.node} <= TENSORRT_8_5
     first = next(node for node in model.graph.node if "images" in node.input)
     assert first.op_type == "Cast", "TensorRT takes uint8 at the border of a network only"
-    expected = run_onnx(
-        onnx_from_net(tiny_net(), plain, precision), convert_input(PIXELS, spec.input, plain.input)
-    )
+    same = onnx_from_net(tiny_net(), plain, precision)
+    expected = run_onnx(same, convert_input(PIXELS, spec.input, plain.input))
     np.testing.assert_array_equal(run_onnx(model, PIXELS), expected)
 
 
@@ -79,7 +68,7 @@ def test_a_bundle_of_pixels(tmp_path: Any) -> None:
         assert [artifact.options["input"] for artifact in artifacts] == ["uint8 pixels"] * 2
         writer.draft(spec, loaded.source, "test")
         bundle = writer.finish()
-    image = np.random.default_rng(2).integers(0, 256, (70, 90, 3), dtype=np.uint8)
+    image = noisy_image((70, 90))
     found = []
     for artifact, name in zip(bundle.artifacts, ("ort", "openvino"), strict=True):
         runtime = open_file(name, bundle.path / artifact.path, RuntimeOptions(threads=1))

@@ -15,7 +15,7 @@ from ghost_deploy.export.efficient_nms import OPERATOR, append_nms_to_bundle
 from ghost_deploy.export.plan import plan_export
 from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.run_plan import choose
-from tests.support.exported_artifacts import export_artifacts
+from tests.support.exports import export_artifacts
 from tests.support.tiny_detectors import tiny_loaded
 
 

@@ -1,11 +1,9 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
 
 import msgspec
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from onnx import ModelProto, TensorProto
@@ -15,6 +13,7 @@ from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.export.onnx import onnx_from_net
 from ghost_deploy.export.operators import TENSORRT_8_5
 from ghost_deploy.export.plan import plan_spec
+from tests.support.onnx_sessions import run_onnx
 from tests.support.tiny_detectors import tiny_net, tiny_spec
 
 
@@ -26,11 +25,6 @@ def exported(precision: str = "fp32", dynamic: bool = False, one2one: bool = Fal
 
 def data(model: ModelProto) -> bytes:
     return model.SerializeToString(deterministic=True)
-
-
-def run(model: ModelProto, image: torch.Tensor) -> Any:
-    session = onnxruntime.InferenceSession(data(model))
-    return session.run(["output0"], {"images": image.numpy()})[0]
 
 
 def dims(model: ModelProto) -> list[list[int | str]]:
@@ -77,7 +71,7 @@ def test_names_and_axes() -> None:
     model = onnx_from_net(tiny_net(), msgspec.structs.replace(spec, input=batches), "fp32")
     assert dims(model) == [["batch", 3, 96, 128], ["batch", 7, 240]]
     image = torch.rand(3, 3, 96, 128)
-    np.testing.assert_allclose(run(model, image), tiny_net()(image), atol=2e-4)
+    np.testing.assert_allclose(run_onnx(model, image.numpy())[0], tiny_net()(image), atol=2e-4)
 
 
 def test_nothing_of_this_machine_is_in_the_file() -> None:
@@ -96,13 +90,13 @@ def test_a_dynamic_graph_takes_any_size(shape: tuple[int, int, int]) -> None:
     model = exported(dynamic=True)
     batch, height, width = shape
     image = torch.rand(batch, 3, height, width)
-    np.testing.assert_allclose(run(model, image), net(image), atol=2e-4)
+    np.testing.assert_allclose(run_onnx(model, image.numpy())[0], net(image), atol=2e-4)
 
 
 def test_one2one_scores_and_boxes() -> None:
     net = tiny_net(one2one=True)
     image = torch.rand(1, 3, 96, 128)
-    got = run(exported(one2one=True), image)[0]
+    got = run_onnx(exported(one2one=True), image.numpy())[0][0]
     expected = net(image)[0].numpy()
     np.testing.assert_allclose(got[:, 4], expected[:, 4], atol=1e-5)
     # Rows of nearly equal score may change places.
@@ -121,7 +115,9 @@ def test_fp16_weights_are_half_and_the_tail_is_not() -> None:
     assert kinds["tail.stride"] == TensorProto.FLOAT
     assert len(data(half)) < 0.6 * len(data(full))
     image = torch.rand(1, 3, 96, 128)
-    np.testing.assert_allclose(run(half, image), run(full, image), atol=0.1)
+    np.testing.assert_allclose(
+        run_onnx(half, image.numpy())[0], run_onnx(full, image.numpy())[0], atol=0.1
+    )
 
 
 def test_the_net_is_not_touched() -> None:

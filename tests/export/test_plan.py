@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 import importlib.util
-from typing import Any
 
 import pytest
 
 from ghost_deploy.core.errors import MissingExtraError, UsageError
-from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec
 from ghost_deploy.export.plan import TARGETS, ExportPlan, plan_export, plan_spec
+from tests.support.model_specs import make_spec
 
 DEFAULT = ["onnx-fp32", "onnx-fp16", "openvino-fp32", "openvino-fp16"]
 
@@ -100,31 +99,23 @@ def test_targets_are_unique() -> None:
     assert len(set(ids)) == len(ids)
 
 
-def spec(**changes: Any) -> ModelSpec:
-    return ModelSpec(
-        name="x",
-        family="f",
-        class_names=("a",),
-        input=InputSpec(size_hw=(416, 416), stride=32),
-        head=HeadSpec(decoder="dfl", strides=(8, 16, 32)),
-        **changes,
-    )
+SPEC = make_spec((416, 416))
 
 
 def test_a_static_spec_has_one_size() -> None:
-    planned = plan_spec(spec(), size_hw=(320, 640)).input
+    planned = plan_spec(SPEC, size_hw=(320, 640)).input
     assert planned.size_hw == planned.min_hw == planned.max_hw == (320, 640)
     assert planned.batch == (1, 1)
     assert not planned.dynamic
 
 
 def test_dynamic_ranges_are_half_and_twice() -> None:
-    planned = plan_spec(spec(), size_hw=(416, 32), dynamic=True).input
+    planned = plan_spec(SPEC, size_hw=(416, 32), dynamic=True).input
     assert (planned.min_hw, planned.max_hw, planned.batch) == ((192, 32), (832, 64), (1, 16))
 
 
 def test_the_size_of_the_checkpoint_is_the_default() -> None:
-    assert plan_spec(spec()) == spec()
+    assert plan_spec(SPEC) == SPEC
 
 
 @pytest.mark.parametrize(
@@ -139,13 +130,13 @@ def test_the_size_of_the_checkpoint_is_the_default() -> None:
 )
 def test_a_size_off_the_stride_names_the_next(size_hw: tuple[int, int], suggestion: str) -> None:
     with pytest.raises(UsageError, match=suggestion):
-        plan_spec(spec(), size_hw=size_hw)
+        plan_spec(SPEC, size_hw=size_hw)
 
 
 def test_a_dynamic_range_beyond_the_largest_side() -> None:
-    assert plan_spec(spec(), size_hw=(32, 4128)).input.size_hw == (32, 4128)
+    assert plan_spec(SPEC, size_hw=(32, 4128)).input.size_hw == (32, 4128)
     with pytest.raises(UsageError, match="up to 8192"):
-        plan_spec(spec(), size_hw=(32, 4128), dynamic=True)
+        plan_spec(SPEC, size_hw=(32, 4128), dynamic=True)
 
 
 def test_one_text_is_not_a_list_of_names() -> None:

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import openvino
 import pytest
 import torch
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec
 from ghost_deploy.export.onnx import onnx_from_net
 from ghost_deploy.export.openvino import write_openvino
 from ghost_deploy.export.operators import TENSORRT_8_5
 from ghost_deploy.judge.parity.gate import GATES
 from ghost_deploy.models.network import DetectionNet
 from ghost_deploy.models.zoo_yaml import build_zoo, zoo_names
+from tests.support.onnx_sessions import run_onnx
 from tests.support.trained_like_weights import condition
+from tests.support.zoo_networks import spec_of, zoo_net
 
 GATE = GATES["fp32"]
 CLASSES = 3
@@ -41,27 +40,6 @@ FAST = (
 SLOW = tuple(name for name in zoo_names() if name not in FAST)
 
 
-@cache
-def net_of(name: str) -> DetectionNet:
-    return condition(build_zoo(name, nc=CLASSES))
-
-
-def spec_of(net: DetectionNet, size_hw: tuple[int, int], decoder: str = "dfl") -> ModelSpec:
-    return ModelSpec(
-        name="zoo",
-        family="zoo",
-        class_names=tuple("abc"),
-        input=InputSpec(size_hw=size_hw, stride=max(net.strides)),
-        head=HeadSpec(
-            decoder=decoder,
-            branch="one2one" if decoder == "one2one" else "one2many",
-            strides=net.strides,
-            reg_max=net.head.reg_max,
-        ),
-        source_sha256="ab" * 32,
-    )
-
-
 def sizes_of(net: DetectionNet) -> list[tuple[int, int]]:
     """The sizes, twice as large where the deepest stride is 64."""
     factor = max(net.strides) // 32
@@ -70,13 +48,6 @@ def sizes_of(net: DetectionNet) -> list[tuple[int, int]]:
 
 def image_of(size_hw: tuple[int, int]) -> torch.Tensor:
     return torch.rand((1, 3, *size_hw), generator=torch.Generator().manual_seed(7))
-
-
-def run_onnx(model: ModelProto, image: torch.Tensor) -> NDArray[Any]:
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
-    return np.asarray(session.run(None, {"images": image.numpy()})[0])
 
 
 def run_openvino(path: Path, image: torch.Tensor) -> NDArray[Any]:
@@ -103,13 +74,13 @@ def require_static(model: ModelProto) -> None:
 
 
 def check(name: str, size_hw: tuple[int, int], folder: Path) -> None:
-    net = net_of(name)
+    net = zoo_net(name)
     spec, image = spec_of(net, size_hw), image_of(size_hw)
     with torch.no_grad():
         wanted = net(image).numpy()
     model = onnx_from_net(net, spec, "fp32")
     require_static(model)
-    require_parity(run_onnx(model, image), wanted, "ONNX")
+    require_parity(run_onnx(model, image.numpy())[0], wanted, "ONNX")
     source = folder / "model.onnx"
     onnx.save(model, source)
     xml, *_ = write_openvino(source, folder / "m_openvino_model", spec, "fp32")
@@ -121,7 +92,7 @@ def check(name: str, size_hw: tuple[int, int], folder: Path) -> None:
 def test_a_small_network_of_the_zoo_is_exported_exactly(
     name: str, which: int, tmp_path: Path
 ) -> None:
-    check(name, sizes_of(net_of(name))[which], tmp_path)
+    check(name, sizes_of(zoo_net(name))[which], tmp_path)
 
 
 @pytest.mark.slow
@@ -130,7 +101,7 @@ def test_a_small_network_of_the_zoo_is_exported_exactly(
 def test_another_network_of_the_zoo_is_exported_exactly(
     name: str, which: int, tmp_path: Path
 ) -> None:
-    check(name, sizes_of(net_of(name))[which], tmp_path)
+    check(name, sizes_of(zoo_net(name))[which], tmp_path)
 
 
 def test_the_end_to_end_form_of_a_ghost_v10_has_the_same_scores() -> None:
@@ -141,7 +112,7 @@ def test_the_end_to_end_form_of_a_ghost_v10_has_the_same_scores() -> None:
     require_static_but_for_top_k(model)
     with torch.no_grad():
         wanted = net(image).numpy()
-    got = run_onnx(model, image)
+    got = run_onnx(model, image.numpy())[0]
     assert got.shape == wanted.shape == (1, 300, 6)
     np.testing.assert_allclose(got[..., 4], wanted[..., 4], rtol=0, atol=GATE.max_raw_score)
 

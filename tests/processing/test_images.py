@@ -179,7 +179,7 @@ def test_arrays_that_are_no_images_are_refused(wrong):
     assert f"{wrong.dtype} {wrong.shape}" in str(caught.value)
 
 
-@pytest.mark.parametrize("wrong", [None, 3, [[1, 2]], b"photo.jpg", object()])
+@pytest.mark.parametrize("wrong", [None, 3, [[1, 2]], b"image.jpg", object()])
 def test_other_things_are_refused(wrong):
     with pytest.raises(ImageError, match=f"got {type(wrong).__name__}"):
         as_bgr(wrong)
@@ -202,7 +202,7 @@ def test_grey_arrays_are_repeated(pixels):
 
 
 def test_one_file_is_taken_whatever_its_name(tmp_path, pixels):
-    odd = write(tmp_path / "a.png", pixels).rename(tmp_path / "photo[1].data")
+    odd = write(tmp_path / "a.png", pixels).rename(tmp_path / "image[1].data")
     assert list_images(odd) == [odd]
     assert list_images(str(odd)) == [odd]
 

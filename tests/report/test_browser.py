@@ -9,8 +9,8 @@ import pytest
 
 from ghost_deploy.report.html import render_html
 from tests.support.browser import needs_browser, opened, screen
-from tests.support.int8_evidence import evidence, with_evidence
 from tests.support.report_documents import HOSTILE, USUAL
+from tests.support.report_int8_documents import int8_document, report_with_int8
 
 selenium = pytest.importorskip("selenium")
 
@@ -52,7 +52,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chro
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     path: Path = tmp_path_factory.mktemp("page") / "report.html"
-    path.write_text(render_html(with_evidence(evidence(), *USUAL)), encoding="utf-8")
+    path.write_text(render_html(report_with_int8(int8_document(), *USUAL)), encoding="utf-8")
     return path.as_uri()
 
 
@@ -80,14 +80,14 @@ def test_it_runs_nothing_and_fetches_nothing(browser: webdriver.Chrome, page: st
     assert HOSTILE in names
 
 
-def test_pictures_are_shown_side_by_side(browser: webdriver.Chrome, page: str) -> None:
+def test_images_are_shown_side_by_side(browser: webdriver.Chrome, page: str) -> None:
     with screen(browser, 1400):
         browser.get(page)
         left, right, *_ = browser.find_elements(By.CSS_SELECTOR, ".image svg")
         assert left.rect["y"] == right.rect["y"]
         assert left.rect["width"] == pytest.approx(right.rect["width"], abs=1)
         assert left.rect["height"] > 100
-        # The second panel shows the picture of the first, which is stored once.
+        # The second panel shows the image of the first, which is stored once.
         used = right.find_element(By.CSS_SELECTOR, "use").get_attribute("href")
         assert used == "#" + left.find_element(By.CSS_SELECTOR, "image").get_attribute("id")
 

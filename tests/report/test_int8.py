@@ -11,13 +11,13 @@ import pytest
 from ghost_deploy.report.html import render_html
 from ghost_deploy.report.markdown import render_markdown
 from ghost_deploy.report.report_document import Report
-from tests.support.int8_evidence import CURVE, HARMS, evidence, with_evidence
 from tests.support.page_tracing import Node, faults, parse
 from tests.support.report_documents import HOSTILE, Run
+from tests.support.report_int8_documents import CURVE, HARMS, int8_document, report_with_int8
 
 
 def test_it_is_shown_and_traced() -> None:
-    made = with_evidence(evidence())
+    made = report_with_int8(int8_document())
     page = render_html(made)
     assert faults(page, json.loads(msgspec.json.encode(made))) == []
     for words in ("Calibration to", "4.500 G", "98.5 %", "Recipes tried", "points lost"):
@@ -30,7 +30,7 @@ def test_it_is_shown_and_traced() -> None:
     ("status", "standing"), [("passed", "passes"), ("failed", "fails"), ("unjudged", "unproved")]
 )
 def test_its_verdict_is_that_of_the_row(status: str, standing: str) -> None:
-    made = with_evidence(evidence(status))
+    made = report_with_int8(int8_document(status))
     assert made.rows[0].standing == standing
     if status == "failed":
         assert made.rows[0].reasons == (
@@ -39,7 +39,7 @@ def test_its_verdict_is_that_of_the_row(status: str, standing: str) -> None:
 
 
 def test_int8_is_recommended_on_the_strength_of_it() -> None:
-    made = with_evidence(evidence(), Run("openvino", "fp32", ms=12.0))
+    made = report_with_int8(int8_document(), Run("openvino", "fp32", ms=12.0))
     assert made.verdict.headline.startswith("Use OpenVINO INT8 here")
     assert "lost 0.32 points against float" in made.verdict.headline
 
@@ -57,7 +57,7 @@ def test_int8_is_recommended_on_the_strength_of_it() -> None:
     ],
 )
 def test_another_form_is_listed_as_it_stands(change: dict[str, Any]) -> None:
-    made = with_evidence({**evidence(), **change})
+    made = report_with_int8({**int8_document(), **change})
     page = render_html(made)
     assert faults(page, json.loads(msgspec.json.encode(made))) == []
     assert "Evidence: " in page
@@ -81,7 +81,7 @@ def texts(node: Node, tag: str) -> list[str]:
 
 
 def test_each_form_whose_layers_were_searched_has_a_section() -> None:
-    root = traced(with_evidence(evidence()))
+    root = traced(report_with_int8(int8_document()))
     first, second = (section(root, f"int8-layers-{k}") for k in (1, 2))
     assert texts(first, "h2") == ["Accuracy against share of int8: openvino"]
     assert "even with every layer float: 0.71 points" in second.text()
@@ -89,7 +89,7 @@ def test_each_form_whose_layers_were_searched_has_a_section() -> None:
 
 
 def test_the_curve_shows_every_choice_the_bar_and_what_was_chosen() -> None:
-    root = section(traced(with_evidence(evidence())), "int8-layers-1")
+    root = section(traced(report_with_int8(int8_document())), "int8-layers-1")
     for width in ("only-wide", "only-narrow"):
         chart = next(n for n in root.walk() if width in n.classes)
         marks = [n for n in chart.walk() if "mark" in n.classes]
@@ -109,7 +109,7 @@ def test_the_curve_shows_every_choice_the_bar_and_what_was_chosen() -> None:
 
 
 def test_the_layers_with_what_they_harm_and_what_their_return_gains_and_costs() -> None:
-    root = section(traced(with_evidence(evidence())), "int8-layers-1")
+    root = section(traced(report_with_int8(int8_document())), "int8-layers-1")
     shown, folded, choices = (n for n in root.walk() if n.tag == "table")
     cells = texts(shown, "td")
     assert cells[:6] == ["yes", "0.91", "3", "12.0 %", "0.82", "0.20"]
@@ -117,15 +117,15 @@ def test_the_layers_with_what_they_harm_and_what_their_return_gains_and_costs() 
     assert len(texts(shown, "tr")) == 1 + 5
     assert len(texts(folded, "tr")) == 1 + len(HARMS) - 5
     assert len(texts(choices, "tr")) == 1 + len(CURVE)
-    assert "0.91" in render_markdown(with_evidence(evidence()))
+    assert "0.91" in render_markdown(report_with_int8(int8_document()))
 
 
 def test_what_was_not_measured_is_not_shown() -> None:
-    document = evidence()
+    document = int8_document()
     found = document["sensitivity"]["openvino"]
     for layer in found["layers"]:
         layer["cost_ms"] = None
-    root = section(traced(with_evidence(document)), "int8-layers-1")
+    root = section(traced(report_with_int8(document)), "int8-layers-1")
     assert "return costs" not in root.text()
     assert "costs in time was not measured here" in root.text()
     # A document of before these were recorded.
@@ -133,20 +133,20 @@ def test_what_was_not_measured_is_not_shown() -> None:
         del layer["gain"]
     for point in found["curve"]:
         del point["chosen"]
-    root = section(traced(with_evidence(document)), "int8-layers-1")
+    root = section(traced(report_with_int8(document)), "int8-layers-1")
     assert "halo" not in {name for node in root.walk() for name in node.classes}
     assert "return gains" not in root.text()
 
 
 def test_a_curve_without_an_artifact_has_no_bar() -> None:
-    document = evidence()
+    document = int8_document()
     document["sensitivity"] = {"ort-x86": document["sensitivity"]["openvino"]}
-    root = section(traced(with_evidence(document)), "int8-layers-1")
+    root = section(traced(report_with_int8(document)), "int8-layers-1")
     assert "gate" not in {name for node in root.walk() for name in node.classes}
 
 
 @pytest.mark.parametrize("curve", [[{}], [3], [{"int8_share": "x", "lost": 1.0}]])
 def test_a_curve_of_another_form_is_listed_as_it_stands(curve: Any) -> None:
-    document = evidence()
+    document = int8_document()
     document["sensitivity"]["openvino"]["curve"] = curve
-    assert "Evidence: " in traced(with_evidence(document)).text()
+    assert "Evidence: " in traced(report_with_int8(document)).text()

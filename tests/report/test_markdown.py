@@ -9,7 +9,7 @@ import pytest
 from ghost_deploy.report.blocks import plain
 from ghost_deploy.report.markdown import escaped, render_markdown
 from ghost_deploy.report.page import make_page
-from tests.support.report_documents import HOSTILE, report
+from tests.support.report_documents import HOSTILE, make_report
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_escaped(text: str, written: str) -> None:
 
 
 def test_it_says_what_the_page_says() -> None:
-    made = report()
+    made = make_report()
     text = render_markdown(made)
     page = make_page(made)
     assert text.startswith("# ghost\n")
@@ -40,7 +40,7 @@ def test_it_says_what_the_page_says() -> None:
 
 
 def test_every_table_is_a_table() -> None:
-    lines = render_markdown(report()).splitlines()
+    lines = render_markdown(make_report()).splitlines()
     rows = [line for line in lines if line.startswith("|")]
     assert len(rows) > 30
     for line, above in zip(lines[1:], lines, strict=False):

@@ -18,8 +18,8 @@ from tests.support.report_documents import (
     USUAL,
     accuracy_report,
     bench_report,
+    make_report,
     parity_report,
-    report,
 )
 from tests.support.stored_evidence import with_plain_evidence
 
@@ -66,7 +66,7 @@ DOCUMENTS = {
     "accuracy": accuracy_report(USUAL),
     "parity": parity_report(USUAL),
     "latency": bench_report(USUAL),
-    "report": report(),
+    "report": make_report(),
 }
 
 
@@ -118,7 +118,7 @@ def test_a_document_that_contradicts_itself(
 
 
 def test_a_report_survives_json_and_can_be_made_again(tmp_path: Path) -> None:
-    made = report()
+    made = make_report()
     again = Report.from_document(json.loads(msgspec.json.encode(made)))
     assert again == made
     path = write(tmp_path, "report.json", made.to_document())
@@ -128,7 +128,7 @@ def test_a_report_survives_json_and_can_be_made_again(tmp_path: Path) -> None:
 
 
 def test_a_row_must_have_its_figures() -> None:
-    document = report().to_document()
+    document = make_report().to_document()
     with pytest.raises(SpecError, match="figures of"):
         Report.from_document({**document, "parity": []})
     verdict = {**document["verdict"], "row": 99}
@@ -138,11 +138,11 @@ def test_a_row_must_have_its_figures() -> None:
 
 def test_a_document_goes_before_what_the_bundle_keeps(tmp_path: Path) -> None:
     from ghost_deploy.core.bundle import Bundle
-    from tests.support.bench_models import write_bundle
+    from tests.support.constant_model import write_constant_bundle
 
     folder = tmp_path / "made"
     kept = accuracy_report(USUAL[:1]).thin().to_document()
-    bundle: Bundle = write_bundle(folder)
+    bundle: Bundle = write_constant_bundle(folder)
     with_plain_evidence(bundle, {"accuracy": kept, "other": {"a": 1}}).save()
     alone = read_sources([folder])
     assert [row.artifact for row in alone.accuracy[0].rows] == ["onnx-fp32"]

@@ -13,7 +13,7 @@ from ghost_deploy.report.assemble import assemble
 from ghost_deploy.report.html import render_html
 from ghost_deploy.report.report_document import Report
 from tests.support.page_tracing import cells, faults, parse
-from tests.support.report_documents import HOSTILE, NAMES, USUAL, Run, material, report
+from tests.support.report_documents import HOSTILE, NAMES, USUAL, Run, make_report, material
 
 MANY = (
     *USUAL,
@@ -29,7 +29,7 @@ def plain(made: Report) -> Any:
 
 
 def kept_in_a_bundle() -> Report:
-    """Without samples, curves and pictures."""
+    """Without samples, curves and images."""
     found = material()
     found.latency = [each.only(["ghost"]) for each in found.latency]
     found.accuracy = [each.thin() for each in found.accuracy]
@@ -37,17 +37,17 @@ def kept_in_a_bundle() -> Report:
 
 
 CASES = {
-    "usual": report(),
-    "one run": report(USUAL[:1]),
-    "no pictures": report(images=0),
-    "few samples": report(USUAL[:2], samples=4),
+    "usual": make_report(),
+    "one run": make_report(USUAL[:1]),
+    "no images": make_report(images=0),
+    "few samples": make_report(USUAL[:2], samples=4),
     "figures alone": kept_in_a_bundle(),
-    "only accuracy": report(parity=False, latency=False),
-    "only latency": report(parity=False, accuracy=False),
-    "only parity": report(accuracy=False, latency=False),
-    "only a bundle": report(parity=False, accuracy=False, latency=False),
-    "nothing ran": report([Run(accuracy="skipped", parity="skipped", timed="skipped")]),
-    "no walks": report([Run(walks=False), Run("openvino", walks=False, ms=9)]),
+    "only accuracy": make_report(parity=False, latency=False),
+    "only latency": make_report(parity=False, accuracy=False),
+    "only parity": make_report(accuracy=False, latency=False),
+    "only a bundle": make_report(parity=False, accuracy=False, latency=False),
+    "nothing ran": make_report([Run(accuracy="skipped", parity="skipped", timed="skipped")]),
+    "no walks": make_report([Run(walks=False), Run("openvino", walks=False, ms=9)]),
 }
 
 
@@ -60,7 +60,7 @@ def test_every_number_is_in_the_document(name: str) -> None:
 
 
 def test_any_runtime_and_precision_is_shown() -> None:
-    made = report([run for run in MANY if run.precision in ("fp32", "fp16", "bf16", "int8")])
+    made = make_report([run for run in MANY if run.precision in ("fp32", "fp16", "bf16", "int8")])
     page = render_html(made)
     assert faults(page, plain(made)) == []
     for words in ("OpenVINO INT8", "TensorRT FP16", "onnx-int8-ort-x86", "plain: ONNX Runtime"):
@@ -69,7 +69,7 @@ def test_any_runtime_and_precision_is_shown() -> None:
 
 
 def test_the_walk_sees_a_lie() -> None:
-    made = report()
+    made = make_report()
     page, document = render_html(made), plain(made)
     for pattern, lie in (
         (r"(>0\.61)23(<)", r"\g<1>24\2"),  # a figure
@@ -86,7 +86,7 @@ def test_the_walk_sees_a_lie() -> None:
 
 
 def test_what_a_stranger_wrote_stays_text() -> None:
-    page = render_html(report())
+    page = render_html(make_report())
     root = parse(page)
     tags = {node.tag for node in root.walk()}
     assert tags.isdisjoint({"script", "iframe", "object", "embed", "link", "base", "form", "img"})
@@ -103,13 +103,13 @@ def test_what_a_stranger_wrote_stays_text() -> None:
 
 def test_marks_that_cannot_be_seen_are_replaced() -> None:
     names = ("a\u202eb", "c\x00\x1bd", "e\u200bf")
-    page = render_html(report(names=names))
+    page = render_html(make_report(names=names))
     assert not re.search("[\u202e\x00\x1b\u200b]", page)
     assert "a\ufffdb" in page
 
 
 def test_the_page_forbids_itself_the_network() -> None:
-    page = render_html(report())
+    page = render_html(make_report())
     policy = re.search(r'Content-Security-Policy" content="([^"]+)"', page)
     assert policy
     assert policy[1] == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -125,14 +125,14 @@ def test_a_large_report_is_a_page_of_moderate_size() -> None:
         for runtime in ("ort", "openvino")
         for precision in ("fp32", "fp16")
     ]
-    made = report(runs, names=[f"class {k}" for k in range(80)], samples=4000, images=6)
+    made = make_report(runs, names=[f"class {k}" for k in range(80)], samples=4000, images=6)
     page = render_html(made)
     assert len(page) < 5_000_000
     assert faults(page, plain(made)) == []
 
 
-def test_a_picture_beyond_all_measure_is_left_out() -> None:
-    made = report()
+def test_an_image_of_excessive_size_is_left_out() -> None:
+    made = make_report()
     (accuracy,) = made.accuracy
     first = accuracy.hard_images[0]
     for jpeg in (b"\xff\xd8\xff" + bytes(1_000_000), b"<svg onload=alert(1)>", b""):

@@ -8,19 +8,19 @@ import pytest
 
 from ghost_deploy.judge.bench.ratios import compared
 from ghost_deploy.report.report_document import Report
-from tests.support.report_documents import USUAL, Run, material, report
+from tests.support.report_documents import USUAL, Run, make_report, material
 
 ORT, OV = Run("ort", "fp32", ms=20.0), Run("openvino", "fp32", ms=10.0)
 
 
 def test_nothing_at_all() -> None:
-    verdict = report([]).verdict
+    verdict = make_report([]).verdict
     assert (verdict.tone, verdict.row) == ("bad", None)
     assert "Nothing was measured" in verdict.headline
 
 
 def test_the_fastest_that_passes_is_recommended() -> None:
-    made = report(USUAL)
+    made = make_report(USUAL)
     verdict = made.verdict
     assert verdict.tone == "good"
     assert verdict.row is not None
@@ -38,17 +38,17 @@ def test_the_fastest_that_passes_is_recommended() -> None:
 
 
 def test_what_is_faster_and_fails_is_named() -> None:
-    reasons = " ".join(report(USUAL).verdict.reasons)
+    reasons = " ".join(make_report(USUAL).verdict.reasons)
     assert "ONNX Runtime INT8 is faster" in reasons
     assert "lost 1.62 points" in reasons
 
 
 def test_an_interval_that_reaches_beyond_the_gate_is_said() -> None:
-    reasons = " ".join(report(USUAL).verdict.reasons)
+    reasons = " ".join(make_report(USUAL).verdict.reasons)
     assert "-0.12 to +0.04 points" in reasons
     assert "cannot exclude a loss beyond the gate of 0.1" in reasons
     narrow = [replace(run, interval=(-0.05, 0.05)) for run in USUAL]
-    assert "cannot exclude" not in " ".join(report(narrow).verdict.reasons)
+    assert "cannot exclude" not in " ".join(make_report(narrow).verdict.reasons)
 
 
 @pytest.mark.parametrize(
@@ -61,21 +61,21 @@ def test_an_interval_that_reaches_beyond_the_gate_is_said() -> None:
     ],
 )
 def test_nothing_to_recommend(runs: list[Run], says: str) -> None:
-    verdict = report(runs).verdict
+    verdict = make_report(runs).verdict
     assert verdict.row is None
     assert verdict.tone in ("warn", "bad")
     assert says in verdict.headline
 
 
 def test_failures_are_listed_where_nothing_passes() -> None:
-    verdict = report([replace(ORT, accuracy="failed", delta=-3.0)]).verdict
+    verdict = make_report([replace(ORT, accuracy="failed", delta=-3.0)]).verdict
     assert verdict.tone == "bad"
     assert "lost 3.00 points" in verdict.reasons[0]
 
 
 def test_a_ghost_that_is_slower_than_its_baseline() -> None:
     plain = Run("ort", "fp32", ms=8.0, subject="plain", baseline=True, accuracy=None, parity=None)
-    made = report([ORT, plain])
+    made = make_report([ORT, plain])
     assert made.verdict.tone == "warn"
     assert made.verdict.headline.startswith("plain: ONNX Runtime FP32, the baseline, is ")
     (ratio,) = (row.comparison for row in made.latency[0].rows if row.comparison)
@@ -85,11 +85,11 @@ def test_a_ghost_that_is_slower_than_its_baseline() -> None:
 
 def test_a_ghost_that_is_faster_than_its_baseline() -> None:
     plain = Run("ort", "fp32", ms=40.0, subject="plain", baseline=True, accuracy=None, parity=None)
-    verdict = report([ORT, plain]).verdict
+    verdict = make_report([ORT, plain]).verdict
     assert verdict.tone == "good"
     assert "times as fast as plain: ONNX Runtime FP32" in verdict.headline
     assert "as much as of the networks" not in str(verdict.reasons)
-    other = report([OV, plain]).verdict
+    other = make_report([OV, plain]).verdict
     assert "as much as of the networks" in str(other.reasons)
 
 
@@ -114,31 +114,31 @@ def _fields(value: object) -> dict[str, object]:
 
 
 def test_the_first_row_may_be_the_best() -> None:
-    made = report([replace(OV, ms=5.0), ORT])
+    made = make_report([replace(OV, ms=5.0), ORT])
     assert "Use OpenVINO FP32 here: ONNX Runtime FP32, the next, runs at" in made.verdict.headline
-    alone = report([OV])
+    alone = make_report([OV])
     assert "nothing else that passes was timed" in alone.verdict.headline
 
 
 def test_a_batch_does_not_pass_for_one_image() -> None:
-    made = report([replace(OV, batch=8, ms=40.0), OV, ORT])
+    made = make_report([replace(OV, batch=8, ms=40.0), OV, ORT])
     assert made.verdict.row == 1  # 40 ms for 8 images are less an image, and a wait of 40 ms
 
 
 def test_a_restless_machine_is_mentioned() -> None:
-    assert any("the machine is noisy" in reason for reason in report([ORT]).verdict.reasons)
+    assert any("the machine is noisy" in reason for reason in make_report([ORT]).verdict.reasons)
 
 
 def test_parity_alone_vouches_and_says_so() -> None:
-    made = report([replace(OV, accuracy=None), replace(ORT, accuracy=None)])
+    made = make_report([replace(OV, accuracy=None), replace(ORT, accuracy=None)])
     assert made.verdict.tone == "good"
     assert "parity passed, mAP was not measured" in made.verdict.headline
 
 
 def test_int8_needs_accuracy_parity_has_no_bars_for_it() -> None:
     int8 = Run("openvino", "int8", form="openvino", accuracy=None)
-    assert report([int8]).rows[0].standing == "unproved"
-    assert report([replace(int8, accuracy="passed")]).rows[0].standing == "passes"
+    assert make_report([int8]).rows[0].standing == "unproved"
+    assert make_report([replace(int8, accuracy="passed")]).rows[0].standing == "passes"
 
 
 def labels(made: Report) -> list[str]:
@@ -146,12 +146,12 @@ def labels(made: Report) -> list[str]:
 
 
 def test_labels_tell_rows_apart() -> None:
-    assert labels(report([ORT, OV])) == ["ONNX Runtime FP32", "OpenVINO FP32"]
+    assert labels(make_report([ORT, OV])) == ["ONNX Runtime FP32", "OpenVINO FP32"]
     same = [Run("ort", "int8", form="a"), Run("ort", "int8", form="b")]
-    assert labels(report(same)) == [
+    assert labels(make_report(same)) == [
         "ONNX Runtime INT8, onnx-int8-a",
         "ONNX Runtime INT8, onnx-int8-b",
     ]
     several = [ORT, replace(ORT, batch=2), replace(ORT, batch=4)]
-    assert labels(report(several))[1] == "ONNX Runtime FP32, batch 2"
-    assert len(set(labels(report([ORT, replace(ORT, subject="other")])))) == 2
+    assert labels(make_report(several))[1] == "ONNX Runtime FP32, batch 2"
+    assert len(set(labels(make_report([ORT, replace(ORT, subject="other")])))) == 2

@@ -10,22 +10,13 @@ import pytest
 
 from ghost_deploy.core.detections import Detections
 from ghost_deploy.core.errors import BackendError, UsageError
-from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec
+from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.runtimes import fake
 from ghost_deploy.runtimes.fake import FakeRuntime
+from tests.support.model_specs import make_spec
 
+SIZE_HW = (64, 96)
 FOUND = Detections([[8, 8, 40, 24], [2.5, 30, 10, 63]], [0.9, 0.4], [1, 0])
-
-
-def spec(decoder: Any = "dfl", **size: Any) -> ModelSpec:
-    branch: Any = "one2one" if decoder == "one2one" else "one2many"
-    return ModelSpec(
-        name="toy",
-        family="toy",
-        class_names=("a", "b", "c"),
-        input=InputSpec(size_hw=(64, 96), **size),
-        head=HeadSpec(decoder=decoder, strides=(8, 16, 32), branch=branch),
-    )
 
 
 def zeros(*shape: int) -> dict[str, Any]:
@@ -33,7 +24,7 @@ def zeros(*shape: int) -> dict[str, Any]:
 
 
 def test_boxes_as_a_dfl_output() -> None:
-    with FakeRuntime.for_spec(spec(), FOUND) as runtime:
+    with FakeRuntime.for_spec(make_spec(SIZE_HW), FOUND) as runtime:
         raw = runtime.run(zeros(1, 3, 64, 96))["output0"]
         assert raw.shape == runtime.outputs[0].shape == (1, 7, 126)
     assert raw.dtype == np.float32
@@ -43,7 +34,7 @@ def test_boxes_as_a_dfl_output() -> None:
 
 
 def test_boxes_as_a_one2one_output() -> None:
-    with FakeRuntime.for_spec(spec("one2one"), FOUND) as runtime:
+    with FakeRuntime.for_spec(make_spec(SIZE_HW, decoder="one2one"), FOUND) as runtime:
         raw = runtime.run(zeros(1, 3, 64, 96))["output0"]
         assert raw.shape == runtime.outputs[0].shape == (1, 300, 6)
     np.testing.assert_array_equal(raw[0, 0], np.float32([8, 8, 40, 24, 0.9, 1]))
@@ -52,12 +43,12 @@ def test_boxes_as_a_one2one_output() -> None:
 
 @pytest.mark.parametrize("decoder", ["dfl", "one2one"])
 def test_nothing_found(decoder: str) -> None:
-    with FakeRuntime.for_spec(spec(decoder), Detections.empty()) as runtime:
+    with FakeRuntime.for_spec(make_spec(SIZE_HW, decoder=decoder), Detections.empty()) as runtime:
         assert not runtime.run(zeros(1, 3, 64, 96))["output0"].any()
 
 
 def test_a_dynamic_spec() -> None:
-    dynamic = spec(batch=(1, 4), min_hw=(32, 32), max_hw=(128, 128))
+    dynamic = make_spec(SIZE_HW, batch=(1, 4), min_hw=(32, 32), max_hw=(128, 128))
     with FakeRuntime.for_spec(dynamic, FOUND) as runtime:
         assert runtime.inputs[0].shape == (-1, 3, -1, -1)
         assert runtime.outputs[0].shape == (-1, 7, -1)
@@ -70,30 +61,30 @@ def test_a_function_of_the_feeds() -> None:
     def function(feeds: Any) -> Any:
         return {"output0": np.full((1, 7, 126), feeds["images"].max())}
 
-    with FakeRuntime.for_spec(spec(), function) as runtime:
+    with FakeRuntime.for_spec(make_spec(SIZE_HW), function) as runtime:
         assert runtime.run({"images": np.ones((1, 3, 64, 96), np.float32)})["output0"][0, 0, 0] == 1
 
 
 def test_dfl_raw_needs_a_function() -> None:
     with pytest.raises(UsageError, match="Pass a function"):
-        FakeRuntime.for_spec(spec("dfl-raw"), FOUND)
+        FakeRuntime.for_spec(make_spec(SIZE_HW, decoder="dfl-raw"), FOUND)
 
 
 def test_the_spec_is_its_metadata() -> None:
-    with FakeRuntime.for_spec(spec(), FOUND) as runtime:
-        assert ModelSpec.from_json(runtime.metadata()[ModelSpec.Json]) == spec()
+    with FakeRuntime.for_spec(make_spec(SIZE_HW), FOUND) as runtime:
+        assert ModelSpec.from_json(runtime.metadata()[ModelSpec.Json]) == make_spec(SIZE_HW)
 
 
 @pytest.mark.parametrize("broken", [lambda feeds: 1 / 0, lambda feeds: {}])
 def test_a_failing_function(broken: Any) -> None:
-    with FakeRuntime.for_spec(spec(), broken) as runtime, pytest.raises(BackendError):
+    with FakeRuntime.for_spec(make_spec(SIZE_HW), broken) as runtime, pytest.raises(BackendError):
         runtime.run(zeros(1, 3, 64, 96))
 
 
 def test_more_boxes_than_places() -> None:
     many = Detections(np.zeros((301, 4)), np.ones(301), np.zeros(301))
     with (
-        FakeRuntime.for_spec(spec("one2one"), many) as runtime,
+        FakeRuntime.for_spec(make_spec(SIZE_HW, decoder="one2one"), many) as runtime,
         pytest.raises(BackendError, match="function of a FakeRuntime"),
     ):
         runtime.run(zeros(1, 3, 64, 96))

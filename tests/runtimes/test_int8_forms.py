@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from ghost_deploy.core.bundle import FORM_KEY, Artifact, Bundle, BundleDocument
+from ghost_deploy.core.bundle import FORM_KEY, Artifact
 from ghost_deploy.core.errors import BackendError, BundleError
 from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.int8_forms import ort_form, require_form
 from ghost_deploy.runtimes.ort import open_model
 from ghost_deploy.runtimes.run_plan import choose
 from ghost_deploy.runtimes.table import RUNTIMES
-from tests.runtimes.test_opener import SOURCE, SPEC
+from tests.support.in_memory_bundles import bundle_in_memory
 from tests.support.runtime_cases import write_onnx
 
 OWN = ort_form()
@@ -24,11 +24,6 @@ def artifact(format: str, form: str) -> Artifact:
     return Artifact(
         format=format, precision="int8", path=path, files={path: ""}, parent="", form=form
     )
-
-
-def bundle_of(*artifacts: Artifact) -> Bundle:
-    document = BundleDocument(spec=SPEC, source=SOURCE, artifacts=artifacts, created_with="test")
-    return Bundle(Path("out/toy"), document)
 
 
 @pytest.mark.parametrize(
@@ -60,15 +55,15 @@ def test_a_file_that_names_a_foreign_form_is_not_opened(tmp_path: Path) -> None:
 
 def test_artifacts_of_one_precision_differ_by_form() -> None:
     forms = (artifact("onnx", OWN), artifact("onnx", "tensorrt"), artifact("openvino", "openvino"))
-    ids = [each.id for each in bundle_of(*forms).document.artifacts]
+    ids = [each.id for each in bundle_in_memory(*forms).document.artifacts]
     assert ids == [f"onnx-int8-{OWN}", "onnx-int8-tensorrt", "openvino-int8"]
 
 
 def test_only_an_own_form_is_chosen() -> None:
-    bundle = bundle_of(artifact("onnx", "tensorrt"), artifact("onnx", OWN))
+    bundle = bundle_in_memory(artifact("onnx", "tensorrt"), artifact("onnx", OWN))
     assert choose(bundle, runtime="ort", precision="int8").artifact.form == OWN
     with pytest.raises(BundleError, match="nothing to run"):
-        choose(bundle_of(artifact("onnx", "tensorrt")), runtime="ort", precision="int8")
+        choose(bundle_in_memory(artifact("onnx", "tensorrt")), runtime="ort", precision="int8")
 
 
 def test_every_int8_capable_runtime_names_its_forms() -> None:

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from ghost_deploy.core.bundle import Artifact, Bundle, BundleDocument, BundleWriter, Source
+from ghost_deploy.core.bundle import Artifact, Bundle, BundleWriter
 from ghost_deploy.core.errors import (
     BundleError,
     DeviceError,
@@ -18,21 +18,16 @@ from ghost_deploy.core.errors import (
     SpecError,
     UsageError,
 )
-from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec
+from ghost_deploy.core.spec import InputSpec, ModelSpec
 from ghost_deploy.runtimes.base import Runtime, RuntimeOptions
 from ghost_deploy.runtimes.opener import open_path, open_planned
 from ghost_deploy.runtimes.run_plan import choose
 from ghost_deploy.runtimes.table import RuntimeRow
-from tests.support.runtime_cases import expected, random_images, rig_or_skip, write_ir, write_onnx
+from tests.support.in_memory_bundles import SOURCE, bundle_in_memory
+from tests.support.model_specs import make_spec
+from tests.support.runtime_cases import case_or_skip, expected, random_images, write_ir, write_onnx
 
-SPEC = ModelSpec(
-    name="toy",
-    family="toy",
-    class_names=("a", "b", "c"),
-    input=InputSpec(size_hw=(8, 16), stride=8),
-    head=HeadSpec(decoder="dfl", strides=(8,)),
-)
-SOURCE = Source(file="toy.pt", sha256="0" * 64)
+SPEC = make_spec((8, 16), stride=8, strides=(8,))
 ALL = ("onnx-fp32", "onnx-fp16", "openvino-fp32", "openvino-fp16")
 
 
@@ -42,8 +37,7 @@ def bundle_of(*ids: str) -> Bundle:
         Artifact(format=f, precision=p, path=f"{f}.{p}", files={f"{f}.{p}": ""}, parent="")
         for f, p in (name.split("-") for name in ids)
     )
-    document = BundleDocument(spec=SPEC, source=SOURCE, artifacts=artifacts, created_with="test")
-    return Bundle(Path("out/toy"), document)
+    return bundle_in_memory(*artifacts, spec=SPEC)
 
 
 @pytest.fixture
@@ -174,8 +168,8 @@ def open_artifact(bundle: Bundle, *, runtime: str) -> Runtime:
 
 @pytest.fixture
 def on_disk(tmp_path: Path) -> Bundle:
-    rig_or_skip("ort")
-    rig_or_skip("openvino")
+    case_or_skip("ort")
+    case_or_skip("openvino")
     with BundleWriter(tmp_path / "bundle") as writer:
         onnx = write_onnx(writer.folder / "model.onnx")
         ir = write_ir(writer.folder / "model.xml")
@@ -218,7 +212,7 @@ def test_an_edited_description_is_refused(
     tmp_path: Path, runtime: str, change: dict[str, Any]
 ) -> None:
     """The hashes cover the model files; what `bundle.json` says is inside them as well."""
-    rig_or_skip(runtime)
+    case_or_skip(runtime)
     inside = {ModelSpec.Json: SPEC.to_json().decode()}
     with BundleWriter(tmp_path / "bundle") as writer:
         name, write = {"ort": ("m.onnx", write_onnx), "openvino": ("m.xml", write_ir)}[runtime]
@@ -240,7 +234,7 @@ def test_an_edited_description_is_refused(
     ("row", "write", "name"), [("ort", write_onnx, "m.onnx"), ("openvino", write_ir, "m.xml")]
 )
 def test_a_file_explains_itself(tmp_path: Path, row: str, write: object, name: str) -> None:
-    rig_or_skip(row)
+    case_or_skip(row)
     assert callable(write)
     path = write(tmp_path / name, metadata={ModelSpec.Json: SPEC.to_json().decode()})
     runtime, spec = open_path(str(path))
@@ -252,7 +246,7 @@ def test_a_file_explains_itself(tmp_path: Path, row: str, write: object, name: s
     ("metadata", "message"), [({}, "no model description"), ({ModelSpec.Json: "{}"}, "not a valid")]
 )
 def test_a_file_that_does_not(tmp_path: Path, metadata: dict[str, str], message: str) -> None:
-    rig_or_skip("ort")
+    case_or_skip("ort")
     with pytest.raises(SpecError, match=message):
         open_path(write_onnx(tmp_path / "m.onnx", metadata=metadata))
 

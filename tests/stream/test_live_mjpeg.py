@@ -10,8 +10,9 @@ import pytest
 
 from ghost_deploy.stream.pipeline import Pipeline
 from ghost_deploy.stream.sources.uri import parse_source
-from tests.support.camera_servers import MjpegCamera, part, wait_until
+from tests.support.camera_servers import MjpegCamera, part
 from tests.support.running_pipeline import FAST, Running, assert_exact, make_detector
+from tests.support.waiting import wait_until
 
 
 def run(*cameras: MjpegCamera, detector: object = None, policy: object = FAST) -> Running:
@@ -177,4 +178,4 @@ def test_no_threads_are_left() -> None:
     before = threading.active_count()
     with MjpegCamera() as camera, run(camera) as running:
         running.until(lambda: running.stats().processed >= 2)
-    assert wait_until(lambda: threading.active_count() <= before)
+    wait_until(lambda: threading.active_count() <= before)

@@ -9,7 +9,7 @@ import pytest
 from ghost_deploy.stream import mailbox
 from ghost_deploy.stream.mailbox import Mailboxes, Pending
 from ghost_deploy.stream.ordered_buffer import OrderedBuffer
-from tests.support.manual_clock import Clock
+from tests.support.clocks import ManualTime
 
 
 def item(index: int) -> Pending:
@@ -135,8 +135,8 @@ def test_sources_that_are_passed_over() -> None:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
+def clock(monkeypatch: pytest.MonkeyPatch) -> ManualTime:
+    made = ManualTime()
     monkeypatch.setattr(mailbox, "time", made)
     return made
 
@@ -145,14 +145,14 @@ def captured(index: int, at_s: float) -> Pending:
     return Pending(index, round(at_s * 1e9), lambda: np.zeros((1, 1, 3), np.uint8))
 
 
-def beat(boxes: Mailboxes, clock: Clock, source: int, until_s: float) -> None:
+def beat(boxes: Mailboxes, clock: ManualTime, source: int, until_s: float) -> None:
     """Frames of a source every 50 ms, the last of them at `until_s`."""
     for index in range(30):
         clock.now = until_s - (29 - index) * 0.05
         boxes.put_latest(source, captured(index, clock.now))
 
 
-def test_a_frame_whose_successor_is_about_to_arrive_is_served_last(clock: Clock) -> None:
+def test_a_frame_whose_successor_is_about_to_arrive_is_served_last(clock: ManualTime) -> None:
     boxes = Mailboxes(2)
     beat(boxes, clock, 0, 200.0)
     beat(boxes, clock, 1, 200.02)
@@ -162,7 +162,7 @@ def test_a_frame_whose_successor_is_about_to_arrive_is_served_last(clock: Clock)
     assert taken[0] == 1  # 0 would be the first, but its next is due at 200.05
 
 
-def test_a_source_that_comes_last_is_not_left_out(clock: Clock) -> None:
+def test_a_source_that_comes_last_is_not_left_out(clock: ManualTime) -> None:
     boxes = Mailboxes(2)
     beat(boxes, clock, 0, 200.0)
     beat(boxes, clock, 1, 200.02)

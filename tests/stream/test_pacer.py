@@ -6,41 +6,41 @@ import pytest
 
 from ghost_deploy.stream import pacer as module
 from ghost_deploy.stream.pacer import Pacer
-from tests.support.manual_clock import Clock
+from tests.support.clocks import ManualTime
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
+def clock(monkeypatch: pytest.MonkeyPatch) -> ManualTime:
+    made = ManualTime()
     monkeypatch.setattr(module, "time", made)
     return made
 
 
-def run_once(pacer: Pacer, clock: Clock, run_s: float, prepare_s: float = 0.01) -> None:
+def run_once(pacer: Pacer, clock: ManualTime, run_s: float, prepare_s: float = 0.01) -> None:
     pacer.wait_to_fetch()
     with pacer.slot(prepare_s):
         clock.now += run_s
 
 
-def wait_in_a_run(pacer: Pacer, clock: Clock) -> float:
+def wait_in_a_run(pacer: Pacer, clock: ManualTime) -> float:
     """Seconds to wait for a fetch at the moment at which a run begins."""
     pacer.wait_to_fetch()
     with pacer.slot(0.01):
         return pacer._seconds_to_wait(clock.now)
 
 
-def test_nothing_is_known_at_first(clock: Clock) -> None:
+def test_nothing_is_known_at_first(clock: ManualTime) -> None:
     assert Pacer(1)._seconds_to_wait(clock.now) == 0
 
 
-def test_a_frame_is_fetched_to_be_ready_when_the_run_ends(clock: Clock) -> None:
+def test_a_frame_is_fetched_to_be_ready_when_the_run_ends(clock: ManualTime) -> None:
     pacer = Pacer(1)
     for _ in range(50):
         run_once(pacer, clock, 0.1)
     assert wait_in_a_run(pacer, clock) == pytest.approx(0.1 - 0.01 - 0.001, abs=1e-6)
 
 
-def test_where_times_vary_it_is_fetched_earlier(clock: Clock) -> None:
+def test_where_times_vary_it_is_fetched_earlier(clock: ManualTime) -> None:
     pacer = Pacer(1)
     for i in range(100):
         run_once(pacer, clock, 0.08 if i % 2 else 0.12)
@@ -49,7 +49,7 @@ def test_where_times_vary_it_is_fetched_earlier(clock: Clock) -> None:
     assert wait_s > 0.03
 
 
-def test_a_second_slot_is_free_at_once(clock: Clock) -> None:
+def test_a_second_slot_is_free_at_once(clock: ManualTime) -> None:
     pacer = Pacer(2)
     run_once(pacer, clock, 0.1)
     assert wait_in_a_run(pacer, clock) == 0
@@ -77,7 +77,7 @@ def test_no_more_runs_than_slots_and_an_end_for_those_who_wait() -> None:
     first.join(10)
 
 
-def test_files_are_not_waited_for(clock: Clock) -> None:
+def test_files_are_not_waited_for(clock: ManualTime) -> None:
     pacer = Pacer(1, eager=True)
     for _ in range(5):
         pacer.wait_to_fetch()

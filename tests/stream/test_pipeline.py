@@ -29,7 +29,6 @@ from ghost_deploy.stream.pipeline import Pipeline
 from ghost_deploy.stream.policy import Roi
 from ghost_deploy.stream.result import Result
 from ghost_deploy.stream.sources import capture as capture_module
-from tests.support.camera_servers import wait_until
 from tests.support.model_specs import make_spec
 from tests.support.running_pipeline import (
     FAST,
@@ -41,6 +40,7 @@ from tests.support.running_pipeline import (
     run_all,
     scripted,
 )
+from tests.support.waiting import wait_until
 
 LOST = InputError("cannot read it", got="gone", fix="Wait")
 
@@ -209,7 +209,7 @@ def test_a_read_that_hangs_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> No
     assert running.seen.numbers() == [0, 3]  # 1 and 2 came from the thread that was left behind
     assert (stats.captured, stats.state) == (2, "ended")
     assert "hangs" in stats.last_error
-    assert wait_until(lambda: script.closed == 2)
+    wait_until(lambda: script.closed == 2)
 
 
 def test_stop_finishes_what_is_under_way() -> None:

@@ -73,7 +73,7 @@ def test_an_address_that_cannot_be_listened_at() -> None:
     with listen(ListenAddress("127.0.0.1", 0)) as first, pytest.raises(InputError, match="in use"):
         listen(ListenAddress("127.0.0.1", first.getsockname()[1]))
     with pytest.raises(InputError, match="cannot serve at"):
-        listen(ListenAddress("192.0.2.1", 0))  # RFC 5737: nobody's
+        listen(ListenAddress("192.0.2.1", 0))  # RFC 5737: of no machine
     with pytest.raises(InputError, match="cannot serve at"):
         listen(ListenAddress("a..b", 80))
 

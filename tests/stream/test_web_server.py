@@ -160,7 +160,7 @@ def test_a_question_waits_for_the_next_image() -> None:
         assert [p["id"] for p in head["images"]] == ["cam2"]
 
 
-def test_nothing_is_encoded_when_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_encoded_without_a_viewer(monkeypatch: pytest.MonkeyPatch) -> None:
     encoded = []
 
     def encode(result: object, side: int) -> bytes:

@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from tests.support import numbered_frames as barcode
+from tests.support.numbered_frames import numbered_frame
 
 PYTHON = Path("/usr/bin/python3")
 _PROBE = (
@@ -253,7 +253,7 @@ class MjpegCamera:
 def jpeg(number: int, size_hw: tuple[int, int] = (96, 320)) -> bytes:
     """A JPEG image of that number, quality 50."""
     done, data = cv2.imencode(
-        ".jpg", barcode.frame(number, size_hw), [cv2.IMWRITE_JPEG_QUALITY, 50]
+        ".jpg", numbered_frame(number, size_hw), [cv2.IMWRITE_JPEG_QUALITY, 50]
     )
     assert done
     return bytes(data)
@@ -264,13 +264,3 @@ def part(number: int, size_hw: tuple[int, int] = (96, 320)) -> bytes:
     data = jpeg(number, size_hw)
     head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
     return head.encode() + data + b"\r\n"
-
-
-def wait_until(condition: Callable[[], bool], timeout_s: float = 20.0) -> bool:
-    """Wait for `condition`; whether it came true in time."""
-    end = time.monotonic() + timeout_s
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.01)
-    return condition()

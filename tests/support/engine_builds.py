@@ -1,4 +1,4 @@
-"""What the tests of the room share: descriptions, a GPU, orders."""
+"""Builds of engines with the fake TensorRT: a GPU, a calibration cache, build settings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec
+from ghost_deploy.core.spec import InputSpec
 from ghost_deploy.runtimes.tensorrt import compat
 from ghost_deploy.runtimes.tensorrt.build_progress import BuildProgress
 from ghost_deploy.runtimes.tensorrt.calibration_cache import CalibrationCache
@@ -27,15 +27,6 @@ STATIC = InputSpec(size_hw=(64, 64))
 DYNAMIC = InputSpec(size_hw=(64, 64), batch=(1, 4), min_hw=(32, 32), max_hw=(128, 96))
 
 
-def make_spec(input_spec: InputSpec = STATIC, **changes: Any) -> ModelSpec:
-    """A detector of three classes."""
-    head = HeadSpec(decoder="dfl", strides=(8, 16, 32))
-    names = ("a", "b", "c")
-    return ModelSpec(
-        name="toy", family="t", class_names=names, input=input_spec, head=head, **changes
-    )
-
-
 def install(version: str, patch: pytest.MonkeyPatch) -> tuple[ModuleType, Control]:
     """The fake of a version in the place of the package, and the test's side of it."""
     fake = make_fake(version)
@@ -46,7 +37,7 @@ def install(version: str, patch: pytest.MonkeyPatch) -> tuple[ModuleType, Contro
 def make_settings(
     route: str = "fp32", input_spec: InputSpec = STATIC, **changes: Any
 ) -> BuildSettings:
-    """An order for the toy."""
+    """Settings to build `ONNX`."""
     facts: dict[str, Any] = {
         "onnx": ONNX,
         "what": "model.onnx",

@@ -1,8 +1,8 @@
 """A strict `tensorrt` for each version: what that version lacks raises AttributeError.
 
 `make_fake("10.3")` gives a module to put into `sys.modules["tensorrt"]`; its `__fake__` is the
-test's side (`fake_trt_strict.Control`): what the parser, the builder and the engine do, and every
-call that was made. Names, kinds and signatures are those of the real bindings.
+test's side (`fake_tensorrt_strict.Control`): what the parser, the builder and the engine do, and
+every call that was made. Names, kinds and signatures are those of the real bindings.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-from tests.support import fake_trt_builder as fake_builder
-from tests.support import fake_trt_engine as fake_engine
-from tests.support.fake_trt_strict import (
+from tests.support import fake_tensorrt_builder as fake_builder
+from tests.support import fake_tensorrt_engine as fake_engine
+from tests.support.fake_tensorrt_strict import (
     NAMES,
     VERSIONS,
     Control,

@@ -17,7 +17,7 @@ from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.evidence.int8 import Judged, SpeedRow
 from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec
 from tests.support.int8_reports import judged
-from tests.support.small_graphs import SIZE, ghost_net, images, statistics_of
+from tests.support.small_graphs import SIZE, ghost_net, random_inputs, statistics_of
 
 SPEC = ModelSpec(
     name="small",
@@ -42,7 +42,7 @@ class FewImages:
         return replace(self, count=min(self.count, count))
 
     def batches(self, input_spec: InputSpec) -> Iterator[NDArray[np.float32]]:
-        return iter(images(self.count))
+        return iter(random_inputs(self.count))
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def rounded(model: ModelProto, conv: str) -> bool:
 
 def small_builder(folder: Path) -> Int8Builder:
     model = ghost_net()
-    feeds = images()
+    feeds = random_inputs()
     return Int8Builder(
         write_model(model, folder / "float.onnx"),
         model,

@@ -21,7 +21,7 @@ def judged(by: Literal["labels", "agreement"] = "labels") -> Judged:
     )
 
 
-def row(artifact: str, drop: float, *, max_drop: float = 0.5) -> Int8Row:
+def int8_row(artifact: str, drop: float, *, max_drop: float = 0.5) -> Int8Row:
     return Int8Row(
         artifact=artifact,
         sha256=artifact,
@@ -35,7 +35,7 @@ def row(artifact: str, drop: float, *, max_drop: float = 0.5) -> Int8Row:
     )
 
 
-def speed(artifact: str, runtime: str, over: float, *, low: float | None = None) -> SpeedRow:
+def speed_row(artifact: str, runtime: str, over: float, *, low: float | None = None) -> SpeedRow:
     return SpeedRow(
         artifact=artifact,
         runtime=runtime,
@@ -47,7 +47,7 @@ def speed(artifact: str, runtime: str, over: float, *, low: float | None = None)
     )
 
 
-def report(
+def small_int8_report(
     *rows: Int8Row, times: tuple[SpeedRow, ...] = (), by: Literal["labels", "agreement"] = "labels"
 ) -> Int8Report:
     return Int8Report(

@@ -7,6 +7,7 @@ from typing import Any
 from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec
 
 BCCD_NAMES = ("RBC", "WBC", "Platelets")
+STRIDES = (8, 16, 32)
 
 
 def make_spec(
@@ -15,14 +16,25 @@ def make_spec(
     names: tuple[str, ...] = BCCD_NAMES,
     decoder: Any = "dfl",
     reg_max: int = 16,
-    **input_fields: Any,
+    strides: tuple[int, ...] = STRIDES,
+    **fields: Any,
 ) -> ModelSpec:
-    """A spec with strides 8, 16 and 32."""
+    """A spec of a small detector.
+
+    Args:
+        size_hw: height and width in pixels.
+        names: of the classes.
+        decoder, reg_max, strides: of the head.
+        fields: of `ModelSpec` by name, others of `InputSpec`.
+    """
+    whole = {key: fields.pop(key) for key in ModelSpec.__struct_fields__ if key in fields}
     branch: Any = "one2one" if decoder == "one2one" else "one2many"
-    return ModelSpec(
-        name="model",
-        family="yolov8-ghost",
-        class_names=names,
-        input=InputSpec(size_hw=size_hw, **input_fields),
-        head=HeadSpec(decoder=decoder, strides=(8, 16, 32), reg_max=reg_max, branch=branch),
-    )
+    values: dict[str, Any] = {
+        "name": "model",
+        "family": "yolov8-ghost",
+        "class_names": names,
+        "input": InputSpec(size_hw=size_hw, **fields),
+        "head": HeadSpec(decoder=decoder, strides=strides, reg_max=reg_max, branch=branch),
+        **whole,
+    }
+    return ModelSpec(**values)

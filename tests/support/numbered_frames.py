@@ -22,7 +22,7 @@ def cells(number: int) -> list[bool]:
     return [True, *(bit == "1" for bit in bits), False]
 
 
-def frame(number: int, size_hw: tuple[int, int] = (240, 320)) -> NDArray[np.uint8]:
+def numbered_frame(number: int, size_hw: tuple[int, int] = (240, 320)) -> NDArray[np.uint8]:
     """(H, W, 3) uint8: the number over a grey ramp that moves with it."""
     height, width = size_hw
     image = np.empty((height, width, 3), np.uint8)
@@ -33,7 +33,7 @@ def frame(number: int, size_hw: tuple[int, int] = (240, 320)) -> NDArray[np.uint
     return image
 
 
-def read(image: NDArray[np.uint8]) -> int | None:
+def read_number(image: NDArray[np.uint8]) -> int | None:
     """The number on a frame; None if it carries none."""
     height, width = image.shape[:2]
     band = image[height // 32 : height // 8 - height // 32].mean(axis=(0, 2))

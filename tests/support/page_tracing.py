@@ -1,4 +1,4 @@
-"""Walk a page and hold every number on it against the document that it was made from.
+"""Compare every number on a page with the document that it was rendered from.
 
 Whatever of a page shows a digit must be a cell that names its place, a tick of an axis, or one of
 a few terms of the trade. Marks of charts are held against the ticks beside them.

@@ -1,4 +1,4 @@
-"""Documents for tests: every field filled, names that a stranger chose, any number of runs."""
+"""Documents for tests: every field filled, hostile names, any number of runs."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def material(
     accuracy: bool = True,
     latency: bool = True,
 ) -> Material:
-    """What would be read of those runs; kinds that are left out are not there at all."""
+    """What would be read of those runs, without the kinds that are False."""
     found = Material()
     if accuracy:
         found.accuracy.append(accuracy_report(runs, names, images))
@@ -119,13 +119,13 @@ def material(
         found.parity.append(parity_report(runs))
     if latency:
         found.latency.append(bench_report(runs, samples))
-    found.bundles.append(bundle(runs, names))
+    found.bundles.append(bundle_facts(runs, names))
     found.sources.append(SourceFile(name=f"a {HOSTILE}.json", kind="accuracy", sha256="ab" * 32))
     return found
 
 
-def report(runs: Sequence[Run] = USUAL, names: Sequence[str] = NAMES, **given: int) -> Report:
-    """The report of them."""
+def make_report(runs: Sequence[Run] = USUAL, names: Sequence[str] = NAMES, **given: int) -> Report:
+    """The report of those runs."""
     return assemble(material(runs, names, **given), now=NOW)  # type: ignore[arg-type]
 
 
@@ -133,7 +133,7 @@ def bench_report(runs: Sequence[Run], samples: int = 40) -> BenchReport:
     rows = [_bench_row(run, samples) for run in runs if run.timed]
     return BenchReport(
         rows=tuple(compared(rows)),
-        images=ImagesUsed(source=f"photos {HOSTILE}", count=8),
+        images=ImagesUsed(source=f"images {HOSTILE}", count=8),
         settings=Settings(duration_s=2.5, rounds=4),
         snapshot=Snapshot(
             measured_at="2026-01-02T03:04:05+00:00",
@@ -293,15 +293,15 @@ def _accuracy_row(run: Run, names: Sequence[str], level: float) -> AccuracyRow:
 
 
 def _hard_image(k: int, classes: int) -> HardImage:
-    picture = np.random.default_rng(k).integers(0, 255, (60, 80, 3), np.uint8)
-    data = cv2.imencode(".jpg", picture)[1].tobytes()
+    image = np.random.default_rng(k).integers(0, 255, (60, 80, 3), np.uint8)
+    data = cv2.imencode(".jpg", image)[1].tobytes()
     found = ShownBox(xyxy=(4.5, 5.0, 30.0, 40.2), class_id=0, score=0.8125, state="found")
     false = ShownBox(
         xyxy=(40.0, 8.0, 79.0, 50.0), class_id=classes - 1, score=0.26, state="false", alone=True
     )
     missed = ShownBox(xyxy=(2.0, 2.0, 20.0, 20.0), class_id=0, score=None, state="missed")
     return HardImage(
-        name=f"photo {k} {HOSTILE}.jpg",
+        name=f"image {k} {HOSTILE}.jpg",
         size_hw=(60, 80),
         row=0,
         differences=1,
@@ -355,7 +355,7 @@ def _parity_row(run: Run) -> ParityRow:
     )
 
 
-def bundle(runs: Sequence[Run], names: Sequence[str] = NAMES) -> BundleFacts:
+def bundle_facts(runs: Sequence[Run], names: Sequence[str] = NAMES) -> BundleFacts:
     spec = ModelSpec(
         name="ghost",
         family="yolov8-ghost",

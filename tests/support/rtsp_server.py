@@ -3,8 +3,8 @@
     /usr/bin/python3 rtsp_server.py PORT WIDTH HEIGHT FPS EPOCH
 
 It prints its port once it listens. Frames carry as their number the frames since EPOCH (seconds
-of the monotonic clock), so that the numbers go on over a restart. See barcode.py, whose cells
-this file writes without NumPy.
+of the monotonic clock), so that the numbers go on over a restart. The cells
+are those of numbered_frames.py, written without NumPy.
 """
 
 import sys
@@ -28,7 +28,7 @@ LAUNCH = (
 )
 
 
-def picture(number):
+def frame_bytes(number):
     check = (number * 73 + 41) % 256
     bits = f"1{number % 65536:016b}{check:08b}0"
     edges = [round(WIDTH * i / len(bits)) for i in range(len(bits) + 1)]
@@ -45,7 +45,7 @@ def feed(source):
     refused = 0
     while refused < 5 * FPS:
         number = int((time.monotonic() - EPOCH) * FPS) + 1
-        data = picture(number)
+        data = frame_bytes(number)
         time.sleep(max(0.0, EPOCH + number / FPS - time.monotonic()))
         flow = source.emit("push-buffer", Gst.Buffer.new_wrapped(data))
         refused = 0 if flow == Gst.FlowReturn.OK else refused + 1

@@ -17,9 +17,9 @@ from ghost_deploy.stream.policy import LivePolicy
 from ghost_deploy.stream.result import Result
 from ghost_deploy.stream.source_stats import SourceStats
 from ghost_deploy.stream.sources.source_table import SourceAddress
-from tests.support import numbered_frames as barcode
-from tests.support.camera_servers import wait_until
 from tests.support.model_specs import make_spec
+from tests.support.numbered_frames import numbered_frame, read_number
+from tests.support.waiting import wait_until
 
 SPEC = make_spec((64, 64))
 FAST = LivePolicy(open_timeout_s=2.0, read_timeout_s=1.0, retry_s=(0.02, 0.1))
@@ -59,7 +59,7 @@ class Collect:
 
     def numbers(self, source: int = 0) -> list[int | None]:
         """The number on each frame of a source; None on one that was never sent."""
-        return [barcode.read(result.frame.image) for result in self.of(source)]
+        return [read_number(result.frame.image) for result in self.of(source)]
 
 
 class Running:
@@ -77,7 +77,7 @@ class Running:
 
     def until(self, condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
         """Wait until `condition` is true; if it is not in time, tell where the run stands."""
-        assert wait_until(condition, timeout_s), self.pipeline.stats()
+        wait_until(condition, timeout_s, self.pipeline.stats)
 
     def wait(self, timeout_s: float = 60.0) -> None:
         """Wait for the end of the run."""
@@ -160,7 +160,7 @@ class ScriptReader:
 
     def load(self) -> Callable[[], NDArray[np.uint8]]:
         number = self._number
-        return lambda: barcode.frame(number)
+        return lambda: numbered_frame(number)
 
     def close(self) -> None:
         self._script.closed += 1

@@ -1,8 +1,8 @@
-"""One rig for each runtime: how it gets the model that all of them must compute alike.
+"""One case for each runtime: how it gets the model that all of them must compute alike.
 
 The model takes `images` (B, 3, H, W) and gives `output0` (B, 7, H * W): a sigmoid, which a
 backend is tempted to compute in place, then a 1x1 convolution. Adding a runtime to the suite
-is one `Rig` below.
+is one `RuntimeCase` below.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ _PROFILE = ((1, 3, 8, 8), (1, 3, 8, 16), (4, 3, 16, 24))
 
 
 def _open_trt(folder: Path, dynamic: bool, options: RuntimeOptions) -> Runtime:
-    """An engine of the fake TensorRT; `fake_machine` is this rig's environment."""
+    """An engine of the fake TensorRT; `fake_machine` is this case's environment."""
     shapes = (DYNAMIC, (-1, 7, -1)) if dynamic else (STATIC, (1, 7, STATIC[2] * STATIC[3]))
     tensors = [Tensor("images", True, shapes[0]), Tensor("output0", False, shapes[1])]
     control = sys.modules["tensorrt"].__fake__
@@ -136,7 +136,7 @@ def _open_trt(folder: Path, dynamic: bool, options: RuntimeOptions) -> Runtime:
 
 
 @dataclass(frozen=True)
-class Rig:
+class RuntimeCase:
     """How one runtime joins the suite.
 
     Attributes:
@@ -172,12 +172,12 @@ class Rig:
         return there and (not self.opens_files or RUNTIMES[self.id].installed)
 
 
-RIGS = {
-    rig.id: rig
-    for rig in (
-        Rig("openvino", _open_ir, absent_device="cuda:63"),
-        Rig("ort", _open_onnx, absent_device="npu"),
-        Rig(
+RUNTIME_CASES = {
+    case.id: case
+    for case in (
+        RuntimeCase("openvino", _open_ir, absent_device="cuda:63"),
+        RuntimeCase("ort", _open_onnx, absent_device="npu"),
+        RuntimeCase(
             "trt",
             _open_trt,
             absent_device="cuda:63",
@@ -186,22 +186,22 @@ RIGS = {
             carries_text=False,
             environment=lambda: fake_machine("10.3", expected, reset=False),
         ),
-        Rig("eager", _open_eager, absent_device="cuda:63", always_dynamic=True),
-        Rig("fake", _open_fake),
+        RuntimeCase("eager", _open_eager, absent_device="cuda:63", always_dynamic=True),
+        RuntimeCase("fake", _open_fake),
     )
 }
 
 REQUIRED = set(filter(None, os.environ.get("GHOST_DEPLOY_REQUIRED_RUNTIMES", "").split(",")))
-"""Rigs that must not skip, e.g. `openvino,ort,eager,fake`; CI sets it to what it installs."""
+"""Cases that must not skip, e.g. `openvino,ort,eager,fake`; CI sets it to what it installs."""
 
 
-def rig_or_skip(name: str) -> Rig:
-    """The rig, where its runtime is installed; elsewhere a visible skip, or a failure when
+def case_or_skip(name: str) -> RuntimeCase:
+    """The case, where its runtime is installed; elsewhere a visible skip, or a failure when
     `REQUIRED` has it."""
-    rig = RIGS[name]
-    if not rig.installed:
+    case = RUNTIME_CASES[name]
+    if not case.installed:
         reason = f"the runtime {name!r} is not installed"
         if name in REQUIRED:
             pytest.fail(f"{reason}, but GHOST_DEPLOY_REQUIRED_RUNTIMES has it")
         pytest.skip(reason)
-    return rig
+    return case

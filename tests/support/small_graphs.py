@@ -85,7 +85,7 @@ def ghost_net() -> ModelProto:
     return net.model(net.node("Sigmoid", [net.conv(x, 8, "last")], "scores", 8))
 
 
-def images(count: int = 4, *, seed: int = 1) -> list[NDArray[np.float32]]:
+def random_inputs(count: int = 4, *, seed: int = 1) -> list[NDArray[np.float32]]:
     random = np.random.default_rng(seed)
     return [random.random((1, 3, SIZE, SIZE), np.float32) for _ in range(count)]
 

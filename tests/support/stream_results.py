@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -45,11 +44,3 @@ class FakeStats:
 
     def __call__(self) -> tuple[SourceStats, ...]:
         return self.sources
-
-
-def wait_until(condition: Callable[[], object], limit_s: float = 20.0) -> None:
-    """Until `condition()` is true; an AssertionError where it never is."""
-    end = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < end, "what was waited for did not happen"
-        time.sleep(0.01)

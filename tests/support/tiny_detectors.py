@@ -33,8 +33,8 @@ def tiny_net(*, one2one: bool = False, reg_max: int = 16, seed: int = 0) -> Dete
     torch.manual_seed(seed)
     head = Detect(len(NAMES), (16, 32), reg_max=reg_max)
     if one2one:
-        twin = Detect(len(NAMES), (16, 32), reg_max=reg_max)
-        head.one2one_cv2, head.one2one_cv3 = twin.cv2, twin.cv3
+        other = Detect(len(NAMES), (16, 32), reg_max=reg_max)
+        head.one2one_cv2, head.one2one_cv3 = other.cv2, other.cv3
     layers: list[tuple[nn.Module, tuple[int, ...]]] = [
         (Conv(3, 8, 3, 2), (-1,)),
         (Conv(8, 16, 3, 2), (0,)),

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import onnx
 import pytest
@@ -21,9 +20,10 @@ from ghost_deploy.demo.scenes import make_scene
 from ghost_deploy.judge.parity.prove import run_parity
 from ghost_deploy.judge.parity.store_reference import store_reference
 from ghost_deploy.runtimes.tensorrt.calibration_cache import CACHE_FILE, write_calibration_cache
-from tests.support.exported_artifacts import export_artifacts
+from tests.support.exports import export_artifacts
 from tests.support.fake_cuda import COMPILER, fake_machine
 from tests.support.fake_tensorrt import VERSIONS
+from tests.support.images import write_image
 from tests.support.int8_forms import quantize
 from tests.support.model_specs import make_spec
 from tests.support.small_graphs import statistics_of
@@ -193,6 +193,18 @@ def test_the_built_in_detector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert str(out / "scenes" / LABELS) in calibrate
 
 
+def test_a_step_that_fails_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert gpu_check.main([str(tmp_path), "--step", "device-latency"]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_engines_are_judged_beside_the_checkpoint(tmp_path: Path) -> None:
+    machine = Machine()
+    check(tmp_path, machine, "--data", "d.yaml")
+    words = next(words for words in machine.commands if "validate" in words)
+    assert words[words.index("--checkpoint") + 1] == str(tmp_path / "model.pt")
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_what_a_machine_is_asked(version: str, capsys: pytest.CaptureFixture[str]) -> None:
     with fake_machine(version) as (cuda, module):
@@ -210,7 +222,7 @@ def test_what_a_machine_is_asked(version: str, capsys: pytest.CaptureFixture[str
 def test_a_dry_run_on_the_fakes(tmp_path: Path) -> None:
     """All steps as processes: real commands, the real builder and runtime, TensorRT pretended."""
     bundle = real_bundle(tmp_path / "tiny")
-    cv2.imwrite(str(tmp_path / "image.png"), make_scene(9_000).image)
+    write_image(tmp_path / "image.png", make_scene(9_000).image)
     out = tmp_path / "out"
     words = [str(bundle), "--images", str(tmp_path / "image.png"), "--duration", "0.2"]
     with pytest.MonkeyPatch.context() as patch:

@@ -11,7 +11,7 @@ import torch
 from ghost_deploy.checkpoints.inspection import inspect_checkpoint
 from ghost_deploy.checkpoints.loading import load_checkpoint
 from ghost_deploy.core.spec import decode_json
-from tests.support.training_images import write_yolo
+from tests.support.training_data import write_yolo
 from tools.training.__main__ import main
 from tools.training.record import ModelRecord
 

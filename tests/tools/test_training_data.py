@@ -12,7 +12,7 @@ from ghost_deploy.core.errors import InputError, UsageError
 from ghost_deploy.demo import scene_files as dataset
 from ghost_deploy.demo.embedded import TRAIN_FROM
 from ghost_deploy.demo.scenes import Scene, make_scene
-from tests.support.training_images import SIDE, scene_samples, write_yolo
+from tests.support.training_data import SIDE, scene_samples, write_yolo
 from tools.training import scenes
 from tools.training.augment import Augmentation, Sample
 from tools.training.batches import collate, epoch_batches

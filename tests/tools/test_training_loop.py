@@ -19,7 +19,7 @@ from ghost_deploy.core.errors import CorruptCheckpointError, InputError, UsageEr
 from ghost_deploy.demo.scenes import CLASS_NAMES
 from ghost_deploy.models.network import DetectionNet
 from ghost_deploy.models.zoo_yaml import build_zoo
-from tests.support.training_images import OPTIONS, SIDE, scene_samples, small_data
+from tests.support.training_data import OPTIONS, SIDE, scene_samples, small_data
 from tools.training import loop
 from tools.training.augment import Augmentation, augment
 from tools.training.batches import collate

@@ -6,7 +6,7 @@ import pytest
 from ghost_deploy.calib.graph.intermediates import Intermediates
 from ghost_deploy.core.errors import BackendError, InputError
 from ghost_deploy.export.onnx_index import live_nodes
-from tests.support.small_graphs import ghost_net, images, run
+from tests.support.small_graphs import ghost_net, random_inputs, run
 
 
 def test_a_tensor_that_no_node_makes_is_refused() -> None:
@@ -16,7 +16,7 @@ def test_a_tensor_that_no_node_makes_is_refused() -> None:
 
 
 def test_tensors_are_those_of_the_whole_model() -> None:
-    model, (image,) = ghost_net(), images(1)
+    model, (image,) = ghost_net(), random_inputs(1)
     names = ["one.concat:out", "dense.mul:out"]
     found = Intermediates(model, names, threads=1).of_batch(image)
     for name, expected in zip(names, run(model, image, names), strict=True):
@@ -24,7 +24,7 @@ def test_tensors_are_those_of_the_whole_model() -> None:
 
 
 def test_a_part_starts_at_what_is_known() -> None:
-    model, (image,) = ghost_net(), images(1)
+    model, (image,) = ghost_net(), random_inputs(1)
     before, after = run(model, image, ["one.concat:out", "dense:out"])
     with_image = Intermediates(model, ["dense:out"], known=["one.concat:out"], threads=1)
     assert set(with_image.inputs) == {"one.concat:out", "images"}  # the residual sum reads both

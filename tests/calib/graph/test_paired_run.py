@@ -7,7 +7,14 @@ from ghost_deploy.calib.graph.paired_run import PairedRun
 from ghost_deploy.calib.quantize.weights import on_grid
 from ghost_deploy.core.errors import InputError
 from tests.support.int8_forms import quantize
-from tests.support.small_graphs import bias_of, ghost_net, images, run, statistics_of, weight_of
+from tests.support.small_graphs import (
+    bias_of,
+    ghost_net,
+    random_inputs,
+    run,
+    statistics_of,
+    weight_of,
+)
 
 FORMS: tuple[str, ...] = ("tensorrt", "ort-x86", "openvino")
 
@@ -20,7 +27,7 @@ def test_no_images() -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_paired_run_is_the_quantized_model_layer_by_layer(form: str) -> None:
-    model, feeds = ghost_net(), images(2)
+    model, feeds = ghost_net(), random_inputs(2)
     quantized = quantize(model, statistics_of(model, feeds), form)
     scales = quantized.weight_scales
     weights = {name: on_grid(weight_of(model, name), scales[name]) for name in scales}
@@ -40,7 +47,7 @@ def test_a_paired_run_is_the_quantized_model_layer_by_layer(form: str) -> None:
 
 
 def test_later_layers_read_the_corrected_outputs() -> None:
-    model, feeds = ghost_net(), images(1)
+    model, feeds = ghost_net(), random_inputs(1)
     quantized = quantize(model, statistics_of(model, feeds), "tensorrt")
     inputs = []
     for change in (0.0, 0.5):

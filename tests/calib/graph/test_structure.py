@@ -6,12 +6,12 @@ import pytest
 
 from ghost_deploy.calib.graph.index import index_float
 from ghost_deploy.calib.graph.structure import Structure, find_structure
-from tests.support.exported_graphs import exported
 from tests.support.small_graphs import Net, ghost_net
+from tests.support.zoo_networks import zoo_graph
 
 
 def structure_of(name: str, decoder: str = "dfl") -> Structure:
-    return find_structure(index_float(exported(name, decoder)))
+    return find_structure(index_float(zoo_graph(name, decoder)))
 
 
 def test_the_parts_of_a_small_ghost_network() -> None:

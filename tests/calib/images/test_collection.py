@@ -6,11 +6,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import msgspec
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from ghost_deploy.calib.images import collection as images
 from ghost_deploy.calib.images.collection import (
@@ -24,19 +22,15 @@ from ghost_deploy.core.spec import InputSpec
 from ghost_deploy.processing.images import read_image
 from ghost_deploy.processing.preprocess import Preprocessor
 from tests.support.assets import BCCD, needs_assets
+from tests.support.images import noisy_image, solid_image, write_image
 
 SPEC = InputSpec(size_hw=(64, 96))
-
-
-def numbered_image(number: int, size: tuple[int, int] = (20, 30)) -> NDArray[np.uint8]:
-    rng = np.random.default_rng(number)
-    return rng.integers(0, 256, (*size, 3), dtype=np.uint8)
 
 
 def write(folder: Path, count: int, start: int = 0) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(start, start + count):
-        cv2.imwrite(str(folder / f"{number}.png"), numbered_image(number))
+        write_image(folder / f"{number}.png", noisy_image((20, 30), number))
     return folder
 
 
@@ -181,7 +175,7 @@ def test_the_fingerprint_is_that_of_the_content(tmp_path: Path) -> None:
     before = small(folder).fingerprint
     (folder / "0.png").rename(folder / "9.png")
     assert small(folder).fingerprint == before
-    cv2.imwrite(str(folder / "9.png"), numbered_image(77))
+    write_image(folder / "9.png", noisy_image((20, 30), 77))
     assert small(folder).fingerprint != before
     assert small(folder, count=3).fingerprint != small(folder).fingerprint
 
@@ -190,11 +184,11 @@ def test_a_diverse_choice_covers_what_looks_different(tmp_path: Path) -> None:
     folder = tmp_path / "set"
     folder.mkdir()
     for number in range(37):
-        grey = np.full((20, 30, 3), 100 + number % 3, np.uint8)
+        grey = solid_image((20, 30), 100 + number % 3)
         grey[number % 20, number % 30] = 0
-        cv2.imwrite(str(folder / f"{number}.png"), grey)
+        write_image(folder / f"{number}.png", grey)
     for number, colour in ((37, (255, 0, 0)), (38, (0, 255, 0)), (39, (0, 0, 255))):
-        cv2.imwrite(str(folder / f"{number}.png"), np.full((20, 30, 3), colour, np.uint8))
+        write_image(folder / f"{number}.png", np.full((20, 30, 3), colour, np.uint8))
     found = small(folder, count=10, diverse=True)
     assert len(found) == 10
     assert {"37.png", "38.png", "39.png"} <= set(names(found))
@@ -226,7 +220,7 @@ def test_a_file_changed_in_the_meantime_is_refused(change: str, tmp_path: Path) 
     folder = write(tmp_path / "set", 3)
     found = small(folder)
     if change == "other":
-        cv2.imwrite(str(folder / "1.png"), numbered_image(99))
+        write_image(folder / "1.png", noisy_image((20, 30), 99))
     else:
         (folder / "1.png").unlink()
     with pytest.raises(ImageError, match=r"1\.png"):

@@ -11,6 +11,7 @@ import pytest
 from ghost_deploy.calib.images import collection
 from ghost_deploy.calib.images.collection import collect_images
 from ghost_deploy.core.errors import ExportError
+from tests.support.images import write_image
 
 
 @pytest.fixture
@@ -39,5 +40,5 @@ def test_frames_of_a_video_become_files_without_loss(video: Path, tmp_path: Path
 
 def test_image_files_are_used_as_they_are(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
-    cv2.imwrite(str(path), np.zeros((40, 60, 3), np.uint8))
+    write_image(path)
     assert collect_images(path, allow_small=True).files(tmp_path) == [path]

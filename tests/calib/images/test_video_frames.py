@@ -12,6 +12,7 @@ from ghost_deploy.calib.images import video_frames as video_module
 from ghost_deploy.calib.images.collection import collect_images
 from ghost_deploy.calib.images.video_frames import Video, spread
 from ghost_deploy.core.errors import ImageError
+from tests.support.images import write_image
 
 
 def record(path: Path, frames: int, *, still: bool = False) -> Path:
@@ -85,7 +86,7 @@ def test_equal_frames_count_once(tmp_path: Path) -> None:
 def test_several_videos_and_images(tmp_path: Path) -> None:
     record(tmp_path / "a.avi", 30)
     record(tmp_path / "b.avi", 30, still=True)
-    cv2.imwrite(str(tmp_path / "c.png"), np.zeros((9, 9, 3), np.uint8))
+    write_image(tmp_path / "c.png")
     found = collect_images([f"{tmp_path}/*.avi", tmp_path / "c.png"], count=40, allow_small=True)
     by_file = [source.path.name for source in found.sources]
     assert by_file == ["a.avi"] * 30 + ["b.avi", "c.png"]

@@ -6,7 +6,14 @@ import pytest
 from ghost_deploy.calib.quantize.bias import correct_bias
 from ghost_deploy.core.errors import InputError
 from tests.support.int8_forms import quantize
-from tests.support.small_graphs import bias_of, ghost_net, images, run, statistics_of, weight_of
+from tests.support.small_graphs import (
+    bias_of,
+    ghost_net,
+    random_inputs,
+    run,
+    statistics_of,
+    weight_of,
+)
 
 
 def test_no_images() -> None:
@@ -17,14 +24,14 @@ def test_no_images() -> None:
 
 def test_a_model_that_nothing_was_rounded_of_keeps_its_biases() -> None:
     model = ghost_net()
-    same = correct_bias(model, model, {}, images(2), threads=1)
+    same = correct_bias(model, model, {}, random_inputs(2), threads=1)
     for name in ("first", "one.cheap", "last"):
         np.testing.assert_allclose(bias_of(same, name), bias_of(model, name), atol=1e-6)
 
 
 @pytest.mark.parametrize("form", ["tensorrt", "ort-x86"])
 def test_the_mean_of_every_convolution_is_restored(form: str) -> None:
-    model, feeds = ghost_net(), images(4)
+    model, feeds = ghost_net(), random_inputs(4)
     statistics = statistics_of(model, feeds)
     # A quarter of each range makes errors that are large and one-sided.
     ranges = {

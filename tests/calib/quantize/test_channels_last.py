@@ -21,9 +21,9 @@ from ghost_deploy.calib.quantize.ort_kernels import DOMAIN
 from ghost_deploy.calib.ranges.histogram import TensorStatistics
 from ghost_deploy.core.bundle import FORM_KEY
 from ghost_deploy.core.errors import ExportError
-from tests.support.exported_graphs import SIZE_HW, exported
 from tests.support.int8_forms import quantize
-from tests.support.small_graphs import Net, ghost_net, images, statistics_of
+from tests.support.small_graphs import Net, ghost_net, random_inputs, statistics_of
+from tests.support.zoo_networks import GRAPH_SIZE_HW, zoo_graph
 
 ALL_INT8 = PlacementOptions()
 FLOAT_DEPTHWISE = PlacementOptions(first_conv="float", depthwise="float")
@@ -42,7 +42,7 @@ def fused(model: ModelProto, image: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def rounded(model: ModelProto, options: PlacementOptions | None = None) -> ModelProto:
-    return quantize(model, statistics_of(model, images()), "ort-x86", options).model
+    return quantize(model, statistics_of(model, random_inputs()), "ort-x86", options).model
 
 
 def kinds(model: ModelProto) -> Counter[str]:
@@ -52,8 +52,8 @@ def kinds(model: ModelProto) -> Counter[str]:
 @cache
 def measured(name: str) -> tuple[ModelProto, dict[str, TensorStatistics]]:
     """A network of the zoo and statistics of it on one image."""
-    model = exported(name, "one2one" if name.startswith("yolov10") else "dfl")
-    image = np.random.default_rng(0).random((1, 3, *SIZE_HW), np.float32)
+    model = zoo_graph(name, "one2one" if name.startswith("yolov10") else "dfl")
+    image = np.random.default_rng(0).random((1, 3, *GRAPH_SIZE_HW), np.float32)
     return model, statistics_of(model, [image])
 
 
@@ -94,7 +94,7 @@ def test_a_ghost_network_computes_the_same_bits(options: PlacementOptions | None
     model = rounded(ghost_net(), options)
     before = model.SerializeToString()
     found = to_channels_last(model)
-    for image in images(3, seed=7):
+    for image in random_inputs(3, seed=7):
         assert np.array_equal(fused(found, image), fused(model, image))
     assert model.SerializeToString() == before
     assert {item.key: item.value for item in found.metadata_props}[FORM_KEY] == "ort-x86"
@@ -142,7 +142,7 @@ def test_what_moves_values_computes_the_same_bits(model: ModelProto, operator: s
     made = rounded(model)
     found = to_channels_last(made)
     assert kinds(found)[operator] > kinds(made)[operator]
-    for image in images(2, seed=5):
+    for image in random_inputs(2, seed=5):
         assert np.array_equal(fused(found, image), fused(made, image))
 
 
@@ -163,7 +163,7 @@ def test_what_has_no_operator_stays_and_computes_the_same(model: ModelProto) -> 
     made = rounded(model)
     found = to_channels_last(made)
     assert kinds(found)["QLinearConv"] >= 1
-    for image in images(2, seed=5):
+    for image in random_inputs(2, seed=5):
         assert np.allclose(fused(found, image), fused(made, image), atol=1e-5)
 
 
@@ -171,7 +171,7 @@ def test_what_has_no_operator_stays_and_computes_the_same(model: ModelProto) -> 
 @pytest.mark.parametrize("name", ["yolov8n-ghost", "yolov10n-ghost", "yolo11n-ghostnetv2"])
 def test_an_exported_network_computes_the_same(name: str, options: PlacementOptions) -> None:
     model, statistics = measured(name)
-    image = np.random.default_rng(1).random((1, 3, *SIZE_HW), np.float32)
+    image = np.random.default_rng(1).random((1, 3, *GRAPH_SIZE_HW), np.float32)
     made = quantize(model, statistics, "ort-x86", options).model
     found = to_channels_last(made)
     assert kinds(found)["QLinearConv"] > 10
@@ -184,7 +184,7 @@ def test_free_sizes_and_batches_are_kept() -> None:
     for value in (model.graph.input[0], model.graph.output[0]):
         for axis, name in ((0, "batch"), (2, "height"), (3, "width")):
             value.type.tensor_type.shape.dim[axis].dim_param = name
-    statistics = statistics_of(ghost_net(), images())
+    statistics = statistics_of(ghost_net(), random_inputs())
     made = quantize(model, statistics, "ort-x86", ALL_INT8).model
     found = to_channels_last(made)
     image = np.random.default_rng(3).random((2, 3, 24, 40), np.float32)

@@ -14,7 +14,7 @@ from ghost_deploy.calib.quantize.conventions import PlacementOptions
 from ghost_deploy.calib.quantize.conversions import Conversions, count_conversions
 from tests.support.int8_forms import place, quantize
 from tests.support.qdq_rules import qdq_faults
-from tests.support.small_graphs import ghost_net, images, run, statistics_of
+from tests.support.small_graphs import ghost_net, random_inputs, run, statistics_of
 
 STRUCTURE = find_structure(index_float(ghost_net()))
 SAFE = FORMS["tensorrt"].options
@@ -54,8 +54,10 @@ def test_a_primary_half_is_quantized_once_for_all_its_readers(name: str) -> None
 @pytest.mark.parametrize("name", ["", *OTHERS])
 def test_every_placement_obeys_the_rules_and_computes_the_model(name: str) -> None:
     model = ghost_net()
-    graph = quantize(model, statistics_of(model, images()), "tensorrt", OTHERS.get(name, SAFE))
+    graph = quantize(
+        model, statistics_of(model, random_inputs()), "tensorrt", OTHERS.get(name, SAFE)
+    )
     assert qdq_faults(graph.model, strongly_typed=False) == []
-    for image in images(2, seed=5):
+    for image in random_inputs(2, seed=5):
         (wanted,), (found,) = run(model, image), run(graph.model, image)
         assert np.abs(found - wanted).max() < 0.05

@@ -133,7 +133,7 @@ def a_q_alone(model: ModelProto) -> None:
     model.graph.node.remove(node(model, "x.DQ"))
 
 
-def a_q_that_nobody_reads(model: ModelProto) -> None:
+def an_unread_q(model: ModelProto) -> None:
     node(model, "conv").input[0] = "images"
     model.graph.node.remove(node(model, "x.DQ"))
 
@@ -199,7 +199,7 @@ BROKEN: list[tuple[str, Callable[[ModelProto], None]]] = [
     ("weights", stored_weights),
     ("weights", half_weights),
     ("pair", a_q_alone),
-    ("pair", a_q_that_nobody_reads),
+    ("pair", an_unread_q),
     ("pair", a_dq_alone),
     ("pair", another_scale_behind),
     ("pair", int8_output),

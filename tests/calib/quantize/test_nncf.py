@@ -14,7 +14,7 @@ import pytest
 from ghost_deploy.calib.quantize.nncf import quantize_openvino, tail_operations
 from ghost_deploy.core.errors import ExportError, MissingExtraError
 from tests.support.int8_fakes import SPEC, FewImages
-from tests.support.small_graphs import ghost_net, images
+from tests.support.small_graphs import ghost_net, random_inputs
 
 
 @pytest.fixture(scope="module")
@@ -81,12 +81,12 @@ def test_the_tail_and_what_is_named_stay_float(
 
 def test_it_computes_nearly_the_same(model: Any) -> None:
     compiled = [openvino.compile_model(each, "CPU") for each in (model, quantize(model))]
-    for image in images():
+    for image in random_inputs():
         exact, rounded = (each(image)[0] for each in compiled)
         assert 0 < np.abs(exact - rounded).max() < 0.1
 
 
-def test_importing_nncf_reports_to_nobody_and_leaves_loggers_alone(tmp_path: Path) -> None:
+def test_importing_nncf_sends_no_report_and_leaves_loggers_alone(tmp_path: Path) -> None:
     client = tmp_path / "openvino_telemetry"
     client.mkdir()
     (client / "__init__.py").write_text(

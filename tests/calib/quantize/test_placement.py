@@ -10,9 +10,9 @@ from ghost_deploy.calib.graph.structure import Structure, find_structure
 from ghost_deploy.calib.quantize.conventions import NAIVE, PlacementOptions
 from ghost_deploy.calib.quantize.placement import Placement
 from ghost_deploy.core.errors import UsageError
-from tests.support.exported_graphs import exported
 from tests.support.int8_forms import place
 from tests.support.small_graphs import Net, ghost_net
+from tests.support.zoo_networks import zoo_graph
 
 ALL_INT8 = PlacementOptions()
 
@@ -184,7 +184,7 @@ def test_everything_is_rounded_in_the_naive_setting(small: Structure) -> None:
 @pytest.mark.parametrize("name", ["yolov10n-ghost", "yolo11n-ghostnetv2"])
 def test_attention_and_gates_of_exported_networks_stay_float(name: str, form: str) -> None:
     decoder = "one2one" if name.startswith("yolov10") else "dfl"
-    structure = find_structure(index_float(exported(name, decoder)))
+    structure = find_structure(index_float(zoo_graph(name, decoder)))
     found = place(structure, form)
     for kept, reason in ((structure.attention, "attention"), (structure.gates, "gate")):
         assert all(reason in found.float_nodes[node] for node in kept)

@@ -17,9 +17,9 @@ from ghost_deploy.calib.quantize.lint import lint
 from ghost_deploy.calib.ranges.histogram import TensorStatistics
 from ghost_deploy.core.bundle import FORM_KEY
 from ghost_deploy.core.errors import InputError
-from tests.support.exported_graphs import SIZE_HW, exported
 from tests.support.int8_forms import quantize
-from tests.support.small_graphs import Net, ghost_net, images, run, statistics_of
+from tests.support.small_graphs import Net, ghost_net, random_inputs, run, statistics_of
+from tests.support.zoo_networks import GRAPH_SIZE_HW, zoo_graph
 
 ALL_INT8 = PlacementOptions()
 FLOAT_DEPTHWISE = PlacementOptions(first_conv="float", depthwise="float")
@@ -32,7 +32,7 @@ def model() -> ModelProto:
 
 @pytest.fixture(scope="module")
 def statistics(model: ModelProto) -> dict[str, TensorStatistics]:
-    return statistics_of(model, images())
+    return statistics_of(model, random_inputs())
 
 
 def executed(model: ModelProto) -> ModelProto:
@@ -49,7 +49,9 @@ def executed(model: ModelProto) -> ModelProto:
 
 
 def worst(first: ModelProto, second: ModelProto) -> float:
-    return max(float(np.abs(run(first, x)[0] - run(second, x)[0]).max()) for x in images(3, seed=9))
+    return max(
+        float(np.abs(run(first, x)[0] - run(second, x)[0]).max()) for x in random_inputs(3, seed=9)
+    )
 
 
 def test_statistics_of_another_model_are_refused(model: ModelProto) -> None:
@@ -115,7 +117,7 @@ def test_weights_on_a_known_grid_are_reproduced(
         found = quantize(rounded, statistics, form, ALL_INT8, weight_scales=first.weight_scales)
         for name, scales in found.weight_scales.items():
             assert np.array_equal(scales, first.weight_scales[name])
-            (got,) = run(found.model, images(1)[0], [f"{name}/weight/rounded"])
+            (got,) = run(found.model, random_inputs(1)[0], [f"{name}/weight/rounded"])
             assert np.array_equal(got, numpy_helper.to_array(by_name[f"{name}.weight"]))
 
 
@@ -128,9 +130,9 @@ def test_a_bias_fits_int32_where_a_channel_has_hardly_any_weights(
             value = numpy_helper.to_array(tensor).copy()
             value[0] = 1e-30 if tensor.name == "dense.weight" else 5e4
             tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
-    wide = statistics_of(model, images())
+    wide = statistics_of(model, random_inputs())
     found = quantize(model, wide, "ort-x86", ALL_INT8, method="minmax").model
-    (bias,) = run(found, images(1)[0], ["dense/bias/rounded"])
+    (bias,) = run(found, random_inputs(1)[0], ["dense/bias/rounded"])
     assert bias[0] == pytest.approx(5e4, rel=1e-6)
 
 
@@ -157,7 +159,7 @@ def test_a_float_convolution_asked_for_by_name_is_float(
     y = net.conv(net.conv(net.conv(x, 8, "a"), 8, "b", kernel=3), 8, "c")
     model = net.model(net.conv(y, 4, "last"))
     options = replace(ALL_INT8, float_nodes=frozenset({"b"}))
-    found = quantize(model, statistics_of(model, images()), "ort-x86", options).model
+    found = quantize(model, statistics_of(model, random_inputs()), "ort-x86", options).model
     kinds = Counter(node.op_type for node in executed(found).graph.node)
     assert kinds["QLinearConv"] == 3
 
@@ -165,8 +167,8 @@ def test_a_float_convolution_asked_for_by_name_is_float(
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", ["yolov10n-ghost", "yolo11n-ghostnetv2"])
 def test_an_exported_network_runs_in_every_form(name: str, form: str) -> None:
-    model = exported(name, "one2one" if name.startswith("yolov10") else "dfl")
-    image = np.random.default_rng(0).random((1, 3, *SIZE_HW), np.float32)
+    model = zoo_graph(name, "one2one" if name.startswith("yolov10") else "dfl")
+    image = np.random.default_rng(0).random((1, 3, *GRAPH_SIZE_HW), np.float32)
     statistics = statistics_of(model, [image])
     found = quantize(model, statistics, form, method="minmax")
     assert np.isfinite(run(found.model, image)[0]).all()

@@ -13,7 +13,7 @@ from ghost_deploy.calib.ranges.methods import METHODS, Method
 from ghost_deploy.core.errors import InputError
 from ghost_deploy.core.spec import InputSpec
 from tests.support.int8_forms import place
-from tests.support.small_graphs import ghost_net, images, statistics_of
+from tests.support.small_graphs import ghost_net, random_inputs, statistics_of
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def structure() -> Structure:
 
 @pytest.fixture(scope="module")
 def statistics() -> dict[str, TensorStatistics]:
-    return statistics_of(ghost_net(), images())
+    return statistics_of(ghost_net(), random_inputs())
 
 
 def test_a_tensor_without_statistics_is_named(structure: Structure) -> None:

@@ -9,9 +9,9 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper, shape_inference
 from ghost_deploy.calib.quantize.lint import lint
 from ghost_deploy.calib.quantize.strongly_typed import OPSET, to_strong_fp16
 from ghost_deploy.core.errors import ExportError
-from tests.support.exported_graphs import SIZE_HW, exported
 from tests.support.int8_forms import quantize
-from tests.support.small_graphs import Net, ghost_net, images, run, statistics_of
+from tests.support.small_graphs import Net, ghost_net, random_inputs, run, statistics_of
+from tests.support.zoo_networks import GRAPH_SIZE_HW, zoo_graph
 
 
 def types(model: ModelProto) -> dict[str, int]:
@@ -21,7 +21,7 @@ def types(model: ModelProto) -> dict[str, int]:
 
 
 def int8(model: ModelProto) -> ModelProto:
-    return quantize(model, statistics_of(model, images()), "tensorrt", method="minmax").model
+    return quantize(model, statistics_of(model, random_inputs()), "tensorrt", method="minmax").model
 
 
 def test_a_weight_beyond_float16_is_refused() -> None:
@@ -54,7 +54,7 @@ def test_all_is_float16_between_the_input_and_the_tail() -> None:
 def test_it_computes_about_what_the_float32_rest_does() -> None:
     before = int8(ghost_net())
     after = to_strong_fp16(before)
-    for image in images(3, seed=7):
+    for image in random_inputs(3, seed=7):
         assert np.abs(run(before, image)[0] - run(after, image)[0]).max() < 0.03
 
 
@@ -68,13 +68,13 @@ def test_an_output_before_the_tail_is_cast() -> None:
     )
     after = to_strong_fp16(int8(model))
     assert types(after)["output1"] == TensorProto.FLOAT
-    assert len(run(after, images(1)[0])) == 2
+    assert len(run(after, random_inputs(1)[0])) == 2
 
 
 @pytest.mark.parametrize("name", ["yolov10n-ghost", "yolo11n-ghostnetv2"])
 def test_boxes_of_an_exported_network_are_decoded_in_float32(name: str) -> None:
-    model = exported(name, "one2one" if name.startswith("yolov10") else "dfl")
-    image = np.random.default_rng(0).random((1, 3, *SIZE_HW), np.float32)
+    model = zoo_graph(name, "one2one" if name.startswith("yolov10") else "dfl")
+    image = np.random.default_rng(0).random((1, 3, *GRAPH_SIZE_HW), np.float32)
     before = quantize(model, statistics_of(model, [image]), "tensorrt", method="minmax").model
     after = to_strong_fp16(before)
     assert lint(after, strongly_typed=True) == []

@@ -6,54 +6,67 @@ import pytest
 
 from ghost_deploy.calib.search.advice import verdict
 from ghost_deploy.core.evidence.int8 import Int8Report
-from tests.support.int8_reports import report, row, speed
+from tests.support.int8_reports import int8_row, small_int8_report, speed_row
 
-FLOATS = (speed("openvino-fp32", "openvino", 1.0), speed("onnx-fp32", "ort", 1.4))
+FLOATS = (speed_row("openvino-fp32", "openvino", 1.0), speed_row("onnx-fp32", "ort", 1.4))
 
 CASES = [
-    (report(), ()),
-    (report(row("onnx-int8-tensorrt", 0.1)), ("onnx-int8-tensorrt passed", "not measured")),
+    (small_int8_report(), ()),
     (
-        report(row("openvino-int8", 0.3), times=(*FLOATS, speed("openvino-int8", "openvino", 0.5))),
+        small_int8_report(int8_row("onnx-int8-tensorrt", 0.1)),
+        ("onnx-int8-tensorrt passed", "not measured"),
+    ),
+    (
+        small_int8_report(
+            int8_row("openvino-int8", 0.3),
+            times=(*FLOATS, speed_row("openvino-int8", "openvino", 0.5)),
+        ),
         ("Use openvino-int8 on openvino", "2.00 times as fast", "0.30 points of mAP50-95"),
     ),
     (
-        report(row("openvino-int8", 2.5), times=(*FLOATS, speed("openvino-int8", "openvino", 0.5))),
+        small_int8_report(
+            int8_row("openvino-int8", 2.5),
+            times=(*FLOATS, speed_row("openvino-int8", "openvino", 0.5)),
+        ),
         ("Do not use openvino-int8", "2.50 points", "at most 0.5 allowed"),
     ),
     (
-        report(row("onnx-int8-ort-x86", 0.1), times=(*FLOATS, speed("onnx-int8-o", "ort", 1.2))),
+        small_int8_report(
+            int8_row("onnx-int8-ort-x86", 0.1),
+            times=(*FLOATS, speed_row("onnx-int8-o", "ort", 1.2)),
+        ),
         ("onnx-int8-ort-x86 passed",),
     ),
     (
-        report(
-            row("onnx-int8-ort-x86", 0.1), times=(*FLOATS, speed("onnx-int8-ort-x86", "ort", 1.2))
+        small_int8_report(
+            int8_row("onnx-int8-ort-x86", 0.1),
+            times=(*FLOATS, speed_row("onnx-int8-ort-x86", "ort", 1.2)),
         ),
         ("Do not use INT8 here", "1.20 times as long as openvino-fp32 on openvino"),
     ),
     (
-        report(
-            row("openvino-int8", 0.1),
-            times=(*FLOATS, speed("openvino-int8", "openvino", 1.17, low=0.63)),
+        small_int8_report(
+            int8_row("openvino-int8", 0.1),
+            times=(*FLOATS, speed_row("openvino-int8", "openvino", 1.17, low=0.63)),
         ),
         ("was not decided", "0.63 to 1.17 times", "idle"),
     ),
     (
-        report(
-            row("onnx-int8-ort-x86", 0.1),
-            row("openvino-int8", -0.2),
+        small_int8_report(
+            int8_row("onnx-int8-ort-x86", 0.1),
+            int8_row("openvino-int8", -0.2),
             times=(
                 *FLOATS,
-                speed("onnx-int8-ort-x86", "ort", 1.1),
-                speed("openvino-int8", "openvino", 0.6),
+                speed_row("onnx-int8-ort-x86", "ort", 1.1),
+                speed_row("openvino-int8", "openvino", 0.6),
             ),
         ),
         ("Use openvino-int8", "loses nothing (+0.20", "On ort, onnx-int8-ort-x86 takes 1.10"),
     ),
     (
-        report(
-            row("openvino-int8", 0.3),
-            times=(*FLOATS, speed("openvino-int8", "openvino", 0.5)),
+        small_int8_report(
+            int8_row("openvino-int8", 0.3),
+            times=(*FLOATS, speed_row("openvino-int8", "openvino", 0.5)),
             by="agreement",
         ),
         ("agreement with the float model",),
@@ -71,5 +84,7 @@ def test_the_verdict_follows_from_accuracy_and_times(
 
 
 def test_a_failed_artifact_is_never_recommended() -> None:
-    times = (*FLOATS, speed("openvino-int8", "openvino", 0.1))
-    assert "Use openvino-int8" not in verdict(report(row("openvino-int8", 5.0), times=times))
+    times = (*FLOATS, speed_row("openvino-int8", "openvino", 0.1))
+    assert "Use openvino-int8" not in verdict(
+        small_int8_report(int8_row("openvino-int8", 5.0), times=times)
+    )

@@ -20,7 +20,7 @@ from ghost_deploy.core.bundle import FORM_KEY
 from ghost_deploy.core.errors import ExportError, MissingExtraError
 from tests.support.int8_fakes import small_builder
 from tests.support.int8_forms import minmax
-from tests.support.small_graphs import ghost_net, images, run
+from tests.support.small_graphs import ghost_net, random_inputs, run
 
 ((NNCF,), (GELU,), *_) = openvino_recipes("openvino", {"": PlacementOptions()}, repair=False)
 
@@ -90,7 +90,7 @@ def test_corrected_biases_bring_the_means_back(tmp_path: Path, form: str) -> Non
         model = builder.quantized(recipe).model
         differences = [
             run(model, image, ["last:out"])[0] - run(ghost_net(), image, ["last:out"])[0]
-            for image in images()
+            for image in random_inputs()
         ]
         errors.append(np.abs(np.mean(differences, axis=(0, 1, 3, 4))).max())
     assert errors[1] < errors[0] / 2

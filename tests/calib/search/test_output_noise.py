@@ -12,22 +12,22 @@ from ghost_deploy.calib.graph.parameters import set_parameters
 from ghost_deploy.calib.graph.structure import find_structure
 from ghost_deploy.calib.search.output_noise import OutputNoise, head_tensors
 from ghost_deploy.core.errors import InputError
-from tests.support.small_graphs import bias_of, ghost_net, images, run
+from tests.support.small_graphs import bias_of, ghost_net, random_inputs, run
 
 
 @pytest.mark.parametrize(("tensors", "count"), [((), 1), (("last:out",), 0)])
 def test_nothing_to_compare(tensors: tuple[str, ...], count: int) -> None:
     with pytest.raises(InputError, match="nothing to compare"):
-        OutputNoise(ghost_net(), tensors, images(count))
+        OutputNoise(ghost_net(), tensors, random_inputs(count))
 
 
 def test_the_float_model_has_no_noise(tmp_path: Path) -> None:
     onnx.save(ghost_net(), tmp_path / "float.onnx")
-    assert OutputNoise(ghost_net(), ("last:out",), images(2))(tmp_path / "float.onnx") == 0
+    assert OutputNoise(ghost_net(), ("last:out",), random_inputs(2))(tmp_path / "float.onnx") == 0
 
 
 def test_the_largest_ratio_counts_in_per_cent(tmp_path: Path) -> None:
-    model, feeds = ghost_net(), images(2)
+    model, feeds = ghost_net(), random_inputs(2)
     moved = set_parameters(model, {}, {"last": bias_of(model, "last") + np.float32(0.5)})
     onnx.save(moved, tmp_path / "moved.onnx")
     judge = OutputNoise(model, ("dense:out", "last:out"), feeds)

@@ -8,37 +8,13 @@ import msgspec
 import pytest
 
 from ghost_deploy.core.errors import SpecError
-from ghost_deploy.core.evidence.parity import ParityBasis, ParityReport, ParityRow
-from ghost_deploy.core.spec import Thresholds
-from ghost_deploy.judge.parity.gate import gate_for
+from ghost_deploy.core.evidence.parity import ParityReport
+from tests.support.parity_reports import parity_row, small_parity_report
 
 
 def report(*states: Any) -> ParityReport:
-    rows = tuple(
-        ParityRow(
-            artifact=f"onnx-{number}",
-            sha256="",
-            runtime="ort",
-            precision="fp32",
-            status=status,
-            gate=gate_for("fp32"),
-        )
-        for number, status in enumerate(states)
-    )
-    evidence = ParityBasis(source="images", strength="good", images=1, detections=1, sentence="")
-    return ParityReport(
-        model="toy",
-        checkpoint="toy.pt",
-        checkpoint_sha256="",
-        reference="eager",
-        semantics="",
-        sizes_hw=((64, 64),),
-        thresholds=Thresholds(),
-        rows=rows,
-        evidence=evidence,
-        images=(),
-        tools={},
-    )
+    rows = [parity_row(f"onnx-{number}", state) for number, state in enumerate(states)]
+    return small_parity_report(*rows)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from ghost_deploy.runtimes.tensorrt.calibration_cache import (
     cache_header,
     read_calibration_cache,
 )
-from tests.support.tiny_bundles import CACHE_BYTES, DYNAMIC, SPEC, make_bundle
+from tests.support.bundles import CACHE_BYTES, DYNAMIC, SPEC, write_placeholder_bundle
 
 HEADERS = Path(__file__).parent / "nvdsinfer_stand_in.h"
 CALLER = Path(__file__).parent / "call_parser.cpp"
@@ -51,7 +51,7 @@ WRONG_SPECS = [
 
 
 def test_without_a_plain_onnx_there_is_nothing_to_build_from(tmp_path: Path) -> None:
-    bundle = make_bundle(
+    bundle = write_placeholder_bundle(
         tmp_path / "b", kinds=(("openvino", "fp32", ""), ("onnx", "fp32", NMS_FORM))
     )
     with pytest.raises(BundleError):
@@ -64,20 +64,20 @@ def test_a_graph_that_nvinfer_cannot_feed_is_refused(
     tmp_path: Path, spec: ModelSpec, said: str
 ) -> None:
     with pytest.raises(UsageError, match=said):
-        write_deepstream(make_bundle(tmp_path / "b", spec), tmp_path / "ds")
+        write_deepstream(write_placeholder_bundle(tmp_path / "b", spec), tmp_path / "ds")
 
 
 def test_a_folder_of_others_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "ds").mkdir()
     (tmp_path / "ds" / "mine.txt").write_text("mine")
     with pytest.raises(UsageError, match="exists already"):
-        write_deepstream(make_bundle(tmp_path / "b"), tmp_path / "ds")
+        write_deepstream(write_placeholder_bundle(tmp_path / "b"), tmp_path / "ds")
 
 
 @pytest.mark.parametrize("spec", [SPEC, DYNAMIC])
 def test_the_configurations_name_what_is_there(tmp_path: Path, spec: ModelSpec) -> None:
     root = tmp_path / "ds"
-    names = write_deepstream(make_bundle(tmp_path / "b", spec), root)
+    names = write_deepstream(write_placeholder_bundle(tmp_path / "b", spec), root)
     assert sorted(path.name for path in root.iterdir()) == names
     modes = {}
     for path in root.glob("config_infer_*.txt"):
@@ -113,7 +113,7 @@ def settings(path: Path) -> configparser.SectionProxy:
 def test_nvinfer_builds_int8_only_where_a_calibration_file_is_named(tmp_path: Path) -> None:
     """Without one it logs "Trying FP16 mode", whatever the graph holds."""
     root = tmp_path / "ds"
-    write_deepstream(make_bundle(tmp_path / "b"), root)
+    write_deepstream(write_placeholder_bundle(tmp_path / "b"), root)
     for name in ("config_infer_int8.txt", "config_infer_int8_cache.txt"):
         own = settings(root / name)
         assert (
@@ -124,12 +124,12 @@ def test_nvinfer_builds_int8_only_where_a_calibration_file_is_named(tmp_path: Pa
 
 def test_without_a_calibration_file_there_is_no_int8(tmp_path: Path) -> None:
     kinds = (("onnx", "fp32", ""), ("onnx", "int8", "ort-x86"))
-    names = write_deepstream(make_bundle(tmp_path / "b", kinds=kinds), tmp_path / "ds")
+    names = write_deepstream(write_placeholder_bundle(tmp_path / "b", kinds=kinds), tmp_path / "ds")
     assert [name for name in names if "int8" in name] == []
 
 
 def test_a_cache_for_each_version_or_for_the_one_that_is_named(tmp_path: Path) -> None:
-    bundle = make_bundle(tmp_path / "b")
+    bundle = write_placeholder_bundle(tmp_path / "b")
     write_deepstream(bundle, tmp_path / "all")
     headers = {
         path.read_text().partition("\n")[0] for path in (tmp_path / "all").glob("*.trtcache")
@@ -146,7 +146,7 @@ def test_a_cache_for_each_version_or_for_the_one_that_is_named(tmp_path: Path) -
 
 
 def test_boxes_are_decoded_in_float32(tmp_path: Path) -> None:
-    write_deepstream(make_bundle(tmp_path / "b"), tmp_path / "ds")
+    write_deepstream(write_placeholder_bundle(tmp_path / "b"), tmp_path / "ds")
     pinned = settings(tmp_path / "ds" / "config_infer_fp16.txt")["layer-device-precision"]
     assert pinned == "/tail/Exp:fp32:gpu;/tail/Reshape:fp32:gpu"
 
@@ -158,7 +158,7 @@ def parser(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     if compiler is None:
         pytest.skip("needs g++")
     folder = tmp_path_factory.mktemp("parser")
-    write_deepstream(make_bundle(folder / "b"), folder / "ds")
+    write_deepstream(write_placeholder_bundle(folder / "b"), folder / "ds")
     shutil.copy(HEADERS, folder / "nvdsinfer_custom_impl.h")
     library = folder / "parser.so"
     subprocess.run(

@@ -12,7 +12,7 @@ from ghost_deploy.core.errors import BundleError, UsageError
 from ghost_deploy.core.spec import HeadSpec, ModelSpec
 from ghost_deploy.export.integrations.prototext import EnumValue, to_text
 from ghost_deploy.export.integrations.triton import write_triton
-from tests.support.tiny_bundles import DYNAMIC, SPEC, make_bundle
+from tests.support.bundles import DYNAMIC, SPEC, write_placeholder_bundle
 
 text_format = pytest.importorskip("google.protobuf.text_format")
 schema = pytest.importorskip("tritonclient.grpc.model_config_pb2", reason="needs tritonclient")
@@ -27,13 +27,13 @@ def configs(root: Path) -> dict[str, Any]:
 
 
 def test_nothing_to_serve_is_an_error(tmp_path: Path) -> None:
-    bundle = make_bundle(tmp_path / "b", kinds=(("onnx", "int8", "tensorrt"),))
+    bundle = write_placeholder_bundle(tmp_path / "b", kinds=(("onnx", "int8", "tensorrt"),))
     with pytest.raises(BundleError, match="nothing that a Triton backend runs"):
         write_triton(bundle, tmp_path / "models")
 
 
 def test_a_model_that_is_there_is_not_replaced(tmp_path: Path) -> None:
-    bundle = make_bundle(tmp_path / "b")
+    bundle = write_placeholder_bundle(tmp_path / "b")
     write_triton(bundle, tmp_path / "models")
     with pytest.raises(UsageError, match="exists already"):
         write_triton(bundle, tmp_path / "models")
@@ -41,7 +41,7 @@ def test_a_model_that_is_there_is_not_replaced(tmp_path: Path) -> None:
 
 def test_every_backend_gets_its_files(tmp_path: Path) -> None:
     root = tmp_path / "models"
-    names = write_triton(make_bundle(tmp_path / "b"), root)
+    names = write_triton(write_placeholder_bundle(tmp_path / "b"), root)
     assert sorted(path.name for path in root.iterdir()) == sorted(names)
     assert len(names) == 5  # the graph in TensorRT's int8 form is for engines alone
     found = configs(root)
@@ -57,7 +57,7 @@ def test_every_backend_gets_its_files(tmp_path: Path) -> None:
 
 
 def test_a_static_graph_keeps_its_whole_shape(tmp_path: Path) -> None:
-    write_triton(make_bundle(tmp_path / "b"), tmp_path / "models")
+    write_triton(write_placeholder_bundle(tmp_path / "b"), tmp_path / "models")
     for config in configs(tmp_path / "models").values():
         assert config.max_batch_size == 0
         assert not config.HasField("dynamic_batching")
@@ -67,7 +67,7 @@ def test_a_static_graph_keeps_its_whole_shape(tmp_path: Path) -> None:
 
 
 def test_a_dynamic_graph_is_batched(tmp_path: Path) -> None:
-    write_triton(make_bundle(tmp_path / "b", DYNAMIC), tmp_path / "models")
+    write_triton(write_placeholder_bundle(tmp_path / "b", DYNAMIC), tmp_path / "models")
     for config in configs(tmp_path / "models").values():
         assert config.max_batch_size == 16
         assert config.dynamic_batching.max_queue_delay_microseconds > 0
@@ -78,7 +78,7 @@ def test_a_dynamic_graph_is_batched(tmp_path: Path) -> None:
 
 
 def test_the_description_travels_along(tmp_path: Path) -> None:
-    write_triton(make_bundle(tmp_path / "b"), tmp_path / "models")
+    write_triton(write_placeholder_bundle(tmp_path / "b"), tmp_path / "models")
     for config in configs(tmp_path / "models").values():
         text = config.parameters[ModelSpec.Json].string_value
         assert ModelSpec.from_json(text, where="config.pbtxt") == SPEC
@@ -91,7 +91,7 @@ def test_the_description_travels_along(tmp_path: Path) -> None:
 def test_final_detections_have_rows(tmp_path: Path, decoder: Any, branch: Any, rows: int) -> None:
     head = HeadSpec(decoder=decoder, branch=branch, strides=(8, 16, 32))
     spec = msgspec.structs.replace(SPEC, head=head)
-    write_triton(make_bundle(tmp_path / "b", spec), tmp_path / "models")
+    write_triton(write_placeholder_bundle(tmp_path / "b", spec), tmp_path / "models")
     shapes = {tuple(each.output[0].dims) for each in configs(tmp_path / "models").values()}
     assert shapes == {(1, rows, 6)}
 

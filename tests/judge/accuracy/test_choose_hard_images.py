@@ -19,6 +19,7 @@ from ghost_deploy.judge.accuracy.choose_hard_images import (
 )
 from ghost_deploy.judge.datasets.dataset import DataSet, LabelledImage
 from ghost_deploy.judge.datasets.labels import Labels
+from tests.support.images import noisy_image, solid_image, write_image
 
 HERE, THERE, FAR = [10.0, 10.0, 30.0, 30.0], [50.0, 50.0, 80.0, 70.0], [5.0, 60.0, 25.0, 90.0]
 SIZE_HW = (100, 100)
@@ -28,7 +29,7 @@ def dataset(folder: Path, labels: Sequence[Labels]) -> DataSet:
     images = []
     for index, each in enumerate(labels):
         path = folder / f"{index}.png"
-        cv2.imwrite(str(path), np.full((*SIZE_HW, 3), 90, np.uint8))
+        write_image(path, solid_image(SIZE_HW, 90))
         images.append(LabelledImage(path, each, SIZE_HW))
     return DataSet("d", "coco", "", ("a", "b"), tuple(images))
 
@@ -106,10 +107,10 @@ def test_only_a_few_are_shown(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("size_hw", "expected"), [((30, 40), (30, 40)), ((1500, 2000), (480, 640))]
 )
-def test_pictures_are_small(size_hw: tuple[int, int], expected: tuple[int, int]) -> None:
-    noise = np.random.default_rng(0).integers(0, 255, (*size_hw, 3), np.uint8)
+def test_jpegs_are_small(size_hw: tuple[int, int], expected: tuple[int, int]) -> None:
+    noise = noisy_image(size_hw)
     data = small_jpeg(noise)
     assert len(data) <= 150_000
-    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    assert picture is not None
-    assert picture.shape[:2] == expected
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert image is not None
+    assert image.shape[:2] == expected

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 import pytest
 
-from ghost_deploy.core.bundle import Artifact, Bundle, BundleDocument
+from ghost_deploy.core.bundle import Artifact
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.evidence.int8 import Int8Report
 from ghost_deploy.judge.accuracy.int8_judge import DEFAULT_DROPS
 from ghost_deploy.judge.accuracy.max_drop import MAX_DROP, MaxDrop, max_drop_of
-from tests.runtimes.test_opener import SOURCE, SPEC
-from tests.support.int8_reports import report, row
+from tests.support.in_memory_bundles import bundle_in_memory
+from tests.support.int8_reports import int8_row, small_int8_report
 
 INT8 = Artifact(
     format="onnx", precision="int8", path="m.onnx", files={"m.onnx": "ab"}, parent="ff", form="x"
@@ -25,14 +24,8 @@ ENGINE = Artifact(
 
 
 def calibration(by: Literal["labels", "agreement"] = "labels", **change: Any) -> Int8Report:
-    other = msgspec.structs.replace(row("onnx-int8-x", 0.0), sha256="99", max_drop=9.0)
-    return report(other, msgspec.structs.replace(other, **change), by=by)
-
-
-def bundle_of(calibrated: Int8Report | None) -> Bundle:
-    document = BundleDocument(spec=SPEC, source=SOURCE, artifacts=(INT8,), created_with="test")
-    bundle = Bundle(Path("out"), document)
-    return bundle.with_evidence(calibrated) if calibrated else bundle
+    other = msgspec.structs.replace(int8_row("onnx-int8-x", 0.0), sha256="99", max_drop=9.0)
+    return small_int8_report(other, msgspec.structs.replace(other, **change), by=by)
 
 
 @pytest.mark.parametrize(
@@ -44,12 +37,14 @@ def bundle_of(calibrated: Int8Report | None) -> Bundle:
     ],
 )
 def test_without_a_bar_in_points_of_map_the_default_holds(calibrated: Int8Report | None) -> None:
-    assert max_drop_of(bundle_of(calibrated), INT8, "int8", None) == MaxDrop(MAX_DROP["int8"])
+    assert max_drop_of(
+        bundle_in_memory(INT8, evidence=[calibrated] if calibrated else []), INT8, "int8", None
+    ) == MaxDrop(MAX_DROP["int8"])
 
 
 @pytest.mark.parametrize("artifact", [INT8, ENGINE])
 def test_the_bar_of_the_calibration_holds_for_the_file_and_its_engine(artifact: Artifact) -> None:
-    bundle = bundle_of(calibration(sha256="ab", max_drop=0.3))
+    bundle = bundle_in_memory(INT8, evidence=[calibration(sha256="ab", max_drop=0.3)])
     found = max_drop_of(bundle, artifact, "int8", None)
     assert found.points == 0.3
     assert "0.3 points: the limit of its calibration" in found.note
@@ -59,7 +54,7 @@ def test_the_bar_of_the_calibration_holds_for_the_file_and_its_engine(artifact: 
 
 def test_a_precision_without_a_bar() -> None:
     with pytest.raises(UsageError, match="fp8"):
-        max_drop_of(bundle_of(None), INT8, "fp8", None)
+        max_drop_of(bundle_in_memory(INT8), INT8, "fp8", None)
 
 
 def test_calibration_and_validation_have_one_default() -> None:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -23,6 +22,7 @@ from ghost_deploy.judge.datasets.open_dataset import open_dataset
 from ghost_deploy.runtimes.eager import EagerRuntime
 from ghost_deploy.runtimes.fake import FakeRuntime
 from tests.support.assets import BCCD, CHECKPOINTS, GHOST, needs_assets
+from tests.support.images import solid_image, write_image
 
 SIDE = 64
 SPEC = ModelSpec(
@@ -39,7 +39,7 @@ def data_of(folder: Path, labels: Labels, count: int = 3) -> DataSet:
     images = []
     for number in range(count):
         path = folder / f"{number}.png"
-        cv2.imwrite(str(path), np.zeros((SIDE, SIDE, 3), np.uint8))
+        write_image(path, solid_image((SIDE, SIDE)))
         images.append(LabelledImage(path, labels, (SIDE, SIDE)))
     return DataSet("d.yaml", "yolo", "val", SPEC.class_names, tuple(images))
 
@@ -148,7 +148,7 @@ def check_recorded_reference(checkpoint: Path, side: int) -> None:
     loaded = load_checkpoint(checkpoint, size_hw=(side, side))
     with Detector(EagerRuntime(loaded.net, loaded.spec.input), loaded.spec) as net:
         found = measure(net, open_dataset(BCCD / "val.json")).accuracy
-    # The bar is 0.2 point; measured at most 1e-7.
+    # The limit is 0.2 point; measured at most 1e-7.
     assert found.map50_95 == pytest.approx(recorded["pycocotools_map50_95"], abs=1e-4)
     assert found.map50 == pytest.approx(recorded["pycocotools_map50"], abs=1e-4)
     each = [c.ap50_95 for c in found.classes]

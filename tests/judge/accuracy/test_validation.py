@@ -18,10 +18,9 @@ from ghost_deploy.core.evidence.accuracy import AccuracyReport, AccuracyRow
 from ghost_deploy.judge.accuracy.max_drop import MAX_DROP, default_max_drop
 from ghost_deploy.judge.accuracy.validation import run_accuracy
 from ghost_deploy.judge.datasets.open_dataset import DataSet, open_dataset
-from tests.judge.conftest import Proof
 from tests.support.assets import BCCD, needs_assets, val_images
-from tests.support.capabilities import HAS_BF16
-from tests.support.exported_artifacts import export_artifacts
+from tests.support.cpu_capabilities import HAS_BF16
+from tests.support.exports import ExportedCheckpoint, export_artifacts
 
 pytestmark = needs_assets
 
@@ -36,7 +35,7 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
 
 
 @pytest.fixture(scope="module")
-def with_checkpoint(ghost: Proof, few: DataSet) -> AccuracyReport:
+def with_checkpoint(ghost: ExportedCheckpoint, few: DataSet) -> AccuracyReport:
     return run_accuracy(ghost.bundle, few, loaded=ghost.loaded)
 
 
@@ -86,7 +85,7 @@ def test_bf16_is_judged_where_the_processor_has_it(with_checkpoint: AccuracyRepo
 @pytest.mark.skipif(not HAS_BF16, reason="this CPU has no bf16")
 @pytest.mark.parametrize("name", ["ghost", "ghostnet"])
 def test_bf16_passes_on_all_images(name: str, request: pytest.FixtureRequest) -> None:
-    proof: Proof = request.getfixturevalue(name)
+    proof: ExportedCheckpoint = request.getfixturevalue(name)
     data = open_dataset(BCCD / "data.yaml")
     report = run_accuracy(
         proof.bundle, data, loaded=proof.loaded, runtimes=["openvino"], precisions=["bf16"]
@@ -112,7 +111,7 @@ def test_each_class_has_its_difference_and_its_curve(with_checkpoint: AccuracyRe
             assert list(own.curve) == sorted(own.curve, reverse=True)
 
 
-def test_pictures_of_what_is_wrong(with_checkpoint: AccuracyReport) -> None:
+def test_images_of_what_is_wrong(with_checkpoint: AccuracyReport) -> None:
     assert with_checkpoint.conf == 0.25
     assert 1 <= len(with_checkpoint.hard_images) <= 6
     for image in with_checkpoint.hard_images:
@@ -127,7 +126,7 @@ def test_pictures_of_what_is_wrong(with_checkpoint: AccuracyReport) -> None:
             assert all(0 <= x <= image.size_hw[1] for b in boxes for x in b.xyxy[::2])
 
 
-def test_what_a_bundle_keeps_has_no_curves_and_pictures(with_checkpoint: AccuracyReport) -> None:
+def test_what_a_bundle_keeps_has_no_curves_and_images(with_checkpoint: AccuracyReport) -> None:
     kept = with_checkpoint.thin()
     assert len(msgspec.json.encode(kept)) < 10_000 + 2_000 * len(kept.rows)
     assert kept.hard_images == ()
@@ -148,7 +147,9 @@ def test_six_images_do_not_reach_what_all_of_them_recorded(with_checkpoint: Accu
     assert with_checkpoint.recorded.tolerance == 0.5
 
 
-def test_without_checkpoint_an_fp32_artifact_stands_in(ghost: Proof, few: DataSet) -> None:
+def test_without_checkpoint_an_fp32_artifact_stands_in(
+    ghost: ExportedCheckpoint, few: DataSet
+) -> None:
     report = run_accuracy(ghost.bundle, few, runtimes=["ort"], precisions=["fp16"])
     assert list(rows(report)) == ["onnx-fp16 ort fp16"]
     assert report.reference is not None
@@ -159,7 +160,7 @@ def test_without_checkpoint_an_fp32_artifact_stands_in(ghost: Proof, few: DataSe
     assert report.passed
 
 
-def test_a_model_is_not_judged_by_itself(ghost: Proof, few: DataSet) -> None:
+def test_a_model_is_not_judged_by_itself(ghost: ExportedCheckpoint, few: DataSet) -> None:
     report = run_accuracy(ghost.bundle, few, runtimes=["ort"], precisions=["fp32"])
     (row,) = report.rows
     assert (row.status, row.delta, row.interval) == ("reference", None, None)
@@ -181,7 +182,7 @@ def only(bundle: Bundle, folder: Path, ids: Sequence[str]) -> Bundle:
 
 
 def test_nothing_to_compare_with_fails_but_tells_the_figures(
-    ghost: Proof, few: DataSet, tmp_path: Path
+    ghost: ExportedCheckpoint, few: DataSet, tmp_path: Path
 ) -> None:
     report = run_accuracy(only(ghost.bundle, tmp_path, ["onnx-fp16"]), few)
     (row,) = report.rows
@@ -192,7 +193,9 @@ def test_nothing_to_compare_with_fails_but_tells_the_figures(
     assert not report.passed
 
 
-def test_an_artifact_of_another_network_fails(ghost: Proof, few: DataSet, tmp_path: Path) -> None:
+def test_an_artifact_of_another_network_fails(
+    ghost: ExportedCheckpoint, few: DataSet, tmp_path: Path
+) -> None:
     import torch
 
     net = copy.deepcopy(ghost.loaded.net)
@@ -219,7 +222,7 @@ def test_an_artifact_of_another_network_fails(ghost: Proof, few: DataSet, tmp_pa
 
 
 def test_a_broken_artifact_fails_and_the_others_are_measured(
-    ghost: Proof, few: DataSet, tmp_path: Path
+    ghost: ExportedCheckpoint, few: DataSet, tmp_path: Path
 ) -> None:
     from ghost_deploy.core.bundle import sha256_of
 
@@ -237,7 +240,9 @@ def test_a_broken_artifact_fails_and_the_others_are_measured(
     assert found["onnx-fp16 ort fp16"].accuracy is None
 
 
-def test_what_no_runtime_opens_is_listed(ghost: Proof, few: DataSet, tmp_path: Path) -> None:
+def test_what_no_runtime_opens_is_listed(
+    ghost: ExportedCheckpoint, few: DataSet, tmp_path: Path
+) -> None:
     bundle = only(ghost.bundle, tmp_path, ["onnx-fp32"])
     (artifact,) = bundle.artifacts
     foreign = msgspec.structs.replace(artifact, format="stone", precision="int8")
@@ -256,13 +261,13 @@ def test_what_no_runtime_opens_is_listed(ghost: Proof, few: DataSet, tmp_path: P
     ],
 )
 def test_what_cannot_be_measured(
-    choice: dict[str, Any], error: type[Exception], ghost: Proof, few: DataSet
+    choice: dict[str, Any], error: type[Exception], ghost: ExportedCheckpoint, few: DataSet
 ) -> None:
     with pytest.raises(error):
         run_accuracy(ghost.bundle, few, **choice)
 
 
-def test_what_was_asked_for_by_name_is_not_skipped(ghost: Proof, few: DataSet) -> None:
+def test_what_was_asked_for_by_name_is_not_skipped(ghost: ExportedCheckpoint, few: DataSet) -> None:
     from ghost_deploy.runtimes.base import RuntimeOptions
 
     options = RuntimeOptions(device="npu")
@@ -276,7 +281,7 @@ def test_what_was_asked_for_by_name_is_not_skipped(ghost: Proof, few: DataSet) -
     assert not skipped.passed
 
 
-def test_another_data_set_is_refused(ghost: Proof, tmp_path: Path) -> None:
+def test_another_data_set_is_refused(ghost: ExportedCheckpoint, tmp_path: Path) -> None:
     label = tmp_path / "labels" / "a.txt"
     label.parent.mkdir()
     label.write_text("0 0.5 0.5 0.1 0.1\n")
@@ -299,7 +304,7 @@ def test_every_precision_has_its_gate() -> None:
 
 
 @pytest.mark.slow
-def test_all_of_bccd(ghost: Proof) -> None:
+def test_all_of_bccd(ghost: ExportedCheckpoint) -> None:
     report = run_accuracy(ghost.bundle, open_dataset(BCCD / "data.yaml"), loaded=ghost.loaded)
     assert report.passed
     assert report.recorded is not None

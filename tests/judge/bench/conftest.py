@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
+
+from tests.support.images import solid_image, write_image
 
 
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Three small image files."""
-    folder = tmp_path_factory.mktemp("pictures")
-    paths = [folder / f"{index}.png" for index in range(3)]
-    for index, path in enumerate(paths):
-        assert cv2.imwrite(str(path), np.full((48, 64, 3), 40 * index, np.uint8))
-    return paths
+def images(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Three small image files of the values 0, 40 and 80."""
+    folder = tmp_path_factory.mktemp("images")
+    return [write_image(folder / f"{v}.png", solid_image((48, 64), v)) for v in (0, 40, 80)]

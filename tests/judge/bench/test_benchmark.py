@@ -25,7 +25,9 @@ from ghost_deploy.judge.bench.statistics import ratio, round_medians, summarize
 from ghost_deploy.judge.bench.timer import STAGES
 from ghost_deploy.judge.bench.worker_main import Task
 from tests.support import tegrastats_lines as tegra_lines
-from tests.support.bench_models import Clock, FakeMeasurer, write_bundle, write_onnx
+from tests.support.clocks import ManualClock
+from tests.support.constant_model import write_constant_bundle, write_constant_onnx
+from tests.support.fake_measurer import FakeMeasurer
 
 SHORT = Settings(duration_s=0.6, rounds=5, warmup_s=0.0)
 
@@ -34,7 +36,8 @@ SHORT = Settings(duration_s=0.6, rounds=5, warmup_s=0.0)
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> list[Bundle]:
     folder = tmp_path_factory.mktemp("bundles")
     return [
-        write_bundle(folder / name, ("fp32", "fp16"), batch=(1, 16)) for name in ("ghost", "plain")
+        write_constant_bundle(folder / name, ("fp32", "fp16"), batch=(1, 16))
+        for name in ("ghost", "plain")
     ]
 
 
@@ -43,7 +46,7 @@ class Fakes:
     after a few turns."""
 
     def __init__(self, times: dict[str, Any], later: dict[str, GhostDeployError] | None = None):
-        self.clock, self.log, self.opened = Clock(), [], []
+        self.clock, self.log, self.opened = ManualClock(), [], []
         self._times, self._later = times, later or {}
 
     def __call__(self, task: Task) -> FakeMeasurer:
@@ -77,8 +80,8 @@ def test_settings_that_make_no_sense(wrong: dict[str, Any]) -> None:
         Settings(**wrong)
 
 
-def test_figures_come_from_the_samples(bundles: list[Bundle], pictures: list[Path]) -> None:
-    report = Fakes({"fp32": 10.0, "fp16": 5.0}).bench(bundles[:1], pictures)
+def test_figures_come_from_the_samples(bundles: list[Bundle], images: list[Path]) -> None:
+    report = Fakes({"fp32": 10.0, "fp16": 5.0}).bench(bundles[:1], images)
     assert report.complete
     assert [row.status for row in report.rows] == ["measured", "measured"]
     for row, expected in zip(report.rows, (10.0, 5.0), strict=True):
@@ -101,9 +104,9 @@ def test_figures_come_from_the_samples(bundles: list[Bundle], pictures: list[Pat
         assert (row.model, row.family) == ("small", "test")
 
 
-def test_candidates_take_turns(bundles: list[Bundle], pictures: list[Path]) -> None:
+def test_candidates_take_turns(bundles: list[Bundle], images: list[Path]) -> None:
     fakes = Fakes({"fp32": 10.0, "fp16": 5.0})
-    fakes.bench(bundles[:1], pictures)
+    fakes.bench(bundles[:1], images)
     turns = fakes.log[4:]  # after the warm-up of two candidates in two phases
     rounds = [turns[start : start + 4] for start in range(0, len(turns), 4)]
     assert len(rounds) == SHORT.rounds
@@ -113,9 +116,9 @@ def test_candidates_take_turns(bundles: list[Bundle], pictures: list[Path]) -> N
 
 
 def test_without_a_baseline_the_first_is_the_reference(
-    bundles: list[Bundle], pictures: list[Path]
+    bundles: list[Bundle], images: list[Path]
 ) -> None:
-    report = Fakes({"fp32": 10.0, "fp16": 5.0}).bench(bundles[:1], pictures)
+    report = Fakes({"fp32": 10.0, "fp16": 5.0}).bench(bundles[:1], images)
     first, second = report.rows
     assert first.comparison is None
     found = second.comparison
@@ -131,9 +134,9 @@ def test_without_a_baseline_the_first_is_the_reference(
     assert found.end_to_end is not None
 
 
-def test_a_baseline_is_compared_way_by_way(bundles: list[Bundle], pictures: list[Path]) -> None:
+def test_a_baseline_is_compared_way_by_way(bundles: list[Bundle], images: list[Path]) -> None:
     fakes = Fakes({"plain/model.fp32": 8.0, "plain/model.fp16": 4.0, "fp32": 10.0, "fp16": 6.0})
-    report = fakes.bench(bundles[:1], pictures, baseline=bundles[1])
+    report = fakes.bench(bundles[:1], images, baseline=bundles[1])
     assert [row.baseline for row in report.rows] == [False, False, True, True]
     found = [row.comparison for row in report.rows]
     assert found[2:] == [None, None]
@@ -141,14 +144,12 @@ def test_a_baseline_is_compared_way_by_way(bundles: list[Bundle], pictures: list
     assert [round(each.run.median, 3) for each in found if each] == [0.8, 0.667]
 
 
-def test_a_bare_file_as_baseline(
-    bundles: list[Bundle], pictures: list[Path], tmp_path: Path
-) -> None:
-    theirs = write_onnx(tmp_path / "theirs.onnx")
+def test_a_bare_file_as_baseline(bundles: list[Bundle], images: list[Path], tmp_path: Path) -> None:
+    theirs = write_constant_onnx(tmp_path / "theirs.onnx")
     fakes = Fakes({"theirs": 20.0, "fp32": 10.0})
     report = fakes.bench(
         bundles[:1],
-        pictures,
+        images,
         baseline=theirs,
         selection=Selection(precisions=["fp32"], batches=[1, 4]),
     )
@@ -164,42 +165,42 @@ def test_a_bare_file_as_baseline(
     assert batch.figures.run_throughput == pytest.approx(4 * 1000 / 20)
 
 
-def test_times_are_compared_by_image(bundles: list[Bundle], pictures: list[Path]) -> None:
+def test_times_are_compared_by_image(bundles: list[Bundle], images: list[Path]) -> None:
     selection = Selection(precisions=["fp32"], batches=[1, 4])
-    report = Fakes({"fp32": 10.0}).bench(bundles[:1], pictures, selection=selection)
+    report = Fakes({"fp32": 10.0}).bench(bundles[:1], images, selection=selection)
     found = report.rows[1].comparison
     assert found is not None
     assert found.run.median == pytest.approx(4)
     assert found.throughput.median == pytest.approx(4)
 
 
-def test_what_this_machine_lacks_is_skipped(bundles: list[Bundle], pictures: list[Path]) -> None:
+def test_what_this_machine_lacks_is_skipped(bundles: list[Bundle], images: list[Path]) -> None:
     lacks = DeviceError("no fp16 here", fix="Use fp32")
-    report = Fakes({"fp16": lacks, "fp32": 10.0}).bench(bundles[:1], pictures)
+    report = Fakes({"fp16": lacks, "fp32": 10.0}).bench(bundles[:1], images)
     assert [row.status for row in report.rows] == ["measured", "skipped"]
     assert report.complete
     assert "no fp16 here" in report.rows[1].reason
     assert any("was not measured (skipped)" in line for line in report.warnings)
     named = Selection(precisions=["fp16", "fp32"])
     with pytest.raises(DeviceError):
-        Fakes({"fp16": lacks, "fp32": 10.0}).bench(bundles[:1], pictures, selection=named)
+        Fakes({"fp16": lacks, "fp32": 10.0}).bench(bundles[:1], images, selection=named)
 
 
-def test_nothing_that_runs_here(bundles: list[Bundle], pictures: list[Path]) -> None:
+def test_nothing_that_runs_here(bundles: list[Bundle], images: list[Path]) -> None:
     with pytest.raises(UnavailableError, match="nothing here"):
-        Fakes({"fp": UnavailableError("nothing here", fix="Buy")}).bench(bundles[:1], pictures)
+        Fakes({"fp": UnavailableError("nothing here", fix="Buy")}).bench(bundles[:1], images)
 
 
-def test_what_breaks_when_it_is_opened(bundles: list[Bundle], pictures: list[Path]) -> None:
+def test_what_breaks_when_it_is_opened(bundles: list[Bundle], images: list[Path]) -> None:
     broken = SpecError("damaged", fix="Export")
-    report = Fakes({"fp16": broken, "fp32": 10.0}).bench(bundles[:1], pictures)
+    report = Fakes({"fp16": broken, "fp32": 10.0}).bench(bundles[:1], images)
     assert [row.status for row in report.rows] == ["measured", "failed"]
     assert not report.complete
 
 
-def test_what_breaks_on_the_way(bundles: list[Bundle], pictures: list[Path]) -> None:
+def test_what_breaks_on_the_way(bundles: list[Bundle], images: list[Path]) -> None:
     fakes = Fakes({"fp": 10.0}, later={"fp32": BackendError("out of memory", fix="Buy some")})
-    report = fakes.bench(bundles[:1], pictures)
+    report = fakes.bench(bundles[:1], images)
     assert [row.status for row in report.rows] == ["failed", "measured"]
     assert report.rows[0].figures is None
     assert report.rows[1].comparison is None
@@ -209,7 +210,7 @@ def test_what_breaks_on_the_way(bundles: list[Bundle], pictures: list[Path]) -> 
 
 
 def test_power_belongs_to_the_turns(
-    bundles: list[Bundle], pictures: list[Path], monkeypatch: pytest.MonkeyPatch
+    bundles: list[Bundle], images: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A line in every tenth of a second of a run whose walks last long enough."""
     import contextlib
@@ -222,7 +223,7 @@ def test_power_belongs_to_the_turns(
     monkeypatch.setattr(run_module, "sampling", lambda: contextlib.nullcontext(sampler))
     report = fakes.bench(
         bundles[:1],
-        pictures,
+        images,
         selection=Selection(precisions=["fp32"]),
         settings=Settings(duration_s=2.0, rounds=2, warmup_s=0.0),
     )
@@ -233,10 +234,10 @@ def test_power_belongs_to_the_turns(
     assert figures.power.joules_per_image == pytest.approx(16.321 / 100)
 
 
-def test_progress(bundles: list[Bundle], pictures: list[Path]) -> None:
+def test_progress(bundles: list[Bundle], images: list[Path]) -> None:
     told: list[tuple[str, int, int]] = []
     Fakes({"fp": 10.0}).bench(
-        bundles[:1], pictures, progress=lambda *words: told.append(words), settings=SHORT
+        bundles[:1], images, progress=lambda *words: told.append(words), settings=SHORT
     )
     assert told[0] == ("loading ghost onnx-fp32 on ort", 0, 0)
     assert told[2] == ("warming up", 0, 0)
@@ -244,14 +245,14 @@ def test_progress(bundles: list[Bundle], pictures: list[Path]) -> None:
 
 
 @pytest.fixture
-def report(bundles: list[Bundle], pictures: list[Path]) -> BenchReport:
-    return Fakes({"fp32": 10.0, "fp16": 5.0}).bench(bundles, pictures, image_source="photos")
+def report(bundles: list[Bundle], images: list[Path]) -> BenchReport:
+    return Fakes({"fp32": 10.0, "fp16": 5.0}).bench(bundles, images, image_source="a folder")
 
 
 def test_the_document_reads_back(report: BenchReport) -> None:
     document = report.to_document()
     assert BenchReport.from_document(document) == report
-    assert document["images"] == {"source": "photos", "count": 3}
+    assert document["images"] == {"source": "a folder", "count": 3}
     assert "turns" in document["isolation"]
 
 

@@ -4,29 +4,28 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 
 from ghost_deploy.core.evidence.latency import Settings
 from ghost_deploy.judge.bench import int8_stopwatch
 from ghost_deploy.judge.bench.int8_stopwatch import Int8Stopwatch
 from ghost_deploy.runtimes.base import RuntimeOptions
-from tests.support.bench_models import write_bundle, write_onnx
+from tests.support.constant_model import write_constant_bundle, write_constant_onnx
+from tests.support.images import write_image
 
 
 @pytest.fixture
 def stopwatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Int8Stopwatch:
     monkeypatch.setattr(int8_stopwatch, "_SHORT", Settings(duration_s=0.2, rounds=2, warmup_s=0.0))
     image = tmp_path / "image.png"
-    cv2.imwrite(str(image), np.zeros((64, 64, 3), np.uint8))
+    write_image(image)
     return Int8Stopwatch([image], RuntimeOptions(threads=1))
 
 
 def test_files_are_timed_and_those_that_fail_are_left_out(
     stopwatch: Int8Stopwatch, tmp_path: Path
 ) -> None:
-    files = [write_onnx(tmp_path / "a.onnx"), write_onnx(tmp_path / "b.onnx")]
+    files = [write_constant_onnx(tmp_path / "a.onnx"), write_constant_onnx(tmp_path / "b.onnx")]
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"no model")
     times = stopwatch.file_times_ms([*files, broken])
@@ -37,7 +36,7 @@ def test_files_are_timed_and_those_that_fail_are_left_out(
 def test_artifacts_of_a_bundle_are_compared_with_the_fastest_float(
     stopwatch: Int8Stopwatch, tmp_path: Path
 ) -> None:
-    rows = stopwatch.speed_rows(write_bundle(tmp_path / "bundle"))
+    rows = stopwatch.speed_rows(write_constant_bundle(tmp_path / "bundle"))
     assert rows[0].over_fastest_float == 1.0
     assert [row.p50_ms for row in rows] == sorted(row.p50_ms for row in rows)
     assert {row.precision for row in rows} == {"fp32"}

@@ -8,12 +8,14 @@ import pytest
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import BundleError, UsageError
 from ghost_deploy.judge.bench.selection import Selection, candidates, label_of, open_subjects
-from tests.support.bench_models import write_bundle, write_onnx
+from tests.support.constant_model import write_constant_bundle, write_constant_onnx
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return write_bundle(tmp_path_factory.mktemp("b") / "small", ("fp32", "fp16"), batch=(1, 4))
+    return write_constant_bundle(
+        tmp_path_factory.mktemp("b") / "small", ("fp32", "fp16"), batch=(1, 4)
+    )
 
 
 def only(*models: Any) -> Any:
@@ -81,7 +83,7 @@ def test_a_batch_that_the_graph_lacks(bundle: Bundle) -> None:
 
 
 def test_a_file_that_was_changed(tmp_path: Path) -> None:
-    changed = write_bundle(tmp_path / "changed")
+    changed = write_constant_bundle(tmp_path / "changed")
     with (tmp_path / "changed/model.fp32.onnx").open("ab") as file:
         file.write(b"x")
     with pytest.raises(BundleError, match="was changed"):
@@ -110,21 +112,26 @@ def test_every_way_to_run(bundle: Bundle) -> None:
 
 
 def test_names(bundle: Bundle, tmp_path: Path) -> None:
-    other = write_bundle(tmp_path / "other")
-    twin = write_bundle(tmp_path / "small")
+    other = write_constant_bundle(tmp_path / "other")
+    namesake = write_constant_bundle(tmp_path / "small")
     assert [s.name for s in open_subjects([bundle, other])] == ["small", "other"]
-    assert [s.name for s in open_subjects([bundle, twin])] == [str(bundle.path), str(twin.path)]
+    assert [s.name for s in open_subjects([bundle, namesake])] == [
+        str(bundle.path),
+        str(namesake.path),
+    ]
 
 
 def test_labels(bundle: Bundle, tmp_path: Path) -> None:
     found = candidates(only(bundle), Selection(runtimes=["ort"], precisions=["fp32"]))
     assert label_of(found[0]) == "small onnx-fp32 on ort"
-    (file,) = candidates(only(write_onnx(tmp_path / "a.onnx")), Selection(runtimes=["ort"]))
+    (file,) = candidates(
+        only(write_constant_onnx(tmp_path / "a.onnx")), Selection(runtimes=["ort"])
+    )
     assert label_of(file) == "a.onnx on ort"
 
 
 def test_a_model_file(tmp_path: Path) -> None:
-    path = write_onnx(tmp_path / "theirs.onnx")
+    path = write_constant_onnx(tmp_path / "theirs.onnx")
     (found,) = candidates(only(path), Selection())
     assert (found.artifact, found.spec, found.config.precision) == ("theirs.onnx", None, "")
     assert found.config.runtime == "ort"

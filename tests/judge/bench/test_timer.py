@@ -16,43 +16,46 @@ from ghost_deploy.judge.bench.timer import STAGES, CandidateTimer, Stream
 from ghost_deploy.processing.images import read_image
 from ghost_deploy.runtimes.base import TensorSpec
 from ghost_deploy.runtimes.fake import FakeRuntime
-from tests.support.bench_models import MS, Clock, fake_runtime, small_spec
+from tests.support.clocks import ManualClock
+from tests.support.constant_model import one_class_spec
+from tests.support.fake_measurer import MS, fake_runtime
 
 Array = NDArray[Any]
 
 
-def one_stream(pictures: list[Path], run_ms: float = 10.0) -> tuple[CandidateTimer, Clock]:
-    clock = Clock()
-    stream = Stream(fake_runtime(clock, run_ms), small_spec(), pictures, clock=clock)
+def one_stream(images: list[Path], run_ms: float = 10.0) -> tuple[CandidateTimer, ManualClock]:
+    clock = ManualClock()
+    stream = Stream(fake_runtime(clock, run_ms), one_class_spec(), images, clock=clock)
     return CandidateTimer([stream], clock=clock, cpu_clock=lambda: 3 * clock.now), clock
 
 
 def test_no_image() -> None:
     with pytest.raises(UsageError, match="no image"):
-        Stream(fake_runtime(Clock()), small_spec(), [])
+        Stream(fake_runtime(ManualClock()), one_class_spec(), [])
 
 
-def test_a_batch_that_the_model_does_not_take(pictures: list[Path]) -> None:
+def test_a_batch_that_the_model_does_not_take(images: list[Path]) -> None:
     with pytest.raises(ShapeError):
-        Stream(fake_runtime(Clock()), small_spec(), pictures, batch=2)
+        Stream(fake_runtime(ManualClock()), one_class_spec(), images, batch=2)
 
 
-def test_a_model_that_breaks(pictures: list[Path]) -> None:
+def test_a_model_that_breaks(images: list[Path]) -> None:
     def fail(feeds: object) -> dict[str, Array]:
         raise ValueError("no")
 
-    stream = Stream(FakeRuntime.for_spec(small_spec(), fail), small_spec(), pictures)
+    stream = Stream(FakeRuntime.for_spec(one_class_spec(), fail), one_class_spec(), images)
     with pytest.raises(BackendError):
         CandidateTimer([stream]).turn("run_alone", 0.0)
     two = [
-        Stream(FakeRuntime.for_spec(small_spec(), fail), small_spec(), pictures) for _ in range(2)
+        Stream(FakeRuntime.for_spec(one_class_spec(), fail), one_class_spec(), images)
+        for _ in range(2)
     ]
     with pytest.raises(BackendError):
         CandidateTimer(two).turn("end_to_end", 0.0)
 
 
-def test_a_turn_lasts_its_time_and_its_first_request_does_not_count(pictures: list[Path]) -> None:
-    timer, clock = one_stream(pictures)
+def test_a_turn_lasts_its_time_and_its_first_request_does_not_count(images: list[Path]) -> None:
+    timer, clock = one_stream(images)
     turn = timer.turn("run_alone", 0.1)
     assert turn.samples == {"run_alone": [10.0] * 9}
     assert (turn.images, turn.wall_s, turn.cpu_s) == (9, 0.09, pytest.approx(0.27))
@@ -60,14 +63,14 @@ def test_a_turn_lasts_its_time_and_its_first_request_does_not_count(pictures: li
 
 
 @pytest.mark.parametrize("phase", ["end_to_end", "run_alone"])
-def test_a_turn_too_short_for_one_request_has_one(phase: Any, pictures: list[Path]) -> None:
-    turn = one_stream(pictures)[0].turn(phase, 0.0)
+def test_a_turn_too_short_for_one_request_has_one(phase: Any, images: list[Path]) -> None:
+    turn = one_stream(images)[0].turn(phase, 0.0)
     assert all(len(times) == 1 for times in turn.samples.values())
     assert turn.images == 1
 
 
-def test_the_stages_end_to_end(pictures: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    timer, clock = one_stream(pictures, run_ms=10)
+def test_the_stages_end_to_end(images: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    timer, clock = one_stream(images, run_ms=10)
     stream = timer.streams[0]
     detector = stream._detector
     assert detector is not None
@@ -88,16 +91,16 @@ def test_the_stages_end_to_end(pictures: list[Path], monkeypatch: pytest.MonkeyP
     assert turn.wall_s == 0.032
 
 
-def test_images_take_turns(pictures: list[Path]) -> None:
+def test_images_take_turns(images: list[Path]) -> None:
     seen: list[float] = []
 
     def look(feeds: Any) -> dict[str, Array]:
         seen.extend(float(row[0, 32, 32]) * 255 for row in feeds["images"])
         return empty.run(feeds)
 
-    spec = small_spec((1, 4))
+    spec = one_class_spec((1, 4))
     empty = FakeRuntime.for_spec(spec, Detections.empty())
-    stream = Stream(FakeRuntime.for_spec(spec, look), spec, pictures, batch=2)
+    stream = Stream(FakeRuntime.for_spec(spec, look), spec, images, batch=2)
     for _ in range(3):
         stream.end_to_end()
     first = round(seen[0])
@@ -107,9 +110,9 @@ def test_images_take_turns(pictures: list[Path]) -> None:
     assert [round(value) for value in seen[-2:]] == [0, 40]
 
 
-def test_streams_run_at_the_same_time(pictures: list[Path]) -> None:
+def test_streams_run_at_the_same_time(images: list[Path]) -> None:
     together = threading.Barrier(2, timeout=20)  # breaks unless both are inside
-    spec = small_spec()
+    spec = one_class_spec()
 
     def stream() -> Stream:
         calls, empty = count(), FakeRuntime.for_spec(spec, Detections.empty())
@@ -119,7 +122,7 @@ def test_streams_run_at_the_same_time(pictures: list[Path]) -> None:
                 together.wait()
             return empty.run(feeds)
 
-        return Stream(FakeRuntime.for_spec(spec, meet), spec, pictures)
+        return Stream(FakeRuntime.for_spec(spec, meet), spec, images)
 
     turn = CandidateTimer([stream(), stream()]).turn("end_to_end", 0.0)
     assert turn.images == 2
@@ -150,8 +153,8 @@ def test_an_input_that_is_no_image(spec: Any) -> None:
         Stream(runtime, None, [])
 
 
-def test_closing(pictures: list[Path]) -> None:
-    timer, _ = one_stream(pictures)
+def test_closing(images: list[Path]) -> None:
+    timer, _ = one_stream(images)
     timer.close()
     with pytest.raises(BackendError, match="closed"):
         timer.turn("run_alone", 0.0)

@@ -18,31 +18,31 @@ from ghost_deploy.judge.bench import worker_process as remote
 from ghost_deploy.judge.bench.timer import STAGES
 from ghost_deploy.judge.bench.worker_main import Failure, Task, open_timer
 from ghost_deploy.judge.bench.worker_process import WorkerProcess
-from tests.support.bench_models import small_spec, write_onnx
+from tests.support.constant_model import one_class_spec, write_constant_onnx
 
 pytest.importorskip("onnxruntime")
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_onnx(tmp_path_factory.mktemp("model") / "model.onnx")
+    return write_constant_onnx(tmp_path_factory.mktemp("model") / "model.onnx")
 
 
-def task(path: Path, pictures: list[Path], **changes: Any) -> Task:
+def task(path: Path, images: list[Path], **changes: Any) -> Task:
     made = Task(
         path=str(path),
         config=RunConfig(runtime="ort", precision="fp32", threads=1),
-        images=tuple(map(str, pictures)),
+        images=tuple(map(str, images)),
         size_hw=(64, 64),
-        spec=small_spec(),
+        spec=one_class_spec(),
     )
     return msgspec.structs.replace(made, **changes)
 
 
-def test_no_file(pictures: list[Path], tmp_path: Path) -> None:
+def test_no_file(images: list[Path], tmp_path: Path) -> None:
     with (
         pytest.raises(BackendError, match=r"absent\.onnx"),
-        WorkerProcess(task(tmp_path / "absent.onnx", pictures)),
+        WorkerProcess(task(tmp_path / "absent.onnx", images)),
     ):
         pass
 
@@ -56,21 +56,21 @@ def test_a_damaged_image(model: Path, tmp_path: Path) -> None:
         pass
 
 
-def test_a_device_that_is_not_here(model: Path, pictures: list[Path]) -> None:
+def test_a_device_that_is_not_here(model: Path, images: list[Path]) -> None:
     with (
         pytest.raises(DeviceError, match="npu") as caught,
-        WorkerProcess(task(model, pictures, device="npu")),
+        WorkerProcess(task(model, images, device="npu")),
     ):
         pass
     assert caught.value.exit_code == 3
     assert "--allow-fallback" in caught.value.fix
-    with WorkerProcess(task(model, pictures, device="npu", allow_fallback=True)) as measurer:
+    with WorkerProcess(task(model, images, device="npu", allow_fallback=True)) as measurer:
         assert measurer.ready.info.device == "cpu"
         assert measurer.ready.info.notes
 
 
-def test_turns(model: Path, pictures: list[Path]) -> None:
-    with WorkerProcess(task(model, pictures)) as measurer:
+def test_turns(model: Path, images: list[Path]) -> None:
+    with WorkerProcess(task(model, images)) as measurer:
         ready = measurer.ready
         assert (ready.info.runtime, ready.info.threads) == ("ort", 1)
         assert ready.phases == ("end_to_end", "run_alone")
@@ -93,16 +93,16 @@ def test_a_model_without_description(model: Path) -> None:
     timer.close()
 
 
-def test_several_streams(model: Path, pictures: list[Path]) -> None:
+def test_several_streams(model: Path, images: list[Path]) -> None:
     config = RunConfig(runtime="ort", precision="fp32", threads=1, streams=2)
-    timer, _ = open_timer(task(model, pictures, config=config))
+    timer, _ = open_timer(task(model, images, config=config))
     turn = timer.turn("end_to_end", 0.0)
     assert turn.images == len(turn.samples["run"]) >= 2
     timer.close()
 
 
-def test_a_process_that_is_killed(model: Path, pictures: list[Path]) -> None:
-    with WorkerProcess(task(model, pictures)) as measurer:
+def test_a_process_that_is_killed(model: Path, images: list[Path]) -> None:
+    with WorkerProcess(task(model, images)) as measurer:
         os.kill(measurer._child.pid, signal.SIGKILL)
         measurer._child.wait()
         with pytest.raises(BackendError, match="ended") as caught:
@@ -111,16 +111,16 @@ def test_a_process_that_is_killed(model: Path, pictures: list[Path]) -> None:
 
 
 def test_a_process_that_ends_at_once(
-    model: Path, pictures: list[Path], monkeypatch: pytest.MonkeyPatch
+    model: Path, images: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(remote, "_COMMAND", ("-c", "raise SystemExit(7)"))
     with pytest.raises(BackendError, match="ended") as caught:
-        WorkerProcess(task(model, pictures))
+        WorkerProcess(task(model, images))
     assert caught.value.got == "exit code 7"
 
 
-def test_an_interrupt_is_left_to_the_parent(model: Path, pictures: list[Path]) -> None:
-    with WorkerProcess(task(model, pictures)) as measurer:
+def test_an_interrupt_is_left_to_the_parent(model: Path, images: list[Path]) -> None:
+    with WorkerProcess(task(model, images)) as measurer:
         os.kill(measurer._child.pid, signal.SIGINT)
         assert measurer.turn("run_alone", 0.0).images == 1
 

@@ -11,15 +11,15 @@ import pytest
 
 from ghost_deploy.core.errors import InputError
 from ghost_deploy.judge.datasets.open_dataset import open_dataset
-from tests.judge.datasets.test_yolo import write_image
 from tests.support.assets import BCCD, needs_assets
+from tests.support.images import solid_image, write_image
 
 GOOD = {"id": 1, "image_id": 7, "category_id": 3, "bbox": [10, 5, 20, 10], "iscrowd": 0}
 
 
 def make(root: Path, annotations: list[Any], **changes: Any) -> Path:
     """One image of 40 x 20 pixels, two categories with ids 3 and 5."""
-    write_image(root / "images" / "a.png")
+    write_image(root / "images" / "a.png", solid_image((20, 40)))
     document = {
         "info": {"year": 2026},
         "images": [{"id": 7, "file_name": "a.png", "width": 40, "height": 20}],
@@ -118,7 +118,7 @@ def test_a_box_over_the_edge_is_kept_and_named(tmp_path: Path) -> None:
 def test_where_images_are_found(place: str, tmp_path: Path) -> None:
     file = make(tmp_path, [GOOD])
     (tmp_path / "images" / "a.png").unlink()
-    write_image(tmp_path / place / "a.png")
+    write_image(tmp_path / place / "a.png", solid_image((20, 40)))
     images = tmp_path / place if place == "elsewhere" else None
     data = open_dataset(file, images=images)
     assert data.images[0].path == tmp_path / place / "a.png"

@@ -5,20 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
 from ghost_deploy.core.errors import GhostDeployError, InputError, UsageError
 from ghost_deploy.judge.datasets.open_dataset import DataSet, open_dataset
 from tests.support.assets import BCCD, needs_assets, val_images
+from tests.support.images import solid_image, write_image
 
 GOOD = "0 0.5 0.5 0.2 0.4\n"
-
-
-def write_image(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(path), np.zeros((20, 40, 3), np.uint8))
 
 
 def make(
@@ -28,7 +23,7 @@ def make(
 ) -> Path:
     """A data set of one split; an image whose label is None gets no label file."""
     for name, text in labels.items():
-        write_image(root / "images" / "val" / f"{name}.png")
+        write_image(root / "images" / "val" / f"{name}.png", solid_image((20, 40)))
         if text is not None:
             label = root / "labels" / "val" / f"{name}.txt"
             label.parent.mkdir(parents=True, exist_ok=True)

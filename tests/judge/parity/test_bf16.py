@@ -25,9 +25,9 @@ from ghost_deploy.judge.parity.tally import Tally
 from ghost_deploy.processing.images import read_image
 from ghost_deploy.runtimes import openvino as ov
 from ghost_deploy.runtimes.eager import EagerRuntime
-from tests.judge.conftest import Proof
 from tests.support.assets import needs_assets, val_images
-from tests.support.capabilities import HAS_BF16
+from tests.support.cpu_capabilities import HAS_BF16
+from tests.support.exports import ExportedCheckpoint
 
 pytestmark = needs_assets
 GATE = gate_for("bf16")
@@ -61,7 +61,7 @@ def default_eps(net: nn.Module) -> None:
             module.eps = 1e-5
 
 
-def compared(proof: Proof, net: nn.Module, gate: Gate = GATE) -> Tally:
+def compared(proof: ExportedCheckpoint, net: nn.Module, gate: Gate = GATE) -> Tally:
     """The differences of a network in the place of the checkpoint's, on four images."""
     conf, tally = proof.bundle.spec.thresholds.conf, Tally()
     with open_reference(proof.loaded, proof.bundle.spec) as reference:
@@ -75,7 +75,9 @@ def compared(proof: Proof, net: nn.Module, gate: Gate = GATE) -> Tally:
     return tally
 
 
-def test_bfloat16_is_within_the_raw_limits_and_misses_the_gate_of_fp16(ghost: Proof) -> None:
+def test_bfloat16_is_within_the_raw_limits_and_misses_the_gate_of_fp16(
+    ghost: ExportedCheckpoint,
+) -> None:
     """So few detections do not resolve their share; on all images OpenVINO's does, see below."""
     net, fp16 = Autocast(ghost.loaded.net), gate_for("fp16")
     tally = compared(ghost, net)
@@ -86,14 +88,16 @@ def test_bfloat16_is_within_the_raw_limits_and_misses_the_gate_of_fp16(ghost: Pr
 
 
 @pytest.mark.parametrize("change", [replace_silu, default_eps])
-def test_a_wrong_network_fails(ghost: Proof, change: Callable[[nn.Module], None]) -> None:
+def test_a_wrong_network_fails(
+    ghost: ExportedCheckpoint, change: Callable[[nn.Module], None]
+) -> None:
     net = copy.deepcopy(ghost.loaded.net)
     change(net)
     (reason,) = raw_failures(GATE, compared(ghost, net).tensor())
     assert "raw score difference" in reason
 
 
-def run_bf16(proof: Proof, precisions: list[str] | None, images: int = 2) -> str:
+def run_bf16(proof: ExportedCheckpoint, precisions: list[str] | None, images: int = 2) -> str:
     """The status of the bf16 row."""
     report = run_parity(
         proof.loaded,
@@ -107,7 +111,7 @@ def run_bf16(proof: Proof, precisions: list[str] | None, images: int = 2) -> str
 
 
 @pytest.mark.skipif(not HAS_BF16, reason="this CPU has no bf16")
-def test_openvino_in_bf16_passes(ghost: Proof) -> None:
+def test_openvino_in_bf16_passes(ghost: ExportedCheckpoint) -> None:
     assert run_bf16(ghost, ["bf16"], images=16) == "passed"
 
 
@@ -128,7 +132,7 @@ class WithoutBf16:
 
 
 def test_without_bf16_it_is_skipped_and_by_name_an_error(
-    ghost: Proof, monkeypatch: pytest.MonkeyPatch
+    ghost: ExportedCheckpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     core = WithoutBf16(ov._core())
     monkeypatch.setattr(ov, "_core", lambda: core)

@@ -22,10 +22,11 @@ from ghost_deploy.judge.parity.stages import lowered
 from ghost_deploy.processing.letterbox import Letterbox
 from ghost_deploy.runtimes.base import Runtime
 from ghost_deploy.runtimes.fake import FakeRuntime
-from tests.support.small_detections import raw_output, toy_spec
+from tests.support.images import noisy_image
+from tests.support.two_class_model import raw_output, two_class_spec
 
-SPEC = toy_spec()
-IMAGE = np.random.default_rng(0).integers(0, 256, (48, 64, 3)).astype(np.uint8)
+SPEC = two_class_spec()
+IMAGE = noisy_image()
 
 # Two boxes of one class overlap by an IoU of 0.6: NMS keeps both at 0.7 and one at 0.5.
 ROWS = [
@@ -109,7 +110,7 @@ def test_no_fault_is_unclear() -> None:
     ],
 )
 def test_preprocess(change: dict[str, Any]) -> None:
-    spec = toy_spec(input=msgspec.structs.replace(SPEC.input, **change))
+    spec = two_class_spec(input=msgspec.structs.replace(SPEC.input, **change))
     found = blame(detector(spec=spec))
     assert found.stage == "preprocess"
     assert "input tensors differ by" in found.sentence
@@ -127,7 +128,7 @@ def test_graph(change: Any) -> None:
     ("precision", "change"),
     [
         *((p, change) for p in ("fp16", "bf16") for change in (move_boxes, move_scores, spoil)),
-        ("int8", spoil),  # int8 has no bar on differences
+        ("int8", spoil),  # int8 has no limit on differences
     ],
 )
 def test_precision(change: Any, precision: str) -> None:
@@ -190,7 +191,7 @@ def test_decode() -> None:
 
 
 def test_the_first_of_two_faults_is_blamed_and_both_are_listed() -> None:
-    spec = toy_spec(input=msgspec.structs.replace(SPEC.input, pad_value=0))
+    spec = two_class_spec(input=msgspec.structs.replace(SPEC.input, pad_value=0))
     found = blame(detector(changed(move_boxes), spec=spec))
     assert found.stage == "preprocess"
     assert not stages(found)["graph"]

@@ -17,7 +17,7 @@ from ghost_deploy.judge.parity.differences import (
 )
 from ghost_deploy.processing.letterbox import Letterbox
 from ghost_deploy.processing.postprocess import Postprocessor
-from tests.support.small_detections import ANCHORS, SIDE, detections, raw_output, toy_spec
+from tests.support.two_class_model import ANCHORS, SIDE, detections_of, raw_output, two_class_spec
 
 BOX = (10.0, 10.0, 30.0, 30.0)
 
@@ -182,27 +182,27 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_counts(name: str) -> None:
     reference, candidate, expected = CASES[name]
-    diff = pairs(detections(reference), detections(candidate))
+    diff = pairs(detections_of(reference), detections_of(candidate))
     found = (diff.matched, diff.borderline, diff.displaced, diff.missing, diff.extra)
     assert found == expected
 
 
 def test_the_margin_belongs_to_the_gate() -> None:
-    reference, candidate = detections([(*BOX, 0.2501, 0)]), detections([(*BOX, 0.2495, 0)])
+    reference, candidate = detections_of([(*BOX, 0.2501, 0)]), detections_of([(*BOX, 0.2495, 0)])
     assert pairs(reference, candidate, margin=0.01).borderline == 1
     assert pairs(reference, candidate, margin=1e-4).missing == 1
 
 
 def test_differences_of_pairs() -> None:
-    diff = pairs(detections([(*BOX, 0.9, 0)]), detections([(10, 10, 30, 30.5, 0.85, 0)]))
+    diff = pairs(detections_of([(*BOX, 0.9, 0)]), detections_of([(10, 10, 30, 30.5, 0.85, 0)]))
     assert diff.score.tolist() == pytest.approx([0.05])
     assert diff.box_px.tolist() == [0.5]
     assert diff.iou.tolist() == pytest.approx([400 / 410])
 
 
 def test_a_low_box_does_not_take_the_partner_of_a_high_one() -> None:
-    reference = detections([(*BOX, 0.9, 0)])
-    candidate = detections([(*BOX, 0.9, 0), (10, 10, 30, 29, 0.245, 0)])
+    reference = detections_of([(*BOX, 0.9, 0)])
+    candidate = detections_of([(*BOX, 0.9, 0), (10, 10, 30, 29, 0.245, 0)])
     diff = pairs(reference, candidate)
     assert (diff.matched, diff.extra) == (1, 0)
     assert diff.score.max() == 0
@@ -212,8 +212,8 @@ def test_a_low_box_does_not_take_the_partner_of_a_high_one() -> None:
 def test_slivers_at_the_border_match_by_their_place(height: float) -> None:
     """A box that was clipped to a line has no area, and no meaningful IoU."""
     line = [(10, 0, 30, height, 0.9, 0)]
-    assert pairs(detections(line), detections([(10, 0, 30, 0.002, 0.9, 0)])).matched == 1
-    assert pairs(detections(line), detections([(10, 5, 30, 5, 0.9, 0)])).matched == 0
+    assert pairs(detections_of(line), detections_of([(10, 0, 30, 0.002, 0.9, 0)])).matched == 1
+    assert pairs(detections_of(line), detections_of([(10, 5, 30, 5, 0.9, 0)])).matched == 0
 
 
 def test_pairing_is_one_to_one_and_finds_every_shuffled_box() -> None:
@@ -239,7 +239,7 @@ def test_lowering_the_threshold_changes_nothing_above_it(seed: int) -> None:
         x, y = rng.uniform(0, SIDE - 8, 2)
         width, height = rng.uniform(4, 30, 2)
         rows.append((x, y, x + width, y + height, rng.uniform(0.2, 0.4), rng.integers(2)))
-    spec = toy_spec()
+    spec = two_class_spec()
     box = Letterbox.fit((48, 64), (SIDE, SIDE))
     outputs = {"output0": raw_output(rows)[None]}
     post = Postprocessor(spec)

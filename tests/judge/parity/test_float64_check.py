@@ -16,10 +16,10 @@ from ghost_deploy.judge.parity.float64_check import SLACK, Float64Check, widened
 from ghost_deploy.judge.parity.gate import gate_for
 from ghost_deploy.judge.parity.inputs import demo_images
 from ghost_deploy.runtimes.fake import FakeRuntime
-from tests.support.small_detections import raw_output, toy_spec
+from tests.support.two_class_model import raw_output, two_class_spec
 
 FP32 = gate_for("fp32")
-SPEC = toy_spec()
+SPEC = two_class_spec()
 ROWS = [(4, 12, 34, 42, 0.9, 0), (40, 20, 60, 50, 0.6, 1)]
 Change = Callable[[NDArray[Any]], None]
 

@@ -1,4 +1,4 @@
-"""Each bar fails just above it and passes at it; what was not compared never passes."""
+"""Each limit fails just above it and passes at it; what was not compared never passes."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def missing(count: int) -> DetectionFigures:
     return with_(FOUND, matched=1000 - count, missing=count)
 
 
-# precision, figures exactly at the bar, figures just above it
+# precision, figures exactly at the limit, figures just above it
 BARS = [
     ("fp32", TENSOR, missing(0), TENSOR, missing(1)),
     ("fp32", TENSOR, with_(FOUND, score=spread(1e-4)), TENSOR, with_(FOUND, score=spread(1.01e-4))),

@@ -10,7 +10,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import cv2
 import msgspec
 import numpy as np
 import pytest
@@ -32,14 +31,15 @@ from ghost_deploy.judge.parity.prove import ParityReport, run_parity
 from ghost_deploy.runtimes import opener
 from ghost_deploy.runtimes.base import Runtime, RuntimeOptions
 from ghost_deploy.runtimes.fake import FakeRuntime
-from tests.judge.conftest import Proof
 from tests.support.assets import needs_assets, val_images
-from tests.support.capabilities import HAS_BF16
-from tests.support.small_detections import raw_output, toy_spec
+from tests.support.cpu_capabilities import HAS_BF16
+from tests.support.exports import ExportedCheckpoint
+from tests.support.images import write_images
 from tests.support.stored_evidence import evidence_of
+from tests.support.two_class_model import raw_output, two_class_spec
 
 ROWS = [(4, 12, 34, 42, 0.9, 0), (40, 20, 60, 50, 0.6, 1), (20, 10, 50, 30, 0.2497, 1)]
-SPEC = toy_spec()
+SPEC = two_class_spec()
 Change = Callable[[NDArray[Any]], None]
 
 
@@ -83,11 +83,7 @@ def make_bundle(
 
 @pytest.fixture
 def images(tmp_path: Path) -> list[Path]:
-    rng = np.random.default_rng(0)
-    paths = [tmp_path / f"image{number}.png" for number in range(3)]
-    for path in paths:
-        cv2.imwrite(str(path), rng.integers(0, 256, (48, 64, 3)).astype(np.uint8))
-    return paths
+    return write_images(tmp_path, 3)
 
 
 Opener = Callable[[str, Path, RuntimeOptions], Runtime]
@@ -348,7 +344,9 @@ def test_a_backend_that_misbehaves_fails_alone(
 def test_a_graph_of_another_shape_fails(
     tmp_path: Path, images: list[Path], backends: dict[str, Any]
 ) -> None:
-    backends["ort-fp32"] = FakeRuntime.for_spec(toy_spec(class_names=("a", "b", "c")), failing)
+    backends["ort-fp32"] = FakeRuntime.for_spec(
+        two_class_spec(class_names=("a", "b", "c")), failing
+    )
     report = run_parity(LOADED, make_bundle(tmp_path / "b"), images)
     assert row(report, "onnx-fp32").status == "failed"
 
@@ -356,7 +354,7 @@ def test_a_graph_of_another_shape_fails(
 def test_a_description_inside_the_file_that_differs_fails(
     tmp_path: Path, images: list[Path], backends: dict[str, Any]
 ) -> None:
-    backends["spec"] = toy_spec(class_names=("dog", "cat"))
+    backends["spec"] = two_class_spec(class_names=("dog", "cat"))
     report = run_parity(LOADED, make_bundle(tmp_path / "b"), images)
     assert all(each.status == "failed" for each in report.rows)
     assert "description inside" in report.rows[0].reasons[0]
@@ -365,7 +363,7 @@ def test_a_description_inside_the_file_that_differs_fails(
 def test_a_bundle_that_describes_its_input_wrongly_fails(
     tmp_path: Path, images: list[Path], backends: dict[str, Any]
 ) -> None:
-    spec = toy_spec(input=msgspec.structs.replace(SPEC.input, pad_value=0))
+    spec = two_class_spec(input=msgspec.structs.replace(SPEC.input, pad_value=0))
     backends["spec"] = spec
     backends["openvino-bf16"] = NO_BF16
     report = run_parity(LOADED, make_bundle(tmp_path / "b", spec), images)
@@ -408,7 +406,7 @@ def test_a_branch_that_the_checkpoint_lacks_is_refused(
     net = Net()
     net.head = SimpleNamespace(has_one2one=False, has_one2many=True)  # type: ignore[assignment]
     head = HeadSpec(decoder="one2one", strides=SPEC.head.strides, branch="one2one")
-    bundle = make_bundle(tmp_path / "b", toy_spec(head=head))
+    bundle = make_bundle(tmp_path / "b", two_class_spec(head=head))
     with pytest.raises(UsageError, match="one2one"):
         run_parity(replace(LOADED, net=net), bundle, images)
 
@@ -463,10 +461,10 @@ def test_two_files_of_one_name_are_told_apart(
     tmp_path: Path, images: list[Path], backends: dict[str, Any]
 ) -> None:
     (tmp_path / "other").mkdir()
-    twin = tmp_path / "other" / images[0].name
-    twin.write_bytes(images[1].read_bytes())
-    report = run_parity(LOADED, make_bundle(tmp_path / "b"), [images[0], twin])
-    assert [each.name for each in report.images] == ["image0.png", "image0.png (2)"]
+    namesake = tmp_path / "other" / images[0].name
+    namesake.write_bytes(images[1].read_bytes())
+    report = run_parity(LOADED, make_bundle(tmp_path / "b"), [images[0], namesake])
+    assert [each.name for each in report.images] == ["0.png", "0.png (2)"]
     assert report.images[0].sha256 != report.images[1].sha256
 
 
@@ -489,7 +487,7 @@ def test_a_bundle_stores_the_verdict(
 @needs_assets
 @pytest.mark.parametrize("name", ["ghost", "ghostnet"])
 def test_real_bundles_pass(name: str, request: pytest.FixtureRequest) -> None:
-    proof: Proof = request.getfixturevalue(name)
+    proof: ExportedCheckpoint = request.getfixturevalue(name)
     before = {key: value.clone() for key, value in proof.loaded.net.state_dict().items()}
     options = RuntimeOptions(threads=1)
     report = run_parity(proof.loaded, proof.bundle, val_images()[:8], options=options)
@@ -512,21 +510,21 @@ def test_real_bundles_pass(name: str, request: pytest.FixtureRequest) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["ghost", "ghostnet"])
 def test_real_bundles_pass_on_all_images(name: str, request: pytest.FixtureRequest) -> None:
-    proof: Proof = request.getfixturevalue(name)
+    proof: ExportedCheckpoint = request.getfixturevalue(name)
     report = run_parity(proof.loaded, proof.bundle, val_images())
     assert report.passed, [(each.artifact, each.reasons) for each in report.rows]
     assert report.evidence.strength == "good"
 
 
 @needs_assets
-def test_demo_scenes_on_a_real_bundle(ghost: Proof) -> None:
+def test_demo_scenes_on_a_real_bundle(ghost: ExportedCheckpoint) -> None:
     report = run_parity(ghost.loaded, ghost.bundle, runtimes=["ort"])
     assert report.passed
     assert report.evidence.strength == "weak"
 
 
 @needs_assets
-def test_one_wrong_weight_is_found(ghost: Proof, tmp_path: Path) -> None:
+def test_one_wrong_weight_is_found(ghost: ExportedCheckpoint, tmp_path: Path) -> None:
     """The gate is no formality: two per cent on one convolution fail it."""
     import onnx
     from onnx import numpy_helper
@@ -549,7 +547,9 @@ def test_one_wrong_weight_is_found(ghost: Proof, tmp_path: Path) -> None:
 
 
 @needs_assets
-def test_a_dynamic_bundle_is_compared_over_its_range(ghost: Proof, tmp_path: Path) -> None:
+def test_a_dynamic_bundle_is_compared_over_its_range(
+    ghost: ExportedCheckpoint, tmp_path: Path
+) -> None:
     from ghost_deploy.export.artifacts import export_artifacts
     from ghost_deploy.export.plan import plan_export
 
@@ -570,7 +570,7 @@ def test_a_bundle_that_names_the_classes_otherwise_fails(
     tmp_path: Path, images: list[Path], backends: dict[str, Any]
 ) -> None:
     """The numbers are the same; only the names tell that the order is another one."""
-    spec = toy_spec(class_names=tuple(reversed(SPEC.class_names)))
+    spec = two_class_spec(class_names=tuple(reversed(SPEC.class_names)))
     backends["spec"] = spec
     backends["openvino-bf16"] = NO_BF16
     report = run_parity(LOADED, make_bundle(tmp_path / "b", spec), images)

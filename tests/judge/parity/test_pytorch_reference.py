@@ -19,9 +19,9 @@ from ghost_deploy.judge.parity.tally import Tally
 from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.eager import EagerRuntime
 from ghost_deploy.runtimes.table import open_file
-from tests.judge.conftest import Proof, export_bundle
 from tests.support.assets import CHECKPOINTS, GHOST, GHOSTNET, needs_assets, val_images
-from tests.support.small_detections import detections
+from tests.support.exports import ExportedCheckpoint, export_bundle
+from tests.support.two_class_model import detections_of
 
 pytestmark = needs_assets
 RECORDED = "detections_conf0.25_iou0.7_xyxy_score_class"
@@ -30,7 +30,9 @@ FEW = 10
 
 def recorded(checkpoint: Path, side: int) -> dict[str, Detections]:
     document = json.loads(checkpoint.with_suffix(".reference.json").read_text())
-    return {name: detections(rows) for name, rows in document["sizes"][str(side)][RECORDED].items()}
+    return {
+        name: detections_of(rows) for name, rows in document["sizes"][str(side)][RECORDED].items()
+    }
 
 
 def compare(detector: Detector, checkpoint: Path, images: list[Path]) -> DetectionFigures:
@@ -64,7 +66,7 @@ def eager(checkpoint: Path, side: int) -> Detector:
     return Detector(runtime, loaded.spec, lowered(loaded.spec.thresholds))
 
 
-def opened(proof: Proof, runtime: str, form: str) -> Detector:
+def opened(proof: ExportedCheckpoint, runtime: str, form: str) -> Detector:
     path = proof.bundle.verified_path(proof.bundle.artifact(form, "fp32"))
     spec = proof.bundle.spec
     return Detector(
@@ -83,7 +85,7 @@ def test_the_reference_runtime(checkpoint: Path, side: int) -> None:
 def test_exported_fp32(
     runtime: str, form: str, name: str, checkpoint: Path, request: pytest.FixtureRequest
 ) -> None:
-    proof: Proof = request.getfixturevalue(name)
+    proof: ExportedCheckpoint = request.getfixturevalue(name)
     with opened(proof, runtime, form) as detector:
         assert_within_gate(compare(detector, checkpoint, val_images()[:FEW]))
 

@@ -20,8 +20,8 @@ from ghost_deploy.judge.parity.self_check import self_check, with_row
 from ghost_deploy.judge.parity.store_reference import store_reference
 from ghost_deploy.judge.parity.stored_reference import StoredImage, StoredReference, read_stored
 from ghost_deploy.runtimes.base import RuntimeOptions
-from tests.judge.conftest import Proof
 from tests.support.assets import needs_assets, val_images
+from tests.support.exports import ExportedCheckpoint
 from tests.support.stored_evidence import evidence_of, with_plain_evidence
 
 SPEC = ModelSpec(
@@ -106,7 +106,7 @@ def test_a_damaged_file(damage: str, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def carried(ghost: Proof, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def carried(ghost: ExportedCheckpoint, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The real bundle with parity evidence and a reference, in a folder of its own."""
     folder = tmp_path_factory.mktemp("carried") / "bundle"
     shutil.copytree(ghost.bundle.path, folder)
@@ -147,7 +147,7 @@ def test_the_real_artifacts_pass(precision: str, carried: Bundle) -> None:
 
 
 @needs_assets
-def test_another_model_fails(carried: Bundle, ghostnet: Proof, tmp_path: Path) -> None:
+def test_another_model_fails(carried: Bundle, ghostnet: ExportedCheckpoint, tmp_path: Path) -> None:
     """The description fits, the numbers are another network's."""
     wrong = ghostnet.bundle.artifact("onnx", "fp32")
     folder = tmp_path / "wrong"
@@ -195,7 +195,7 @@ def test_what_this_machine_cannot_run(carried: Bundle) -> None:
 
 
 @needs_assets
-def test_a_bundle_without_a_reference(ghost: Proof) -> None:
+def test_a_bundle_without_a_reference(ghost: ExportedCheckpoint) -> None:
     artifact = ghost.bundle.artifact("onnx", "fp32")
     assert self_check(ghost.bundle, artifact, "ort", RuntimeOptions()) is None
 

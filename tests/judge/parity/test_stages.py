@@ -24,9 +24,10 @@ from ghost_deploy.judge.parity.stages import (
 )
 from ghost_deploy.processing.nms_plugin import efficient_nms
 from ghost_deploy.runtimes.fake import FakeRuntime
-from tests.support.small_detections import ANCHORS, SIDE, STRIDES, raw_output, toy_spec
+from tests.support.images import noisy_image
+from tests.support.two_class_model import ANCHORS, SIDE, STRIDES, raw_output, two_class_spec
 
-IMAGE = np.random.default_rng(0).integers(0, 256, (48, 64, 3)).astype(np.uint8)
+IMAGE = noisy_image()
 ROWS = [(4, 12, 34, 42, 0.9, 0), (40, 20, 60, 50, 0.6, 1)]
 REG_MAX = 16
 RAW = HeadSpec(decoder="dfl-raw", strides=STRIDES, reg_max=REG_MAX)
@@ -56,7 +57,7 @@ def test_lowered_reaches_as_far_as_any_gate(conf: float, low: float) -> None:
 def test_the_image_is_in_every_row_and_the_last_is_looked_at(
     batch: tuple[int, int], count: int
 ) -> None:
-    spec = toy_spec(input=InputSpec(size_hw=(SIDE, SIDE), batch=batch))
+    spec = two_class_spec(input=InputSpec(size_hw=(SIDE, SIDE), batch=batch))
 
     def numbered(feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         output = repeat(raw_output(ROWS))(feeds)["output0"]
@@ -72,7 +73,7 @@ def test_the_image_is_in_every_row_and_the_last_is_looked_at(
 
 
 def test_a_batch_that_was_frozen_is_refused() -> None:
-    spec = toy_spec(input=InputSpec(size_hw=(SIDE, SIDE), batch=(1, 8)))
+    spec = two_class_spec(input=InputSpec(size_hw=(SIDE, SIDE), batch=(1, 8)))
     with pytest.raises(ShapeError, match="another batch"):
         run_stages(detector(spec, lambda feeds: {"output0": raw_output(ROWS)[None]}), IMAGE)
 
@@ -84,7 +85,7 @@ def test_the_given_tensor_is_fed_and_the_own_one_is_told() -> None:
         seen.append(feeds["images"].copy())
         return {"output0": raw_output(ROWS)[None]}
 
-    own = detector(toy_spec(), remember)
+    own = detector(two_class_spec(), remember)
     other = run_stages(own, np.full_like(IMAGE, 7))
     found = run_stages(own, IMAGE, fed=other)
     assert np.array_equal(seen[-1], other.tensor)
@@ -93,7 +94,7 @@ def test_the_given_tensor_is_fed_and_the_own_one_is_told() -> None:
 
 def test_buffers_that_a_runtime_reuses_are_copied() -> None:
     buffer = raw_output(ROWS)[None]
-    reused = detector(toy_spec(), lambda feeds: {"output0": buffer})
+    reused = detector(two_class_spec(), lambda feeds: {"output0": buffer})
     found = run_stages(reused, IMAGE)
     before = found.outputs["output0"].copy(), found.tensor.copy()
     buffer[...] = 0
@@ -108,7 +109,7 @@ def test_a_runtime_that_changes_its_input_is_refused() -> None:
         return {"output0": raw_output(ROWS)[None]}
 
     with pytest.raises(BackendError, match="changed its input"):
-        run_stages(detector(toy_spec(), meddle), IMAGE)
+        run_stages(detector(two_class_spec(), meddle), IMAGE)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +149,7 @@ def decoded(raw: NDArray[np.float32]) -> NDArray[np.float64]:
 @pytest.mark.parametrize("spread", [0.1, 3.0, 60.0])
 def test_raw_distributions_are_brought_to_the_form_of_the_module(spread: float) -> None:
     raw = raw_logits(0, spread)
-    found = canonical(raw, toy_spec(head=RAW), (SIDE, SIDE))
+    found = canonical(raw, two_class_spec(head=RAW), (SIDE, SIDE))
     assert found.shape == (6, ANCHORS)
     assert np.allclose(found, decoded(raw), rtol=1e-5, atol=2e-4)
 
@@ -156,13 +157,13 @@ def test_raw_distributions_are_brought_to_the_form_of_the_module(spread: float) 
 def test_raw_outputs_that_are_not_finite_stay_so() -> None:
     raw = raw_logits(0, 1.0)
     raw[3, 3] = np.nan
-    assert np.isnan(canonical(raw, toy_spec(head=RAW), (SIDE, SIDE))).any()
+    assert np.isnan(canonical(raw, two_class_spec(head=RAW), (SIDE, SIDE))).any()
 
 
 def test_a_raw_head_is_compared_with_a_decoded_one() -> None:
-    spec, raw = toy_spec(), raw_logits(1, 2.0)
+    spec, raw = two_class_spec(), raw_logits(1, 2.0)
     truth = ReferenceResult.of(detector(spec, repeat(decoded(raw).astype(np.float32))), IMAGE, None)
-    candidate = detector(toy_spec(head=RAW), repeat(raw))
+    candidate = detector(two_class_spec(head=RAW), repeat(raw))
     found = compare(truth, candidate, gate_for("fp32"), 0.25)
     assert found.tensor.usable
     assert found.tensor.box_px.max() < 1e-3
@@ -171,8 +172,8 @@ def test_a_raw_head_is_compared_with_a_decoded_one() -> None:
 
 
 def test_another_kind_of_head_is_a_problem_not_a_comparison() -> None:
-    truth = ReferenceResult.of(detector(toy_spec(), repeat(raw_output(ROWS))), IMAGE, None)
-    spec = toy_spec(head=HeadSpec(decoder="one2one", strides=STRIDES, branch="one2one"))
+    truth = ReferenceResult.of(detector(two_class_spec(), repeat(raw_output(ROWS))), IMAGE, None)
+    spec = two_class_spec(head=HeadSpec(decoder="one2one", strides=STRIDES, branch="one2one"))
     rows = np.zeros((300, 6), np.float32)
     found = compare(truth, detector(spec, repeat(rows)), gate_for("fp32"), 0.25)
     assert "'one2one'" in found.tensor.problem
@@ -180,7 +181,7 @@ def test_another_kind_of_head_is_a_problem_not_a_comparison() -> None:
 
 
 def test_an_end_to_end_head_is_compared_as_a_set() -> None:
-    spec = toy_spec(head=HeadSpec(decoder="one2one", strides=STRIDES, branch="one2one"))
+    spec = two_class_spec(head=HeadSpec(decoder="one2one", strides=STRIDES, branch="one2one"))
     rows = np.zeros((300, 6), np.float32)
     rows[:3] = [(4, 12, 34, 42, 0.5, 0), (40, 20, 60, 50, 0.5, 1), (4, 12, 34, 42, 0.4, 1)]
     shuffled = rows.copy()
@@ -193,8 +194,8 @@ def test_an_end_to_end_head_is_compared_as_a_set() -> None:
 
 
 def test_the_input_made_by_another_description_is_noticed() -> None:
-    spec = toy_spec()
-    other = toy_spec(input=msgspec.structs.replace(spec.input, pad_value=113))
+    spec = two_class_spec()
+    other = two_class_spec(input=msgspec.structs.replace(spec.input, pad_value=113))
     truth = ReferenceResult.of(detector(spec, repeat(raw_output(ROWS))), IMAGE, None)
     found = compare(truth, detector(other, repeat(raw_output(ROWS))), gate_for("fp32"), 0.25)
     assert found.input_max == pytest.approx(1 / 255)
@@ -203,15 +204,15 @@ def test_the_input_made_by_another_description_is_noticed() -> None:
 # Graphs that contain the preprocessing or the NMS
 
 
-def test_a_graph_of_pixels_is_fed_the_reference_s_picture() -> None:
+def test_a_graph_of_pixels_is_fed_the_reference_s_image() -> None:
     seen = []
 
     def remember(feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         seen.append(feeds["images"].copy())
         return {"output0": raw_output(ROWS)[None]}
 
-    pixels = toy_spec(input=InputSpec(size_hw=(SIDE, SIDE), layout="nhwc", dtype="uint8"))
-    truth = ReferenceResult.of(detector(toy_spec(), repeat(raw_output(ROWS))), IMAGE, None)
+    pixels = two_class_spec(input=InputSpec(size_hw=(SIDE, SIDE), layout="nhwc", dtype="uint8"))
+    truth = ReferenceResult.of(detector(two_class_spec(), repeat(raw_output(ROWS))), IMAGE, None)
     found = compare(truth, detector(pixels, remember), gate_for("fp32"), 0.25)
     assert seen[0].dtype == np.uint8
     np.testing.assert_array_equal(seen[0][0, 8:56], IMAGE)
@@ -225,12 +226,14 @@ OVERLAPPING = [*ROWS, (5, 13, 34, 42, 0.8, 0), (40, 20, 60, 51, 0.5, 1)]
 
 @pytest.mark.parametrize("lost", [False, True])
 def test_nms_inside_the_graph_is_compared_after_it(lost: bool) -> None:
-    spec = toy_spec(head=NMS)
+    spec = two_class_spec(head=NMS)
     rows = efficient_nms(raw_output(OVERLAPPING), spec, (SIDE, SIDE))
     assert (rows[:, 4] > 0).sum() == 2
     if lost:
         rows[1] = 0
-    truth = ReferenceResult.of(detector(toy_spec(), repeat(raw_output(OVERLAPPING))), IMAGE, None)
+    truth = ReferenceResult.of(
+        detector(two_class_spec(), repeat(raw_output(OVERLAPPING))), IMAGE, None
+    )
     found = compare(truth, detector(spec, repeat(rows)), gate_for("fp32"), 0.25)
     assert found.tensor.problem == ""
     assert found.detections.matched == (1 if lost else 2)
@@ -239,7 +242,7 @@ def test_nms_inside_the_graph_is_compared_after_it(lost: bool) -> None:
 
 
 def test_rows_of_an_nms_in_the_form_of_the_module() -> None:
-    spec = toy_spec(head=NMS)
+    spec = two_class_spec(head=NMS)
     rows = efficient_nms(raw_output(ROWS), spec, (SIDE, SIDE))
     raw = canonical(rows, spec, (SIDE, SIDE))
     np.testing.assert_allclose(raw, raw_output(ROWS), atol=1e-5)

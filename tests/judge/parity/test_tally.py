@@ -9,7 +9,7 @@ from ghost_deploy.core.detections import Detections
 from ghost_deploy.core.evidence.parity import Spread
 from ghost_deploy.judge.parity.differences import TensorDiff, compare_detections, compare_tensors
 from ghost_deploy.judge.parity.tally import SpreadTally, Tally
-from tests.support.small_detections import detections, raw_output
+from tests.support.two_class_model import detections_of, raw_output
 
 BOX = (10.0, 10.0, 30.0, 30.0)
 
@@ -47,10 +47,10 @@ def test_against_numpy(scale: float) -> None:
 
 def test_counts_add_up_and_the_worst_image_is_named() -> None:
     tally = Tally()
-    good, bad = detections([(*BOX, 0.9, 0)]), detections([(*BOX, 0.9, 1)])
+    good, bad = detections_of([(*BOX, 0.9, 0)]), detections_of([(*BOX, 0.9, 1)])
     tally.add("a", TensorDiff(), pairs(good, good))
     tally.add("b", TensorDiff(), pairs(good, bad))
-    tally.add("c", TensorDiff(), pairs(good, detections([(*BOX, 0.8, 0)])))
+    tally.add("c", TensorDiff(), pairs(good, detections_of([(*BOX, 0.8, 0)])))
     found = tally.detections()
     assert (found.reference, found.candidate, found.matched) == (3, 3, 2)
     assert (found.missing, found.extra, found.total) == (1, 1, 4)
@@ -63,7 +63,7 @@ def test_counts_add_up_and_the_worst_image_is_named() -> None:
 def test_an_unusable_image_is_the_worst() -> None:
     tally = Tally()
     empty = pairs(Detections.empty(), Detections.empty())
-    tally.add("a", TensorDiff(), pairs(detections([(*BOX, 0.9, 0)]), Detections.empty()))
+    tally.add("a", TensorDiff(), pairs(detections_of([(*BOX, 0.9, 0)]), Detections.empty()))
     tally.add("b", TensorDiff(nonfinite=3), empty)
     tally.add("c", TensorDiff(problem="output shape"), empty)
     worst = tally.detections().worst

@@ -18,6 +18,7 @@ from ghost_deploy.core.errors import (
     UnavailableError,
 )
 from ghost_deploy.runtimes.tensorrt import compat
+from ghost_deploy.runtimes.tensorrt.compat.engine import IoTensor, numpy_dtype
 from ghost_deploy.runtimes.tensorrt.logger import TensorrtLog
 from tests.support.engine_builds import CACHE, install
 from tests.support.fake_tensorrt import Tensor, make_fake, make_plan

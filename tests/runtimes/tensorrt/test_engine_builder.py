@@ -177,7 +177,7 @@ class TestFailures:
             ("Could not find any implementation for node /x", "no kernel fits"),
             ("Calibration table does not match calibrator algorithm type.", "calibrate"),
             ("Assertion checkLinks failed (checkLinks::218)", "10.7"),
-            ("something nobody knows", "--verbose"),
+            ("an unknown message", "--verbose"),
         ],
     )
     def test_a_failed_build_says_what_to_lower(

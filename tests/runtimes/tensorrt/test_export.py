@@ -18,7 +18,7 @@ from ghost_deploy.core.errors import GateError, MissingExtraError
 from ghost_deploy.core.evidence.parity import ParityReport
 from ghost_deploy.runtimes.table import RUNTIMES
 from ghost_deploy.runtimes.tensorrt import cudart as _cudart
-from tests.support import trt_stand_in as stand_in
+from tests.support import onnxruntime_as_tensorrt as stand_in
 from tests.support.assets import BCCD, GHOST, needs_assets
 from tests.support.engine_builds import ORIN, install
 from tests.support.fake_tensorrt import Tensor
@@ -41,7 +41,7 @@ def workstation(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
     monkeypatch.setattr(_cudart, "describe_gpu", lambda index=0: ORIN)
     monkeypatch.setattr(stand_in, "spoil", 0.0)
-    row = dataclasses.replace(RUNTIMES["trt"], module="tests.support.trt_stand_in")
+    row = dataclasses.replace(RUNTIMES["trt"], module="tests.support.onnxruntime_as_tensorrt")
     monkeypatch.setitem(RUNTIMES, "trt", row)
     monkeypatch.setattr(EXPORT, "load_checkpoint", lambda *_, **__: tiny_loaded())
 

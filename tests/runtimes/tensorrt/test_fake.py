@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.assets import SHARED
 from tests.support.fake_tensorrt import VERSIONS, make_fake
-from tests.support.fake_trt_strict import NAMES, accepts, enums_of, members_of
+from tests.support.fake_tensorrt_strict import NAMES, accepts, enums_of, members_of
 
 KEY = SHARED / "reference" / "trt_api" / "key.json"
 SIGNATURES = KEY.parent / "signatures"

@@ -36,9 +36,9 @@ from ghost_deploy.judge.parity.store_reference import store_reference
 from ghost_deploy.runtimes.table import RUNTIMES
 from ghost_deploy.runtimes.tensorrt import cudart as _cudart
 from ghost_deploy.runtimes.tensorrt.plan_file import read_plan
-from tests.support import trt_stand_in as stand_in
+from tests.support import onnxruntime_as_tensorrt as stand_in
 from tests.support.engine_builds import CACHE_BYTES, ORIN, install
-from tests.support.exported_artifacts import export_artifacts
+from tests.support.exports import export_artifacts, shared_folder
 from tests.support.fake_tensorrt import VERSIONS, Control, Tensor
 from tests.support.stored_evidence import evidence_of
 from tests.support.tiny_detectors import tiny_loaded
@@ -49,7 +49,10 @@ Make = Callable[[str], tuple[Bundle, Control]]
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle as a workstation exports it: ONNX fp32 and fp16, proved, with a reference."""
-    folder = tmp_path_factory.mktemp("workstation") / "best"
+    return shared_folder("proved-tiny", tmp_path_factory, export_proved)
+
+
+def export_proved(folder: Path) -> None:
     loaded = cast("LoadedCheckpoint", tiny_loaded())
     with BundleWriter(folder) as writer:
         spec, _ = export_artifacts(loaded, writer, formats=["onnx"])
@@ -58,7 +61,6 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
         coarse = any(row.coarse for row in report.rows)
         store_reference(loaded, draft.with_evidence(report), None, exact=coarse).save()
         writer.finish()
-    return folder
 
 
 @pytest.fixture
@@ -66,7 +68,7 @@ def device(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> M
     """The bundle on a device with the fake of a version."""
     shutil.copytree(exported, tmp_path / "best")
     monkeypatch.setattr(_cudart, "describe_gpu", lambda index=0: ORIN)
-    row = dataclasses.replace(RUNTIMES["trt"], module="tests.support.trt_stand_in")
+    row = dataclasses.replace(RUNTIMES["trt"], module="tests.support.onnxruntime_as_tensorrt")
     monkeypatch.setitem(RUNTIMES, "trt", row)
     monkeypatch.setattr(stand_in, "spoil", 0.0)
     monkeypatch.setattr(stand_in, "opened", [])

@@ -14,7 +14,7 @@ from ghost_deploy.core.errors import BackendError, ExportError, SpecError
 from ghost_deploy.runtimes.tensorrt import plan_file
 from ghost_deploy.runtimes.tensorrt.plan_file import Sidecar, read_plan, sidecar_path, write_plan
 from tests.runtimes.tensorrt.test_fingerprint import PLAN
-from tests.support.engine_builds import make_spec
+from tests.support.model_specs import make_spec
 
 DATA = b"ftrt" + bytes(100)
 HEADER: dict[str, Any] = {

@@ -34,6 +34,7 @@ from ghost_deploy.runtimes.tensorrt.plan_file import Sidecar, sidecar_path, writ
 from ghost_deploy.runtimes.tensorrt.runtime import TensorrtRuntime
 from tests.support.fake_cuda import FakeCuda, fake_machine
 from tests.support.fake_tensorrt import VERSIONS, Tensor, make_plan
+from tests.support.images import random_tensor
 
 SHAPE, OUT = (1, 3, 32, 32), (1, 7, 21)
 PROFILE = {"images": ((1, 3, 32, 32), (1, 3, 64, 64), (4, 3, 64, 64))}
@@ -52,10 +53,6 @@ def function(images: NDArray[Any]) -> NDArray[Any]:
     anchors = height * width // 1024 * 21
     means = images.reshape(batch, -1).mean(axis=1)
     return means[:, None, None] + np.zeros((batch, 7, anchors), np.float32)
-
-
-def images(shape: tuple[int, ...] = SHAPE, seed: int = 0) -> NDArray[np.float32]:
-    return np.random.default_rng(seed).random(shape, dtype=np.float32)
 
 
 class Machine:
@@ -132,7 +129,7 @@ def test_a_static_plan(machine: Machine) -> None:
         assert runtime.info.device == "cuda:0"
         assert runtime.info.notes == ()
         for seed in range(3):
-            image = images(seed=seed)
+            image = random_tensor(SHAPE, seed=seed)
             output = runtime.run({"images": image})["output0"]
             np.testing.assert_array_equal(output, function(image))
     del output
@@ -145,7 +142,7 @@ def test_a_dynamic_plan(machine: Machine) -> None:
     with machine.open(machine.write(dynamic=True)) as runtime:
         assert runtime.inputs[0].shape == (-1, 3, -1, -1)
         for shape in ((1, 3, 32, 32), (4, 3, 64, 64), (2, 3, 32, 64), (1, 3, 32, 32)):
-            image = images(shape)
+            image = random_tensor(shape)
             output = runtime.run({"images": image})["output0"]
             np.testing.assert_array_equal(output, function(image))
     del output
@@ -155,7 +152,7 @@ def test_a_dynamic_plan(machine: Machine) -> None:
 def test_memory_is_taken_once_for_the_largest_shape(machine: Machine) -> None:
     with machine.open(machine.write(dynamic=True)) as runtime:
         before = machine.cuda.alive()
-        runtime.run({"images": images((4, 3, 64, 64))})
+        runtime.run({"images": random_tensor((4, 3, 64, 64))})
         assert machine.cuda.alive() == before
         calls = machine.control.called("IExecutionContext.set_tensor_address")
         assert [name for name, _ in calls] == ["images", "output0"]
@@ -167,19 +164,19 @@ def test_a_shape_outside_the_range(machine: Machine, shape: tuple[int, ...]) -> 
         with pytest.raises(
             ShapeError, match=r"\(1, 3, 32, 32\) to \(4, 3, 64, 64\).*build the plan again"
         ):
-            runtime.run({"images": images(shape)})
-        runtime.run({"images": images()})
+            runtime.run({"images": random_tensor(shape)})
+        runtime.run({"images": random_tensor(SHAPE)})
 
 
 def test_forks(machine: Machine) -> None:
     runtime = machine.open(machine.write())
     fork = runtime.fork()
     assert fork is not None
-    first = runtime.run({"images": images(seed=1)})["output0"]
-    fork.run({"images": images(seed=2)})
-    np.testing.assert_array_equal(first, function(images(seed=1)))
+    first = runtime.run({"images": random_tensor(SHAPE, seed=1)})["output0"]
+    fork.run({"images": random_tensor(SHAPE, seed=2)})
+    np.testing.assert_array_equal(first, function(random_tensor(SHAPE, seed=1)))
     runtime.close()
-    fork.run({"images": images(seed=3)})
+    fork.run({"images": random_tensor(SHAPE, seed=3)})
     fork.close()
     del first
     assert machine.cuda.alive() == {}
@@ -205,7 +202,7 @@ def test_a_version_compatible_plan(machine: Machine) -> None:
     if machine.version == "8.5.3":
         pytest.skip("TensorRT 8.5 has no version-compatible plans")
     with machine.open(machine.sidecar(version_compatible=True)) as runtime:
-        runtime.run({"images": images()})
+        runtime.run({"images": random_tensor(SHAPE)})
 
 
 # What the file says
@@ -231,7 +228,7 @@ def test_a_plan_of_another_machine_is_never_deserialized(
 
 def test_a_plan_that_was_built_beside_another_cuda(one: Machine) -> None:
     with one.open(one.sidecar(cuda="13.0")) as runtime:
-        runtime.run({"images": images()})
+        runtime.run({"images": random_tensor(SHAPE)})
 
 
 def test_a_plan_that_tensorrt_refuses(one: Machine) -> None:
@@ -304,7 +301,7 @@ def test_the_second_gpu(one: Machine) -> None:
     one.cuda.devices(2)
     with one.open(one.write(), RuntimeOptions(device="cuda:1")) as runtime:
         assert runtime.info.device == "cuda:1"
-        runtime.run({"images": images()})
+        runtime.run({"images": random_tensor(SHAPE)})
 
 
 def test_a_plan_for_a_dla_core(one: Machine) -> None:
@@ -314,7 +311,7 @@ def test_a_plan_for_a_dla_core(one: Machine) -> None:
         assert runtime.info.device == "dla:1"
         assert "graph" not in one.cuda.alive()
         assert "executable" not in one.cuda.alive(), "CUDA graphs know no DLA"
-        runtime.run({"images": images()})
+        runtime.run({"images": random_tensor(SHAPE)})
     with pytest.raises(DeviceError, match="built for the DLA core 1"):
         one.open(path)
 
@@ -363,7 +360,7 @@ def test_no_failing_call_leaves_anything_behind(machine: Machine) -> None:
     """Whichever call fails, everything that was taken is freed, as far as CUDA frees it."""
     path = machine.write()
     with machine.open(path) as runtime:
-        runtime.run({"images": images()})
+        runtime.run({"images": random_tensor(SHAPE)})
         calls = machine.cuda.calls
     for nth in range(1, calls + 1):
         machine.cuda.reset()
@@ -371,7 +368,7 @@ def test_no_failing_call_leaves_anything_behind(machine: Machine) -> None:
         machine.cuda.fail("", nth, 2)
         try:
             with machine.open(path) as runtime:
-                runtime.run({"images": images()})
+                runtime.run({"images": random_tensor(SHAPE)})
         except BackendError:
             pass
         kind = FREED.get(machine.cuda.failed)
@@ -392,7 +389,7 @@ def test_an_error_that_shows_when_the_stream_is_waited_for(one: Machine) -> None
     runtime = one.open(one.write())
     one.cuda.fail("cudaStreamSynchronize", code=700)
     with pytest.raises(BackendError, match="error 700") as caught:
-        runtime.run({"images": images()})
+        runtime.run({"images": random_tensor(SHAPE)})
     assert "Start the process again" in caught.value.fix
     runtime.close()
     assert one.cuda.alive() == {}
@@ -409,7 +406,7 @@ def test_without_a_cuda_graph(one: Machine, name: str) -> None:
         (note,) = runtime.info.notes
         assert note.startswith("without a CUDA graph: ")
         assert name in note
-        image = images(seed=4)
+        image = random_tensor(SHAPE, seed=4)
         output = runtime.run({"images": image})["output0"]
         np.testing.assert_array_equal(output, function(image))
     del output
@@ -432,19 +429,21 @@ def test_an_output_whose_shape_depends_on_the_data(one: Machine) -> None:
 
 def test_results_outlive_the_runtime(one: Machine) -> None:
     with one.open(one.write()) as runtime:
-        output = runtime.run({"images": images()})["output0"]
-    np.testing.assert_array_equal(output, function(images()))
+        output = runtime.run({"images": random_tensor(SHAPE)})["output0"]
+    np.testing.assert_array_equal(output, function(random_tensor(SHAPE)))
 
 
 def test_the_device_is_set_in_the_thread_that_runs(one: Machine) -> None:
     found: list[NDArray[Any]] = []
     with one.open(one.write()) as runtime:
         thread = threading.Thread(
-            target=lambda: found.append(runtime.run({"images": images()})["output0"].copy())
+            target=lambda: found.append(
+                runtime.run({"images": random_tensor(SHAPE)})["output0"].copy()
+            )
         )
         thread.start()
         thread.join(30)
-    np.testing.assert_array_equal(found[0], function(images()))
+    np.testing.assert_array_equal(found[0], function(random_tensor(SHAPE)))
 
 
 def test_time_on_the_device(one: Machine) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from ghost_deploy.core.errors import MissingExtraError, UsageError
-from tests.support.stream_results import NOTHING, make_result, wait_until
+from tests.support.stream_results import NOTHING, make_result
+from tests.support.waiting import wait_until
 
 pytest.importorskip("paho.mqtt.client")
 

@@ -8,7 +8,7 @@ import pytest
 
 from ghost_deploy.stream.sinks.outbox import Answer, Outbox
 from ghost_deploy.stream.sinks.sink import DeliveryStats
-from tests.support.stream_results import wait_until
+from tests.support.waiting import wait_until
 
 TAKEN, LATER, REFUSED = Answer("taken"), Answer("later", "away"), Answer("refused", "no")
 

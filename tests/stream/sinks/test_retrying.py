@@ -11,7 +11,8 @@ from ghost_deploy.stream.sinks.jsonl import JsonlSink
 from ghost_deploy.stream.sinks.retrying import RetryingSink
 from tests.stream.sinks.test_video import files_of_at_most
 from tests.support.running_pipeline import Collect, Script, run_all, scripted
-from tests.support.stream_results import make_result, wait_until
+from tests.support.stream_results import make_result
+from tests.support.waiting import wait_until
 
 FULL = InputError("cannot write out", got="No space left on device", fix="Free some space")
 

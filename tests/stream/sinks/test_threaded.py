@@ -9,7 +9,8 @@ from ghost_deploy.stream.result import Result
 from ghost_deploy.stream.sinks.retrying import RetryingSink
 from ghost_deploy.stream.sinks.threaded import ThreadedSink
 from tests.support.running_pipeline import Collect, Script, scripted
-from tests.support.stream_results import make_result, wait_until
+from tests.support.stream_results import make_result
+from tests.support.waiting import wait_until
 
 
 class Slow(Collect):
@@ -50,7 +51,7 @@ def test_a_sink_that_keeps_up_gets_everything_in_order_from_another_thread(slow:
     assert threading.get_ident() not in slow.threads
 
 
-def test_a_sink_that_hangs_holds_up_nobody_and_is_seen(slow: Slow) -> None:
+def test_a_sink_that_hangs_delays_no_other_and_is_seen(slow: Slow) -> None:
     apart = ThreadedSink(RetryingSink(slow), patience_s=0.05)
     for index in range(30):
         apart.write(make_result(index=index))

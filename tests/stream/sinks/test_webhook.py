@@ -11,7 +11,8 @@ import pytest
 
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.stream.sinks.webhook import WebhookSink
-from tests.support.stream_results import NOTHING, make_result, wait_until
+from tests.support.stream_results import NOTHING, make_result
+from tests.support.waiting import wait_until
 
 
 class Server(ThreadingHTTPServer):

@@ -18,7 +18,7 @@ RESULT = Result("0", "camera", Frame(IMAGE), Detections.empty(), 1.0, {})
 
 @pytest.fixture
 def screen(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """A display on which nobody presses a key; the test sets what the user does."""
+    """A display without key presses; the test sets what the user does."""
     state: dict[str, Any] = {"key": -1, "visible": 1.0, "shown": 0, "destroyed": []}
 
     def count(*_: Any) -> None:

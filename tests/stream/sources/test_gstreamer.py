@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -30,8 +29,10 @@ from ghost_deploy.stream.sources.source_table import (
     source_backends,
 )
 from ghost_deploy.stream.sources.uri import parse_source
-from tests.support.camera_servers import needs_gstreamer, wait_until
+from tests.support.camera_servers import needs_gstreamer
+from tests.support.images import solid_image, write_image
 from tests.support.running_pipeline import FAST, Running, assert_exact, make_detector
+from tests.support.waiting import wait_until
 
 POLICY = dataclasses.replace(FAST, open_timeout_s=20.0)
 SINK = "videoconvert ! video/x-raw,format=BGR ! appsink sync=false"
@@ -154,8 +155,7 @@ def test_a_process_that_dies_or_hangs_is_replaced(number: signal.Signals) -> Non
 def test_another_size_in_mid_stream(tmp_path: Path) -> None:
     sizes = [(48, 64), (48, 64), (33, 35), (96, 128)]
     for number, size_hw in enumerate(sizes):
-        image = np.full((*size_hw, 3), 60 * number, np.uint8)
-        cv2.imwrite(str(tmp_path / f"{number}.png"), image)
+        write_image(tmp_path / f"{number}.png", solid_image(size_hw, 60 * number))
     pipeline = (
         f"multifilesrc location={tmp_path}/%d.png caps=image/png,framerate=20/1 ! pngdec ! "
         "videoconvert ! video/x-raw,format=BGR ! appsink sync=true"
@@ -198,7 +198,7 @@ def test_the_process_ends_with_the_one_that_started_it() -> None:
         assert parent.stdout
         child = Path("/proc") / parent.stdout.readline().strip()
         parent.kill()
-    assert wait_until(lambda: not child.exists() or "(zombie)" in (child / "status").read_text())
+    wait_until(lambda: not child.exists() or "(zombie)" in (child / "status").read_text())
 
 
 def test_the_list_of_processes_shows_no_secret() -> None:

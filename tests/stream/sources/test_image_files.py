@@ -3,20 +3,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 
 from ghost_deploy.core.errors import ImageError
 from ghost_deploy.stream.sources.image_files import find_images, read_frames
-
-
-def write_image(path: Path, value: int = 0) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    done, data = cv2.imencode(".png", np.full((4, 6, 3), value, np.uint8))
-    assert done
-    path.write_bytes(data.tobytes())
-    return path
+from tests.support.images import solid_image, write_image
 
 
 def test_nothing_is_an_error(tmp_path: Path) -> None:
@@ -42,11 +33,11 @@ def test_files_folders_and_globs_come_in_order_and_once(tmp_path: Path) -> None:
 
 
 def test_frames_are_read_lazily_and_know_their_origin(tmp_path: Path) -> None:
-    first, second = write_image(tmp_path / "1.png", 1), tmp_path / "2.png"
+    first, second = write_image(tmp_path / "1.png", solid_image((4, 6), 1)), tmp_path / "2.png"
     frames = read_frames([first, second], lambda path, error: pytest.fail(str(error)))
     assert not second.exists()
     one = next(frames)
-    write_image(second, 2)
+    write_image(second, solid_image((4, 6), 2))
     two = next(frames)
     assert [int(frame.image[0, 0, 0]) for frame in (one, two)] == [1, 2]
     assert [frame.index for frame in (one, two)] == [0, 1]

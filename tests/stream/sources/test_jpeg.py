@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from ghost_deploy.core.errors import ImageError
 from ghost_deploy.stream.sources.jpeg import JpegSplitter, decode_jpeg
-from tests.support import numbered_frames as barcode
 from tests.support.camera_servers import jpeg, part
+from tests.support.numbered_frames import read_number
 
 JPEGS = [jpeg(number) for number in range(3)]
 # An EXIF segment with a thumbnail: a whole image inside an image.
@@ -89,7 +89,7 @@ def test_decoding() -> None:
     image = decode_jpeg(JPEGS[2])
     assert image.shape == (96, 320, 3)
     assert image.dtype == np.uint8
-    assert barcode.read(image) == 2
+    assert read_number(image) == 2
     for bad in (b"", b"\xff\xd8\xff\xd9", b"x" * 100):
         with pytest.raises(ImageError, match="does not decode"):
             decode_jpeg(bad)

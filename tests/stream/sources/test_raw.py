@@ -11,7 +11,7 @@ from ghost_deploy.core.errors import InputError, UsageError
 from ghost_deploy.stream.policy import LivePolicy
 from ghost_deploy.stream.sources.raw import RawReader, open_reader
 from ghost_deploy.stream.sources.uri import parse_source
-from tests.support import numbered_frames as barcode
+from tests.support.numbered_frames import numbered_frame, read_number
 
 HW = (48, 320)
 
@@ -41,12 +41,12 @@ def pipe() -> Iterator[Pipe]:
 
 
 def image(number: int) -> bytes:
-    return barcode.frame(number, HW).tobytes()
+    return numbered_frame(number, HW).tobytes()
 
 
 def number_of(reader: RawReader) -> int | None:
     assert reader.grab() is not None
-    return barcode.read(reader.load()())
+    return read_number(reader.load()())
 
 
 def test_nothing(pipe: Pipe) -> None:

@@ -23,7 +23,7 @@ PIPELINE = "videotestsrc ! video/x-raw,format=BGR ! appsink drop=true"
         ("csi://1", "csi", True),
         (PIPELINE, "gstreamer", True),
         ("-", "stdin", True),
-        ("photos/*.png", "images", False),
+        ("images/*.png", "images", False),
         ("absent.png", "images", False),
         ("videos/*.mp4", "images", False),
     ],

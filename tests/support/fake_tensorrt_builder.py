@@ -7,7 +7,7 @@ import json
 import signal
 from typing import Any
 
-from tests.support.fake_trt_strict import Enum, Layer, ParserFault, Strict, Tensor
+from tests.support.fake_tensorrt_strict import Enum, Layer, ParserFault, Strict, Tensor
 
 MAGIC = b"ftrt"
 

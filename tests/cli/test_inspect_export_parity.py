@@ -1,4 +1,4 @@
-"""The real road: inspect, export, parity on a trained checkpoint."""
+"""`inspect`, `export` and `parity` on a trained checkpoint."""
 
 from __future__ import annotations
 
@@ -98,15 +98,15 @@ def test_inspect_a_changed_bundle(bundle: Path, tmp_path: Path, capsys: Capture)
 
 
 def test_export_says_what_it_did_and_what_comes_next(
-    photos: Path, tmp_path: Path, capsys: Capture
+    images: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     out = tmp_path / "bundle"
     words = ["export", str(GHOST), "-o", str(out), "--onnx", "--fp32", "--imgsz", "320", "416"]
-    assert main([*words, "--images", str(photos)]) == 0
+    assert main([*words, "--images", str(images)]) == 0
     said = capsys.readouterr()
     assert re.search(r"ONNX Runtime FP32 +onnx-fp32 +passed +(\d+) of \1 ", said.out)
     assert "Weak evidence" in said.out
-    assert f"next: ghost-deploy infer {out} {photos}" in said.out
+    assert f"next: ghost-deploy infer {out} {images}" in said.out
     assert re.search(r"^ONNX fp32 +\d+\.\d s$", said.err, re.MULTILINE)
     made = Bundle.read(out, verify=True)
     assert [artifact.id for artifact in made.artifacts] == ["onnx-fp32"]
@@ -132,15 +132,15 @@ def test_export_with_no_images_in_the_folder(tmp_path: Path, capsys: Capture) ->
     assert not (tmp_path / "b").exists()
 
 
-def test_parity_of_the_right_checkpoint(bundle: Path, photos: Path, capsys: Capture) -> None:
-    assert main(["parity", str(GHOST), str(bundle), "--images", str(photos)]) == 0
+def test_parity_of_the_right_checkpoint(bundle: Path, images: Path, capsys: Capture) -> None:
+    assert main(["parity", str(GHOST), str(bundle), "--images", str(images)]) == 0
     out = capsys.readouterr().out
     assert all(name in out for name in ALL)
     assert "Parity passed" in out
 
 
-def test_parity_of_another_checkpoint_fails(bundle: Path, photos: Path, capsys: Capture) -> None:
-    words = ["parity", str(GHOSTNET), str(bundle), "--images", str(photos), "--json"]
+def test_parity_of_another_checkpoint_fails(bundle: Path, images: Path, capsys: Capture) -> None:
+    words = ["parity", str(GHOSTNET), str(bundle), "--images", str(images), "--json"]
     assert main(words) == 1
     document = json.loads(capsys.readouterr().out)
     assert document["passed"] is False
@@ -159,7 +159,9 @@ def test_a_failed_export_prints_the_verdict_and_ends_with_1(
     out = shutil.copytree(bundle, tmp_path / "out")
     made = Bundle.read(out)
     report = ParityReport.from_document(evidence_of(made)["parity"])
-    bad = msgspec.structs.replace(report.rows[1], status="failed", reasons=("a bar was missed",))
+    bad = msgspec.structs.replace(
+        report.rows[1], status="failed", reasons=("a limit was exceeded",)
+    )
     rows = (report.rows[0], bad, *report.rows[2:])
     document = msgspec.structs.replace(report, rows=rows).to_document()
     written = with_plain_evidence(made, {"parity": document})
@@ -170,32 +172,32 @@ def test_a_failed_export_prints_the_verdict_and_ends_with_1(
     monkeypatch.setattr(api, "export", export)
     assert main(["export", "best.pt", "-o", str(out)]) == 1
     said = capsys.readouterr()
-    assert "a bar was missed" in said.out
+    assert "a limit was exceeded" in said.out
     assert "Parity failed" in said.out
     assert "ghost-deploy infer" not in said.out
     assert "error: it was written, but it is not proved" in said.err
 
 
 def test_parity_on_a_device_that_is_not_here_ends_with_3(
-    bundle: Path, photos: Path, capsys: Capture
+    bundle: Path, images: Path, capsys: Capture
 ) -> None:
     assert (
-        main(["parity", str(GHOST), str(bundle), "--images", str(photos), "--device", "npu"]) == 3
+        main(["parity", str(GHOST), str(bundle), "--images", str(images), "--device", "npu"]) == 3
     )
     assert "nothing could be run on this machine" in capsys.readouterr().out
 
 
-def test_names_that_are_not_utf8(photos: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_names_that_are_not_utf8(images: Path, tmp_path: Path, capsys: Capture) -> None:
     odd = Path(shutil.copy(GHOST, tmp_path / os.fsdecode(b"b\xff.pt")))
     assert main(["inspect", str(odd), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["file"] == "b\N{REPLACEMENT CHARACTER}.pt"
     words = ["export", str(odd), "-o", str(tmp_path / "out"), "--onnx", "--fp32", "--imgsz", "64"]
-    assert main([*words, "--images", str(photos)]) == 0
+    assert main([*words, "--images", str(images)]) == 0
     assert Bundle.read(tmp_path / "out").spec.name == "b\N{REPLACEMENT CHARACTER}"
 
 
-def test_the_next_command_can_be_pasted(photos: Path, tmp_path: Path, capsys: Capture) -> None:
-    there = Path(shutil.copytree(photos, tmp_path / "my photos"))
+def test_the_next_command_can_be_pasted(images: Path, tmp_path: Path, capsys: Capture) -> None:
+    there = Path(shutil.copytree(images, tmp_path / "my images"))
     out = tmp_path / "my bundle"
     words = ["export", str(GHOST), "-o", str(out), "--onnx", "--fp32", "--imgsz", "64"]
     assert main([*words, "--images", str(there)]) == 0

@@ -51,7 +51,7 @@ CURVE = tuple(
 )
 
 
-def evidence(status: Any = "passed") -> dict[str, Any]:
+def int8_document(status: Any = "passed") -> dict[str, Any]:
     return Int8Report(
         model="ghost",
         parent="cd" * 32,
@@ -85,7 +85,7 @@ def evidence(status: Any = "passed") -> dict[str, Any]:
     ).to_document()  # fmt: skip
 
 
-def with_evidence(document: Any, *runs: Run) -> Report:
+def report_with_int8(document: Any, *runs: Run) -> Report:
     found = material([INT8, *runs])
     (facts,) = found.bundles
     changed = msgspec.structs.replace(facts.document, evidence=as_json({"int8": document}))

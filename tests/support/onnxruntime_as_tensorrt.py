@@ -15,7 +15,7 @@ from ghost_deploy.core.bundle import sha256_of
 from ghost_deploy.runtimes import ort
 from ghost_deploy.runtimes.base import Runtime, RuntimeOptions
 from ghost_deploy.runtimes.tensorrt.plan_file import read_plan
-from tests.support.fake_trt_builder import MAGIC
+from tests.support.fake_tensorrt_builder import MAGIC
 
 spoil: float = 0.0
 """Added to every score: an engine that computes something else."""

@@ -1,37 +1,30 @@
-"""Small builders that the tests of this room share."""
+"""A detector of two classes at 64x64: its spec, its raw output and its detections, from rows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ghost_deploy.core.detections import Detections
-from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec
+from ghost_deploy.core.spec import ModelSpec
+from tests.support.model_specs import STRIDES, make_spec
 
 SIDE = 64
-STRIDES = (8, 16, 32)
 ANCHORS = sum((SIDE // stride) ** 2 for stride in STRIDES)
 
 
-def detections(rows: Sequence[Sequence[float]]) -> Detections:
-    """Of rows x1 y1 x2 y2 score class."""
+def detections_of(rows: Sequence[Sequence[float]]) -> Detections:
+    """Detections from rows x1 y1 x2 y2 score class."""
     table = np.array(rows, np.float64).reshape(-1, 6)
     return Detections(table[:, :4], table[:, 4], table[:, 5])
 
 
-def toy_spec(**changes: object) -> ModelSpec:
+def two_class_spec(**changes: Any) -> ModelSpec:
     """Two classes at 64 x 64, decoder `dfl`."""
-    values: dict[str, object] = {
-        "name": "toy",
-        "family": "toy",
-        "class_names": ("cat", "dog"),
-        "input": InputSpec(size_hw=(SIDE, SIDE)),
-        "head": HeadSpec(decoder="dfl", strides=STRIDES),
-        **changes,
-    }
-    return ModelSpec(**values)  # type: ignore[arg-type]
+    return make_spec((SIDE, SIDE), names=("cat", "dog"), **{"name": "toy", **changes})
 
 
 def raw_output(rows: Sequence[Sequence[float]], anchors: int = ANCHORS) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Pictures small enough to learn from in a test."""
+"""Data sets small enough to train on in a test."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ OPTIONS = Options(net="yolov8n-ghost", size=SIDE, epochs=2, plain=1, batch=2)
 
 
 def scene_samples(count: int, side: int = SIDE) -> list[Sample]:
-    """Scenes drawn at once as small as they are used."""
+    """Scenes drawn at the size at which they are used."""
     scenes = [make_scene(seed, (side, side)) for seed in range(count)]
     return [Sample(scene.image, scene.boxes, scene.class_ids) for scene in scenes]
 
 
 def small_data(count: int = 4) -> Data:
-    """Pictures to learn from, and nothing to judge by."""
+    """Images to train on, and none to validate with."""
     nothing = DataSet("nothing", "scenes", "", CLASS_NAMES, ())
     return Data(scene_samples(count), nothing, CLASS_NAMES, "a few scenes")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.support.fake_trt_builder import MAGIC, ILogger, emit
-from tests.support.fake_trt_strict import Strict, Tensor
+from tests.support.fake_tensorrt_builder import MAGIC, ILogger, emit
+from tests.support.fake_tensorrt_strict import Strict, Tensor
 
 
 class Runtime(Strict):

@@ -125,7 +125,7 @@ def ghost_root() -> dict[str, Any]:
     return root
 
 
-def forged(change: Callable[[dict[str, Any]], None], **storages: bytes) -> bytes:
+def changed_checkpoint(change: Callable[[dict[str, Any]], None], **storages: bytes) -> bytes:
     """The real checkpoint with `change` made to its records, and with these storages replaced."""
     root = ghost_root()
     change(root)

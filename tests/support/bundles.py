@@ -58,7 +58,7 @@ def _tailed() -> bytes:
 TAILED = _tailed()
 
 
-def make_bundle(
+def write_placeholder_bundle(
     folder: Path, spec: ModelSpec = SPEC, kinds: tuple[tuple[str, str, str], ...] = ALL
 ) -> Bundle:
     with BundleWriter(folder) as writer:

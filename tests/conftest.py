@@ -1,0 +1,22 @@
+"""What holds for all tests: a cache of their own, and no limit on the time of an example."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes depends on what else the machine does.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def temporary_user_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Compiled models, statistics and what else `cache_dir` keeps go to a temporary folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+        yield

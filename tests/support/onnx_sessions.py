@@ -1,0 +1,20 @@
+"""ONNX models run directly in ONNX Runtime, without the package."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import ModelProto
+
+
+def run_onnx(model: ModelProto, images: NDArray[Any]) -> list[NDArray[Any]]:
+    """All outputs of `model` for its input `images`."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    return [np.asarray(output) for output in session.run(None, {"images": images})]

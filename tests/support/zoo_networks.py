@@ -1,0 +1,42 @@
+"""Networks of the zoo with weights as if trained, their specs and their exported graphs."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from onnx import ModelProto
+
+from ghost_deploy.core.spec import ModelSpec
+from ghost_deploy.export.onnx import onnx_from_net
+from ghost_deploy.models.network import DetectionNet
+from ghost_deploy.models.zoo_yaml import build_zoo
+from tests.support.model_specs import make_spec
+from tests.support.trained_like_weights import condition
+
+GRAPH_SIZE_HW = (64, 64)
+
+
+@cache
+def zoo_net(name: str) -> DetectionNet:
+    """Three classes; not to be changed by a test."""
+    return condition(build_zoo(name, nc=3))
+
+
+def spec_of(net: DetectionNet, size_hw: tuple[int, int], decoder: str = "dfl") -> ModelSpec:
+    """What `net` is exported as, at that size."""
+    return make_spec(
+        size_hw,
+        names=tuple("abc"[: net.nc]),
+        decoder=decoder,
+        reg_max=net.head.reg_max,
+        strides=net.strides,
+        stride=max(net.strides),
+        source_sha256="ab" * 32,
+    )
+
+
+@cache
+def zoo_graph(name: str, decoder: str = "dfl") -> ModelProto:
+    """ONNX of `zoo_net(name)` in fp32 for `GRAPH_SIZE_HW`; not to be changed by a test."""
+    net = zoo_net(name)
+    return onnx_from_net(net, spec_of(net, GRAPH_SIZE_HW, decoder), "fp32")
