@@ -30,9 +30,10 @@ def forms_here(runtime: str) -> tuple[str, ...]:
     Args:
         runtime: `ort` or `openvino`.
     """
-    form = ort_form() if runtime == "ort" else runtime
-    guarded_only = form == "ort-arm" or read_dot_product().saturates is not False
-    return (form,) if guarded_only else (f"{form}-vnni", form)
+    own = ort_form()
+    form = own if runtime == "ort" else runtime
+    has_vnni = own != "ort-arm" and read_dot_product().saturates is False
+    return (f"{form}-vnni", form) if has_vnni else (form,)
 
 
 def require_guard(guard: str, *, where: str) -> None:

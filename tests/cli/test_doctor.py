@@ -105,7 +105,7 @@ def test_the_table(quick: dict[str, str], capsys: Capture, monkeypatch: pytest.M
     assert "Python " in out
     assert "1.2.3" in out
     assert "source of infer" in out
-    assert "int8 dot product  none: int8 files for ONNX Runtime may saturate; validate here" in out
+    assert "int8 dot product  none: int8 files made for x86-vnni are refused" in out
     assert "known: TensorRT before 8.5 lacks named tensors" in out
 
 

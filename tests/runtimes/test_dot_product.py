@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from ghost_deploy.core.bundle import FORM_KEY
-from ghost_deploy.runtimes import ort
+from ghost_deploy.core.bundle import FORM_KEY, GUARD_KEY
+from ghost_deploy.core.errors import DeviceError
+from ghost_deploy.runtimes import int8_forms
 from ghost_deploy.runtimes.base import RuntimeOptions
-from ghost_deploy.runtimes.dot_product import SATURATION_WARNING, DotProduct, read_dot_product
+from ghost_deploy.runtimes.dot_product import DotProduct, read_dot_product
 from ghost_deploy.runtimes.ort import open_model
 from tests.support.runtime_cases import write_onnx
 
@@ -78,7 +79,7 @@ def test_without_proc_and_on_other_processors_nothing_is_known(tmp_path: Path) -
     ("found", "said"),
     [
         (UNKNOWN, "not known"),
-        (NONE, "none: int8 files for ONNX Runtime may saturate; validate here"),
+        (NONE, "none: int8 files made for x86-vnni are refused, those for x86 are right"),
         (DotProduct("AVX512-VNNI", saturates=False), "AVX512-VNNI"),
         (DotProduct("", saturates=False), "none; int8 does not saturate on this kind of CPU"),
     ],
@@ -88,22 +89,57 @@ def test_what_doctor_says(found: DotProduct, said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "found", "warned"),
+    ("form", "guard", "found", "opened"),
     [
-        ("ort-x86", NONE, True),
-        ("ort-x86", UNKNOWN, False),
-        ("ort-x86", DotProduct("AVX-VNNI", saturates=False), False),
-        ("ort-arm", NONE, False),
-        ("tensorrt", NONE, False),
-        ("", NONE, False),
+        ("ort-x86", "pairs", NONE, True),
+        ("ort-x86", "", NONE, False),  # of a version that wrote no guard
+        ("ort-x86-vnni", "", NONE, False),
+        ("ort-x86-vnni", "", DotProduct("AVX-VNNI", saturates=False), True),
+        ("ort-x86", "", UNKNOWN, True),
+        ("ort-arm", "", NONE, True),
+        ("tensorrt", "", NONE, True),
+        ("", "", NONE, True),
     ],
 )
-def test_opening_an_int8_file_that_may_saturate_says_so_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, found: DotProduct, warned: bool
+def test_an_int8_file_that_overflows_on_this_cpu_is_refused(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    form: str,
+    guard: str,
+    found: DotProduct,
+    opened: bool,
 ) -> None:
-    monkeypatch.setattr(ort, "read_dot_product", lambda: found)
-    path = write_onnx(tmp_path / "model.onnx", metadata={FORM_KEY: form} if form else {})
-    with open_model(path, RuntimeOptions(precision="int8", any_form=True)) as opened:
-        assert opened.info.notes == ((SATURATION_WARNING,) if warned else ())
-    for next_step in ("ghost-deploy validate", "ghost-deploy calibrate"):
-        assert next_step in SATURATION_WARNING
+    monkeypatch.setattr(int8_forms, "read_dot_product", lambda: found)
+    metadata = {key: value for key, value in ((FORM_KEY, form), (GUARD_KEY, guard)) if value}
+    path = write_onnx(tmp_path / "model.onnx", metadata=metadata)
+    options = RuntimeOptions(precision="int8", any_form=True)
+    if opened:
+        open_model(path, options).close()
+        return
+    with pytest.raises(DeviceError, match=r"VNNI.*--for x86"):
+        open_model(path, options)
+
+
+@pytest.mark.parametrize(
+    ("found", "forms"),
+    [
+        (NONE, ("ort-x86",)),
+        (UNKNOWN, ("ort-x86",)),
+        (DotProduct("AVX512-VNNI", saturates=False), ("ort-x86-vnni", "ort-x86")),
+    ],
+)
+def test_forms_without_a_guard_need_vnni(
+    monkeypatch: pytest.MonkeyPatch, found: DotProduct, forms: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(int8_forms, "read_dot_product", lambda: found)
+    monkeypatch.setattr(int8_forms, "ort_form", lambda: "ort-x86")
+    assert int8_forms.forms_here("ort") == forms
+    assert int8_forms.forms_here("openvino") == tuple(
+        form.replace("ort-x86", "openvino") for form in forms
+    )
+
+
+def test_arm_has_one_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(int8_forms, "ort_form", lambda: "ort-arm")
+    assert int8_forms.forms_here("ort") == ("ort-arm",)
+    assert int8_forms.forms_here("openvino") == ("openvino",)
