@@ -36,6 +36,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ghost_deploy.core.bundle import Bundle
+from ghost_deploy.core.errors import GhostDeployError
 from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.table import open_file
 from ghost_deploy.runtimes.tensorrt.calibration_cache import CACHE_FILE
@@ -122,7 +123,8 @@ class Check:
                 part.document = json.loads(out)
             except ValueError:
                 if part.state in ("done", "gate missed"):
-                    part.state, part.reason = "failed", "it printed no JSON document"
+                    part.state = "failed"
+                    part.reason = part.reason or "it printed no JSON document"
             else:
                 rows = list(_broken_rows(part.document))
                 if part.state in ("failed", "gate missed") and rows:
@@ -145,9 +147,7 @@ def main(argv: Sequence[str] | None = None, run: Run | None = None) -> int:
     """Do all parts and write the results."""
     args = _arguments(argv)
     if args.step:
-        found = _machine_facts() if args.step == "facts" else _device_latency(args)
-        print(json.dumps(found))
-        return 0
+        return _step(args)
     folder = Path(args.out).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     if args.dry_run:
@@ -163,6 +163,17 @@ def main(argv: Sequence[str] | None = None, run: Run | None = None) -> int:
             _judge(check, built, args)
     _write(check, args)
     return _exit_code(check)
+
+
+def _step(args: argparse.Namespace) -> int:
+    """Do one part of our own, in the process that was started for it."""
+    try:
+        found = _machine_facts() if args.step == "facts" else _device_latency(args)
+    except GhostDeployError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    print(json.dumps(found))
+    return 0
 
 
 def _built_in(args: argparse.Namespace, folder: Path) -> None:
@@ -245,9 +256,13 @@ def _judge(check: Check, bundle: Path, args: argparse.Namespace) -> None:
     else:
         check.skip(f"parity {where}", "no checkpoint was given; see the self-check of each build")
     if args.data:
+        # What the engines are compared with: the checkpoint, or the fp32 graph in ONNX Runtime.
+        others = ("trt", "--checkpoint", str(checkpoint)) if checkpoint.is_file() else (
+            "trt", "ort", "--allow-fallback"
+        )  # fmt: skip
         check.command(
-            f"validate {where}", "validate", str(bundle), "--data", args.data, "--runtime", "trt",
-            *device, "--json", document=True,
+            f"validate {where}", "validate", str(bundle), "--data", args.data, *device, "--json",
+            "--runtime", *others, document=True,
         )  # fmt: skip
     else:
         check.skip(f"validate {where}", "no --data")

@@ -193,6 +193,18 @@ def test_the_built_in_detector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert str(out / "scenes" / LABELS) in calibrate
 
 
+def test_a_step_that_fails_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert gpu_check.main([str(tmp_path), "--step", "device-latency"]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_engines_are_judged_beside_the_checkpoint(tmp_path: Path) -> None:
+    machine = Machine()
+    check(tmp_path, machine, "--data", "d.yaml")
+    words = next(words for words in machine.commands if "validate" in words)
+    assert words[words.index("--checkpoint") + 1] == str(tmp_path / "model.pt")
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_what_a_machine_is_asked(version: str, capsys: pytest.CaptureFixture[str]) -> None:
     with fake_machine(version) as (cuda, module):
