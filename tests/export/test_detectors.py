@@ -61,7 +61,7 @@ def test_an_exported_one2one_branch_finds_the_same() -> None:
     model = onnx_from_net(net, spec_of(net, (64, 128), "one2one"), "fp32")
     assert {node.op_type for node in model.graph.node} <= TENSORRT_8_5
     x = torch.rand((1, 3, 64, 128), generator=torch.Generator().manual_seed(1))
-    wanted, got = net(x)[0].numpy(), run_onnx(model, x.numpy())[0]
+    wanted, got = net(x)[0].numpy(), run_onnx(model, x.numpy())[0][0]
     assert got.shape == wanted.shape == (168, 6)
     np.testing.assert_allclose(got[:, 4], wanted[:, 4], rtol=0, atol=SCORE)
     # Ties may come in another order, and the last ones may be others: every clear detection of

@@ -26,8 +26,7 @@ from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec
 from ghost_deploy.detector import Detector
 from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.opener import open_path
-from ghost_deploy.runtimes.openvino import probe
-from ghost_deploy.runtimes.table import open_file
+from ghost_deploy.runtimes.table import open_file, probe
 from ghost_deploy.runtimes.tensorrt.cudart import describe_gpu
 from ghost_deploy.runtimes.tensorrt.fingerprint import this_machine
 from ghost_deploy.runtimes.tensorrt.plan_file import Sidecar, sidecar_path, write_plan

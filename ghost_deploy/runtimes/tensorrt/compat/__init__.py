@@ -33,7 +33,6 @@ from ghost_deploy.runtimes.tensorrt.compat.engine import (
 )
 
 __all__ = [
-    "IoTensor",
     "ParserFault",
     "TensorrtApi",
     "calibrator",
