@@ -10,7 +10,18 @@ PACKAGE = Path(__file__).resolve().parents[1] / "ghost_deploy"
 
 MIRRORED = {
     # a verb and its command
-    *("bench", "build", "calibrate", "check", "demo", "doctor", "export", "infer", "inspect", "parity"),
+    *(
+        "bench",
+        "build",
+        "calibrate",
+        "check",
+        "demo",
+        "doctor",
+        "export",
+        "infer",
+        "inspect",
+        "parity",
+    ),
     *("report", "validate"),
     # kinds of evidence and the sections of a report that show them
     *("accuracy", "int8", "latency"),
