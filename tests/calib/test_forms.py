@@ -6,6 +6,7 @@ import pytest
 
 from ghost_deploy.calib.forms import FORMS, forms_of, int8_form, recipes_for
 from ghost_deploy.core.errors import UsageError
+from ghost_deploy.export.plan import DEVICES
 from ghost_deploy.runtimes.table import RUNTIMES
 
 
@@ -40,15 +41,27 @@ def test_an_unknown_form_is_refused() -> None:
         int8_form("tflite")
 
 
-@pytest.mark.parametrize(("machine", "own"), [("x86_64", "ort-x86"), ("aarch64", "ort-arm")])
-def test_of_onnx_runtimes_forms_only_that_of_the_processor_is_made(
-    machine: str, own: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("targets", "onnx", "openvino"),
+    [
+        (["x86"], ["ort-x86", "tensorrt"], ["openvino"]),
+        (["x86-vnni"], ["ort-x86-vnni", "tensorrt"], ["openvino-vnni"]),
+        (["arm64"], ["ort-arm", "tensorrt"], []),
+        (["x86", "arm64"], ["ort-x86", "ort-arm", "tensorrt"], ["openvino"]),
+    ],
+)
+def test_forms_are_made_for_the_targets(
+    targets: list[str], onnx: list[str], openvino: list[str]
 ) -> None:
-    monkeypatch.setattr("platform.machine", lambda: machine)
-    names = [[form.name for form in forms_of(formats)] for formats in (["onnx"], ["openvino"])]
-    assert names == [[own, "tensorrt"], ["openvino"]]
-    assert [form.name for form in forms_of(["openvino", "onnx"])] == ["openvino", own, "tensorrt"]
-    assert forms_of(["tensorrt"]) == []
+    assert set(targets) <= set(DEVICES)
+    made = [[form.name for form in forms_of([f], targets)] for f in ("onnx", "openvino")]
+    assert made == [onnx, openvino]
+    assert forms_of(["tensorrt"], targets) == []
+
+
+def test_every_form_of_x86_that_any_processor_may_run_has_the_guard() -> None:
+    for form in FORMS.values():
+        assert form.convention.overflow_guard == ("x86" in form.targets), form.name
 
 
 def test_files_of_the_forms_do_not_collide() -> None:

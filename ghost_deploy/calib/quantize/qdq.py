@@ -113,9 +113,10 @@ def _all_weight_scales(
             # The bias levels of a channel with tiny weights would exceed int32.
             needed = np.abs(bias) / (scales[node.input[0]].scale * _BIAS_LIMIT)
             chosen = np.maximum(chosen, needed.astype(np.float32))
-        if placement.convention.overflow_guard:
+        if placement.convention.overflow_guard and name not in known:
             groups = int(graph.attribute(node, "group", 1))
-            chosen = overflow_free_scales(graph.weight(node), chosen, groups)
+            safe = overflow_free_scales(graph.weight(node), chosen, groups)
+            chosen = safe if options.per_channel else np.full_like(safe, safe.max())
         found[name] = chosen
     return found
 

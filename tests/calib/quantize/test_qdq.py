@@ -11,11 +11,11 @@ import onnxruntime
 import pytest
 from onnx import ModelProto, numpy_helper
 
-from ghost_deploy.calib.forms import FORMS
+from ghost_deploy.calib.forms import FORMS, int8_form
 from ghost_deploy.calib.quantize.conventions import NAIVE, PlacementOptions
 from ghost_deploy.calib.quantize.lint import lint
 from ghost_deploy.calib.ranges.histogram import TensorStatistics
-from ghost_deploy.core.bundle import FORM_KEY
+from ghost_deploy.core.bundle import FORM_KEY, GUARD, GUARD_KEY
 from ghost_deploy.core.errors import InputError
 from tests.support.int8_forms import quantize
 from tests.support.small_graphs import Net, ghost_net, random_inputs, run, statistics_of
@@ -77,7 +77,9 @@ def test_the_int8_graph_computes_about_the_same(
     assert model.SerializeToString() == before
     again = quantize(model, statistics, form, ALL_INT8, method="minmax")
     assert found.model.SerializeToString(True) == again.model.SerializeToString(True)
-    assert {item.key: item.value for item in found.model.metadata_props} == {FORM_KEY: form}
+    guard = {GUARD_KEY: GUARD} if int8_form(form).convention.overflow_guard else {}
+    written = {item.key: item.value for item in found.model.metadata_props}
+    assert written == {FORM_KEY: form, **guard}
     assert 0.9 < found.macs_planned < 1
 
 
@@ -174,7 +176,7 @@ def test_an_exported_network_runs_in_every_form(name: str, form: str) -> None:
     assert np.isfinite(run(found.model, image)[0]).all()
     assert run(found.model, image)[0].shape == run(model, image)[0].shape
     keys = {item.key for item in found.model.metadata_props}
-    assert keys == {item.key for item in model.metadata_props} | {FORM_KEY}
+    assert keys - {GUARD_KEY} == {item.key for item in model.metadata_props} | {FORM_KEY}
     if form == "tensorrt":
         assert lint(found.model) == []
         assert found.placement.requantized == 0

@@ -122,7 +122,7 @@ def test_the_reference_is_small_and_named(carried: Bundle) -> None:
     note = evidence_of(carried)["reference"]
     path = carried.path / note["file"]
     assert note["sha256"] == sha256_of(path)
-    assert (note["pictures"], note["source"]) == (4, "images")
+    assert (note["pictures"], note["source"]) == (5, "images")
     assert path.stat().st_size < 3 << 20
     found = read_stored(carried)
     assert found is not None
@@ -140,7 +140,7 @@ def test_the_real_artifacts_pass(precision: str, carried: Bundle) -> None:
     assert row.detections is not None
     assert row.tensor.compared > 100
     assert row.detections.reference > 20
-    assert "4 images" in row.notes[-1]
+    assert "5 images" in row.notes[-1]
     told = ParityReport.from_document(evidence_of(with_row(carried, row))["parity"])
     assert sum(each.artifact == artifact.id for each in told.rows) == 1
     assert len(told.rows) == len(evidence_of(carried)["parity"]["rows"])
