@@ -345,6 +345,7 @@ class TestProgress:
     def test_a_second_ctrl_c_ends_the_process(self, pause_s: float, code: int) -> None:
         script = f"""
 import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from ghost_deploy.runtimes.tensorrt.build_progress import BuildProgress
 try:
     with BuildProgress(print).deferred_signals():
