@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
 
-.PHONY: help demo test test-full soak jetson nightly check format bench clean
+.PHONY: help demo test test-full soak jetson nightly check format emulated bench clean
 
 help:
 	@echo 'make demo [OUT=out/demo]'
@@ -20,6 +20,7 @@ help:
 	@echo 'make soak [MINUTES=10]   live cameras on loopback: does anything grow, age or get lost?'
 	@echo 'make jetson       the runtime part on Python 3.10, NumPy 1.21 and OpenCV 4.5, as JetPack 6 has them'
 	@echo 'make nightly      test-full, jetson, and a soak of an hour'
+	@echo 'make emulated BUNDLE=out/best   check a bundle on processors that qemu-user emulates'
 	@echo 'make check        ruff, mypy --strict, imports, names, words, the size budget'
 	@echo 'make bench BUNDLE=out/best IMAGES=folder   what pre- and post-processing cost'
 
@@ -72,6 +73,10 @@ jetson:
 
 nightly: test-full jetson
 	$(MAKE) soak MINUTES=60
+
+emulated: $(VENV)/.dev
+	@test -n '$(BUNDLE)' || { echo 'usage: make emulated BUNDLE=folder'; exit 2; }
+	$(BIN)/python tools/emulate.py all -- check '$(BUNDLE)' --no-speed
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .

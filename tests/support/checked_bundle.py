@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -28,11 +28,12 @@ SIDE = 160
 """Input size: small, and the embedded detector still finds most objects of its scenes."""
 
 
-def checked_bundle(folder: Path) -> Bundle:
-    """Write a bundle of the embedded detector: `onnx-fp32`, and int8 in this machine's form.
+def checked_bundle(folder: Path, forms: Sequence[str] = (ort_form(),)) -> Bundle:
+    """Write a bundle of the embedded detector: `onnx-fp32`, and int8 artifacts.
 
     Args:
         folder: a new folder, which gets the bundle and the images that it was proved on.
+        forms: of the int8 artifacts; default: the one of ONNX Runtime on this machine.
     """
     images = folder / "images"
     images.mkdir(parents=True)
@@ -47,19 +48,23 @@ def checked_bundle(folder: Path) -> Bundle:
         image.pixels[None, :, :, ::-1].transpose(0, 3, 1, 2).astype(np.float32) / 255
         for image in stored.images
     ]
-    row = int8_form(ort_form())
-    graph = quantize(model, statistics_of(model, feeds), row.name)
     with BundleWriter(folder / "bundle") as writer:
         writer.adopt(source)
-        built = row.write(graph, writer.folder, source.spec).move(writer.folder / row.path)
-        writer.add(
-            format="onnx",
-            precision="int8",
-            path=built.path,
-            parent=fp32.files[fp32.path],
-            tools={},
-            form=row.name,
-        )
+        for form in forms:
+            row = int8_form(form)
+            graph = quantize(model, statistics_of(model, feeds), form)
+            scratch = folder / form
+            scratch.mkdir()
+            built = row.write(graph, scratch, source.spec).move(writer.folder / row.path)
+            writer.add(
+                format=row.format,
+                precision="int8",
+                path=built.path,
+                parent=fp32.files[fp32.path],
+                tools={},
+                extra_files=built.extra_files,
+                form=form,
+            )
         draft = writer.draft(source.spec, source.document.source, "test", source.evidence)
         store_int8_outputs(draft, RuntimeOptions()).save()
         return writer.finish()
