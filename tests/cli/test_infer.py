@@ -68,7 +68,7 @@ def test_a_summary_on_standard_output(asked: list[Any], folder: Path, capsys: Ca
 
 def test_options_reach_the_loader(asked: list[Any], folder: Path) -> None:
     words = "--runtime ort --precision fp16 --device cuda:1 --threads 3 --allow-fallback"
-    limits = "--conf 0.4 --iou 0.5 --max-det 7 --allow-failed-parity"
+    limits = "--conf 0.4 --iou 0.5 --max-det 7 --allow-failed-parity --no-check"
     assert main(["infer", "b", str(folder), *words.split(), *limits.split()]) == 0
     assert asked == [
         (
@@ -78,6 +78,7 @@ def test_options_reach_the_loader(asked: list[Any], folder: Path) -> None:
                 "threads": 3,
                 "allow_fallback": True,
                 "allow_failed_parity": True,
+                "check": False,
                 "conf": 0.4,
                 "iou": 0.5,
                 "max_det": 7,

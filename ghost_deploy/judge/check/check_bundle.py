@@ -23,6 +23,7 @@ from ghost_deploy.judge.bench.snapshot import take_snapshot
 from ghost_deploy.judge.bench.statistics import ratio, round_medians
 from ghost_deploy.judge.check.check_child import CheckReply, CheckRequest
 from ghost_deploy.judge.check.verdict_store import StoredVerdict, VerdictStore, verdict_key
+from ghost_deploy.judge.parity.self_check import is_judged
 from ghost_deploy.judge.parity.stored_reference import StoredReference, read_stored
 from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.run_plan import PlannedRun, plan_runs
@@ -101,7 +102,7 @@ def _row(bundle: Bundle, run: PlannedRun, options: RuntimeOptions, timeout_s: fl
         return msgspec.structs.replace(row, status="skipped", reasons=(reply.missing,))
     if reply.broken:
         return msgspec.structs.replace(row, status="failed", reasons=(reply.broken,))
-    if reply.row is None:
+    if reply.row is None or not is_judged(reply.row):
         return row
     status = "verified" if reply.row.status == "passed" else "failed"
     return msgspec.structs.replace(row, status=status, reasons=reply.row.reasons, parity=reply.row)

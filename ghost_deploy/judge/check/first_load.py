@@ -7,7 +7,7 @@ from collections.abc import Callable
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import GateError
 from ghost_deploy.judge.check.verdict_store import StoredVerdict, VerdictStore, verdict_key
-from ghost_deploy.judge.parity.self_check import self_check
+from ghost_deploy.judge.parity.self_check import is_judged, self_check
 from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.run_plan import PlannedRun
 
@@ -58,7 +58,7 @@ def _check(
 ) -> StoredVerdict | None:
     """Run the carried images; None where the bundle carries nothing to compare with."""
     row = self_check(bundle, run.artifact, run.row.name, options, precision=run.precision)
-    if row is None:
+    if row is None or not is_judged(row):
         if run.precision == "int8":
             note(
                 f"{run.label} was not checked on this machine: the bundle carries no outputs of "

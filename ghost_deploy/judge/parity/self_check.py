@@ -14,7 +14,7 @@ from ghost_deploy.core.errors import BackendError
 from ghost_deploy.core.evidence.parity import Gate, ParityRow
 from ghost_deploy.detector import Detector
 from ghost_deploy.judge.parity.candidate_run import ParityRun
-from ghost_deploy.judge.parity.gate import INT8_OTHER, INT8_REPEAT
+from ghost_deploy.judge.parity.gate import INT8_OTHER, INT8_REPEAT, gate_for
 from ghost_deploy.judge.parity.inputs import InputImage
 from ghost_deploy.judge.parity.stages import ReferenceResult, lowered
 from ghost_deploy.judge.parity.stored_reference import (
@@ -41,7 +41,8 @@ def self_check(
 
     A float artifact is compared with those of the reference, under the gate of its precision. An
     int8 artifact is compared with its own, or an engine with those of the artifact that it was
-    built from: int8 must repeat itself up to the rounding of its arithmetic.
+    built from: int8 must repeat itself up to the rounding of its arithmetic. Without such outputs
+    it is compared with the reference without limits, so that only an unusable output fails.
 
     Args:
         bundle: with a stored reference.
@@ -59,10 +60,10 @@ def self_check(
     """
     precision = precision or artifact.precision
     stored, gate = read_stored(bundle), _coarse_gate(bundle, precision)
-    if stored is not None and precision == "int8":
-        stored, gate = _int8_reference(bundle, artifact, runtime, stored)
     if stored is None:
         return None
+    if precision == "int8":
+        stored, gate = _int8_reference(bundle, artifact, runtime, stored)
     plan = PlannedRun(artifact, runtime_row(runtime), precision, named=True)
     images = [_image(each) for each in stored.images]
     strange = []
@@ -95,7 +96,7 @@ def with_row(bundle: Bundle, row: ParityRow) -> Bundle:
 
 def _int8_reference(
     bundle: Bundle, artifact: Artifact, runtime: str, stored: StoredReference
-) -> tuple[StoredReference | None, Gate]:
+) -> tuple[StoredReference, Gate]:
     """Stored outputs of the artifact or of its parent, and how near they must be reached."""
     note = bundle.evidence.reference
     for sha256 in (artifact.files[artifact.path], artifact.parent):
@@ -103,12 +104,15 @@ def _int8_reference(
         source = note.int8.get(sha256) if note else None
         if found is None or source is None:
             continue
-        same = source.native and (source.runtime, source.version) == (
-            runtime,
-            probe(runtime).version,
-        )
+        made_by = source.runtime, source.version
+        same = source.native and made_by == (runtime, probe(runtime).version)
         return found, INT8_REPEAT if same else INT8_OTHER
-    return None, INT8_OTHER
+    return stored, gate_for("int8")
+
+
+def is_judged(row: ParityRow | None) -> bool:
+    """Whether a self-check compared with limits, or failed without any."""
+    return row is not None and (row.status == "failed" or row.gate.judged_by == "parity")
 
 
 def _replay(stored: StoredReference) -> Detector:
