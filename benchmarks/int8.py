@@ -36,9 +36,9 @@ from ghost_deploy.calib.ranges.methods import METHODS, Method
 from ghost_deploy.checkpoints.loading import load_checkpoint
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.detector import Detector
-from ghost_deploy.export.onnx import onnx_from_net
 from ghost_deploy.export.openvino import write_openvino
 from ghost_deploy.export.plan import plan_spec
+from ghost_deploy.export.trace_onnx import onnx_from_net
 from ghost_deploy.judge.accuracy.measure import measure
 from ghost_deploy.judge.datasets.dataset import DataSet
 from ghost_deploy.judge.datasets.open_dataset import open_dataset

@@ -53,7 +53,6 @@ if TYPE_CHECKING:
         CorruptCheckpointError,
         DeviceError,
         ExportError,
-        GateError,
         GhostDeployError,
         ImageError,
         InputError,
@@ -72,6 +71,7 @@ if TYPE_CHECKING:
     from ghost_deploy.core.evidence.latency import BenchReport
     from ghost_deploy.core.evidence.parity import ParityReport
     from ghost_deploy.core.frame import Frame
+    from ghost_deploy.core.gate_error import GateError
     from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec, Thresholds
     from ghost_deploy.detector import Detector
     from ghost_deploy.report.report_document import Report
@@ -90,7 +90,7 @@ _NAMES = {
     "core.detections": "Detections",
     "core.errors": (
         "BackendError BundleError CheckpointError CorruptCheckpointError DeviceError "
-        "ExportError GateError GhostDeployError ImageError InputError MissingExtraError "
+        "ExportError GhostDeployError ImageError InputError MissingExtraError "
         "ShapeError SpecError StructureError UnavailableError UnknownClassError "
         "UnsafeCheckpointError UsageError"
     ),
@@ -100,6 +100,7 @@ _NAMES = {
     "core.evidence.latency": "BenchReport",
     "core.evidence.parity": "ParityReport",
     "core.frame": "Frame",
+    "core.gate_error": "GateError",
     "core.spec": "HeadSpec InputSpec ModelSpec Thresholds",
     "detector": "Detector",
     "report.report_document": "Report",

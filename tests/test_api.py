@@ -17,13 +17,13 @@ from ghost_deploy.core.bundle import Artifact
 from ghost_deploy.core.errors import (
     BundleError,
     CheckpointError,
-    GateError,
     ImageError,
     MissingExtraError,
     SpecError,
     UsageError,
 )
 from ghost_deploy.core.evidence.parity import ParityReport
+from ghost_deploy.core.gate_error import GateError
 from ghost_deploy.core.spec import ModelSpec, Thresholds
 from ghost_deploy.runtimes.base import Runtime, RuntimeOptions
 from ghost_deploy.runtimes.fake import FakeRuntime
@@ -219,7 +219,7 @@ def test_a_failed_gate_writes_the_bundle_and_raises(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A network whose export is wrong by 2 % of the head's weights."""
-    from ghost_deploy.export import onnx as module
+    from ghost_deploy.export import trace_onnx as module
 
     right = module.onnx_from_net
 

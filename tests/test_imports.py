@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -122,6 +123,49 @@ def test_the_check_sees_a_violation(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     bad.parent.mkdir()
     bad.write_text("def f():\n    import torch\n    from ghost_deploy import detector\n")
     assert len(list(violations(bad))) == 2
+
+
+def depends_on(path: Path, names: set[str]) -> set[str]:
+    """Our modules that a module imports at its head, for its types too, not in functions."""
+    found: set[str] = set()
+    nodes: list[ast.AST] = [ast.parse(path.read_text())]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ghost_deploy"):
+            module = (node.module or "").removeprefix("ghost_deploy").removeprefix(".")
+            members = {f"{module}.{alias.name}".removeprefix(".") for alias in node.names}
+            found |= members & names or {module} & names
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            nodes.extend(ast.iter_child_nodes(node))
+    return found
+
+
+def circle(paths: list[Path]) -> list[str]:
+    """The modules of one circle of imports; empty if there is none."""
+    names = {dotted(path) for path in paths}
+    sorter = graphlib.TopologicalSorter({dotted(p): depends_on(p, names) for p in paths})
+    try:
+        sorter.prepare()
+    except graphlib.CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    assert circle(modules()) == []
+
+
+def test_a_circle_is_seen_even_if_it_is_of_types_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "PACKAGE", tmp_path)
+    (tmp_path / "core").mkdir()
+    one, two = tmp_path / "core" / "one.py", tmp_path / "core" / "two.py"
+    one.write_text("from ghost_deploy.core.two import Two\n")
+    two.write_text("def f():\n    from ghost_deploy.core.one import One\n")
+    assert circle([one, two]) == []
+    two.write_text("if TYPE_CHECKING:\n    from ghost_deploy.core import one\n")
+    assert sorted(set(circle([one, two]))) == ["core.one", "core.two"]
 
 
 HEAVY = ("torch", "onnx", "onnxruntime", "openvino", "cv2", "rich", "tensorrt")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from ghost_deploy.api.build_engine import EngineLog
 from ghost_deploy.api.common import AnyPath, open_bundle
-from ghost_deploy.api.engines import EngineLog, add_engine
+from ghost_deploy.api.engines import add_engine
 from ghost_deploy.api.gates import require_engine
 from ghost_deploy.core.bundle import Bundle, BundleWriter
 from ghost_deploy.core.progress import Progress, silent

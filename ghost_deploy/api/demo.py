@@ -22,8 +22,9 @@ from ghost_deploy.api.load import load
 from ghost_deploy.api.report import report
 from ghost_deploy.api.validate import validate
 from ghost_deploy.core.bundle import Bundle
-from ghost_deploy.core.errors import GateError, MissingExtraError, UnavailableError, UsageError
+from ghost_deploy.core.errors import MissingExtraError, UnavailableError, UsageError
 from ghost_deploy.core.evidence.json_document import Document
+from ghost_deploy.core.gate_error import GateError
 from ghost_deploy.core.progress import Progress, silent
 
 if TYPE_CHECKING:

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
+from ghost_deploy.api.build_engine import EngineLog, build_engine
 from ghost_deploy.core.bundle import Bundle, BundleWriter
-from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.progress import Progress, silent
 from ghost_deploy.runtimes.base import RuntimeOptions
 
 if TYPE_CHECKING:
-    from ghost_deploy.runtimes.tensorrt.build_job import BuildJob, EngineRequest
-    from ghost_deploy.runtimes.tensorrt.engine_builder import BuiltEngine
-    from ghost_deploy.runtimes.tensorrt.fingerprint import GpuInfo
-
-EngineLog: TypeAlias = Callable[[str, str], None]
-"""Called with the severity of a line of TensorRT's log, e.g. `warning`, and the line."""
+    from ghost_deploy.runtimes.tensorrt.build_job import EngineRequest
 
 
 def add_engine(
@@ -70,34 +63,6 @@ def add_engine(
     return draft
 
 
-def build_engine(
-    bundle: Bundle,
-    request: EngineRequest,
-    target: Path,
-    device: str,
-    progress: Progress,
-    log: EngineLog | None,
-) -> tuple[BuildJob, BuiltEngine]:
-    """Build one engine in memory; arguments as in `add_engine`, `target` of its writer."""
-    from ghost_deploy.runtimes.tensorrt import compat
-    from ghost_deploy.runtimes.tensorrt.build_job import resolve_job
-    from ghost_deploy.runtimes.tensorrt.build_progress import BuildProgress
-    from ghost_deploy.runtimes.tensorrt.engine_builder import build_plan
-    from ghost_deploy.runtimes.tensorrt.logger import TensorrtLog
-
-    api = compat.load()
-    job = resolve_job(bundle, request, api, _gpu(device), target)
-    follow = BuildProgress(progress)
-
-    def take(severity: str, line: str) -> None:
-        follow.read_log_line(line)
-        if log is not None:
-            log(severity, line)
-
-    progress(f"reading {job.source.id}", 0, 0)
-    return job, build_plan(api, job.settings, TensorrtLog(take), follow)
-
-
 def _checked(draft: Bundle, request: EngineRequest, device: str) -> tuple[Bundle, bool]:
     """The draft with the verdict on its engine, and whether that passed; unchanged, and passed, if
     the bundle stores no images."""
@@ -106,21 +71,3 @@ def _checked(draft: Bundle, request: EngineRequest, device: str) -> tuple[Bundle
     options = RuntimeOptions(device=device if request.dla is None else f"dla:{request.dla}")
     row = self_check(draft, draft.artifact("tensorrt", request.precision), "trt", options)
     return (draft, True) if row is None else (with_row(draft, row), row.status == "passed")
-
-
-def _gpu(device: str) -> GpuInfo:
-    """The GPU of that name, made the current one of this thread.
-
-    Raises:
-        UsageError: not a name of a GPU.
-        DeviceError: there is no such GPU, or no driver.
-    """
-    from ghost_deploy.runtimes.tensorrt import cudart as _cudart
-
-    options = RuntimeOptions(device=device)
-    if options.device_kind not in ("cuda", "gpu"):
-        raise UsageError(
-            "an engine is built on a GPU", got=device, expected="cuda or cuda:N",
-            fix="For a DLA core pass --dla N",
-        )  # fmt: skip
-    return _cudart.describe_gpu(options.device_index)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ghost_deploy.core.bundle import Bundle
-from ghost_deploy.core.errors import GateError
+from ghost_deploy.core.gate_error import GateError
 
 
 def require_parity(bundle: Bundle) -> None:

@@ -10,7 +10,8 @@ import msgspec
 from ghost_deploy.api.common import AnyPath, cache_dir, is_bundle, log_note
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.bundle.verdicts import failed_verdicts
-from ghost_deploy.core.errors import GateError, UsageError
+from ghost_deploy.core.errors import UsageError
+from ghost_deploy.core.gate_error import GateError
 from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.opener import open_path, open_planned
 from ghost_deploy.runtimes.run_plan import PlannedRun, choose

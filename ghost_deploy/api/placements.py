@@ -18,7 +18,7 @@ from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.table import open_file
 
 if TYPE_CHECKING:
-    from ghost_deploy.api.engines import EngineLog
+    from ghost_deploy.api.build_engine import EngineLog
     from ghost_deploy.runtimes.tensorrt.build_job import BuildJob, EngineRequest
     from ghost_deploy.runtimes.tensorrt.engine_builder import BuiltEngine
 
@@ -65,7 +65,7 @@ def build_fastest(
         UsageError: the bundle has no other placement, or INT8 comes by a calibration cache.
         ExportError: none could be built.
     """
-    from ghost_deploy.api.engines import build_engine
+    from ghost_deploy.api.build_engine import build_engine
     from ghost_deploy.runtimes.tensorrt.build_job import placements_of
 
     names = placements_of(bundle)

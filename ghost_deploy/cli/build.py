@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from ghost_deploy.cli import options
 from ghost_deploy.cli.console import Console
-from ghost_deploy.core.errors import GateError, UsageError
+from ghost_deploy.core.errors import UsageError
+from ghost_deploy.core.gate_error import GateError
 
 if TYPE_CHECKING:
     from ghost_deploy.core.bundle import Bundle

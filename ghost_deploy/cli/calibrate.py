@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ghost_deploy.cli.calibration_options import add_calibration_options, calibration_of
 from ghost_deploy.cli.console import Console
 from ghost_deploy.cli.options import add_bundle, add_json, add_run_options, add_switches
-from ghost_deploy.core.errors import GateError
+from ghost_deploy.core.gate_error import GateError
 
 if TYPE_CHECKING:
     from ghost_deploy.core.bundle import Bundle

@@ -6,7 +6,8 @@ import argparse
 
 from ghost_deploy.cli import options
 from ghost_deploy.cli.console import Console
-from ghost_deploy.core.errors import GateError, UnavailableError
+from ghost_deploy.core.errors import UnavailableError
+from ghost_deploy.core.gate_error import GateError
 
 DESCRIPTION = """\
 Verify the hashes of a bundle, run each artifact that can run on this machine on the images that

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ghost_deploy.cli.console import Console
-from ghost_deploy.core.errors import GateError
+from ghost_deploy.core.gate_error import GateError
 
 if TYPE_CHECKING:
     from ghost_deploy.api import DemoResult

@@ -11,7 +11,8 @@ from ghost_deploy.cli import options
 from ghost_deploy.cli.calibration_options import add_calibration_options, calibration_of
 from ghost_deploy.cli.console import Console
 from ghost_deploy.core.bundle import Bundle
-from ghost_deploy.core.errors import GateError, UsageError
+from ghost_deploy.core.errors import UsageError
+from ghost_deploy.core.gate_error import GateError
 
 DESCRIPTION = """\
 Make a bundle of a checkpoint: one artifact for each format and precision, each compared with the

@@ -93,7 +93,7 @@ class ExportSession:
         """The ONNX file of that precision, made in `folder`, by default a temporary one, unless
         it exists already."""
         if precision not in self._onnx_files:
-            from ghost_deploy.export.onnx import onnx_from_net
+            from ghost_deploy.export.trace_onnx import onnx_from_net
 
             model = onnx_from_net(self.loaded.net, self.spec, precision)
             path = (folder or self.scratch) / f"model.{precision}.onnx"

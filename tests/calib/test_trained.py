@@ -13,8 +13,8 @@ from ghost_deploy.calib.forms import FORMS
 from ghost_deploy.calib.quantize.conventions import NAIVE, PlacementOptions
 from ghost_deploy.calib.ranges.histogram import TensorStatistics
 from ghost_deploy.checkpoints.loading import load_checkpoint
-from ghost_deploy.export.onnx import onnx_from_net
 from ghost_deploy.export.plan import plan_spec
+from ghost_deploy.export.trace_onnx import onnx_from_net
 from ghost_deploy.processing.images import read_image
 from ghost_deploy.processing.preprocess import Preprocessor
 from tests.support.assets import BCCD, GHOST, needs_assets, val_images

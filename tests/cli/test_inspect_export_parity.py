@@ -18,8 +18,8 @@ from ghost_deploy.cli.console import Console
 from ghost_deploy.cli.main import main
 from ghost_deploy.cli.tables import print_parity
 from ghost_deploy.core.bundle import Bundle
-from ghost_deploy.core.errors import GateError
 from ghost_deploy.core.evidence.parity import ParityReport
+from ghost_deploy.core.gate_error import GateError
 from tests.support.assets import GHOST, GHOSTNET, needs_assets
 from tests.support.stored_evidence import evidence_of, with_plain_evidence
 

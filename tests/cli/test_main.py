@@ -14,7 +14,8 @@ import pytest
 from ghost_deploy import api
 from ghost_deploy._version import __version__
 from ghost_deploy.cli.main import COMMANDS, EXIT_CODES, build_parser, main
-from ghost_deploy.core.errors import GateError, InputError, MissingExtraError
+from ghost_deploy.core.errors import InputError, MissingExtraError
+from ghost_deploy.core.gate_error import GateError
 
 Capture = pytest.CaptureFixture[str]
 HEAVY = ("torch", "onnx", "onnxruntime", "openvino", "cv2", "numpy", "rich", "msgspec", "shtab")

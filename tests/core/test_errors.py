@@ -5,12 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ghost_deploy.core import errors
-from ghost_deploy.core.errors import (
-    GateError,
-    GhostDeployError,
-    MissingExtraError,
-    UnavailableError,
-)
+from ghost_deploy.core.errors import GhostDeployError, MissingExtraError, UnavailableError
+from ghost_deploy.core.gate_error import GateError
 
 CLASSES = [
     each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, Exception)

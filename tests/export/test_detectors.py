@@ -10,8 +10,8 @@ import pytest
 import torch
 from onnx import ModelProto
 
-from ghost_deploy.export.onnx import onnx_from_net
 from ghost_deploy.export.operators import TENSORRT_8_5
+from ghost_deploy.export.trace_onnx import onnx_from_net
 from ghost_deploy.models.network import DetectionNet
 from ghost_deploy.models.zoo_yaml import build_zoo
 from tests.models.test_variants import surroundings

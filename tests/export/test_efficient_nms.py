@@ -19,9 +19,9 @@ from onnx.reference.op_run import OpRun
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.spec import ModelSpec, Thresholds
 from ghost_deploy.export.efficient_nms import DOMAIN, OPERATOR, append_nms, with_nms
-from ghost_deploy.export.onnx import onnx_from_net
 from ghost_deploy.export.operators import TENSORRT_8_5
 from ghost_deploy.export.plan import plan_spec
+from ghost_deploy.export.trace_onnx import onnx_from_net
 from ghost_deploy.processing.letterbox import Letterbox
 from ghost_deploy.processing.nms_plugin import efficient_nms
 from ghost_deploy.processing.postprocess import Postprocessor

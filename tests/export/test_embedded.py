@@ -12,10 +12,10 @@ import pytest
 from ghost_deploy.core.bundle import BundleWriter
 from ghost_deploy.core.spec import InputSpec, ModelSpec
 from ghost_deploy.detector import Detector
-from ghost_deploy.export.onnx import onnx_from_net
 from ghost_deploy.export.operators import TENSORRT_8_5
 from ghost_deploy.export.plan import plan_spec
 from ghost_deploy.export.rewrite import Pixels
+from ghost_deploy.export.trace_onnx import onnx_from_net
 from ghost_deploy.processing.preprocess import convert_input
 from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.table import open_file

@@ -7,7 +7,7 @@ from onnx import ModelProto, numpy_helper
 
 from ghost_deploy.core.errors import ExportError
 from ghost_deploy.export import simplify as module
-from ghost_deploy.export.onnx import onnx_from_net
+from ghost_deploy.export.trace_onnx import onnx_from_net
 from tests.support.tiny_detectors import tiny_net, tiny_spec
 
 

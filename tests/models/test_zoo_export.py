@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from ghost_deploy.export.onnx import onnx_from_net
 from ghost_deploy.export.openvino import write_openvino
 from ghost_deploy.export.operators import TENSORRT_8_5
+from ghost_deploy.export.trace_onnx import onnx_from_net
 from ghost_deploy.judge.parity.gate import GATES
 from ghost_deploy.models.network import DetectionNet
 from ghost_deploy.models.zoo_yaml import build_zoo, zoo_names

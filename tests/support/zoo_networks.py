@@ -7,7 +7,7 @@ from functools import cache
 from onnx import ModelProto
 
 from ghost_deploy.core.spec import ModelSpec
-from ghost_deploy.export.onnx import onnx_from_net
+from ghost_deploy.export.trace_onnx import onnx_from_net
 from ghost_deploy.models.network import DetectionNet
 from ghost_deploy.models.zoo_yaml import build_zoo
 from tests.support.model_specs import make_spec

@@ -18,8 +18,9 @@ import msgspec
 
 from ghost_deploy.calib.search.measuring import Measure
 from ghost_deploy.calib.search.sensitivity import LayerGroup, Ranking
-from ghost_deploy.core.errors import GateError, UsageError
+from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.evidence.int8 import CurvePoint
+from ghost_deploy.core.gate_error import GateError
 from ghost_deploy.core.progress import Progress, silent
 
 _CONVERSION_COST = 0.005

@@ -21,8 +21,8 @@ from ghost_deploy.calib.search.output_noise import OutputNoise, head_tensors
 from ghost_deploy.calib.search.protocols import AccuracyJudge, Stopwatch
 from ghost_deploy.calib.search.sensitivity import LayerGroup, Ranking, group_layers, rank
 from ghost_deploy.core.bundle import sha256_of
-from ghost_deploy.core.errors import GateError
 from ghost_deploy.core.evidence.int8 import LayerHarm, Sensitivity
+from ghost_deploy.core.gate_error import GateError
 from ghost_deploy.core.progress import Progress, silent
 
 _NOISE_IMAGES = 8

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ghost_deploy.core.bundle import Bundle
-from ghost_deploy.core.errors import GateError
+from ghost_deploy.core.gate_error import GateError
 from ghost_deploy.judge.check.verdict_store import StoredVerdict, VerdictStore, verdict_key
 from ghost_deploy.judge.parity.self_check import is_judged, self_check
 from ghost_deploy.runtimes.base import RuntimeOptions

@@ -22,7 +22,7 @@ from ghost_deploy.calib.ranges.statistics_file import Statistics
 from ghost_deploy.checkpoints.loading import load_checkpoint
 from ghost_deploy.core.errors import BackendError, ExportError, InputError, UsageError
 from ghost_deploy.core.spec import InputSpec
-from ghost_deploy.export.onnx import onnx_from_net
+from ghost_deploy.export.trace_onnx import onnx_from_net
 from tests.support.assets import BCCD, GHOST, needs_assets
 from tests.support.small_graphs import same_statistics
 

@@ -7,8 +7,9 @@ import pytest
 from ghost_deploy.calib.search.budget import Budget, fit_budget
 from ghost_deploy.calib.search.measuring import FloatNodes, Measure
 from ghost_deploy.calib.search.sensitivity import LayerGroup, rank
-from ghost_deploy.core.errors import GateError, UsageError
+from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.evidence.int8 import CurvePoint
+from ghost_deploy.core.gate_error import GateError
 
 HARM = {"a": 0.1, "b": 0.9, "c": 0.0, "d": 0.4}
 SHARE = {"a": 0.1, "b": 0.4, "c": 0.2, "d": 0.1}

@@ -10,8 +10,8 @@ import pytest
 from ghost_deploy.checkpoints.loading import load_checkpoint
 from ghost_deploy.core.errors import BackendError
 from ghost_deploy.core.spec import ModelSpec
-from ghost_deploy.export.onnx import onnx_from_net
 from ghost_deploy.export.plan import plan_spec
+from ghost_deploy.export.trace_onnx import onnx_from_net
 from ghost_deploy.judge.accuracy.int8_judge import DEFAULT_DROPS, int8_judge
 from ghost_deploy.judge.accuracy.max_drop import MAX_DROP
 from ghost_deploy.judge.datasets.open_dataset import open_dataset

@@ -10,8 +10,9 @@ from onnx import ModelProto
 
 import ghost_deploy as gd
 from ghost_deploy.core.bundle import Bundle
-from ghost_deploy.core.errors import BundleError, GateError
+from ghost_deploy.core.errors import BundleError
 from ghost_deploy.core.evidence.check import CheckReport
+from ghost_deploy.core.gate_error import GateError
 from ghost_deploy.judge.check import check_bundle
 from ghost_deploy.judge.parity.gate import INT8_REPEAT
 from ghost_deploy.judge.parity.self_check import self_check

@@ -14,8 +14,9 @@ import ghost_deploy as gd
 from ghost_deploy.api import common
 from ghost_deploy.cli.main import main
 from ghost_deploy.core.bundle import Bundle
-from ghost_deploy.core.errors import GateError, MissingExtraError
+from ghost_deploy.core.errors import MissingExtraError
 from ghost_deploy.core.evidence.parity import ParityReport
+from ghost_deploy.core.gate_error import GateError
 from ghost_deploy.runtimes.table import RUNTIMES
 from ghost_deploy.runtimes.tensorrt import cudart as _cudart
 from tests.support import onnxruntime_as_tensorrt as stand_in

@@ -24,13 +24,13 @@ from ghost_deploy.core.errors import (
     BundleError,
     DeviceError,
     ExportError,
-    GateError,
     InputError,
     MissingExtraError,
     UnavailableError,
     UsageError,
 )
 from ghost_deploy.core.evidence.parity import ParityReport
+from ghost_deploy.core.gate_error import GateError
 from ghost_deploy.judge.parity.prove import run_parity
 from ghost_deploy.judge.parity.store_reference import store_reference
 from ghost_deploy.runtimes.table import RUNTIMES

@@ -10,9 +10,9 @@ from onnx import ModelProto, TensorProto
 
 from ghost_deploy.core.errors import ExportError
 from ghost_deploy.core.spec import ModelSpec
-from ghost_deploy.export.onnx import onnx_from_net
 from ghost_deploy.export.operators import TENSORRT_8_5
 from ghost_deploy.export.plan import plan_spec
+from ghost_deploy.export.trace_onnx import onnx_from_net
 from tests.support.onnx_sessions import run_onnx
 from tests.support.tiny_detectors import tiny_net, tiny_spec
 
