@@ -65,7 +65,7 @@ def check_bundle(
     plans = [run for run in plan_runs(bundle, runtimes, precisions) if not run.foreign]
     rows = []
     for number, run in enumerate(plans):
-        progress(f"checking {run.label}", number, len(plans))
+        progress("checking: run", number, len(plans))
         rows.append(_row(bundle, run, options, timeout_s))
     if speed and stored:
         progress("timing", 0, 0)

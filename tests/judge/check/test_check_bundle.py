@@ -32,9 +32,12 @@ def statuses(report: CheckReport) -> dict[str, str]:
 
 
 def test_a_right_bundle_is_verified_timed_and_remembered(bundle: Bundle) -> None:
-    report = gd.check(bundle)
+    steps: list[tuple[str, int, int]] = []
+    report = gd.check(bundle, progress=lambda *step: steps.append(step))
     assert statuses(report) == {"onnx-fp32": "verified", INT8: "verified"}
     assert report.passed
+    # Counted in runs: without the noun the terminal would say images.
+    assert [step for step in steps if step[2]] == [("checking: run", n, 2) for n in range(2)]
     assert all(row.p50_ms for row in report.rows)
     assert "verified here" in report.advice
     assert CheckReport.from_document(report.to_document()) == report
