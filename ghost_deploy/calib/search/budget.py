@@ -107,7 +107,7 @@ class _Search:
         for choice, loss in zip(choices, losses, strict=True):
             share = max(whole - sum(group.share for group in choice), 0.0)
             self._points[choice] = CurvePoint(int8_share=share, lost=loss, returned=len(choice))
-        self._progress("choosing float layers", len(self._points), 2 * len(self._order))
+        self._progress("choosing float layers: step", len(self._points), 2 * len(self._order))
 
     def first_that_holds(self) -> tuple[LayerGroup, ...]:
         """The shortest prefix of the order within the limit; all groups in the worst case."""
