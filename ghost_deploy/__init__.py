@@ -10,8 +10,8 @@ Every command of `ghost-deploy` is a function here, of the same name.
 
 Names are imported on first use: `import ghost_deploy` loads no vendor package.
 
-OpenVINO's Python package reports every import of itself to an analytics service, from a forked
-process and over the network. In a process that imports ghost_deploy first, it does not.
+Libraries that send usage data when they are imported (ONNX Runtime, OpenVINO) do not in a process
+that imports ghost_deploy first; see `ghost_deploy.core.telemetry`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ghost_deploy._version import __version__
+from ghost_deploy.core.telemetry import switch_off
 
 if TYPE_CHECKING:
     from ghost_deploy.api import (
@@ -77,8 +78,7 @@ if TYPE_CHECKING:
     from ghost_deploy.report.report_document import Report
     from ghost_deploy.runtimes.base import Runtime, RuntimeOptions
 
-# `openvino` has its own stub for a missing `openvino_telemetry`; None makes it missing.
-sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+switch_off()
 
 _NAMES = {
     "api": (

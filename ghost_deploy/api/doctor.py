@@ -12,6 +12,7 @@ import msgspec
 
 from ghost_deploy._version import __version__
 from ghost_deploy.core.evidence.machine import Machine
+from ghost_deploy.core.telemetry import telemetry
 from ghost_deploy.judge.bench.read_machine import read_machine
 from ghost_deploy.runtimes.base import Probe
 from ghost_deploy.runtimes.dot_product import read_dot_product
@@ -30,7 +31,8 @@ class DoctorReport(msgspec.Struct, frozen=True, kw_only=True):
 
     `packages` maps a name to a version or to nothing; the details of `sources` map the forms of a
     source of `infer` to what reads it here. `int8_dot_product` says whether this CPU adds 8-bit
-    products without losing any. `tensorrt_known` lists the known faults of the TensorRT that is
+    products without losing any. `telemetry` says of each library that can send usage data whether it
+    may do so here. `tensorrt_known` lists the known faults of the TensorRT that is
     installed.
     """
 
@@ -42,6 +44,7 @@ class DoctorReport(msgspec.Struct, frozen=True, kw_only=True):
     sources: Probe
     packages: dict[str, str]
     int8_dot_product: str
+    telemetry: dict[str, bool]
     tensorrt_known: tuple[str, ...] = ()
     schema: int = SCHEMA
 
@@ -66,6 +69,7 @@ def doctor() -> DoctorReport:
         sources=probes[_SOURCES],
         packages=packages,
         int8_dot_product=read_dot_product().sentence,
+        telemetry=telemetry(),
         tensorrt_known=_known(probes["trt"].version or packages["tensorrt"]),
     )
 

@@ -56,6 +56,7 @@ def _print(report: DoctorReport, console: Console) -> None:
         ("NVIDIA GPU", ", ".join(machine.nvidia_gpus)),
         ("NVIDIA driver", machine.nvidia_driver),
         ("OpenCV", _opencv_line(report.opencv)),
+        ("usage telemetry", _telemetry(report.telemetry)),
         ("packages", ", ".join(f"{k} {v}" for k, v in report.packages.items() if v)),
         ("absent", ", ".join(k for k, v in report.packages.items() if not v)),
     ]
@@ -79,6 +80,10 @@ def _print(report: DoctorReport, console: Console) -> None:
     for found in (*report.runtimes, report.opencv, report.sources):
         if found.problem:
             console.result(f"\n{found.runtime}: {found.problem}\n  {found.fix}")
+
+
+def _telemetry(states: dict[str, bool]) -> str:
+    return ", ".join(f"{name} {'on' if is_on else 'off'}" for name, is_on in states.items())
 
 
 def _rows(found: Probe) -> list[list[str]]:
