@@ -31,9 +31,8 @@ class DoctorReport(msgspec.Struct, frozen=True, kw_only=True):
 
     `packages` maps a name to a version or to nothing; the details of `sources` map the forms of a
     source of `infer` to what reads it here. `int8_dot_product` says whether this CPU adds 8-bit
-    products without losing any. `telemetry` says of each library that can send usage data whether it
-    may do so here. `tensorrt_known` lists the known faults of the TensorRT that is
-    installed.
+    products without losing any. `telemetry` maps a library that can send usage data to whether it
+    may do so here. `tensorrt_known` lists the known faults of the TensorRT that is installed.
     """
 
     ghost_deploy: str
