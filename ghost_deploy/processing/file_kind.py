@@ -153,7 +153,7 @@ def _colors(flags: bytes) -> int:
 
 
 def _is_animated_png(head: bytes) -> bool:
-    """Whether `acTL` announces frames; it stands before the image data (PNG 3rd edition, 11.3.6)."""
+    """Whether `acTL` announces frames; it stands before the image data (PNG 3, 11.3.6)."""
     at = 8
     while at + 12 <= len(head):
         kind = head[at + 4 : at + 8]
