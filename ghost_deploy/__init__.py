@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from ghost_deploy.core.bundle import Bundle
     from ghost_deploy.core.detections import Detections
     from ghost_deploy.core.errors import (
+        AmbiguousClassError,
         BackendError,
         BundleError,
         CheckpointError,
@@ -89,8 +90,8 @@ _NAMES = {
     "core.bundle": "Bundle",
     "core.detections": "Detections",
     "core.errors": (
-        "BackendError BundleError CheckpointError CorruptCheckpointError DeviceError "
-        "ExportError GhostDeployError ImageError InputError MissingExtraError "
+        "AmbiguousClassError BackendError BundleError CheckpointError CorruptCheckpointError "
+        "DeviceError ExportError GhostDeployError ImageError InputError MissingExtraError "
         "ShapeError SpecError StructureError UnavailableError UnknownClassError "
         "UnsafeCheckpointError UsageError"
     ),
@@ -112,6 +113,7 @@ _HOME = {name: home for home, names in _NAMES.items() for name in names.split()}
 
 __all__ = [
     "AccuracyReport",
+    "AmbiguousClassError",
     "BackendError",
     "BenchReport",
     "Bundle",

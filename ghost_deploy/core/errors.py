@@ -12,6 +12,7 @@
     │       ├── UnsafeCheckpointError    requests code execution, or exceeds a limit
     │       ├── UnknownClassError        names a class without a definition
     │       └── StructureError           the parts do not match any definition of the class
+    │           └── AmbiguousClassError  the parts match several definitions of the class
     ├── ExportError                  an export step failed; nothing was written
     ├── BackendError                 a backend failed while it loaded or ran a model
     ├── GateError                    a measured figure is outside its gate; exit code 1
@@ -111,6 +112,19 @@ class UnknownClassError(CheckpointError):
 
 class StructureError(CheckpointError):
     """A class whose children, shapes or attributes match none of its definitions."""
+
+
+class AmbiguousClassError(StructureError):
+    """A class whose parts match several definitions that compute different things.
+
+    `class_paths` holds the `module.Class` names that are not decided, sorted.
+    """
+
+    def __init__(
+        self, what: str, *, fix: str, got: object = None, class_paths: tuple[str, ...] = ()
+    ) -> None:
+        self.class_paths = class_paths
+        super().__init__(what, fix=fix, got=got)
 
 
 class ExportError(GhostDeployError):

@@ -48,7 +48,11 @@ class _Gated(Block):
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = super().forward(x)
-        return y if self.short_conv is None else attend(y, x, self.short_conv, self.gate_fn)
+        return y if self.short_conv is None else self.gated(y, x, self.short_conv)
+
+    def gated(self, y: Tensor, x: Tensor, branch: nn.Sequential) -> Tensor:
+        """Return the output `y` for the input `x`, multiplied by the gate of `branch`."""
+        return attend(y, x, branch, self.gate_fn)
 
 
 class GhostModuleV2(_Gated, GhostModule):

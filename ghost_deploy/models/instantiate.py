@@ -6,16 +6,19 @@ whole; then the tensors of the checkpoint are loaded.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from ghost_deploy.core.errors import StructureError, UnknownClassError
-from ghost_deploy.models.fields import MisfitError, is_function
+from ghost_deploy.core.errors import AmbiguousClassError, StructureError
+from ghost_deploy.models.assembler import Assembler
 from ghost_deploy.models.layer_inputs import read_layer_inputs
 from ghost_deploy.models.load_weights import load_weights
 from ghost_deploy.models.network import DetectionNet
-from ghost_deploy.models.registry import NETWORKS, UserClasses, candidates
+from ghost_deploy.models.readings import Choices, Kind, OpenChoice
+from ghost_deploy.models.registry import NETWORKS, UserClasses
 from ghost_deploy.models.tree import ModuleNode
 
 MAX_DEPTH = 32
@@ -23,7 +26,11 @@ MAX_MODULES = 20_000
 
 
 def build(
-    node: ModuleNode, tensors: Mapping[str, Tensor], *, extra: UserClasses | None = None
+    node: ModuleNode,
+    tensors: Mapping[str, Tensor],
+    *,
+    extra: UserClasses | None = None,
+    choices: Choices | None = None,
 ) -> DetectionNet:
     """Build the network of a tree, checked, in eval mode, float32, without gradients.
 
@@ -32,114 +39,101 @@ def build(
         tensors: the data of each `TensorInfo` of the tree, by key. They are copied.
         extra: classes of the user, by class name; they take precedence over ours, not over
             torch's.
+        choices: the definition to use where several fit. Without one, the first is used if its
+            class name makes it certain, or if the others do not fit the layers around them.
 
     Raises:
         UnknownClassError: classes without a definition; all of them are named.
+        AmbiguousClassError: several definitions of a class fit, and none is chosen or certain.
         StructureError: the parts match no definition of their class, or the layers do not match
             each other.
         CorruptCheckpointError: a tensor is missing, of another shape or type, or not finite.
     """
     _check_network(node)
-    builder = _Builder(extra or {})
-    builder.check_known(node)
-    sequence = node.children["model"]
-    layers = [builder.module(child, f"model.{name}") for name, child in sequence.children.items()]
-    net = DetectionNet(layers, read_layer_inputs(node))
-    net.origins = dict(sorted(builder.origins.items()))
-    net.notes = tuple(builder.notes)
+    choices = dict(choices or {})
+    net = _assemble(node, extra, choices)
+    if undecided := [choice for choice in net.open_choices if not choice.decided]:
+        choices |= _only_fitting(node, extra, choices, undecided)
+        net = _assemble(node, extra, choices)
     net.check()
     load_weights(net, node, tensors)
     return net.eval().requires_grad_(False)
 
 
-class _Builder:
-    """Builds modules from nodes and records the definition of each class path."""
+def readings(node: ModuleNode, *, extra: UserClasses | None = None) -> tuple[OpenChoice, ...]:
+    """Return the kinds of modules of a tree of which more than one definition fits.
 
-    def __init__(self, extra: UserClasses) -> None:
-        self.extra = extra
-        self.origins: dict[str, str] = {}
-        self.notes: list[str] = []
-
-    def check_known(self, root: ModuleNode) -> None:
-        """Raise UnknownClassError with all class paths below `root` without a definition."""
-        paths = {node.class_path for name, node in root.walk() if name}
-        unknown = tuple(sorted(path for path in paths if not candidates(path, self.extra)))
-        if unknown:
-            raise UnknownClassError(
-                "the checkpoint uses module classes without a definition",
-                got=", ".join(unknown),
-                fix="Pass the Python file that defines them, if you trust it: --modules FILE.py",
-                class_paths=unknown,
-            )
-
-    def module(self, node: ModuleNode, name: str) -> nn.Module:
-        """Build the module of a node and its children, on the meta device.
-
-        Raises:
-            StructureError: no definition of the class matches.
-        """
-        children = {
-            child_name: self.module(child, f"{name}.{child_name}")
-            for child_name, child in node.children.items()
-        }
-        reasons = []
-        for definition in candidates(node.class_path, self.extra):
-            try:
-                module = definition.assemble(node, children)
-                unknown = definition.unknown(node)
-                _require_no_function(node, unknown)
-            except MisfitError as reason:
-                reasons.append(f"not {definition.origin}: {reason}")
-                continue
-            self._remember(node, definition.origin, unknown)
-            return module
-        raise StructureError(
-            f"{name} is a {node.class_path} of an unknown structure",
-            got=f"{'; '.join(reasons)}. Found:\n{describe(node)}\n",
-            fix="Pass the Python file that defines it, if you trust it: --modules FILE.py",
-        )
-
-    def _remember(self, node: ModuleNode, origin: str, unknown: set[str]) -> None:
-        seen = self.origins.get(node.class_path)
-        if seen is None:
-            self.origins[node.class_path] = origin
-        elif origin not in seen.split(" / "):
-            self.origins[node.class_path] = f"{seen} / {origin}"
-        if unknown:
-            names = ", ".join(sorted(unknown))
-            note = f"{node.class_path} has attributes that {origin} does not know: {names}"
-            if note not in self.notes:
-                self.notes.append(note)
-
-
-def _require_no_function(node: ModuleNode, unknown: set[str]) -> None:
-    """Raise `MisfitError` for an unknown attribute that names a function.
-
-    It may be part of the computation; other unknown attributes are reported in a note.
-    """
-    for name in sorted(unknown):
-        if is_function(node.attributes[name]):
-            path = node.attributes[name]
-            raise MisfitError(f"attribute {name!r} is a function that it does not know: {path}")
-
-
-def describe(node: ModuleNode, lines: int = 24) -> str:
-    """Describe a node for an error message: classes, attributes, tensor shapes.
+    A definition fits if its modules do, and if the layers of the network still match each other
+    with it; kinds are varied one at a time.
 
     Args:
-        node: to describe.
-        lines: maximum number of lines.
+        node: the root of the tree, a whole detector.
+        extra: classes of the user, by class name.
+
+    Raises:
+        UnknownClassError, StructureError: as `build`.
     """
-    text = []
-    for name, part in node.walk():
-        depth = name.count(".") + 1 if name else 0
-        facts = [f"{key}={value!r:.40}" for key, value in sorted(part.attributes.items())]
-        shapes = [f"{key}{list(info.shape)}" for key, info in part.parameters.items()]
-        label = f"{name.rpartition('.')[2]}: " if name else ""
-        text.append(f"{'  ' * depth}{label}{part.class_name}({', '.join(facts + shapes)})"[:160])
-        if len(text) > lines:
-            return "\n".join([*text[:lines], "  ..."])
-    return "\n".join(text)
+    _check_network(node)
+    found = _assemble(node, extra, {}).open_choices
+    fitting = (_fitting_options(node, extra, {}, choice) for choice in found)
+    return tuple(choice for choice in fitting if len(choice.options) > 1)
+
+
+def _assemble(node: ModuleNode, extra: UserClasses | None, choices: Choices) -> DetectionNet:
+    """The network of a tree, on the meta device, not checked."""
+    assembler = Assembler(extra or {}, choices)
+    assembler.check_known(node)
+    children = node.children["model"].children
+    layers = [assembler.module(child, f"model.{name}") for name, child in children.items()]
+    net = DetectionNet(layers, read_layer_inputs(node))
+    net.origins = dict(sorted(assembler.origins.items()))
+    net.notes = tuple(assembler.notes)
+    net.open_choices = assembler.open_choices()
+    return net
+
+
+def _only_fitting(
+    node: ModuleNode,
+    extra: UserClasses | None,
+    choices: Choices,
+    undecided: Sequence[OpenChoice],
+) -> dict[Kind, str]:
+    """The one option of each choice with which the layers match each other.
+
+    Raises:
+        AmbiguousClassError: several are possible.
+    """
+    tried = [_fitting_options(node, extra, choices, choice) for choice in undecided]
+    several = [choice for choice in tried if len(choice.options) > 1]
+    if several:
+        facts = "; ".join(
+            f"{choice.kind.class_path} ({choice.modules[0]}): {', or '.join(choice.origins)}"
+            for choice in several
+        )
+        raise AmbiguousClassError(
+            "two readings fit the parts of the checkpoint",
+            got=facts,
+            fix="Give --images with images of the kind that it was trained on, and the checkpoint "
+            "decides",
+            class_paths=tuple(sorted(choice.kind.class_path for choice in several)),
+        )
+    return {choice.kind: choice.options[0] for choice in tried if choice.options}
+
+
+def _fitting_options(
+    node: ModuleNode, extra: UserClasses | None, choices: Choices, choice: OpenChoice
+) -> OpenChoice:
+    """The choice with those of its options that the layers around them allow."""
+    kept = []
+    for option, origin in zip(choice.options, choice.origins, strict=True):
+        with contextlib.suppress(StructureError):
+            _assemble(node, extra, {**choices, choice.kind: option}).check()
+            kept.append((option, origin))
+    return replace(
+        choice,
+        options=tuple(option for option, _ in kept),
+        origins=tuple(origin for _, origin in kept),
+    )
 
 
 def _has_sane_size(root: ModuleNode) -> bool:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ghost_deploy.core.errors import StructureError
 from ghost_deploy.models.head import Branch, Detect, top_k
+from ghost_deploy.models.readings import OpenChoice
 
 MAX_FEATURE_ELEMENTS = 1 << 28
 """Maximum output of a layer at the size of the dry run, 1 GiB; detectors are far below."""
@@ -49,6 +50,7 @@ class DetectionNet(nn.Module):
         branch: the branch of the head that `forward` uses.
         origins: the definition of each class path of the checkpoint.
         notes: remarks for the user, found while building.
+        open_choices: kinds of modules whose parts fit several definitions, and the one in use.
     """
 
     def __init__(self, layers: Sequence[nn.Module], layer_inputs: Sequence[LayerInput]) -> None:
@@ -66,6 +68,7 @@ class DetectionNet(nn.Module):
         self.branch: Branch = self.branches[0]
         self.origins: dict[str, str] = {}
         self.notes: tuple[str, ...] = ()
+        self.open_choices: tuple[OpenChoice, ...] = ()
 
     @property
     def head(self) -> Detect:

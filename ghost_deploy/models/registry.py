@@ -3,6 +3,24 @@
 A class *name* has one or more definitions, which `build` tries in order and verifies by structure:
 different blocks are called GhostConv, and forks move classes between modules. To add a definition,
 add a block class and its row in `BLOCKS`.
+
+A definition whose parts leave the arithmetic open has *rivals*: definitions of the same parts that
+compute something else (with and without addition, another order of a concatenation, another
+activation). To declare one:
+
+1. Write it as a subclass of the definition that it competes with, which overrides `forward` (or a
+   method of it) and has an `origin` of its own in plain words. It must not change its children:
+   all competing definitions are assembled from the same ones.
+2. Where it computes the same as the other for some parts, its `fit` refuses those
+   (`super().fit()`, then `require`), so that no choice is left open there.
+3. Name it in `RIVALS` beside the definition in `BLOCKS` that it competes with.
+4. If the first definition is beyond doubt by class name and parts, as stock Ultralytics classes
+   are, name it in `CERTAIN` with those class names. It is then taken without images; every other
+   choice is refused without images (`AmbiguousClassError`). With images, the recorded batch norm
+   statistics decide in both cases.
+
+Definitions in one row of `BLOCKS` are no rivals: the first that fits is taken. Put the one with
+fewer accepted parts first.
 """
 
 from __future__ import annotations
@@ -23,6 +41,7 @@ from ghost_deploy.models import (
     elan,
     g_ghost,
     ghost,
+    ghost_rivals,
     ghostnet_backbone,
     ghostnet_v1,
     ghostnet_v2,
@@ -144,7 +163,23 @@ BLOCKS: Mapping[str, tuple[type[Block], ...]] = {
     "v10Detect": (head.Detect,),
 }
 
-_EXACT = {block.__name__: block for row in BLOCKS.values() for block in row}
+RIVALS: Mapping[type[Block], tuple[type[Block], ...]] = {
+    ghost.GhostBottleneck: (ghost_rivals.GhostBottleneckNoAddition,),
+    ghost.GhostConv: (ghost_rivals.GhostConvExchanged, ghost_rivals.GhostConvReLU),
+    ghostnet_v2.GhostConvV2: (ghost_rivals.GhostConvV2NoPool,),
+    ghostnet_v2.GhostModuleV2: (ghost_rivals.GhostModuleV2NoPool,),
+}
+"""Definitions that compute something else from the same parts; see above."""
+
+CERTAIN: Mapping[type[Block], frozenset[str]] = {
+    ghost.GhostBottleneck: frozenset({"GhostBottleneck"}),
+    ghost.GhostConv: frozenset({"GhostConv"}),
+}
+"""Class names under which a definition with rivals is taken without images."""
+
+_EXACT = {
+    block.__name__: block for blocks in (*BLOCKS.values(), *RIVALS.values()) for block in blocks
+}
 
 Definition: TypeAlias = "type[Block] | TorchLayer | UserClass"
 
@@ -165,3 +200,18 @@ def candidates(class_path: str, extra: UserClasses) -> tuple[Definition, ...]:
     if name in extra:
         return (UserClass(extra[name]),)
     return BLOCKS.get(name, ())
+
+
+def rivals(class_path: str, definition: Definition) -> tuple[type[Block], ...]:
+    """Return the definitions that compete with one that fits modules of a class path.
+
+    A class path of our own files denotes one definition and has none.
+    """
+    own = class_path.rpartition(".")[0] == OWN
+    return () if own or not isinstance(definition, type) else RIVALS.get(definition, ())
+
+
+def is_certain(class_path: str, definition: Definition) -> bool:
+    """Whether a definition with rivals is taken for a class path without images."""
+    names = CERTAIN.get(definition, frozenset()) if isinstance(definition, type) else frozenset()
+    return class_path.rpartition(".")[2] in names

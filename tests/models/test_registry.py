@@ -12,12 +12,15 @@ from ghost_deploy.models.block import Block, require
 from ghost_deploy.models.conv import Conv
 from ghost_deploy.models.ghost import GhostConv
 from ghost_deploy.models.instantiate import build
-from ghost_deploy.models.registry import BLOCKS, candidates
+from ghost_deploy.models.registry import BLOCKS, CERTAIN, RIVALS, candidates
 from ghost_deploy.models.tree import ModuleNode
 from ghost_deploy.models.tree_writer import to_node
 from tests.support.module_trees import tiny
 
-DEFINITIONS = sorted({block for row in BLOCKS.values() for block in row}, key=lambda b: b.__name__)
+DEFINITIONS = sorted(
+    {block for row in (*BLOCKS.values(), *RIVALS.values()) for block in row},
+    key=lambda block: block.__name__,
+)
 
 
 class NarrowGhostConv(Block):
@@ -73,3 +76,17 @@ def as_fork(node: ModuleNode) -> ModuleNode:
     is_ghost_conv = node.class_name == "GhostConv"
     class_path = "fork.GhostConv" if is_ghost_conv else node.class_path
     return replace(node, class_path=class_path, children=children)
+
+
+def test_rivals_compete_with_a_definition_of_the_table() -> None:
+    listed = {block for row in BLOCKS.values() for block in row}
+    for definition, others in RIVALS.items():
+        assert definition in listed
+        assert others
+        for rival in others:
+            # A parent that accepts the definition accepts its rivals too.
+            assert issubclass(rival, definition)
+            assert rival.origin != definition.origin
+    for definition, names in CERTAIN.items():
+        assert definition in RIVALS
+        assert all(definition in BLOCKS[name] for name in names)
