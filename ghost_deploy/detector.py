@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ghost_deploy.core.closing import Closing
 from ghost_deploy.core.detections import Detections
 from ghost_deploy.core.errors import ShapeError
+from ghost_deploy.core.own_nms import require_own_nms
 from ghost_deploy.core.spec import ModelSpec, Thresholds
 from ghost_deploy.processing.letterbox import Letterbox
 from ghost_deploy.processing.postprocess import Postprocessor, output_shape
@@ -29,6 +30,7 @@ class Detector(Closing):
 
     Raises:
         ShapeError: the inputs or outputs of the runtime do not match `spec`.
+        UsageError: `thresholds` ask for another NMS than the graph has.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class Detector(Closing):
         self._runtime = runtime
         self._spec = spec
         self._thresholds = thresholds or spec.thresholds
+        require_own_nms(spec, self._thresholds)
         self._preprocessor = Preprocessor(spec.input)
         self._postprocessor = Postprocessor(spec)
 

@@ -88,8 +88,8 @@ def test_a_file_that_no_runtime_opens(tmp_path: Path) -> None:
 
 
 def test_thresholds_replace_those_of_the_model(opened: list[Any]) -> None:
-    detector = gd.load(bundle(), conf=0.5, max_det=7)
-    assert detector.thresholds == Thresholds(conf=0.5, iou=0.7, max_det=7)
+    detector = gd.load(bundle(), conf=0.5, max_det=7, agnostic=True)
+    assert detector.thresholds == Thresholds(conf=0.5, iou=0.7, max_det=7, agnostic=True)
     with pytest.raises(SpecError, match="conf"):
         gd.load(bundle(), conf=1.5)
 

@@ -34,6 +34,7 @@ def export(
     dynamic: bool = False,
     one2one: bool = False,
     nms: bool = False,
+    agnostic: bool = False,
     embed_preprocess: bool = False,
     modules: Sequence[AnyPath] = (),
     overwrite: bool = False,
@@ -58,6 +59,8 @@ def export(
             default the other, which is more accurate and what Ultralytics uses since 8.4.142.
         nms: final detections out of the graph: by a one2one branch where the head has one, else
             by TensorRT's plugin, for `tensorrt` alone.
+        agnostic: NMS lets boxes of different classes suppress each other; recorded in the bundle,
+            for the host and for every NMS inside a graph.
         embed_preprocess: the graph takes the letterboxed image as uint8 pixels, (B, H, W, 3)
             BGR, and turns it into numbers itself: a quarter of the bytes to move.
         modules: Python files with classes that the checkpoint names. They are run.
@@ -89,7 +92,13 @@ def export(
         plugin = nms and plan.needs_plugin(loaded.spec)
         if int8 and int8.data:
             int8.data.for_model(loaded.spec.class_names)  # before any work is done
-        spec = describe_export(loaded, size_hw=size_hw, dynamic=dynamic, embedded=embed_preprocess)
+        spec = describe_export(
+            loaded,
+            size_hw=size_hw,
+            dynamic=dynamic,
+            embedded=embed_preprocess,
+            agnostic=agnostic,
+        )
         export_artifacts(loaded, spec, plan.graphs, writer, progress)
         draft = writer.draft(spec, loaded.source, f"ghost-deploy {__version__}")
         draft = _prove(loaded, draft, files, progress)

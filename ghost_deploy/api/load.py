@@ -34,6 +34,7 @@ def load(
     conf: float | None = None,
     iou: float | None = None,
     max_det: int | None = None,
+    agnostic: bool | None = None,
 ) -> Detector:
     """Open a model for detection.
 
@@ -50,14 +51,14 @@ def load(
         allow_failed_parity: open an artifact although its comparison with the checkpoint failed.
         check: an artifact that was never loaded on this machine is run once on the images that
             the bundle carries, and refused where it does not reproduce their outputs.
-        conf, iou, max_det: thresholds instead of those of the model, see `Thresholds`.
+        conf, iou, max_det, agnostic: thresholds instead of those of the model, see `Thresholds`.
 
     Returns:
         The detector; `detector.runtime.info` says what was obtained. Close it, or use it as a
         context manager.
 
     Raises:
-        UsageError: there is no such model or runtime.
+        UsageError: there is no such model or runtime, or the model has no NMS to change.
         BundleError: the bundle is damaged, or has nothing that fits.
         GateError: the artifact failed its parity gate.
         UnavailableError: the runtime, device or precision is not on this machine.
@@ -85,7 +86,7 @@ def load(
         raise UsageError(f"there is no bundle or model {model}", fix="Check the path")
     else:
         opened, spec = open_path(model, runtime=runtime, options=options)
-    given = {"conf": conf, "iou": iou, "max_det": max_det}
+    given = {"conf": conf, "iou": iou, "max_det": max_det, "agnostic": agnostic}
     changes = {name: value for name, value in given.items() if value is not None}
     try:
         return Detector(opened, spec, msgspec.structs.replace(spec.thresholds, **changes))

@@ -63,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "--dynamic": "accept batches of 1 to 16, half to twice the size",
             "--one2one": "of a head with two branches (YOLOv10) the one that needs no NMS",
             "--nms": "final detections out of the graph",
+            "--agnostic": "NMS lets boxes of different classes suppress each other",
             "--embed-preprocess": "the graph takes uint8 BGR pixels (B, H, W, 3) and normalizes "
             "them itself",
         },
@@ -107,6 +108,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
                 dynamic=args.dynamic,
                 one2one=args.one2one,
                 nms=args.nms,
+                agnostic=args.agnostic,
                 embed_preprocess=args.embed_preprocess,
                 modules=args.modules,
                 overwrite=args.overwrite,

@@ -78,6 +78,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_value(limits, "--classes", "A,B", "classes to keep, by name or number")
     options.add_value(limits, "--iou", "I", "most overlap of a class, 0 to 1", options.fraction)
     options.add_value(limits, "--max-det", "N", "most detections an image", options.positive)
+    limits.add_argument(
+        "--agnostic",
+        action=argparse.BooleanOptionalAction,
+        help="let boxes of different classes suppress each other",
+    )
     failed = "run an artifact even if it failed its comparison with the checkpoint"
     unchecked = "do not check an artifact that was never loaded on this machine"
     options.add_switches(parser, {"--no-check": unchecked, "--allow-failed-parity": failed})

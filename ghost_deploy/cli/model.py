@@ -29,6 +29,7 @@ def load_detector(args: argparse.Namespace, **options: Any) -> Detector:
         conf=plain[-1] if plain else None,
         iou=args.iou,
         max_det=args.max_det,
+        agnostic=args.agnostic,
         **options,
     )
 

@@ -167,7 +167,8 @@ class HeadSpec(_Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True):
         one2one: `output` is (B, K, 6): x1, y1, x2, y2 in letterboxed pixels, score, class.
             Sorted by score, no NMS.
         efficient-nms: `output` is (B, `max_det`, 6), as for one2one. TensorRT's EfficientNMS plugin
-            has applied NMS, with `EFFICIENT_NMS_SCORE` and the IoU of `ModelSpec.thresholds`.
+            has applied NMS, with `EFFICIENT_NMS_SCORE` and `iou` and `agnostic` of
+            `ModelSpec.thresholds`.
             Unused rows are zero.
 
     Attributes:
@@ -208,11 +209,13 @@ class Thresholds(_Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True)
         conf: score threshold, exclusive, 0 to 1.
         iou: NMS removes a box whose IoU with a better one is greater, 0 to 1.
         max_det: maximum number of detections per image.
+        agnostic: NMS lets boxes of different classes suppress each other.
     """
 
     conf: float = 0.25
     iou: float = 0.7
     max_det: int = 300
+    agnostic: bool = False
 
     def __post_init__(self) -> None:
         self._require(0 <= self.conf < 1, "conf must be in [0, 1)", self.conf)

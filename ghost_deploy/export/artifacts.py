@@ -28,17 +28,20 @@ def describe_export(
     size_hw: tuple[int, int] | None = None,
     dynamic: bool = False,
     embedded: bool = False,
+    agnostic: bool = False,
 ) -> ModelSpec:
     """The description that all artifacts of an export carry.
 
     Args:
         loaded: the checkpoint.
-        size_hw, dynamic, embedded: as in `plan_spec`.
+        size_hw, dynamic, embedded, agnostic: as in `plan_spec`.
 
     Raises:
         UsageError: as `plan_spec`.
     """
-    spec = plan_spec(loaded.spec, size_hw=size_hw, dynamic=dynamic, embedded=embedded)
+    spec = plan_spec(
+        loaded.spec, size_hw=size_hw, dynamic=dynamic, embedded=embedded, agnostic=agnostic
+    )
     if spec.input.size_hw == loaded.spec.input.size_hw:
         return spec
     from ghost_deploy.models.flops import gflops

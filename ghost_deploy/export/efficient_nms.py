@@ -2,10 +2,14 @@
 
 The plugin takes every class of an anchor for a candidate of its own, while a detector of ours
 takes the best one, so all other scores are set to 0 before. Its four outputs are joined into one
-tensor of the form that a one2one head gives. Fields that TensorRT 8.5 lacks are not used.
+tensor of the form that a one2one head gives. The field `class_agnostic` came with TensorRT 8.6 and
+is there only where it is set; `releases.KNOWN_PROBLEMS` refuses it before. Other fields that 8.5
+lacks are not used.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -118,6 +122,7 @@ def _nodes(spec: ModelSpec) -> list[NodeProto]:
     limits = spec.thresholds
     # The plugin drops at an equal overlap, we at a greater one: the next float32 makes it one.
     overlap = float(np.nextafter(np.float32(limits.iou), np.float32(2)))
+    agnostic: dict[str, Any] = {"class_agnostic": 1} if limits.agnostic else {}
     return [
         make("Split", [_RAW, "nms/sizes"], ["nms/b", "nms/s"], name="nms/Split", axis=1),
         make("Transpose", ["nms/b"], ["nms/boxes"], name="nms/Boxes", perm=[0, 2, 1]),
@@ -138,6 +143,7 @@ def _nodes(spec: ModelSpec) -> list[NodeProto]:
             max_output_boxes=limits.max_det,
             score_threshold=EFFICIENT_NMS_SCORE,
             iou_threshold=overlap,
+            **agnostic,
         ),
         make("Unsqueeze", ["nms/score", "nms/axis"], ["nms/score_column"], name="nms/Score"),
         make("Cast", ["nms/class"], ["nms/label"], name="nms/Cast", to=TensorProto.FLOAT),

@@ -52,7 +52,9 @@ def model_info(spec: ModelSpec) -> dict[str, str]:
     # Model API would flip and scale once more what an embedded graph does itself.
     flipped = spec.input.color == "rgb" and not spec.input.embedded
     labels = " ".join("_".join(name.split()) or "_" for name in spec.class_names)
+    agnostic = {"agnostic_nms": "YES"} if spec.thresholds.agnostic else {}
     return {
+        **agnostic,
         "model_type": "YOLOv8",
         "labels": labels,
         "confidence_threshold": f"{spec.thresholds.conf:g}",

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import msgspec
 
 from ghost_deploy.core.errors import MissingExtraError, UsageError
+from ghost_deploy.core.own_nms import require_own_nms
 from ghost_deploy.core.spec import MAX_SIDE, ModelSpec
 
 
@@ -203,6 +204,7 @@ def plan_spec(
     size_hw: tuple[int, int] | None = None,
     dynamic: bool = False,
     embedded: bool = False,
+    agnostic: bool = False,
 ) -> ModelSpec:
     """The description of an export; `gflops` is still that of the checkpoint's size.
 
@@ -211,9 +213,11 @@ def plan_spec(
         size_hw: (height, width) of the input in pixels; the checkpoint's when None.
         dynamic: accept `DYNAMIC_BATCH`, and half to twice the size; else one image of that size.
         embedded: the graph takes uint8 pixels and contains the preprocessing.
+        agnostic: NMS lets boxes of different classes suppress each other.
 
     Raises:
-        UsageError: a size is not a positive multiple of the stride.
+        UsageError: a size is not a positive multiple of the stride, or `agnostic` for a head
+            without NMS.
     """
     old = spec.input
     size_hw = low = high = size_hw or old.size_hw
@@ -232,7 +236,9 @@ def plan_spec(
         dtype="uint8" if embedded else old.dtype,
     )
     head = msgspec.structs.replace(spec.head, output="output0")
-    return msgspec.structs.replace(spec, input=own_input, head=head)
+    thresholds = msgspec.structs.replace(spec.thresholds, agnostic=agnostic)
+    require_own_nms(spec, thresholds)
+    return msgspec.structs.replace(spec, input=own_input, head=head, thresholds=thresholds)
 
 
 def _scaled(hw: tuple[int, int], factor: float, stride: int) -> tuple[int, int]:

@@ -22,7 +22,8 @@ def efficient_nms(
 
     Semantics of NVIDIA/TensorRT, plugin/efficientNMSPlugin/efficientNMSInference.cu, with the
     attributes that the export sets: the best class of each anchor, scores of at least
-    `EFFICIENT_NMS_SCORE`, NMS per class, best first. Only the order of equal scores may differ.
+    `EFFICIENT_NMS_SCORE`, NMS per class or over all, best first. Only the order of equal scores may
+    differ.
 
     Args:
         output: (4 + classes, A) float32 of the decoder `dfl`.
@@ -38,7 +39,7 @@ def efficient_nms(
     best = np.argsort(-found.score, kind="stable")[:MAX_CANDIDATES]
     xyxy, score, class_id = found.xyxy[best], found.score[best], found.class_id[best]
     limits = spec.thresholds
-    kept = nms(xyxy, score, class_id, limits.iou, limits.max_det)
+    kept = nms(xyxy, score, class_id, limits.iou, limits.max_det, agnostic=limits.agnostic)
     rows = np.zeros((limits.max_det, 6), np.float32)
     rows[: len(kept)] = np.column_stack((xyxy[kept], score[kept], class_id[kept]))
     return rows

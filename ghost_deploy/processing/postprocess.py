@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghost_deploy.core.detections import Detections
-from ghost_deploy.core.errors import ShapeError, UsageError
+from ghost_deploy.core.errors import ShapeError
+from ghost_deploy.core.own_nms import require_own_nms
 from ghost_deploy.core.spec import ModelSpec, Thresholds
 from ghost_deploy.processing.decode import DECODERS
 from ghost_deploy.processing.letterbox import Letterbox
@@ -61,11 +62,11 @@ class Postprocessor:
             The detections of each image, boxes in source pixels.
 
         Raises:
-            UsageError: the IoU differs from that of an NMS inside the graph.
+            UsageError: as `require_own_nms`.
             ShapeError: the output is missing or does not match the spec.
             BackendError: the output holds values that are not finite.
         """
-        self._check_overlap(thresholds)
+        require_own_nms(self._spec, thresholds)
         output = self._output(outputs, letterboxes)
         return [
             self._detections(row, box, thresholds, multi_label)
@@ -79,19 +80,10 @@ class Postprocessor:
         xyxy, score, class_id = found
         kept: NDArray[np.intp] | slice = slice(limits.max_det)
         if not self._spec.head.end_to_end:
-            kept = nms(xyxy, score, class_id, limits.iou, limits.max_det)
+            agnostic = limits.agnostic
+            kept = nms(xyxy, score, class_id, limits.iou, limits.max_det, agnostic=agnostic)
         names = self._spec.class_names
         return Detections(box.invert(xyxy[kept]), score[kept], class_id[kept], names)
-
-    def _check_overlap(self, thresholds: Thresholds) -> None:
-        own = self._spec.thresholds.iou
-        if self._spec.head.decoder == "efficient-nms" and thresholds.iou != own:
-            raise UsageError(
-                "the NMS is part of this model, its overlap limit cannot be changed",
-                got=thresholds.iou,
-                expected=own,
-                fix="Leave the limit as it is, or export the model without --nms",
-            )
 
     def _output(
         self, outputs: Mapping[str, NDArray[Any]], letterboxes: Sequence[Letterbox]

@@ -82,9 +82,20 @@ def test_options_reach_the_loader(asked: list[Any], folder: Path) -> None:
                 "conf": 0.4,
                 "iou": 0.5,
                 "max_det": 7,
+                "agnostic": None,
             },
         )
     ]
+
+
+@pytest.mark.parametrize(
+    ("words", "asked_for"), [(["--agnostic"], True), (["--no-agnostic"], False), ([], None)]
+)
+def test_agnostic_or_by_class_or_as_the_bundle_says(
+    asked: list[Any], folder: Path, words: list[str], asked_for: bool | None
+) -> None:
+    assert main(["infer", "b", str(folder), *words]) == 0
+    assert asked[0][1]["agnostic"] is asked_for
 
 
 def test_lines_on_standard_output_and_nothing_else_there(

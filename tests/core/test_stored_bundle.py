@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -40,10 +41,20 @@ def test_every_kind_of_evidence_is_typed(old: Bundle) -> None:
     assert evidence.reference.file == "reference.npz"
 
 
-def test_saving_changes_nothing(old: Bundle) -> None:
-    before = (old.path / "bundle.json").read_bytes()
+LATER = {"thresholds": {"agnostic": False}}
+"""Fields of the model's description that came after version 0.1, by part, at their defaults."""
+
+
+def test_saving_adds_the_later_fields_and_nothing_else(old: Bundle) -> None:
+    document = old.path / "bundle.json"
+    expected = json.loads(document.read_bytes())
+    for part, fields in LATER.items():
+        expected["spec"][part].update(fields)
     old.save()
-    assert (old.path / "bundle.json").read_bytes() == before
+    assert json.loads(document.read_bytes()) == expected
+    once = document.read_bytes()
+    Bundle.read(old.path).save()
+    assert document.read_bytes() == once
 
 
 def test_it_computes_what_it_did(old: Bundle) -> None:

@@ -6,6 +6,7 @@ stands in its place.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import msgspec
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
-from ghost_deploy.core.errors import UsageError
+from ghost_deploy.core.errors import UnavailableError, UsageError
+from ghost_deploy.core.own_nms import require_own_nms
 from ghost_deploy.core.spec import ModelSpec, Thresholds
 from ghost_deploy.export.efficient_nms import DOMAIN, OPERATOR, append_nms, with_nms
 from ghost_deploy.export.operators import TENSORRT_8_5
@@ -25,6 +27,7 @@ from ghost_deploy.export.trace_onnx import onnx_from_net
 from ghost_deploy.processing.letterbox import Letterbox
 from ghost_deploy.processing.nms_plugin import efficient_nms
 from ghost_deploy.processing.postprocess import Postprocessor
+from ghost_deploy.runtimes.tensorrt.releases import EngineUse, Release, check_release
 from tests.support.images import random_tensor
 from tests.support.onnx_sessions import run_onnx
 from tests.support.tiny_detectors import tiny_net, tiny_spec
@@ -43,12 +46,13 @@ class Plugin(OpRun):
         assert attributes["score_activation"] == 0
         most, floor = attributes["max_output_boxes"], np.float32(attributes["score_threshold"])
         overlap = np.float32(attributes["iou_threshold"])
+        agnostic = bool(attributes.get("class_agnostic", 0))
         batch = len(boxes)
         count, label = np.zeros((batch, 1), np.int32), np.zeros((batch, most), np.int32)
         xyxy = np.zeros((batch, most, 4), np.float32)
         score = np.zeros((batch, most), np.float32)
         for image in range(batch):
-            kept = one_image(boxes[image], scores[image], floor, overlap, most)
+            kept = one_image(boxes[image], scores[image], floor, overlap, most, agnostic)
             count[image] = len(kept)
             for row, (box, value, class_id) in enumerate(kept):
                 xyxy[image, row], score[image, row], label[image, row] = box, value, class_id
@@ -59,7 +63,12 @@ Plugin.__name__ = OPERATOR
 
 
 def one_image(
-    boxes: NDArray[Any], scores: NDArray[Any], floor: Any, overlap: Any, most: int
+    boxes: NDArray[Any],
+    scores: NDArray[Any],
+    floor: Any,
+    overlap: Any,
+    most: int,
+    agnostic: bool,
 ) -> list[tuple[NDArray[Any], float, int]]:
     anchor, class_id = np.nonzero(scores >= floor)
     order = np.argsort(-scores[anchor, class_id], kind="stable")[:4096]
@@ -68,7 +77,8 @@ def one_image(
         centre, size = boxes[anchor[index], :2], boxes[anchor[index], 2:]
         box = np.concatenate((centre - size / 2, centre + size / 2))
         mine = int(class_id[index])
-        if all(other != mine or iou(box, better) < overlap for better, _, other in kept):
+        rivals = [better for better, _, other in kept if agnostic or other == mine]
+        if all(iou(box, better) < overlap for better in rivals):
             kept.append((box, float(scores[anchor[index], mine]), mine))
         if len(kept) == most:
             break
@@ -136,22 +146,35 @@ def test_the_plain_graph_is_left_alone(plain: onnx.ModelProto, plain_spec: Model
     assert plain.SerializeToString(deterministic=True) == before
 
 
-def test_it_finds_what_nms_on_the_host_finds(plain: onnx.ModelProto, plain_spec: ModelSpec) -> None:
+def agnostic_or_not(spec: ModelSpec, agnostic: bool) -> ModelSpec:
+    limits = msgspec.structs.replace(spec.thresholds, agnostic=agnostic)
+    return msgspec.structs.replace(spec, thresholds=limits)
+
+
+@pytest.mark.parametrize("agnostic", [False, True])
+def test_it_finds_what_nms_on_the_host_finds(
+    plain: onnx.ModelProto, plain_spec: ModelSpec, agnostic: bool
+) -> None:
+    plain_spec = agnostic_or_not(plain_spec, agnostic)
+    limits = plain_spec.thresholds
     spec = with_nms(plain_spec)
     raw = run_onnx(plain, random_tensor((1, 3, *spec.input.size_hw), 3))[0]
     rows = tail_of(append_nms(plain, spec), raw)
     size = spec.input.size_hw
     box = [Letterbox.fit(size, size)]
-    (expected,) = Postprocessor(plain_spec)({"output0": raw}, box, LIMITS)
-    (found,) = Postprocessor(spec)({"output0": rows}, box, LIMITS)
+    (expected,) = Postprocessor(plain_spec)({"output0": raw}, box, limits)
+    (found,) = Postprocessor(spec)({"output0": rows}, box, limits)
     assert len(expected) > 10
     np.testing.assert_array_equal(found.class_id, expected.class_id)
     np.testing.assert_array_equal(found.score, expected.score)
     np.testing.assert_allclose(found.xyxy, expected.xyxy, atol=1e-4)
 
 
-def test_numpy_says_the_same_as_the_plugin(plain: onnx.ModelProto, plain_spec: ModelSpec) -> None:
-    spec = with_nms(plain_spec)
+@pytest.mark.parametrize("agnostic", [False, True])
+def test_numpy_says_the_same_as_the_plugin(
+    plain: onnx.ModelProto, plain_spec: ModelSpec, agnostic: bool
+) -> None:
+    spec = with_nms(agnostic_or_not(plain_spec, agnostic))
     raw = run_onnx(plain, random_tensor((1, 3, *spec.input.size_hw), 3))[0]
     rows = tail_of(append_nms(plain, spec), raw)[0]
     own = efficient_nms(raw[0], spec, spec.input.size_hw)
@@ -182,6 +205,34 @@ def test_an_overlap_limit_of_one_s_own_is_refused(plain_spec: ModelSpec) -> None
     other = msgspec.structs.replace(LIMITS, iou=0.6)
     with pytest.raises(UsageError, match="part of this model"):
         Postprocessor(spec)({"output0": rows}, [Letterbox.fit(size, size)], other)
+
+
+def test_another_choice_of_classes_is_refused(plain_spec: ModelSpec) -> None:
+    for own in (False, True):
+        spec = with_nms(agnostic_or_not(plain_spec, own))
+        other = msgspec.structs.replace(LIMITS, agnostic=not own)
+        with pytest.raises(UsageError, match="part of this model"):
+            require_own_nms(spec, other)
+        require_own_nms(spec, spec.thresholds)
+
+
+@pytest.mark.parametrize(
+    ("release", "refused"),
+    [((8, 5, 3), True), ((8, 6, 0), False), ((10, 3, 0), False), ((11, 1, 0), False)],
+)
+def test_class_agnostic_needs_tensorrt_8_6(release: Release, refused: bool) -> None:
+    check_release(release, EngineUse(end_to_end=True))
+    with pytest.raises(UnavailableError, match="class_agnostic") if refused else nullcontext():
+        check_release(release, EngineUse(end_to_end=True, agnostic=True))
+
+
+def test_the_field_is_there_only_where_it_is_set(
+    plain: onnx.ModelProto, plain_spec: ModelSpec
+) -> None:
+    node = append_nms(plain, with_nms(agnostic_or_not(plain_spec, True))).graph.node
+    (plugin,) = (each for each in node if each.op_type == OPERATOR)
+    fields = {item.name: onnx.helper.get_attribute_value(item) for item in plugin.attribute}
+    assert fields["class_agnostic"] == 1
 
 
 def test_what_needs_none_is_refused() -> None:

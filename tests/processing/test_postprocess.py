@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from ghost_deploy.core.errors import ShapeError
+from ghost_deploy.core.errors import ShapeError, UsageError
 from ghost_deploy.core.spec import Thresholds
 from ghost_deploy.processing.letterbox import Letterbox
 from ghost_deploy.processing.postprocess import Postprocessor, output_shape
@@ -149,3 +149,20 @@ def test_recorded_raw_outputs_give_the_recorded_detections(checkpoint):
         np.testing.assert_allclose(found.score, expected[:, 4], rtol=0, atol=1e-6)
         compared += len(expected)
     assert compared > 50
+
+
+def test_classes_suppress_each_other_only_when_asked():
+    """Two boxes at one place, and a third far away: the better one of another class wins."""
+    output = dfl_output((32, 32, 20, 10, 0.5, 2), (32, 32, 20, 10, 0.75, 0), (10, 32, 8, 8, 0.3, 1))
+    (by_class,) = post(output)
+    (over_all,) = post(output, limits=Thresholds(agnostic=True))
+    assert by_class.class_id.tolist() == [0, 2, 1]
+    assert over_all.class_id.tolist() == [0, 1]
+
+
+def test_a_head_without_nms_has_none_to_change():
+    spec = make_spec(decoder="one2one")
+    rows = np.zeros((1, 300, 6), np.float32)
+    assert len(post(rows, spec=spec)[0]) == 0
+    with pytest.raises(UsageError, match="no NMS that could be class-agnostic"):
+        post(rows, spec=spec, limits=Thresholds(agnostic=True))

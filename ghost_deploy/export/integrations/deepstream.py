@@ -217,7 +217,7 @@ def _lines(spec: ModelSpec, configuration: _Configuration, onnx_name: str) -> It
     yield f"output-blob-names={spec.head.output}"
     yield f"parse-bbox-func-name={_FUNCTION}"
     yield f"custom-lib-path={_LIBRARY}"
-    yield "cluster-mode=2"
+    yield f"cluster-mode={4 if spec.thresholds.agnostic else 2}"
     yield ""
     yield "[class-attrs-all]"
     yield f"pre-cluster-threshold={spec.thresholds.conf:g}"
@@ -225,9 +225,20 @@ def _lines(spec: ModelSpec, configuration: _Configuration, onnx_name: str) -> It
     yield f"topk={spec.thresholds.max_det}"
 
 
+def _own_nms(spec: ModelSpec) -> bytes:
+    """What makes the parser do NMS over all classes, which nvinfer's clustering cannot."""
+    limits = spec.thresholds
+    if not limits.agnostic:
+        return b""
+    return (
+        f"#define GHOST_DEPLOY_AGNOSTIC_IOU {limits.iou!r}f\n"
+        f"#define GHOST_DEPLOY_MAX_DET {limits.max_det}\n"
+    ).encode()
+
+
 def _write_common(bundle: Bundle, folder: Path) -> None:
     own = resources.files(__package__)
-    (folder / PARSER).write_bytes((own / PARSER).read_bytes())
+    (folder / PARSER).write_bytes(_own_nms(bundle.spec) + (own / PARSER).read_bytes())
     (folder / "README.md").write_bytes((own / "deepstream.md").read_bytes())
     labels = "".join(f"{name}\n" for name in bundle.spec.class_names)
     (folder / "labels.txt").write_text(labels, encoding="utf-8")

@@ -2,7 +2,8 @@
 //
 // Reads one float output of (4 + classes, anchors): rows 0 to 3 are the centre x, centre y, width
 // and height of each box in pixels of the network's input, the other rows are class scores from 0
-// to 1. nvinfer then does NMS (cluster-mode=2) and takes the letterbox away.
+// to 1. nvinfer then does NMS by class (cluster-mode=2) and takes the letterbox away. Where
+// GHOST_DEPLOY_AGNOSTIC_IOU is defined, NMS over all classes is done here (cluster-mode=4).
 //
 // Compile on the device:
 //   g++ -shared -fPIC -O2 -std=c++14 -I /opt/nvidia/deepstream/deepstream/sources/includes
@@ -17,6 +18,44 @@
 namespace {
 
 float clamp(float value, float high) { return std::min(std::max(value, 0.0f), high); }
+
+#ifdef GHOST_DEPLOY_AGNOSTIC_IOU
+float area(NvDsInferParseObjectInfo const& box) { return box.width * box.height; }
+
+float overlap(NvDsInferParseObjectInfo const& a, NvDsInferParseObjectInfo const& b) {
+  float const width =
+      std::min(a.left + a.width, b.left + b.width) - std::max(a.left, b.left);
+  float const height =
+      std::min(a.top + a.height, b.top + b.height) - std::max(a.top, b.top);
+  if (width <= 0.0f || height <= 0.0f) {
+    return 0.0f;
+  }
+  float const both = width * height;
+  return both / (area(a) + area(b) - both);
+}
+
+// Keeps the best of overlapping boxes, whatever their classes, best first.
+void suppress(std::vector<NvDsInferParseObjectInfo>& objects) {
+  std::stable_sort(objects.begin(), objects.end(),
+                   [](NvDsInferParseObjectInfo const& a, NvDsInferParseObjectInfo const& b) {
+                     return a.detectionConfidence > b.detectionConfidence;
+                   });
+  std::vector<NvDsInferParseObjectInfo> kept;
+  for (NvDsInferParseObjectInfo const& object : objects) {
+    bool const is_free = std::all_of(
+        kept.begin(), kept.end(), [&object](NvDsInferParseObjectInfo const& better) {
+          return overlap(object, better) <= GHOST_DEPLOY_AGNOSTIC_IOU;
+        });
+    if (is_free) {
+      kept.push_back(object);
+    }
+    if (kept.size() == GHOST_DEPLOY_MAX_DET) {
+      break;
+    }
+  }
+  objects.swap(kept);
+}
+#endif
 
 }  // namespace
 
@@ -69,5 +108,8 @@ extern "C" bool NvDsInferParseGhostDeploy(
     object.detectionConfidence = score;
     objectList.push_back(object);
   }
+#ifdef GHOST_DEPLOY_AGNOSTIC_IOU
+  suppress(objectList);
+#endif
   return true;
 }

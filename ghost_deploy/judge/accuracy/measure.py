@@ -1,7 +1,8 @@
 """Accuracy of a detector on labelled images: COCO's mAP by one stated protocol.
 
 Preprocessing and post-processing are those of the detector. The thresholds are those of the
-protocol, and all classes of an anchor above the score threshold count (multi-label).
+protocol, and all classes of an anchor above the score threshold count (multi-label). NMS is by
+class, unless the model's description says `agnostic`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from itertools import islice
 from typing import TypeAlias
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from ghost_deploy.core.detections import Detections
@@ -68,11 +70,12 @@ def measure(
     """
     spec = detector.spec
     postprocess = Postprocessor(spec)
+    thresholds = replace(THRESHOLDS, agnostic=spec.thresholds.agnostic)
 
     def detect(images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
         feeds, letterboxes = detector.preprocess(images)
         outputs = detector.runtime.run(feeds)
-        return postprocess(outputs, letterboxes, THRESHOLDS, multi_label=True)
+        return postprocess(outputs, letterboxes, thresholds, multi_label=True)
 
     # A graph of one fixed batch is fed whole batches; memory stays that of one batch.
     step = spec.input.batch[0]
@@ -130,7 +133,8 @@ def measure_with(
 def limits(spec: ModelSpec) -> str:
     """The post-processing of the protocol in words."""
     rules = "end-to-end head" if spec.head.end_to_end else "IoU 0.7, multi-label"
-    return f"conf 0.001, {rules}, max 300"
+    agnostic = ", class-agnostic" if spec.thresholds.agnostic else ""
+    return f"conf 0.001, {rules}{agnostic}, max 300"
 
 
 def _protocol(spec: ModelSpec) -> str:

@@ -178,13 +178,15 @@ def _graphs(bundle: Bundle, placement: str) -> dict[GraphKind, Artifact]:
 
 
 def _use(bundle: Bundle, request: EngineRequest, route: PrecisionRoute, gpu: GpuInfo) -> EngineUse:
+    spec = bundle.spec
     return EngineUse(
         int8=request.precision == "int8",
         calibrated=route.calibrated,
-        end_to_end=bundle.spec.head.end_to_end,
+        end_to_end=spec.head.end_to_end,
         dla=request.dla is not None,
         strongly_typed=route.strongly_typed,
         jetson=gpu.integrated,
+        agnostic=spec.head.decoder == "efficient-nms" and spec.thresholds.agnostic,
     )
 
 

@@ -26,6 +26,7 @@ class EngineUse:
         dla: on a DLA core.
         strongly_typed: built as a strongly typed network.
         jetson: on a Jetson.
+        agnostic: the plugin EfficientNMS has `class_agnostic` set.
     """
 
     int8: bool = False
@@ -34,6 +35,7 @@ class EngineUse:
     dla: bool = False
     strongly_typed: bool = False
     jetson: bool = False
+    agnostic: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,13 @@ KNOWN_PROBLEMS = (
         (0, 0, 0), (8, 5, 0), (),
         "TensorRT before 8.5 lacks named tensors, and operators that the graphs use",
         "Install TensorRT 8.5 or newer (JetPack 5.1 has 8.5.2)",
+    ),
+    KnownProblem(
+        (8, 5, 0), (8, 6, 0), ("agnostic",),
+        "the plugin EfficientNMS of TensorRT 8.5 has no field class_agnostic, and its parser would "
+        "leave the request out without a word",
+        "Export without --nms, so that NMS is done on the host, or without --agnostic; or install "
+        "TensorRT 8.6 or newer",
     ),
     KnownProblem(
         (10, 2, 0), (10, 2, 1), (),

@@ -17,6 +17,7 @@ from ghost_deploy.core.errors import BundleError, UsageError
 from ghost_deploy.core.spec import HeadSpec, ModelSpec
 from ghost_deploy.export.integrations.deepstream import PARSER, write_deepstream
 from ghost_deploy.processing.decode import decode_dfl
+from ghost_deploy.processing.nms import nms
 from ghost_deploy.runtimes.tensorrt.calibration_cache import (
     FOREIGN_BUILDS,
     cache_header,
@@ -151,14 +152,22 @@ def test_boxes_are_decoded_in_float32(tmp_path: Path) -> None:
     assert pinned == "/tail/Exp:fp32:gpu;/tail/Reshape:fp32:gpu"
 
 
+def with_limits(**changes: object) -> ModelSpec:
+    thresholds = msgspec.structs.replace(SPEC.thresholds, **changes)
+    return msgspec.structs.replace(SPEC, thresholds=thresholds)
+
+
 @pytest.fixture(scope="module")
 def parser(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     """The shipped source, compiled."""
+    return compiled(tmp_path_factory.mktemp("parser"), SPEC)
+
+
+def compiled(folder: Path, spec: ModelSpec) -> ctypes.CDLL:
     compiler = shutil.which("g++")
     if compiler is None:
         pytest.skip("needs g++")
-    folder = tmp_path_factory.mktemp("parser")
-    write_deepstream(write_placeholder_bundle(folder / "b"), folder / "ds")
+    write_deepstream(write_placeholder_bundle(folder / "b", spec), folder / "ds")
     shutil.copy(HEADERS, folder / "nvdsinfer_custom_impl.h")
     library = folder / "parser.so"
     subprocess.run(
@@ -193,6 +202,32 @@ def test_the_parser_finds_what_our_decoder_finds(parser: ctypes.CDLL, seed: int)
     np.testing.assert_allclose(found[:, :4], np.clip(wanted.xyxy, 0, limits), atol=1e-4)
     np.testing.assert_array_equal(found[:, 4], wanted.score)
     np.testing.assert_array_equal(found[:, 5], wanted.class_id)
+
+
+@pytest.mark.parametrize(("iou", "max_det"), [(0.7, 300), (0.3, 300), (0.0, 300), (0.5, 7)])
+def test_nms_over_all_classes_is_the_parsers(tmp_path: Path, iou: float, max_det: int) -> None:
+    spec = with_limits(agnostic=True, iou=iou, max_det=max_det)
+    library = compiled(tmp_path, spec)
+    assert settings(tmp_path / "ds" / "config_infer_fp16.txt")["cluster-mode"] == "4"
+    anchors = SPEC.head.anchors((64, 96))
+    rng = np.random.default_rng(5)
+    boxes = rng.uniform((20, 20, 1, 1), (70, 40, 40, 40), (anchors, 4)).T
+    output = np.concatenate([boxes, rng.uniform(0, 0.5, (3, anchors))]).astype(np.float32)
+    wanted = decode_dfl(output, SPEC, (64, 96), 0.25, False)
+    limits = np.array([96, 64, 96, 64], np.float32)
+    clipped = np.clip(wanted.xyxy, 0, limits)
+    kept = nms(clipped, wanted.score, wanted.class_id, iou, max_det, agnostic=True)
+    by_class = nms(clipped, wanted.score, wanted.class_id, iou, max_det)
+    found = parse(library, output, 3, 0.25)
+    np.testing.assert_allclose(found[:, :4], clipped[kept], atol=1e-4)
+    np.testing.assert_array_equal(found[:, 5], wanted.class_id[kept])
+    assert len(kept) == max_det or len(by_class) > len(kept) > 1
+
+
+def test_nms_by_class_is_nvinfers(tmp_path: Path) -> None:
+    write_deepstream(write_placeholder_bundle(tmp_path / "b"), tmp_path / "ds")
+    assert settings(tmp_path / "ds" / "config_infer_fp16.txt")["cluster-mode"] == "2"
+    assert not (tmp_path / "ds" / PARSER).read_bytes().startswith(b"#define")
 
 
 def test_the_parser_refuses_another_layout(parser: ctypes.CDLL) -> None:

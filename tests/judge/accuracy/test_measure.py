@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -166,3 +167,17 @@ def test_the_recorded_reference_is_reached() -> None:
 @pytest.mark.parametrize("checkpoint", CHECKPOINTS, ids=lambda path: path.stem)
 def test_all_recorded_references_are_reached(checkpoint: Path, side: int) -> None:
     check_recorded_reference(checkpoint, side)
+
+
+def test_an_agnostic_model_is_measured_with_its_own_nms(tmp_path: Path) -> None:
+    """Each box has a better wrong class: with NMS by class the right one counts too."""
+    labels = Labels.of(BOXES[:1], [0])
+    scores = {(0, 1): 0.9, (0, 0): 0.5}
+    limits = msgspec.structs.replace(SPEC.thresholds, agnostic=True)
+    agnostic = msgspec.structs.replace(SPEC, thresholds=limits)
+    data = data_of(tmp_path, labels)
+    by_class = measure(detector(scores), data).accuracy
+    over_all = measure(detector(scores, agnostic), data).accuracy
+    assert (by_class.map50, over_all.map50) == (pytest.approx(1), 0)
+    assert "class-agnostic" in over_all.protocol
+    assert "agnostic" not in by_class.protocol
