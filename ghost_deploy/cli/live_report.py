@@ -125,6 +125,8 @@ def _event(stats: SourceStats) -> str:
     name = f"source {stats.id} ({stats.label})"
     if stats.state == "live":
         return f"{name} is {'back' if stats.reconnects else 'live'}"
+    if stats.state == "stalled":
+        return f"{name} is stalled: it is connected, but none of its frames decodes"
     if stats.state == "lost":
         return f"{name} is lost: {stats.last_error}; it is tried again"
     if stats.state == "failed":

@@ -6,7 +6,8 @@ The rules are those of Ultralytics 8.4.190 (data/utils.py, data/base.py). Not im
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from ghost_deploy.core.errors import InputError, MissingExtraError
 from ghost_deploy.processing.images import IMAGE_SUFFIXES
 
 _NOT_SPLITS = frozenset({"path", "names", "nc", "channels", "download", "yaml_file"})
+
+_SUFFIXES = frozenset({*IMAGE_SUFFIXES, ".dng", ".heic", ".heif", ".mpo"})
+"""Those that Ultralytics takes; an image that cannot be read is not left out silently."""
 
 MissingImage = tuple[str, str]
 """The file and line that list an image, and the problem with it."""
@@ -60,7 +64,7 @@ def split_images(
     """Return the images of a split, sorted, and the listed ones that are missing.
 
     A relative `path` starts at the folder of the data.yaml; a split is a folder (searched
-    recursively), a text file that lists images, or a list of these.
+    recursively, through links too), a text file that lists images, or a list of these.
 
     Args:
         file: the data.yaml.
@@ -84,8 +88,7 @@ def split_images(
     for entry in entries if isinstance(entries, list) else [entries]:
         place = _place(root, str(entry), file)
         if place.is_dir():
-            files = (p for p in place.rglob("*") if p.is_file() and not p.name.startswith("."))
-            found += [p for p in files if p.suffix.lower() in IMAGE_SUFFIXES]
+            found += [p for p in _files_below(place) if p.suffix.lower() in _SUFFIXES]
         else:
             there, missing = listed_images(place, root)
             found += there
@@ -94,10 +97,36 @@ def split_images(
         raise InputError(
             f"the split {split!r} of {file} has no images",
             got=f"{entries!r} in {root}",
-            expected=f"files named {' '.join(sorted(IMAGE_SUFFIXES))}",
+            expected=f"files named {' '.join(sorted(_SUFFIXES))}",
             fix="Check the paths in the file",
         )
     return sorted(set(found)), absent
+
+
+def _files_below(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[Path]:
+    """The files of a folder and of those in it, links included; hidden ones are left out.
+
+    A link to a folder that it is in leads to no other images, and is not followed.
+    """
+    place = os.path.realpath(folder)
+    if place in above:
+        return
+    try:
+        entries = sorted(os.listdir(folder))
+    except OSError as error:
+        raise InputError(
+            f"the folder of images {folder} cannot be read",
+            got=error.strerror,
+            fix="Check its permissions",
+        ) from error
+    for name in entries:
+        path = folder / name
+        if name.startswith("."):
+            continue
+        if path.is_dir():
+            yield from _files_below(path, above | {place})
+        elif path.is_file():
+            yield path
 
 
 def listed_images(file: Path, root: Path) -> tuple[list[Path], list[MissingImage]]:

@@ -18,8 +18,9 @@ Cause = Literal["newer", "old", "skipped", "still", "broken", "stopped"]
 the age limit, `skipped` by the rate limits, `still` by the motion gate, `broken` because it does
 not decode, or waiting when the run was `stopped`."""
 
-State = Literal["connecting", "live", "lost", "ended", "failed"]
-"""The state of a source: `lost` is being opened again, `ended` and `failed` are final."""
+State = Literal["connecting", "live", "stalled", "lost", "ended", "failed"]
+"""The state of a source: `stalled` is connected, but none of its frames decodes, `lost` is being
+opened again, `ended` and `failed` are final."""
 
 _FPS_WINDOW_NS = 5_000_000_000
 _AGES = 1000
@@ -71,14 +72,20 @@ ReadStats = Callable[[], tuple[SourceStats, ...]]
 class SourceCounters:
     """Counts the frames of one source. Any thread may call any method.
 
+    Args:
+        id, label: as in `SourceStats`.
+        stalled_after_s: a live source of which only broken frames came for so long is `stalled`.
+
     Attributes:
-        state: the current state.
+        state: the current state, except that one that is `stalled` is `live` here.
         was_live: whether it has ever delivered a frame.
     """
 
-    def __init__(self, id: str, label: str) -> None:
+    def __init__(self, id: str, label: str, *, stalled_after_s: float = 5.0) -> None:
         self.id = id
         self.label = label
+        self._stalled_after_ns = round(stalled_after_s * 1e9)
+        self._broken_since_ns: int | None = None  # no frame has decoded since
         self._lock = threading.Lock()
         self.state: State = "connecting"
         self._captured = 0
@@ -99,6 +106,7 @@ class SourceCounters:
                 self._reconnects += self.was_live
                 self.was_live = True
                 self.state = "live"
+                self._broken_since_ns = None
             self._last_ns = t_ns
             self._captured += 1
             return self._captured - 1
@@ -107,11 +115,16 @@ class SourceCounters:
         """A captured frame will not be processed."""
         with self._lock:
             self._dropped[cause] += 1
+            if cause == "still":
+                self._broken_since_ns = None
+            elif cause == "broken" and self._broken_since_ns is None:
+                self._broken_since_ns = time.monotonic_ns()
 
     def processed(self, result: Result) -> None:
         """A captured frame became a result."""
         with self._lock:
             self._processed += 1
+            self._broken_since_ns = None
             self._size_hw = result.frame.size_hw
             self._ages.append(result.age_ms)
             self._times.append(time.monotonic_ns())
@@ -134,7 +147,7 @@ class SourceCounters:
             return SourceStats(
                 id=self.id,
                 label=self.label,
-                state=self.state,
+                state="stalled" if self._is_stalled(now) else self.state,
                 captured=self._captured,
                 processed=self._processed,
                 dropped=dict(self._dropped),
@@ -146,3 +159,9 @@ class SourceCounters:
                 size_hw=self._size_hw,
                 last_error=self._error,
             )
+
+    def _is_stalled(self, now_ns: int) -> bool:
+        since = self._broken_since_ns
+        if self.state != "live" or since is None:
+            return False
+        return now_ns - since >= self._stalled_after_ns

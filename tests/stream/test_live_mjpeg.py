@@ -86,7 +86,6 @@ CUT_LEAVES = part(5)[:-400]
 BROKEN = {
     "garbage between images": (b"\x00\xff\xd8garbage\xff" * 50, 0, 0),
     "cut off by the next image": (CUT_LEAVES, 1, 0),
-    "another length than declared": (part(5).replace(b"Length: ", b"Length: 9"), 1, 0),
     "no image though its frame is whole": (b"\xff\xd8\xff\xe0\x00\x04ab\xff\xd9", 1, 0),
     "connection cut in the middle of an image": (CUT_LEAVES, 0, 1),
     "connection closed between images": (b"", 0, 1),
@@ -107,7 +106,7 @@ def test_damage_makes_no_frame(data: bytes, broken: int, reconnects: int) -> Non
     assert 5 not in running.seen.numbers()
     stats = running.stats()
     assert stats.captured == 20 + broken
-    # A broken image may have been replaced by a newer one before its turn came.
+    # One that looks whole may have been replaced by a newer one before its turn came.
     assert stats.dropped.get("broken", 0) <= broken
     assert stats.reconnects == reconnects
     assert_exact([stats])

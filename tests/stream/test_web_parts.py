@@ -199,6 +199,8 @@ def test_history() -> None:
         (("live", "ended"), "ok"),
         (("ended",), "ok"),
         (("live", "lost"), "degraded"),
+        (("stalled",), "degraded"),
+        (("lost", "stalled"), "degraded"),
         (("connecting", "failed"), "degraded"),
         (("lost", "failed"), "down"),
     ],

@@ -134,6 +134,7 @@ class ScriptReader:
     """One opened reader of a `Script`."""
 
     rate = None
+    is_broken = False
 
     def __init__(self, script: Script, steps: Sequence[Any]) -> None:
         self._script = script

@@ -49,7 +49,9 @@ class Capture:
         policy: LivePolicy,
     ) -> None:
         self.source = source
-        self.counters = SourceCounters(str(number), source.label)
+        self.counters = SourceCounters(
+            str(number), source.label, stalled_after_s=policy.read_timeout_s
+        )
         self.error: Exception | None = None
         self.rate: float | None = None
         self._number = number
@@ -160,6 +162,9 @@ class Capture:
         if self.counters.state != "live":
             self._live_since = time.monotonic()
         index = self.counters.captured(t_ns)
+        if reader.is_broken:
+            self.counters.dropped("broken")
+            return
         if not self._rate.admits(t_ns):
             self.counters.dropped("skipped")
             return

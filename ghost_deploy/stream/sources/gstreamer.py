@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from ghost_deploy.core.errors import UnavailableError
 from ghost_deploy.stream.policy import LivePolicy
+from ghost_deploy.stream.sources.camera_address import split_address
 from ghost_deploy.stream.sources.gst_child import HEADER, SINK
 from ghost_deploy.stream.sources.gst_reader import GstReader, child_command, exit_reason
 from ghost_deploy.stream.sources.source_table import SourceAddress
@@ -99,7 +100,7 @@ def open_reader(address: SourceAddress, policy: LivePolicy) -> GstReader:
         pipeline = _CSI.format(int(address.target[len("csi://") :]))
     elif address.kind == "rtsp":
         # The address is set as a property: nothing in it can be parsed as elements.
-        settings = {"camera": {"location": address.target}}
+        settings = {"camera": {"location": split_address(address.target).url}}
         in_hardware = probe_gstreamer().decodes_in_hardware
         pipeline = _RTSP.format(_ON_JETSON if in_hardware else "decodebin") + _TO_BGR
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 # A password may hold an unescaped `@` or `/`: everything up to the last `@` of the word is hidden.
 _USER_INFO = re.compile(r"(://)[^\s\"']*@")
@@ -37,5 +37,6 @@ def without_secrets(text: str, target: str) -> str:
     text = mask(text)
     for secret in sorted(found, key=len, reverse=True):
         if len(secret) >= _LEAST_SECRET:
-            text = text.replace(secret, "***").replace(unquote(secret), "***")
+            for form in (secret, unquote(secret), quote(unquote(secret), safe="")):
+                text = text.replace(form, "***")
     return text

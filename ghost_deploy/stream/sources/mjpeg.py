@@ -14,14 +14,16 @@ import urllib.request
 from abc import abstractmethod
 from collections import deque
 from typing import Any
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import quote
 
 from ghost_deploy.stream.policy import LivePolicy
+from ghost_deploy.stream.sources.camera_address import split_address
 from ghost_deploy.stream.sources.jpeg import JpegSplitter, decode_jpeg
-from ghost_deploy.stream.sources.reader import Loader, Reader, broken, lost
+from ghost_deploy.stream.sources.reader import Loader, Reader, lost
 from ghost_deploy.stream.sources.source_table import SourceAddress
 
 _CHUNK = 1 << 16
+_UNAUTHORIZED = 401
 
 
 class _MjpegReader(Reader):
@@ -45,13 +47,12 @@ class _MjpegReader(Reader):
             if not self._ready and time.monotonic() > deadline:
                 raise lost(self._label, f"no whole image in {self._timeout:g} s")
         self._image = self._ready.popleft()
+        self.is_broken = self._image is None
         return time.monotonic_ns()
 
     def load(self) -> Loader:
-        image = self._image
-        if image is None:
-            return broken("an image of the stream was cut off")
-        return functools.partial(decode_jpeg, image)
+        assert self._image is not None, "it is broken"
+        return functools.partial(decode_jpeg, self._image)
 
     @abstractmethod
     def _receive(self) -> bytes | None:
@@ -129,13 +130,11 @@ class PipeMjpegReader(_MjpegReader):
 
 def _opener(url: str) -> tuple[urllib.request.OpenerDirector, str]:
     """An opener with the user and password of `url`, and the URL without them."""
-    parts = urlsplit(url)
-    user_info, _, host = parts.netloc.rpartition("@")
-    bare = urlunsplit(parts._replace(netloc=host))
+    camera = split_address(url)
+    bare = quote(camera.bare, safe="%/:=&?~#+!$,;'@()*[]")
     passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
-    if user_info:
-        user, _, password = user_info.partition(":")
-        passwords.add_password(None, bare, unquote(user), unquote(password))
+    if camera.user or camera.password:
+        passwords.add_password(None, bare, camera.user, camera.password)
     handlers = (
         urllib.request.HTTPDigestAuthHandler(passwords),
         urllib.request.HTTPBasicAuthHandler(passwords),
@@ -147,7 +146,8 @@ def _reason(error: Exception) -> str:
     """Why a connection failed, without the address."""
     if isinstance(error, urllib.error.HTTPError):
         error.close()
-        return f"HTTP status {error.code}"
+        why = "user or password is refused: " if error.code == _UNAUTHORIZED else ""
+        return f"{why}HTTP status {error.code}"
     cause = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(cause, TimeoutError):
         return "the server does not answer"

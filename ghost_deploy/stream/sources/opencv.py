@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cv2
@@ -21,7 +21,7 @@ class CvReader(Reader):
         backend: OpenCV's `CAP_` constant.
         target: what to open.
         options: OpenCV's list of properties and values for opening.
-        problem, fix: of the error if it does not open.
+        problem, fix: of the error if it does not open; a function may find the problem out.
 
     Raises:
         InputError: it cannot be opened.
@@ -34,7 +34,7 @@ class CvReader(Reader):
         target: str | int,
         *,
         options: Sequence[int] = (),
-        problem: str,
+        problem: str | Callable[[], str],
         fix: str,
     ) -> None:
         self._label, self._is_live = address.label, address.is_live
@@ -46,7 +46,7 @@ class CvReader(Reader):
             raise lost(self._label, "OpenCV refuses it") from None
         if not self._capture.isOpened():
             self._capture.release()
-            raise lost(self._label, problem, fix)
+            raise lost(self._label, problem if isinstance(problem, str) else problem(), fix)
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         self.rate = None if self._is_live or rate <= 0 else float(rate)
 

@@ -20,6 +20,9 @@ class Reader(Protocol):
     rate: float | None = None
     """Frames a second of a video; None if frames come at their own pace."""
 
+    is_broken: bool = False
+    """Whether the frame grabbed last is known to be no image; `load` is not called then."""
+
     def grab(self) -> int | None:
         """Wait for the next frame: monotonic nanoseconds at its capture, or None at the end.
 

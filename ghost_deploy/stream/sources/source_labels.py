@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ghost_deploy.core.errors import UsageError
+from ghost_deploy.stream.sources.camera_address import split_address
 from ghost_deploy.stream.sources.masking import mask, without_secrets
 
 Label = Callable[[str], "str | None"]
@@ -38,9 +39,11 @@ def address_label(*schemes: str) -> Label:
     """The label of an address with one of `schemes`."""
 
     def label(word: str) -> str | None:
+        if scheme_of(word) not in schemes:
+            return None
+        split_address(word)
         # The word is one address: a blank in it is a part of it, which `mask` cannot know.
-        masked = mask(re.sub(r"://.*@", "://***@", word, flags=re.DOTALL))
-        return masked if scheme_of(word) in schemes else None
+        return mask(re.sub(r"://.*@", "://***@", word, flags=re.DOTALL))
 
     return label
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def _expanded(word: str) -> Iterator[SourceAddress]:
     if not entries:
         raise UsageError(
             f"the list {path} names no source",
-            expected="one source a line; # starts a comment line",
+            expected="one source a line; # starts a comment",
             fix="Add one",
         )
     for entry in entries:
@@ -77,5 +78,12 @@ def _entries(path: Path) -> list[str]:
             got=getattr(error, "strerror", None) or "not UTF-8 text",
             fix="Check the path; a list is a text file with one source a line",
         ) from error
-    stripped = (line.strip() for line in lines)
-    return [line for line in stripped if line and not line.startswith("#")]
+    return [entry for entry in map(_without_comment, lines) if entry]
+
+
+def _without_comment(line: str) -> str:
+    """The source of a line: `#` begins a comment at its start or after a blank."""
+    line = line.strip()
+    cut = [line[: found.start()] for found in re.finditer(r"(?:^|\s+)#", line)]
+    # A name of a file may hold ` #`.
+    return next(filter(exists, [line, *reversed(cut)]), (cut or [line])[0])

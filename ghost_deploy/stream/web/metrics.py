@@ -50,6 +50,12 @@ def _frames(sources: tuple[SourceStatus, ...]) -> Iterator[str]:
         "1 for the state that a source is in, else 0.",
         [({**n, "state": s}, s == x.state) for n, x in named for s in get_args(State)],
     )
+    yield from _family(
+        "source_stalled",
+        "gauge",
+        "Connected, but no frame decodes.",
+        [(n, int(x.state == "stalled")) for n, x in named],
+    )
     yield from _counter("frames_captured_total", "Received.", named, lambda x: x.captured)
     yield from _counter("frames_processed_total", "Inferred.", named, lambda x: x.processed)
     yield from _family(

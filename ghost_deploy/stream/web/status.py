@@ -73,8 +73,8 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
         schema: version of this document.
         tool: version of ghost-deploy.
         health: `ok`; `starting`, while some sources have not begun and none has failed;
-            `degraded`, if a source is lost or failed or a sink hangs; `down`, if no source is
-            left.
+            `degraded`, if a source is stalled, lost or failed or a sink hangs; `down`, if no source
+            is left.
         uptime_s: since the start of the view, seconds.
         deliveries: counters of the sinks that may lose results, by name.
     """
@@ -95,7 +95,7 @@ def health(sources: tuple[SourceStats, ...], deliveries: Iterable[DeliveryStats]
         return "starting"
     if states <= _SERVING:
         return "degraded" if any(each.stuck for each in deliveries) else "ok"
-    return "degraded" if states & (_SERVING | {"connecting"}) else "down"
+    return "degraded" if states & (_SERVING | {"connecting", "stalled"}) else "down"
 
 
 def describe(stats: SourceStats, totals: SourceTotals | None) -> SourceStatus:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import glob
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from ghost_deploy.core.errors import GhostDeployError, InputError, UsageError
 from ghost_deploy.judge.datasets.open_dataset import DataSet, open_dataset
-from tests.support.assets import BCCD, needs_assets, val_images
+from tests.support.assets import BCCD, SHARED, needs_assets, val_images
 from tests.support.images import solid_image, write_image
 
 GOOD = "0 0.5 0.5 0.2 0.4\n"
@@ -232,3 +236,84 @@ def test_every_error_has_a_next_step(tmp_path: Path) -> None:
     with pytest.raises(GhostDeployError) as caught:
         open_dataset(make(tmp_path, {"a": "nonsense"}))
     assert caught.value.fix
+
+
+def link_elsewhere(root: Path) -> None:
+    """Link a folder of two more images, with their labels, into the split."""
+    for kind, suffix in (("images", ".png"), ("labels", ".txt")):
+        other = root / "elsewhere" / kind
+        other.mkdir(parents=True)
+        for name in ("x", "y"):
+            (other / f"{name}{suffix}").write_bytes(
+                (root / kind / "val" / f"a{suffix}").read_bytes()
+            )
+        (root / kind / "val" / "linked").symlink_to(other)
+
+
+def link_back(root: Path) -> None:
+    (root / "images" / "val" / "loop").symlink_to(root / "images")
+
+
+def link_to_itself(root: Path) -> None:
+    (root / "images" / "val" / "self").symlink_to(root / "images" / "val" / "self")
+
+
+def link_a_file(root: Path) -> None:
+    (root / "images" / "val" / "b.png").symlink_to(root / "images" / "val" / "a.png")
+    (root / "labels" / "val" / "b.txt").symlink_to(root / "labels" / "val" / "a.txt")
+
+
+def hide(root: Path) -> None:
+    hidden = root / "images" / "val" / ".thumbnails"
+    hidden.mkdir()
+    (root / "images" / "val" / ".a.png").write_bytes(b"x")
+    (hidden / "a.png").write_bytes(b"x")
+
+
+def dangle(root: Path) -> None:
+    (root / "images" / "val" / "gone.png").symlink_to(root / "gone.png")
+
+
+def name_another_format(root: Path) -> None:
+    (root / "images" / "val" / "b.MPO").write_bytes(b"x")
+
+
+LINKS = {
+    "a linked folder": (link_elsewhere, 3),
+    "a link to a folder above": (link_back, 1),
+    "a link to itself": (link_to_itself, 1),
+    "a linked folder and a loop": ((link_elsewhere, link_back), 3),
+    "a linked image": (link_a_file, 2),
+    "hidden folders and files": (hide, 1),
+    "a link to nothing": (dangle, 1),
+    "a format of other cameras": (name_another_format, 2),
+}
+
+
+@pytest.mark.parametrize(("change", "count"), LINKS.values(), ids=LINKS)
+def test_what_is_found_is_what_ultralytics_finds(tmp_path: Path, change: Any, count: int) -> None:
+    file = make(tmp_path, {"a": GOOD})
+    for each in change if isinstance(change, tuple) else (change,):
+        each(tmp_path)
+    data = open_dataset(file)
+    assert len(data.images) == count
+    # As Ultralytics looks for them, without the copies that it finds in a loop.
+    pattern = str(tmp_path / "images" / "val" / "**" / "*.*")
+    known = {"png", "mpo"}
+    theirs = [Path(name) for name in glob.glob(pattern, recursive=True)]
+    theirs = [path for path in theirs if path.suffix[1:].lower() in known and path.is_file()]
+    assert {path.resolve() for path in theirs} == {image.path.resolve() for image in data.images}
+    if change is link_elsewhere:
+        assert all(len(image.labels) == 1 for image in data.images)
+
+
+@needs_assets
+def test_a_linked_folder_of_real_images(tmp_path: Path) -> None:
+    script = SHARED / "cases" / "linked_folder.py"
+    if not script.is_file():
+        pytest.skip(f"no {script}")
+    folders = [str(BCCD / kind / "val") for kind in ("images", "labels")]
+    subprocess.run([sys.executable, str(script), *folders, str(tmp_path)], check=True)
+    data = open_dataset(tmp_path / "data.yaml")
+    assert len(data.images) == 8
+    assert all(len(image.labels) for image in data.images)

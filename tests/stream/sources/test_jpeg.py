@@ -57,9 +57,58 @@ def test_what_is_cut_off_is_told_and_the_next_is_found(step: int | None) -> None
     assert split(in_header + JPEGS[1] + JPEGS[2], step)[-1] == JPEGS[2]
 
 
-def test_a_declared_length_must_be_right() -> None:
-    one_more = part(0).replace(b"Content-Length: ", b"content-length: 1")
-    assert split(one_more + part(1)) == [None, JPEGS[1]]
+def sloppy(*bodies: bytes, declared: bool = True, more: int = 0, newline: bytes = b"\r\n") -> bytes:
+    """Parts with those bodies; the declared lengths are `more` than right."""
+    lengths = [f"Content-Length: {len(body) + more}\r\n" if declared else "" for body in bodies]
+    heads = [f"--frame\r\nContent-Type: image/jpeg\r\n{length}\r\n" for length in lengths]
+    return b"".join(
+        head.encode() + body + newline for head, body in zip(heads, bodies, strict=True)
+    )
+
+
+BARE = [data[:-2] for data in JPEGS]  # without their end markers
+OLD = JPEGS[2]  # what a buffer still held
+SLOPPY = {
+    "padded": sloppy(*(data + bytes(37) for data in JPEGS)),
+    "padded beyond the read size": sloppy(*(data + b"\xff" * 5000 for data in JPEGS)),
+    "padded with an older image": sloppy(*(data + OLD[:-50] + b"junk" for data in JPEGS)),
+    "padded with a whole older image": sloppy(*(data + OLD for data in JPEGS)),
+    "a declared length that is too long": sloppy(*JPEGS, more=1000),
+    "a declared length that is too short": sloppy(*JPEGS, more=-100),
+    "a length that counts the line break": sloppy(*JPEGS, more=2),
+    "no end marker": sloppy(*BARE) + b"--frame--",
+    "no end marker, no length": sloppy(*BARE, declared=False) + b"--frame--",
+    "no end marker, bare line feeds": sloppy(*BARE, newline=b"\n") + b"--frame--",
+    "no end marker, the line break counted": sloppy(*BARE, more=2) + b"--frame--",
+    "no line break before the boundary": sloppy(*JPEGS, newline=b""),
+}
+
+
+@pytest.mark.parametrize("step", [1, 7, 1000, None])
+@pytest.mark.parametrize("data", SLOPPY.values(), ids=SLOPPY)
+def test_sloppy_cameras_lose_no_image(data: bytes, step: int | None) -> None:
+    assert split(data, step) == JPEGS
+
+
+def test_an_image_without_end_marker_does_not_wait_for_the_next_boundary() -> None:
+    # The first image shows that the camera sends no end markers.
+    assert split(sloppy(*BARE)) == JPEGS
+    assert split(sloppy(*BARE)[:-2]) == JPEGS
+
+
+@pytest.mark.parametrize("step", [1, None])
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_part_that_was_cut_off_is_broken(declared: bool, step: int | None) -> None:
+    # A camera that sends end markers: one without was cut off.
+    whole = sloppy(JPEGS[0], declared=declared)
+    cut = sloppy(JPEGS[1][:-300], declared=declared, more=300)
+    assert split(whole + cut + sloppy(JPEGS[2]), step) == [JPEGS[0], None, JPEGS[2]]
+    if declared:
+        without = sloppy(BARE[0]), sloppy(BARE[1][:-300], more=300), sloppy(BARE[2])
+        assert split(b"".join(without), step) == [JPEGS[0], None, JPEGS[2]]
+
+
+def test_a_length_without_parts() -> None:
     with_line_break = f"Content-Length: {len(JPEGS[0]) + 2}\r\n\r\n".encode() + JPEGS[0]
     assert split(with_line_break) == [JPEGS[0]]
 

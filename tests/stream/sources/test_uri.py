@@ -64,9 +64,19 @@ def test_what_cannot_be_a_source(word: str, message: str) -> None:
 def test_a_list_stands_for_its_lines(tmp_path: Path) -> None:
     for name in ("cameras.streams", "cameras.txt", "cameras"):
         path = tmp_path / name
-        path.write_text("# the yard\n rtsp://a:b@host/1 \n\n0\n")
+        path.write_text("# the yard\n rtsp://a:b#c@host/1 # the gate \n\n0\t#USB # 2\n")
         word = str(path) if path.suffix else f"@{path}"
-        assert [source.kind for source in parse_sources([word, "-"])] == ["rtsp", "camera", "stdin"]
+        sources = parse_sources([word, "-"])
+        assert [source.kind for source in sources] == ["rtsp", "camera", "stdin"]
+        assert [source.target for source in sources] == ["rtsp://a:b#c@host/1", "0", "-"]
+
+
+def test_a_file_whose_name_looks_like_a_comment(tmp_path: Path) -> None:
+    clip = tmp_path / "clip #1.mp4"
+    clip.write_bytes(b"x")
+    (tmp_path / "list.txt").write_text(f"{clip}\n{clip} # the yard\n")
+    sources = parse_sources([str(tmp_path / "list.txt")])
+    assert [source.target for source in sources] == [str(clip)] * 2
 
 
 def test_lists_that_cannot_be_used(tmp_path: Path) -> None:
