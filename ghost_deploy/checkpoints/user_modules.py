@@ -16,6 +16,7 @@ from types import ModuleType
 from torch import nn
 
 from ghost_deploy.core.errors import UsageError
+from ghost_deploy.core.files import MAX_TEXT_BYTES, read_regular
 
 _PREFIX = "_ghost_deploy_user_"
 
@@ -60,7 +61,7 @@ def load_user_modules(paths: Sequence[Path]) -> UserModules:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_regular(path, MAX_TEXT_BYTES)
     except OSError as error:
         raise UsageError(
             f"cannot read {path}",

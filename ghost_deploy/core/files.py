@@ -1,15 +1,22 @@
-"""Atomic writing of files, and reading of small system files."""
+"""Atomic writing of files, and bounded reading of files that others wrote."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 from ghost_deploy.core.errors import ExportError
+
+MIB = 1 << 20
+MAX_TEXT_BYTES = 64 * MIB
+"""Limit for a text or a document that people write or that describes something."""
+_NONBLOCK = getattr(os, "O_NONBLOCK", 0)
 
 
 def text_of(path: Path) -> str:
@@ -18,6 +25,54 @@ def text_of(path: Path) -> str:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
+
+
+def open_regular(path: str | os.PathLike[str], most_bytes: int) -> BinaryIO:
+    """Open a file that others may have put there, for reading.
+
+    A named pipe would block the open for ever, a device such as `/dev/zero` never ends, and a
+    sparse file claims any size; all three cost nothing to put into a bundle or a data set.
+
+    Args:
+        path: of a regular file, or of a link to one.
+        most_bytes: the largest size that is accepted.
+
+    Raises:
+        OSError: it cannot be opened, is not a regular file, or is larger.
+    """
+    try:
+        # Without O_NONBLOCK the open of a named pipe waits for a writer. Windows has neither flag.
+        handle = os.open(path, os.O_RDONLY | _NONBLOCK | getattr(os, "O_BINARY", 0))
+    except ValueError as error:  # a NUL in the name
+        raise OSError(errno.EINVAL, str(error), os.fspath(path)) from error
+    file = os.fdopen(handle, "rb")
+    status = os.fstat(handle)
+    if stat.S_ISREG(status.st_mode) and status.st_size <= most_bytes:
+        return file
+    file.close()
+    if stat.S_ISREG(status.st_mode):
+        what = f"{status.st_size} bytes, at most {most_bytes} are read"
+        raise OSError(errno.EFBIG, what, os.fspath(path))
+    raise OSError(errno.EINVAL, "not a regular file but a folder, pipe or device", os.fspath(path))
+
+
+def read_regular(path: str | os.PathLike[str], most_bytes: int) -> bytes:
+    """The content of a file that `open_regular` accepts.
+
+    Raises:
+        OSError: see `open_regular`.
+    """
+    with open_regular(path, most_bytes) as file:
+        return file.read()
+
+
+def is_regular(path: Path) -> bool:
+    """Whether `path` is a regular file or a link to one; False for a name that cannot exist."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    # OSError: also a name longer than the file system takes. ValueError: a NUL in the name.
+    except (OSError, ValueError):
+        return False
 
 
 def write_whole(target: Path, write: Callable[[BinaryIO], object]) -> None:

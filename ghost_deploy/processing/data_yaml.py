@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ghost_deploy.core.errors import InputError, MissingExtraError
+from ghost_deploy.core.files import MAX_TEXT_BYTES, is_regular, read_regular
 from ghost_deploy.processing.images import IMAGE_SUFFIXES
 
 _NOT_SPLITS = frozenset({"path", "names", "nc", "channels", "download", "yaml_file"})
@@ -31,12 +32,12 @@ def read_description(file: Path) -> Mapping[str, Any]:
         InputError: the file cannot be read, or is not a mapping.
     """
     try:
-        import yaml
+        from ghost_deploy.processing.strict_yaml import load_yaml
     except ImportError as error:
         raise MissingExtraError.for_extra("PyYAML", "validate") from error
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = load_yaml(read_regular(file, MAX_TEXT_BYTES))
+    except (OSError, ValueError) as error:
         raise InputError(
             f"the data set description {file} cannot be read",
             got=" ".join(str(error).split()),
@@ -140,7 +141,7 @@ def listed_images(file: Path, root: Path) -> tuple[list[Path], list[MissingImage
         InputError: the list cannot be read.
     """
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_regular(file, MAX_TEXT_BYTES).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"the list of images {file} cannot be read",
@@ -155,7 +156,7 @@ def listed_images(file: Path, root: Path) -> tuple[list[Path], list[MissingImage
             continue
         bases = [file.parent] if line.startswith("./") else [file.parent, root]
         places = [base / line.strip() for base in bases]
-        there = next((place for place in places if place.is_file()), None)
+        there = next((place for place in places if is_regular(place)), None)
         if there is None:
             absent.append((f"{file}:{index}", f"no image at {places[0]}"))
         else:

@@ -17,6 +17,7 @@ from ghost_deploy.core.evidence.accuracy import AccuracyReport
 from ghost_deploy.core.evidence.json_document import Document
 from ghost_deploy.core.evidence.latency import BenchReport
 from ghost_deploy.core.evidence.parity import ParityReport
+from ghost_deploy.core.files import MAX_TEXT_BYTES, read_regular
 from ghost_deploy.report.checks import contradictions
 from ghost_deploy.report.report_document import BundleFacts, Report, SourceFile
 
@@ -116,13 +117,13 @@ def read_sources(paths: Sequence[str | os.PathLike[str]]) -> Material:
 def _read_bundle(place: Path, material: Material) -> None:
     bundle = Bundle.read(place)
     material.add_bundle(bundle)
-    data = (bundle.path / DOCUMENT).read_bytes()
+    data = read_regular(bundle.path / DOCUMENT, MAX_TEXT_BYTES)
     material.sources.append(_source(bundle.path.resolve() / DOCUMENT, "bundle", data))
 
 
 def _read_file(place: Path, material: Material) -> None:
     try:
-        data = place.read_bytes()
+        data = read_regular(place, MAX_TEXT_BYTES)
         document = msgspec.json.decode(data)
     except OSError as error:
         raise InputError(

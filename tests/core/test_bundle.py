@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,71 @@ def test_round_trip(tmp_path: Path) -> None:
     artifact = read.artifact("onnx", "fp32")
     assert read.verified_path(artifact).read_bytes() == b"weights"
     assert leftovers(tmp_path) == []
+
+
+def sparse(file: Path) -> None:
+    with file.open("wb") as handle:
+        handle.truncate(100 << 30)
+
+
+SPECIAL_FILES: dict[str, Callable[[Path], None]] = {
+    "a named pipe": os.mkfifo,
+    "a device that never ends": lambda file: file.symlink_to("/dev/zero"),
+    "a folder": Path.mkdir,
+    "a link to itself": lambda file: file.symlink_to(file.name),
+    "100 GiB without content": sparse,
+}
+
+
+@pytest.mark.parametrize("kind", SPECIAL_FILES)
+@pytest.mark.parametrize("name", ["bundle.json", "model.fp32.onnx"])
+def test_a_special_or_huge_file_is_refused_unread(tmp_path: Path, kind: str, name: str) -> None:
+    bundle = write(tmp_path / "out")
+    (bundle.path / name).unlink()
+    SPECIAL_FILES[kind](bundle.path / name)
+    with pytest.raises(BundleError) as caught:
+        Bundle.read(bundle.path, verify=True)
+    assert name in str(caught.value)
+
+
+def test_a_huge_file_is_refused_unread_where_its_size_was_not_recorded(tmp_path: Path) -> None:
+    bundle = write(tmp_path / "out")
+    document = json.loads((bundle.path / "bundle.json").read_text())
+    del document["artifacts"][0]["sizes"]
+    (bundle.path / "bundle.json").write_text(json.dumps(document))
+    assert Bundle.read(bundle.path, verify=True).spec == SPEC
+    sparse(bundle.path / "model.fp32.onnx")
+    with pytest.raises(BundleError, match="at most"):
+        Bundle.read(bundle.path, verify=True)
+
+
+@pytest.mark.parametrize(
+    ("count", "files", "message"),
+    [(257, 1, "at most 256 artifacts"), (1, 65, "66 files, not a model's")],
+)
+def test_a_document_that_lists_too_much(
+    tmp_path: Path, count: int, files: int, message: str
+) -> None:
+    bundle = write(tmp_path / "out")
+    document = json.loads((bundle.path / "bundle.json").read_text())
+    (first,) = document["artifacts"]
+    more = {f"extra{i}": "0" * 64 for i in range(files)}
+    document["artifacts"] = [
+        {**first, "form": f"f{i}", "files": first["files"] | more} for i in range(count)
+    ]
+    (bundle.path / "bundle.json").write_text(json.dumps(document))
+    with pytest.raises(BundleError, match=message):
+        Bundle.read(bundle.path)
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b"])
+def test_a_name_that_no_file_system_takes(tmp_path: Path, name: str) -> None:
+    bundle = write(tmp_path / "out")
+    document = json.loads((bundle.path / "bundle.json").read_text())
+    document["artifacts"][0] |= {"path": name, "files": {name: "0" * 64}, "sizes": {}}
+    (bundle.path / "bundle.json").write_text(json.dumps(document))
+    with pytest.raises(BundleError, match="lacks"):
+        Bundle.read(bundle.path)
 
 
 def test_an_absent_artifact_names_those_that_there_are(tmp_path: Path) -> None:

@@ -13,10 +13,13 @@ import numpy as np
 
 from ghost_deploy.calib.ranges.histogram import TensorStatistics
 from ghost_deploy.core.errors import InputError
-from ghost_deploy.core.files import write_whole
+from ghost_deploy.core.files import read_regular, write_whole
 
 _MAGIC = b"ghost-deploy statistics 1\n"
 """How a file starts; the sha256 of the rest follows, then the rest: zlib over MessagePack."""
+
+_MAX_BYTES = 256 << 20
+"""Of a file, and of its content unpacked: a network of 300 tensors needs 5 MiB."""
 
 _PARTS = {
     "model": "another model",
@@ -139,7 +142,7 @@ class _Content(msgspec.Struct, forbid_unknown_fields=True):
 def _read(path: Path) -> _Content:
     """The content of a file, decoded only if its checksum is right."""
     try:
-        data = path.read_bytes()
+        data = read_regular(path, _MAX_BYTES)
     except OSError as error:
         raise InputError(
             f"the statistics {path} cannot be read", got=error.strerror, fix="Check the path"
@@ -149,8 +152,9 @@ def _read(path: Path) -> _Content:
     if data[:start] != _MAGIC + hashlib.sha256(packed).digest():
         raise _damaged(path, "another checksum than its own, or another kind of file")
     try:
-        return msgspec.msgpack.decode(zlib.decompress(packed), type=_Content)
-    except (zlib.error, msgspec.DecodeError) as error:
+        content = zlib.decompressobj().decompress(packed, _MAX_BYTES)
+        return msgspec.msgpack.decode(content, type=_Content)
+    except (zlib.error, msgspec.DecodeError, RecursionError) as error:
         raise _damaged(path, str(error)) from error
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from ghost_deploy.core.errors import ExportError
+from ghost_deploy.core.files import MAX_TEXT_BYTES, read_regular
 
 
 class _JournalLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -37,7 +38,7 @@ class Journal:
         if path is not None:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                content = path.read_bytes() if path.exists() else b""
+                content = read_regular(path, MAX_TEXT_BYTES) if path.exists() else b""
             except OSError as error:
                 raise _refused(path, error) from error
             self._values = dict(_readable(content.splitlines()))

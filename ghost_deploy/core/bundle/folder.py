@@ -12,7 +12,7 @@ from ghost_deploy.core.bundle.manifest import DOCUMENT, Artifact, BundleDocument
 from ghost_deploy.core.errors import BundleError, ExportError, GhostDeployError
 from ghost_deploy.core.evidence.json_document import Document
 from ghost_deploy.core.evidence.kinds import Evidence
-from ghost_deploy.core.files import write_whole
+from ghost_deploy.core.files import MAX_TEXT_BYTES, is_regular, read_regular, write_whole
 from ghost_deploy.core.spec import ModelSpec, decode_json, encode_json
 
 
@@ -63,7 +63,7 @@ class Bundle:
             folder = folder.parent
         file = folder / DOCUMENT
         try:
-            data = file.read_bytes()
+            data = read_regular(file, MAX_TEXT_BYTES)
         except OSError as error:
             raise BundleError(
                 f"{folder} is not a bundle",
@@ -110,14 +110,12 @@ class Bundle:
         """
         self._check_present(artifact)
         for name, wanted in artifact.files.items():
-            found = sha256_of(self.path / name)
-            if found != wanted:
-                raise BundleError(
-                    f"{self.path / name} was changed after it was written",
-                    got=f"sha256 {found[:12]}",
-                    expected=wanted[:12],
-                    fix="Copy the bundle again, or export the model again",
-                )
+            size, found = artifact.sizes.get(name), (self.path / name).stat().st_size
+            # The size first: a file that was replaced by a huge one is not hashed for minutes.
+            if size not in (None, found):
+                raise self._changed(name, f"{found} bytes", f"{size} bytes")
+            if (digest := self._sha256_of(name)) != wanted:
+                raise self._changed(name, f"sha256 {digest[:12]}", wanted[:12])
         return (self.path / artifact.path).resolve()
 
     def evidence_files(self) -> tuple[str, ...]:
@@ -131,7 +129,8 @@ class Bundle:
         found = []
         for name, wanted in self.evidence.files():
             file = self.path / name
-            if Path(name).name != name or not file.is_file() or sha256_of(file) != wanted:
+            plain = Path(name).name == name and is_regular(file)
+            if not plain or self._sha256_of(name) != wanted:
                 raise BundleError(
                     f"{file} is not the file that was written",
                     expected=f"sha256 {wanted[:12]}",
@@ -162,9 +161,27 @@ class Bundle:
                 fix="Free some space or choose a folder that you may write to",
             ) from error
 
+    def _sha256_of(self, name: str) -> str:
+        try:
+            return sha256_of(self.path / name)
+        except OSError as error:
+            raise BundleError(
+                f"cannot read {self.path / name}",
+                got=error.strerror,
+                fix="Copy the whole folder again, or export the model again",
+            ) from error
+
+    def _changed(self, name: str, got: str, expected: str) -> BundleError:
+        return BundleError(
+            f"{self.path / name} was changed after it was written",
+            got=got,
+            expected=expected,
+            fix="Copy the bundle again, or export the model again",
+        )
+
     def _check_present(self, artifact: Artifact) -> None:
         for name in artifact.files:
-            if not (self.path / name).is_file():
+            if not is_regular(self.path / name):
                 raise BundleError(
                     f"{self.path} lacks {name}",
                     fix="Copy the whole folder again, or export the model again",

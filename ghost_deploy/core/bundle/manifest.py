@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from ghost_deploy.core.files import open_regular
 from ghost_deploy.core.spec import ModelSpec
 
 DOCUMENT = "bundle.json"
@@ -29,6 +30,11 @@ GUARD_KEY = "ghost_deploy.overflow_guard"
 GUARD = "pairs"
 """Value of `GUARD_KEY`: sums of two neighbouring products fit into int16."""
 
+MAX_FILE_BYTES = 8 << 30
+"""Largest file of a bundle that is read; the protobuf of an ONNX file ends at 2 GiB."""
+
+_MAX_ARTIFACTS = 256
+_MAX_FILES = 64
 _CHUNK = 1 << 20
 
 
@@ -67,6 +73,8 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         precision: `fp32`, `fp16` or `int8`: a property of the graph.
         path: of the file that a runtime opens, relative to the bundle, with forward slashes.
         files: sha256 of every file that belongs to it, by relative path.
+        sizes: bytes of every file that belongs to it; of files by versions that did not record
+            them, empty.
         parent: sha256 of the file that it was converted from.
         tools: versions of the packages that wrote it.
         options: of the export, as far as they changed the graph.
@@ -83,6 +91,7 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     tools: dict[str, str] = {}
     options: dict[str, str] = {}
     form: str = ""
+    sizes: dict[str, int] = {}
 
     @property
     def id(self) -> str:
@@ -119,7 +128,11 @@ class BundleDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         ids = [artifact.id for artifact in self.artifacts]
         if len(set(ids)) != len(ids):
             raise ValueError(f"artifacts must differ in format, precision or form, got {ids}")
+        if len(self.artifacts) > _MAX_ARTIFACTS:
+            raise ValueError(f"a bundle has at most {_MAX_ARTIFACTS} artifacts, got {len(ids)}")
         for artifact in self.artifacts:
+            if len(artifact.files) > _MAX_FILES:
+                raise ValueError(f"{artifact.id} has {len(artifact.files)} files, not a model's")
             for name in (artifact.path, *artifact.files):
                 if not _is_inside(name):
                     raise ValueError(f"an artifact path must stay inside the bundle, got {name!r}")
@@ -136,9 +149,13 @@ def file_name(path: str | os.PathLike[str]) -> str:
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:
-    """The file's sha256 in hexadecimal, read in pieces."""
+    """The sha256 of a regular file in hexadecimal, read in pieces.
+
+    Raises:
+        OSError: it cannot be read, is no regular file, or exceeds `MAX_FILE_BYTES`.
+    """
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with open_regular(path, MAX_FILE_BYTES) as file:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()

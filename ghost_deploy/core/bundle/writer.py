@@ -63,12 +63,13 @@ class BundleWriter:
             path: of the file that a runtime opens.
             extra_files: files that belong to it besides `path`.
         """
-        files = {self._relative(file): sha256_of(file) for file in (path, *extra_files)}
+        parts = {self._relative(file): file for file in (path, *extra_files)}
         artifact = Artifact(
             format=format,
             precision=precision,
             path=self._relative(path),
-            files=files,
+            files={name: sha256_of(file) for name, file in parts.items()},
+            sizes={name: file.stat().st_size for name, file in parts.items()},
             parent=parent,
             tools=tools,
             options=options or {},

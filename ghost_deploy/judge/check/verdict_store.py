@@ -19,7 +19,7 @@ import msgspec
 from ghost_deploy._version import __version__
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import ExportError
-from ghost_deploy.core.files import write_whole
+from ghost_deploy.core.files import MAX_TEXT_BYTES, read_regular, write_whole
 from ghost_deploy.judge.bench.read_machine import read_machine
 from ghost_deploy.runtimes.run_plan import PlannedRun
 
@@ -88,7 +88,7 @@ class VerdictStore:
         if self.folder is None or not _is_private(self.folder):
             return None
         try:
-            data = (self.folder / f"{key}.json").read_bytes()
+            data = read_regular(self.folder / f"{key}.json", MAX_TEXT_BYTES)
             stored = msgspec.json.decode(data, type=_File)
         except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from ghost_deploy.core.errors import InputError
+from ghost_deploy.core.files import is_regular, read_regular
 from ghost_deploy.judge.datasets.dataset import DataSet, LabelledImage
 from ghost_deploy.judge.datasets.labels import (
     Box,
@@ -23,6 +24,8 @@ from ghost_deploy.judge.datasets.labels import (
     listed,
     number,
 )
+
+_MAX_BYTES = 2 << 30  # instances_train2017.json of COCO has 0.5 GB
 
 
 class _Image(msgspec.Struct):
@@ -86,8 +89,8 @@ def read_coco(file: Path, *, images: Path | None = None, skip_broken: bool = Fal
 
 def _read(file: Path) -> _Document:
     try:
-        document = msgspec.json.decode(file.read_bytes(), type=_Document)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        document = msgspec.json.decode(read_regular(file, _MAX_BYTES), type=_Document)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _unusable(file, str(error)) from error
     if not document.images or not document.categories:
         raise _unusable(
@@ -127,7 +130,7 @@ def _folder(file: Path, images: Path | None, first: _Image) -> Path:
     here = file.parent
     folders = (here, here / "images", here / "images" / file.stem)
     for folder in folders:
-        if (folder / first.file_name).is_file():
+        if is_regular(folder / first.file_name):
             return folder
     raise InputError(
         f"the images of {file} were not found",
@@ -141,7 +144,7 @@ def _paths(images: Sequence[_Image], folder: Path, file: Path) -> dict[int | str
     missing = []
     for image in images:
         places = (folder / image.file_name, folder / Path(image.file_name).name)
-        there = next((place for place in places if place.is_file()), None)
+        there = next((place for place in places if is_regular(place)), None)
         if there is None:
             missing.append(image.file_name)
         else:

@@ -120,8 +120,8 @@ def number(value: object) -> float:
         raise ValueError(f"{value!r} is not a number")
     try:
         result = float(value)
-    except ValueError:
-        raise ValueError(f"{value!r} is not a number") from None
+    except (ValueError, OverflowError):  # an integer beyond the largest float
+        raise ValueError(f"{value!r:.40} is not a number in range") from None
     if not math.isfinite(result):
         raise ValueError(f"{value!r} is not a finite number")
     return result

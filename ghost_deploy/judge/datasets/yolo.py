@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ghost_deploy.core.errors import InputError
+from ghost_deploy.core.files import MAX_TEXT_BYTES, read_regular
 from ghost_deploy.judge.datasets.dataset import DataSet, LabelledImage
 from ghost_deploy.judge.datasets.labels import (
     Box,
@@ -120,7 +121,7 @@ def _label_file(image: Path) -> Path:
 
 def _read_labels(file: Path, count: int, tally: _Tally) -> Labels:
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = read_regular(file, MAX_TEXT_BYTES).decode("utf-8-sig")
     except FileNotFoundError:
         tally.unlabelled += 1
         return Labels.of([], [])

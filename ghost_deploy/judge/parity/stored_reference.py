@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import BundleError
+from ghost_deploy.core.files import read_regular
 from ghost_deploy.core.spec import MAX_SIDE, ModelSpec
 
 FILE = "reference.npz"
@@ -34,7 +35,10 @@ _FLOOR = 1e-3
 _MAX_BYTES = 256 << 20
 """Of all arrays, unpacked: bundles from other people are not trusted."""
 
-_DAMAGED = (OSError, EOFError, LookupError, ValueError, zlib.error, zipfile.BadZipFile, cv2.error)
+_DAMAGED = (
+    *(OSError, EOFError, LookupError, ValueError, NotImplementedError),
+    *(zlib.error, zipfile.BadZipFile, cv2.error),
+)
 """Errors of numpy, zlib and OpenCV, and SpecError, for a damaged file."""
 
 
@@ -139,7 +143,7 @@ def read_stored(bundle: Bundle) -> StoredReference | None:
         return None
     bundle.evidence_files()
     path = bundle.path / note.file
-    return StoredReference.read(path.read_bytes(), where=str(path))
+    return StoredReference.read(read_regular(path, _MAX_BYTES), where=str(path))
 
 
 def digest(tensor: NDArray[Any]) -> str:

@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from ghost_deploy.core.errors import InputError, UsageError
-from ghost_deploy.core.files import write_whole
+from ghost_deploy.core.files import MAX_TEXT_BYTES, read_regular, write_whole
 
 CACHE_FILE = "model.int8.trtcache"
 """The cache in a bundle."""
@@ -134,7 +134,7 @@ def read_calibration_cache(path: str | os.PathLike[str]) -> CalibrationCache:
     """
     name = os.fspath(path)
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = read_regular(path, MAX_TEXT_BYTES).decode("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"the calibration cache {name} cannot be read", got=str(error), fix="Check the path"

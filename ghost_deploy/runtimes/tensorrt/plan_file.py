@@ -16,9 +16,10 @@ from typing import Any
 
 import msgspec
 
+from ghost_deploy.core.bundle.manifest import MAX_FILE_BYTES
 from ghost_deploy.core.errors import BackendError, SpecError
 from ghost_deploy.core.evidence.build import Fingerprint
-from ghost_deploy.core.files import write_whole
+from ghost_deploy.core.files import MAX_TEXT_BYTES, read_regular, write_whole
 from ghost_deploy.core.spec import ModelSpec, decode_json, encode_json
 from ghost_deploy.runtimes.tensorrt.ultralytics_header import spec_from_header
 
@@ -97,7 +98,7 @@ def read_plan(path: str | os.PathLike[str]) -> EngineFile:
     """
     path = Path(path)
     try:
-        data = path.read_bytes()
+        data = read_regular(path, MAX_FILE_BYTES)
     except OSError as error:
         raise BackendError(
             f"cannot open the engine {path}", got=error.strerror, fix="Check the path"
@@ -142,7 +143,7 @@ def _sidecar(path: Path, plan: bytes) -> Sidecar | None:
     if not beside.is_file():
         return None
     try:
-        sidecar = decode_json(beside.read_bytes(), Sidecar, where=str(beside))
+        sidecar = decode_json(read_regular(beside, MAX_TEXT_BYTES), Sidecar, where=str(beside))
     except (OSError, SpecError) as error:
         raise BackendError(
             f"{beside} cannot be read",

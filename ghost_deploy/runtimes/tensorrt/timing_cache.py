@@ -12,10 +12,11 @@ from typing import Any
 
 from ghost_deploy.core.errors import ExportError
 from ghost_deploy.core.evidence.build import Fingerprint
-from ghost_deploy.core.files import write_whole
+from ghost_deploy.core.files import read_regular, write_whole
 
 _MAGIC = b"ghost-deploy timing 1\n"
 _DIGEST = 32
+_MAX_BYTES = 256 << 20
 
 
 def cache_path(bundle: Path, machine: Fingerprint) -> Path:
@@ -68,7 +69,7 @@ class TimingCache:
 def _read(path: Path) -> bytes:
     """The content; empty for no file or a damaged one."""
     try:
-        data = path.read_bytes()
+        data = read_regular(path, _MAX_BYTES)
     except OSError:
         return b""
     start = len(_MAGIC) + _DIGEST

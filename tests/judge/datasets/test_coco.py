@@ -48,6 +48,11 @@ def make(root: Path, annotations: list[Any], **changes: Any) -> Path:
             {"images": [{"id": 7, "file_name": "b.png", "width": 4, "height": 2}]},
             "no b.png in",
         ),
+        (
+            {"images": [{"id": 7, "file_name": "x" * 5000, "width": 4, "height": 2}]},
+            "were not found",
+        ),
+        ({"images": [{"id": 7, "file_name": "a\0b", "width": 4, "height": 2}]}, "were not found"),
     ],
 )
 def test_a_document_that_cannot_be_used(changes: dict[str, Any], says: str, tmp_path: Path) -> None:
@@ -56,7 +61,9 @@ def test_a_document_that_cannot_be_used(changes: dict[str, Any], says: str, tmp_
     assert says in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"images": NaN}', "\x00"])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"images": NaN}', "\x00", '{"images": ' + "[" * 100_000]
+)
 def test_no_json(text: str, tmp_path: Path) -> None:
     (tmp_path / "val.json").write_text(text)
     with pytest.raises(InputError, match="not a data set of the COCO form"):
@@ -74,6 +81,10 @@ def test_no_json(text: str, tmp_path: Path) -> None:
         ({"bbox": [1, 2, 3]}, "not x, y, width, height"),
         ({"bbox": [1, 2, "3", None]}, "None is not a number"),
         ({"bbox": [1, 2, True, 4]}, "True is not a number"),
+        ({"bbox": [10**400, 2, 3, 4]}, "not a"),
+        ({"bbox": [1, 2, 10**300, 4]}, "outside the image"),
+        ({"image_id": 10**400}, "no image has the id"),
+        ({"category_id": {"a": [1]}}, "no category has the id"),
         ({"bbox": [1, 2, 0, 4]}, "without area"),
         ({"bbox": [1, 2, 3, -4]}, "without area"),
         ({"bbox": [400, 2, 3, 4]}, "outside the image"),
