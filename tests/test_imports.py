@@ -21,6 +21,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "core": (CORE, BASE),
     "core.detections": (CORE, BASE | {"supervision"}),
     "processing": (CORE, BASE | {"cv2"}),
+    "processing.data_yaml": (CORE | {"processing"}, BASE),
     "processing.strict_yaml": (CORE, BASE | {"yaml"}),
     "demo": (CORE, BASE | {"cv2"}),
     "models": (CORE, BASE | {"torch", "yaml"}),
