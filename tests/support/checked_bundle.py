@@ -81,7 +81,9 @@ def change_model(bundle: Bundle, artifact_id: str, change: Callable[[ModelProto]
     manifest = bundle.path / "bundle.json"
     old = artifact.files[artifact.path]
     name = artifact.path
-    manifest.write_text(manifest.read_text().replace(f'"{name}": "{old}"', f'"{name}": "{digest}"'))
+    text = manifest.read_text().replace(f'"{name}": "{old}"', f'"{name}": "{digest}"')
+    before, after = artifact.sizes[name], path.stat().st_size
+    manifest.write_text(text.replace(f'"{name}": {before}', f'"{name}": {after}'))
     changed = Bundle.read(bundle.path, verify=True)
     note = changed.evidence.reference
     assert note is not None
