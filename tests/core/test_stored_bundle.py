@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,20 +42,31 @@ def test_every_kind_of_evidence_is_typed(old: Bundle) -> None:
     assert evidence.reference.file == "reference.npz"
 
 
-LATER = {"thresholds": {"agnostic": False}}
-"""Fields of the model's description that came after version 0.1, by part, at their defaults."""
+def assert_kept(before: Any, after: Any, place: str = "") -> None:
+    """All values of `before` are in `after`, which may have more keys: fields with defaults."""
+    if isinstance(before, dict):
+        assert before.keys() <= after.keys(), place
+        for key, value in before.items():
+            assert_kept(value, after[key], f"{place}/{key}")
+    elif isinstance(before, list):
+        assert len(before) == len(after), place
+        for index, pair in enumerate(zip(before, after, strict=True)):
+            assert_kept(*pair, f"{place}/{index}")
+    else:
+        assert before == after, place
 
 
-def test_saving_adds_the_later_fields_and_nothing_else(old: Bundle) -> None:
+def test_saving_keeps_all_values_and_adds_later_fields_once(old: Bundle) -> None:
     document = old.path / "bundle.json"
-    expected = json.loads(document.read_bytes())
-    for part, fields in LATER.items():
-        expected["spec"][part].update(fields)
+    before = json.loads(document.read_bytes())
     old.save()
-    assert json.loads(document.read_bytes()) == expected
     once = document.read_bytes()
+    after = json.loads(once)
+    assert_kept(before, after)
     Bundle.read(old.path).save()
     assert document.read_bytes() == once
+    with pytest.raises(AssertionError, match="spec/name"):
+        assert_kept(before, {**after, "spec": {**after["spec"], "name": "another"}})
 
 
 def test_it_computes_what_it_did(old: Bundle) -> None:
