@@ -57,6 +57,7 @@ if TYPE_CHECKING:
         ExportError,
         GhostDeployError,
         ImageError,
+        ImageTooLargeError,
         InputError,
         MissingExtraError,
         ShapeError,
@@ -74,6 +75,7 @@ if TYPE_CHECKING:
     from ghost_deploy.core.evidence.parity import ParityReport
     from ghost_deploy.core.frame import Frame
     from ghost_deploy.core.gate_error import GateError
+    from ghost_deploy.core.pixel_limit import set_max_pixels
     from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec, Thresholds
     from ghost_deploy.detector import Detector
     from ghost_deploy.report.report_document import Report
@@ -91,7 +93,8 @@ _NAMES = {
     "core.detections": "Detections",
     "core.errors": (
         "AmbiguousClassError BackendError BundleError CheckpointError CorruptCheckpointError "
-        "DeviceError ExportError GhostDeployError ImageError InputError MissingExtraError "
+        "DeviceError ExportError GhostDeployError ImageError ImageTooLargeError "
+        "InputError MissingExtraError "
         "ShapeError SpecError StructureError UnavailableError UnknownClassError "
         "UnsafeCheckpointError UsageError"
     ),
@@ -102,6 +105,7 @@ _NAMES = {
     "core.evidence.parity": "ParityReport",
     "core.frame": "Frame",
     "core.gate_error": "GateError",
+    "core.pixel_limit": "set_max_pixels",
     "core.spec": "HeadSpec InputSpec ModelSpec Thresholds",
     "detector": "Detector",
     "report.report_document": "Report",
@@ -134,6 +138,7 @@ __all__ = [
     "GhostDeployError",
     "HeadSpec",
     "ImageError",
+    "ImageTooLargeError",
     "InputError",
     "InputSpec",
     "Inspection",
@@ -165,6 +170,7 @@ __all__ = [
     "load",
     "parity",
     "report",
+    "set_max_pixels",
     "validate",
 ]
 

@@ -4,6 +4,7 @@
     ├── UsageError                   a wrong option, argument or combination
     ├── InputError                   a file or an array that cannot be used
     │   ├── ImageError               an image that cannot be read
+    │   │   └── ImageTooLargeError   more pixels than --max-pixels allows
     │   ├── ShapeError               a tensor of the wrong name, shape or dtype
     │   ├── SpecError                a model description that contradicts itself
     │   ├── BundleError              a bundle that is damaged, foreign or from another schema
@@ -71,6 +72,10 @@ class InputError(GhostDeployError):
 
 class ImageError(InputError):
     """An image that cannot be read or has an unusable shape or dtype."""
+
+
+class ImageTooLargeError(ImageError):
+    """An image with more pixels than the limit allows; it was not decoded."""
 
 
 class ShapeError(InputError):

@@ -1,127 +1,179 @@
-"""Reading images from files, arrays, PIL images and frames as BGR uint8."""
+"""Reading images from files, bytes, arrays, PIL images and frames as BGR uint8.
+
+One image gives the same pixels whichever way it comes, with every version of OpenCV:
+
+- The content decides what a file is, not its suffix.
+- The size is read from the header first, and an image above the limit is not decoded.
+- The orientation of EXIF (of AVIF also its own) is applied here, not by OpenCV, whose versions
+  differ: 4.10 does not apply that of WebP, 5.0 refuses TIFFs that lie on their side.
+- A JPEG that only lacks its end marker is read; one that lacks image data is refused. OpenCV
+  4.10 fills it with grey, later versions refuse both.
+- `processing.pixels` has the rule for depth, grey and alpha.
+- Of an animation and of several pages the first image is read.
+"""
 
 from __future__ import annotations
 
 import glob
 import os
 import re
+import stat
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ghost_deploy.core.errors import ImageError
 from ghost_deploy.core.frame import Frame
+from ghost_deploy.core.pixel_limit import check_pixels, max_pixels
+from ghost_deploy.processing.byte_reader import FileBytes
+from ghost_deploy.processing.decode_image import check_header, decode_image, upright
+from ghost_deploy.processing.pixels import bgr_of
+from ghost_deploy.processing.tiff_tags import exif_orientation
 
 IMAGE_SUFFIXES = (".avif", ".bmp", ".jp2", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 """Lower-case file name suffixes of images in folders and patterns."""
 
-_TIFF_SUFFIXES = (".tif", ".tiff")
+# Up to this size a file is read before its header is looked at, which saves a second access.
+_SMALL_BYTES = 16 << 20
+# Bytes a pixel of the largest file that is taken: no compression, four channels of 64 bits.
+_MOST_BYTES_A_PIXEL = 32
 
 
 def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
-    """Read an image file as (H, W, 3) uint8 BGR; its EXIF orientation is applied.
-
-    Of 16 bits the high byte is used, grey is repeated over three channels, alpha is dropped
-    without blending, and of several pages the first is read.
+    """Read an image file as (H, W, 3) uint8 BGR, upright; see the rules above.
 
     Raises:
-        ImageError: the file is missing, empty, damaged or of an unknown format.
+        ImageTooLargeError: it has more pixels than the limit; it was not decoded.
+        ImageError: the file is missing, empty, damaged, cut off or of an unknown format.
     """
     name = os.fspath(path)
-    data = _read_bytes(name)
+    what = f"the image {name}"
     try:
-        image = _decode(data, tiff=name.lower().endswith(_TIFF_SUFFIXES))
-    except cv2.error as error:
-        raise ImageError(
-            f"the image {name} cannot be decoded",
-            got=str(error).strip(),
-            fix="Check that other programs can open it, and convert it to PNG or JPEG",
-        ) from error
-    if image is None or image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ImageError(
-            f"the image {name} is damaged or of an unknown format",
-            got="nothing that OpenCV can decode" if image is None else _describe(image),
-            expected="an image of 8 or 16 bits a channel",
-            fix="Check that other programs can open it, and convert it to PNG or JPEG",
-        )
-    return image
-
-
-def _read_bytes(name: str) -> NDArray[np.uint8]:
-    try:
-        data = np.fromfile(name, np.uint8)
+        with open(name, "rb", opener=_open_without_waiting) as file:
+            size = _size_of(file.fileno(), what)
+            if size > _SMALL_BYTES:
+                check_header(FileBytes(file.fileno()), what)
+            return decode_image(file.read(), what)
     except FileNotFoundError as error:
         raise ImageError(f"there is no image {name}", fix="Check the path") from error
-    except OSError as error:
-        fix = "Name a file, not a folder" if os.path.isdir(name) else "Check its permissions"
-        raise ImageError(f"the image {name} cannot be read", got=error.strerror, fix=fix) from error
-    if not data.size:
-        raise ImageError(f"the image {name} is empty (0 bytes)", fix="Copy or record it again")
-    return data
+    except (OSError, ValueError) as error:  # ValueError: a zero in the name
+        raise _no_access(name, error) from error
 
 
-def _decode(data: NDArray[np.uint8], *, tiff: bool) -> NDArray[Any] | None:
-    if tiff:
-        # OpenCV's conversion of TIFF to 8-bit BGR rounds 16 bits and may blend alpha.
-        raw: NDArray[Any] | None = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
-        if raw is not None and raw.ndim == 3:
-            if raw.dtype == np.uint16:
-                raw = (raw >> 8).astype(np.uint8)
-            return np.ascontiguousarray(raw[..., :3])
-    image: NDArray[Any] | None = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    return image
+def check_image(path: str | os.PathLike[str]) -> None:
+    """Read the header of an image file and nothing else.
+
+    Raises:
+        ImageError: the file is missing, empty, larger than the limit, or its header is damaged.
+    """
+    name = os.fspath(path)
+    what = f"the image {name}"
+    try:
+        with open(name, "rb", opener=_open_without_waiting) as file:
+            _size_of(file.fileno(), what)
+            check_header(FileBytes(file.fileno()), what)
+    except FileNotFoundError as error:
+        raise ImageError(f"there is no image {name}", fix="Check the path") from error
+    except (OSError, ValueError) as error:
+        raise _no_access(name, error) from error
+
+
+def _open_without_waiting(name: str, flags: int) -> int:
+    # A pipe without a writer would wait for ever.
+    return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _size_of(descriptor: int, what: str) -> int:
+    """The size of a regular file, bytes, if an image within the limit can be so large."""
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        raise ImageError(f"{what} is not a regular file", fix="Copy it to a file first")
+    most = max_pixels() * _MOST_BYTES_A_PIXEL
+    if status.st_size > most:
+        raise ImageError(
+            f"{what} is too large a file",
+            got=f"{status.st_size} bytes",
+            expected=f"at most {most}, {_MOST_BYTES_A_PIXEL} for each pixel of --max-pixels",
+            fix="Check that it is an image",
+        )
+    return status.st_size
+
+
+def _no_access(name: str, error: Exception) -> ImageError:
+    reason = error.strerror if isinstance(error, OSError) else str(error)
+    fix = (
+        "Name a file, not a folder"
+        if isinstance(error, IsADirectoryError)
+        else "Check its permissions"
+    )
+    return ImageError(f"the image {name} cannot be read", got=reason, fix=fix)
 
 
 def as_bgr(image: object) -> NDArray[np.uint8]:
     """Convert an image to (H, W, 3) uint8 BGR.
 
     Args:
-        image: a uint8 array (H, W, 3) BGR, as returned by `cv2.imread`, or (H, W) grey; a
-            `Frame`; a PIL image, whose EXIF orientation is not applied; or a path.
+        image: a path; the bytes of an image file; an array as returned by `cv2.imread`: (H, W),
+            (H, W, 1), (H, W, 3) BGR or (H, W, 4) BGRA, of any type of number; a `Frame`; or a PIL
+            image. See the rules above, and `processing.pixels` for types.
 
     Returns:
         The given array if it has this form, else a new one.
 
     Raises:
+        ImageTooLargeError: a file or a PIL image has more pixels than the limit.
         ImageError: `image` is of another kind, or its file cannot be read.
     """
     if isinstance(image, np.ndarray):
-        return _from_array(image)
+        return bgr_of(image)
     if isinstance(image, Frame):
         return image.image if image.color == "bgr" else _swap_red_blue(image.image)
     if isinstance(image, (str, os.PathLike)):
         return read_image(image)
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        return decode_image(bytes(image), f"the image of {len(image)} bytes")
     if hasattr(image, "mode") and hasattr(image, "convert"):
-        return _from_array(_swap_red_blue(np.asarray(image.convert("RGB"))))
+        return _from_pil(image)
     raise ImageError(
         "this cannot be used as an image",
         got=type(image).__name__,
-        expected="a uint8 BGR array, a PIL image, a path or a Frame",
+        expected="an array in BGR order, a PIL image, a path, the bytes of a file or a Frame",
         fix="Read it with cv2.imread, or pass its path",
     )
 
 
-def _from_array(array: NDArray[Any]) -> NDArray[np.uint8]:
-    grey = array.ndim == 2
-    if array.dtype != np.uint8 or not (grey or array.shape[2:] == (3,)) or array.size == 0:
+def _from_pil(image: Any) -> NDArray[np.uint8]:
+    """The pixels of a PIL image.
+
+    PIL itself keeps the upper 8 bits of colour images of 16 bits when it opens them.
+    """
+    width, height = getattr(image, "size", (1, 1))
+    what = f"the PIL image {getattr(image, 'filename', '')}".rstrip()
+    check_pixels(width, height, what)
+    try:
+        if image.mode[:1] in ("I", "F"):  # I;16, I;16B, I, F
+            pixels = bgr_of(_native(np.asarray(image)))
+        else:
+            pixels = bgr_of(_swap_red_blue(np.asarray(image.convert("RGB"))))
+    # Files are decoded only now; PIL's plugins raise whatever they meet.
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
         raise ImageError(
-            "the array cannot be used as an image",
-            got=_describe(array),
-            expected="uint8 (height, width, 3) in BGR order, or (height, width) grey",
-            fix="Pass pixels as cv2.imread gives them: 0 to 255, not scaled, no batch axis",
-        )
-    return np.repeat(array[..., None], 3, axis=2) if grey else array
+            f"{what} cannot be decoded", got=str(error), fix="Check that it is whole"
+        ) from error
+    # PIL turns TIFFs itself when it decodes them.
+    block = getattr(image, "info", {}).get("exif", b"")
+    return upright(pixels, exif_orientation(block) if isinstance(block, bytes) else 1)
+
+
+def _native(array: NDArray[Any]) -> NDArray[Any]:
+    """The array in the byte order of the machine."""
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def _swap_red_blue(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(image[..., ::-1])
-
-
-def _describe(array: NDArray[Any]) -> str:
-    return f"{array.dtype} {array.shape}"
 
 
 def list_images(source: str | os.PathLike[str]) -> list[Path]:

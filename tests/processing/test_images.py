@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -27,14 +26,6 @@ def write(path, image, *options):
     assert ok
     path.write_bytes(data.tobytes())
     return path
-
-
-def with_orientation(jpeg, value):
-    """The JPEG with an EXIF block that holds only the orientation tag (0x0112)."""
-    entry = struct.pack("<HHIHH", 0x0112, 3, 1, value, 0)
-    tiff = b"II*\0" + struct.pack("<IH", 8, 1) + entry + struct.pack("<I", 0)
-    block = b"Exif\0\0" + tiff
-    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block + jpeg[2:]
 
 
 @pytest.mark.parametrize(
@@ -66,15 +57,6 @@ def test_a_truncated_file_is_refused(tmp_path, pixels, suffix):
         read_image(path)
 
 
-def test_an_absurd_header_is_an_error_of_ours(tmp_path):
-    header = struct.pack(">IIBBBBB", 2**31 - 1, 2**31 - 1, 8, 2, 0, 0, 0)
-    chunk = b"IHDR" + header
-    png = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", 0)
-    (tmp_path / "huge.png").write_bytes(png)
-    with pytest.raises(ImageError, match=r"huge\.png"):
-        read_image(tmp_path / "huge.png")
-
-
 @pytest.mark.parametrize("name", ["plain.png", "Größe 測試 🩸.png", "UPPER.PNG", "pixels.tif"])
 def test_lossless_files_are_read_exactly(tmp_path, pixels, name):
     found = read_image(str(write(tmp_path / name, pixels)))
@@ -85,23 +67,6 @@ def test_lossless_files_are_read_exactly(tmp_path, pixels, name):
 def test_the_content_decides_not_the_suffix(tmp_path, pixels):
     path = write(tmp_path / "a.png", pixels).rename(tmp_path / "a.jpg")
     np.testing.assert_array_equal(read_image(path), pixels)
-
-
-@pytest.mark.parametrize(
-    ("orientation", "upright"),
-    [
-        (1, lambda image: image),
-        (2, lambda image: image[:, ::-1]),
-        (3, lambda image: image[::-1, ::-1]),
-        (6, lambda image: np.rot90(image, -1)),
-        (8, np.rot90),
-    ],
-)
-def test_exif_orientation_is_applied(tmp_path, pixels, orientation, upright):
-    path = write(tmp_path / "phone.jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 100])
-    stored = read_image(path)
-    path.write_bytes(with_orientation(path.read_bytes(), orientation))
-    np.testing.assert_array_equal(read_image(path), upright(stored))
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
@@ -138,12 +103,6 @@ def test_the_first_page_of_several_is_read(tmp_path, pixels):
     np.testing.assert_array_equal(read_image(path), pixels)
 
 
-def test_a_float_image_is_refused(tmp_path, pixels):
-    path = write(tmp_path / "hdr.tif", pixels.astype(np.float32))
-    with pytest.raises(ImageError, match=r"got float32 \(24, 40, 3\), expected .* 8 or 16 bits"):
-        read_image(path)
-
-
 class PilLike:
     """What is used of PIL: `mode`, `convert` and NumPy's array protocol."""
 
@@ -159,29 +118,15 @@ class PilLike:
         return np.array(self.rgb)
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        np.zeros((0, 4, 3), np.uint8),
-        np.zeros((4, 4, 4), np.uint8),
-        np.zeros((4, 4, 1), np.uint8),
-        np.zeros((1, 4, 4, 3), np.uint8),
-        np.zeros(12, np.uint8),
-        np.zeros((4, 4, 3), np.float32),
-        np.zeros((4, 4, 3), np.int64),
-        np.zeros((4, 4), bool),
-    ],
-    ids=lambda array: f"{array.dtype}{array.shape}",
-)
-def test_arrays_that_are_no_images_are_refused(wrong):
-    with pytest.raises(ImageError, match=r"expected uint8 \(height, width, 3\)") as caught:
-        as_bgr(wrong)
-    assert f"{wrong.dtype} {wrong.shape}" in str(caught.value)
-
-
-@pytest.mark.parametrize("wrong", [None, 3, [[1, 2]], b"image.jpg", object()])
+@pytest.mark.parametrize("wrong", [None, 3, [[1, 2]], object()])
 def test_other_things_are_refused(wrong):
     with pytest.raises(ImageError, match=f"got {type(wrong).__name__}"):
+        as_bgr(wrong)
+
+
+@pytest.mark.parametrize("wrong", [b"", b"image.jpg", bytearray(100)])
+def test_bytes_that_are_no_image_are_refused(wrong):
+    with pytest.raises(ImageError, match=f"the image of {len(wrong)} bytes is"):
         as_bgr(wrong)
 
 
@@ -194,11 +139,6 @@ def test_every_kind_of_image_gives_the_same_array(tmp_path, pixels):
         found = as_bgr(image)
         assert found.flags.c_contiguous
         np.testing.assert_array_equal(found, pixels)
-
-
-def test_grey_arrays_are_repeated(pixels):
-    grey = pixels[..., 1]
-    np.testing.assert_array_equal(as_bgr(grey), np.stack([grey] * 3, axis=2))
 
 
 def test_one_file_is_taken_whatever_its_name(tmp_path, pixels):

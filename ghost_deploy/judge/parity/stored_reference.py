@@ -26,6 +26,7 @@ from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import BundleError
 from ghost_deploy.core.files import read_regular
 from ghost_deploy.core.spec import MAX_SIDE, ModelSpec
+from ghost_deploy.processing.file_kind import image_format
 
 FILE = "reference.npz"
 _TOP = 200
@@ -164,7 +165,8 @@ def _image(file: Any, number: int) -> StoredImage:
     data = file[f"image_{number}"]
     # Width and height stand in the header: a small file can unpack to gigabytes of pixels.
     sides = [int.from_bytes(bytes(data[start : start + 4]), "big") for start in (16, 20)]
-    pixels = cv2.imdecode(data, cv2.IMREAD_COLOR) if max(sides) <= MAX_SIDE else None
+    fits = image_format(bytes(data[:16])) == "png" and max(sides) <= MAX_SIDE
+    pixels = cv2.imdecode(data, cv2.IMREAD_COLOR) if fits else None
     if pixels is None:
         raise ValueError(f"image {number} is no PNG of a fitting size")
     shape = tuple(int(size) for size in file[f"shape_{number}"])
