@@ -15,6 +15,7 @@ from typing import Protocol, cast
 
 from ghost_deploy._version import __version__
 from ghost_deploy.cli.console import Console, separated_output
+from ghost_deploy.cli.signals import Terminated, termination_as_exception
 from ghost_deploy.core.errors import GhostDeployError
 
 COMMANDS = {
@@ -40,7 +41,8 @@ exit codes:
   1    a gate failed: parity or accuracy is outside its tolerance
   2    wrong use, bad input, output that could not be written, or an unexpected failure
   3    something asked for is not on this machine
-  130  interrupted
+  130  interrupted (SIGINT, Ctrl-C)
+  143  terminated (SIGTERM)
 
 Results go to standard output, progress and messages to standard error.
 """
@@ -54,7 +56,7 @@ examples:
 
 """
 
-_FAILED, _INTERRUPTED = 2, 130
+_FAILED, _INTERRUPTED, _TERMINATED = 2, 130, 143
 
 
 class CommandModule(Protocol):
@@ -77,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # uses, it starts 0.1 s sooner.
         sys.modules.setdefault("openvino.tools.ovc", None)  # type: ignore[arg-type]
     words = sys.argv[1:] if argv is None else list(argv)
-    with separated_output() as out:
+    with termination_as_exception(), separated_output() as out:
         console = Console(out, sys.stderr)
         return _guarded(words, console)
 
@@ -126,9 +128,10 @@ def _guarded(words: list[str], console: Console) -> int:
             traceback.print_exc(file=console.err)
         console.error(error)
         return error.exit_code
-    except KeyboardInterrupt:
-        console.note("interrupted")
-        return _INTERRUPTED
+    except KeyboardInterrupt as stop:
+        terminated = isinstance(stop, Terminated)
+        console.note("terminated" if terminated else "interrupted")
+        return _TERMINATED if terminated else _INTERRUPTED
     except BrokenPipeError:
         # The reader has gone, e.g. `| head`: no message, but no success either.
         return _FAILED

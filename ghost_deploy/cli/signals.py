@@ -3,13 +3,40 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, raised like Ctrl-C so that everything cleans up in the same way."""
+
+
+@contextmanager
+def termination_as_exception() -> Iterator[None]:
+    """In its block SIGTERM raises `Terminated` instead of ending the process on the spot.
+
+    Only in the main thread, the only one that may set a handler.
+    """
+
+    def stop(*_: object) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SAME_SIGNAL_S = 1.0
@@ -41,6 +68,8 @@ class SignalHandler:
         if self.caught:
             if time.monotonic() - self._first_s > _SAME_SIGNAL_S:
                 self._restore()
+                if number == signal.SIGTERM:  # at once, even if the main thread hangs
+                    signal.signal(number, signal.SIG_DFL)
                 signal.raise_signal(number)
             return
         self.caught = signal.Signals(number)

@@ -6,12 +6,12 @@ import contextlib
 import errno
 import os
 import stat
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 from ghost_deploy.core.errors import ExportError
+from ghost_deploy.core.leftovers import Temporary
 
 MIB = 1 << 20
 MAX_TEXT_BYTES = 64 * MIB
@@ -87,19 +87,14 @@ def write_whole(target: Path, write: Callable[[BinaryIO], object]) -> None:
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=".part-")
-        try:
-            with os.fdopen(handle, "wb") as file:
+        with contextlib.closing(Temporary(target, folder=False)) as temporary:
+            with os.fdopen(temporary.fileno(), "wb", closefd=False) as file:
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())
-            # mkstemp creates a file that only the owner may read.
-            os.chmod(name, 0o644)
-            os.replace(name, target)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(name)
-            raise
+            # A temporary file is created so that only the owner may read it.
+            os.chmod(temporary.path, 0o644)
+            os.replace(temporary.path, target)
     except OSError as error:
         raise disk_error(target, error) from error
 

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from ghost_deploy.cli import signals as module
-from ghost_deploy.cli.signals import SignalHandler
+from ghost_deploy.cli.signals import SignalHandler, Terminated, termination_as_exception
+from tests.support.assets import GHOST, needs_assets
+from tests.support.waiting import wait_until
 
 
 def test_no_signal() -> None:
@@ -52,3 +57,30 @@ def test_a_second_signal_after_a_while_does_what_it_did_before(
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     signal.signal(signal.SIGINT, before)
+
+
+@needs_assets
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_an_export_that_is_ended_leaves_nothing(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    words = ["export", str(GHOST), "-o", str(tmp_path / "out"), "--onnx", "--imgsz", "64"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "ghost_deploy.cli.main", *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as child:
+        wait_until(lambda: any(tmp_path.iterdir()), timeout_s=120)
+        child.send_signal(number)
+        _, messages = child.communicate(timeout=120)
+    assert child.returncode == code, messages
+    assert messages.rstrip().endswith("terminated" if code == 143 else "interrupted")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sigterm_has_its_usual_effect_outside() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Terminated), termination_as_exception():
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) == before

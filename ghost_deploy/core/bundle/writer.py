@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import tempfile
 from collections.abc import Collection
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from ghost_deploy.core.bundle.manifest import DOCUMENT, Artifact, BundleDocument
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.evidence.kinds import Evidence
 from ghost_deploy.core.files import disk_error
+from ghost_deploy.core.leftovers import Temporary, remove_leftovers
 from ghost_deploy.core.spec import ModelSpec
 
 
@@ -33,16 +33,17 @@ class BundleWriter:
         self._overwrite = overwrite
         self._artifacts: list[Artifact] = []
         self._check_name()
-        self._check_target()
         parent = self.target.parent
+        remove_leftovers(parent)  # may put a bundle back, which is checked next
+        self._check_target()
         self._made = [folder for folder in (parent, *parent.parents) if not folder.exists()]
         try:
             parent.mkdir(parents=True, exist_ok=True)
-            name = tempfile.mkdtemp(dir=parent, prefix=f".{self.target.name}-")
+            self._temporary = Temporary(self.target, folder=True)
         except OSError as error:
             self._remove_made()
             raise disk_error(self.target, error) from error
-        self.folder = Path(name)
+        self.folder = self._temporary.path
 
     def add(
         self,
@@ -142,28 +143,18 @@ class BundleWriter:
             UsageError: another process has created the target in the meantime.
         """
         self._check_target()
-        old: Path | None = None
         try:
             os.chmod(self.folder, 0o755)
-            if self.target.exists():
-                old = self.folder.with_name(self.folder.name + ".old")
-                os.replace(self.target, old)
-            os.replace(self.folder, self.target)
+            self._temporary.replace_target()
         except OSError as error:
-            if old is not None and old.exists() and not self.target.exists():
-                os.replace(old, self.target)
             raise disk_error(self.target, error) from error
-        if old is not None and old.is_symlink():
-            old.unlink()
-        elif old is not None:
-            shutil.rmtree(old, ignore_errors=True)
         return Bundle.read(self.target)
 
     def __enter__(self) -> BundleWriter:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._temporary.close()
         self._remove_made()
         if isinstance(error, OSError):
             raise disk_error(self.target, error) from error

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -26,6 +26,7 @@ from onnx import ModelProto, TensorProto
 from ghost_deploy.core.bundle import Artifact, Bundle
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.files import disk_error
+from ghost_deploy.core.leftovers import Temporary
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.runtimes.tensorrt.calibration_cache import (
     CACHE_FILE,
@@ -90,8 +91,8 @@ def write_deepstream(
     configurations = _configurations(bundle, plain, tuple(caches))
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=root.parent, prefix=f".{root.name}-") as scratch:
-            folder = Path(scratch) / root.name
+        with closing(Temporary(root, folder=True)) as scratch:
+            folder = scratch.path / root.name
             folder.mkdir()
             for configuration in configurations:
                 _write_configuration(bundle, configuration, folder)

@@ -12,13 +12,14 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import tempfile
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from ghost_deploy.core.bundle import NMS_FORM, Artifact, Bundle
 from ghost_deploy.core.errors import BundleError, UsageError
 from ghost_deploy.core.files import disk_error
+from ghost_deploy.core.leftovers import Temporary
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.export.integrations.prototext import EnumValue, Message, to_text
 
@@ -74,11 +75,11 @@ def write_triton(bundle: Bundle, target: str | os.PathLike[str]) -> list[str]:
             )
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=root, prefix=".ghost-deploy-") as scratch:
+        with closing(Temporary(root / "models", folder=True)) as scratch:
             for artifact, name in zip(served, names, strict=True):
-                _write_model(bundle, artifact, Path(scratch) / name)
+                _write_model(bundle, artifact, scratch.path / name)
             for name in names:
-                os.replace(Path(scratch) / name, root / name)
+                os.replace(scratch.path / name, root / name)
     except OSError as error:
         raise disk_error(root, error) from error
     return names

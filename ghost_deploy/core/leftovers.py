@@ -1,0 +1,185 @@
+"""Temporary files and folders beside an output, and the removal of those that dead processes left.
+
+A process that is killed cannot clean up. Each temporary file or folder therefore carries a lock,
+`flock`, for as long as its process lives; whatever of our name has no lock any more was left by a
+process that died, and the next one removes it. Age plays no part: an export may take an hour, and a
+clock may be wrong. Where the file system or the system has no `flock`, nothing is removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import re
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+if sys.platform != "win32":
+    import fcntl
+
+_MARK = ".ghost-deploy-"
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
+_searched: set[Path] = set()
+"""Folders that this process has searched: one may hold 100,000 images."""
+_OURS = re.compile(r"\..*\.ghost-deploy-[a-z0-9_]{8}(\.old)?")
+"""Names made here: `.NAME.ghost-deploy-` and the eight characters of `tempfile`."""
+OLD = ".old"
+"""End of the name of an output that is being replaced, on systems without an exchange of names."""
+
+
+class Temporary:
+    """A temporary file or folder beside `target`, locked until `close`.
+
+    The first one in a folder removes those that dead processes left there.
+
+    Args:
+        target: the output that it becomes; its folder must exist.
+        folder: make a folder, not a file.
+
+    Attributes:
+        path: of the file or folder.
+
+    Raises:
+        OSError: the system refuses.
+    """
+
+    def __init__(self, target: Path, *, folder: bool) -> None:
+        self._target = target
+        if target.parent not in _searched:
+            remove_leftovers(target.parent)
+            _searched.add(target.parent)
+        self.path, self._handle = _make_locked(target, folder)
+
+    def fileno(self) -> int:
+        """The open file; of a folder nothing can be written to it."""
+        return self._handle
+
+    def replace_target(self) -> None:
+        """Give the folder the name of its output; one that is there is replaced and removed.
+
+        On Linux both names are exchanged at once. Elsewhere the old output is moved away first,
+        and `remove_leftovers` puts it back after a death in between.
+
+        Raises:
+            OSError: the system refuses; the old output is still there.
+        """
+        if not self._target.exists() or not _exchange(self.path, self._target):
+            self._move_away_and_rename()
+
+    def _move_away_and_rename(self) -> None:
+        old = self.path.with_name(self.path.name + OLD)
+        if self._target.exists():
+            os.replace(self._target, old)
+        try:
+            os.replace(self.path, self._target)
+        except OSError:
+            _put_back(old)
+            raise
+        _remove(old)
+
+    def close(self) -> None:
+        """Give the lock up, and remove what is still there under the temporary name."""
+        _remove(self.path)
+        _close(self._handle)
+        self._handle = -1
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove temporary files and folders in `folder` whose processes have died.
+
+    An output that a process moved away to replace it, and died, is put back. What cannot be
+    removed is left.
+    """
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        left = [Path(entry.path) for entry in entries if _OURS.fullmatch(entry.name)]
+        for path in sorted(left, reverse=True):  # an old output before the new one beside it
+            _remove_if_left(path)
+
+
+def _put_back(old: Path) -> None:
+    """Give an output that was moved away its name again, or remove it if a new one is there."""
+    name = old.name[1:].rpartition(_MARK)[0]
+    target = old.with_name(name)
+    if target.exists():
+        _remove(old)
+    else:
+        with contextlib.suppress(OSError):
+            os.rename(old, target)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange the names of two files or folders, atomically; False where that is not possible."""
+    with contextlib.suppress(OSError, AttributeError):
+        rename = ctypes.CDLL(None, use_errno=True).renameat2  # Linux; glibc since 2.28
+        names = (os.fsencode(one.absolute()), os.fsencode(other.absolute()))
+        return bool(rename(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0)
+    return False
+
+
+def _remove_if_left(path: Path) -> None:
+    owned = path.with_name(path.name.removesuffix(OLD))
+    handle = _open(owned)
+    try:
+        # Removed under the lock, see `_make_locked`.
+        if _lock(handle, wait=False) or not os.path.lexists(owned):
+            _put_back(path) if path.name.endswith(OLD) else _remove(path)
+    finally:
+        _close(handle)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def _make(target: Path, folder: bool) -> tuple[Path, int]:
+    """A new temporary file or folder beside `target` and its handle, -1 where it has none."""
+    name = f".{target.name}"[:200] + _MARK
+    if folder:
+        path = Path(tempfile.mkdtemp(dir=target.parent, prefix=name))
+        return path, _open(path)
+    handle, made = tempfile.mkstemp(dir=target.parent, prefix=name)
+    return Path(made), handle
+
+
+def _make_locked(target: Path, folder: bool) -> tuple[Path, int]:
+    """As `_make`, locked where the file system has locks.
+
+    Another process may take it for one that was left before it is locked, and remove it.
+    """
+    while True:
+        path, handle = _make(target, folder)
+        _lock(handle, wait=True)
+        if path.exists():
+            return path, handle
+        _close(handle)
+
+
+def _open(path: Path) -> int:
+    """A handle of a file or folder; -1 where it cannot be read, as folders on Windows."""
+    try:
+        return os.open(path, os.O_RDONLY)
+    except OSError:
+        return -1
+
+
+def _lock(handle: int, *, wait: bool) -> bool:
+    """Lock an open file; False if another process has, or the file system has no locks."""
+    if sys.platform == "win32" or handle < 0:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError:
+        return False
+    return True
+
+
+def _close(handle: int) -> None:
+    if handle >= 0:
+        os.close(handle)
