@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,7 +22,12 @@ from ghost_deploy.runtimes.base import Runtime, TensorSpec
 class Detector(Closing):
     """Preprocesses images, runs the model and postprocesses its output.
 
-    It owns the runtime: closing the detector closes the runtime. Not thread-safe.
+    It owns the runtime: closing the detector closes the runtime.
+
+    Threads may share it: `detect`, `__call__` and `close` may be called from any of them. Images
+    are preprocessed side by side, the runtime runs one batch at a time, and each call returns what
+    it would return alone. For more speed give each thread a detector of its own. `preprocess`,
+    `postprocess` and `runtime` are for one thread at a time.
 
     Args:
         runtime: a loaded model.
@@ -44,6 +50,10 @@ class Detector(Closing):
         require_own_nms(spec, self._thresholds)
         self._preprocessor = Preprocessor(spec.input)
         self._postprocessor = Postprocessor(spec)
+        # Of `detect`: those that no call is using. Appending and popping are atomic.
+        self._idle = [Preprocessor(spec.input)]
+        # Reentrant, so that a signal handler may close what its own thread is running.
+        self._lock = threading.RLock()
 
     @property
     def runtime(self) -> Runtime:
@@ -69,8 +79,9 @@ class Detector(Closing):
 
         Args:
             images: a list or tuple of images, or one image: a (H, W, 3) uint8 BGR array as
-                returned by `cv2.imread`, a PIL image, a path or a `Frame`. They are run in the
-                largest batches that the graph accepts.
+                returned by `cv2.imread`, or another one that `as_bgr` takes; a PIL image; a
+                path; the bytes of an image file; or a `Frame`. They are run in the largest
+                batches that the graph accepts.
             size_hw: (height, width) of the model's input in pixels, for a graph with dynamic
                 size; default: `spec.input.size_hw`.
 
@@ -86,9 +97,23 @@ class Detector(Closing):
         step = self._spec.input.batch[1]
         found: list[Detections] = []
         for start in range(0, len(batch), step):
-            feeds, letterboxes = self.preprocess(batch[start : start + step], size_hw)
-            found += self.postprocess(self._runtime.run(feeds), letterboxes)
+            found += self._detect_batch(batch[start : start + step], size_hw)
         return found
+
+    def _detect_batch(
+        self, images: Sequence[object], size_hw: tuple[int, int] | None
+    ) -> list[Detections]:
+        try:
+            preprocessor = self._idle.pop()
+        except IndexError:
+            preprocessor = Preprocessor(self._spec.input)
+        try:
+            tensor, letterboxes = preprocessor(images, size_hw)
+            with self._lock:  # the outputs are valid until the next run
+                outputs = self._runtime.run({self._spec.input.name: tensor})
+                return self.postprocess(outputs, letterboxes)
+        finally:
+            self._idle.append(preprocessor)
 
     def preprocess(
         self, images: Sequence[object], size_hw: tuple[int, int] | None = None
@@ -118,8 +143,12 @@ class Detector(Closing):
         return self._postprocessor(outputs, letterboxes, self._thresholds)
 
     def close(self) -> None:
-        """Close the runtime; calling it again does nothing."""
-        self._runtime.close()
+        """Close the runtime, after a run that is under way; calling it again does nothing.
+
+        Calls of `detect` that come later raise BackendError.
+        """
+        with self._lock:
+            self._runtime.close()
 
 
 def _check_input(inputs: Sequence[TensorSpec], spec: ModelSpec) -> None:

@@ -73,7 +73,7 @@ def _in_onnxruntime(path: str | Path, size_hw: tuple[int, int]) -> Executed:
         options.profile_file_prefix = str(Path(folder) / "profile")
         with _vendor_errors("ONNX Runtime", path):
             session = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
+                str(path), options, providers=["CPUExecutionProvider"], enable_fallback=0
             )
             inputs = session.get_inputs()
             session.run(None, {each.name: _blank(each, size_hw) for each in inputs})

@@ -73,7 +73,10 @@ def _run(model: ModelProto, image: NDArray[Any]) -> NDArray[Any]:
     options.log_severity_level = 3
     try:
         session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            model.SerializeToString(),
+            options,
+            providers=["CPUExecutionProvider"],
+            enable_fallback=0,
         )
         (output,) = session.run(None, {model.graph.input[0].name: image})
     # ONNX Runtime's errors have no common base but Exception.

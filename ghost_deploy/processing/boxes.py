@@ -35,12 +35,14 @@ def iou_matrix(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.flo
     """
     ax1, ay1, ax2, ay2 = (column[:, None] for column in a.T)
     bx1, by1, bx2, by2 = b.T
-    width = np.minimum(ax2, bx2) - np.maximum(ax1, bx1)
-    height = np.minimum(ay2, by2) - np.maximum(ay1, by1)
-    inter: NDArray[np.float32] = np.maximum(width, np.float32(0), out=width)
-    inter *= np.maximum(height, np.float32(0), out=height)
-    union = (ax2 - ax1) * (ay2 - ay1) + (bx2 - bx1) * (by2 - by1)
-    union -= inter
-    # The lower bound turns 0 / 0 into 0 and changes no other quotient.
-    inter /= np.maximum(union, _TINY, out=union)
+    # Boxes of 1e20 pixels, of a damaged model, have an infinite area: their IoU is 0 or NaN.
+    with np.errstate(over="ignore", invalid="ignore"):
+        width = np.minimum(ax2, bx2) - np.maximum(ax1, bx1)
+        height = np.minimum(ay2, by2) - np.maximum(ay1, by1)
+        inter: NDArray[np.float32] = np.maximum(width, np.float32(0), out=width)
+        inter *= np.maximum(height, np.float32(0), out=height)
+        union = (ax2 - ax1) * (ay2 - ay1) + (bx2 - bx1) * (by2 - by1)
+        union -= inter
+        # The lower bound turns 0 / 0 into 0 and changes no other quotient.
+        inter /= np.maximum(union, _TINY, out=union)
     return inter

@@ -65,7 +65,9 @@ def decode_dfl(
     Candidates are in the order of anchors, then classes. Arguments: see `Decoder`.
     """
     anchor, class_id, score = _above(output[4:], conf, multi_label)
-    xyxy = xywh_to_xyxy(output[:4, anchor].T)
+    xywh = _finite(output[:4, anchor].T, "boxes")  # before arithmetic, which would warn
+    with np.errstate(over="ignore"):
+        xyxy = xywh_to_xyxy(xywh)
     return Candidates(_finite(xyxy, "boxes"), score, class_id)
 
 
@@ -91,8 +93,9 @@ def decode_dfl_raw(
     logits = _finite(output[:bins, anchor], "boxes")
     ltrb = _expectation(logits, spec.head.reg_max)
     centre = points[:, anchor]
-    xyxy = np.concatenate((centre - ltrb[:2], centre + ltrb[2:])) * stride[anchor]
-    return Candidates(xyxy.T, score, class_id)
+    with np.errstate(over="ignore"):
+        xyxy = np.concatenate((centre - ltrb[:2], centre + ltrb[2:])) * stride[anchor]
+    return Candidates(_finite(xyxy.T, "boxes"), score, class_id)
 
 
 def decode_one2one(
@@ -111,7 +114,8 @@ def decode_one2one(
     """
     _finite(output, "boxes or scores")
     found = output[output[:, 4] > np.float32(conf)]
-    class_id = found[:, 5].astype(np.int32)
+    with np.errstate(invalid="ignore"):  # a number beyond int32
+        class_id = found[:, 5].astype(np.int32)
     if len(class_id) and not 0 <= class_id.min() <= class_id.max() < spec.num_classes:
         raise SpecError(
             "the model returned a class id that its description does not have",

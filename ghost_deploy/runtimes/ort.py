@@ -60,12 +60,7 @@ class OrtRuntime(Runtime):
         with vendor_errors(f"ONNX Runtime cannot load {path}", fix):
             if asked == _CUDA and hasattr(onnxruntime, "preload_dlls"):
                 onnxruntime.preload_dlls()  # finds the CUDA libraries of NVIDIA's pip packages
-            session = onnxruntime.InferenceSession(
-                str(path),
-                _session_options(onnxruntime, options),
-                providers=_provider_list(asked, options.device_index),
-            )
-            session.disable_fallback()
+            session = _open_session(onnxruntime, path, options, asked)
         stored = session.get_modelmeta().custom_metadata_map
         form = stored.get(FORM_KEY, "")
         if form.startswith("ort-x86") and asked == _CPU:
@@ -151,6 +146,29 @@ def _provider(onnxruntime: Any, options: RuntimeOptions) -> tuple[str, tuple[str
         what = f"this onnxruntime package has no {provider}, only {', '.join(available)}"
         return _CPU, (*notes, fallback(options, what, _cuda_fix()))
     return provider, notes
+
+
+def _open_session(onnxruntime: Any, path: Path, options: RuntimeOptions, provider: str) -> Any:
+    """A session of `provider`, or of the CPU where that one is refused.
+
+    ONNX Runtime's own fallback prints on standard output, and also tries again where the model is
+    the cause.
+    """
+
+    def session(provider: str) -> Any:
+        return onnxruntime.InferenceSession(
+            str(path),
+            _session_options(onnxruntime, options),
+            providers=_provider_list(provider, options.device_index),
+            enable_fallback=0,
+        )
+
+    try:
+        return session(provider)
+    except Exception:  # its errors have no other common base
+        if provider == _CPU:
+            raise
+        return session(_CPU)
 
 
 def _provider_list(provider: str, index: int) -> list[Any]:

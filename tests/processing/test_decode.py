@@ -170,6 +170,19 @@ def test_boxes_that_are_not_finite_are_an_error_only_where_they_matter(decoder, 
         decode(output, spec, (64, 64), 0.25, False)
 
 
+@pytest.mark.parametrize(
+    "values", [(np.inf, np.inf), (-np.inf, np.inf), (3e38, 3e38), (3e38, -3e38)]
+)
+@pytest.mark.parametrize("decoder", ["dfl", "dfl-raw"])
+def test_boxes_beyond_float32_are_the_same_error_without_a_warning(decoder, values):
+    spec = make_spec(decoder=decoder, reg_max=1)
+    output = np.zeros((7, 84), np.float32)
+    output[(0, 2), 5] = values
+    output[-1, 5] = 0.9 if decoder == "dfl" else 5
+    with pytest.raises(BackendError, match="boxes that are not finite"):
+        DECODERS[decoder](output, spec, (64, 64), 0.25, False)
+
+
 def test_one2one_keeps_the_order_and_the_columns():
     output = np.array(
         [[1, 2, 3, 4, 0.5, 2], [1, 2, 3, 4, 0.25, 1], [5, 6, 7, 8, 0.7, 0]], np.float32
@@ -182,7 +195,7 @@ def test_one2one_keeps_the_order_and_the_columns():
         assert found.class_id.tolist() == [2, 0]
 
 
-@pytest.mark.parametrize("class_id", [-1, 3])
+@pytest.mark.parametrize("class_id", [-1, 3, 1e30, -1e30])
 def test_one2one_with_an_unknown_class_is_an_error(class_id):
     output = np.array([[0, 0, 1, 1, 0.5, class_id]], np.float32)
     with pytest.raises(SpecError, match="expected 0 to 2"):

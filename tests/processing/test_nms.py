@@ -110,3 +110,10 @@ def test_arguments_are_not_changed():
     xyxy = np.array([SQUARE, SHIFTED], np.float32)
     nms(xyxy, np.float32([0.5, 0.6]), np.int32([1, 1]), 0.5, 300)
     assert xyxy.tolist() == [list(SQUARE), list(SHIFTED)]
+
+
+def test_boxes_of_a_damaged_model_give_no_warning():
+    """Finite, but with an area that float32 does not hold."""
+    boxes = np.array([[-3e38, -3e38, 3e38, 3e38], [0, 0, 1e30, 1e30], [0, 0, 5, 5]], np.float32)
+    kept = nms(boxes, np.float32([0.9, 0.8, 0.7]), np.zeros(3, np.int32), 0.5, 300)
+    assert 0 in kept

@@ -118,6 +118,36 @@ def test_an_opset_of_the_future(tmp_path: Path) -> None:
         open_file("ort", future)
 
 
+@pytest.mark.parametrize("content", [b"", b"no model", bytes(1000)])
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_model_that_cannot_be_read_prints_nothing(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    content: bytes,
+    device: str,
+) -> None:
+    """ONNX Runtime's own fallback writes on standard output, where results are."""
+    monkeypatch.setattr(ort, "_provider", lambda package, options: (CUDA, ()))
+    monkeypatch.setattr(ort, "_provider_list", lambda provider, index: [CPU])
+    (tmp_path / "a.onnx").write_bytes(content)
+    with pytest.raises(BackendError, match=r"ONNX Runtime cannot load .*a\.onnx"):
+        open_file("ort", tmp_path / "a.onnx", RuntimeOptions(device))
+    assert capfd.readouterr().out == ""
+
+
+def test_a_provider_that_fails_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then the CPU is tried, which is an error unless a fallback is allowed."""
+    path = write_onnx(tmp_path / "model.onnx")
+    monkeypatch.setattr(ort, "_provider", lambda package, options: (CUDA, ()))
+    lists = {CUDA: ["NoSuchProvider"], CPU: [CPU]}
+    monkeypatch.setattr(ort, "_provider_list", lambda provider, index: lists[provider])
+    with pytest.raises(DeviceError, match=f"could only open {CPU}"):
+        open_file("ort", path, RuntimeOptions("cuda"))
+    with open_file("ort", path, RuntimeOptions("cuda", allow_fallback=True)) as runtime:
+        assert runtime.info.device == "cpu"
+
+
 def test_a_failing_run_is_ours(tmp_path: Path) -> None:
     with ort.open_model(write_onnx(tmp_path / "model.onnx", dynamic=True), RuntimeOptions()) as run:
         run._names = ["nothing"]

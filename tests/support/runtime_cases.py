@@ -31,7 +31,8 @@ STATIC, DYNAMIC = (1, 3, 8, 16), (-1, 3, -1, -1)
 TEXT = "what the file says of itself"
 _RANDOM = np.random.default_rng(7)
 WEIGHT = _RANDOM.standard_normal((7, 3)).astype(np.float32)
-BIAS = _RANDOM.standard_normal(7).astype(np.float32)
+# Large enough that the seven numbers of a pixel can be read as a box with three scores.
+BIAS = np.add(_RANDOM.standard_normal(7), (4, 6, 3, 4, 1, 3, 3)).astype(np.float32)
 
 
 def expected(images: NDArray[Any]) -> NDArray[Any]:

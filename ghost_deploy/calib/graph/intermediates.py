@@ -57,7 +57,10 @@ class Intermediates:
         part = _part(model, self._wanted, frozenset(known))
         with vendor_errors("ONNX Runtime cannot load a part of the model", _FIX):
             self._session = onnxruntime.InferenceSession(
-                part.SerializeToString(), options, providers=["CPUExecutionProvider"]
+                part.SerializeToString(),
+                options,
+                providers=["CPUExecutionProvider"],
+                enable_fallback=0,
             )
         self.inputs = tuple(value.name for value in self._session.get_inputs())
 
