@@ -51,7 +51,7 @@ class Detector(Closing):
         self._preprocessor = Preprocessor(spec.input)
         self._postprocessor = Postprocessor(spec)
         # Of `detect`: those that no call is using. Appending and popping are atomic.
-        self._idle = [Preprocessor(spec.input)]
+        self._idle = [self._preprocessor]
         # Reentrant, so that a signal handler may close what its own thread is running.
         self._lock = threading.RLock()
 

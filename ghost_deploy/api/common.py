@@ -14,6 +14,7 @@ from ghost_deploy.core.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from ghost_deploy.checkpoints.loading import LoadedCheckpoint
+    from ghost_deploy.processing.broken_images import OnBroken
 
 AnyPath: TypeAlias = "str | os.PathLike[str]"
 Images: TypeAlias = "AnyPath | Sequence[AnyPath] | None"
@@ -61,6 +62,24 @@ def find_images(images: Images) -> list[Path] | None:
 
     sources = [images] if isinstance(images, str | os.PathLike) else images
     return [path for source in sources for path in list_images(source)]
+
+
+def find_readable(images: Images, on_broken: OnBroken) -> tuple[list[Path] | None, tuple[str, ...]]:
+    """Those of `find_images` that can be read, and a note for the report if there are others.
+
+    Raises:
+        ImageError: a source names no image, none can be read, or one cannot and `on_broken` is
+            `stop`.
+        UsageError: `on_broken` is neither `skip` nor `stop`.
+    """
+    from ghost_deploy.processing.broken_images import check_on_broken, readable_images
+
+    check_on_broken(on_broken)
+    paths = find_images(images)
+    if paths is None:
+        return None, ()
+    found = readable_images(paths, on_broken)
+    return list(found.paths), tuple(filter(None, (found.note,)))
 
 
 def open_bundle(bundle: AnyPath | Bundle) -> Bundle:

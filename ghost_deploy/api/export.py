@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ghost_deploy._version import __version__
-from ghost_deploy.api.common import AnyPath, Images, find_images, load_checkpoint
+from ghost_deploy.api.common import AnyPath, Images, find_readable, load_checkpoint
 from ghost_deploy.api.engines import add_engine
 from ghost_deploy.api.gates import require_int8, require_parity
 from ghost_deploy.api.int8_artifacts import Calibration, add_int8, read_int8_inputs
@@ -20,6 +20,7 @@ from ghost_deploy.runtimes.base import RuntimeOptions
 
 if TYPE_CHECKING:
     from ghost_deploy.checkpoints.loading import LoadedCheckpoint
+    from ghost_deploy.processing.broken_images import OnBroken
 
 
 def export(
@@ -38,6 +39,7 @@ def export(
     embed_preprocess: bool = False,
     modules: Sequence[AnyPath] = (),
     overwrite: bool = False,
+    on_broken: OnBroken = "skip",
     progress: Progress | None = None,
 ) -> Bundle:
     """Make a bundle of a checkpoint and prove it against the PyTorch module.
@@ -65,6 +67,8 @@ def export(
             BGR, and turns it into numbers itself: a quarter of the bytes to move.
         modules: Python files with classes that the checkpoint names. They are run.
         overwrite: replace a bundle that is there.
+        on_broken: what is done with `images` that cannot be read, which is known before the export
+            starts: `skip` leaves them out and the report counts them, `stop` raises.
         progress: called at each step.
 
     Returns:
@@ -83,7 +87,7 @@ def export(
     plan = plan_export(formats, precisions, calibrated=calib is not None)
     size_hw = _size_hw(imgsz)
     int8 = None if calib is None else read_int8_inputs(calib, plan.int8_formats, progress)
-    files = find_images(images)
+    files, notes = find_readable(images, on_broken)
     with BundleWriter(out, overwrite=overwrite) as writer:
         progress("loading", 0, 0)
         loaded = load_checkpoint(checkpoint, modules, one2one=one2one)
@@ -101,7 +105,7 @@ def export(
         )
         export_artifacts(loaded, spec, plan.graphs, writer, progress)
         draft = writer.draft(spec, loaded.source, f"ghost-deploy {__version__}")
-        draft = _prove(loaded, draft, files, progress)
+        draft = _prove(loaded, draft, files, progress, notes)
         if int8:
             draft = add_int8(writer, draft, int8, plan.int8_formats, RuntimeOptions(), progress)
         if plugin:
@@ -120,13 +124,17 @@ def export(
 
 
 def _prove(
-    loaded: LoadedCheckpoint, draft: Bundle, images: list[Path] | None, progress: Progress
+    loaded: LoadedCheckpoint,
+    draft: Bundle,
+    images: list[Path] | None,
+    progress: Progress,
+    notes: Sequence[str],
 ) -> Bundle:
     """The draft with its parity report, and with images for the self-check of engines."""
     from ghost_deploy.judge.parity.prove import run_parity
     from ghost_deploy.judge.parity.store_reference import store_reference
 
-    report = run_parity(loaded, draft, images, progress=progress)
+    report = run_parity(loaded, draft, images, progress=progress, notes=notes)
     coarse = any(row.coarse for row in report.rows)
     return store_reference(loaded, draft.with_evidence(report), images, exact=coarse)
 

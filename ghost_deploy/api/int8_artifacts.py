@@ -19,6 +19,7 @@ from ghost_deploy.runtimes.dot_product import read_dot_product
 if TYPE_CHECKING:
     from ghost_deploy.calib import CalibrationSet
     from ghost_deploy.judge.datasets.dataset import DataSet
+    from ghost_deploy.processing.broken_images import OnBroken
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,8 @@ class Calibration:
         speed: time the result beside the float artifacts.
         devices: processors to make the artifacts for: `x86`, `x86-vnni`, `arm64`; this machine's
             family when empty.
+        on_broken: what is done with images that cannot be read: `skip` leaves them out and the
+            report counts them, `stop` raises before anything is made.
     """
 
     source: AnyPath | Sequence[AnyPath]
@@ -57,6 +60,7 @@ class Calibration:
     workers: int = 1
     speed: bool = True
     devices: Sequence[str] = ()
+    on_broken: OnBroken = "skip"
 
 
 @dataclass(frozen=True)
@@ -93,17 +97,19 @@ def read_int8_inputs(
     for package in ("onnx", "onnxruntime", "pycocotools", *(f for f in formats if f == "openvino")):
         require(package, "int8")
     from ghost_deploy.calib import collect_images
-    from ghost_deploy.judge.datasets.open_dataset import open_dataset
+    from ghost_deploy.judge.datasets.open_dataset import open_dataset, readable_data
 
     how = calib if isinstance(calib, Calibration) else Calibration(source=calib)
     require_judge(check_devices(how.devices))
     data = None if how.data is None else open_dataset(how.data, split=how.split)
+    data = data and readable_data(data, how.on_broken, progress)
     images = collect_images(
         how.source,
         count=how.count,
         seed=how.seed,
         diverse=how.diverse,
         allow_small=how.allow_small,
+        on_broken=how.on_broken,
         progress=progress,
     )
     return Int8Inputs(how, images, data)

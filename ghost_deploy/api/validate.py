@@ -20,6 +20,7 @@ from ghost_deploy.runtimes.base import RuntimeOptions
 
 if TYPE_CHECKING:
     from ghost_deploy.core.evidence.accuracy import AccuracyReport
+    from ghost_deploy.processing.broken_images import OnBroken
 
 
 def validate(
@@ -35,6 +36,7 @@ def validate(
     max_drop: float | None = None,
     map_classes: bool = False,
     skip_broken_labels: bool = False,
+    on_broken: OnBroken = "skip",
     device: str = "cpu",
     threads: int = 0,
     allow_fallback: bool = False,
@@ -56,6 +58,8 @@ def validate(
         max_drop: largest loss of mAP50-95 that passes, in points; by precision when None.
         map_classes: match the data's classes with the model's by name, whatever their order.
         skip_broken_labels: leave out labels that cannot be used, and count them.
+        on_broken: what is done with images that cannot be read, which is known before anything is
+            measured: `skip` leaves them out and the report counts them, `stop` raises.
         device, threads, allow_fallback: as in `load`.
         store: put the report, without its curves and images, into the bundle's folder. A report
             without a verdict does not replace one with a verdict.
@@ -74,9 +78,10 @@ def validate(
     opened = open_bundle(bundle)
     require("pycocotools", "validate")
     from ghost_deploy.judge.accuracy.validation import run_accuracy
-    from ghost_deploy.judge.datasets.open_dataset import open_dataset
+    from ghost_deploy.judge.datasets.open_dataset import open_dataset, readable_data
 
     dataset = open_dataset(data, split=split, images=images, skip_broken=skip_broken_labels)
+    dataset = readable_data(dataset, on_broken, progress)
     report = run_accuracy(
         opened,
         dataset,

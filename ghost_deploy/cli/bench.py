@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     rounds = "turns each has in that time (default: 20)"
     options.add_value(parser, "--rounds", "N", rounds, options.positive, default=20)
     options.add_switches(parser, {"--save": "store the figures in each bundle, as its latency"})
+    options.add_image_limits(parser, broken=False)
     options.add_json(parser)
     options.add_run_options(parser, several_threads=True)
 

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 
 from ghost_deploy.cli.calibration_options import add_calibration_options, calibration_of
 from ghost_deploy.cli.console import Console
-from ghost_deploy.cli.options import add_bundle, add_json, add_run_options, add_switches
+from ghost_deploy.cli.options import (
+    add_bundle,
+    add_image_limits,
+    add_json,
+    add_run_options,
+    add_switches,
+)
 from ghost_deploy.core.gate_error import GateError
 
 if TYPE_CHECKING:
@@ -42,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         },
     )
     add_calibration_options(parser, required=True)
+    add_image_limits(parser)
     add_json(parser)
     add_run_options(parser)
 

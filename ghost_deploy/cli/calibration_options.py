@@ -81,6 +81,7 @@ def calibration_of(args: argparse.Namespace) -> Calibration | None:
         workers=getattr(args, "threads", 0) or os.cpu_count() or 1,
         speed=not args.no_speed,
         devices=tuple(args.devices),
+        on_broken=args.on_broken,
     )
 
 

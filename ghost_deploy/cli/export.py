@@ -81,6 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     options.add_value(others, "--trt-version", "V", version, default="")
     add_calibration_options(parser, required=False)
+    options.add_image_limits(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -112,6 +113,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
                 embed_preprocess=args.embed_preprocess,
                 modules=args.modules,
                 overwrite=args.overwrite,
+                on_broken=args.on_broken,
                 progress=progress,
             )
     except GateError as error:

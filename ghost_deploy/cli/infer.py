@@ -13,7 +13,7 @@ from ghost_deploy.cli.console import Console
 from ghost_deploy.cli.live_options import add_live_options, refuse_live_options
 from ghost_deploy.cli.model import classes_of, conf_by_class, load_detector, say_what_runs
 from ghost_deploy.cli.summary import Summary
-from ghost_deploy.core.errors import ImageError
+from ghost_deploy.core.errors import ImageError, UsageError
 
 if TYPE_CHECKING:
     from ghost_deploy.core.detections import Detections
@@ -25,7 +25,7 @@ _Write: TypeAlias = "Callable[[Frame, Detections], bool]"
 DESCRIPTION = """\
 Detect objects with a bundle, in images, videos and live streams. Without -o, --jsonl or --show it
 prints a summary only. An image that cannot be read is named and left out; the others are done, and
-the exit code is 2.
+the exit code is 2 (--on-broken stop: nothing is done).
 
 SOURCE is an image, a folder, a glob, a video, a camera (0, /dev/video0, csi://0), rtsp://, http://
 (MJPEG), a GStreamer pipeline that ends in appsink, - (MJPEG on standard input), raw:WxH (BGR
@@ -86,6 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     failed = "run an artifact even if it failed its comparison with the checkpoint"
     unchecked = "do not check an artifact that was never loaded on this machine"
     options.add_switches(parser, {"--no-check": unchecked, "--allow-failed-parity": failed})
+    options.add_image_limits(parser)
     add_live_options(parser)
     options.add_run_options(parser)
 
@@ -98,6 +99,11 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if all(source.kind == "images" for source in sources):
         refuse_live_options(args)
         return _run_images(args, [source.target for source in sources], console)
+    if args.on_broken == "stop":
+        raise UsageError(
+            "--on-broken stop is for images alone; videos and cameras go on",
+            fix="Leave it out",
+        )
     from ghost_deploy.cli.live import run_live
 
     return run_live(args, sources, console)
@@ -108,6 +114,11 @@ def _run_images(args: argparse.Namespace, sources: list[str], console: Console) 
     from ghost_deploy.stream.sources.image_files import find_images
 
     paths = find_images(sources)
+    if args.on_broken == "stop":
+        from ghost_deploy.processing.broken_images import readable_images
+
+        with console.progress("checking", len(paths)) as show:
+            readable_images(paths, "stop", lambda _what, done, _total: show(done + 1))
     unreadable: list[ImageError] = []
     summary = Summary()
     # A progress bar would break up lines that go to a terminal.

@@ -17,6 +17,7 @@ from ghost_deploy._version import __version__
 from ghost_deploy.cli.console import Console, separated_output
 from ghost_deploy.cli.signals import Terminated, termination_as_exception
 from ghost_deploy.core.errors import GhostDeployError
+from ghost_deploy.core.pixel_limit import pixel_limit
 
 COMMANDS = {
     "inspect": "show what a checkpoint or a bundle holds, without running it",
@@ -161,7 +162,8 @@ def _run(words: list[str], console: Console) -> int:
     with contextlib.redirect_stdout(console.out):
         # Help and version are results.
         args = build_parser({name} if name else ()).parse_args(words)
-    return _module(args.command).run(args, console)
+    with pixel_limit(getattr(args, "max_pixels", None)):
+        return _module(args.command).run(args, console)
 
 
 def _module(name: str) -> CommandModule:

@@ -11,6 +11,9 @@ from typing import Any, TypeAlias, TypeVar
 from ghost_deploy.core.errors import UsageError
 
 N = TypeVar("N", int, float)
+_OF_THE_COMMAND = ("command", "debug", "json", "max_pixels")
+"""What `cli.main` and a command's output take from the arguments, not a verb."""
+
 Arguments: TypeAlias = "argparse.ArgumentParser | argparse._ArgumentGroup"
 
 
@@ -42,6 +45,18 @@ def add_value(
 def add_images(parser: Arguments, what: str) -> None:
     """`--images`; `what` says what they are for."""
     add_value(parser, "--images", "DIR", f"images {what}")
+
+
+def add_image_limits(parser: Arguments, *, broken: bool = True) -> None:
+    """`--max-pixels`, and `--on-broken` if `broken`."""
+    if broken:
+        text = (
+            "images that cannot be read: skip them and count them, or stop before the work starts "
+            "(default: skip)"
+        )
+        parser.add_argument("--on-broken", choices=("skip", "stop"), default="skip", help=text)
+    text = "largest image that is read, width times height (default: 120000000)"
+    add_value(parser, "--max-pixels", "N", text, positive)
 
 
 def add_modules(parser: Arguments) -> None:
@@ -107,7 +122,7 @@ def arguments(args: argparse.Namespace, *without: str) -> dict[str, Any]:
         args: of the command.
         without: options of the command alone, besides those of all commands.
     """
-    return {k: v for k, v in vars(args).items() if k not in {"command", "debug", "json", *without}}
+    return {k: v for k, v in vars(args).items() if k not in {*_OF_THE_COMMAND, *without}}
 
 
 def positive(text: str) -> int:

@@ -43,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "--skip-broken-labels": "go on without labels that cannot be used, and count them",
         },
     )
+    options.add_image_limits(parser)
     options.add_json(parser)
     options.add_run_options(parser)
 

@@ -7,7 +7,9 @@ of memory. The limit holds for the whole process and its children, as that of Op
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 
 from ghost_deploy.core.errors import ImageTooLargeError, UsageError
 
@@ -54,6 +56,20 @@ def set_max_pixels(count: int) -> None:
             fix=f"Give width times height of the largest image, e.g. {MAX_PIXELS}",
         )
     os.environ[VARIABLE] = str(count)
+
+
+@contextlib.contextmanager
+def pixel_limit(count: int | None) -> Iterator[None]:
+    """Set another limit inside the block; None leaves it as it is."""
+    before = os.environ.get(VARIABLE)
+    if count is not None:
+        set_max_pixels(count)
+    try:
+        yield
+    finally:
+        if count is not None:
+            os.environ.pop(VARIABLE)
+            os.environ.update({} if before is None else {VARIABLE: before})
 
 
 def check_pixels(width: int, height: int, what: str) -> None:

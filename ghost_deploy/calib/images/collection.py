@@ -20,6 +20,7 @@ from ghost_deploy.calib.images.video_frames import spread
 from ghost_deploy.core.errors import ExportError, ImageError, InputError, UsageError
 from ghost_deploy.core.progress import Progress, silent
 from ghost_deploy.core.spec import InputSpec
+from ghost_deploy.processing.broken_images import OnBroken, check_on_broken
 from ghost_deploy.processing.preprocess import Preprocessor
 
 MIN_IMAGES = 64
@@ -118,9 +119,10 @@ class CalibrationSet:
 
 @dataclass
 class _Reading:
-    """Images read so far, with their features if `diverse`."""
+    """Images read so far, with their features if `diverse`; see `OnBroken`."""
 
     diverse: bool
+    on_broken: OnBroken = "skip"
     refs: dict[str, CalibrationImage] = field(default_factory=dict)
     features: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     skipped: list[SkippedImage] = field(default_factory=list)
@@ -134,6 +136,7 @@ def collect_images(
     seed: int = 0,
     diverse: bool = False,
     allow_small: bool = False,
+    on_broken: OnBroken = "skip",
     progress: Progress = silent,
 ) -> CalibrationSet:
     """Choose images to calibrate on; no labels are needed.
@@ -145,13 +148,16 @@ def collect_images(
         seed: of the random choice; the same names and seed give the same choice.
         diverse: choose, among `POOL` times as many, the least similar ones.
         allow_small: accept fewer than `MIN_IMAGES`.
+        on_broken: `skip` leaves out images that cannot be read, `stop` raises for the first.
         progress: receives each image.
 
     Raises:
-        UsageError: no source, or a count below 1.
+        UsageError: no source, a count below 1, or an unknown `on_broken`.
+        ImageError: an image cannot be read and `on_broken` is `stop`.
         InputError: a source is missing or empty; too few images can be used.
         MissingExtraError: PyYAML is not installed.
     """
+    check_on_broken(on_broken)
     given = [source] if isinstance(source, (str, os.PathLike)) else list(source)
     if count < 1 or not given:
         raise UsageError(
@@ -161,7 +167,10 @@ def collect_images(
         )
     wanted = count * POOL if diverse else count
     found = find_images(given, frames=wanted)
-    reading = _Reading(diverse, skipped=found.skipped)
+    if found.skipped and on_broken == "stop":
+        first = found.skipped[0]
+        raise ImageError(f"{first.name} cannot be used", got=first.reason, fix="Correct the list")
+    reading = _Reading(diverse, on_broken, skipped=found.skipped)
     _read(found.images, seed, wanted, reading, progress)
     position = {(each.path, each.frame): index for index, each in enumerate(found.images)}
     refs = sorted(reading.refs.values(), key=lambda ref: position[ref.path, ref.frame])
@@ -200,6 +209,8 @@ def _take(location: ImageLocation, reader: ImageReader, reading: _Reading) -> No
     try:
         image, digest = reader.read(location)
     except ImageError as error:
+        if reading.on_broken == "stop":
+            raise
         got = "" if error.got is None else f": {error.got}"
         reading.skipped.append(SkippedImage(location.name, f"{error.what}{got}"))
         return

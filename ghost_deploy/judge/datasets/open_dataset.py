@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from ghost_deploy.core.errors import InputError, UsageError
+from ghost_deploy.core.progress import Progress
 from ghost_deploy.judge.datasets.coco import read_coco
 from ghost_deploy.judge.datasets.dataset import DataSet
 from ghost_deploy.judge.datasets.yolo import read_yolo
+from ghost_deploy.processing.broken_images import OnBroken, readable_images
 
 _YAML = frozenset({".yaml", ".yml"})
 
@@ -55,3 +58,23 @@ def open_dataset(
         expected="data.yaml (YOLO) or a .json (COCO)",
         fix="Name the description of the data set, not its images",
     )
+
+
+def readable_data(dataset: DataSet, on_broken: OnBroken, progress: Progress | None) -> DataSet:
+    """The data set without images that cannot be read, which a note lists.
+
+    Args:
+        dataset: its images are decoded once.
+        on_broken: `stop` raises instead.
+        progress: called for each image.
+
+    Raises:
+        ImageError: an image cannot be read and `on_broken` is `stop`, or none can be read.
+        UsageError: `on_broken` is neither `skip` nor `stop`.
+    """
+    found = readable_images([image.path for image in dataset.images], on_broken, progress)
+    if not found.broken:
+        return dataset
+    usable = set(found.paths)
+    images = tuple(image for image in dataset.images if image.path in usable)
+    return replace(dataset, images=images, notes=(*dataset.notes, found.note))

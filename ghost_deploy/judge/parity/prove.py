@@ -49,6 +49,7 @@ def run_parity(
     precisions: Sequence[str] | None = None,
     options: RuntimeOptions | None = None,
     progress: Progress | None = None,
+    notes: Sequence[str] = (),
 ) -> ParityReport:
     """Compare the artifacts of a bundle with the PyTorch module.
 
@@ -60,6 +61,7 @@ def run_parity(
         precisions: of the runs; default: all.
         options: device and threads; `precision` is set for each run.
         progress: called before each image and at the end.
+        notes: for the reader of the report, e.g. on images that were left out.
 
     Returns:
         The report. Runs that are not possible on this machine are listed as skipped, runs that
@@ -104,7 +106,7 @@ def run_parity(
         evidence=_basis(len(inputs), detections, demo=images is None),
         images=tuple(image.ref for image in inputs),
         tools=tools_of(rows, torch=info.version),
-        warnings=other_checkpoint(loaded, bundle),
+        warnings=(*other_checkpoint(loaded, bundle), *notes),
     )
 
 
