@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from ghost_deploy.models.fields import Check, MisfitError, checked
 from ghost_deploy.models.fold import fold_bn
-from ghost_deploy.models.torch_layers import BOOKKEEPING
+from ghost_deploy.models.torch_layer import BOOKKEEPING
 from ghost_deploy.models.tree import ModuleNode
 
 B = TypeVar("B", bound="Block")

@@ -103,6 +103,19 @@ def pair(item: Check) -> Check:
     return check
 
 
+def row(size: int | None, item: Check) -> Check:
+    """A list of `size` items (None: 1 to 4), returned as a tuple; or one item for all."""
+
+    def check(value: object) -> object:
+        if isinstance(value, list):
+            if len(value) != size and not (size is None and 1 <= len(value) <= 4):
+                raise MisfitError(f"{_short(value)} does not have {size or '1 to 4'} items")
+            return tuple(item(each) for each in value)
+        return item(value)
+
+    return check
+
+
 def either(*checks: Check) -> Check:
     """The first of several checks that accepts the value."""
 

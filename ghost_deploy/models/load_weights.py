@@ -50,7 +50,7 @@ def load_weights(net: nn.Module, root: ModuleNode, tensors: Mapping[str, Tensor]
 
 def _complete(module: nn.Module, name: str) -> None:
     """Check the values of a module, and set tensors that are optional in a checkpoint."""
-    if isinstance(module, nn.BatchNorm2d):
+    if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
         counter, variance = module.num_batches_tracked, module.running_var
         if counter is not None and counter.is_meta:
             module.num_batches_tracked = torch.tensor(0)

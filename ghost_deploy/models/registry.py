@@ -53,7 +53,8 @@ from ghost_deploy.models import (
 )
 from ghost_deploy.models.block import Block
 from ghost_deploy.models.fork_hosts import FORK_HOSTS, BottleneckHost, C2fHost, C3Host
-from ghost_deploy.models.torch_layers import TORCH_LAYERS, TorchLayer
+from ghost_deploy.models.torch_layer import TorchLayer
+from ghost_deploy.models.torch_layers import TORCH_LAYERS
 from ghost_deploy.models.user_class import UserClass
 
 UserClasses: TypeAlias = Mapping[str, type[nn.Module]]

@@ -1,24 +1,18 @@
 """torch's own layers, built from the attributes in a checkpoint.
 
 `TORCH_LAYERS` is the table: class, a check of each attribute that the constructor takes, and
-defaults of attributes that old versions of torch did not write. All layers are built on the meta
-device: their tensors have no memory until `build` loads the checkpoint's tensors.
+defaults of attributes that old versions of torch did not write.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
 
 from torch import nn
 
 from ghost_deploy.models.fields import (
     MAX_CHANNELS,
     Check,
-    MisfitError,
-    checked,
     either,
     flag,
     integer,
@@ -26,8 +20,9 @@ from ghost_deploy.models.fields import (
     number,
     one_of,
     pair,
+    row,
 )
-from ghost_deploy.models.tree import ModuleNode
+from ghost_deploy.models.torch_layer import TorchLayer
 
 _CHANNELS = integer(1, MAX_CHANNELS)
 _KERNEL = pair(integer(1, 63))
@@ -35,105 +30,11 @@ _STRIDE = pair(integer(1, 32))
 _PADDING = pair(integer(0, 63))
 _DILATION = pair(integer(1, 32))
 _OUTPUT_SIZE = pair(either(integer(1, 64), none))
+_OUTPUT_SIZE_1D = row(1, either(integer(1, 64), none))
 _SCALE = pair(number(1 / 32, 32))
 _AXIS = integer(-4, 3)
 _EPS = number(1e-12, 1.0)
-
-# Attributes of all modules, or added by Ultralytics to the layers of a network.
-BOOKKEEPING = frozenset({"training", "i", "f", "type", "np"})
-
-
-@dataclass(frozen=True)
-class TorchLayer:
-    """How to build a torch layer.
-
-    Attributes:
-        kind: the torch class.
-        fields: a check of each constructor argument; the attribute has the same name.
-        defaults: values of attributes that may be missing in a checkpoint.
-        derived: attributes that depend on the others or on torch.
-        has_bias: whether the constructor takes `bias`; true if the parameter exists.
-        on_meta: whether the constructor takes `device`.
-    """
-
-    kind: type[nn.Module]
-    fields: Mapping[str, Check] = field(default_factory=dict)
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-    derived: frozenset[str] = frozenset()
-    has_bias: bool = False
-    on_meta: bool = False
-
-    @property
-    def origin(self) -> str:
-        """The original of this definition."""
-        return f"torch {self.kind.__name__}"
-
-    def assemble(self, node: ModuleNode, children: Mapping[str, nn.Module]) -> nn.Module:
-        """Build the layer, with tensors on the meta device.
-
-        Args:
-            node: the attributes and tensor shapes.
-            children: of a container, by name, already built.
-
-        Raises:
-            MisfitError: an attribute is missing or out of range, or a tensor has another name or
-                shape.
-        """
-        if issubclass(self.kind, nn.Sequential | nn.ModuleList):
-            if tensors := sorted({*node.parameters, *node.buffers}):
-                raise MisfitError(f"a container has no tensors, got {tensors}")
-            return self._container(children)
-        if children:
-            raise MisfitError(f"it has no children, got {sorted(children)}")
-        arguments = {name: self._value(node, name) for name in self.fields}
-        if self.has_bias:
-            arguments["bias"] = "bias" in node.parameters
-        if self.on_meta:
-            arguments["device"] = "meta"
-        try:
-            layer = self.kind(**arguments)
-        except (ValueError, RuntimeError) as error:
-            raise MisfitError(f"torch refuses its attributes: {error}") from error
-        _compare_tensors(layer, node)
-        return layer
-
-    def unknown(self, node: ModuleNode) -> set[str]:
-        """Return the names of attributes that are not in this table."""
-        return set(node.attributes) - set(self.fields) - self.derived - BOOKKEEPING
-
-    def _value(self, node: ModuleNode, name: str) -> Any:
-        if name not in node.attributes and name not in self.defaults:
-            raise MisfitError(f"attribute {name!r} is missing")
-        return checked(name, self.fields[name], node.attributes.get(name, self.defaults.get(name)))
-
-    def _container(self, children: Mapping[str, nn.Module]) -> nn.Module:
-        numbered = list(children) == [str(index) for index in range(len(children))]
-        # Members of a Sequential may have names instead and run in the order of the file.
-        named = self.kind is nn.Sequential and not any(name.isdigit() for name in children)
-        if not numbered and not named:
-            raise MisfitError(f"its members must be numbered from 0, got {list(children)}")
-        if not issubclass(self.kind, nn.Sequential):
-            return nn.ModuleList(children.values())
-        try:
-            return self.kind(OrderedDict(children))
-        except KeyError as error:
-            raise MisfitError(f"a member cannot have that name: {error}") from error
-
-
-def _compare_tensors(layer: nn.Module, node: ModuleNode) -> None:
-    """Require that the layer and the node have tensors of equal names and shapes."""
-    wanted = {name: tuple(tensor.shape) for name, tensor in layer.state_dict().items()}
-    found = {name: info.shape for name, info in {**node.parameters, **node.buffers}.items()}
-    # A counter of training steps, unused in inference and missing in some checkpoints.
-    wanted.pop("num_batches_tracked", None)
-    found.pop("num_batches_tracked", None)
-    for name in sorted(wanted.keys() | found.keys()):
-        if wanted.get(name) != found.get(name):
-            raise MisfitError(
-                f"tensor {name!r} has shape {found.get(name)}, its attributes say "
-                f"{wanted.get(name)}"
-            )
-
+_BOUND = number(-1e4, 1e4)
 
 _CONV: dict[str, Check] = {
     "in_channels": _CHANNELS,
@@ -158,33 +59,85 @@ _UPSAMPLE: dict[str, Check] = {
     "align_corners": either(none, flag),
     "recompute_scale_factor": either(none, flag),
 }
+_SIZES = ("size", "scale_factor")
+_RESIZED = frozenset(_UPSAMPLE) - frozenset(_SIZES) | {"name"}
 _INPLACE: dict[str, Check] = {"inplace": flag}
+_CONV_1D: dict[str, Check] = {
+    **_CONV,
+    "kernel_size": row(1, integer(1, 255)),
+    "stride": row(1, integer(1, 32)),
+    "padding": either(row(1, integer(0, 127)), one_of("same", "valid")),
+    "dilation": row(1, integer(1, 32)),
+}
+_CONV_3D: dict[str, Check] = {
+    **_CONV,
+    "kernel_size": row(3, integer(1, 31)),
+    "stride": row(3, integer(1, 32)),
+    "padding": either(row(3, integer(0, 31)), one_of("same", "valid")),
+    "dilation": row(3, integer(1, 32)),
+}
+_BATCH_NORM: dict[str, Check] = {
+    "num_features": _CHANNELS,
+    "eps": _EPS,
+    "momentum": either(none, number(0, 1)),
+    "affine": flag,
+    # Without running statistics the result depends on the other images of a batch.
+    "track_running_stats": one_of(True),
+}
+# Statistics of each image: the running ones, if any, are not used in the original by default.
+_INSTANCE_NORM: dict[str, Check] = {**_BATCH_NORM, "track_running_stats": one_of(False)}
+_PADDED: dict[str, Check] = {"padding": row(4, integer(-63, 63))}
+_DROPOUT: dict[str, Check] = {"p": number(0, 1), "inplace": flag}
+_OLD_POOL = {"dilation": 1, "return_indices": False, "ceil_mode": False}
+
+
+def _pool(size: int, **more: Check) -> dict[str, Check]:
+    """Fields of a pooling of one or three dimensions."""
+    return {
+        "kernel_size": row(size, integer(1, 63)),
+        "stride": row(size, integer(1, 63)),
+        "padding": row(size, integer(0, 31)),
+        "ceil_mode": flag,
+        **more,
+    }
+
+
+def _max_pool(size: int) -> dict[str, Check]:
+    dilation = row(size, integer(1, 32))
+    return _pool(size, dilation=dilation, return_indices=one_of(False))
+
+
+def _conv(kind: type[nn.Module], fields: Mapping[str, Check]) -> TorchLayer:
+    derived = frozenset({"transposed", "output_padding"} - fields.keys())
+    return TorchLayer(kind, fields, derived=derived, has_bias=True, on_meta=True)
+
 
 _TABLE = (
-    TorchLayer(
-        nn.Conv2d,
-        _CONV,
-        derived=frozenset({"transposed", "output_padding"}),
-        has_bias=True,
-        on_meta=True,
+    _conv(nn.Conv1d, _CONV_1D),
+    _conv(nn.Conv2d, _CONV),
+    _conv(nn.Conv3d, _CONV_3D),
+    _conv(
+        nn.ConvTranspose1d,
+        {**_CONV_1D, "padding_mode": one_of("zeros"), "output_padding": row(1, integer(0, 31))},
     ),
-    TorchLayer(
+    _conv(
         nn.ConvTranspose2d,
         {**_CONV, "padding_mode": one_of("zeros"), "output_padding": _PADDING},
-        derived=frozenset({"transposed"}),
-        has_bias=True,
+    ),
+    TorchLayer(nn.BatchNorm1d, _BATCH_NORM, on_meta=True),
+    TorchLayer(nn.BatchNorm2d, _BATCH_NORM, on_meta=True),
+    TorchLayer(nn.BatchNorm3d, _BATCH_NORM, on_meta=True),
+    TorchLayer(nn.InstanceNorm1d, _INSTANCE_NORM, on_meta=True),
+    TorchLayer(nn.InstanceNorm2d, _INSTANCE_NORM, on_meta=True),
+    TorchLayer(
+        nn.GroupNorm,
+        {"num_groups": _CHANNELS, "num_channels": _CHANNELS, "eps": _EPS, "affine": flag},
         on_meta=True,
     ),
     TorchLayer(
-        nn.BatchNorm2d,
-        {
-            "num_features": _CHANNELS,
-            "eps": _EPS,
-            "momentum": either(none, number(0, 1)),
-            "affine": flag,
-            # Without running statistics the result depends on the other images of a batch.
-            "track_running_stats": one_of(True),
-        },
+        nn.LayerNorm,
+        {"normalized_shape": row(None, _CHANNELS), "eps": _EPS, "elementwise_affine": flag},
+        has_bias=True,
         on_meta=True,
     ),
     TorchLayer(
@@ -199,20 +152,42 @@ _TABLE = (
     TorchLayer(nn.Hardswish, _INPLACE),
     TorchLayer(nn.Hardsigmoid, _INPLACE),
     TorchLayer(nn.Mish, _INPLACE),
+    TorchLayer(nn.SELU, _INPLACE),
+    TorchLayer(nn.CELU, {"alpha": number(1e-3, 10), "inplace": flag}),
+    TorchLayer(nn.Hardtanh, {"min_val": _BOUND, "max_val": _BOUND, "inplace": flag}),
+    TorchLayer(nn.PReLU, {"num_parameters": _CHANNELS}, derived=frozenset({"init"}), on_meta=True),
+    TorchLayer(nn.Softplus, {"beta": number(1e-3, 100), "threshold": number(0, 1000)}),
+    TorchLayer(nn.Softsign),
+    TorchLayer(nn.LogSigmoid),
+    TorchLayer(nn.GLU, {"dim": _AXIS}),
     TorchLayer(nn.LeakyReLU, {"negative_slope": number(0, 10), "inplace": flag}),
     TorchLayer(nn.ELU, {"alpha": number(0, 10), "inplace": flag}),
     TorchLayer(nn.GELU, {"approximate": one_of("none", "tanh")}, defaults={"approximate": "none"}),
     TorchLayer(nn.Sigmoid),
     TorchLayer(nn.Tanh),
     TorchLayer(nn.Softmax, {"dim": _AXIS}),
+    TorchLayer(nn.Softmax2d),
     TorchLayer(nn.Identity),
-    TorchLayer(nn.Dropout, {"p": number(0, 1), "inplace": flag}),
-    TorchLayer(nn.Dropout2d, {"p": number(0, 1), "inplace": flag}),
+    TorchLayer(nn.Dropout, _DROPOUT),
+    TorchLayer(nn.Dropout1d, _DROPOUT),
+    TorchLayer(nn.Dropout2d, _DROPOUT),
+    TorchLayer(nn.Dropout3d, _DROPOUT),
+    TorchLayer(nn.AlphaDropout, _DROPOUT),
     TorchLayer(nn.Flatten, {"start_dim": _AXIS, "end_dim": _AXIS}),
     TorchLayer(
         nn.MaxPool2d,
         {**_POOL, "dilation": _DILATION, "return_indices": one_of(False)},
-        defaults={"dilation": 1, "return_indices": False, "ceil_mode": False},
+        defaults=_OLD_POOL,
+    ),
+    TorchLayer(nn.MaxPool1d, _max_pool(1), defaults=_OLD_POOL),
+    TorchLayer(nn.MaxPool3d, _max_pool(3), defaults=_OLD_POOL),
+    TorchLayer(nn.AvgPool1d, _pool(1, count_include_pad=flag)),
+    TorchLayer(
+        nn.AvgPool3d, _pool(3, count_include_pad=flag, divisor_override=either(none, _CHANNELS))
+    ),
+    TorchLayer(nn.AdaptiveAvgPool1d, {"output_size": _OUTPUT_SIZE_1D}),
+    TorchLayer(
+        nn.AdaptiveMaxPool1d, {"output_size": _OUTPUT_SIZE_1D, "return_indices": one_of(False)}
     ),
     TorchLayer(
         nn.AvgPool2d,
@@ -233,8 +208,17 @@ _TABLE = (
         defaults={"size": None, "align_corners": None, "recompute_scale_factor": None},
         derived=frozenset({"name"}),
     ),
+    TorchLayer(nn.UpsamplingNearest2d, {k: _UPSAMPLE[k] for k in _SIZES}, derived=_RESIZED),
+    TorchLayer(nn.UpsamplingBilinear2d, {k: _UPSAMPLE[k] for k in _SIZES}, derived=_RESIZED),
+    TorchLayer(nn.PixelShuffle, {"upscale_factor": integer(1, 16)}),
+    TorchLayer(nn.PixelUnshuffle, {"downscale_factor": integer(1, 16)}),
+    TorchLayer(nn.ZeroPad2d, _PADDED, derived=frozenset({"value"})),
+    TorchLayer(nn.ConstantPad2d, {**_PADDED, "value": number(-1e4, 1e4)}),
+    TorchLayer(nn.ReflectionPad2d, _PADDED),
+    TorchLayer(nn.ReplicationPad2d, _PADDED),
     TorchLayer(nn.Sequential),
     TorchLayer(nn.ModuleList),
+    TorchLayer(nn.ModuleDict),
 )
 
 TORCH_LAYERS: Mapping[str, TorchLayer] = {leaf.kind.__name__: leaf for leaf in _TABLE}

@@ -12,7 +12,8 @@ from ghost_deploy.models.block import Block
 from ghost_deploy.models.layer_inputs import relative_sources
 from ghost_deploy.models.network import DetectionNet
 from ghost_deploy.models.registry import OWN
-from ghost_deploy.models.torch_layers import BOOKKEEPING, TORCH_LAYERS
+from ghost_deploy.models.torch_layer import BOOKKEEPING
+from ghost_deploy.models.torch_layers import TORCH_LAYERS
 from ghost_deploy.models.tree import Attribute, ModuleNode, TensorInfo
 
 

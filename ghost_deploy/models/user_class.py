@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ghost_deploy.models.fields import MisfitError, is_function
-from ghost_deploy.models.torch_layers import BOOKKEEPING
+from ghost_deploy.models.torch_layer import BOOKKEEPING
 from ghost_deploy.models.tree import ModuleNode
 
 

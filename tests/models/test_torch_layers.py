@@ -44,6 +44,44 @@ LAYERS = [
     nn.AvgPool2d((2, 2), count_include_pad=False),
     nn.AdaptiveAvgPool2d((1, None)),
     nn.AdaptiveMaxPool2d(2),
+    nn.AdaptiveAvgPool1d(1),
+    nn.AdaptiveMaxPool1d(2),
+    nn.AlphaDropout(0.3),
+    nn.AvgPool1d(3, 1, 1),
+    nn.AvgPool3d((1, 2, 2)),
+    nn.BatchNorm1d(4),
+    nn.BatchNorm3d(4),
+    nn.CELU(0.5),
+    nn.ConstantPad2d(1, 0.5),
+    nn.Conv1d(4, 6, 3, padding=1, bias=False),
+    nn.Conv3d(4, 6, (1, 3, 3), padding=(0, 1, 1)),
+    nn.ConvTranspose1d(4, 6, 2, 2),
+    nn.Dropout1d(0.3),
+    nn.Dropout3d(0.3),
+    nn.GLU(1),
+    nn.GroupNorm(2, 4, affine=False),
+    nn.GroupNorm(2, 4, eps=1e-3),
+    nn.Hardtanh(0, 6),
+    nn.InstanceNorm1d(4),
+    nn.InstanceNorm2d(4, affine=True),
+    nn.LayerNorm((8, 8)),
+    nn.LayerNorm(8, bias=False),
+    nn.LogSigmoid(),
+    nn.MaxPool1d(3, 1, 1),
+    nn.MaxPool3d((1, 3, 3), 1, (0, 1, 1)),
+    nn.ModuleDict({"first": nn.Conv2d(4, 4, 1)}),
+    nn.PReLU(4),
+    nn.PixelShuffle(2),
+    nn.PixelUnshuffle(2),
+    nn.ReflectionPad2d((1, 2, 0, 1)),
+    nn.ReplicationPad2d(1),
+    nn.SELU(),
+    nn.Softmax2d(),
+    nn.Softplus(2),
+    nn.Softsign(),
+    nn.UpsamplingBilinear2d(scale_factor=2),
+    nn.UpsamplingNearest2d((5, 7)),
+    nn.ZeroPad2d((0, 1, 0, 1)),
     nn.Upsample(None, 2, "nearest"),
     nn.Upsample((5, 7), mode="bilinear", align_corners=True),
     nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4), nn.ReLU()),
@@ -60,6 +98,13 @@ def test_every_leaf_of_the_table_is_tested() -> None:
     assert {type(layer).__name__ for layer in LAYERS} == set(TORCH_LAYERS)
 
 
+def shape_for(layer: nn.Module) -> tuple[int, ...]:
+    if isinstance(layer, nn.Linear):
+        return (2, 8)
+    sizes = {"1d": (2, 4, 8), "3d": (2, 4, 2, 8, 8)}
+    return sizes.get(type(layer).__name__[-2:], (2, 4, 8, 8))
+
+
 @pytest.mark.parametrize("layer", LAYERS, ids=str)
 def test_a_layer_survives_the_round_trip(layer: nn.Module) -> None:
     layer = randomize(layer)
@@ -71,8 +116,8 @@ def test_a_layer_survives_the_round_trip(layer: nn.Module) -> None:
     again.eval()
     assert repr(again) == repr(layer)
     assert TreeWriter().node(again, "layer") == node
-    if not isinstance(layer, nn.ModuleList):
-        shape = (2, 8) if isinstance(layer, nn.Linear) else (2, 4, 8, 8)
+    if not isinstance(layer, nn.ModuleList | nn.ModuleDict):
+        shape = shape_for(layer)
         x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
         assert torch.equal(again(x), layer(x))
 
