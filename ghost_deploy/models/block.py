@@ -9,7 +9,10 @@ A block is declared like a dataclass, with the names of the original's children 
         n: Count = 3                  # an attribute, with a default for files without it
 
 A child that may be None may be absent. A child in `may_lack` may be absent too and is then replaced
-by an identity.
+by an identity. `nn.Parameter` and `torch.Tensor` declare a parameter and a buffer of the block.
+
+Forks give parts other names: `aliases` has them by the declared name. A part keeps the name of the
+file, in the state_dict too, and is reached by the declared one.
 
 There are two ways to create a block. `Block.assemble` assembles it from the parts in a checkpoint,
 like unpickling, without `__init__`: all attributes and children are checked, then `fit` checks
@@ -20,10 +23,11 @@ from __future__ import annotations
 
 import inspect
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar, get_args, get_origin
 
+import torch
 from torch import Tensor, nn
 
 from ghost_deploy.models.fields import Check, MisfitError, checked
@@ -41,10 +45,13 @@ class Declaration:
     Attributes:
         attributes: a check of each attribute, by name.
         children: the accepted classes of each child, by name; `NoneType` if it may be absent.
+        parameters, buffers: names of tensors of its own, and whether each may be absent.
     """
 
     attributes: Mapping[str, Check]
     children: Mapping[str, tuple[type, ...]]
+    parameters: Mapping[str, bool]
+    buffers: Mapping[str, bool]
 
 
 class Block(nn.Module):
@@ -55,6 +62,7 @@ class Block(nn.Module):
         may_lack: children that may be absent because they were folded into others.
         folds: pairs of children (convolution, batch norm) that are applied in succession.
         harmless: attributes of the original that do not affect the result.
+        aliases: other names of children, tensors and attributes, by the declared name.
         declaration: the parts, read from the annotations.
     """
 
@@ -62,6 +70,7 @@ class Block(nn.Module):
     may_lack: ClassVar[frozenset[str]] = frozenset()
     folds: ClassVar[tuple[tuple[str, str], ...]] = ()
     harmless: ClassVar[frozenset[str]] = frozenset()
+    aliases: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     declaration: ClassVar[Declaration]
 
     def __init_subclass__(cls) -> None:
@@ -80,21 +89,23 @@ class Block(nn.Module):
             MisfitError: a part is missing, unknown, of another class or out of range.
         """
         parts = cls.declaration
-        if node.parameters or node.buffers:
-            names = sorted({*node.parameters, *node.buffers})
-            raise MisfitError(f"it has no tensors of its own, got {names}")
-        if unknown := sorted(set(children) - set(parts.children)):
-            raise MisfitError(f"it has no child {', '.join(map(repr, unknown))}")
         block = cls.__new__(cls)
         nn.Module.__init__(block)
+        renamed = cls._renamed(children) | cls._renamed({**node.parameters, **node.buffers})
+        block.__dict__["_part_names"] = renamed
+        _add_tensors(block, node, renamed)
+        known = {renamed.get(name, name) for name in parts.children}
+        if unknown := sorted(set(children) - known):
+            raise MisfitError(f"it has no child {', '.join(map(repr, unknown))}")
         for name, accepted in parts.children.items():
-            child = children.get(name)
+            child = children.get(renamed.get(name, name))
             if child is None and name in cls.may_lack:
                 child = nn.Identity()
             setattr(block, name, _accept(name, child, accepted))
+        given = cls._renamed(node.attributes)
         for name, check in parts.attributes.items():
-            if name in node.attributes:
-                setattr(block, name, checked(name, check, node.attributes[name]))
+            if (key := given.get(name, name)) in node.attributes:
+                setattr(block, name, checked(key, check, node.attributes[key]))
             elif not hasattr(cls, name):
                 raise MisfitError(f"attribute {name!r} is missing")
         # `fit` cannot check the content of a child defined by the user.
@@ -108,9 +119,35 @@ class Block(nn.Module):
 
         A module set to None is an attribute, not a child.
         """
-        absent = {name for name in cls.declaration.children if node.get(name, 0) is None}
-        known = set(cls.declaration.attributes) | cls.harmless | BOOKKEEPING | absent
+        parts = cls.declaration
+        absent = {
+            each
+            for name in (*parts.children, *parts.parameters)
+            for each in (name, *cls.aliases.get(name, ()))
+            if node.get(each, 0) is None
+        }
+        given = {cls._renamed(node.attributes).get(name, name) for name in parts.attributes}
+        known = given | cls.harmless | BOOKKEEPING | absent
         return set(node.attributes) - known
+
+    @classmethod
+    def _renamed(cls, found: Iterable[str]) -> dict[str, str]:
+        """The name in the file of each declared part that has another one there."""
+        names = set(found)
+        renamed = {}
+        for name, others in cls.aliases.items():
+            present = [other for other in others if other in names]
+            if name not in names and present:
+                renamed[name] = present[0]
+        return renamed
+
+    def __getattr__(self, name: str) -> Any:
+        names = self.__dict__.get("_part_names", {})
+        return super().__getattr__(names.get(name, name))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        names = self.__dict__.get("_part_names", {})
+        super().__setattr__(names.get(name, name), value)
 
     def fit(self) -> None:
         """Check the combination of the parts, e.g. that numbers of channels match.
@@ -163,17 +200,51 @@ def _declare(cls: type[Block]) -> Declaration:
     """Read the annotations of a block class and its base classes."""
     attributes: dict[str, Check] = {}
     children: dict[str, tuple[type, ...]] = {}
+    tensors: dict[type, dict[str, bool]] = {nn.Parameter: {}, Tensor: {}}
     for base in reversed(cls.__mro__):
         if base is Block or not issubclass(base, Block):
             continue
         for name, hint in inspect.get_annotations(base, eval_str=True).items():
             origin: Any = get_origin(hint)
+            kinds = get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
             if origin is Annotated:
                 attributes[name] = get_args(hint)[1]
+            elif origin is not ClassVar and kinds[0] in tensors:
+                tensors[kinds[0]][name] = types.NoneType in kinds
             elif origin is not ClassVar:
-                is_union = isinstance(hint, types.UnionType)
-                children[name] = get_args(hint) if is_union else (hint,)
-    return Declaration(attributes, children)
+                children[name] = kinds
+    return Declaration(attributes, children, tensors[nn.Parameter], tensors[Tensor])
+
+
+def _add_tensors(block: Block, node: ModuleNode, renamed: Mapping[str, str]) -> None:
+    """Set the block's own tensors, on the meta device.
+
+    Raises:
+        MisfitError: one is missing or unknown.
+    """
+    parts = block.declaration
+    for declared, found, add in (
+        (parts.parameters, node.parameters, _add_parameter),
+        (parts.buffers, node.buffers, _add_buffer),
+    ):
+        names = {renamed.get(name, name): may_lack for name, may_lack in declared.items()}
+        if unknown := sorted(set(found) - set(names)):
+            raise MisfitError(f"it has no tensors of its own named {unknown}")
+        for name, may_lack in names.items():
+            if name not in found and not may_lack:
+                raise MisfitError(f"tensor {name!r} is missing")
+            add(block, name, found[name].shape if name in found else None)
+
+
+def _add_parameter(block: Block, name: str, shape: tuple[int, ...] | None) -> None:
+    data = None if shape is None else torch.empty(shape, device="meta")
+    block.register_parameter(
+        name, None if data is None else nn.Parameter(data, requires_grad=False)
+    )
+
+
+def _add_buffer(block: Block, name: str, shape: tuple[int, ...] | None) -> None:
+    block.register_buffer(name, None if shape is None else torch.empty(shape, device="meta"))
 
 
 def _accept(name: str, child: nn.Module | None, accepted: tuple[type, ...]) -> nn.Module | None:
