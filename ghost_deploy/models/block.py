@@ -25,7 +25,16 @@ import inspect
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar, get_args, get_origin
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    ClassVar,
+    TypeAlias,
+    TypeVar,
+    get_args,
+    get_origin,
+)
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +45,9 @@ from ghost_deploy.models.torch_layer import BOOKKEEPING
 from ghost_deploy.models.tree import ModuleNode
 
 B = TypeVar("B", bound="Block")
+
+Names: TypeAlias = "Mapping[str, tuple[str, ...]]"
+"""Other names of parts, by the declared name."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +74,7 @@ class Block(nn.Module):
         may_lack: children that may be absent because they were folded into others.
         folds: pairs of children (convolution, batch norm) that are applied in succession.
         harmless: attributes of the original that do not affect the result.
+        free_children: children may have any names; `fit` finds them by their classes.
         aliases: other names of children, tensors and attributes, by the declared name.
         declaration: the parts, read from the annotations.
     """
@@ -70,7 +83,8 @@ class Block(nn.Module):
     may_lack: ClassVar[frozenset[str]] = frozenset()
     folds: ClassVar[tuple[tuple[str, str], ...]] = ()
     harmless: ClassVar[frozenset[str]] = frozenset()
-    aliases: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    free_children: ClassVar[bool] = False
+    aliases: ClassVar[Names] = {}
     declaration: ClassVar[Declaration]
 
     def __init_subclass__(cls) -> None:
@@ -95,8 +109,11 @@ class Block(nn.Module):
         block.__dict__["_part_names"] = renamed
         _add_tensors(block, node, renamed)
         known = {renamed.get(name, name) for name in parts.children}
-        if unknown := sorted(set(children) - known):
-            raise MisfitError(f"it has no child {', '.join(map(repr, unknown))}")
+        unknown = [name for name in children if name not in known]
+        if unknown and not cls.free_children:
+            raise MisfitError(f"it has no child {', '.join(map(repr, sorted(unknown)))}")
+        for name in unknown:
+            _add_child(block, name, children[name])
         for name, accepted in parts.children.items():
             child = children.get(renamed.get(name, name))
             if child is None and name in cls.may_lack:
@@ -234,6 +251,13 @@ def _add_tensors(block: Block, node: ModuleNode, renamed: Mapping[str, str]) -> 
             if name not in found and not may_lack:
                 raise MisfitError(f"tensor {name!r} is missing")
             add(block, name, found[name].shape if name in found else None)
+
+
+def _add_child(block: Block, name: str, child: nn.Module) -> None:
+    try:
+        block.add_module(name, child)
+    except KeyError as error:
+        raise MisfitError(f"child {name!r} cannot be added: {error}") from error
 
 
 def _add_parameter(block: Block, name: str, shape: tuple[int, ...] | None) -> None:

@@ -3,28 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 
+from ghost_deploy.models.activations import Activation
 from ghost_deploy.models.block import Block, require
 from ghost_deploy.models.fields import Count
-
-Activation: TypeAlias = (
-    nn.SiLU
-    | nn.ReLU
-    | nn.ReLU6
-    | nn.Hardswish
-    | nn.LeakyReLU
-    | nn.ELU
-    | nn.GELU
-    | nn.Mish
-    | nn.Sigmoid
-    | nn.Hardsigmoid
-    | nn.Tanh
-    | nn.Identity
-)
 
 # Set by `initialize_weights` of Ultralytics; the defaults of torch are 1e-5 and 0.1.
 BN_EPS = 1e-3

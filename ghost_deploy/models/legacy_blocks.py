@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ghost_deploy.models.activations import Activation
 from ghost_deploy.models.block import Block, expect_each, require
-from ghost_deploy.models.conv import BN_EPS, BN_MOMENTUM, Activation, Conv
+from ghost_deploy.models.conv import BN_EPS, BN_MOMENTUM, Conv
 from ghost_deploy.models.csp import Bottleneck
 
 

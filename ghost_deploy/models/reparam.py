@@ -11,8 +11,9 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from ghost_deploy.models.activations import Activation
 from ghost_deploy.models.block import Block, require
-from ghost_deploy.models.conv import Activation, Conv
+from ghost_deploy.models.conv import Conv
 from ghost_deploy.models.csp import C3, Bottleneck
 from ghost_deploy.models.fields import MisfitError
 from ghost_deploy.models.fold import add_norm, add_up, margins, padding_of
