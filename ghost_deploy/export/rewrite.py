@@ -43,7 +43,7 @@ class ExportGraph(nn.Module):
         self.net = net
         self.dtype = next(net.parameters()).dtype
         self.branch = spec.head.branch
-        _branches(net.head, self.branch)
+        _require_branch(net.head, self.branch)
         self.pixels = Pixels(spec.input) if spec.input.embedded else None
         self.tail = Tail(spec)
 
@@ -52,11 +52,9 @@ class ExportGraph(nn.Module):
         -> (B, 4 + nc, A), or (B, K, 6) for one2one."""
         image = images if self.pixels is None else self.pixels(images)
         features = self.net.features(_cast(image, self.dtype))
-        box_convs, class_convs = _branches(self.net.head, self.branch)
-        boxes = [_cast(conv(x), torch.float32) for conv, x in zip(box_convs, features, strict=True)]
-        classes = [
-            _cast(conv(x), torch.float32) for conv, x in zip(class_convs, features, strict=True)
-        ]
+        boxes, classes = self.net.head.logits(features, self.branch)
+        boxes = [_cast(level, torch.float32) for level in boxes]
+        classes = [_cast(level, torch.float32) for level in classes]
         result: Tensor = self.tail(boxes, classes)
         return result
 
@@ -154,18 +152,14 @@ def _cast(x: Tensor, dtype: torch.dtype) -> Tensor:
     return x if x.dtype == dtype else x.to(dtype)
 
 
-def _branches(head: Detect, branch: Branch) -> tuple[nn.ModuleList, nn.ModuleList]:
-    boxes, classes = (
-        (head.cv2, head.cv3) if branch == "one2many" else (head.one2one_cv2, head.one2one_cv3)
-    )
-    if boxes is None or classes is None:
+def _require_branch(head: Detect, branch: Branch) -> None:
+    if not (head.has_one2many if branch == "one2many" else head.has_one2one):
         raise UsageError(
             f"the checkpoint's head has no {branch} branch",
             fix="Export it with the decoder "
             + ("dfl" if branch == "one2one" else "one2one")
             + ", which uses the branch that it has",
         )
-    return boxes, classes
 
 
 def _top_k(boxes: Tensor, scores: Tensor, limit: int) -> Tensor:

@@ -16,7 +16,21 @@ BN_EPS = 1e-3
 BN_MOMENTUM = 0.03
 
 
-class Conv(Block):
+class ConvLike(Block):
+    """A block that may take the place of a `Conv`: it has one input and known widths."""
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the input."""
+        raise NotImplementedError
+
+    @property
+    def out_channels(self) -> int:
+        """Channels of the output."""
+        raise NotImplementedError
+
+
+class Conv(ConvLike):
     """y = act(bn(conv(x))). A file written after fusion has no `bn` and a bias in `conv`."""
 
     origin = "Ultralytics Conv"
@@ -74,7 +88,7 @@ class DWConv(Conv):
         super().__init__(c1, c2, k, s, g=math.gcd(c1, c2), act=act)
 
 
-def require_halves(cv1: Conv, c: int, cv2: Conv | None = None) -> None:
+def require_halves(cv1: ConvLike, c: int, cv2: ConvLike | None = None) -> None:
     """Require a map of two halves between convolutions.
 
     Args:

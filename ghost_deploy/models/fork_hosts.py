@@ -15,11 +15,10 @@ from typing import ClassVar
 from torch import nn
 
 from ghost_deploy.models.block import Block, require
-from ghost_deploy.models.conv import Conv
+from ghost_deploy.models.conv import ConvLike
 from ghost_deploy.models.csp import C3, Bottleneck, C2f
 from ghost_deploy.models.fields import Channels
-from ghost_deploy.models.ghost import C2fGhost, C3Ghost, GhostConv
-from ghost_deploy.models.reparam import RepConv
+from ghost_deploy.models.ghost import C2fGhost, C3Ghost
 
 
 class C2fHost(C2f):
@@ -30,8 +29,8 @@ class C2fHost(C2f):
 
     origin = "fork host: C2f over other members"
     members: ClassVar[tuple[type[nn.Module], ...]] = (Block, nn.Sequential)
-    cv1: Conv | GhostConv  # type: ignore[assignment] # both have in_channels and out_channels
-    cv2: Conv | GhostConv  # type: ignore[assignment]
+    cv1: ConvLike  # type: ignore[assignment] # the parts of a Conv that are used
+    cv2: ConvLike  # type: ignore[assignment]
     c: Channels = 0
 
     def fit(self) -> None:
@@ -44,9 +43,9 @@ class C3Host(C3):
 
     origin = "fork host: C3 over other members"
     members: ClassVar[tuple[type[nn.Module], ...]] = (Block, nn.Sequential)
-    cv1: Conv | GhostConv  # type: ignore[assignment] # both have in_channels and out_channels
-    cv2: Conv | GhostConv  # type: ignore[assignment]
-    cv3: Conv | GhostConv  # type: ignore[assignment]
+    cv1: ConvLike  # type: ignore[assignment] # the parts of a Conv that are used
+    cv2: ConvLike  # type: ignore[assignment]
+    cv3: ConvLike  # type: ignore[assignment]
 
     def fit(self) -> None:
         super().fit()
@@ -58,8 +57,8 @@ class BottleneckHost(Bottleneck):
     """A `Bottleneck` whose convolutions may be of other classes."""
 
     origin = "fork host: Bottleneck over other convolutions"
-    cv1: Conv | GhostConv | RepConv  # type: ignore[assignment] # all have the widths asked for
-    cv2: Conv | GhostConv | RepConv  # type: ignore[assignment]
+    cv1: ConvLike  # type: ignore[assignment] # the parts of a Conv that are used
+    cv2: ConvLike  # type: ignore[assignment]
 
 
 _PREFIXES: Mapping[str, tuple[type[Block], ...]] = {

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from ghost_deploy.models.block import Block, require
-from ghost_deploy.models.conv import Conv, DWConv
+from ghost_deploy.models.conv import Conv, ConvLike, DWConv
 from ghost_deploy.models.csp import C3, C2f
 
 
-class GhostConv(Block):
+class GhostConv(ConvLike):
     """y = cv1(x); cat(y, cv2(y)), where cv2 is depthwise, by default 5x5."""
 
     origin = "Ultralytics GhostConv"

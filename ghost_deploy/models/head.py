@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal, TypeAlias
 
 import torch
@@ -119,6 +119,9 @@ class Detect(Block):
         branches = [("cv2", "cv3"), ("one2one_cv2", "one2one_cv3")]
         present = [names for names in branches if self._fit_branch(*names)]
         require(bool(present), "it has no branch at all")
+        self._fit_common()
+
+    def _fit_common(self) -> None:
         bins = self.dfl.c1 if isinstance(self.dfl, DFL) else 1
         require(bins == self.reg_max, f"dfl has {bins} bins, reg_max is {self.reg_max}")
         require(len(self.stride) in (0, self.nl), f"{self.nl} levels, strides {self.stride}")
@@ -133,11 +136,15 @@ class Detect(Block):
             (class_name, classes, self.nc),
         ):
             require(len(levels) == self.nl, f"{name} has {len(levels)} levels, nl is {self.nl}")
-            for level in levels:
-                last = level[-1] if isinstance(level, nn.Sequential) and len(level) else level
-                fits = isinstance(last, nn.Conv2d) and last.out_channels == width
-                require(fits, f"{name} must end in a Conv2d of {width} channels")
+            self._require_last(name, levels, width)
         return True
+
+    def _require_last(self, name: str, levels: Iterable[nn.Module], width: int) -> None:
+        """Require that each level of a branch ends in a convolution of `width` channels."""
+        for level in levels:
+            last = level[-1] if isinstance(level, nn.Sequential) and len(level) else level
+            fits = isinstance(last, nn.Conv2d) and last.out_channels == width
+            require(fits, f"{name} must end in a Conv2d of {width} channels")
 
     @property
     def strides(self) -> tuple[int, ...]:
@@ -167,16 +174,33 @@ class Detect(Block):
         Raises:
             ValueError: the head does not have this branch.
         """
+        levels = [
+            torch.cat((box, cls), 1).flatten(2)
+            for box, cls in zip(*self.logits(features, branch), strict=True)
+        ]
+        return torch.cat(levels, 2)
+
+    def logits(
+        self, features: Sequence[Tensor], branch: Branch = "one2many"
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the logits of each level: boxes (B, 4 * reg_max, h, w), classes (B, nc, h, w).
+
+        Args:
+            features: the map of each level, (B, C, h, w).
+            branch: a branch of this head.
+
+        Raises:
+            ValueError: the head does not have this branch.
+        """
         boxes, classes = (
             (self.cv2, self.cv3) if branch == "one2many" else (self.one2one_cv2, self.one2one_cv3)
         )
         if boxes is None or classes is None:
             raise ValueError(f"this head has no {branch} branch")
-        levels = [
-            torch.cat((box(x), cls(x)), 1).flatten(2)
-            for x, box, cls in zip(features, boxes, classes, strict=True)
-        ]
-        return torch.cat(levels, 2)
+        return (
+            [box(x) for x, box in zip(features, boxes, strict=True)],
+            [cls(x) for x, cls in zip(features, classes, strict=True)],
+        )
 
     def decode(
         self, raw: Tensor, sizes_hw: Sequence[tuple[int, int]], *, xyxy: bool = False

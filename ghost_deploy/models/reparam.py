@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ghost_deploy.models.activations import Activation
 from ghost_deploy.models.block import Block, require
-from ghost_deploy.models.conv import Conv
+from ghost_deploy.models.conv import Conv, ConvLike
 from ghost_deploy.models.csp import C3, Bottleneck
 from ghost_deploy.models.fields import MisfitError
 from ghost_deploy.models.fold import add_norm, add_up, margins, padding_of
@@ -66,7 +66,7 @@ class RepVGGDW(Block):
         return result
 
 
-class RepConv(Block):
+class RepConv(ConvLike):
     """y = act(conv1(x) + conv2(x) + bn(x)), 3x3 and 1x1, bn may be absent; fused: act(conv(x))."""
 
     origin = "Ultralytics RepConv"
