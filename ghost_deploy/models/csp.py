@@ -140,14 +140,25 @@ class C2f(Block):
     def fit(self) -> None:
         expect_each(self.m, *self.members)
         require_halves(self.cv1, self.c)
+        self._fit_joined()
+
+    def _fit_joined(self) -> None:
         joined = (2 + len(self.m)) * self.c
         require(self.cv2.in_channels == joined, f"cv2 must take (2 + members) * c = {joined}")
 
     def forward(self, x: Tensor) -> Tensor:
-        parts = list(torch.split(self.cv1(x), self.c, 1))
+        return self.cv2(self.joined(x))
+
+    def joined(self, x: Tensor) -> Tensor:
+        """Return all maps, joined."""
+        parts = self.halves(x)
         for member in self.m:
             parts.append(member(parts[-1]))
-        return self.cv2(torch.cat(parts, 1))
+        return torch.cat(parts, 1)
+
+    def halves(self, x: Tensor) -> list[Tensor]:
+        """Return the first two maps."""
+        return list(torch.split(self.cv1(x), self.c, 1))
 
 
 class SPPF(Block):

@@ -69,7 +69,7 @@ class ChannelExcitation(FreeGate):
         layers, self._act, self._gate = self.sort_children((nn.Linear, nn.Conv2d))
         require(len(layers) == 2, f"it must have two layers, got {layers}")
         self._first, self._second = layers
-        first, second = (_widths(self.get_submodule(name)) for name in layers)
+        first, second = (widths_of(self.get_submodule(name)) for name in layers)
         require(first == second[::-1], "its two layers must lead back to the width")
         self._width = first[0]
         require(bool(self._act), "it must have an activation between its layers")
@@ -125,8 +125,12 @@ def leaves(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module
             yield f"{prefix}{name}", child
 
 
-def _widths(layer: nn.Module) -> tuple[int, int]:
-    """(input, output) channels of a linear layer or 1x1 convolution."""
+def widths_of(layer: nn.Module) -> tuple[int, int]:
+    """Return (input, output) channels of a linear layer or 1x1 convolution.
+
+    Raises:
+        MisfitError: it is another convolution.
+    """
     if isinstance(layer, nn.Linear):
         return layer.in_features, layer.out_features
     assert isinstance(layer, nn.Conv2d)

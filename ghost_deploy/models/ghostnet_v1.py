@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ghost_deploy.models.block import Block, require
+from ghost_deploy.models.feature_gate import FeatureGate
 from ghost_deploy.models.fields import Channels, Count, either, function_named, none
 from ghost_deploy.models.ghost_parts import (
     conv_bn,
@@ -78,7 +79,7 @@ class GhostModule(Block):
         return y if made == self.oup else y[:, : self.oup]
 
 
-class _Excitation(Block):
+class _Excitation(FeatureGate):
     """Common part of the forms of squeeze and excitation."""
 
     avg_pool: nn.AdaptiveAvgPool2d
@@ -99,6 +100,10 @@ class _Excitation(Block):
         follows = self.conv_reduce.out_channels == self.conv_expand.in_channels
         returns = self.conv_reduce.in_channels == self.conv_expand.out_channels
         require(follows and returns, "conv_reduce and conv_expand must lead back to the width")
+
+    @property
+    def width(self) -> int | None:
+        return self.conv_reduce.in_channels
 
     def excitation(self, x: Tensor) -> Tensor:
         """Return the input of the gate, (B, C, 1, 1)."""

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ghost_deploy.models.block import Block, expect_each, require
-from ghost_deploy.models.conv import Conv, DWConv
+from ghost_deploy.models.conv import Conv, ConvLike, DWConv
 from ghost_deploy.models.fields import Flag
 
 
@@ -68,6 +68,17 @@ class HGBlock(Block):
             maps.append(member(maps[-1]))
         y = self.ec(self.sc(torch.cat(maps, 1)))
         return y + x if self.add else y
+
+
+class HGBlockHost(HGBlock):
+    """An `HGBlock` over members of other classes, e.g. Ghost convolutions."""
+
+    origin = "fork HGBlock over other members"
+    sc: ConvLike  # type: ignore[assignment] # the parts of a Conv that are used
+    ec: ConvLike  # type: ignore[assignment]
+
+    def fit(self) -> None:
+        expect_each(self.m, ConvLike, LightConv)
 
 
 class HGStem(Block):

@@ -148,6 +148,12 @@ def _has_sane_size(root: ModuleNode) -> bool:
     return True
 
 
+def _is_network(root: ModuleNode, model: ModuleNode) -> bool:
+    """Whether a root is a detector by its name or, for a fork's own name, by its last layer."""
+    last = list(model.children.values())[-1:]
+    return root.class_name in NETWORKS or any("detect" in each.class_name.lower() for each in last)
+
+
 def _check_network(root: ModuleNode) -> None:
     """Require a detector within the limits, with one Sequential named `model`."""
     if not _has_sane_size(root):
@@ -157,11 +163,11 @@ def _check_network(root: ModuleNode) -> None:
             fix="This file is not a usable detector",
         )
     model = root.children.get("model")
-    if root.class_name not in NETWORKS or set(root.children) != {"model"} or model is None:
+    if set(root.children) != {"model"} or model is None or not _is_network(root, model):
         raise StructureError(
             f"{root.class_path} is not a detector",
             got=f"children {sorted(root.children)[:8]}",
-            expected=f"one of {', '.join(sorted(NETWORKS))} around one 'model'",
+            expected="one 'model' that ends in a detection head",
             fix="Only detection models can be deployed",
         )
     numbered = list(model.children) == [str(index) for index in range(len(model.children))]

@@ -39,6 +39,7 @@ from ghost_deploy.models import (
     conv,
     csp,
     elan,
+    fork_kinds,
     g_ghost,
     ghost,
     ghost_rivals,
@@ -165,6 +166,7 @@ BLOCKS: Mapping[str, tuple[type[Block], ...]] = {
 }
 
 RIVALS: Mapping[type[Block], tuple[type[Block], ...]] = {
+    **fork_kinds.RIVALS,
     ghost.GhostBottleneck: (ghost_rivals.GhostBottleneckNoAddition,),
     ghost.GhostConv: (ghost_rivals.GhostConvExchanged, ghost_rivals.GhostConvReLU),
     ghostnet_v2.GhostConvV2: (ghost_rivals.GhostConvV2NoPool,),
@@ -173,13 +175,16 @@ RIVALS: Mapping[type[Block], tuple[type[Block], ...]] = {
 """Definitions that compute something else from the same parts; see above."""
 
 CERTAIN: Mapping[type[Block], frozenset[str]] = {
+    **fork_kinds.CERTAIN,
     ghost.GhostBottleneck: frozenset({"GhostBottleneck"}),
     ghost.GhostConv: frozenset({"GhostConv"}),
 }
 """Class names under which a definition with rivals is taken without images."""
 
 _EXACT = {
-    block.__name__: block for blocks in (*BLOCKS.values(), *RIVALS.values()) for block in blocks
+    block.__name__: block
+    for blocks in (*BLOCKS.values(), *RIVALS.values(), *fork_kinds.BY_PATTERN.values())
+    for block in blocks
 }
 
 Definition: TypeAlias = "type[Block] | TorchLayer | UserClass"
@@ -200,7 +205,8 @@ def candidates(class_path: str, extra: UserClasses) -> tuple[Definition, ...]:
         return (_EXACT[name],) if name in _EXACT else ()
     if name in extra:
         return (UserClass(extra[name]),)
-    return BLOCKS.get(name, ())
+    named = BLOCKS.get(name, ())
+    return (*named, *(block for block in fork_kinds.of_kind(name) if block not in named))
 
 
 def rivals(class_path: str, definition: Definition) -> tuple[type[Block], ...]:
