@@ -90,7 +90,7 @@ BY_PATTERN: Mapping[str, tuple[type[Block], ...]] = {
     r"(\w*_)?rep\w*": (rep_sum.RepSum,),
     r"\w*att\w*|\w*eca\w*|\w*se(_?(layer|block|module|net))?|squeeze\w*|ca(_?\w*)?|ema\w*"
     r"|\w*cbam\w*": _GATES,
-    r"(dw|pw|depthwise|pointwise|base)?_?conv\w*|cb[rsl]": (conv.Conv,),
+    r"(dw|pw|depthwise|pointwise|base)_?conv|conv_?(bn|norm)\w*|cb[rsl]": (conv.Conv,),
 }
 """By a pattern of the whole class name, in any case; the first that matches applies."""
 

@@ -7,6 +7,7 @@ whole; then the tensors of the checkpoint are loaded.
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -151,6 +152,8 @@ def _has_sane_size(root: ModuleNode) -> bool:
 def _is_network(root: ModuleNode, model: ModuleNode) -> bool:
     """Whether a root is a detector by its name or, for a fork's own name, by its last layer."""
     last = list(model.children.values())[-1:]
+    if re.search(r"segment|classif|pose|obb|world|yoloe|rtdetr", root.class_name, re.I):
+        return False
     return root.class_name in NETWORKS or any("detect" in each.class_name.lower() for each in last)
 
 

@@ -94,10 +94,10 @@ def test_a_host_without_the_width_of_its_halves() -> None:
     assert torch.equal(build(tree, to_node(net)[1])(X), net(X))
 
 
-def test_a_name_that_is_not_in_the_table_is_never_guessed() -> None:
+def test_a_name_of_no_known_kind_is_never_guessed() -> None:
     net = net_around(C2fGhost(8, 16, 2))
-    with pytest.raises(UnknownClassError, match=r"C2f_MyGhost.*--modules"):
-        build(renamed(net, "fork.C2f_MyGhost"), to_node(net)[1])
+    with pytest.raises(UnknownClassError, match=r"MyBlock.*--modules"):
+        build(renamed(net, "fork.MyBlock"), to_node(net)[1])
 
 
 @pytest.mark.parametrize(

@@ -155,11 +155,11 @@ def test_modules_that_share_a_tensor_share_it_again() -> None:
 
 
 def test_unknown_classes_are_named_all_at_once() -> None:
-    tree = edit(TREE, "model.2", renamed("forkpkg.block.C2f_Foo"))
+    tree = edit(TREE, "model.2", renamed("forkpkg.block.Foo"))
     tree = edit(tree, "model.4.m.0", renamed("forkpkg.Bar"))
     with pytest.raises(UnknownClassError) as caught:
         build(tree, TENSORS)
-    assert caught.value.class_paths == ("forkpkg.Bar", "forkpkg.block.C2f_Foo")
+    assert caught.value.class_paths == ("forkpkg.Bar", "forkpkg.block.Foo")
     assert "--modules" in str(caught.value)
 
 
@@ -382,7 +382,7 @@ def test_a_definition_of_the_user_stands_for_its_name() -> None:
         lambda node: replace(USER, attributes={**USER.attributes, "i": 6, "f": -1}),
     )
     tree = edit(tree, "model.7", attributes(f=[-1, 5]))
-    with pytest.raises(UnknownClassError, match=r"somebody\.blocks\.Swish"):
+    with pytest.raises(StructureError, match=r"somebody\.blocks\.Swish of an unknown structure"):
         build(tree, USER_TENSORS)
     with pytest.raises(StructureError, match=r"layer 8 \(C2f\)"):
         build(tree, USER_TENSORS, extra={"Swish": Swish})

@@ -10,6 +10,7 @@ from ghost_deploy.core.errors import StructureError
 from ghost_deploy.models import registry
 from ghost_deploy.models.block import Block, require
 from ghost_deploy.models.conv import Conv
+from ghost_deploy.models.fork_kinds import BY_PATTERN
 from ghost_deploy.models.ghost import GhostConv
 from ghost_deploy.models.instantiate import build
 from ghost_deploy.models.registry import BLOCKS, CERTAIN, RIVALS, candidates
@@ -48,7 +49,8 @@ def test_a_class_name_of_our_own_files_means_one_definition() -> None:
 def test_every_definition_names_its_origin_and_its_parts(block: type[Block]) -> None:
     assert block.origin
     assert "origin" not in block.declaration.attributes
-    assert block.declaration.children or block.declaration.attributes
+    parts = block.declaration
+    assert parts.children or parts.attributes or parts.parameters or block.free_children
     assert block.may_lack <= block.declaration.children.keys()
     for first, second in block.folds:
         assert {first, second} <= block.declaration.children.keys()
@@ -67,6 +69,7 @@ def test_the_first_definition_that_fits_stands_for_a_name(monkeypatch: pytest.Mo
     assert net.origins["fork.GhostConv"] == "Ultralytics GhostConv"
     assert net(torch.zeros((1, 3, 64, 64))).shape == (1, 6, 320)
     monkeypatch.setitem(registry.BLOCKS, "GhostConv", (NarrowGhostConv,))
+    monkeypatch.setattr(registry.fork_kinds, "of_kind", lambda name: ())
     with pytest.raises(StructureError, match="not somebody's GhostConv: cv2 must be pointwise"):
         build(node, tensors)
 
@@ -79,14 +82,16 @@ def as_fork(node: ModuleNode) -> ModuleNode:
 
 
 def test_rivals_compete_with_a_definition_of_the_table() -> None:
-    listed = {block for row in BLOCKS.values() for block in row}
+    listed = {block for table in (BLOCKS, BY_PATTERN) for row in table.values() for block in row}
     for definition, others in RIVALS.items():
         assert definition in listed
         assert others
         for rival in others:
             # A parent that accepts the definition accepts its rivals too.
-            assert issubclass(rival, definition)
+            bases = [base for base in definition.__mro__ if base.__module__ != "builtins"]
+            common = [base for base in bases if issubclass(rival, base) and base is not Block]
+            assert any(issubclass(base, Block) for base in common)
             assert rival.origin != definition.origin
     for definition, names in CERTAIN.items():
         assert definition in RIVALS
-        assert all(definition in BLOCKS[name] for name in names)
+        assert all(definition in candidates(f"fork.{name}", {}) for name in names)
