@@ -72,7 +72,7 @@ BY_PATTERN: Mapping[str, tuple[type[Block], ...]] = {
     r"swish|silu|memoryefficientswish": (activations.Swish,),
     r"mish|memoryefficientmish": (activations.MishFunction,),
     r"\w*sim_?am\w*": (cell_gates.EnergyGate,),
-    r"scale": (shared_head.Scale,),
+    r"scale": (shared_head.LearnedFactor,),
     r"(conv_?gn|gn_?conv)\w*": (shared_head.GroupNormConv,),
     r"\w*detect\w*": (head.Detect, shared_head.SharedDetect),
     r"gsconvns": (slim_neck.GSConvNormative,),

@@ -39,7 +39,7 @@ class GroupNormConv(ConvLike):
         return y if self.act is None else self.act(y)
 
 
-class Scale(Block):
+class LearnedFactor(Block):
     """y = scale * x, one learned number."""
 
     origin = "fork Scale: a learned factor"
@@ -83,7 +83,7 @@ class SharedDetect(Detect):
         for name, parts in (("conv", self.conv), ("scale", self.scale)):
             fits = parts is None or len(parts) == self.nl
             require(fits, f"{name} must have {self.nl} levels")
-        scales = self.scale is None or all(isinstance(each, Scale) for each in self.scale)
+        scales = self.scale is None or all(isinstance(each, LearnedFactor) for each in self.scale)
         require(scales, "scale must be learned factors")
         for name, width in (("cv2", 4 * self.reg_max), ("cv3", self.nc)):
             part: nn.Module = getattr(self, name)
