@@ -88,7 +88,7 @@ def in_ordered_dict(root: Root) -> None:
 
 def in_fork_class(root: Root) -> None:
     layer = module_at(root, "model.2")
-    layer.target = GlobalRef("forkpkg.block", "C3GhostFork")
+    layer.target = GlobalRef("forkpkg.block", "HomeMade")
     layer.state["payload"] = system()
 
 
@@ -509,7 +509,7 @@ REFUSED: dict[str, tuple[Callable[[Root], None], type[CheckpointError], str]] = 
     "a blank name": (names({0: "a", 1: "  ", 2: "c"}), StructureError, "printable"),
     "a long name": (names({0: "a", 1: "b" * 200, 2: "c"}), StructureError, "200 characters"),
     "names are a number": (names(3), StructureError, "class names"),
-    "an unknown class": (rename("forkpkg.C3GhostFork"), UnknownClassError, "forkpkg.C3GhostFork"),
+    "an unknown class": (rename("forkpkg.HomeMade"), UnknownClassError, "forkpkg.HomeMade"),
     "a wrong class": (rename("ultralytics.nn.modules.conv.Conv"), StructureError, "model.2"),
     "a torch class": (rename("torch.nn.modules.conv.Conv2d"), StructureError, "model.2"),
     "a torch class we lack": (rename("torch.nn.modules.rnn.LSTM"), UnknownClassError, "LSTM"),

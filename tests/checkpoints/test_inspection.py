@@ -43,14 +43,14 @@ def test_a_good_file() -> None:
 
 def test_an_unknown_class_is_listed_with_all_that_is_known(tmp_path: Path) -> None:
     def change(root: dict[str, Any]) -> None:
-        forged.module_at(root, "model.2").target = GlobalRef("forkpkg.block", "C3GhostFork")
+        forged.module_at(root, "model.2").target = GlobalRef("forkpkg.block", "HomeMade")
 
     seen = inspect_checkpoint(forged.written(tmp_path, forged.changed_checkpoint(change)))
     assert not seen.exportable
-    assert "forkpkg.block.C3GhostFork" in seen.problems[0]
+    assert "forkpkg.block.HomeMade" in seen.problems[0]
     assert "--modules" in seen.problems[0]
     unknown = [use.path for use in seen.classes if not use.known]
-    assert unknown == ["forkpkg.block.C3GhostFork"]
+    assert unknown == ["forkpkg.block.HomeMade"]
     assert seen.parameters == 1_719_549
     assert seen.strides == (8, 16, 32)
     assert seen.trained_with == "ultralytics 8.4.190"
