@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from ghost_deploy._version import __version__
@@ -19,6 +19,7 @@ from ghost_deploy.stream.web.listening import ListenAddress, check_token, listen
 from ghost_deploy.stream.web.status import ModelCard, RunStatus, describe, health
 
 if TYPE_CHECKING:
+    from ghost_deploy.stream.web.connection_limits import WebLimits
     from ghost_deploy.stream.web.server import Server
 
 
@@ -30,6 +31,7 @@ def open_sink(target: str, context: SinkContext) -> Sink:
         token=context.token,
         stats=context.pipeline.stats,
         deliveries=context.deliveries,
+        note=context.note,
     )
     context.note(f"web view: {view.url}")
     return view
@@ -48,6 +50,8 @@ class WebViewSink(Sink):
             is encrypted: on an untrusted network put a proxy with TLS in front.
         stats: returns the statistics of the sources.
         deliveries: counters of the sinks that may lose results, by name.
+        note: takes a sentence about connections that were closed, at most once a minute.
+        limits: of connections and requests.
 
     Raises:
         MissingExtraError: Starlette or uvicorn is not installed.
@@ -63,6 +67,8 @@ class WebViewSink(Sink):
         token: str | None = None,
         stats: ReadStats = lambda: (),
         deliveries: Mapping[str, ReadDelivery] | None = None,
+        note: Callable[[str], None] = lambda _: None,
+        limits: WebLimits | None = None,
     ) -> None:
         _check_installed()
         where = ListenAddress.parse(address)
@@ -76,7 +82,7 @@ class WebViewSink(Sink):
         try:
             check_token(self._listener, token)
             self.address = ListenAddress(where.host, self._listener.getsockname()[1])
-            self._server = self._make_server(token)
+            self._server = self._make_server(token, note, limits)
         except BaseException:
             self._listener.close()
             raise
@@ -104,13 +110,17 @@ class WebViewSink(Sink):
         # The server leaves it open if it is stopped before it has started.
         self._listener.close()
 
-    def _make_server(self, token: str | None) -> Server:
+    def _make_server(
+        self, token: str | None, note: Callable[[str], None], limits: WebLimits | None
+    ) -> Server:
+        from ghost_deploy.stream.web.connection_limits import WebLimits
         from ghost_deploy.stream.web.guard import AccessKeys
         from ghost_deploy.stream.web.routes import WebState, make_app
         from ghost_deploy.stream.web.server import make_server
 
         state = WebState(self._results, self._news, self._status)
-        return make_server(make_app(state, AccessKeys(token, self.address.port), self.address.host))
+        app = make_app(state, AccessKeys(token, self.address.port), self.address.host)
+        return make_server(app, note, limits or WebLimits())
 
     def _status(self, totals: Mapping[str, SourceTotals]) -> RunStatus:
         sources = self._stats()
