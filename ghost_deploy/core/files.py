@@ -75,6 +75,16 @@ def is_regular(path: Path) -> bool:
         return False
 
 
+def is_private(folder: Path) -> bool:
+    """Whether the folder is this user's, and no one else may write to it."""
+    try:
+        found = folder.stat()
+    except OSError:
+        return False
+    others = stat.S_IWGRP | stat.S_IWOTH
+    return found.st_uid == os.getuid() and not found.st_mode & others
+
+
 def write_whole(target: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a temporary file beside `target` and rename it: no partial file is ever visible.
 

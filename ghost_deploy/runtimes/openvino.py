@@ -22,6 +22,7 @@ from ghost_deploy.runtimes.base import (
     RuntimeOptions,
     TensorSpec,
 )
+from ghost_deploy.runtimes.compiled_cache import CompiledCache
 from ghost_deploy.runtimes.cpu_cores import available_cores, cpu_quota
 from ghost_deploy.runtimes.dot_product import read_dot_product
 from ghost_deploy.runtimes.int8_forms import require_guard
@@ -59,7 +60,10 @@ class OvRuntime(Runtime):
             import openvino
         core = _core()
         choice = _resolve(core, options)
-        config, notes = _config(path, options, choice)
+        config = _config(options, choice)
+        cache, notes = _cache(path, options, choice)
+        if cache:
+            config["CACHE_DIR"] = str(cache.folder)
         fix = "Export the model again, or update: pip install -U openvino"
         if choice.device == "CPU" and options.precision == "int8":
             self._require_guard(core, path)
@@ -73,6 +77,8 @@ class OvRuntime(Runtime):
             self._request: Any = compiled.create_infer_request()
             self.inputs = tuple(map(_tensor_spec, compiled.inputs))
             self.outputs = tuple(map(_tensor_spec, compiled.outputs))
+        if cache:
+            cache.record()
         if _kind(device) != _kind(choice.device) or compute != choice.hint:
             what = f"OpenVINO computes on {device} in {compute}"
             notes += (fallback(options, what, _FIX_CHOICE),)
@@ -130,7 +136,8 @@ def open_model(path: Path, options: RuntimeOptions) -> OvRuntime:
     With `options.cache_dir` the compiled model is cached there, in a subfolder named by a hash of
     the model files and the arithmetic. OpenVINO's own cache key is the path and the modification
     time of the `.xml`: weights replaced under an equal time, as in container image builds and
-    archives, would run the old model. An unwritable cache is reported in `RuntimeInfo.notes`.
+    archives, would run the old model. A compiled model that is not what was written is compiled
+    again. A cache that cannot be used is reported in `RuntimeInfo.notes`.
 
     Raises:
         MissingExtraError: openvino is not installed.
@@ -198,10 +205,8 @@ def _resolve(core: Any, options: RuntimeOptions) -> _Choice:
     return _Choice(device, hint, precision, notes)
 
 
-def _config(
-    path: Path, options: RuntimeOptions, choice: _Choice
-) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """OpenVINO's settings, and a note if the cache cannot be used."""
+def _config(options: RuntimeOptions, choice: _Choice) -> dict[str, Any]:
+    """OpenVINO's settings, without those of the cache."""
     config: dict[str, Any] = {
         "PERFORMANCE_HINT": options.hint.upper(),
         "INFERENCE_PRECISION_HINT": choice.hint,
@@ -210,15 +215,18 @@ def _config(
     threads = options.threads or (available_cores() if cpu_quota() else 0)
     if threads and choice.device == "CPU":
         config["INFERENCE_NUM_THREADS"] = threads
+    return config
+
+
+def _cache(
+    path: Path, options: RuntimeOptions, choice: _Choice
+) -> tuple[CompiledCache | None, tuple[str, ...]]:
+    """The cache of a model, and a note if it cannot be used."""
     if options.cache_dir is None:
-        return config, ()
-    folder = options.cache_dir / _cache_key(path, choice.hint)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        return config, (f"no model cache: cannot write {folder} ({error.strerror})",)
-    config["CACHE_DIR"] = str(folder)
-    return config, ()
+        return None, ()
+    cache = CompiledCache(options.cache_dir, _cache_key(path, choice.hint))
+    problem = cache.prepare()
+    return (None, (problem,)) if problem else (cache, ())
 
 
 def _cache_key(path: Path, hint: str) -> str:

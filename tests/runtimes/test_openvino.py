@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +198,50 @@ def test_a_damaged_cache_is_no_obstacle(model: Path, tmp_path: Path, damage: byt
     with ov.open_model(model, options) as runtime:
         got = runtime.run({"images": images})["output0"]
         np.testing.assert_allclose(got, expected(images), rtol=1e-5, atol=1e-5)
+
+
+def flip_bit(data: bytes) -> bytes:
+    """The same with one bit changed, in the middle, where the weights are."""
+    place = len(data) // 2
+    return data[:place] + bytes([data[place] ^ 4]) + data[place + 1 :]
+
+
+@pytest.mark.parametrize("change", [flip_bit, lambda data: data[:-1], lambda data: data + b"x"])
+def test_a_changed_compiled_model_is_compiled_again(
+    model: Path, tmp_path: Path, change: Callable[[bytes], bytes]
+) -> None:
+    options = RuntimeOptions(cache_dir=tmp_path)
+    ov.open_model(model, options).close()
+    (blob,) = tmp_path.rglob("*.blob")
+    written = blob.read_bytes()
+    blob.chmod(0o600)
+    blob.write_bytes(change(written))
+    for again in (False, True):
+        with ov.open_model(model, options) as runtime:
+            assert loaded_from_cache(runtime) is again
+
+
+def test_files_without_a_record_are_not_used(model: Path, tmp_path: Path) -> None:
+    options = RuntimeOptions(cache_dir=tmp_path)
+    ov.open_model(model, options).close()
+    (record,) = tmp_path.rglob("checksums.json")
+    for content in ("", "[]", "{}"):
+        record.write_text(content)
+        with ov.open_model(model, options) as runtime:
+            assert not loaded_from_cache(runtime)
+
+
+@pytest.mark.parametrize("place", ["root", "model"])
+def test_a_cache_that_others_may_write_to_is_not_used(
+    model: Path, tmp_path: Path, place: str
+) -> None:
+    options = RuntimeOptions(cache_dir=tmp_path)
+    ov.open_model(model, options).close()
+    (folder,) = [tmp_path] if place == "root" else tmp_path.iterdir()
+    folder.chmod(0o777)
+    with ov.open_model(model, options) as runtime:
+        assert not loaded_from_cache(runtime)
+        assert "other users may write" in runtime.info.notes[0]
 
 
 def test_a_cache_that_cannot_be_written_is_a_note(model: Path, tmp_path: Path) -> None:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import os
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +17,7 @@ import msgspec
 from ghost_deploy._version import __version__
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import ExportError
-from ghost_deploy.core.files import MAX_TEXT_BYTES, read_regular, write_whole
+from ghost_deploy.core.files import MAX_TEXT_BYTES, is_private, read_regular, write_whole
 from ghost_deploy.judge.bench.read_machine import read_machine
 from ghost_deploy.runtimes.run_plan import PlannedRun
 
@@ -85,7 +83,7 @@ class VerdictStore:
 
     def get(self, key: str) -> StoredVerdict | None:
         """The verdict of `key`; None where there is none that can be believed."""
-        if self.folder is None or not _is_private(self.folder):
+        if self.folder is None or not is_private(self.folder):
             return None
         try:
             data = read_regular(self.folder / f"{key}.json", MAX_TEXT_BYTES)
@@ -105,23 +103,13 @@ class VerdictStore:
         file = _File(verdict=verdict, sha256=_digest(key, verdict))
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if not _is_private(self.folder):
+            if not is_private(self.folder):
                 return f"other users may write to {self.folder}"
             data = msgspec.json.encode(file)
             write_whole(self.folder / f"{key}.json", lambda opened: opened.write(data))
         except (OSError, ExportError) as error:
             return str(getattr(error, "got", None) or error)
         return ""
-
-
-def _is_private(folder: Path) -> bool:
-    """Whether the folder is this user's, and no one else may write to it."""
-    try:
-        found = folder.stat()
-    except OSError:
-        return False
-    others = stat.S_IWGRP | stat.S_IWOTH
-    return found.st_uid == os.getuid() and not found.st_mode & others
 
 
 def _digest(key: str, verdict: StoredVerdict) -> str:
