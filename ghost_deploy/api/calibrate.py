@@ -49,6 +49,11 @@ def calibrate(
     """
     opened = open_bundle(bundle)
     chosen = _formats(opened, formats)
+    if opened.spec.head.embedded_nms:
+        raise UsageError(
+            f"{opened.path} has NMS inside its graphs; int8 graphs are built before it is added",
+            fix="Export again with --int8 --calib, and --nms where it is wanted",
+        )
     opened.verified_path(opened.artifact("onnx", "fp32"))
     progress = progress or silent
     inputs = read_int8_inputs(calib, chosen, progress)

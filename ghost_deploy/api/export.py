@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,7 +61,8 @@ def export(
         one2one: of a head with two branches, as YOLOv10's, export the one that needs no NMS; by
             default the other, which is more accurate and what Ultralytics uses since 8.4.142.
         nms: final detections out of the graph: by a one2one branch where the head has one, else
-            by TensorRT's plugin, for `tensorrt` alone.
+            by the operator NonMaxSuppression in ONNX and OpenVINO, and by TensorRT's plugin in a
+            bundle of `tensorrt` alone.
         agnostic: NMS lets boxes of different classes suppress each other; recorded in the bundle,
             for the host and for every NMS inside a graph.
         embed_preprocess: the graph takes the letterboxed image as uint8 pixels, (B, H, W, 3)
@@ -93,7 +95,7 @@ def export(
         loaded = load_checkpoint(checkpoint, modules, one2one=one2one)
         if nms and loaded.net.head.has_one2one:
             loaded = load_checkpoint(checkpoint, modules, one2one=True)
-        plugin = nms and plan.needs_plugin(loaded.spec)
+        decoder = nms and plan.nms_decoder(loaded.spec)
         if int8 and int8.data:
             int8.data.for_model(loaded.spec.class_names)  # before any work is done
         spec = describe_export(
@@ -105,13 +107,13 @@ def export(
         )
         export_artifacts(loaded, spec, plan.graphs, writer, progress)
         draft = writer.draft(spec, loaded.source, f"ghost-deploy {__version__}")
-        draft = _prove(loaded, draft, files, progress, notes)
+        prove = partial(_prove, loaded, images=files, progress=progress, notes=notes)
+        if int8 or decoder != "nms":
+            draft = prove(draft)
         if int8:
             draft = add_int8(writer, draft, int8, plan.int8_formats, RuntimeOptions(), progress)
-        if plugin:
-            from ghost_deploy.export.efficient_nms import append_nms_to_bundle
-
-            draft = append_nms_to_bundle(writer, draft)
+        if decoder:
+            draft = _with_nms(writer, draft, decoder, prove)
         for precision in plan.engines:
             from ghost_deploy.runtimes.tensorrt.build_job import EngineRequest
 
@@ -123,18 +125,38 @@ def export(
     return bundle
 
 
+def _with_nms(
+    writer: BundleWriter, draft: Bundle, decoder: str, prove: Callable[..., Bundle]
+) -> Bundle:
+    """The draft with NMS in its graphs, those that run here proved; int8 was judged without it."""
+    if decoder == "efficient-nms":
+        from ghost_deploy.export.efficient_nms import append_nms_to_bundle
+
+        return append_nms_to_bundle(writer, draft)
+    from ghost_deploy.export.nms_graph import append_graph_nms_to_bundle
+    from ghost_deploy.judge.parity.store_reference import store_int8_outputs
+
+    draft = append_graph_nms_to_bundle(writer, draft)
+    if draft.evidence.int8 is None:
+        return prove(draft)
+    return store_int8_outputs(prove(draft, store=False), RuntimeOptions())
+
+
 def _prove(
     loaded: LoadedCheckpoint,
     draft: Bundle,
     images: list[Path] | None,
     progress: Progress,
     notes: Sequence[str],
+    store: bool = True,
 ) -> Bundle:
-    """The draft with its parity report, and with images for the self-check of engines."""
+    """The draft with its parity report and, with `store`, images for the check of artifacts."""
     from ghost_deploy.judge.parity.prove import run_parity
     from ghost_deploy.judge.parity.store_reference import store_reference
 
     report = run_parity(loaded, draft, images, progress=progress, notes=notes)
+    if not store:
+        return draft.with_evidence(report)
     coarse = any(row.coarse for row in report.rows)
     return store_reference(loaded, draft.with_evidence(report), images, exact=coarse)
 

@@ -20,7 +20,7 @@ def require_own_nms(spec: ModelSpec, thresholds: Thresholds) -> None:
             got="a one2one head, whose output is final",
             fix="Leave out --agnostic, or export the head's other branch, without --one2one",
         )
-    if spec.head.decoder != "efficient-nms":
+    if not spec.head.embedded_nms:
         return
     for what, got, expected in (
         ("overlap limit", thresholds.iou, own.iou),

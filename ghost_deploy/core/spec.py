@@ -22,8 +22,8 @@ MAX_SIDE = 8192
 ONE2ONE_ROWS = 300
 """Most detections of a one2one graph (the original's default)."""
 
-EFFICIENT_NMS_SCORE = 0.01
-"""Score threshold of an embedded EfficientNMS; the plugin is slow below 0.007."""
+EMBEDDED_NMS_SCORE = 0.01
+"""Score threshold of an NMS inside a graph; TensorRT's plugin is slow below 0.007."""
 
 _MAX_CLASSES = 100_000
 
@@ -167,9 +167,10 @@ class HeadSpec(_Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True):
         one2one: `output` is (B, K, 6): x1, y1, x2, y2 in letterboxed pixels, score, class.
             Sorted by score, no NMS.
         efficient-nms: `output` is (B, `max_det`, 6), as for one2one. TensorRT's EfficientNMS plugin
-            has applied NMS, with `EFFICIENT_NMS_SCORE` and `iou` and `agnostic` of
+            has applied NMS, with `EMBEDDED_NMS_SCORE` and `iou` and `agnostic` of
             `ModelSpec.thresholds`.
             Unused rows are zero.
+        nms: as `efficient-nms`, by the standard operator NonMaxSuppression.
 
     Attributes:
         strides: pixels per cell of each level, in output order.
@@ -178,7 +179,7 @@ class HeadSpec(_Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True):
         branch: the exported branch of the head.
     """
 
-    decoder: Literal["dfl", "dfl-raw", "one2one", "efficient-nms"]
+    decoder: Literal["dfl", "dfl-raw", "one2one", "efficient-nms", "nms"]
     strides: tuple[int, ...]
     reg_max: int = 16
     output: str = "output0"
@@ -194,7 +195,12 @@ class HeadSpec(_Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True):
     @property
     def end_to_end(self) -> bool:
         """Whether the graph's output is final, without NMS."""
-        return self.decoder in ("one2one", "efficient-nms")
+        return self.decoder == "one2one" or self.embedded_nms
+
+    @property
+    def embedded_nms(self) -> bool:
+        """Whether NMS is part of the graph."""
+        return self.decoder in ("efficient-nms", "nms")
 
     def anchors(self, size_hw: tuple[int, int]) -> int:
         """Number of anchor points for an input of (height, width) pixels."""
@@ -268,7 +274,7 @@ class ModelSpec(_Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True):
         low, high = self.input.batch
         batch = low if low == high else -1
         fewest, most = map(self.head.anchors, (self.input.min_hw, self.input.max_hw))
-        if self.head.decoder == "efficient-nms":
+        if self.head.embedded_nms:
             return batch, self.thresholds.max_det, 6
         if self.head.end_to_end:
             return batch, min(ONE2ONE_ROWS, fewest), 6

@@ -18,7 +18,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from ghost_deploy.core.bundle import NMS_FORM, Bundle, BundleWriter
 from ghost_deploy.core.errors import UsageError
-from ghost_deploy.core.spec import EFFICIENT_NMS_SCORE, ModelSpec
+from ghost_deploy.core.spec import EMBEDDED_NMS_SCORE, ModelSpec
 from ghost_deploy.export.metadata import onnx_properties
 
 OPERATOR = "EfficientNMS_TRT"
@@ -141,7 +141,7 @@ def _nodes(spec: ModelSpec) -> list[NodeProto]:
             box_coding=1,
             score_activation=0,
             max_output_boxes=limits.max_det,
-            score_threshold=EFFICIENT_NMS_SCORE,
+            score_threshold=EMBEDDED_NMS_SCORE,
             iou_threshold=overlap,
             **agnostic,
         ),

@@ -17,7 +17,7 @@ from ghost_deploy.core.spec import ModelSpec
 
 def ultralytics_metadata(spec: ModelSpec) -> dict[str, Any]:
     """What Ultralytics' loader needs to run the file with the right names and shapes."""
-    nms = spec.head.decoder == "efficient-nms"
+    nms = spec.head.embedded_nms
     return {
         "description": f"{spec.name} ({spec.family})",
         "author": "ghost-deploy",

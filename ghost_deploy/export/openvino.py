@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import openvino
+from onnx import ModelProto
 from openvino._offline_transformations import apply_moc_transformations
 
 from ghost_deploy.core.bundle import Artifact, sha256_of
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from ghost_deploy.export.artifacts import ExportSession
     from ghost_deploy.export.plan import Target
 
+_SIDECAR = "metadata.yaml"
 _NUMBERED = re.compile(r"\w+_\d+")
 
 
@@ -64,7 +68,7 @@ def write_openvino(
         OSError: the disk refuses the folder or the sidecar.
     """
     xml = folder / "model.xml"
-    sidecar = folder / "metadata.yaml"
+    sidecar = folder / _SIDECAR
     folder.mkdir()
     try:
         core = openvino.Core()
@@ -87,6 +91,46 @@ def write_openvino(
         raise _failed(folder, "the description could not be read back")
     sidecar.write_text(ultralytics_yaml(spec), encoding="utf-8")
     return [xml, xml.with_suffix(".bin"), sidecar]
+
+
+def append_to_openvino(xml: Path, tail: ModelProto, spec: ModelSpec) -> list[Path]:
+    """Put a graph behind the output of an IR and describe it anew; its rt_info stays.
+
+    Args:
+        xml: of an IR in a folder of its own, which is replaced.
+        tail: takes that output.
+        spec: of the result.
+
+    Returns:
+        The files, as `write_openvino`.
+
+    Raises:
+        ExportError: OpenVINO refuses the graph or cannot write the files.
+        OSError: the disk refuses.
+    """
+    folder = xml.parent
+    place = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+    try:
+        core = openvino.Core()
+        model, end = core.read_model(xml), core.read_model(tail.SerializeToString())
+        (old,), (result,) = model.get_results(), end.get_results()
+        source = old.input_value(0)
+        source.get_tensor().set_names({end.inputs[0].any_name})
+        end.get_parameters()[0].output(0).replace(source)
+        model.remove_result(old)
+        model.add_results([result])
+        model.validate_nodes_and_infer_types()
+        _describe(model, spec)
+        # Weights that are stored in float16 already stay so; the limits of NMS are not rounded.
+        openvino.save_model(model, place / xml.name, compress_to_fp16=False)
+    except RuntimeError as error:
+        shutil.rmtree(place)
+        raise _failed(folder, str(error)) from error
+    (place / _SIDECAR).write_text(ultralytics_yaml(spec), encoding="utf-8")
+    place.chmod(folder.stat().st_mode)
+    shutil.rmtree(folder)
+    place.replace(folder)
+    return [xml, xml.with_suffix(".bin"), folder / _SIDECAR]
 
 
 def _describe(model: openvino.Model, spec: ModelSpec) -> None:

@@ -10,6 +10,7 @@ import importlib.util
 import platform
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 
@@ -103,22 +104,25 @@ class ExportPlan:
     engines: tuple[str, ...]
     others: tuple[str, ...]
 
-    def needs_plugin(self, spec: ModelSpec) -> bool:
-        """Whether NMS inside the graph is done by TensorRT's plugin: the head itself needs it.
+    def nms_decoder(self, spec: ModelSpec) -> Literal["", "nms", "efficient-nms"]:
+        """The decoder of an export with NMS inside the graph: TensorRT has a plugin for it, all
+        others the standard operator. Empty for a head that needs none.
 
         Raises:
-            UsageError: the plugin does not fit the plan.
+            UsageError: NMS inside the graph does not fit the plan.
         """
         if spec.head.end_to_end:
-            return False
+            return ""
+        if not self.engines:
+            return "nms"
         if self.others:
             raise UsageError(
-                f"NMS inside the graph of {spec.name} takes TensorRT's plugin EfficientNMS, "
-                "which no other runtime has",
-                got=", ".join(self.others),
-                expected="tensorrt alone",
-                fix="Leave out --nms (ghost-deploy does it on the host), or export with --trt "
-                "alone",
+                f"NMS inside the graph of {spec.name} is TensorRT's plugin EfficientNMS in an "
+                "engine and another operator elsewhere, and a bundle has one description",
+                got=", ".join(("tensorrt", *self.others)),
+                expected="tensorrt alone, or the others",
+                fix="Make two bundles: --trt --nms into one, the other formats into another; or "
+                "leave out --nms (ghost-deploy does it on the host)",
             )
         if self.int8_formats:
             raise UsageError(
@@ -126,7 +130,7 @@ class ExportPlan:
                 got="--int8 with --nms",
                 fix="Leave out one of the two",
             )
-        return True
+        return "efficient-nms"
 
 
 DYNAMIC_BATCH = (1, 16)

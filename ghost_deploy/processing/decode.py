@@ -131,6 +131,7 @@ DECODERS: Mapping[str, Decoder] = {
     "dfl-raw": decode_dfl_raw,
     "one2one": decode_one2one,
     "efficient-nms": decode_one2one,
+    "nms": decode_one2one,
 }
 """Decoders by `HeadSpec.decoder`."""
 

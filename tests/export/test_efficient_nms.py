@@ -24,8 +24,8 @@ from ghost_deploy.export.efficient_nms import DOMAIN, OPERATOR, append_nms, with
 from ghost_deploy.export.operators import TENSORRT_8_5
 from ghost_deploy.export.plan import plan_spec
 from ghost_deploy.export.trace_onnx import onnx_from_net
+from ghost_deploy.processing.embedded_nms import embedded_nms
 from ghost_deploy.processing.letterbox import Letterbox
-from ghost_deploy.processing.nms_plugin import efficient_nms
 from ghost_deploy.processing.postprocess import Postprocessor
 from ghost_deploy.runtimes.tensorrt.releases import EngineUse, Release, check_release
 from tests.support.images import random_tensor
@@ -177,7 +177,7 @@ def test_numpy_says_the_same_as_the_plugin(
     spec = with_nms(agnostic_or_not(plain_spec, agnostic))
     raw = run_onnx(plain, random_tensor((1, 3, *spec.input.size_hw), 3))[0]
     rows = tail_of(append_nms(plain, spec), raw)[0]
-    own = efficient_nms(raw[0], spec, spec.input.size_hw)
+    own = embedded_nms(raw[0], spec, spec.input.size_hw)
     assert (own[:, 4] > 0).sum() == (rows[:, 4] > 0).sum() > 10
     np.testing.assert_allclose(own, rows, atol=1e-4)
 
@@ -186,7 +186,7 @@ def test_nothing_found_is_all_zero(plain_spec: ModelSpec) -> None:
     spec = with_nms(plain_spec)
     size = spec.input.size_hw
     raw = np.zeros((4 + spec.num_classes, spec.head.anchors(size)), np.float32)
-    assert not efficient_nms(raw, spec, size).any()
+    assert not embedded_nms(raw, spec, size).any()
 
 
 def test_an_equal_overlap_is_kept(plain: onnx.ModelProto, plain_spec: ModelSpec) -> None:

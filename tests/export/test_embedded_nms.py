@@ -1,4 +1,4 @@
-"""`export(nms=True)`: by the head, by TensorRT's plugin, or not at all."""
+"""`export(nms=True)`: by the head, by an operator, by TensorRT's plugin, or not at all."""
 
 from __future__ import annotations
 
@@ -26,21 +26,30 @@ def with_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_head_that_needs_no_nms_takes_no_plugin() -> None:
     loaded: Any = tiny_loaded(one2one=True)
-    assert not plan_export(("onnx", "openvino")).needs_plugin(loaded.spec)
+    assert plan_export(("onnx", "openvino")).nms_decoder(loaded.spec) == ""
 
 
-@pytest.mark.parametrize("formats", [(), ("onnx",), ("openvino", "tensorrt")])
-def test_other_runtimes_have_no_plugin(formats: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("formats", "decoder"),
+    [((), "nms"), (("onnx",), "nms"), (("openvino",), "nms"), (("tensorrt",), "efficient-nms")],
+)
+def test_tensorrt_has_a_plugin_and_others_the_operator(
+    formats: tuple[str, ...], decoder: str
+) -> None:
     loaded: Any = tiny_loaded()
-    with pytest.raises(UsageError, match=r"EfficientNMS.*--trt alone"):
-        plan_export(formats).needs_plugin(loaded.spec)
-    assert plan_export(("tensorrt",)).needs_plugin(loaded.spec)
+    assert plan_export(formats).nms_decoder(loaded.spec) == decoder
+
+
+def test_one_bundle_has_one_kind_of_nms() -> None:
+    loaded: Any = tiny_loaded()
+    with pytest.raises(UsageError, match=r"EfficientNMS.*Make two bundles"):
+        plan_export(("openvino", "tensorrt")).nms_decoder(loaded.spec)
 
 
 def test_an_int8_graph_does_not_end_in_the_plugin() -> None:
     loaded: Any = tiny_loaded()
     with pytest.raises(UsageError, match="plugin"):
-        plan_export(("tensorrt",), ("int8",), calibrated=True).needs_plugin(loaded.spec)
+        plan_export(("tensorrt",), ("int8",), calibrated=True).nms_decoder(loaded.spec)
 
 
 def test_the_graphs_of_a_draft_end_in_the_plugin(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def dfl_output(scores):
 def test_every_decoder_of_the_spec_is_here():
     for decoder in DECODERS:
         assert make_spec(decoder=decoder).head.decoder == decoder
-    assert sorted(DECODERS) == ["dfl", "dfl-raw", "efficient-nms", "one2one"]
+    assert sorted(DECODERS) == ["dfl", "dfl-raw", "efficient-nms", "nms", "one2one"]
 
 
 @pytest.mark.parametrize("multi_label", [False, True])

@@ -17,4 +17,6 @@ def run_onnx(model: ModelProto, images: NDArray[Any]) -> list[NDArray[Any]]:
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    return [np.asarray(output) for output in session.run(None, {"images": images})]
+    return [
+        np.asarray(output) for output in session.run(None, {session.get_inputs()[0].name: images})
+    ]

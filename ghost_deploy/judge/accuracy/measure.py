@@ -21,7 +21,7 @@ from ghost_deploy.core.detections import Detections
 from ghost_deploy.core.errors import InputError
 from ghost_deploy.core.evidence.accuracy import Accuracy, ClassAccuracy
 from ghost_deploy.core.progress import Progress, silent
-from ghost_deploy.core.spec import ModelSpec, Thresholds
+from ghost_deploy.core.spec import EMBEDDED_NMS_SCORE, ModelSpec, Thresholds
 from ghost_deploy.detector import Detector
 from ghost_deploy.judge.accuracy.average_precision import ClassTable, class_tables
 from ghost_deploy.judge.accuracy.matching import Curves, Matches, accumulate, match
@@ -52,6 +52,7 @@ def measure(
     progress: Progress | None = None,
     label: str = "",
     on_image: OnImage | None = None,
+    rules: ModelSpec | None = None,
 ) -> Measured:
     """Measure the accuracy of `detector`; its own thresholds are not used.
 
@@ -61,6 +62,7 @@ def measure(
         progress: called before each image.
         label: what is being measured, for `progress`.
         on_image: called with the detections in each image.
+        rules: whose NMS decides the rules, see `limits`; by default the detector's.
 
     Raises:
         InputError: the classes are not the detector's, or no object is labelled.
@@ -70,17 +72,18 @@ def measure(
     """
     spec = detector.spec
     postprocess = Postprocessor(spec)
-    thresholds = replace(THRESHOLDS, agnostic=spec.thresholds.agnostic)
+    rules = rules or spec
+    thresholds, multi_label = _thresholds(rules), not rules.head.embedded_nms
 
     def detect(images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
         feeds, letterboxes = detector.preprocess(images)
         outputs = detector.runtime.run(feeds)
-        return postprocess(outputs, letterboxes, thresholds, multi_label=True)
+        return postprocess(outputs, letterboxes, thresholds, multi_label=multi_label)
 
     # A graph of one fixed batch is fed whole batches; memory stays that of one batch.
     step = spec.input.batch[0]
     own = dataset.for_model(spec.class_names)
-    how = _protocol(spec)
+    how = _protocol(spec, rules)
     return measure_with(
         detect, own, how, step=step, progress=progress, label=label, on_image=on_image
     )
@@ -130,18 +133,32 @@ def measure_with(
     return _summary(matches, dataset.class_names, how)
 
 
+def _thresholds(spec: ModelSpec) -> Thresholds:
+    """Those of the protocol, as far as NMS inside a graph leaves a choice."""
+    own = spec.thresholds
+    if not spec.head.embedded_nms:
+        return replace(THRESHOLDS, agnostic=own.agnostic)
+    return replace(THRESHOLDS, conf=EMBEDDED_NMS_SCORE, iou=own.iou, agnostic=own.agnostic)
+
+
 def limits(spec: ModelSpec) -> str:
-    """The post-processing of the protocol in words."""
+    """The post-processing of the protocol in words.
+
+    NMS inside a graph has fixed limits and takes the best class of each anchor alone; the reference
+    of such a graph is measured by the same rules.
+    """
     rules = "end-to-end head" if spec.head.end_to_end else "IoU 0.7, multi-label"
+    if spec.head.embedded_nms:
+        rules = f"IoU {spec.thresholds.iou:g}, best class of an anchor"
     agnostic = ", class-agnostic" if spec.thresholds.agnostic else ""
-    return f"conf 0.001, {rules}{agnostic}, max 300"
+    return f"conf {_thresholds(spec).conf:g}, {rules}{agnostic}, max 300"
 
 
-def _protocol(spec: ModelSpec) -> str:
+def _protocol(spec: ModelSpec, rules: ModelSpec) -> str:
     height, width = spec.input.size_hw
     shape = "square letterbox" if height == width else "letterbox"
     tool = f"pycocotools {version('pycocotools')}"
-    return f"COCO ({tool}): {limits(spec)}, {shape} at {height}x{width}"
+    return f"COCO ({tool}): {limits(rules)}, {shape} at {height}x{width}"
 
 
 def _summary(matches: Sequence[Matches], names: Sequence[str], how: str) -> Measured:

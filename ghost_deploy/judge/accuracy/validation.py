@@ -54,7 +54,8 @@ class _Measurement:
         def collect(size_hw: tuple[int, int], found: Detections) -> None:
             detections.append(ImageDetections(size_hw, found[found.score > conf]))
 
-        measured = measure(detector, self.data, self.progress, label, collect)
+        rules = self.bundle.spec
+        measured = measure(detector, self.data, self.progress, label, collect, rules)
         return AccuracyFigures(measured.accuracy, self.sampler.classes(measured.tables), detections)
 
     def run(self, plan: PlannedRun) -> MeasuredRun:

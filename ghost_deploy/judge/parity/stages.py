@@ -22,10 +22,10 @@ from ghost_deploy.judge.parity.differences import (
     compare_tensors,
 )
 from ghost_deploy.judge.parity.gate import GATES
+from ghost_deploy.judge.parity.nms_rows import rows_to_compare
 from ghost_deploy.processing.boxes import xyxy_to_xywh
 from ghost_deploy.processing.decode import decode_dfl_raw
 from ghost_deploy.processing.letterbox import Letterbox
-from ghost_deploy.processing.nms_plugin import efficient_nms
 from ghost_deploy.processing.postprocess import output_shape
 from ghost_deploy.processing.preprocess import convert_input
 
@@ -211,7 +211,7 @@ def compare_raw(
     """
     own, spec = reference.detector.spec.head, candidate.spec
     target = reference.stages.outputs[own.output][0]
-    embedded = spec.head.decoder == "efficient-nms" and own.decoder == "dfl"
+    embedded = spec.head.embedded_nms and own.decoder == "dfl"
     if own.end_to_end != spec.head.end_to_end and not embedded:
         return TensorDiff(
             problem=f"the artifact's decoder is {spec.head.decoder!r}, "
@@ -223,8 +223,8 @@ def compare_raw(
         got = sorted(theirs.outputs) if output is None else f"{output.dtype} {output.shape}"
         return TensorDiff(problem=f"output {got}, described as float32 (B, {expected})")
     if embedded:
-        rows = efficient_nms(target, spec, reference.size_hw)
-        return compare_tensors(rows, output[0], end_to_end=True)
+        rows = rows_to_compare(target, output[0], spec, reference.size_hw)
+        return compare_tensors(*rows, end_to_end=True)
     decoded = canonical(output[0], spec, reference.size_hw)
     return compare_tensors(target, decoded, end_to_end=own.end_to_end)
 
@@ -242,7 +242,7 @@ def canonical(
 ) -> NDArray[np.float32]:
     """Convert the raw output for one image to the form of the PyTorch module, `dfl`.
 
-    `dfl-raw` is decoded; each row of `efficient-nms` becomes an anchor, the others are empty.
+    `dfl-raw` is decoded; each row of an NMS becomes an anchor, the others are empty.
 
     Args:
         output: float32 without batch axis, of the decoder that `spec` names.
@@ -253,7 +253,7 @@ def canonical(
         (4 + classes, A) centre x, centre y, width, height in letterboxed pixels and scores 0 to 1;
         other decoders' outputs unchanged.
     """
-    if spec.head.decoder == "efficient-nms":
+    if spec.head.embedded_nms:
         return _anchors_of(output, spec, size_hw)
     if spec.head.decoder != "dfl-raw" or not np.isfinite(output).all():
         return output

@@ -114,6 +114,7 @@ def resolve_job(
             damaged.
         UnavailableError, DeviceError: this TensorRT or this machine cannot build it.
     """
+    _require_no_standard_nms(bundle)
     have = _graphs(bundle, request.placement)
     scales = _scales(bundle, request)
     workspace, warnings = workspace_bytes(gpu, request.workspace_mib)
@@ -149,6 +150,17 @@ def resolve_job(
         version_compatible=request.version_compatible,
     )
     return BuildJob(request, settings, artifact, fingerprint, api.text, (*notes, *warnings))
+
+
+def _require_no_standard_nms(bundle: Bundle) -> None:
+    if bundle.spec.head.decoder != "nms":
+        return
+    raise UsageError(
+        "engines are not built from graphs with NonMaxSuppression: its output depends on the data, "
+        "which rules out CUDA graphs, and TensorRT's own plugin is faster",
+        got=str(bundle.path),
+        fix="Export on this machine with --trt --nms, or export without --nms and build from that",
+    )
 
 
 def placements_of(bundle: Bundle) -> list[str]:

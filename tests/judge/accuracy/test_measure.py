@@ -181,3 +181,15 @@ def test_an_agnostic_model_is_measured_with_its_own_nms(tmp_path: Path) -> None:
     assert (by_class.map50, over_all.map50) == (pytest.approx(1), 0)
     assert "class-agnostic" in over_all.protocol
     assert "agnostic" not in by_class.protocol
+
+
+def test_a_reference_is_measured_by_the_rules_of_the_nms_in_the_graph(tmp_path: Path) -> None:
+    """The right class is second of its anchor, or below the floor: such an NMS leaves it out."""
+    labels = Labels.of(BOXES, [0, 1])
+    found = detector({(0, 1): 0.9, (0, 0): 0.5, (1, 1): 0.005})
+    rules = msgspec.structs.replace(SPEC, head=HeadSpec(decoder="nms", strides=(8, 16, 32)))
+    data = data_of(tmp_path, labels)
+    plain, limited = measure(found, data).accuracy, measure(found, data, rules=rules).accuracy
+    assert plain.map50 > 0.5
+    assert limited.map50 == 0
+    assert "conf 0.01, IoU 0.7, best class of an anchor, max 300" in limited.protocol

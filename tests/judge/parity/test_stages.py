@@ -22,7 +22,7 @@ from ghost_deploy.judge.parity.stages import (
     lowered,
     run_stages,
 )
-from ghost_deploy.processing.nms_plugin import efficient_nms
+from ghost_deploy.processing.embedded_nms import embedded_nms
 from ghost_deploy.runtimes.fake import FakeRuntime
 from tests.support.images import noisy_image
 from tests.support.two_class_model import ANCHORS, SIDE, STRIDES, raw_output, two_class_spec
@@ -227,7 +227,7 @@ OVERLAPPING = [*ROWS, (5, 13, 34, 42, 0.8, 0), (40, 20, 60, 51, 0.5, 1)]
 @pytest.mark.parametrize("lost", [False, True])
 def test_nms_inside_the_graph_is_compared_after_it(lost: bool) -> None:
     spec = two_class_spec(head=NMS)
-    rows = efficient_nms(raw_output(OVERLAPPING), spec, (SIDE, SIDE))
+    rows = embedded_nms(raw_output(OVERLAPPING), spec, (SIDE, SIDE))
     assert (rows[:, 4] > 0).sum() == 2
     if lost:
         rows[1] = 0
@@ -241,8 +241,30 @@ def test_nms_inside_the_graph_is_compared_after_it(lost: bool) -> None:
     assert float(found.tensor.score.max()) == pytest.approx(0.6 if lost else 0.0)
 
 
+@pytest.mark.parametrize("decoder", ["efficient-nms", "nms"])
+def test_another_choice_of_nms_between_near_equals_is_no_difference(decoder: Any) -> None:
+    """Scores 0.8 and 0.7999 of overlapping boxes: rounding decides which of the two is kept."""
+    near = [(4, 12, 34, 42, 0.8, 0), (5, 13, 35, 43, 0.7999, 0)]
+    spec = two_class_spec(head=msgspec.structs.replace(NMS, decoder=decoder))
+    rows = embedded_nms(raw_output(near[::-1][:1]), spec, (SIDE, SIDE))
+    truth = ReferenceResult.of(detector(two_class_spec(), repeat(raw_output(near))), IMAGE, None)
+    found = compare(truth, detector(spec, repeat(rows)), gate_for("fp32"), 0.25)
+    assert float(found.tensor.box_px.max()) == 0.0
+    assert float(found.tensor.score.max()) == 0.0
+
+
+@pytest.mark.parametrize("change", [(0, 4.0), (4, 0.05), (5, 1.0)])
+def test_a_row_that_the_module_does_not_have_is_a_difference(change: tuple[int, float]) -> None:
+    spec = two_class_spec(head=NMS)
+    rows = embedded_nms(raw_output(ROWS), spec, (SIDE, SIDE))
+    rows[0, change[0]] += change[1] if rows[0, 5] == 0 or change[0] < 5 else -change[1]
+    truth = ReferenceResult.of(detector(two_class_spec(), repeat(raw_output(ROWS))), IMAGE, None)
+    found = compare(truth, detector(spec, repeat(rows)), gate_for("fp32"), 0.25).tensor
+    assert max(found.box_px.max(), found.score.max()) > 0.04
+
+
 def test_rows_of_an_nms_in_the_form_of_the_module() -> None:
     spec = two_class_spec(head=NMS)
-    rows = efficient_nms(raw_output(ROWS), spec, (SIDE, SIDE))
+    rows = embedded_nms(raw_output(ROWS), spec, (SIDE, SIDE))
     raw = canonical(rows, spec, (SIDE, SIDE))
     np.testing.assert_allclose(raw, raw_output(ROWS), atol=1e-5)

@@ -1,4 +1,4 @@
-"""NumPy reference of TensorRT's EfficientNMS plugin."""
+"""NumPy reference of an NMS inside a graph."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ghost_deploy.core.spec import EFFICIENT_NMS_SCORE, ModelSpec
+from ghost_deploy.core.spec import EMBEDDED_NMS_SCORE, ModelSpec
 from ghost_deploy.processing.decode import decode_dfl
-from ghost_deploy.processing.nms import nms
+from ghost_deploy.processing.nms import MAX_NMS, nms
 
 MAX_CANDIDATES = 4096
 """Maximum number of candidates of the plugin (NVIDIA/TensorRT, efficientNMSParameters.h)."""
 
 
-def efficient_nms(
+def embedded_nms(
     output: NDArray[Any], spec: ModelSpec, size_hw: tuple[int, int]
 ) -> NDArray[np.float32]:
-    """Compute the output of a graph of `export.efficient_nms` for one image.
+    """Compute the output of a graph of the decoder `nms` or `efficient-nms` for one image.
 
-    Semantics of NVIDIA/TensorRT, plugin/efficientNMSPlugin/efficientNMSInference.cu, with the
-    attributes that the export sets: the best class of each anchor, scores of at least
-    `EFFICIENT_NMS_SCORE`, NMS per class or over all, best first. Only the order of equal scores may
-    differ.
+    The best class of each anchor, scores above `EMBEDDED_NMS_SCORE`, NMS per class or over all,
+    best first. `efficient-nms` takes scores equal to it too, and `MAX_CANDIDATES` at most:
+    NVIDIA/TensorRT, plugin/efficientNMSPlugin/efficientNMSInference.cu. Only the order of equal
+    scores may differ.
 
     Args:
         output: (4 + classes, A) float32 of the decoder `dfl`.
@@ -33,10 +33,12 @@ def efficient_nms(
     Returns:
         (max_det, 6): xyxy in input pixels, score, class id; unused rows are zero.
     """
-    # The threshold is inclusive in the plugin and exclusive in the decoder.
-    floor = float(np.nextafter(np.float32(EFFICIENT_NMS_SCORE), np.float32(0)))
+    floor, most = EMBEDDED_NMS_SCORE, MAX_NMS
+    if spec.head.decoder == "efficient-nms":
+        # The threshold is inclusive in the plugin and exclusive in the decoder.
+        floor, most = float(np.nextafter(np.float32(floor), np.float32(0))), MAX_CANDIDATES
     found = decode_dfl(output, spec, size_hw, floor, False)
-    best = np.argsort(-found.score, kind="stable")[:MAX_CANDIDATES]
+    best = np.argsort(-found.score, kind="stable")[:most]
     xyxy, score, class_id = found.xyxy[best], found.score[best], found.class_id[best]
     limits = spec.thresholds
     kept = nms(xyxy, score, class_id, limits.iou, limits.max_det, agnostic=limits.agnostic)
