@@ -19,6 +19,8 @@ from ghost_deploy.stream.sinks.context import SinkContext
 from ghost_deploy.stream.sinks.sink_table import SINKS, open_sinks
 from ghost_deploy.stream.sources.source_table import check_readable
 
+_MAX_BROKEN = 0.01
+
 if TYPE_CHECKING:
     from ghost_deploy.stream.policy import LivePolicy
     from ghost_deploy.stream.sinks.sink import Sink
@@ -29,8 +31,9 @@ def run_live(args: argparse.Namespace, sources: Sequence[SourceAddress], console
     """Run until all sources have ended, or until SIGINT or SIGTERM.
 
     Returns:
-        0 if all sources ended, 2 if one failed finally or a sink lost results, and 128 + the
-        number of the signal that ended the run: 130 for SIGINT, 143 for SIGTERM.
+        0 if all sources ended, 1 if more frames of a video were lost than `--max-broken` allows, 2 if
+        a source failed finally or a sink lost results, and 128 + the number of the signal that ended
+        the run: 130 for SIGINT, 143 for SIGTERM.
     """
     policy = make_policy(args)
     check_readable(sources, policy)
@@ -78,7 +81,7 @@ def _run(
         if args.track:
             from ghost_deploy.stream.sinks.tracking import TrackingSink
 
-            sinks = [TrackingSink(sinks, rate_of=pipeline.rate_of)]
+            sinks = [TrackingSink(sinks)]
         report = LiveReport(console, pipeline.stats, context.deliveries)
         try:
             pipeline.run([report, *sinks], report.tick)
@@ -89,5 +92,9 @@ def _run(
     for kind in SINKS:
         if kind.on_disk and targets.get(kind.option, "-") != "-":
             console.note(f"{kind.name}: {targets[kind.option]}")
-    failed = any(each.state == "failed" for each in pipeline.stats())
-    return 2 if failed or any(read().dropped for read in context.deliveries.values()) else 0
+    sources_now = pipeline.stats()
+    failed = any(each.state == "failed" for each in sources_now)
+    if failed or any(read().dropped for read in context.deliveries.values()):
+        return 2
+    most = _MAX_BROKEN if args.max_broken is None else args.max_broken
+    return int(any(each.state == "ended" and each.lost_share > most for each in sources_now))

@@ -55,12 +55,15 @@ def _add_frame_options(add: Add) -> None:
     region = "infer that part only: source pixels, or fractions of width and height"
     batch = "infer the frames of up to N sources at once; the model must accept that (`export "
     batch += "--dynamic`)"
+    lost = "exit with 1 if more of the frames of a video are lost: they do not decode, or the file "
+    lost += "announces and does not hold them (default: 1)"
     wait = "how long a frame waits for others to make a batch (default: 10)"
     add("--max-age", "max_age_ms", "drop a live frame that waited longer", above_zero, "MS")
     add("--fps", "fps", "infer at most F frames a second of a source", above_zero, "F")
     add("--every", "every", "infer every Nth frame", positive, "N")
     add("--skip-still", "skip_still", "leave out frames without motion")
     add("--roi", "roi", region, Roi.parse, "X1,Y1,X2,Y2")
+    add("--max-broken", "", lost, _percent, "PERCENT")
     add("--track", "", "give each object an id that it keeps over frames")
     add("--batch", "batch", batch, positive, "N")
     add("--batch-wait", "batch_wait_ms", wait, above_zero, "MS")
@@ -113,6 +116,11 @@ def refuse_live_options(args: argparse.Namespace) -> None:
                 got="images only",
                 fix=f"Omit {flag}, or add such a source",
             )
+
+
+def _percent(text: str) -> float:
+    """`1` or `1%` as 0.01."""
+    return above_zero(text.removesuffix("%")) / 100 if text not in {"0", "0%"} else 0.0
 
 
 def _size(text: str) -> int:

@@ -100,6 +100,9 @@ class LiveReport(Sink):
         if dropped:
             causes = ", ".join(f"{count} {cause}" for cause, count in dropped.most_common())
             print(f"dropped: {causes}", file=to)
+        for each in sources:
+            if each.state == "ended" and each.lost:
+                print(_lost(each), file=to)
         for name, delivery in self._deliveries.items():
             print(_delivered(name, delivery()), file=to)
         frames = plural(sum(each.processed for each in sources), "frame")
@@ -113,6 +116,15 @@ class LiveReport(Sink):
             f"\r{text:<{self._width}}", end="" if text else "\r", file=self._console.err, flush=True
         )
         self._width = len(text)
+
+
+def _lost(stats: SourceStats) -> str:
+    broken, missing = stats.dropped.get("broken", 0), stats.missing
+    parts = [f"{broken} do not decode"] * bool(broken) + [f"{missing} are not there"] * bool(
+        missing
+    )
+    whole = plural(stats.captured + missing, "frame")
+    return f"source {stats.id}: {stats.lost} of {whole} lost: {', '.join(parts)}"
 
 
 def _delivered(name: str, stats: DeliveryStats) -> str:

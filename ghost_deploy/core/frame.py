@@ -21,6 +21,7 @@ class Frame:
         index: position in its source, from 0.
         t_capture_ns: monotonic time of capture or reading, nanoseconds.
         source: path or address of the source, without credentials.
+        position_s: of the frame in its video, seconds; None if it is of no video.
 
     Raises:
         ImageError: `image` is not (H, W, 3) uint8 with at least one pixel, or `color` is unknown.
@@ -31,6 +32,7 @@ class Frame:
     index: int = 0
     t_capture_ns: int = 0
     source: str = ""
+    position_s: float | None = None
 
     def __post_init__(self) -> None:
         image, got = self.image, type(self.image).__name__

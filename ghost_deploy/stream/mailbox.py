@@ -20,12 +20,16 @@ class Pending:
     Attributes:
         index: position among the frames captured of its source.
         t_capture_ns: monotonic clock at its capture, nanoseconds.
+        position_s: in its video, seconds; None if it is of no video.
+        name: of the frame, where each has its own; else empty.
         load: returns the image, (H, W, 3) uint8 BGR; decodes it if that was deferred.
     """
 
     index: int
     t_capture_ns: int
     load: Callable[[], NDArray[np.uint8]]
+    position_s: float | None = None
+    name: str = ""
 
 
 class Mailboxes:

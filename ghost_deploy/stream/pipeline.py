@@ -15,6 +15,7 @@ import functools
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
 
 from ghost_deploy.core.errors import BackendError, InputError, UsageError
 from ghost_deploy.detector import Detector
@@ -39,7 +40,9 @@ _CAPTURE_END_S = 3.0
 
 
 class Pipeline:
-    """One run over live sources, videos and images. `is_live`: whether any source is live.
+    """One run over live sources, videos and images.
+
+    `is_live`: whether any source is live; `has_images`: whether any is of images.
 
     Args:
         detector: stays open; it must not be used otherwise during the run.
@@ -69,6 +72,7 @@ class Pipeline:
         self._mailboxes = Mailboxes(len(sources))
         slots = detector.runtime.info.streams
         self.is_live = any(source.is_live for source in sources)
+        self.has_images = any(source.kind == "images" for source in sources)
         self._pacer = Pacer(slots, eager=not self.is_live)
         # A worker that finishes before an earlier one stores its result and continues.
         self._results: OrderedBuffer[Result] = OrderedBuffer(room=2 * (slots + 1) * policy.batch)
@@ -89,9 +93,13 @@ class Pipeline:
         """The counters of all sources now, in their order; from any thread, also after the run."""
         return tuple(capture.counters.stats() for capture in self._captures)
 
-    def rate_of(self, source: str) -> float | None:
-        """Frames a second of the source of that id if it is a video, else None."""
-        return self._captures[int(source)].rate
+    def time_base_of(self, source: str) -> Fraction | None:
+        """Unit of the times of the source of that id if it is a video, seconds, else None."""
+        return self._captures[int(source)].time_base
+
+    def address_of(self, source: str) -> SourceAddress:
+        """What the source of that id reads."""
+        return self._captures[int(source)].source
 
     def stop(self) -> None:
         """End the run; frames under way are finished. From any thread or signal handler."""

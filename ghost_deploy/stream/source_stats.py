@@ -41,6 +41,8 @@ class SourceStats:
         captured: frames received.
         processed: frames inferred and handed to the sinks.
         dropped: frames not inferred, by cause; a cause without frames is absent.
+        missing: frames that the container of a video announces and does not hold; known at its
+            end, and not part of `captured`.
         reconnects: how often the source came back after a loss.
         last_frame_age_ms: since the capture of the last frame; None before the first.
         fps: results a second, over the last seconds.
@@ -56,6 +58,7 @@ class SourceStats:
     captured: int = 0
     processed: int = 0
     dropped: Mapping[Cause, int] = field(default_factory=dict)
+    missing: int = 0
     reconnects: int = 0
     last_frame_age_ms: float | None = None
     fps: float = 0.0
@@ -63,6 +66,16 @@ class SourceStats:
     age_p99_ms: float | None = None
     size_hw: tuple[int, int] | None = None
     last_error: str = ""
+
+    @property
+    def lost(self) -> int:
+        """Frames that are broken or missing."""
+        return self.dropped.get("broken", 0) + self.missing
+
+    @property
+    def lost_share(self) -> float:
+        """`lost` of all frames, 0 to 1."""
+        return self.lost / max(1, self.captured + self.missing)
 
 
 ReadStats = Callable[[], tuple[SourceStats, ...]]
@@ -91,6 +104,7 @@ class SourceCounters:
         self._captured = 0
         self._processed = 0
         self._dropped: Counter[Cause] = Counter()
+        self._missing = 0
         self._reconnects = 0
         self.was_live = False
         self._last_ns: int | None = None
@@ -119,6 +133,11 @@ class SourceCounters:
                 self._broken_since_ns = None
             elif cause == "broken" and self._broken_since_ns is None:
                 self._broken_since_ns = time.monotonic_ns()
+
+    def missed(self, count: int) -> None:
+        """So many announced frames did not come."""
+        with self._lock:
+            self._missing += count
 
     def processed(self, result: Result) -> None:
         """A captured frame became a result."""
@@ -151,6 +170,7 @@ class SourceCounters:
                 captured=self._captured,
                 processed=self._processed,
                 dropped=dict(self._dropped),
+                missing=self._missing,
                 reconnects=self._reconnects,
                 last_frame_age_ms=None if self._last_ns is None else (now - self._last_ns) / 1e6,
                 fps=(len(self._times) - 1) / (span / 1e9) if len(self._times) > 1 else 0.0,

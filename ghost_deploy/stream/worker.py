@@ -190,7 +190,13 @@ class Worker:
         label = capture.source.label
         try:
             image = item.load()
-            frame = Frame(image, index=item.index, t_capture_ns=item.t_capture_ns, source=label)
+            frame = Frame(
+                image,
+                index=item.index,
+                t_capture_ns=item.t_capture_ns,
+                source=item.name or label,
+                position_s=item.position_s,
+            )
             return _Loaded(fetched.number, capture, frame, self._region(frame.size_hw))
         except ImageError:
             broken.add(fetched.number)

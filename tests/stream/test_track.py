@@ -188,10 +188,13 @@ class Kept:
 
 def test_sources_are_tracked_apart_and_sinks_closed_together() -> None:
     sinks = [Kept(fails=True), Kept()]
-    tracking = TrackingSink(sinks, rate_of={"cam2": 10.0}.get)
+    tracking = TrackingSink(sinks)
     for index in range(3):
         for source in ("cam1", "cam2"):
-            tracking.write(make_result(source, index=index, found=seen((30, 30, 0.9, 0))))
+            # The second is a video: its frames are a tenth of a second apart.
+            position_s = index / 10 if source == "cam2" else None
+            found = seen((30, 30, 0.9, 0))
+            tracking.write(make_result(source, index=index, found=found, position_s=position_s))
     with pytest.raises(OSError, match="disk"):
         tracking.close()
     assert [sink.closed for sink in sinks] == [1, 1]

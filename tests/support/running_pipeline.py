@@ -133,7 +133,9 @@ class Script:
 class ScriptReader:
     """One opened reader of a `Script`."""
 
-    rate = None
+    time_base = position_s = None
+    name = ""
+    missing = 0
     is_broken = False
 
     def __init__(self, script: Script, steps: Sequence[Any]) -> None:

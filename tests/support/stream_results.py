@@ -27,12 +27,13 @@ def make_result(
     found: Detections = FOUND,
     shade: int = 90,
     age_ms: float = 20.0,
+    position_s: float | None = None,
 ) -> Result:
     """A result with a plain image; `at_ms` is its capture on the monotonic clock."""
     captured_ns = time.monotonic_ns() if at_ms is None else at_ms * MILLISECOND
     label = f"rtsp://***@host/{source}"
     image = np.full((*size_hw, 3), shade, np.uint8)
-    frame = Frame(image, index=index, t_capture_ns=captured_ns, source=label)
+    frame = Frame(image, "bgr", index, captured_ns, label, position_s)
     return Result(source, label, frame, found, age_ms, {"pre": 2.0, "run": 12.0, "post": 1.0})
 
 

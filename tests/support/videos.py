@@ -70,3 +70,44 @@ def write_video(
             output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
     return path
+
+
+def wipe(path: Path, target: Path, numbers: Iterable[int], fill: int = 0) -> Path:
+    """Copy a video with the payload of those packets, in their order in the file, wiped out."""
+    av: Any = pytest.importorskip("av")
+    data = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        packets = [bytes(packet) for packet in container.demux(video=0) if packet.size]
+    for number in numbers:
+        at = data.find(packets[number])
+        assert at >= 0, "the container splits its packets"
+        data[at : at + len(packets[number])] = bytes([fill]) * len(packets[number])
+    target.write_bytes(data)
+    return target
+
+
+def halve(path: Path, target: Path) -> Path:
+    """Copy the first half of a file."""
+    data = path.read_bytes()
+    target.write_bytes(data[: len(data) // 2])
+    return target
+
+
+def write_audio_run(path: Path, count: int = 60, packets: int = 5000) -> Path:
+    """A video of `count` frames with that many audio packets between the 30th and the 31st."""
+    av: Any = pytest.importorskip("av")
+    source = write_video(path.with_suffix(".h264.mkv"), count)
+    with av.open(str(source)) as given, av.open(str(path), "w") as output:
+        video = output.add_stream_from_template(given.streams.video[0])
+        audio = output.add_stream("pcm_s16le", rate=8000)
+        for number, packet in enumerate(given.demux(video=0)):
+            if packet.size == 0:
+                continue
+            packet.stream = video
+            output.mux(packet)
+            for tick in range(packets if number == 29 else 0):
+                sound = av.Packet(bytes(4))
+                sound.pts = sound.dts = 8000 + tick // 20
+                sound.time_base, sound.stream = Fraction(1, 8000), audio
+                output.mux_one(sound)
+    return path

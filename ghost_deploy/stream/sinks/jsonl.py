@@ -26,8 +26,9 @@ def open_sink(target: str, context: SinkContext) -> Sink:
 class JsonlSink(Sink):
     """Writes live results as JSON lines; an existing file is appended to.
 
-    Besides the fields of `JsonlWriter` a line has `source_id` (short id of the source), `time` (of
-    capture, ISO 8601 in UTC), `age_ms` (from capture to result) and `timings_ms`.
+    Besides the fields of `JsonlWriter` a line has `source_id` (short id of the source), `frame` and
+    `position_s` (number and time in the video, see `result_record`), `time` (of capture, ISO 8601 in
+    UTC), `age_ms` (from capture to result) and `timings_ms`.
 
     Args:
         target: a file, or an open text stream, which stays open.

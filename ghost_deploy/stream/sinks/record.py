@@ -31,6 +31,8 @@ def captured_at(frame: Frame) -> datetime:
 def result_record(result: Result) -> dict[str, Any]:
     """A result as a JSON-ready record; boxes in source pixels, times in milliseconds.
 
+    `frame` counts the frames of the source from 0, those that did not decode too; `position_s` is the
+    time of the frame in its video, seconds, and null if it is of no video.
     Where objects are tracked, a detection has a `track_id`, null while it is unconfirmed.
     """
     rows = result.detections.to_dicts()
@@ -39,9 +41,11 @@ def result_record(result: Result) -> dict[str, Any]:
             row["track_id"] = track_id or None
     return {
         # A file name that is not UTF-8 holds surrogates, which JSON cannot.
-        "source": os.fsencode(result.label).decode("utf-8", "replace"),
+        "source": os.fsencode(result.frame.source).decode("utf-8", "replace"),
         "source_id": result.source,
         "index": result.frame.index,
+        "frame": result.frame.index,
+        "position_s": result.frame.position_s,
         "time": captured_at(result.frame).isoformat(timespec="milliseconds"),
         "age_ms": result.age_ms,
         "timings_ms": dict(result.timings_ms),

@@ -64,7 +64,7 @@ class SinkKind:
 
 SINKS = (
     SinkKind("jsonl", "lines", "sinks.jsonl", on_disk=True),
-    SinkKind("out", "videos", "sinks.video", extra="stream", on_disk=True),
+    SinkKind("out", "videos", "sinks.annotated", extra="stream", on_disk=True),
     SinkKind(
         "snapshots",
         "snapshots",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ghost_deploy.stream.result import Result
@@ -17,20 +17,16 @@ class TrackingSink(Sink):
 
     Args:
         sinks: that get the results; `close` closes them.
-        rate_of: as `VideoSink` takes it.
     """
 
-    def __init__(
-        self, sinks: Sequence[Sink], *, rate_of: Callable[[str], float | None] = lambda _: None
-    ) -> None:
+    def __init__(self, sinks: Sequence[Sink]) -> None:
         self._sinks = tuple(sinks)
-        self._rate_of = rate_of
         self._trackers: defaultdict[str, Tracker] = defaultdict(Tracker)
 
     def write(self, result: Result) -> None:
         """Track the objects of one result and pass it on."""
-        frame, rate = result.frame, self._rate_of(result.source)
-        now_s = frame.index / rate if rate else frame.t_capture_ns / 1e9
+        frame = result.frame
+        now_s = frame.t_capture_ns / 1e9 if frame.position_s is None else frame.position_s
         ids = self._trackers[result.source].update(result.detections, now_s)
         tracked = replace(result, track_ids=ids)
         for sink in self._sinks:

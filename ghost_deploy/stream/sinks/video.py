@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 from collections.abc import Callable
 from fractions import Fraction
@@ -27,13 +28,17 @@ if TYPE_CHECKING:
 # An MP4 in fragments: each is complete once written, so that a killed process loses only what
 # came after the last key frame. `skip_trailer` keeps no table of the fragments, which
 # would grow over weeks.
-_MOVFLAGS = "frag_keyframe+empty_moov+default_base_moof+skip_trailer"
+_MOVFLAGS = "frag_keyframe+default_base_moof+skip_trailer+"
+# With `empty_moov` the first frame stands at 0, wherever it was.
+_FROM_FIRST, _FROM_ZERO = "empty_moov", "delay_moov"
 _KEY_FRAME_EVERY_S = 1
 _SUFFIX = ".mp4"
 _LONGEST_FILE_S = 600
 _OPEN_SHARE = 0.25  # of what is kept: the files that are being written
 # The usual clock of MPEG streams: a whole number of ticks for 24, 25, 30, 50 and 60 frames/s.
 _TICKS = 90_000
+_LEAST_SCALE = 1000
+_MOST_TICKS, _LONGEST_TICK = 1_000_000, Fraction(1, 10)
 # Code points of ITU-T H.273: the matrix of BT.601 in limited range, to which OpenCV converts, and
 # the primaries and transfer of BT.709, which are close to those of sRGB.
 _BT601, _BT709, _LIMITED = 6, 1, 1
@@ -44,24 +49,35 @@ def open_sink(target: str, context: SinkContext) -> Sink:
     return VideoSink(
         Path(target),
         context.annotate,
-        rate_of=context.pipeline.rate_of,
+        stem_of=functools.partial(_stem_of, context),
+        time_base_of=context.pipeline.time_base_of,
+        note=context.note,
         most_bytes=context.most_bytes,
     )
 
 
+def _stem_of(context: SinkContext, source: str) -> str:
+    """A video is named after its input, a live source by its id."""
+    address = context.pipeline.address_of(source)
+    return file_stem(source) if address.is_live else Path(address.target).stem.strip(".") or source
+
+
 class VideoSink(Sink):
-    """Writes one MP4 (H.264) for each source, `<source>.mp4`, in real time, pauses included.
+    """Writes one MP4 (H.264) for each source, `<stem>.mp4`, in real time, pauses included.
 
     An existing file is never replaced; it, or a change of resolution, starts the next file,
-    `<source>-2.mp4`. After SIGKILL all but the last second can be played. With `most_bytes` a file
+    `<stem>-2.mp4`. After SIGKILL all but the last second can be played. With `most_bytes` a file
     ends after ten minutes, or at its share of a quarter of `most_bytes`, and is named
-    `<source>-<time of its first frame>.mp4`.
+    `<stem>-<time of its first frame>.mp4`.
 
     Args:
         folder: made if it does not exist.
         annotate: returns the annotated image.
-        rate_of: returns the frames per second of a source that is a file, by its id: the time of a
-            frame is then `index` / rate. None for a live source: it is the time of capture.
+        stem_of: returns the beginning of the file names of a source, by its id.
+        time_base_of: returns the unit of the times of a source that is a video, seconds, which is
+            kept; the time of a frame is then its `position_s`. None for a live source: it is the time
+            of capture since the first frame.
+        note: tells the user that a file has another name than its source.
         most_bytes: kept at most in the folder, all when None; the oldest files are removed.
 
     Raises:
@@ -74,7 +90,9 @@ class VideoSink(Sink):
         folder: Path,
         annotate: Annotate | None = None,
         *,
-        rate_of: Callable[[str], float | None] = lambda _: None,
+        stem_of: Callable[[str], str] = file_stem,
+        time_base_of: Callable[[str], Fraction | None] = lambda _: None,
+        note: Callable[[str], None] = lambda _: None,
         most_bytes: int | None = None,
     ) -> None:
         try:
@@ -83,8 +101,9 @@ class VideoSink(Sink):
             raise MissingExtraError.for_extra("av", "stream") from error
         self._folder = folder
         self._annotate = annotate or Annotator()
-        self._rate_of = rate_of
+        self._stem_of, self._time_base_of, self._note = stem_of, time_base_of, note
         self._open: dict[str, _Recording] = {}
+        self._begun: set[str] = set()
         self._store = FileStore(folder, _SUFFIX, most_bytes)
 
     def write(self, result: Result) -> None:
@@ -99,9 +118,13 @@ class VideoSink(Sink):
             self._end(result.source)
             recording = None
         if recording is None:
-            rate = self._rate_of(result.source)
-            recording = _Recording(self._path_for(result), result.frame, rate)
+            base = self._time_base_of(result.source)
+            path = self._path_for(result)
+            # The first file begins where the video does, the later ones with their first frames.
+            is_first = result.source not in self._begun
+            recording = _Recording(path, result.frame, base, begins_at_zero=is_first)
             self._open[result.source] = recording
+            self._begun.add(result.source)
         try:
             recording.add(result.frame, self._annotate(result))
         except InputError:
@@ -128,9 +151,12 @@ class VideoSink(Sink):
             self._store.trim(round((self._store.most_bytes or 0) * _OPEN_SHARE))
 
     def _path_for(self, result: Result) -> Path:
-        stem = file_stem(result.source)
+        stem = self._stem_of(result.source)
         if self._store.most_bytes is None:
-            return _free_path(self._folder, stem)
+            path = _free_path(self._folder, stem)
+            if path.stem != stem and stem != result.source:
+                self._note(f"{path} holds {result.label}: there is a {stem}{_SUFFIX} already")
+            return path
         return dated_path(self._folder, stem, captured_at(result.frame), _SUFFIX)
 
     def close(self) -> None:
@@ -152,25 +178,29 @@ class VideoSink(Sink):
 class _Recording:
     """One file of one resolution, from its first frame on.
 
-    `size` is the length of the file, bytes, updated with each key frame.
+    `size` is the length of the file, bytes, updated with each key frame. The times of frames keep
+    the unit `base`, seconds, where there is one.
     """
 
-    def __init__(self, path: Path, first: Frame, rate: float | None) -> None:
+    def __init__(
+        self, path: Path, first: Frame, base: Fraction | None, *, begins_at_zero: bool
+    ) -> None:
         import av
 
         self.path = path
         self.size_hw = first.size_hw
         self.began_ns = first.t_capture_ns
-        self._first_index = first.index
-        self._rate = rate
+        self._began_s = 0.0 if begins_at_zero else first.position_s or 0.0
+        usable = base is not None and 0 < base <= _LONGEST_TICK and base.denominator <= _MOST_TICKS
+        self._base = base if base is not None and usable else Fraction(1, _TICKS)
         self._last_tick = -1
         self._next_key_tick = 0
         self.size = 0
         try:
             self._container = av.open(
-                str(path), "w", format="mp4", options={"movflags": _MOVFLAGS, "flush_packets": "1"}
+                str(path), "w", format="mp4", options=_mp4_options(first, self._base)
             )
-            self._stream = _add_h264(self._container, self.size_hw)
+            self._stream = _add_h264(self._container, self.size_hw, self._base)
         except av.FFmpegError as error:
             raise cannot_write(str(path), error) from error
 
@@ -182,10 +212,10 @@ class _Recording:
         planes = cv2.cvtColor(_even(image), cv2.COLOR_BGR2YUV_I420)
         video_frame = av.VideoFrame.from_ndarray(np.asarray(planes, np.uint8), format="yuv420p")
         tick = max(self._tick(frame), self._last_tick + 1)
-        video_frame.pts, video_frame.time_base = tick, Fraction(1, _TICKS)
+        video_frame.pts, video_frame.time_base = tick, self._base
         if tick >= self._next_key_tick:
             video_frame.pict_type = av.video.frame.PictureType.I
-            self._next_key_tick = tick + _KEY_FRAME_EVERY_S * _TICKS
+            self._next_key_tick = tick + round(_KEY_FRAME_EVERY_S / self._base)
             if self._last_tick >= 0:  # the first frame makes the file
                 self.size = self._size_on_disk()
         self._last_tick = tick
@@ -218,9 +248,9 @@ class _Recording:
                 self.path.unlink()
 
     def _tick(self, frame: Frame) -> int:
-        if self._rate:
-            return round((frame.index - self._first_index) * _TICKS / self._rate)
-        return (frame.t_capture_ns - self.began_ns) * _TICKS // 1_000_000_000
+        if frame.position_s is not None:
+            return round((frame.position_s - self._began_s) / self._base)
+        return int((frame.t_capture_ns - self.began_ns) / self._base) // 1_000_000_000
 
     def _mux(self, video_frame: av.VideoFrame | None) -> None:
         import av
@@ -231,7 +261,18 @@ class _Recording:
             raise cannot_write(str(self.path), error) from error
 
 
-def _add_h264(container: av.container.OutputContainer, size_hw: tuple[int, int]) -> av.VideoStream:
+def _mp4_options(first: Frame, base: Fraction) -> dict[str, str]:
+    options = {"movflags": _MOVFLAGS + _FROM_FIRST, "flush_packets": "1"}
+    if first.position_s is not None:
+        # Where the first frame stands is written in the unit of the whole file.
+        scale = base.denominator * -(-_LEAST_SCALE // base.denominator)
+        options |= {"movflags": _MOVFLAGS + _FROM_ZERO, "movie_timescale": str(scale)}
+    return options
+
+
+def _add_h264(
+    container: av.container.OutputContainer, size_hw: tuple[int, int], base: Fraction
+) -> av.VideoStream:
     """Add an encoder without delay and of low CPU load."""
     # The rate only guides the encoder's choice of a level; the frames carry their own times.
     stream = container.add_stream(
@@ -240,7 +281,7 @@ def _add_h264(container: av.container.OutputContainer, size_hw: tuple[int, int])
     stream.height, stream.width = (side + side % 2 for side in size_hw)
     stream.pix_fmt = "yuv420p"
     context = stream.codec_context
-    context.time_base = Fraction(1, _TICKS)
+    context.time_base = base
     # Key frames are requested by time; the rate of a live source is unknown.
     context.gop_size = 10_000
     context.colorspace, context.color_range = _BT601, _LIMITED

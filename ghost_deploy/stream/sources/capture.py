@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from fractions import Fraction
 
 from ghost_deploy.core.errors import GhostDeployError, InputError, UnavailableError
 from ghost_deploy.stream.backoff import Backoff
@@ -27,7 +28,7 @@ _HEALTHY_S = 5.0
 class Capture:
     """A thread that reads one source and puts its frames into the source's mailbox.
 
-    `error` is set after an unexpected error; `rate` to the frames a second of an open video.
+    `error` is set after an unexpected error; `time_base` to that of an open video, seconds.
 
     A call into a library that does not return cannot be ended from outside. `watch` detects it,
     abandons its thread and starts another; frames of an abandoned thread are ignored.
@@ -53,7 +54,7 @@ class Capture:
             str(number), source.label, stalled_after_s=policy.read_timeout_s
         )
         self.error: Exception | None = None
-        self.rate: float | None = None
+        self.time_base: Fraction | None = None
         self._number = number
         self._opener = opener
         self._mailboxes = mailboxes
@@ -141,7 +142,7 @@ class Capture:
         limit = self._policy.open_timeout_s + self._policy.read_timeout_s
         self._enter_library(generation, limit)
         reader = self._opener()
-        self.rate = reader.rate
+        self.time_base = reader.time_base
         try:
             while self._is_current(generation):
                 self._enter_library(generation, self._policy.read_timeout_s)
@@ -149,6 +150,7 @@ class Capture:
                 if not self._leave_library(generation):
                     return
                 if t_ns is None:
+                    self.counters.missed(reader.missing)
                     self._end("ended")
                     return
                 self._take_in(reader, t_ns)
@@ -172,7 +174,7 @@ class Capture:
         if self._gate and (cause := self._gated(self._gate, load)):
             self.counters.dropped(cause)
             return
-        item = Pending(index, t_ns, load)
+        item = Pending(index, t_ns, load, reader.position_s, reader.name)
         if self.source.is_live:
             replaced = self._mailboxes.put_latest(self._number, item)
             if replaced is not None:

@@ -26,7 +26,7 @@ class ImagesReader(Reader):
         path = next(self._paths, None)
         if path is None:
             return None
-        self._path = path
+        self._path, self.name = path, str(path)
         return time.monotonic_ns()
 
     def load(self) -> Loader:

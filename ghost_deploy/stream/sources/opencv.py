@@ -1,4 +1,4 @@
-"""What OpenCV reads: the reader that video files, cameras and RTSP share."""
+"""What OpenCV reads: the reader that cameras, RTSP and videos share."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class CvReader(Reader):
         problem: str | Callable[[], str],
         fix: str,
     ) -> None:
-        self._label, self._is_live = address.label, address.is_live
+        self._label = address.label
         _silence_vendors()
         try:
             self._capture: Any = cv2.VideoCapture(target, backend, options)
@@ -47,15 +47,11 @@ class CvReader(Reader):
         if not self._capture.isOpened():
             self._capture.release()
             raise lost(self._label, problem if isinstance(problem, str) else problem(), fix)
-        rate = self._capture.get(cv2.CAP_PROP_FPS)
-        self.rate = None if self._is_live or rate <= 0 else float(rate)
 
     def grab(self) -> int | None:
         if self._capture.grab():
             return time.monotonic_ns()
-        if self._is_live:
-            raise lost(self._label, "no more frames came")
-        return None
+        raise lost(self._label, "no more frames came")
 
     def load(self) -> Loader:
         done, image = self._capture.retrieve()

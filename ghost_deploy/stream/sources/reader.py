@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Protocol
 
 import numpy as np
@@ -17,8 +18,17 @@ Loader = Callable[[], NDArray[np.uint8]]
 class Reader(Protocol):
     """An open source. One thread uses it."""
 
-    rate: float | None = None
-    """Frames a second of a video; None if frames come at their own pace."""
+    time_base: Fraction | None = None
+    """Unit of the times of a video, seconds; None if frames come at their own pace."""
+
+    position_s: float | None = None
+    """Of the frame grabbed last in its video, seconds; None if it is of no video."""
+
+    name: str = ""
+    """Of the frame grabbed last, where each has its own; it holds no credentials."""
+
+    missing: int = 0
+    """Frames that the container announces and does not hold; known at the end."""
 
     is_broken: bool = False
     """Whether the frame grabbed last is known to be no image; `load` is not called then."""

@@ -28,6 +28,8 @@ def test_a_record() -> None:
         "source": "rtsp://***@host/cam1",
         "source_id": "cam1",
         "index": 7,
+        "frame": 7,
+        "position_s": None,
         "age_ms": 20.0,
         "timings_ms": {"pre": 2.0, "run": 12.0, "post": 1.0},
         "size_hw": [48, 64],

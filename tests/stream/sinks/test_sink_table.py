@@ -28,7 +28,7 @@ def test_a_row(kind: SinkKind) -> None:
 
 
 def context(**options: Any) -> SinkContext:
-    pipeline: Any = SimpleNamespace(is_live=True, rate_of=lambda _: None)
+    pipeline: Any = SimpleNamespace(is_live=True, has_images=False, time_base_of=lambda _: None)
     return SinkContext(pipeline, SimpleNamespace(), **options)  # type: ignore[arg-type]
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -59,12 +60,46 @@ def test_frames_stand_at_their_time_of_capture(tmp_path: Path) -> None:
         assert abs(image.mean() - (30 + 40 * i)) < 3
 
 
-def test_a_file_keeps_its_own_rate(tmp_path: Path) -> None:
-    sink = VideoSink(tmp_path, rate_of={"clip": 25.0, "cam1": None}.get)
-    for index in (10, 11, 20):
-        sink.write(make_result("clip", index=index, at_ms=index))
+@pytest.mark.parametrize("base", [None, "1/1000", "1/90000", "1/12800", "1001/30000", "1/10"])
+def test_frames_of_a_video_stand_where_they_stood(tmp_path: Path, base: str | None) -> None:
+    unit = Fraction(base) if base else None
+    sink = VideoSink(tmp_path, time_base_of=lambda _: unit)
+    ticks = [3, 4, 9, 10, 300]
+    times = [float(tick * (unit or Fraction(1, 90_000))) for tick in ticks]
+    for index, at in enumerate(times):
+        sink.write(make_result("clip", index=index, at_ms=index, position_s=at))
     sink.close()
-    assert [round(at) for at, _ in frames_of(tmp_path / "clip.mp4")] == [0, 40, 400]
+    with av.open(str(tmp_path / "clip.mp4")) as container:
+        found = [
+            (frame.pts * frame.time_base, container.streams[0].time_base)
+            for frame in container.decode(video=0)
+        ]
+    assert [float(at) for at, _ in found] == times
+    if unit:  # the unit is kept, or a part of it
+        assert all((unit / base).denominator == 1 for _, base in found)
+
+
+def test_a_later_file_of_a_video_begins_with_its_first_frame(tmp_path: Path) -> None:
+    sink = VideoSink(tmp_path)
+    for at, size_hw in ((1.0, (48, 64)), (2.0, (96, 64)), (2.5, (96, 64))):
+        sink.write(make_result("clip", size_hw=size_hw, position_s=at))
+    sink.close()
+    assert [round(at) for at, _ in frames_of(tmp_path / "clip-2.mp4")] == [0, 500]
+
+
+def test_a_name_that_is_taken_is_told(tmp_path: Path) -> None:
+    (tmp_path / "drive.mp4").write_bytes(b"mine")
+    said: list[str] = []
+    sink = VideoSink(tmp_path, stem_of=lambda source: "drive", note=said.append)
+    for source in ("0", "1"):
+        sink.write(make_result(source))
+    sink.close()
+    assert (tmp_path / "drive.mp4").read_bytes() == b"mine"
+    assert [len(frames_of(tmp_path / f"drive-{n}.mp4")) for n in (2, 3)] == [1, 1]
+    assert [line.split(" holds ")[0].rpartition("/")[2] for line in said] == [
+        "drive-2.mp4",
+        "drive-3.mp4",
+    ]
 
 
 @pytest.mark.parametrize("size_hw", [(48, 64), (47, 63), (1, 1)])
@@ -106,6 +141,7 @@ def test_another_size_and_another_run_begin_another_file(tmp_path: Path) -> None
 
 PROGRAM = """
 import sys, time
+from fractions import Fraction
 from pathlib import Path
 from ghost_deploy.stream.sinks.video import VideoSink
 from tests.support.stream_results import make_result

@@ -1,0 +1,82 @@
+"""Which frames of a video came and which did not: every packet is a frame, or it is broken."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Came:
+    """A frame in its place.
+
+    Attributes:
+        time: in units of the time base; None if unknown.
+        is_broken: whether it did not decode.
+    """
+
+    time: int | None
+    is_broken: bool
+
+
+class FrameLedger:
+    """Matches the frames that a decoder returns with the packets that it was given.
+
+    Decoders return frames in the order of presentation, later than their packets. Of those that they
+    cannot decode they tell by an error, later still, or not at all. A packet's time for which there is
+    no frame when a later one comes is a broken frame. Where no packets are given, errors count.
+
+    Args:
+        by_time: match by time. False where packets have none, or not that of presentation (AVI with
+            B-frames): each frame, and each error, then takes the earliest packet's time.
+    """
+
+    def __init__(self, *, by_time: bool) -> None:
+        self._by_time = by_time
+        self._due: list[int] = []
+        self._unstamped = 0  # packets without a time
+        self._is_used = False
+
+    @property
+    def outstanding(self) -> frozenset[int]:
+        """The times of packets of which nothing has come."""
+        return frozenset(self._due)
+
+    def sent(self, time: int | None) -> None:
+        """The decoder was given a packet of that time, in units of the time base."""
+        self._is_used = True
+        if time is None:
+            self._unstamped += 1
+        else:
+            heapq.heappush(self._due, time)
+
+    def failed(self) -> Iterator[Came]:
+        """The decoder told of an error; yields the broken frame, unless a later one will show it."""
+        if not (self._by_time and self._is_used) or self._unstamped:
+            yield Came(self._earliest(), True)
+
+    def came(self, time: int | None) -> Iterator[Came]:
+        """The decoder returned a frame of that time; yields it, behind broken ones before it."""
+        if not self._by_time or time is None:
+            yield Came(self._earliest(), False)
+            return
+        while self._due and self._due[0] < time:
+            yield Came(heapq.heappop(self._due), True)
+        if self._due and self._due[0] == time:
+            heapq.heappop(self._due)
+        yield Came(time, False)
+
+    def ended(self) -> Iterator[Came]:
+        """There are no more frames; yields those that did not come."""
+        while self._due:
+            yield Came(heapq.heappop(self._due), True)
+        for _ in range(self._unstamped):
+            yield Came(None, True)
+        self._unstamped = 0
+
+    def _earliest(self) -> int | None:
+        if self._due:
+            return heapq.heappop(self._due)
+        self._unstamped -= self._unstamped > 0
+        return None
