@@ -24,6 +24,7 @@ _MAX_BROKEN = 0.01
 if TYPE_CHECKING:
     from ghost_deploy.stream.policy import LivePolicy
     from ghost_deploy.stream.sinks.sink import Sink
+    from ghost_deploy.stream.source_stats import SourceStats
     from ghost_deploy.stream.sources.source_table import SourceAddress
 
 
@@ -31,9 +32,9 @@ def run_live(args: argparse.Namespace, sources: Sequence[SourceAddress], console
     """Run until all sources have ended, or until SIGINT or SIGTERM.
 
     Returns:
-        0 if all sources ended, 1 if more frames of a video were lost than `--max-broken` allows, 2 if
-        a source failed finally or a sink lost results, and 128 + the number of the signal that ended
-        the run: 130 for SIGINT, 143 for SIGTERM.
+        0 if all sources ended, 1 if more frames of a video were lost than `--max-broken` allows, 2
+        if a source failed finally, an image cannot be read or a sink lost results, and 128 + the
+        number of the signal that ended the run: 130 for SIGINT, 143 for SIGTERM.
     """
     policy = make_policy(args)
     check_readable(sources, policy)
@@ -92,9 +93,12 @@ def _run(
     for kind in SINKS:
         if kind.on_disk and targets.get(kind.option, "-") != "-":
             console.note(f"{kind.name}: {targets[kind.option]}")
-    sources_now = pipeline.stats()
-    failed = any(each.state == "failed" for each in sources_now)
+    most = _MAX_BROKEN if args.max_broken is None else args.max_broken
+    return _exit_code(pipeline.stats(), context, most)
+
+
+def _exit_code(sources: Sequence[SourceStats], context: SinkContext, max_broken: float) -> int:
+    failed = any(each.state == "failed" or each.unreadable for each in sources)
     if failed or any(read().dropped for read in context.deliveries.values()):
         return 2
-    most = _MAX_BROKEN if args.max_broken is None else args.max_broken
-    return int(any(each.state == "ended" and each.lost_share > most for each in sources_now))
+    return int(any(each.state == "ended" and each.lost_share > max_broken for each in sources))

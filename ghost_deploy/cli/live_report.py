@@ -101,7 +101,9 @@ class LiveReport(Sink):
             causes = ", ".join(f"{count} {cause}" for cause, count in dropped.most_common())
             print(f"dropped: {causes}", file=to)
         for each in sources:
-            if each.state == "ended" and each.lost:
+            for why in each.unreadable:
+                print(f"source {each.id}: {why}", file=to)
+            if each.state == "ended" and each.lost and not each.unreadable:
                 print(_lost(each), file=to)
         for name, delivery in self._deliveries.items():
             print(_delivered(name, delivery()), file=to)

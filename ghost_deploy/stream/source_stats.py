@@ -23,6 +23,7 @@ State = Literal["connecting", "live", "stalled", "lost", "ended", "failed"]
 opened again, `ended` and `failed` are final."""
 
 _FPS_WINDOW_NS = 5_000_000_000
+_MOST_UNREADABLE = 10
 _AGES = 1000
 """Ages kept of each source for percentiles: half a minute at 30 frames/s."""
 
@@ -43,6 +44,7 @@ class SourceStats:
         dropped: frames not inferred, by cause; a cause without frames is absent.
         missing: frames that the container of a video announces and does not hold; known at its
             end, and not part of `captured`.
+        unreadable: why images cannot be read, the first ten of them.
         reconnects: how often the source came back after a loss.
         last_frame_age_ms: since the capture of the last frame; None before the first.
         fps: results a second, over the last seconds.
@@ -59,6 +61,7 @@ class SourceStats:
     processed: int = 0
     dropped: Mapping[Cause, int] = field(default_factory=dict)
     missing: int = 0
+    unreadable: tuple[str, ...] = ()
     reconnects: int = 0
     last_frame_age_ms: float | None = None
     fps: float = 0.0
@@ -105,6 +108,7 @@ class SourceCounters:
         self._processed = 0
         self._dropped: Counter[Cause] = Counter()
         self._missing = 0
+        self._unreadable: list[str] = []
         self._reconnects = 0
         self.was_live = False
         self._last_ns: int | None = None
@@ -139,6 +143,12 @@ class SourceCounters:
         with self._lock:
             self._missing += count
 
+    def cannot_read(self, why: str) -> None:
+        """An image of the source cannot be read."""
+        with self._lock:
+            if len(self._unreadable) < _MOST_UNREADABLE:
+                self._unreadable.append(why)
+
     def processed(self, result: Result) -> None:
         """A captured frame became a result."""
         with self._lock:
@@ -171,6 +181,7 @@ class SourceCounters:
                 processed=self._processed,
                 dropped=dict(self._dropped),
                 missing=self._missing,
+                unreadable=tuple(self._unreadable),
                 reconnects=self._reconnects,
                 last_frame_age_ms=None if self._last_ns is None else (now - self._last_ns) / 1e6,
                 fps=(len(self._times) - 1) / (span / 1e9) if len(self._times) > 1 else 0.0,

@@ -198,7 +198,9 @@ class Worker:
                 position_s=item.position_s,
             )
             return _Loaded(fetched.number, capture, frame, self._region(frame.size_hw))
-        except ImageError:
+        except ImageError as error:
+            if item.name:
+                capture.counters.cannot_read(str(error))
             broken.add(fetched.number)
         except UsageError as error:  # the region is outside the image
             broken.add(fetched.number)

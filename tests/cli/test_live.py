@@ -113,18 +113,21 @@ def test_two_videos_and_images_in_one_run(
         write_image(tmp_path / f"{number}.png", numbered_frame(number))
     (tmp_path / "bad.png").write_bytes(b"broken")
     words = [str(video), str(tmp_path), "--jsonl", "-", "--classes", "RBC"]
-    assert main(["infer", "b", *words]) == 0
+    assert main(["infer", "b", *words]) == 2
     said = capsys.readouterr()
     rows = lines(said.out)
     assert len(rows) == 12 + 3
+    names = {str(tmp_path / f"{number}.png") for number in range(3)}
+    assert {row["source"] for row in rows} == names | {str(video)}
     assert {each["class_name"] for row in rows for each in row["detections"]} == {"RBC"}
     assert "1 broken" in said.err
+    assert "bad.png" in said.err
 
 
 def test_annotated_video(asked: list[Any], video: Path, tmp_path: Path, capsys: Capture) -> None:
     pytest.importorskip("av")
     assert main(["infer", "b", str(video), "-o", str(tmp_path / "out")]) == 0
-    capture = cv2.VideoCapture(str(tmp_path / "out" / "0.mp4"))
+    capture = cv2.VideoCapture(str(tmp_path / "out" / "clip.mp4"))
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 12
     assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(10, abs=1)  # of so short a file
     capture.release()

@@ -25,7 +25,7 @@ def test_an_object_keeps_its_id(video: Path, tmp_path: Path, capsys: Capture) ->
     rows = lines(capsys.readouterr().out)
     ids = [[found["track_id"] for found in row["detections"]] for row in rows]
     assert ids == [[None, None]] + [[1, 2]] * 11
-    assert (tmp_path / "0.mp4").is_file()
+    assert (tmp_path / "clip.mp4").is_file()
 
 
 def test_images_have_no_tracks(tmp_path: Path, capsys: Capture) -> None:

@@ -27,8 +27,8 @@ class JsonlSink(Sink):
     """Writes live results as JSON lines; an existing file is appended to.
 
     Besides the fields of `JsonlWriter` a line has `source_id` (short id of the source), `frame` and
-    `position_s` (number and time in the video, see `result_record`), `time` (of capture, ISO 8601 in
-    UTC), `age_ms` (from capture to result) and `timings_ms`.
+    `position_s` (number and time in the video, see `result_record`), `time` (of capture, ISO 8601
+    in UTC), `age_ms` (from capture to result) and `timings_ms`.
 
     Args:
         target: a file, or an open text stream, which stays open.

@@ -31,8 +31,9 @@ def captured_at(frame: Frame) -> datetime:
 def result_record(result: Result) -> dict[str, Any]:
     """A result as a JSON-ready record; boxes in source pixels, times in milliseconds.
 
-    `frame` counts the frames of the source from 0, those that did not decode too; `position_s` is the
-    time of the frame in its video, seconds, and null if it is of no video.
+    `frame` counts the frames of the source from 0, those that did not decode too; `position_s` is
+    the time of the frame in its video, seconds, and null if it is of no video.
+
     Where objects are tracked, a detection has a `track_id`, null while it is unconfirmed.
     """
     rows = result.detections.to_dicts()

@@ -75,8 +75,8 @@ class VideoSink(Sink):
         annotate: returns the annotated image.
         stem_of: returns the beginning of the file names of a source, by its id.
         time_base_of: returns the unit of the times of a source that is a video, seconds, which is
-            kept; the time of a frame is then its `position_s`. None for a live source: it is the time
-            of capture since the first frame.
+            kept; the time of a frame is then its `position_s`. None for a live source: it is the
+            time of capture since the first frame.
         note: tells the user that a file has another name than its source.
         most_bytes: kept at most in the folder, all when None; the oldest files are removed.
 
@@ -154,7 +154,7 @@ class VideoSink(Sink):
         stem = self._stem_of(result.source)
         if self._store.most_bytes is None:
             path = _free_path(self._folder, stem)
-            if path.stem != stem and stem != result.source:
+            if stem not in {path.stem, result.source}:
                 self._note(f"{path} holds {result.label}: there is a {stem}{_SUFFIX} already")
             return path
         return dated_path(self._folder, stem, captured_at(result.frame), _SUFFIX)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghost_deploy.core.errors import ImageError
+from ghost_deploy.core.pixel_limit import check_pixels
 
 if TYPE_CHECKING:
     import av
@@ -60,10 +61,11 @@ def to_bgr(frame: av.VideoFrame) -> NDArray[np.uint8]:
     """The image of a frame, (H, W, 3) uint8 BGR, turned as its metadata say; as OpenCV gives it.
 
     Raises:
-        ImageError: FFmpeg cannot convert it.
+        ImageError: FFmpeg cannot convert it, or it is larger than the limit.
     """
     import av
 
+    check_pixels(frame.width, frame.height, "a frame of the video")
     try:
         image = frame.to_ndarray(format="bgr24", interpolation="BICUBIC")
     except (av.FFmpegError, ValueError, MemoryError) as error:

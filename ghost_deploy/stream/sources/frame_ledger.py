@@ -23,9 +23,10 @@ class Came:
 class FrameLedger:
     """Matches the frames that a decoder returns with the packets that it was given.
 
-    Decoders return frames in the order of presentation, later than their packets. Of those that they
-    cannot decode they tell by an error, later still, or not at all. A packet's time for which there is
-    no frame when a later one comes is a broken frame. Where no packets are given, errors count.
+    Decoders return frames in the order of presentation, later than their packets. Of those that
+    they cannot decode they tell by an error, later still, or not at all. A packet's time for which
+    there is no frame when a later one comes is a broken frame. Where no packets are given, errors
+    count.
 
     Args:
         by_time: match by time. False where packets have none, or not that of presentation (AVI with
@@ -52,7 +53,7 @@ class FrameLedger:
             heapq.heappush(self._due, time)
 
     def failed(self) -> Iterator[Came]:
-        """The decoder told of an error; yields the broken frame, unless a later one will show it."""
+        """The decoder told of an error; yields the broken frame, if a later one does not."""
         if not (self._by_time and self._is_used) or self._unstamped:
             yield Came(self._earliest(), True)
 

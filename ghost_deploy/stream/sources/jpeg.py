@@ -5,13 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ghost_deploy.core.errors import ImageError
+from ghost_deploy.processing.decode_image import decode_image
 
 _START = b"\xff\xd8\xff"
 _MOST_BYTES = 64 << 20
@@ -162,20 +160,9 @@ class JpegSplitter:
 
 
 def decode_jpeg(data: bytes) -> NDArray[np.uint8]:
-    """Decode a whole JPEG into (H, W, 3) uint8 BGR.
+    """Decode a whole JPEG into (H, W, 3) uint8 BGR, as image files are.
 
     Raises:
-        ImageError: it does not decode.
+        ImageError: it does not decode, or is larger than the limit.
     """
-    try:
-        image: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:
-        image = None
-    if image is None:
-        raise ImageError(
-            "a JPEG image of the stream does not decode",
-            got=f"{len(data)} bytes",
-            fix="It is left out; if there are many, check the camera and its network",
-        )
-    result: NDArray[np.uint8] = image
-    return result
+    return decode_image(data, "a JPEG image of the stream")

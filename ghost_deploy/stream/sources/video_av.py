@@ -10,6 +10,7 @@ from collections.abc import Collection, Generator, Iterator
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ghost_deploy.core.pixel_limit import check_pixels
 from ghost_deploy.stream.sources.announced_frames import FrameTimes, missing_frames
 from ghost_deploy.stream.sources.av_frames import decode, open_decoder, to_bgr
 from ghost_deploy.stream.sources.frame_ledger import Came, FrameLedger
@@ -49,6 +50,7 @@ class AvVideoReader(Reader):
         self._label, self._target, self._timeout_s = address.label, target, timeout_s
         self._container = open_container(address.label, target, timeout_s=timeout_s)
         self._stream = video_of(self._container, address.label)
+        check_pixels(self._stream.width, self._stream.height, f"the video {address.label}")
         self._base = self.time_base = self._stream.time_base or Fraction(1, 90_000)
         # Of MPEG streams the first time is arbitrary; elsewhere 0 is the beginning.
         is_mpeg = "mpeg" in self._container.format.name

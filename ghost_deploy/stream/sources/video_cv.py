@@ -6,6 +6,7 @@ import time
 
 import cv2
 
+from ghost_deploy.core.pixel_limit import check_pixels
 from ghost_deploy.stream.sources.opencv import CvReader
 from ghost_deploy.stream.sources.source_table import SourceAddress
 
@@ -17,9 +18,9 @@ _LEAST_SHARE = 0.02
 class CvVideoReader(CvReader):
     """A video that OpenCV reads, on past what it cannot decode.
 
-    OpenCV does not tell a frame that does not decode from other packets between two frames or from the
-    end: a gap between the times of two frames tells it, and the number that the container announces
-    counts what is left.
+    OpenCV does not tell a frame that does not decode from other packets between two frames or from
+    the end: a gap between the times of two frames tells it, and the number that the container
+    announces counts what is left.
 
     Raises:
         InputError: it cannot be opened.
@@ -33,6 +34,11 @@ class CvVideoReader(CvReader):
             problem="it holds no video that OpenCV can read",
             fix="Check the file: ffprobe shows what it holds",
         )
+        width, height = (
+            int(self._capture.get(each))
+            for each in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
+        )
+        check_pixels(width, height, f"the video {address.label}")
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         self._rate: float | None = float(rate) if rate > 0 else None
         self._announced = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))

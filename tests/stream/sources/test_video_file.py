@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ghost_deploy.core.errors import InputError
+from ghost_deploy.core.errors import ImageTooLargeError, InputError
+from ghost_deploy.core.pixel_limit import VARIABLE
 from ghost_deploy.stream.policy import LivePolicy
 from ghost_deploy.stream.sources.reader import Reader
 from ghost_deploy.stream.sources.source_table import SourceAddress
@@ -83,6 +84,21 @@ def test_nothing_and_no_video(tmp_path: Path) -> None:
         output.mux(stream.encode(frame))
     with pytest.raises(InputError, match="no video"):
         open_reader(address(sound), LivePolicy())
+
+
+def test_a_video_larger_than_the_limit_is_not_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_video(tmp_path / "a.mp4", 1)
+    monkeypatch.setenv(VARIABLE, str(96 * 320))
+    open_reader(address(path), LivePolicy()).close()
+    monkeypatch.setenv(VARIABLE, str(96 * 320 - 1))
+    for reader in (
+        lambda: open_reader(address(path), LivePolicy()),
+        lambda: CvVideoReader(address(path)),
+    ):
+        with pytest.raises(ImageTooLargeError, match="larger than the limit"):
+            reader()
 
 
 def wiped(name: str, *numbers: int, fill: int = 0, **how: Any) -> Callable[[Path], Path]:
@@ -203,7 +219,13 @@ WHOLE = {
 }
 
 
-@pytest.mark.parametrize("make", WHOLE.values(), ids=WHOLE)
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(make, id=name, marks=[pytest.mark.slow] * name.startswith("VP"))
+        for name, make in WHOLE.items()
+    ],
+)
 def test_nothing_of_a_whole_video_is_lost(make: Callable[[Path], Path], tmp_path: Path) -> None:
     needs_ffmpeg()
     path = make(tmp_path)
