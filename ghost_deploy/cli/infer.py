@@ -28,7 +28,7 @@ prints a summary only. An image that cannot be read is named and left out; the o
 the exit code is 2 (--on-broken stop: nothing is done).
 
 SOURCE is an image, a folder, a glob, a video, a camera (0, /dev/video0, csi://0), rtsp://, http://
-(MJPEG), a GStreamer pipeline that ends in appsink, - (MJPEG on standard input), raw:WxH (BGR
+(MJPEG, an image that is polled, HLS), rtmp://, srt://, udp://, a GStreamer pipeline that ends in appsink, - (MJPEG on standard input), raw:WxH (BGR
 images there), or @list.txt with a source a line. Of a live source the newest frame is taken and
 the ones between are dropped and counted; a video is done frame by frame. A lost source is opened
 again, and stops no other.
@@ -96,7 +96,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     """Detect, write and summarize."""
     from ghost_deploy.stream.sources.uri import parse_sources
 
-    sources = parse_sources(args.sources)
+    sources = parse_sources(args.sources, console.note)
     if all(source.kind == "images" for source in sources):
         refuse_live_options(args)
         return _run_images(args, [source.target for source in sources], console)

@@ -195,7 +195,7 @@ def list_images(source: str | os.PathLike[str]) -> list[Path]:
     else:
         found = [Path(name) for name in glob.glob(os.fspath(source), recursive=True)]
     images = [entry for entry in found if entry.suffix.lower() in IMAGE_SUFFIXES]
-    images = sorted((entry for entry in images if entry.is_file()), key=_natural)
+    images = sorted((entry for entry in images if entry.is_file()), key=natural_order)
     if not images:
         where = "no image in the folder" if path.is_dir() else "no image at"
         raise ImageError(
@@ -207,7 +207,7 @@ def list_images(source: str | os.PathLike[str]) -> list[Path]:
     return images
 
 
-def _natural(path: Path) -> list[tuple[str, int, str]]:
+def natural_order(path: Path) -> list[tuple[str, int, str]]:
     """A sort key that treats digits as numbers; its last item distinguishes 1 and 01."""
     parts = re.findall(r"(\D*)(\d*)", os.fspath(path))
     return [(text.casefold(), int(digits or 0), text + digits) for text, digits in parts]

@@ -37,6 +37,7 @@ _POLL_S = 0.1
 _WORKER_END_S = 60.0
 """Longest wait for a worker, which ends after its current frames."""
 _CAPTURE_END_S = 3.0
+_MOST_OPEN_VIDEOS = 4
 
 
 class Pipeline:
@@ -76,9 +77,12 @@ class Pipeline:
         self._pacer = Pacer(slots, eager=not self.is_live)
         # A worker that finishes before an earlier one stores its result and continues.
         self._results: OrderedBuffer[Result] = OrderedBuffer(room=2 * (slots + 1) * policy.batch)
+        turns = threading.Semaphore(_MOST_OPEN_VIDEOS)
         self._captures = [
-            Capture(i, source, functools.partial(opener, source, policy), self._mailboxes, policy)
-            for i, source in enumerate(sources)
+            Capture(
+                i, each, functools.partial(opener, each, policy), self._mailboxes, policy, turns
+            )
+            for i, each in enumerate(sources)
         ]
         queue = FrameQueue(self._captures, self._mailboxes, self._pacer, self._results)
         self._siblings = _siblings(detector, slots + 1)

@@ -69,7 +69,7 @@ class FrameQueue:
             deadline = time.monotonic() + policy.batch_wait_ms / 1e3
             while 0 < len(batch) < policy.batch:
                 # One frame of each live source: at the end of the wait a second one would be newer.
-                seen = {each.source for each in batch if self.captures[each.source].source.is_live}
+                seen = {each.source for each in batch if self.captures[each.source].is_live}
                 left_s = deadline - time.monotonic() if self._more_may_come(seen) else 0.0
                 more = self._take(max(0.0, left_s), seen, policy)
                 if more is None:
@@ -98,7 +98,7 @@ class FrameQueue:
         return any(state == "live" for source, state in states if source not in without)
 
     def _is_old(self, source: int, item: Pending, max_age_ms: float | None) -> bool:
-        if max_age_ms is None or not self.captures[source].source.is_live:
+        if max_age_ms is None or not self.captures[source].is_live:
             return False
         return time.monotonic_ns() - item.t_capture_ns > max_age_ms * 1e6
 

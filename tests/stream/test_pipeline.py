@@ -420,3 +420,32 @@ def test_a_model_that_fails_loses_no_frame_of_its_batch_unseen() -> None:
 def test_a_model_of_one_image_takes_no_batch() -> None:
     with pytest.raises(UsageError, match="2 images at once"):
         scripted(Script([0]), policy=dataclasses.replace(FAST, batch=2))
+
+
+def test_of_many_videos_a_few_are_open_at_a_time() -> None:
+    scripts = [Script(range(5), is_live=False) for _ in range(12)]
+    pipeline = scripted(*scripts)
+    most = 0
+
+    def look() -> None:
+        nonlocal most
+        most = max(most, sum(each.opened - each.closed for each in scripts))
+
+    seen = Collect()
+    pipeline.run([seen], look)
+    assert len(seen.results) == 60
+    assert [each.closed for each in scripts] == [1] * 12
+    assert most <= 4
+    assert_exact(pipeline.stats())
+
+
+def test_stopping_ends_videos_that_wait_for_their_turn() -> None:
+    gate = threading.Event()
+    scripts = [Script([gate.wait, 1], is_live=False) for _ in range(8)]
+    with Running(scripted(*scripts)) as running:
+        running.until(lambda: sum(each.opened for each in scripts) == 4)
+        running.pipeline.stop()
+        running.until(lambda: all(each._stop.is_set() for each in running.pipeline._captures))
+        gate.set()
+        running.wait()
+    assert sum(each.opened for each in scripts) == 4

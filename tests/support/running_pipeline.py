@@ -133,7 +133,8 @@ class Script:
 class ScriptReader:
     """One opened reader of a `Script`."""
 
-    time_base = position_s = None
+    time_base = position_s = is_live = None
+    pause_s = 0.0
     name = ""
     missing = 0
     is_broken = False

@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ghost_deploy.calib.images.video_frames import VIDEO_SUFFIXES, Video, spread
+from ghost_deploy.calib.images.video_frames import Video, spread
 from ghost_deploy.core.bundle import sha256_of
 from ghost_deploy.core.errors import ImageError
 from ghost_deploy.processing.data_yaml import listed_images, read_description, split_images, splits
 from ghost_deploy.processing.images import list_images, read_image
+from ghost_deploy.processing.video_kind import VIDEO_SUFFIXES, is_video
 
 _YAML = frozenset({".yaml", ".yml"})
 
@@ -72,7 +73,7 @@ def find_images(sources: Sequence[str | os.PathLike[str]], *, frames: int) -> Fo
 
     Args:
         sources: image files, folders (not searched deeper; one without images but with a
-            data.yaml counts as that), patterns, videos by their suffix, `.txt` lists of images,
+            data.yaml counts as that), patterns, videos, `.txt` lists of images,
             one path a line, relative to the list or to the working folder, and data.yaml files,
             of which the split `train` is taken.
         frames: maximum number of frames of a video, evenly spaced.
@@ -99,7 +100,7 @@ def _add(source: str | os.PathLike[str], found: FoundImages, frames: int) -> Non
     elif suffix == ".txt":
         paths, absent = listed_images(path, Path())
         _add_files(paths, absent, found)
-    elif suffix in VIDEO_SUFFIXES:
+    elif is_video(path) if path.is_file() else suffix in VIDEO_SUFFIXES:
         matches = [path] if path.is_file() else [Path(name) for name in sorted(glob(str(path)))]
         for file in matches or [path]:
             video = Video(file)

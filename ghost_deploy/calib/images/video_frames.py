@@ -11,11 +11,6 @@ from numpy.typing import NDArray
 
 from ghost_deploy.core.errors import ImageError
 
-VIDEO_SUFFIXES = frozenset(
-    {".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"}
-)
-"""File name suffixes of videos, in lower case."""
-
 _SEEK_FROM = 100
 """Larger gaps between frames are sought; seeking decodes from the last key frame."""
 
@@ -35,7 +30,9 @@ class Video:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG) if path.is_file() else None
+        # An absolute path: FFmpeg takes what is before a colon as a protocol.
+        name = str(path.absolute())
+        self._capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG) if path.is_file() else None
         self._next = 0
         if self._capture is None or not self._capture.isOpened():
             raise ImageError(

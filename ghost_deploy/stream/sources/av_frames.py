@@ -1,7 +1,8 @@
-"""What PyAV's streams and frames need before they can be used."""
+"""What PyAV needs before its containers, streams and frames can be used."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -10,11 +11,15 @@ from numpy.typing import NDArray
 
 from ghost_deploy.core.errors import ImageError
 from ghost_deploy.core.pixel_limit import check_pixels
+from ghost_deploy.stream.sources.reader import lost
 
 if TYPE_CHECKING:
     import av
 
 _OUTPUT_CORRUPT = 1 << 3  # AV_CODEC_FLAG_OUTPUT_CORRUPT
+_ATTACHED = 0x400  # AV_DISPOSITION_ATTACHED_PIC
+_MOST_FAULTS = 1000
+_FIX = "Check that it is a video: ffprobe shows what it holds"
 # FFmpeg counts angles counterclockwise.
 _TURNS = {
     90: cv2.ROTATE_90_COUNTERCLOCKWISE,
@@ -76,3 +81,74 @@ def to_bgr(frame: av.VideoFrame) -> NDArray[np.uint8]:
         ) from error
     turn = _TURNS.get(getattr(frame, "rotation", 0) % 360)
     return np.asarray(image if turn is None else cv2.rotate(image, turn), np.uint8)
+
+
+def open_container(
+    label: str,
+    target: str,
+    *,
+    options: dict[str, str] | None = None,
+    timeout_s: tuple[float, float] | None = None,
+) -> av.container.InputContainer:
+    """Open what PyAV reads.
+
+    Args:
+        label: of the source, without credentials.
+        target: path or address.
+        options: of FFmpeg.
+        timeout_s: longest wait to open it and for a packet, seconds.
+
+    Raises:
+        InputError: it does not open.
+    """
+    import av
+
+    try:
+        return av.open(target, options=options or {}, timeout=timeout_s, metadata_errors="replace")
+    # Not chained: FFmpeg's messages repeat the address.
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise lost(label, reason_of(error), _FIX) from None
+
+
+def video_of(container: av.container.InputContainer, label: str) -> av.VideoStream:
+    """The first video of a container that is no cover image; closes it if there is none.
+
+    Raises:
+        InputError: there is none, or none that can be decoded.
+    """
+    for stream in container.streams.video:
+        if not getattr(stream, "disposition", 0) & _ATTACHED and stream.codec_context is not None:
+            return stream
+    container.close()
+    raise lost(label, "it holds no video that can be decoded", _FIX)
+
+
+def reason_of(error: Exception) -> str:
+    """Why PyAV failed, without the address."""
+    import av
+
+    if isinstance(error, av.error.HTTPUnauthorizedError):
+        return "user or password is refused (status 401)"
+    if isinstance(error, av.error.ExitError):
+        return "it does not answer"
+    return str(getattr(error, "strerror", None) or type(error).__name__)
+
+
+def demux(
+    container: av.container.InputContainer, stream: av.VideoStream
+) -> Iterator[av.Packet[Any]]:
+    """The packets of a video; damaged parts of the container are passed over.
+
+    Raises:
+        av.FFmpegError: the connection is lost.
+    """
+    import av
+
+    for _ in range(_MOST_FAULTS):
+        try:
+            for packet in container.demux(stream):
+                if packet.size:
+                    yield packet
+            return
+        except av.InvalidDataError:
+            continue

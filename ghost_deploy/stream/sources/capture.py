@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 
 from ghost_deploy.core.errors import GhostDeployError, InputError, UnavailableError
@@ -20,6 +21,7 @@ from ghost_deploy.stream.sources.source_table import SourceAddress
 _GRACE_S = 2.0
 """How long a call into a library may exceed its own timeout before it is abandoned."""
 
+_POLL_S = 0.1
 _MOST_HUNG = 3
 _HEALTHY_S = 5.0
 """After that time live, the delays between attempts start again with the first."""
@@ -28,7 +30,8 @@ _HEALTHY_S = 5.0
 class Capture:
     """A thread that reads one source and puts its frames into the source's mailbox.
 
-    `error` is set after an unexpected error; `time_base` to that of an open video, seconds.
+    `error` is set after an unexpected error, `time_base` to that of an open video, seconds, and
+    `is_live` to whether the open source turned out to be live.
 
     A call into a library that does not return cannot be ended from outside. `watch` detects it,
     abandons its thread and starts another; frames of an abandoned thread are ignored.
@@ -39,6 +42,7 @@ class Capture:
         opener: opens it; raises `InputError` if it does not answer.
         mailboxes: for the frames.
         policy: the settings.
+        turns: how many videos are open at a time.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class Capture:
         opener: Callable[[], Reader],
         mailboxes: Mailboxes,
         policy: LivePolicy,
+        turns: threading.Semaphore | None = None,
     ) -> None:
         self.source = source
         self.counters = SourceCounters(
@@ -55,10 +60,12 @@ class Capture:
         )
         self.error: Exception | None = None
         self.time_base: Fraction | None = None
+        self.is_live = source.is_live
         self._number = number
         self._opener = opener
         self._mailboxes = mailboxes
         self._policy = policy
+        self._turns = None if source.is_live else turns
         self._backoff = Backoff(*policy.retry_s)
         self._rate = RateLimit(policy.every, policy.fps)
         self._gate = MotionGate() if policy.skip_still else None
@@ -90,7 +97,7 @@ class Capture:
             self._generation += 1
             self._deadline = None
         why = "the library that reads it hangs"
-        if not self.source.is_live:
+        if not self.is_live:
             self._end("failed", why)
         elif not self._lose(why):
             self.start()
@@ -114,13 +121,29 @@ class Capture:
 
     def _run(self, generation: int) -> None:
         try:
-            while self._is_current(generation) and not self._attempt(generation):
-                self._stop.wait(self._backoff.delay())
+            with self._turn():
+                while self._is_current(generation) and not self._attempt(generation):
+                    self._stop.wait(self._backoff.delay())
         # Any error, also of a vendor's library, must reach the caller of the run.
         except Exception as error:
             if self._is_current(generation):
                 self.error = error
                 self._end("failed", type(error).__name__)
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Wait until this one may be open: a folder may hold thousands of videos."""
+        if self._turns is None:
+            yield
+            return
+        while not self._turns.acquire(timeout=_POLL_S):
+            if self._stop.is_set():
+                yield
+                return
+        try:
+            yield
+        finally:
+            self._turns.release()
 
     def _attempt(self, generation: int) -> bool:
         """Read until the source is lost (False) or over (True)."""
@@ -131,7 +154,7 @@ class Capture:
         except InputError as error:
             if not self._leave_library(generation) or self._stop.is_set():
                 return True
-            if self.source.is_live:
+            if self.is_live:
                 return self._lose(_reason(error))
             self._end("failed", _reason(error))
         return True
@@ -143,8 +166,11 @@ class Capture:
         self._enter_library(generation, limit)
         reader = self._opener()
         self.time_base = reader.time_base
+        self.is_live = self.source.is_live if reader.is_live is None else reader.is_live
         try:
             while self._is_current(generation):
+                if reader.pause_s and self._pause(generation, reader.pause_s):
+                    return
                 self._enter_library(generation, self._policy.read_timeout_s)
                 t_ns = reader.grab()
                 if not self._leave_library(generation):
@@ -156,8 +182,13 @@ class Capture:
                 self._take_in(reader, t_ns)
         finally:
             reader.close()
-            if self.source.is_live:
+            if self.is_live:
                 return_free_memory()
+
+    def _pause(self, generation: int, seconds: float) -> bool:
+        """Whether the run was stopped meanwhile."""
+        self._leave_library(generation)
+        return self._stop.wait(seconds)
 
     def _take_in(self, reader: Reader, t_ns: int) -> None:
         """Count the grabbed frame, and put it into the mailbox unless it is dropped."""
@@ -175,7 +206,7 @@ class Capture:
             self.counters.dropped(cause)
             return
         item = Pending(index, t_ns, load, reader.position_s, reader.name)
-        if self.source.is_live:
+        if self.is_live:
             replaced = self._mailboxes.put_latest(self._number, item)
             if replaced is not None:
                 self.counters.dropped("stopped" if replaced is item else "newer")

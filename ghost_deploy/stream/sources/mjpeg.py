@@ -9,21 +9,17 @@ import os
 import select
 import sys
 import time
-import urllib.error
-import urllib.request
 from abc import abstractmethod
 from collections import deque
 from typing import Any
-from urllib.parse import quote
 
 from ghost_deploy.stream.policy import LivePolicy
-from ghost_deploy.stream.sources.camera_address import split_address
+from ghost_deploy.stream.sources.http_client import cannot_read
 from ghost_deploy.stream.sources.jpeg import JpegSplitter, decode_jpeg
 from ghost_deploy.stream.sources.reader import Loader, Reader, lost
 from ghost_deploy.stream.sources.source_table import SourceAddress
 
 _CHUNK = 1 << 16
-_UNAUTHORIZED = 401
 
 
 class _MjpegReader(Reader):
@@ -59,44 +55,29 @@ class _MjpegReader(Reader):
         """Return some bytes, or None at the end; raises InputError when the source is lost."""
 
 
-def open_reader(address: SourceAddress, policy: LivePolicy) -> _MjpegReader:
-    """See `SourceModule`; of the kinds `mjpeg` and `stdin`."""
-    if address.kind == "stdin":
-        return PipeMjpegReader(sys.stdin.fileno(), policy.read_timeout_s)
-    return HttpMjpegReader(address, policy)
+def open_reader(address: SourceAddress, policy: LivePolicy) -> PipeMjpegReader:
+    """See `SourceModule`; of the kind `stdin`."""
+    return PipeMjpegReader(sys.stdin.fileno(), policy.read_timeout_s)
 
 
 class HttpMjpegReader(_MjpegReader):
-    """Multipart JPEG over HTTP, with Basic or Digest authentication from the address.
+    """Multipart JPEG over HTTP.
 
-    Raises:
-        InputError: no answer, a refusal, or no stream of JPEG images.
+    Args:
+        answer: of the server, an `http.client.HTTPResponse`.
+        label: of the source.
+        policy: with the timeouts.
     """
 
-    def __init__(self, address: SourceAddress, policy: LivePolicy) -> None:
-        super().__init__(address.label, policy.read_timeout_s)
-        try:
-            opener, url = _opener(address.target)
-            # One timeout serves connecting, the answer and every read after it.
-            timeout = min(policy.open_timeout_s, policy.read_timeout_s)
-            self._answer: Any = opener.open(url, timeout=timeout)
-        # ValueError: an invalid address. Not chained: messages may repeat the address.
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            raise lost(address.label, _reason(error)) from None
-        kind = self._answer.headers.get_content_type()
-        if not kind.startswith("multipart/"):
-            self.close()
-            raise lost(
-                address.label,
-                f"an answer of type {kind}",
-                "Give the camera's address of an MJPEG stream (multipart/x-mixed-replace)",
-            )
+    def __init__(self, answer: Any, label: str, policy: LivePolicy) -> None:
+        super().__init__(label, policy.read_timeout_s)
+        self._answer: Any = answer
 
     def _receive(self) -> bytes:
         try:
             data: bytes = self._answer.read1(_CHUNK)
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise lost(self._label, _reason(error)) from error
+            raise cannot_read(self._label, error) from error
         if not data:
             where = " in the middle of an image" if self._splitter.pending else ""
             raise lost(self._label, f"the server closed the connection{where}")
@@ -126,31 +107,3 @@ class PipeMjpegReader(_MjpegReader):
             return os.read(self._descriptor, _CHUNK) or None
         except OSError as error:
             raise lost(self._label, error.strerror or "it cannot be read") from error
-
-
-def _opener(url: str) -> tuple[urllib.request.OpenerDirector, str]:
-    """An opener with the user and password of `url`, and the URL without them."""
-    camera = split_address(url)
-    bare = quote(camera.bare, safe="%/:=&?~#+!$,;'@()*[]")
-    passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
-    if camera.user or camera.password:
-        passwords.add_password(None, bare, camera.user, camera.password)
-    handlers = (
-        urllib.request.HTTPDigestAuthHandler(passwords),
-        urllib.request.HTTPBasicAuthHandler(passwords),
-    )
-    return urllib.request.build_opener(*handlers), bare
-
-
-def _reason(error: Exception) -> str:
-    """Why a connection failed, without the address."""
-    if isinstance(error, urllib.error.HTTPError):
-        error.close()
-        why = "user or password is refused: " if error.code == _UNAUTHORIZED else ""
-        return f"{why}HTTP status {error.code}"
-    cause = error.reason if isinstance(error, urllib.error.URLError) else error
-    if isinstance(cause, TimeoutError):
-        return "the server does not answer"
-    if isinstance(cause, OSError) and cause.strerror:
-        return cause.strerror
-    return f"no valid answer ({type(cause).__name__})"

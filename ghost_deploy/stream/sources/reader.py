@@ -24,6 +24,12 @@ class Reader(Protocol):
     position_s: float | None = None
     """Of the frame grabbed last in its video, seconds; None if it is of no video."""
 
+    is_live: bool | None = None
+    """Whether frames come at their own pace; None if that is as the kind of the source says."""
+
+    pause_s: float = 0.0
+    """How long to wait before the next `grab`, seconds."""
+
     name: str = ""
     """Of the frame grabbed last, where each has its own; it holds no credentials."""
 

@@ -11,14 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ghost_deploy.core.errors import UsageError
+from ghost_deploy.processing.video_kind import VIDEO_SUFFIXES, is_video
 from ghost_deploy.stream.sources.camera_address import split_address
 from ghost_deploy.stream.sources.masking import mask, without_secrets
 
 Label = Callable[[str], "str | None"]
-
-_VIDEO_SUFFIXES = frozenset(
-    {".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"}
-)
 
 
 def exists(word: str) -> bool:
@@ -46,6 +43,32 @@ def address_label(*schemes: str) -> Label:
         return mask(re.sub(r"://.*@", "://***@", word, flags=re.DOTALL))
 
     return label
+
+
+def http_label(*suffixes: str) -> Label:
+    """The label of an `http://` address whose path ends in one of `suffixes`."""
+    of_http = address_label("http", "https")
+
+    def label(word: str) -> str | None:
+        found = of_http(word)
+        path = re.split(r"[?#]", split_address(word).rest)[0] if found else ""
+        return found if path.lower().endswith(suffixes) else None
+
+    return label
+
+
+def network_label(word: str) -> str | None:
+    scheme = scheme_of(word)
+    if scheme in {"rtmp", "rtmps", "srt"}:
+        return address_label(scheme)(word)
+    if scheme != "udp":
+        return None
+    # `udp://@239.0.0.1:1234` and `udp://:1234` name where to listen.
+    if not re.fullmatch(r"udp://@?(?:[^\s/@]*):\d{1,5}(?:[/?]\S*)?", word, re.IGNORECASE):
+        raise UsageError(
+            f"{word} names no port", expected="udp://HOST:PORT", fix="Name it like that"
+        )
+    return word
 
 
 def csi_label(word: str) -> str | None:
@@ -91,10 +114,10 @@ def camera_label(word: str) -> str | None:
 
 
 def video_label(word: str) -> str | None:
-    if Path(word).suffix.lower() not in _VIDEO_SUFFIXES or (scheme_of(word) and not exists(word)):
-        return None
     if exists(word):
-        return word
+        return word if is_video(word) else None
+    if Path(word).suffix.lower() not in VIDEO_SUFFIXES or scheme_of(word):
+        return None
     if any(character in word for character in "*?["):
         return None
     raise UsageError(f"there is no video {word}", fix="Check the path")

@@ -37,7 +37,10 @@ class SourceAddress:
 
     @property
     def is_live(self) -> bool:
-        """Whether frames come at their own pace, so that the newest one counts."""
+        """Whether frames come at their own pace, so that the newest one counts.
+
+        Of an address that leads to a file, the reader tells that it is none, see `Reader`.
+        """
         return SOURCES[self.kind].is_live
 
 
@@ -94,7 +97,7 @@ class SourceKind:
         return self.reader or self.load().read_by(address, policy)
 
 
-_CV, _FFMPEG, _OURS = "OpenCV", "FFmpeg in OpenCV", "ghost-deploy"
+_CV, _OURS = "OpenCV", "ghost-deploy"
 _CAMERA = "V4L2 in OpenCV" if sys.platform == "linux" else _CV
 _FILE = {"is_live": False, "is_file": True}
 
@@ -103,14 +106,23 @@ SOURCES: dict[str, SourceKind] = {
     for kind in (
         SourceKind("gstreamer", "GStreamer pipeline", labels.pipeline_label, "gstreamer"),
         SourceKind("rtsp", "rtsp://", labels.address_label("rtsp", "rtsps"), "rtsp"),
+        SourceKind("network", "rtmp://, srt://, udp://", labels.network_label, "network_stream"),
+        SourceKind("hls", "http://….m3u8 (HLS)", labels.http_label(".m3u8", ".m3u"), "hls"),
         SourceKind(
-            "mjpeg", "http:// (MJPEG)", labels.address_label("http", "https"), "mjpeg", _OURS
+            "snapshot",
+            "http://….jpg (polled)",
+            labels.http_label(".bmp", ".jpeg", ".jpg", ".png", ".webp"),
+            "http_source",
+            _OURS,
+        ),
+        SourceKind(
+            "mjpeg", "http:// (MJPEG)", labels.address_label("http", "https"), "http_source", _OURS
         ),
         SourceKind("csi", "csi://0", labels.csi_label, "gstreamer"),
         SourceKind("stdin", "- (MJPEG)", labels.stdin_label, "mjpeg", _OURS, is_stdin=True),
         SourceKind("raw", "raw:WxH", labels.raw_label, "raw", _OURS, is_stdin=True),
         SourceKind("camera", "0, /dev/video0", labels.camera_label, "usb_camera", _CAMERA),
-        SourceKind("video", "video file", labels.video_label, "video_file", _FFMPEG, **_FILE),
+        SourceKind("video", "video file", labels.video_label, "video_file", "", **_FILE),
         SourceKind(
             "images", "image, folder, glob", labels.image_label, "image_files", _CV, **_FILE
         ),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from ghost_deploy.core.errors import UsageError
+from ghost_deploy.stream.sources.mixed_folder import expand, is_pattern
 from ghost_deploy.stream.sources.source_labels import camera_label, exists, scheme_of
 from ghost_deploy.stream.sources.source_table import SOURCES, SourceAddress
 
@@ -14,13 +15,21 @@ _LIST_SUFFIXES = frozenset({".streams", ".txt"})
 _FORMS = ", ".join(kind.form for kind in reversed(SOURCES.values())) + " or @list.txt"
 
 
-def parse_sources(words: Iterable[str]) -> list[SourceAddress]:
+def parse_sources(
+    words: Iterable[str], note: Callable[[str], None] = lambda _: None
+) -> list[SourceAddress]:
     """What each word means, in order; a list file stands for the sources in it.
+
+    A folder or pattern stands for its images, which are one source, and each of its videos.
+
+    Args:
+        words: of the command line.
+        note: is told which files of a folder are left out.
 
     Raises:
         UsageError: there is no such source, or a list that is empty or cannot be read.
     """
-    sources = [source for word in words for source in _expanded(word)]
+    sources = [source for word in words for source in _expanded(word, note)]
     if sum(SOURCES[source.kind].is_stdin for source in sources) > 1:
         raise UsageError(
             "standard input is named as a source more than once",
@@ -50,11 +59,11 @@ def parse_source(word: str) -> SourceAddress:
     )
 
 
-def _expanded(word: str) -> Iterator[SourceAddress]:
+def _expanded(word: str, note: Callable[[str], None]) -> Iterator[SourceAddress]:
     path = Path(word[1:] if word.startswith("@") and not exists(word) else word)
     is_list = path != Path(word) or (path.suffix.lower() in _LIST_SUFFIXES and path.is_file())
     if not is_list:
-        yield parse_source(word)
+        yield from _sources_of(word, note)
         return
     entries = _entries(path)
     if not entries:
@@ -66,7 +75,16 @@ def _expanded(word: str) -> Iterator[SourceAddress]:
     for entry in entries:
         if entry.startswith("@"):
             raise UsageError(f"the list {path} names another list", fix="Put its lines there")
-        yield parse_source(entry)
+        yield from _sources_of(entry, note)
+
+
+def _sources_of(word: str, note: Callable[[str], None]) -> Iterator[SourceAddress]:
+    source = parse_source(word)
+    may_be_many = Path(word).is_dir() or (is_pattern(word) and not exists(word))
+    if source.kind == "images" and may_be_many:
+        yield from expand(word, note)
+    else:
+        yield source
 
 
 def _entries(path: Path) -> list[str]:

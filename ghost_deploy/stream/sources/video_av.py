@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ghost_deploy.core.pixel_limit import check_pixels
 from ghost_deploy.stream.sources.announced_frames import FrameTimes, missing_frames
-from ghost_deploy.stream.sources.av_frames import decode, open_decoder, to_bgr
+from ghost_deploy.stream.sources.av_frames import (
+    decode,
+    demux,
+    open_container,
+    open_decoder,
+    reason_of,
+    to_bgr,
+    video_of,
+)
 from ghost_deploy.stream.sources.frame_ledger import Came, FrameLedger
 from ghost_deploy.stream.sources.reader import Loader, Reader, lost
 from ghost_deploy.stream.sources.source_table import SourceAddress
@@ -28,9 +36,6 @@ _ONE_TO_ONE = frozenset({"av1", "h264", "hevc", "mjpeg", "mpeg1video", "mpeg2vid
 _PLACEHOLDER_BYTES = 20
 """In MPEG-4 a packet of that size may stand for a frame that the one before it held."""
 
-_MOST_FAULTS = 1000
-_FIX = "Check the file: ffprobe shows what it holds"
-
 
 class AvVideoReader(Reader):
     """A video that PyAV reads. A frame that does not decode comes in its place, as broken.
@@ -39,21 +44,30 @@ class AvVideoReader(Reader):
         address: of the source.
         target: what to open, a path or an address.
         timeout_s: longest wait to open it and for each packet, seconds; without limit for files.
+        container: `target`, if it is open already.
 
     Raises:
         InputError: it cannot be opened, or holds no video.
     """
 
+    is_live = False
+
     def __init__(
-        self, address: SourceAddress, target: str, timeout_s: tuple[float, float] | None = None
+        self,
+        address: SourceAddress,
+        target: str,
+        timeout_s: tuple[float, float] | None = None,
+        *,
+        container: av.container.InputContainer | None = None,
     ) -> None:
         self._label, self._target, self._timeout_s = address.label, target, timeout_s
-        self._container = open_container(address.label, target, timeout_s=timeout_s)
+        self._container = container or open_container(address.label, target, timeout_s=timeout_s)
         self._stream = video_of(self._container, address.label)
         check_pixels(self._stream.width, self._stream.height, f"the video {address.label}")
         self._base = self.time_base = self._stream.time_base or Fraction(1, 90_000)
         # Of MPEG streams the first time is arbitrary; elsewhere 0 is the beginning.
-        is_mpeg = "mpeg" in self._container.format.name
+        name = self._container.format.name
+        is_mpeg = "mpeg" in name or "hls" in name
         self._begin = self._stream.start_time or 0 if is_mpeg else 0
         self._found = FrameTimes()
         self._index = 0
@@ -106,21 +120,14 @@ class AvVideoReader(Reader):
         yield from ((came, None) for came in ledger.ended())
 
     def _demux(self) -> Iterator[av.Packet[Any]]:
-        """The packets of the video; damaged parts of the container are passed over."""
         import av
 
-        for _ in range(_MOST_FAULTS):
-            try:
-                for packet in self._container.demux(self._stream):
-                    if packet.size:
-                        yield packet
-                return
-            except av.InvalidDataError:
-                continue
-            except av.FFmpegError as error:
-                if self._timeout_s is not None:
-                    raise lost(self._label, reason_of(error)) from None
-                return
+        try:
+            yield from demux(self._container, self._stream)
+        except av.FFmpegError as error:
+            # What is left of a file is counted as missing.
+            if self._timeout_s is not None:
+                raise lost(self._label, reason_of(error)) from None
 
     def _note(self, packet: av.Packet[Any]) -> bool:
         """Whether the packet is a frame that is to be shown."""
@@ -148,57 +155,3 @@ class AvVideoReader(Reader):
             for packet in itertools.chain(container.demux(stream), [None]):
                 found = decode(decoder, packet) if packet is None or packet.size else []
                 yield from (frame for frame in found if frame and frame.pts in times)
-
-
-def open_container(
-    label: str,
-    target: str,
-    *,
-    options: dict[str, str] | None = None,
-    timeout_s: tuple[float, float] | None = None,
-) -> av.container.InputContainer:
-    """Open what PyAV reads.
-
-    Args:
-        label: of the source, without credentials.
-        target: path or address.
-        options: of FFmpeg.
-        timeout_s: longest wait to open it and for a packet, seconds.
-
-    Raises:
-        InputError: it does not open.
-    """
-    import av
-
-    try:
-        return av.open(target, options=options or {}, timeout=timeout_s, metadata_errors="replace")
-    # Not chained: FFmpeg's messages repeat the address.
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise lost(label, reason_of(error), _FIX) from None
-
-
-def video_of(container: av.container.InputContainer, label: str) -> av.VideoStream:
-    """The first video of a container that is no cover image; closes it if there is none.
-
-    Raises:
-        InputError: there is none, or none that can be decoded.
-    """
-    for stream in container.streams.video:
-        if not getattr(stream, "disposition", 0) & _ATTACHED and stream.codec_context is not None:
-            return stream
-    container.close()
-    raise lost(label, "it holds no video that can be decoded", _FIX)
-
-
-def reason_of(error: Exception) -> str:
-    """Why PyAV failed, without the address."""
-    import av
-
-    if isinstance(error, av.error.HTTPUnauthorizedError):
-        return "user or password is refused (status 401)"
-    if isinstance(error, av.error.ExitError):
-        return "it does not answer"
-    return str(getattr(error, "strerror", None) or type(error).__name__)
-
-
-_ATTACHED = 0x400  # AV_DISPOSITION_ATTACHED_PIC

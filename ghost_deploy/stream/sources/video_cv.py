@@ -26,11 +26,11 @@ class CvVideoReader(CvReader):
         InputError: it cannot be opened.
     """
 
-    def __init__(self, address: SourceAddress) -> None:
+    def __init__(self, address: SourceAddress, path: str) -> None:
         super().__init__(
             address,
             cv2.CAP_FFMPEG,
-            address.target,
+            path,
             problem="it holds no video that OpenCV can read",
             fix="Check the file: ffprobe shows what it holds",
         )
@@ -42,7 +42,7 @@ class CvVideoReader(CvReader):
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         self._rate: float | None = float(rate) if rate > 0 else None
         self._announced = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
-        self._is_told = _tells_its_frames(address.target)
+        self._is_told = _tells_its_frames(path)
         self._frames = 0  # that were returned
         self._broken_before = 0  # frames before the one that was grabbed
         self._at_s = 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 
 from ghost_deploy.stream.policy import LivePolicy
 from ghost_deploy.stream.sources.reader import Reader
@@ -11,13 +12,15 @@ from ghost_deploy.stream.sources.source_table import SourceAddress
 
 def open_reader(address: SourceAddress, policy: LivePolicy) -> Reader:
     """See `SourceModule`."""
+    # An absolute path: FFmpeg takes what is before a colon as a protocol.
+    path = os.path.abspath(address.target)
     if has_pyav():
         from ghost_deploy.stream.sources.video_av import AvVideoReader
 
-        return AvVideoReader(address, address.target)
+        return AvVideoReader(address, path)
     from ghost_deploy.stream.sources.video_cv import CvVideoReader
 
-    return CvVideoReader(address)
+    return CvVideoReader(address, path)
 
 
 def read_by(address: SourceAddress, policy: LivePolicy) -> str:

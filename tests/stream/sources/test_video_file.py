@@ -95,7 +95,7 @@ def test_a_video_larger_than_the_limit_is_not_decoded(
     monkeypatch.setenv(VARIABLE, str(96 * 320 - 1))
     for reader in (
         lambda: open_reader(address(path), LivePolicy()),
-        lambda: CvVideoReader(address(path)),
+        lambda: CvVideoReader(address(path), str(path)),
     ):
         with pytest.raises(ImageTooLargeError, match="larger than the limit"):
             reader()
@@ -263,7 +263,7 @@ def test_images_are_those_of_opencv(angle: int, tmp_path: Path) -> None:
     needs_ffmpeg()
     plain, path = write_video(tmp_path / "a.mp4", 5), tmp_path / "turned.mp4"
     ffmpeg("-i", plain, "-c", "copy", "-metadata:s:v", f"rotate={angle}", path)
-    ours, theirs = open_reader(address(path), LivePolicy()), CvVideoReader(address(path))
+    ours, theirs = open_reader(address(path), LivePolicy()), CvVideoReader(address(path), str(path))
     for _ in range(5):
         assert ours.grab() is not None
         assert theirs.grab() is not None
