@@ -143,6 +143,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlainHttp]:
         folder / "all.m3u8",
     )
     parts = sorted(folder.glob("all*.ts"), key=lambda path: int(path.stem[3:]))
+    ffmpeg("-i", video, "-c", "copy", "-movflags", "faststart", folder / "index-first.mp4")
     kinds = {".mp4": "video/mp4", ".ts": "video/mp2t", ".m3u8": "application/vnd.apple.mpegurl"}
     answers = {
         f"/{path.name}": lambda path=path: body(path.read_bytes(), kinds[path.suffix])
@@ -168,7 +169,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlainHttp]:
         yield server
 
 
-@pytest.mark.parametrize("path", ["/video.mp4", "/all.m3u8"])
+@pytest.mark.parametrize("path", ["/video.mp4", "/index-first.mp4", "/all.m3u8"])
 def test_every_frame_of_a_video_over_http_comes(served: PlainHttp, path: str) -> None:
     pytest.importorskip("av")
     with live(served.url(path), NETWORK) as running:

@@ -6,9 +6,11 @@ import contextlib
 import http.client
 from typing import Any
 
+from ghost_deploy.core.errors import InputError
 from ghost_deploy.processing.file_kind import file_kind
 from ghost_deploy.stream.policy import LivePolicy
 from ghost_deploy.stream.sources import hls
+from ghost_deploy.stream.sources.downloaded_video import DownloadedVideoReader
 from ghost_deploy.stream.sources.http_client import cannot_read, open_url
 from ghost_deploy.stream.sources.mjpeg import HttpMjpegReader
 from ghost_deploy.stream.sources.polled_image import PolledImageReader
@@ -42,8 +44,14 @@ def _reader_of(answer: Any, address: SourceAddress, policy: LivePolicy) -> Reade
     if kind == "image":
         return PolledImageReader(answer, address, policy)
     if kind in {"playlist", "video"}:
-        answer.close()
-        return hls.open_reader(address, policy)
+        try:
+            return hls.open_reader(address, policy)
+        except InputError:
+            if kind == "playlist" or answer.length is None:
+                raise
+            return DownloadedVideoReader(answer, address, policy)
+        finally:
+            answer.close()
     raise lost(address.label, f"an answer of type {declared}", _FIX)
 
 

@@ -1,0 +1,58 @@
+"""Videos over HTTP whose index is at their end, from servers that give no parts of a file."""
+
+from __future__ import annotations
+
+import http.client
+import tempfile
+import time
+from typing import IO, Any
+
+from ghost_deploy.stream.policy import LivePolicy
+from ghost_deploy.stream.sources.av_stream import require_pyav
+from ghost_deploy.stream.sources.http_client import cannot_read
+from ghost_deploy.stream.sources.reader import lost
+from ghost_deploy.stream.sources.source_table import SourceAddress
+from ghost_deploy.stream.sources.video_av import AvVideoReader
+
+_CHUNK = 1 << 20
+_FIX = "Download it and give the file, or use a server that answers requests for parts (Range)"
+
+
+class DownloadedVideoReader(AvVideoReader):
+    """A video that is downloaded into a temporary file first, within `policy.open_timeout_s`.
+
+    Args:
+        answer: of the server, an `http.client.HTTPResponse`.
+        address: of the video.
+        policy: with the timeouts.
+
+    Raises:
+        InputError: it takes longer, the connection is lost, or the disk is full.
+        MissingExtraError: PyAV is not installed.
+    """
+
+    def __init__(self, answer: Any, address: SourceAddress, policy: LivePolicy) -> None:
+        require_pyav()
+        self._file = tempfile.NamedTemporaryFile(prefix="ghost-deploy-")  # noqa: SIM115
+        try:
+            _download(answer, self._file, address.label, policy.open_timeout_s)
+            super().__init__(address, self._file.name)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def close(self) -> None:
+        super().close()
+        self._file.close()
+
+
+def _download(answer: Any, file: IO[bytes], label: str, timeout_s: float) -> None:
+    end_s = time.monotonic() + timeout_s
+    try:
+        while data := answer.read(_CHUNK):
+            file.write(data)
+            if time.monotonic() > end_s:
+                raise lost(label, f"it takes longer than {timeout_s:g} s to download", _FIX)
+        file.flush()
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise cannot_read(label, error) from error
