@@ -13,9 +13,11 @@ from ghost_deploy.core.detections import Detections
 from ghost_deploy.core.errors import ShapeError
 from ghost_deploy.core.own_nms import require_own_nms
 from ghost_deploy.core.spec import ModelSpec, Thresholds
+from ghost_deploy.processing.images import as_bgr
 from ghost_deploy.processing.letterbox import Letterbox
 from ghost_deploy.processing.postprocess import Postprocessor, output_shape
 from ghost_deploy.processing.preprocess import Preprocessor
+from ghost_deploy.processing.slices import Slicing, detect_in_slices
 from ghost_deploy.runtimes.base import Runtime, TensorSpec
 
 
@@ -33,6 +35,7 @@ class Detector(Closing):
         runtime: a loaded model.
         spec: the description of that model.
         thresholds: of the post-processing; default: `spec.thresholds`.
+        slicing: `detect` also looks into slices of each image, see `processing.slices`.
 
     Raises:
         ShapeError: the inputs or outputs of the runtime do not match `spec`.
@@ -40,7 +43,11 @@ class Detector(Closing):
     """
 
     def __init__(
-        self, runtime: Runtime, spec: ModelSpec, thresholds: Thresholds | None = None
+        self,
+        runtime: Runtime,
+        spec: ModelSpec,
+        thresholds: Thresholds | None = None,
+        slicing: Slicing | None = None,
     ) -> None:
         _check_input(runtime.inputs, spec)
         _check_output(runtime.outputs, spec)
@@ -48,6 +55,7 @@ class Detector(Closing):
         self._spec = spec
         self._thresholds = thresholds or spec.thresholds
         require_own_nms(spec, self._thresholds)
+        self._slicing = slicing
         self._preprocessor = Preprocessor(spec.input)
         self._postprocessor = Postprocessor(spec)
         # Of `detect`: those that no call is using. Appending and popping are atomic.
@@ -69,6 +77,11 @@ class Detector(Closing):
     def thresholds(self) -> Thresholds:
         """The thresholds in use."""
         return self._thresholds
+
+    @property
+    def slicing(self) -> Slicing | None:
+        """The slices that `detect` looks into."""
+        return self._slicing
 
     def __call__(self, image: object, size_hw: tuple[int, int] | None = None) -> Detections:
         """Detect objects in one image; see `detect`."""
@@ -94,6 +107,20 @@ class Detector(Closing):
             BackendError: the backend failed, or returned values that are not finite.
         """
         batch = images if isinstance(images, (list, tuple)) else [images]
+        if self._slicing is None:
+            return self._detect(batch, size_hw)
+        return [self._detect_in_slices(image, self._slicing, size_hw) for image in batch]
+
+    def _detect_in_slices(
+        self, image: object, slicing: Slicing, size_hw: tuple[int, int] | None
+    ) -> Detections:
+        def detect(views: Sequence[object]) -> list[Detections]:
+            return self._detect(views, size_hw)
+
+        batch = self._spec.input.batch[1]
+        return detect_in_slices(detect, as_bgr(image), slicing, self._thresholds, batch)
+
+    def _detect(self, batch: Sequence[object], size_hw: tuple[int, int] | None) -> list[Detections]:
         step = self._spec.input.batch[1]
         found: list[Detections] = []
         for start in range(0, len(batch), step):

@@ -11,6 +11,7 @@ from ghost_deploy.core.frame import Frame
 from ghost_deploy.core.spec import Thresholds
 from ghost_deploy.detector import Detector
 from ghost_deploy.processing.letterbox import Letterbox
+from ghost_deploy.processing.slices import Slicing
 from ghost_deploy.runtimes.base import TensorSpec
 from ghost_deploy.runtimes.fake import FakeRuntime
 from tests.support.model_specs import make_spec
@@ -246,3 +247,21 @@ def test_closing_the_detector_closes_the_runtime():
     detect.close()
     with pytest.raises(BackendError, match="closed"):
         detect(IMAGE)
+
+
+def test_slices_find_each_object_once_in_pixels_of_the_image():
+    image = np.zeros((64, 200, 3), np.uint8)
+    image[20:40, 150:170, 2] = 255
+    plain, _ = detector(DYNAMIC)
+    sliced = Detector(plain.runtime, DYNAMIC, slicing=Slicing(64, 0.25))
+    assert sliced.slicing == Slicing(64, 0.25)
+    first, second = sliced.detect([image, image])
+    np.testing.assert_allclose(first.xyxy, [[150, 20, 170, 40]], atol=2)
+    np.testing.assert_array_equal(first.xyxy, second.xyxy)
+
+
+def test_slices_are_run_in_the_largest_batches():
+    sliced, model = detector(DYNAMIC)
+    sliced = Detector(sliced.runtime, DYNAMIC, slicing=Slicing(64, 0.25))
+    sliced(np.zeros((64, 304, 3), np.uint8))
+    assert [shape[0] for shape in model.shapes] == [4, 3]

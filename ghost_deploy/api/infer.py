@@ -102,7 +102,7 @@ def select_classes(
     wanted = ClassFilter(spec.class_names, thresholds.conf, classes, class_conf)
     if wanted.least < thresholds.conf:
         lower = msgspec.structs.replace(thresholds, conf=wanted.least)
-        detector = Detector(detector.runtime, spec, lower)
+        detector = Detector(detector.runtime, spec, lower, detector.slicing)
     return detector, wanted
 
 

@@ -35,6 +35,8 @@ def load(
     iou: float | None = None,
     max_det: int | None = None,
     agnostic: bool | None = None,
+    slices: int | None = None,
+    overlap: float = 0.2,
 ) -> Detector:
     """Open a model for detection.
 
@@ -51,6 +53,9 @@ def load(
         allow_failed_parity: open an artifact although its comparison with the checkpoint failed.
         check: an artifact that was never loaded on this machine is run once on the images that
             the bundle carries, and refused where it does not reproduce their outputs.
+        slices: also look into square slices of so many pixels of each image, for small objects in
+            large images; the results are merged, see docs/streams.md.
+        overlap: share of a slice, 0 to 0.9, that neighboring ones have in common.
         conf, iou, max_det, agnostic: thresholds instead of those of the model, see `Thresholds`.
 
     Returns:
@@ -64,6 +69,7 @@ def load(
         UnavailableError: the runtime, device or precision is not on this machine.
     """
     from ghost_deploy.detector import Detector
+    from ghost_deploy.processing.slices import Slicing
 
     options = RuntimeOptions(
         device=device,
@@ -89,7 +95,9 @@ def load(
     given = {"conf": conf, "iou": iou, "max_det": max_det, "agnostic": agnostic}
     changes = {name: value for name, value in given.items() if value is not None}
     try:
-        return Detector(opened, spec, msgspec.structs.replace(spec.thresholds, **changes))
+        slicing = None if slices is None else Slicing(slices, overlap)
+        thresholds = msgspec.structs.replace(spec.thresholds, **changes)
+        return Detector(opened, spec, thresholds, slicing)
     except BaseException:
         opened.close()
         raise

@@ -40,6 +40,8 @@ def validate(
     device: str = "cpu",
     threads: int = 0,
     allow_fallback: bool = False,
+    slices: int | None = None,
+    overlap: float = 0.2,
     store: bool = True,
     progress: Progress | None = None,
     note: Note | None = None,
@@ -61,6 +63,8 @@ def validate(
         on_broken: what is done with images that cannot be read, which is known before anything is
             measured: `skip` leaves them out and the report counts them, `stop` raises.
         device, threads, allow_fallback: as in `load`.
+        slices, overlap: also look into slices of each image, as in `load`; the reference is
+            measured alike, and the report is not stored in the bundle.
         store: put the report, without its curves and images, into the bundle's folder. A report
             without a verdict does not replace one with a verdict.
         progress: called for each image.
@@ -79,6 +83,7 @@ def validate(
     require("pycocotools", "validate")
     from ghost_deploy.judge.accuracy.validation import run_accuracy
     from ghost_deploy.judge.datasets.open_dataset import open_dataset, readable_data
+    from ghost_deploy.processing.slices import Slicing
 
     dataset = open_dataset(data, split=split, images=images, skip_broken=skip_broken_labels)
     dataset = readable_data(dataset, on_broken, progress)
@@ -91,9 +96,12 @@ def validate(
         options=RuntimeOptions(device=device, threads=threads, allow_fallback=allow_fallback),
         max_drop=max_drop,
         map_classes=map_classes,
+        slicing=None if slices is None else Slicing(slices, overlap),
         progress=progress,
     )
-    if store:
+    if store and slices is not None:
+        (note or log_note)("measured in slices: the report was not stored in the bundle")
+    elif store:
         _store(opened, report, note or log_note)
     return report
 

@@ -40,6 +40,7 @@ examples:
   ghost-deploy infer out/best 'images/*.png' --runtime ort --precision fp16 --conf 0.4
   ghost-deploy infer out/best images --jsonl - | jq '.detections | length'
   ghost-deploy infer out/best drive.mp4 -o annotated --classes person,car
+  ghost-deploy infer out/best aerial.tif --slices 640 -o annotated
   ghost-deploy infer out/best rtsp://camera/stream 0 --jsonl out.jsonl --serve 127.0.0.1:8080
   ghost-deploy infer out/best @cameras.txt --fps 5 --skip-still --max-age 500 --mqtt mqtt://broker
 
@@ -84,6 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="let boxes of different classes suppress each other",
     )
+    options.add_slices(parser)
     failed = "run an artifact even if it failed its comparison with the checkpoint"
     unchecked = "do not check an artifact that was never loaded on this machine"
     options.add_switches(parser, {"--no-check": unchecked, "--allow-failed-parity": failed})

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 def load_detector(args: argparse.Namespace, **options: Any) -> Detector:
     """Open what `args` of `infer` name; `options` are further ones of `api.load`."""
     from ghost_deploy import api
+    from ghost_deploy.cli.options import slices_of
 
     plain = [limit for name, limit in args.conf or () if name is None]
     return api.load(
@@ -30,6 +31,7 @@ def load_detector(args: argparse.Namespace, **options: Any) -> Detector:
         iou=args.iou,
         max_det=args.max_det,
         agnostic=args.agnostic,
+        **slices_of(args),
         **options,
     )
 

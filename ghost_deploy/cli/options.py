@@ -99,6 +99,26 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     add_switches(parser, {"--json": "print one JSON document on standard output"})
 
 
+def add_slices(parser: Arguments) -> None:
+    """`--slices` and `--overlap`."""
+    text = "also look into square slices of N pixels, for small objects in large images"
+    add_value(parser, "--slices", "N", text, positive)
+    text = "share of a slice that neighboring ones have in common (default: 0.2)"
+    add_value(parser, "--overlap", "F", text, fraction)
+
+
+def slices_of(args: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of a verb for `add_slices`.
+
+    Raises:
+        UsageError: an overlap without slices.
+    """
+    if args.slices is None and args.overlap is not None:
+        raise UsageError("--overlap is that of --slices", fix="Add --slices N, e.g. 640")
+    overlap = {} if args.overlap is None else {"overlap": args.overlap}
+    return {"slices": args.slices, **overlap}
+
+
 def add_run_options(parser: argparse.ArgumentParser, *, several_threads: bool = False) -> None:
     """The options of every command that runs a model.
 

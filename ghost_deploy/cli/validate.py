@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         },
     )
     options.add_image_limits(parser)
+    options.add_slices(parser)
     options.add_json(parser)
     options.add_run_options(parser)
 
@@ -53,8 +54,9 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from ghost_deploy import api
 
     notes: list[str] = []
+    arguments = {**options.arguments(args, "slices", "overlap"), **options.slices_of(args)}
     with console.steps() as progress:
-        report = api.validate(**options.arguments(args), progress=progress, note=notes.append)
+        report = api.validate(**arguments, progress=progress, note=notes.append)
     if args.json:
         console.document(report.to_document())
     else:

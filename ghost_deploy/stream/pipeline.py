@@ -228,4 +228,5 @@ def _check_batch(detector: Detector, policy: LivePolicy) -> None:
 def _siblings(detector: Detector, count: int) -> list[Detector]:
     """Make a detector for each of `count` threads: the same model, buffers of its own."""
     runtimes = (detector.runtime.fork() or detector.runtime for _ in range(count))
-    return [Detector(runtime, detector.spec, detector.thresholds) for runtime in runtimes]
+    own = detector.spec, detector.thresholds, detector.slicing
+    return [Detector(runtime, *own) for runtime in runtimes]

@@ -83,6 +83,7 @@ def test_options_reach_the_loader(asked: list[Any], folder: Path) -> None:
                 "iou": 0.5,
                 "max_det": 7,
                 "agnostic": None,
+                "slices": None,
             },
         )
     ]
@@ -96,6 +97,15 @@ def test_agnostic_or_by_class_or_as_the_bundle_says(
 ) -> None:
     assert main(["infer", "b", str(folder), *words]) == 0
     assert asked[0][1]["agnostic"] is asked_for
+
+
+def test_slices_reach_the_loader(asked: list[Any], folder: Path, capsys: Capture) -> None:
+    assert main(["infer", "b", str(folder), "--slices", "640"]) == 0
+    assert main(["infer", "b", str(folder), "--slices", "64", "--overlap", "0.5"]) == 0
+    assert [options["slices"] for _, options in asked] == [640, 64]
+    assert asked[1][1]["overlap"] == 0.5
+    assert main(["infer", "b", str(folder), "--overlap", "0.5"]) == 2
+    assert "--slices" in capsys.readouterr().err
 
 
 def test_lines_on_standard_output_and_nothing_else_there(

@@ -22,6 +22,7 @@ from ghost_deploy.core.errors import (
     UsageError,
 )
 from ghost_deploy.detector import Detector
+from ghost_deploy.processing.slices import Slicing
 from ghost_deploy.runtimes.fake import FakeRuntime
 from ghost_deploy.stream.class_filter import ClassFilter
 from ghost_deploy.stream.mailbox import Pending
@@ -449,3 +450,16 @@ def test_stopping_ends_videos_that_wait_for_their_turn() -> None:
         gate.set()
         running.wait()
     assert sum(each.opened for each in scripts) == 4
+
+
+def test_a_frame_is_looked_at_in_slices() -> None:
+    """240 x 320: the whole and four slices, each with the same box in pixels of the model."""
+    runs: list[None] = []
+    plain = make_detector(lambda: runs.append(None), Detections([[20, 20, 40, 40]], [0.9], [0]))
+    sliced = Detector(plain.runtime, plain.spec, slicing=Slicing(200, 0.2))
+    (result,) = run_all(scripted(Script([0], is_live=False), detector=sliced)).results
+    assert len(runs) == 5
+    found = np.round(result.detections.xyxy, 1).tolist()
+    assert len(found) == 5
+    for left, top in ((0, 0), (120, 0), (0, 40), (120, 40)):
+        assert [62.5 + left, 62.5 + top, 125 + left, 125 + top] in found

@@ -28,6 +28,7 @@ from ghost_deploy.judge.accuracy.matching import Curves, Matches, accumulate, ma
 from ghost_deploy.judge.datasets.dataset import DataSet
 from ghost_deploy.processing.images import read_image
 from ghost_deploy.processing.postprocess import Postprocessor
+from ghost_deploy.processing.slices import Slicing, detect_in_slices
 
 THRESHOLDS = Thresholds(conf=0.001, iou=0.7, max_det=300)
 """Of the protocol; those of Ultralytics' validator (reference version 8.4.190)."""
@@ -53,6 +54,7 @@ def measure(
     label: str = "",
     on_image: OnImage | None = None,
     rules: ModelSpec | None = None,
+    slicing: Slicing | None = None,
 ) -> Measured:
     """Measure the accuracy of `detector`; its own thresholds are not used.
 
@@ -63,6 +65,7 @@ def measure(
         label: what is being measured, for `progress`.
         on_image: called with the detections in each image.
         rules: whose NMS decides the rules, see `limits`; by default the detector's.
+        slicing: also look into slices of each image.
 
     Raises:
         InputError: the classes are not the detector's, or no object is labelled.
@@ -80,12 +83,23 @@ def measure(
         outputs = detector.runtime.run(feeds)
         return postprocess(outputs, letterboxes, thresholds, multi_label=multi_label)
 
+    def detect_sliced(images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
+        assert slicing is not None
+        batch = spec.input.batch[1]
+        return [detect_in_slices(detect, each, slicing, thresholds, batch) for each in images]
+
     # A graph of one fixed batch is fed whole batches; memory stays that of one batch.
     step = spec.input.batch[0]
     own = dataset.for_model(spec.class_names)
-    how = _protocol(spec, rules)
+    how = _protocol(spec, rules) + (f", {slicing}" if slicing else "")
     return measure_with(
-        detect, own, how, step=step, progress=progress, label=label, on_image=on_image
+        detect_sliced if slicing else detect,
+        own,
+        how,
+        step=step,
+        progress=progress,
+        label=label,
+        on_image=on_image,
     )
 
 

@@ -30,6 +30,7 @@ from ghost_deploy.judge.datasets.dataset import DataSet
 from ghost_deploy.judge.open_detector import BROKEN, judged_runs, open_detector
 from ghost_deploy.judge.parity.pytorch_reference import open_reference
 from ghost_deploy.judge.report_facts import other_checkpoint, tools_of
+from ghost_deploy.processing.slices import Slicing
 from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.run_plan import PlannedRun, plan_runs
 
@@ -46,6 +47,7 @@ class _Measurement:
     options: RuntimeOptions
     sampler: Resampler
     progress: Progress | None
+    slicing: Slicing | None = None
 
     def figures(self, detector: Detector, label: str) -> AccuracyFigures:
         conf = self.bundle.spec.thresholds.conf
@@ -55,7 +57,7 @@ class _Measurement:
             detections.append(ImageDetections(size_hw, found[found.score > conf]))
 
         rules = self.bundle.spec
-        measured = measure(detector, self.data, self.progress, label, collect, rules)
+        measured = measure(detector, self.data, self.progress, label, collect, rules, self.slicing)
         return AccuracyFigures(measured.accuracy, self.sampler.classes(measured.tables), detections)
 
     def run(self, plan: PlannedRun) -> MeasuredRun:
@@ -82,6 +84,7 @@ def run_accuracy(
     max_drop: float | None = None,
     map_classes: bool = False,
     resamples: int = RESAMPLES,
+    slicing: Slicing | None = None,
     progress: Progress | None = None,
 ) -> AccuracyReport:
     """Measure the artifacts of a bundle and judge their losses.
@@ -97,6 +100,7 @@ def run_accuracy(
         max_drop: largest loss of mAP50-95 in points; default: that of `max_drop_of`.
         map_classes: match the classes of the data set with those of the model by name.
         resamples: of the bootstrap.
+        slicing: also look into slices of each image.
         progress: called before each image.
 
     Returns:
@@ -114,7 +118,9 @@ def run_accuracy(
     plan = judged_runs(bundle, runtimes, precisions)
     limits = [max_drop_of(bundle, each.artifact, each.precision, max_drop) for each in plan]
     sampler = Resampler(len(data.images), resamples)
-    measurement = _Measurement(bundle, data, options or RuntimeOptions(), sampler, progress)
+    measurement = _Measurement(
+        bundle, data, options or RuntimeOptions(), sampler, progress, slicing
+    )
     runs = [measurement.run(each) for each in plan]
     found = _eager(measurement, loaded) if loaded else _first_fp32(measurement, runs)
     reference, figures = found if found else (None, None)
@@ -189,7 +195,7 @@ def _recorded(
     measurement: _Measurement, loaded: LoadedCheckpoint | None, reference: Reference | None
 ) -> Recorded | None:
     metrics = (loaded.source if loaded else measurement.bundle.document.source).metrics
-    if METRIC not in metrics or reference is None:
+    if METRIC not in metrics or reference is None or measurement.slicing is not None:
         return None
     if loaded and loaded.source.trained_with.startswith("ultralytics"):
         value, how = measure_as_trained(
