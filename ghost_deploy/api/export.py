@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ghost_deploy._version import __version__
-from ghost_deploy.api.common import AnyPath, Images, find_readable, load_checkpoint
+from ghost_deploy.api.common import AnyPath, Images, find_readable
 from ghost_deploy.api.engines import add_engine
-from ghost_deploy.api.gates import require_int8, require_parity
+from ghost_deploy.api.gates import require_fork, require_int8, require_parity
 from ghost_deploy.api.int8_artifacts import Calibration, add_int8, read_int8_inputs
+from ghost_deploy.api.open_checkpoint import ForkOption, OpenedCheckpoint, open_checkpoint
 from ghost_deploy.core.bundle import Bundle, BundleWriter
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.progress import Progress, silent
@@ -20,7 +22,6 @@ from ghost_deploy.export.plan import plan_export
 from ghost_deploy.runtimes.base import RuntimeOptions
 
 if TYPE_CHECKING:
-    from ghost_deploy.checkpoints.loading import LoadedCheckpoint
     from ghost_deploy.processing.broken_images import OnBroken
 
 
@@ -39,6 +40,8 @@ def export(
     agnostic: bool = False,
     embed_preprocess: bool = False,
     modules: Sequence[AnyPath] = (),
+    fork: AnyPath | None = None,
+    fork_unconfined: bool = False,
     overwrite: bool = False,
     on_broken: OnBroken = "skip",
     progress: Progress | None = None,
@@ -68,6 +71,12 @@ def export(
         embed_preprocess: the graph takes the letterboxed image as uint8 pixels, (B, H, W, 3)
             BGR, and turns it into numbers itself: a quarter of the bytes to move.
         modules: Python files with classes that the checkpoint names. They are run.
+        fork: folder or Python file with the code that the checkpoint was trained with. It is run,
+            in a process of its own without network that can write nothing. Where a definition of
+            ours fits, the result is compared with the fork's; where none does, the fork's network
+            is exported and is the reference.
+        fork_unconfined: run that code also where the kernel cannot confine it: with the rights of
+            the user.
         overwrite: replace a bundle that is there.
         on_broken: what is done with `images` that cannot be read, which is known before the export
             starts: `skip` leaves them out and the report counts them, `stop` raises.
@@ -90,11 +99,13 @@ def export(
     size_hw = _size_hw(imgsz)
     int8 = None if calib is None else read_int8_inputs(calib, plan.int8_formats, progress)
     files, notes = find_readable(images, on_broken)
-    with BundleWriter(out, overwrite=overwrite) as writer:
+    own = ForkOption(fork, fork_unconfined)
+    with BundleWriter(out, overwrite=overwrite) as writer, ExitStack() as stack:
         progress("loading", 0, 0)
-        loaded = load_checkpoint(checkpoint, modules, one2one=one2one)
-        if nms and loaded.net.head.has_one2one:
-            loaded = load_checkpoint(checkpoint, modules, one2one=True)
+        opened = open_checkpoint(stack, checkpoint, modules, own, one2one=one2one)
+        if nms and opened.has_one2one:
+            opened = opened.on_one2one(checkpoint, modules)
+        loaded = opened.loaded
         decoder = nms and plan.nms_decoder(loaded.spec)
         if int8 and int8.data:
             int8.data.for_model(loaded.spec.class_names)  # before any work is done
@@ -107,19 +118,17 @@ def export(
         )
         export_artifacts(loaded, spec, plan.graphs, writer, progress)
         draft = writer.draft(spec, loaded.source, f"ghost-deploy {__version__}")
-        prove = partial(_prove, loaded, images=files, progress=progress, notes=notes)
+        prove = partial(_prove, opened, images=files, progress=progress, notes=notes)
         if int8 or decoder != "nms":
             draft = prove(draft)
         if int8:
             draft = add_int8(writer, draft, int8, plan.int8_formats, RuntimeOptions(), progress)
         if decoder:
             draft = _with_nms(writer, draft, decoder, prove)
-        for precision in plan.engines:
-            from ghost_deploy.runtimes.tensorrt.build_job import EngineRequest
-
-            draft = add_engine(writer, draft, EngineRequest(precision), progress=progress)
+        draft = _add_engines(writer, draft, plan.engines, progress)
         draft.save()
         bundle = writer.finish()
+    require_fork(bundle)
     require_parity(bundle)
     require_int8(bundle)
     return bundle
@@ -142,8 +151,18 @@ def _with_nms(
     return store_int8_outputs(prove(draft, store=False), RuntimeOptions())
 
 
+def _add_engines(
+    writer: BundleWriter, draft: Bundle, precisions: Sequence[str], progress: Progress
+) -> Bundle:
+    for precision in precisions:
+        from ghost_deploy.runtimes.tensorrt.build_job import EngineRequest
+
+        draft = add_engine(writer, draft, EngineRequest(precision), progress=progress)
+    return draft
+
+
 def _prove(
-    loaded: LoadedCheckpoint,
+    opened: OpenedCheckpoint,
     draft: Bundle,
     images: list[Path] | None,
     progress: Progress,
@@ -154,11 +173,14 @@ def _prove(
     from ghost_deploy.judge.parity.prove import run_parity
     from ghost_deploy.judge.parity.store_reference import store_reference
 
-    report = run_parity(loaded, draft, images, progress=progress, notes=notes)
+    report = run_parity(opened.loaded, draft, images, progress=progress, notes=notes)
     if not store:
         return draft.with_evidence(report)
     coarse = any(row.coarse for row in report.rows)
-    return store_reference(loaded, draft.with_evidence(report), images, exact=coarse)
+    draft = draft.with_evidence(report)
+    judged = None if draft.evidence.fork else opened.report(draft, images, progress)
+    draft = draft.with_evidence(judged) if judged else draft
+    return store_reference(opened.loaded, draft, images, exact=coarse)
 
 
 def _size_hw(imgsz: int | tuple[int, int] | None) -> tuple[int, int] | None:

@@ -3,7 +3,29 @@
 from __future__ import annotations
 
 from ghost_deploy.core.bundle import Bundle
+from ghost_deploy.core.evidence.fork_report import ForkReport
 from ghost_deploy.core.gate_error import GateError
+
+
+def require_fork(bundle: Bundle) -> None:
+    """Raise GateError if our definition computes something else than the fork's own code."""
+    report = bundle.evidence.fork
+    if report is not None:
+        require_same_network(report, bundle)
+
+
+def require_same_network(report: ForkReport, bundle: Bundle) -> None:
+    """Raise GateError if a report says that our definition is not the fork's network."""
+    if report.status == "failed":
+        raise GateError(
+            f"{bundle.path} is not proved: our definition is not the network of this fork",
+            got="; ".join(report.reasons),
+            expected=f"scores within {report.max_score:g}, boxes within {report.max_box_px:g} px",
+            fix="Report the class with: ghost-deploy inspect CHECKPOINT; the fork's code is not "
+            "used where a definition fits",
+            report=report,
+            bundle=bundle,
+        )
 
 
 def require_parity(bundle: Bundle) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ghost_deploy.api.common import AnyPath, is_bundle, require
+from ghost_deploy.api.open_checkpoint import ForkOption, with_fork
 from ghost_deploy.core.bundle import Bundle
 
 if TYPE_CHECKING:
@@ -17,12 +18,19 @@ _ZOO = "zoo:"
 _DEFAULT_SIDE = 640
 
 
-def inspect(path: AnyPath, *, modules: Sequence[AnyPath] = ()) -> Inspection | Bundle:
+def inspect(
+    path: AnyPath,
+    *,
+    modules: Sequence[AnyPath] = (),
+    fork: AnyPath | None = None,
+    fork_unconfined: bool = False,
+) -> Inspection | Bundle:
     """What a checkpoint or a bundle holds, without running any of it.
 
     Args:
         path: a checkpoint, a bundle folder, or `zoo:NAME` for an untrained network of 80 classes.
         modules: Python files with classes that the checkpoint names. They are run.
+        fork, fork_unconfined: as in `export`; the code is run, and says what the network is.
 
     Returns:
         The inspection of a checkpoint or network. A bundle is read, and every hash is checked.
@@ -41,7 +49,8 @@ def inspect(path: AnyPath, *, modules: Sequence[AnyPath] = ()) -> Inspection | B
         return _inspect_zoo(name.removeprefix(_ZOO))
     from ghost_deploy.checkpoints.inspection import inspect_checkpoint
 
-    return inspect_checkpoint(path, modules=[Path(module) for module in modules])
+    found = inspect_checkpoint(path, modules=[Path(module) for module in modules])
+    return found if fork is None else with_fork(found, path, ForkOption(fork, fork_unconfined))
 
 
 def _inspect_zoo(name: str) -> Inspection:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from ghost_deploy.api.common import (
-    AnyPath,
-    Images,
-    find_readable,
-    load_checkpoint,
-    open_bundle,
-)
+import msgspec
+
+from ghost_deploy.api.common import AnyPath, Images, find_readable, open_bundle
+from ghost_deploy.api.gates import require_same_network
+from ghost_deploy.api.open_checkpoint import ForkOption, open_checkpoint
 from ghost_deploy.core.bundle import Bundle
-from ghost_deploy.core.progress import Progress
+from ghost_deploy.core.progress import Progress, silent
 from ghost_deploy.runtimes.base import RuntimeOptions
 
 if TYPE_CHECKING:
@@ -27,6 +26,8 @@ def parity(
     images: Images = None,
     *,
     modules: Sequence[AnyPath] = (),
+    fork: AnyPath | None = None,
+    fork_unconfined: bool = False,
     on_broken: OnBroken = "skip",
     device: str = "cpu",
     threads: int = 0,
@@ -38,20 +39,31 @@ def parity(
     Args:
         checkpoint: what the bundle was exported from.
         bundle: its folder, or what `export` returned. It is not changed.
-        images, modules, on_broken, progress: as in `export`.
+        images, modules, fork, fork_unconfined, on_broken, progress: as in `export`.
         device, threads, allow_fallback: as in `load`.
 
     Returns:
         The report; `report.passed` is the verdict.
 
     Raises:
+        GateError: a definition of ours fits, and computes something else than the fork's code.
         CheckpointError, BundleError, ImageError: an input cannot be used.
         UnavailableError: a package or a device is missing.
     """
     files, notes = find_readable(images, on_broken)
     opened = open_bundle(bundle)
-    loaded = load_checkpoint(checkpoint, modules)
-    from ghost_deploy.judge.parity.prove import run_parity
+    own = ForkOption(fork, fork_unconfined)
+    with ExitStack() as stack:
+        source = open_checkpoint(stack, checkpoint, modules, own)
+        from ghost_deploy.judge.parity.prove import run_parity
 
-    options = RuntimeOptions(device=device, threads=threads, allow_fallback=allow_fallback)
-    return run_parity(loaded, opened, files, options=options, progress=progress, notes=notes)
+        options = RuntimeOptions(device=device, threads=threads, allow_fallback=allow_fallback)
+        report = run_parity(
+            source.loaded, opened, files, options=options, progress=progress, notes=notes
+        )
+        judged = source.report(opened, files, progress or silent)
+    if judged is not None:
+        require_same_network(judged, opened)
+        warnings = (*report.warnings, judged.summary())
+        return msgspec.structs.replace(report, warnings=warnings)
+    return report

@@ -36,6 +36,7 @@ from ghost_deploy.checkpoints.ultralytics import (
 from ghost_deploy.checkpoints.user_modules import UserModules, load_user_modules
 from ghost_deploy.core.bundle import file_name
 from ghost_deploy.core.errors import GhostDeployError
+from ghost_deploy.core.evidence.fork_report import ForkCode
 from ghost_deploy.models.registry import candidates
 from ghost_deploy.models.tree import ModuleNode
 
@@ -76,6 +77,7 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
         warnings: for the user.
         exportable: whether the network could be built and checked.
         problems: why it cannot be exported.
+        fork: the fork's own code, where it was named and executed: it can run the network.
     """
 
     file: str
@@ -100,6 +102,7 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     exportable: bool = False
     problems: tuple[str, ...] = ()
+    fork: ForkCode | None = None
 
 
 def inspect_checkpoint(path: str | os.PathLike[str], *, modules: Sequence[Path] = ()) -> Inspection:

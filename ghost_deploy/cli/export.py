@@ -17,8 +17,9 @@ from ghost_deploy.core.gate_error import GateError
 DESCRIPTION = """\
 Make a bundle of a checkpoint: one artifact for each format and precision, each compared with the
 PyTorch module before the bundle is done. Without a format: ONNX and OpenVINO; without a
-precision: fp32 and fp16. The checkpoint's code is never run. When an artifact misses its gate,
-the bundle is still written, with that verdict inside, and the exit code is 1.
+precision: fp32 and fp16. The checkpoint's code is never run, unless --fork names it. When an
+artifact misses its gate, the bundle is still written, with that verdict inside, and the exit code
+is 1.
 """
 EXAMPLES = """\
 examples:
@@ -28,6 +29,7 @@ examples:
   ghost-deploy export best.pt -o out/best --dynamic --overwrite
   ghost-deploy export out/best --triton models --deepstream deepstream
   ghost-deploy export fork.pt -o out/fork --modules fork_blocks.py
+  ghost-deploy export fork.pt -o out/fork --fork checkout_of_the_fork --images images
 """
 
 _FORMATS = ("onnx", "openvino")
@@ -73,6 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         others, "to prove it on: folder, file or glob (default: demo scenes, weak evidence)"
     )
     options.add_modules(others)
+    options.add_fork(others)
     options.add_value(others, "--triton", "DIR", "also write a Triton model repository")
     options.add_value(others, "--deepstream", "DIR", "also write a folder for DeepStream")
     version = (
@@ -112,6 +115,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
                 agnostic=args.agnostic,
                 embed_preprocess=args.embed_preprocess,
                 modules=args.modules,
+                fork=args.fork,
+                fork_unconfined=args.fork_unconfined,
                 overwrite=args.overwrite,
                 on_broken=args.on_broken,
                 progress=progress,
@@ -152,11 +157,14 @@ def _named(args: argparse.Namespace, names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _print(bundle: Bundle, console: Console) -> None:
-    from ghost_deploy.cli.tables import print_artifacts, print_int8, print_parity
+    from ghost_deploy.cli.tables import print_artifacts, print_fork, print_int8, print_parity
 
     print_artifacts(bundle, bundle.artifacts, console)
     assert bundle.evidence.parity is not None  # an export is always proved
     print_parity(bundle.evidence.parity, console)
+    if bundle.evidence.fork:
+        console.result("")
+        print_fork(bundle.evidence.fork, console)
     if bundle.evidence.int8:
         console.result("")
         print_int8(bundle.evidence.int8, console)

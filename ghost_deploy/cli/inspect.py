@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING
 
 from ghost_deploy.cli.console import Column, Console
 from ghost_deploy.cli.format import by, mebibytes
-from ghost_deploy.cli.options import add_json, add_modules
+from ghost_deploy.cli.options import add_fork, add_json, add_modules
 
 if TYPE_CHECKING:
     from ghost_deploy.checkpoints.inspection import Inspection
     from ghost_deploy.core.bundle import Bundle
+    from ghost_deploy.core.evidence.fork_report import ForkCode
 
 DESCRIPTION = """\
 Show what a checkpoint, a bundle or a network of the zoo holds. No code of a checkpoint is run, so
-that an untrusted file can be inspected. Of a bundle, every file is checked against its hash.
+that an untrusted file can be inspected; with --fork it is, confined. Of a bundle, every file is
+checked against its hash.
 """
 EXAMPLES = """\
 examples:
@@ -33,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "file", metavar="FILE|zoo:NAME|BUNDLE", help="checkpoint, network of the zoo, or bundle"
     )
     add_modules(parser)
+    add_fork(parser)
     add_json(parser)
 
 
@@ -41,7 +44,9 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from ghost_deploy import api
     from ghost_deploy.core.bundle import Bundle
 
-    found = api.inspect(args.file, modules=args.modules)
+    found = api.inspect(
+        args.file, modules=args.modules, fork=args.fork, fork_unconfined=args.fork_unconfined
+    )
     if args.json:
         console.document(found.document if isinstance(found, Bundle) else found)
     elif isinstance(found, Bundle):
@@ -65,6 +70,7 @@ def _print_checkpoint(found: Inspection, console: Console) -> None:
         ("trained", " on ".join(filter(None, (found.trained_with, found.trained_at[:10])))),
         ("metrics", ", ".join(f"{name} {value:.4g}" for name, value in found.metrics.items())),
         *((f"training {topic}", text) for topic, text in found.training.items()),
+        ("the fork's code", _fork(found.fork) if found.fork else ""),
         ("exportable", _targets() if found.exportable else "no"),
     ]
     console.facts([(name, value) for name, value in rows if value])
@@ -82,7 +88,7 @@ def _print_checkpoint(found: Inspection, console: Console) -> None:
 
 
 def _print_bundle(bundle: Bundle, console: Console) -> None:
-    from ghost_deploy.cli.tables import print_accuracy, print_artifacts, print_parity
+    from ghost_deploy.cli.tables import print_accuracy, print_artifacts, print_fork, print_parity
 
     spec, source = bundle.spec, bundle.document.source
     rows = [
@@ -104,6 +110,8 @@ def _print_bundle(bundle: Bundle, console: Console) -> None:
     evidence = bundle.evidence
     if evidence.parity:
         print_parity(evidence.parity, console)
+    if evidence.fork:
+        print_fork(evidence.fork, console)
     if evidence.accuracy:
         print_accuracy(evidence.accuracy, console)
     missing = [k for k in ("parity", "accuracy", "latency") if k not in evidence.documents]
@@ -123,6 +131,13 @@ def _targets() -> str:
     from ghost_deploy.export.plan import TARGETS
 
     return "yes, as " + ", ".join(target.id for target in TARGETS)
+
+
+def _fork(code: ForkCode) -> str:
+    where = "confined" if code.confined else "NOT confined"
+    absent = f"; not installed, not used: {', '.join(code.absent)}" if code.absent else ""
+    versions = ", ".join(f"{name} {version}" for name, version in code.versions.items())
+    return f"runs {code.class_path} from {code.folder}, {where} ({versions}){absent}"
 
 
 def _names(class_names: tuple[str, ...]) -> str:

@@ -70,6 +70,19 @@ def add_modules(parser: Arguments) -> None:
     )
 
 
+def add_fork(parser: Arguments) -> None:
+    """`--fork` and `--fork-unconfined`."""
+    add_value(
+        parser,
+        "--fork",
+        "DIR_OR_FILE",
+        "the code that the checkpoint was trained with, e.g. the folder that holds ultralytics/; "
+        "it is run, in a process without network that can write nothing, so trust it",
+    )
+    text = "run it also where the kernel cannot confine it, with all your rights"
+    add_switches(parser, {"--fork-unconfined": text})
+
+
 def add_data(parser: Arguments, what: str, *, required: bool = False) -> None:
     """`--data` and `--split`; `what` describes the data."""
     add_value(parser, "--data", "D", what, required=required)

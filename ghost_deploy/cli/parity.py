@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser, "to compare on: folder, file or glob (default: demo scenes, weak evidence)"
     )
     options.add_modules(parser)
+    options.add_fork(parser)
     options.add_image_limits(parser)
     options.add_json(parser)
     options.add_run_options(parser)

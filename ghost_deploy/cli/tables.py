@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ghost_deploy.core.evidence.accuracy import AccuracyReport
     from ghost_deploy.core.evidence.build import BuildRecords
     from ghost_deploy.core.evidence.check import CheckReport
+    from ghost_deploy.core.evidence.fork_report import ForkReport
     from ghost_deploy.core.evidence.int8 import Int8Report
     from ghost_deploy.core.evidence.latency import BenchReport
     from ghost_deploy.core.evidence.parity import ParityReport
@@ -72,6 +73,15 @@ def print_int8(report: Int8Report, console: Console) -> None:
 
     print_sections(int8_sections(DocumentView(report.to_document()), report), console)
     console.result(report.verdict)
+
+
+def print_fork(report: ForkReport, console: Console) -> None:
+    """Print which code of a fork was executed, then what it says."""
+    from ghost_deploy.report.blocks import DocumentView
+    from ghost_deploy.report.sections.fork_code import fork_section
+
+    print_sections([fork_section(DocumentView(report.to_document()), report)], console)
+    console.result(f"{report.summary()}.")
 
 
 def print_check(report: CheckReport, console: Console) -> None:

@@ -19,11 +19,13 @@ from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.export.plan import Target, plan_spec
 
 if TYPE_CHECKING:
-    from ghost_deploy.checkpoints.loading import LoadedCheckpoint
+    from onnx import ModelProto
+
+    from ghost_deploy.checkpoints.fork.fork_checkpoint import AnyCheckpoint
 
 
 def describe_export(
-    loaded: LoadedCheckpoint,
+    loaded: AnyCheckpoint,
     *,
     size_hw: tuple[int, int] | None = None,
     dynamic: bool = False,
@@ -42,7 +44,9 @@ def describe_export(
     spec = plan_spec(
         loaded.spec, size_hw=size_hw, dynamic=dynamic, embedded=embedded, agnostic=agnostic
     )
-    if spec.input.size_hw == loaded.spec.input.size_hw:
+    from ghost_deploy.checkpoints.fork.fork_checkpoint import ForkCheckpoint
+
+    if spec.input.size_hw == loaded.spec.input.size_hw or isinstance(loaded, ForkCheckpoint):
         return spec
     from ghost_deploy.models.flops import gflops
 
@@ -50,7 +54,7 @@ def describe_export(
 
 
 def export_artifacts(
-    loaded: LoadedCheckpoint,
+    loaded: AnyCheckpoint,
     spec: ModelSpec,
     targets: Sequence[Target],
     writer: BundleWriter,
@@ -85,24 +89,36 @@ def export_artifacts(
 class ExportSession:
     """What the makers of one export share; an ONNX file is made once and kept by precision."""
 
-    loaded: LoadedCheckpoint
+    loaded: AnyCheckpoint
     spec: ModelSpec
     writer: BundleWriter
     scratch: Path
     progress: Progress
     _onnx_files: dict[str, Path] = field(default_factory=dict)
+    _foreign: bytes = b""
 
     def onnx_file(self, precision: str, folder: Path | None = None) -> Path:
         """The ONNX file of that precision, made in `folder`, by default a temporary one, unless
         it exists already."""
         if precision not in self._onnx_files:
-            from ghost_deploy.export.trace_onnx import onnx_from_net
-
-            model = onnx_from_net(self.loaded.net, self.spec, precision)
+            model = self._graph(precision)
             path = (folder or self.scratch) / f"model.{precision}.onnx"
             path.write_bytes(model.SerializeToString(deterministic=True))
             self._onnx_files[precision] = path
         return self._onnx_files[precision]
+
+    def _graph(self, precision: str) -> ModelProto:
+        from ghost_deploy.checkpoints.fork.fork_checkpoint import ForkCheckpoint
+
+        if isinstance(self.loaded, ForkCheckpoint):
+            from ghost_deploy.export.foreign_graph import onnx_from_fork
+
+            if not self._foreign:
+                self._foreign = self.loaded.process.trace(self.spec)
+            return onnx_from_fork(self._foreign, self.spec, precision)
+        from ghost_deploy.export.trace_onnx import onnx_from_net
+
+        return onnx_from_net(self.loaded.net, self.spec, precision)
 
     def add(
         self, target: Target, path: Path, parent: str, extra_files: Sequence[Path] = ()

@@ -15,7 +15,7 @@ from ghost_deploy.core.evidence.accuracy import AccuracyRow
 from ghost_deploy.core.evidence.parity import ParityRow
 
 if TYPE_CHECKING:
-    from ghost_deploy.checkpoints.loading import LoadedCheckpoint
+    from ghost_deploy.checkpoints.fork.fork_checkpoint import AnyCheckpoint
 
 
 def tools_of(rows: Iterable[AccuracyRow | ParityRow], **packages: str) -> dict[str, str]:
@@ -34,7 +34,7 @@ def tools_of(rows: Iterable[AccuracyRow | ParityRow], **packages: str) -> dict[s
     return own | packages | {row.runtime: row.version for row in rows if row.version}
 
 
-def other_checkpoint(loaded: LoadedCheckpoint | None, bundle: Bundle) -> tuple[str, ...]:
+def other_checkpoint(loaded: AnyCheckpoint | None, bundle: Bundle) -> tuple[str, ...]:
     """A warning if the reference is not the checkpoint that the bundle was exported from."""
     source = bundle.document.source
     if loaded is None or loaded.source.sha256 == source.sha256:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ghost_deploy.core.evidence.accuracy import AccuracyRow
+from ghost_deploy.core.evidence.fork_report import ForkReport
 from ghost_deploy.core.evidence.latency import BenchRow, RunConfig
 from ghost_deploy.core.evidence.parity import ParityRow
 from ghost_deploy.report.material import Material
@@ -23,7 +24,8 @@ class _Run:
     """One row while it is built.
 
     `config` is None where nothing was timed; `int8` is the status that calibration gave the file,
-    and the sentence for it.
+    and the sentence for it; `fork`
+    why its network is not that of the fork's own code.
     """
 
     artifact: str
@@ -35,6 +37,7 @@ class _Run:
     accuracy: tuple[RowRef, AccuracyRow] | None = None
     latency: tuple[RowRef, BenchRow] | None = None
     int8: tuple[str, str] | None = None
+    fork: str = ""
 
 
 def make_rows(material: Material) -> tuple[ReportRow, ...]:
@@ -51,9 +54,11 @@ def make_rows(material: Material) -> tuple[ReportRow, ...]:
                 setattr(other, kind, getattr(run, kind))
             # The same on another data set is a row of its own.
             runs += [] if free else [run]
+    unlike = dict(_fork_failures(material.bundles))
     judged = {sha256: (status, why) for sha256, status, why in int8_rows(material.bundles)}
     for run in runs:
         run.int8 = judged.get(run.key[0])
+        run.fork = unlike.get(run.key[0], "")
     labels = _labels(runs)
     return tuple(_row(run, label) for run, label in zip(runs, labels, strict=True))
 
@@ -153,6 +158,8 @@ def _failures(run: _Run) -> Iterator[str]:
         yield f"accuracy: {'; '.join(run.accuracy[1].reasons)}"
     if run.int8 and run.int8[0] == "failed":
         yield f"int8: {run.int8[1]}"
+    if run.fork:
+        yield f"the fork's own code: {run.fork}"
     if run.latency and run.latency[1].status == "failed":
         yield f"it failed while it was timed: {run.latency[1].reason}"
 
@@ -165,6 +172,15 @@ def _passed(run: _Run) -> bool:
         return True
     parity = run.parity[1] if run.parity else None
     return parity is not None and parity.status == "passed" and parity.gate.judged_by == "parity"
+
+
+def _fork_failures(bundles: Sequence[BundleFacts]) -> Iterator[tuple[str, str]]:
+    """sha256 of each artifact whose network is not the fork's own, and why."""
+    for bundle in bundles:
+        report = bundle.read(ForkReport)
+        if report and report.status == "failed":
+            for artifact in bundle.document.artifacts:
+                yield artifact.files[artifact.path], "; ".join(report.reasons)
 
 
 def int8_rows(bundles: Sequence[BundleFacts]) -> Iterator[tuple[str, str, str]]:

@@ -10,6 +10,7 @@ from ghost_deploy.report.report_document import Report, Tone
 from ghost_deploy.report.sections.accuracy import accuracy
 from ghost_deploy.report.sections.build import build
 from ghost_deploy.report.sections.evidence import evidence
+from ghost_deploy.report.sections.fork_code import fork_code
 from ghost_deploy.report.sections.int8 import int8
 from ghost_deploy.report.sections.latency import latency
 from ghost_deploy.report.sections.origin import files, lineage, machine
@@ -19,7 +20,8 @@ from ghost_deploy.report.sections.worst_images import images
 from ghost_deploy.report.view import ReportView
 
 _PARTS = (
-    overview, latency, accuracy, images, int8, parity, build, evidence, machine, lineage, files
+    overview, latency, accuracy, images, int8, parity, fork_code, build, evidence, machine, lineage,
+    files,
 )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ class FailedVerdict:
     """A gate that an artifact failed.
 
     Attributes:
-        kind: of the evidence: `parity`, `accuracy` or `int8`.
+        kind: of the evidence: `parity`, `accuracy`, `fork` or `int8`.
         sentence: what failed, without a subject.
         reason: the figure that missed its limit; may be empty.
     """
@@ -62,6 +62,9 @@ def _failed(bundle: Bundle, artifact: Artifact, run: tuple[str, str]) -> Iterato
                 yield FailedVerdict(
                     report.KIND, _SENTENCES[report.KIND], next(iter(judged.reasons), "")
                 )
+    if evidence.fork is not None and evidence.fork.status == "failed":
+        reason = next(iter(evidence.fork.reasons), "")
+        yield FailedVerdict("fork", "is not the network of the fork's own code", reason)
     for row in evidence.int8.rows if evidence.int8 else ():
         if row.status == "failed" and (row.artifact, row.sha256) == file:
             lost = "" if row.drop is None else f"{row.drop:.2f} points"

@@ -10,6 +10,7 @@ import msgspec
 
 from ghost_deploy.core.evidence.accuracy import AccuracyReport
 from ghost_deploy.core.evidence.build import BuildRecords
+from ghost_deploy.core.evidence.fork_report import ForkReport
 from ghost_deploy.core.evidence.int8 import Int8Report
 from ghost_deploy.core.evidence.json_document import Document
 from ghost_deploy.core.evidence.latency import BenchReport
@@ -72,6 +73,11 @@ class Evidence:
     def reference(self) -> ReferenceNote | None:
         """The images and outputs that the bundle carries."""
         return self._read(ReferenceNote)
+
+    @cached_property
+    def fork(self) -> ForkReport | None:
+        """The fork's own code that was executed."""
+        return self._read(ForkReport)
 
     def files(self) -> list[tuple[str, str]]:
         """(name, sha256) of the files that documents of any kind name by `file` and `sha256`."""

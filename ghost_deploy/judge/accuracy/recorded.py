@@ -25,7 +25,7 @@ from ghost_deploy.processing.postprocess import Postprocessor
 from ghost_deploy.processing.preprocess import pixel_table
 
 if TYPE_CHECKING:
-    from ghost_deploy.checkpoints.loading import LoadedCheckpoint
+    from ghost_deploy.checkpoints.fork.fork_checkpoint import AnyCheckpoint
 
 METRIC = "mAP50-95"
 """Under this name a checkpoint's metrics hold what is compared, 0 to 1."""
@@ -94,7 +94,7 @@ def compare_recorded(
 
 
 def measure_as_trained(
-    loaded: LoadedCheckpoint, dataset: DataSet, progress: Progress | None = None, label: str = ""
+    loaded: AnyCheckpoint, dataset: DataSet, progress: Progress | None = None, label: str = ""
 ) -> tuple[float, str]:
     """Measure the PyTorch module by the protocol of the training's own validation.
 

@@ -35,7 +35,7 @@ from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.run_plan import PlannedRun, plan_runs
 
 if TYPE_CHECKING:
-    from ghost_deploy.checkpoints.loading import LoadedCheckpoint
+    from ghost_deploy.checkpoints.fork.fork_checkpoint import AnyCheckpoint
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def run_accuracy(
     bundle: Bundle,
     dataset: DataSet,
     *,
-    loaded: LoadedCheckpoint | None = None,
+    loaded: AnyCheckpoint | None = None,
     runtimes: Sequence[str] | None = None,
     precisions: Sequence[str] | None = None,
     options: RuntimeOptions | None = None,
@@ -143,9 +143,7 @@ def run_accuracy(
     )
 
 
-def _eager(
-    measurement: _Measurement, loaded: LoadedCheckpoint
-) -> tuple[Reference, AccuracyFigures]:
+def _eager(measurement: _Measurement, loaded: AnyCheckpoint) -> tuple[Reference, AccuracyFigures]:
     """The PyTorch module itself."""
     with open_reference(loaded, measurement.bundle.spec) as detector:
         name = f"eager (PyTorch {detector.runtime.info.version}) in fp32"
@@ -192,7 +190,7 @@ def _hard_images(
 
 
 def _recorded(
-    measurement: _Measurement, loaded: LoadedCheckpoint | None, reference: Reference | None
+    measurement: _Measurement, loaded: AnyCheckpoint | None, reference: Reference | None
 ) -> Recorded | None:
     metrics = (loaded.source if loaded else measurement.bundle.document.source).metrics
     if METRIC not in metrics or reference is None or measurement.slicing is not None:
@@ -207,7 +205,7 @@ def _recorded(
 
 
 def _warnings(
-    bundle: Bundle, loaded: LoadedCheckpoint | None, reference: Reference | None
+    bundle: Bundle, loaded: AnyCheckpoint | None, reference: Reference | None
 ) -> Iterator[str]:
     yield from other_checkpoint(loaded, bundle)
     if reference and reference.kind == "artifact":

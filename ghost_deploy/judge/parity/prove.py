@@ -26,11 +26,11 @@ from ghost_deploy.judge.parity.inputs import InputImage, demo_images, file_image
 from ghost_deploy.judge.parity.pytorch_reference import open_float64, open_reference
 from ghost_deploy.judge.parity.stages import ReferenceResult
 from ghost_deploy.judge.report_facts import other_checkpoint, tools_of
-from ghost_deploy.runtimes.base import RuntimeOptions
+from ghost_deploy.runtimes.base import RuntimeInfo, RuntimeOptions
 from ghost_deploy.runtimes.run_plan import unopened
 
 if TYPE_CHECKING:
-    from ghost_deploy.checkpoints.loading import LoadedCheckpoint
+    from ghost_deploy.checkpoints.fork.fork_checkpoint import AnyCheckpoint
 
 SEMANTICS = "Ultralytics 8.4.190"
 """Whose arithmetic the network, the pre- and the post-processing follow."""
@@ -41,7 +41,7 @@ MIN_DETECTIONS = 200
 
 
 def run_parity(
-    loaded: LoadedCheckpoint,
+    loaded: AnyCheckpoint,
     bundle: Bundle,
     images: Sequence[Path] | None = None,
     *,
@@ -98,7 +98,7 @@ def run_parity(
         model=bundle.spec.name,
         checkpoint=loaded.source.file,
         checkpoint_sha256=loaded.source.sha256,
-        reference=f"eager (PyTorch {info.version}) on {info.device} in fp32, unfused",
+        reference=_named(loaded, info),
         semantics=SEMANTICS,
         sizes_hw=sizes,
         thresholds=bundle.spec.thresholds,
@@ -127,6 +127,16 @@ def _compare(
             run.compare(image.name, expected)
     progress("judging", len(images), len(images))
     return detections
+
+
+def _named(loaded: AnyCheckpoint, info: RuntimeInfo) -> str:
+    """What the reference ran on."""
+    from ghost_deploy.checkpoints.fork.fork_checkpoint import ForkCheckpoint
+
+    if isinstance(loaded, ForkCheckpoint):
+        version = loaded.code.versions.get("torch", info.version)
+        return f"the fork's own code (PyTorch {version}) on cpu in fp32"
+    return f"eager (PyTorch {info.version}) on {info.device} in fp32, unfused"
 
 
 def _sizes(spec: InputSpec) -> tuple[tuple[int, int], ...]:

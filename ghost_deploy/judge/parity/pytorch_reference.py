@@ -15,11 +15,11 @@ from ghost_deploy.judge.parity.stages import lowered
 if TYPE_CHECKING:
     from torch import nn
 
-    from ghost_deploy.checkpoints.loading import LoadedCheckpoint
+    from ghost_deploy.checkpoints.fork.fork_checkpoint import AnyCheckpoint, ForkNet
     from ghost_deploy.models.network import DetectionNet
 
 
-def open_reference(loaded: LoadedCheckpoint, spec: ModelSpec) -> Detector:
+def open_reference(loaded: AnyCheckpoint, spec: ModelSpec) -> Detector:
     """The module as it was loaded, at the bundle's size and thresholds.
 
     Everything else of the checkpoint's own description stays, so that a bundle which describes
@@ -36,7 +36,7 @@ def open_reference(loaded: LoadedCheckpoint, spec: ModelSpec) -> Detector:
     return _open(loaded, spec, net, head)
 
 
-def open_float64(loaded: LoadedCheckpoint, spec: ModelSpec) -> Detector:
+def open_float64(loaded: AnyCheckpoint, spec: ModelSpec) -> Detector:
     """As `open_reference`, computed in float64 on a copy; input and output are float32."""
     import torch
 
@@ -54,7 +54,7 @@ def open_float64(loaded: LoadedCheckpoint, spec: ModelSpec) -> Detector:
     return _open(loaded, spec, Exact().eval(), head)
 
 
-def _open(loaded: LoadedCheckpoint, spec: ModelSpec, net: nn.Module, head: HeadSpec) -> Detector:
+def _open(loaded: AnyCheckpoint, spec: ModelSpec, net: nn.Module, head: HeadSpec) -> Detector:
     from ghost_deploy.runtimes.eager import EagerRuntime
 
     geometry = {
@@ -66,11 +66,18 @@ def _open(loaded: LoadedCheckpoint, spec: ModelSpec, net: nn.Module, head: HeadS
     return Detector(runtime, own, lowered(spec.thresholds))
 
 
-def _branch(loaded: LoadedCheckpoint, spec: ModelSpec) -> tuple[DetectionNet, HeadSpec]:
+def _branch(loaded: AnyCheckpoint, spec: ModelSpec) -> tuple[DetectionNet | ForkNet, HeadSpec]:
     """The module set to the branch that was exported, and what its output then means."""
+    from ghost_deploy.checkpoints.fork.fork_checkpoint import ForkNet
+
     net, head, branch = loaded.net, loaded.spec.head, spec.head.branch
     if branch == head.branch:
         return net, head
+    if isinstance(net, ForkNet):
+        raise UsageError(
+            f"the bundle holds the {branch} branch of a head, the fork's code gives {head.branch}",
+            fix="Leave --fork out, or export again with it",
+        )
     if not (net.head.has_one2one if branch == "one2one" else net.head.has_one2many):
         raise UsageError(
             f"the bundle holds the {branch} branch of a head, {loaded.source.file} has none",

@@ -32,7 +32,7 @@ from ghost_deploy.runtimes.run_plan import PlannedRun, plan_runs
 from ghost_deploy.runtimes.table import runtime_row
 
 if TYPE_CHECKING:
-    from ghost_deploy.checkpoints.loading import LoadedCheckpoint
+    from ghost_deploy.checkpoints.fork.fork_checkpoint import AnyCheckpoint
 
 MIN_IMAGES = 8
 """Images with detections that a check on another machine needs, to say anything."""
@@ -45,7 +45,7 @@ _BUDGET_BYTES = 10 << 20
 
 
 def store_reference(
-    loaded: LoadedCheckpoint, bundle: Bundle, images: Sequence[Path] | None, *, exact: bool = False
+    loaded: AnyCheckpoint, bundle: Bundle, images: Sequence[Path] | None, *, exact: bool = False
 ) -> Bundle:
     """Write a few images and the outputs of PyTorch into a bundle, which is not saved yet.
 

@@ -117,4 +117,9 @@ def test_a_moved_box_is_seen() -> None:
 
 def test_the_recorded_thresholds_are_the_defaults() -> None:
     loaded = load_checkpoint(GHOST)
-    assert msgspec.to_builtins(loaded.spec.thresholds) == {"conf": 0.25, "iou": 0.7, "max_det": 300}
+    assert msgspec.to_builtins(loaded.spec.thresholds) == {
+        "conf": 0.25,
+        "iou": 0.7,
+        "max_det": 300,
+        "agnostic": False,
+    }
