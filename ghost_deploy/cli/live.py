@@ -18,6 +18,7 @@ from ghost_deploy.stream.pipeline import Pipeline
 from ghost_deploy.stream.sinks.context import SinkContext
 from ghost_deploy.stream.sinks.sink_table import SINKS, open_sinks
 from ghost_deploy.stream.sources.source_table import check_readable
+from ghost_deploy.stream.sources.video_file import has_pyav
 
 _MAX_BROKEN = 0.01
 
@@ -38,6 +39,11 @@ def run_live(args: argparse.Namespace, sources: Sequence[SourceAddress], console
     """
     policy = make_policy(args)
     check_readable(sources, policy)
+    if any(source.kind == "video" for source in sources) and not has_pyav():
+        console.note(
+            "OpenCV reads the videos; PyAV gives exact times and counts of their frames: "
+            "pip install 'ghost-deploy[stream]'"
+        )
     use_single_arena()
     with SignalHandler() as signals:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,26 @@ def test_lost_frames_and_the_exit_code(
     said = capsys.readouterr().out
     lost = f"source 0: {len(wiped)} of 60 frames lost: {len(wiped)} do not decode"
     assert (lost in said) == bool(wiped)
+
+
+def test_the_rate_is_that_of_the_video(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "clip.avi", 60, **MJPEG)
+    assert infer(path, "--jsonl", tmp_path / "lines", "--fps", 5) == 0
+    rows = lines((tmp_path / "lines").read_text())
+    assert [row["frame"] for row in rows] == list(range(0, 60, 6))
+
+
+def test_without_pyav_a_line_says_so(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_video(tmp_path / "clip.avi", 6, **MJPEG)
+    assert infer(path) == 0
+    assert "OpenCV reads" not in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "av", None)
+    assert infer(path) == 0
+    said = capsys.readouterr()
+    assert said.err.count("PyAV gives exact times") == 1
+    assert "6 frames" in said.out
 
 
 def test_one_of_many_is_no_failure(tmp_path: Path, capsys: Capture) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from ghost_deploy.stream.sinks.record import Annotator
+from ghost_deploy.stream.sinks.record import Annotator, file_stem
 from ghost_deploy.stream.sinks.sink import Annotate, ReadDelivery
 
 if TYPE_CHECKING:
@@ -39,3 +40,10 @@ class SinkContext:
     note: Callable[[str], None] = lambda _: None
     annotate: Annotate = field(default_factory=Annotator)
     deliveries: dict[str, ReadDelivery] = field(default_factory=dict)
+
+    def stem_of(self, source: str) -> str:
+        """The beginning of the names of files about a source: of its input, or a live one's id."""
+        address = self.pipeline.address_of(source)
+        if address.is_live:
+            return file_stem(source)
+        return Path(address.target).stem.strip(".") or source

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 from collections.abc import Callable
 from fractions import Fraction
@@ -27,17 +26,11 @@ def open_sink(target: str, context: SinkContext) -> Sink:
     return VideoSink(
         Path(target),
         context.annotate,
-        stem_of=functools.partial(_stem_of, context),
+        stem_of=context.stem_of,
         time_base_of=context.pipeline.time_base_of,
         note=context.note,
         most_bytes=context.most_bytes,
     )
-
-
-def _stem_of(context: SinkContext, source: str) -> str:
-    """A video is named after its input, a live source by its id."""
-    address = context.pipeline.address_of(source)
-    return file_stem(source) if address.is_live else Path(address.target).stem.strip(".") or source
 
 
 class VideoSink(Sink):

@@ -117,7 +117,8 @@ def video_of(container: av.container.InputContainer, label: str) -> av.VideoStre
         InputError: there is none, or none that can be decoded.
     """
     for stream in container.streams.video:
-        if not getattr(stream, "disposition", 0) & _ATTACHED and stream.codec_context is not None:
+        disposition = stream.disposition.value  # an enumeration of its own kind in PyAV 14
+        if not disposition & _ATTACHED and stream.codec_context is not None:
             return stream
     container.close()
     raise lost(label, "it holds no video that can be decoded", _FIX)

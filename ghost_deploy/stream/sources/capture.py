@@ -198,7 +198,9 @@ class Capture:
         if reader.is_broken:
             self.counters.dropped("broken")
             return
-        if not self._rate.admits(t_ns):
+        # Of a video, the rate is that of its own time.
+        at_s = reader.position_s
+        if not self._rate.admits(t_ns if at_s is None else round(at_s * 1e9)):
             self.counters.dropped("skipped")
             return
         load = reader.load()

@@ -13,6 +13,7 @@ from ghost_deploy.cli.main import build_parser
 from ghost_deploy.core.errors import InputError
 from ghost_deploy.stream.sinks.context import SinkContext
 from ghost_deploy.stream.sinks.sink_table import SINKS, SinkKind, open_sinks
+from ghost_deploy.stream.sources.source_table import SourceAddress
 from tests.support.stream_results import make_result
 
 PYPROJECT = Path(__file__).resolve().parents[3] / "pyproject.toml"
@@ -28,7 +29,12 @@ def test_a_row(kind: SinkKind) -> None:
 
 
 def context(**options: Any) -> SinkContext:
-    pipeline: Any = SimpleNamespace(is_live=True, has_images=False, time_base_of=lambda _: None)
+    pipeline: Any = SimpleNamespace(
+        is_live=True,
+        has_images=False,
+        time_base_of=lambda _: None,
+        address_of=lambda source: SourceAddress("rtsp", source, source),
+    )
     return SinkContext(pipeline, SimpleNamespace(), **options)  # type: ignore[arg-type]
 
 

@@ -197,11 +197,21 @@ def made_by(suffix: str, *options: str) -> Callable[[Path], Path]:
     return make
 
 
+def with_a_cover(folder: Path) -> Path:
+    """The cover image is the first stream."""
+    video = write_video(folder / "video.mkv", 20, codec="libx264")
+    ffmpeg("-i", video, "-frames:v", "1", folder / "cover.png")
+    words = ("-i", folder / "cover.png", "-i", video, "-map", "0", "-map", "1", "-c", "copy")
+    ffmpeg(*words, "-disposition:v:0", "attached_pic", folder / "covered.mp4")
+    return folder / "covered.mp4"
+
+
 INTERLACED = ("-c:v", "libx264", "-flags", "+ildct+ilme", "-x264opts", "tff=1:bframes=2")
 WHOLE = {
     "MP4": made_by(".mp4", "-c:v", "libx264", "-bf", "3"),
     "MKV": made_by(".mkv", "-c:v", "libx264", "-bf", "3"),
     "trimmed": trimmed,
+    "a cover": with_a_cover,
     "interlaced": made_by(".mp4", *INTERLACED),
     "interlaced MPEG-2": made_by(".mpg", "-c:v", "mpeg2video", "-flags", "+ildct+ilme"),
     "VP8 with hidden frames": made_by(".webm", "-c:v", "libvpx", "-auto-alt-ref", "1"),
@@ -230,7 +240,8 @@ def test_nothing_of_a_whole_video_is_lost(make: Callable[[Path], Path], tmp_path
     needs_ffmpeg()
     path = make(tmp_path)
     seen = read(path)
-    assert len(seen.good) == ffmpeg_frames(path) > 0
+    cover = "covered" in path.name  # ffmpeg's first video
+    assert len(seen.good) == (20 if cover else ffmpeg_frames(path)) > 0
     assert (seen.broken, seen.missing) == ([], 0)
     assert seen.good == sorted(set(seen.good))
 
