@@ -194,8 +194,10 @@ def _check_input(inputs: Sequence[TensorSpec], spec: ModelSpec) -> None:
 
 def _check_output(outputs: Sequence[TensorSpec], spec: ModelSpec) -> None:
     fixed_size = spec.input.min_hw == spec.input.max_hw
-    channels, anchors = output_shape(spec, spec.input.size_hw)
-    want = (-1, channels, anchors if fixed_size or spec.head.end_to_end else -1)
+    one = output_shape(spec, spec.input.size_hw)
+    if not fixed_size and not spec.head.end_to_end:
+        one = spec.head.output_shape(spec.num_classes, -1)
+    want = (-1, *one)
     tensor = next((each for each in outputs if each.name == spec.head.output), None)
     fits = (
         tensor is not None

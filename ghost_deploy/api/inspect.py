@@ -71,7 +71,7 @@ def _inspect_zoo(name: str) -> Inspection:
         size_hw=(side, side),
         stride=stride,
         strides=net.strides,
-        decoder="dfl" if net.branch == "one2many" else "one2one",
+        decoder=net.head.decoder if net.branch == "one2many" else "one2one",
         parameters=sum(weights.numel() for weights in net.parameters()),
         gflops=gflops(net, (side, side)),
         problems=("an untrained network: it has no weights to export",),

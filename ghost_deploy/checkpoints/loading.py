@@ -23,9 +23,11 @@ from ghost_deploy.checkpoints.ultralytics import check_task, find_network, read_
 from ghost_deploy.checkpoints.user_modules import UserModules, load_user_modules
 from ghost_deploy.core.bundle import Source, file_name
 from ghost_deploy.core.errors import StructureError, UsageError
-from ghost_deploy.core.spec import MAX_SIDE, HeadSpec, InputSpec, ModelSpec
+from ghost_deploy.core.spec import MAX_SIDE, HeadSpec, InputSpec, ModelSpec, Thresholds
+from ghost_deploy.models.anchor_head import AnchorDetect
 from ghost_deploy.models.flops import count_parameters, gflops
-from ghost_deploy.models.head import Branch
+from ghost_deploy.models.head import Detect
+from ghost_deploy.models.head_base import Branch
 from ghost_deploy.models.instantiate import build
 from ghost_deploy.models.network import DetectionNet
 
@@ -188,12 +190,23 @@ def _on_branch(loaded: LoadedCheckpoint, branch: Branch) -> LoadedCheckpoint:
 
 def head_spec(net: DetectionNet) -> HeadSpec:
     """Return the output format of the branch that the network uses."""
+    head = net.head
     return HeadSpec(
-        decoder="dfl" if net.branch == "one2many" else "one2one",
+        decoder=head.decoder if net.branch == "one2many" else "one2one",
         strides=net.strides,
-        reg_max=net.head.reg_max,
+        reg_max=head.reg_max if isinstance(head, Detect) else 1,
         branch=net.branch,
+        anchor_sizes=head.anchor_sizes if isinstance(head, AnchorDetect) else (),
     )
+
+
+def default_thresholds(head: HeadSpec) -> Thresholds:
+    """The thresholds of the repository that a head comes from, for detection.
+
+    0.25 and IoU 0.45 for a head with anchors (ultralytics/yolov5 v7.0, detect.py), else 0.25 and
+    IoU 0.7.
+    """
+    return Thresholds(iou=0.45) if head.anchor_sizes else Thresholds()
 
 
 def _spec(net: DetectionNet, facts: CheckpointInfo, archive: Archive) -> ModelSpec:
@@ -207,6 +220,7 @@ def _spec(net: DetectionNet, facts: CheckpointInfo, archive: Archive) -> ModelSp
         class_names=facts.class_names,
         input=InputSpec(size_hw=(height, width), stride=stride),
         head=head,
+        thresholds=default_thresholds(head),
         parameters=count_parameters(net),
         gflops=gflops(net, (height, width)),
         trained_with=facts.trained_with,

@@ -28,10 +28,15 @@ from ghost_deploy.models.tree import Attribute, ModuleNode, TensorInfo
 
 _PARTS = ("_parameters", "_buffers", "_modules")
 # Caches: recomputed by the head for each input size, or left by a re-parameterization.
-_CACHES = frozenset({"anchors", "id_tensor", "strides"})
+_CACHES = frozenset({"anchor_grid", "anchors", "grid", "id_tensor", "strides"})
 # Attributes of the whole network that are not part of it: training arguments with paths of the
 # training machine, the loss, and what `ultralytics` reads.
-_NOT_NETWORK = frozenset({"args", "criterion", "names", "pt_path", "ckpt_path", "task", "yaml"})
+_NOT_NETWORK = frozenset(
+    {
+        "args", "class_weights", "ckpt_path", "criterion", "gr", "hyp", "names", "opt", "pt_path",
+        "task", "yaml",
+    }
+)  # fmt: skip
 
 
 def is_module(value: Any) -> bool:
@@ -151,9 +156,7 @@ class TreeReader:
                 self._check_forward(record, value, where, children)
             elif key.startswith("_"):
                 self._check_private(key, value, where)
-            elif not (key in _CACHES and (value is None or is_tensor(value))) and (
-                name or key not in _NOT_NETWORK
-            ):
+            elif not (key in _CACHES and _is_cache(value)) and (name or key not in _NOT_NETWORK):
                 attributes[key] = self._attribute(value, where)
         return attributes
 
@@ -211,6 +214,12 @@ class TreeReader:
             fix="Save the model again without it: the plain weights file of the training, "
             "best.pt, has no such thing",
         )
+
+
+def _is_cache(value: Any) -> bool:
+    """Whether it is nothing, a tensor, or one for each level."""
+    items = value if isinstance(value, list) else [value]
+    return all(item is None or is_tensor(item) for item in items)
 
 
 def _is_name(key: Any) -> bool:

@@ -1,8 +1,9 @@
-"""The top level of an Ultralytics checkpoint: the network and its description.
+"""The top level of a checkpoint of Ultralytics' package, or of the repositories YOLOv5 and YOLOv7.
 
 During training, the file has `ema` (the averaged network, to be used), `optimizer` and more;
 afterwards only `model`. Training arguments and `git` contain paths and addresses of the training
-machine: only image size and task are read from them.
+machine: only image size and task are read from them. The older repositories call the arguments
+`opt`, name the classes by a list, and record no version.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from ghost_deploy.checkpoints.plain_values import NotPlainError, PlainReader
 from ghost_deploy.checkpoints.records import Call, describe, pairs_of
 from ghost_deploy.checkpoints.tensors import is_tensor
 from ghost_deploy.checkpoints.tree_reader import is_module, state_of
-from ghost_deploy.core.errors import CheckpointError, StructureError, UnknownClassError
+from ghost_deploy.core.errors import CheckpointError, StructureError
 from ghost_deploy.models.tree import Attribute
 
 KNOWN_VERSION = (8, 4)
@@ -31,6 +32,7 @@ KNOWN_VERSION = (8, 4)
 
 _TASK_OF_CLASS = {
     "ClassificationModel": "classify",
+    "IKeypoint": "pose",
     "Classify": "classify",
     "OBB": "obb",
     "OBBModel": "obb",
@@ -95,17 +97,8 @@ def check_task(found: FoundNetwork, where: str) -> None:
     """Require that the network is a detector of a supported kind.
 
     Raises:
-        UnknownClassError: a model of the YOLOv5, v7 or v9 repositories.
         CheckpointError: another task, which the error names, or fake quantization.
     """
-    target = found.record.target
-    if target.module in ("models.yolo", "models.experimental"):
-        raise UnknownClassError(
-            f"{where} is a model of the YOLOv5, YOLOv7 or YOLOv9 repository, not of Ultralytics'",
-            got=target.path,
-            fix="Train with the ultralytics package, e.g. from yolov8n-ghost.yaml",
-            class_paths=(target.path,),
-        )
     names = [path.rpartition(".")[2] for path in module_classes(found)]
     recorded = [each.get("task") for each in _arguments(found)] + [
         state_of(found.record).get("task")
@@ -159,13 +152,10 @@ def read_info(found: FoundNetwork, where: str, plain: PlainReader) -> Checkpoint
     state = state_of(found.record)
     yaml = _plain_dict(state.get("yaml"), plain)
     names = [path.rpartition(".")[2] for path in module_classes(found)]
-    family, scale = family_of(_text(yaml.get("yaml_file")), _text(yaml.get("scale")), names)
-    size = next(
-        filter(
-            None, (image_size_of(_plain(each.get("imgsz"), plain)) for each in _arguments(found))
-        ),
-        None,
-    )
+    repository = repository_of(found)
+    file = _text(yaml.get("yaml_file")) or _text(state.get("yaml_file")) or repository
+    family, scale = family_of(file, _text(yaml.get("scale")), names)
+    size = _image_size(found, plain)
     version = _text(found.document.get("version"))
     metrics = metrics_of(_plain_dict(found.document.get("train_metrics"), plain))
     class_names = state.get("names", found.document.get("names"))
@@ -175,17 +165,40 @@ def read_info(found: FoundNetwork, where: str, plain: PlainReader) -> Checkpoint
         scale=scale,
         class_names=class_names_of(class_names if pairs is None else dict(pairs), where),
         image_size_hw=size,
-        trained_with=f"ultralytics {version}" if version else "",
+        trained_with=f"ultralytics {version}" if version else repository,
         trained_at=_text(found.document.get("date")),
         metrics=metrics,
         warnings=tuple(_warnings(found, version, size is not None, bool(metrics))),
     )
 
 
+def repository_of(found: FoundNetwork) -> str:
+    """`yolov5` or `yolov7` for a network of that repository, else an empty text.
+
+    Both call their modules `models.yolo` and `models.common`; only YOLOv7 has implicit knowledge.
+    """
+    # Packages made of the repository put a name of their own in front.
+    if not found.record.target.module.endswith("models.yolo"):
+        return ""
+    own = {path.rpartition(".")[2] for path in module_classes(found)}
+    return "yolov7" if "ImplicitA" in own else "yolov5"
+
+
+def _image_size(found: FoundNetwork, plain: PlainReader) -> tuple[int, int] | None:
+    """The size of the training; before v6.0 `img_size` held that of training and of validation."""
+    for each in _arguments(found):
+        sides = _plain(each.get("imgsz"), plain)
+        if sides is None and isinstance(old := _plain(each.get("img_size"), plain), list):
+            sides = old[:1]
+        if size := image_size_of(sides):
+            return size
+    return None
+
+
 def _warnings(
     found: FoundNetwork, version: str, has_size: bool, has_metrics: bool
 ) -> Iterator[str]:
-    if not version:
+    if not version and not repository_of(found):
         yield "the file does not say which version of Ultralytics wrote it"
     elif (numbers := _numbers(version)) and numbers > KNOWN_VERSION:
         known = ".".join(map(str, KNOWN_VERSION))
@@ -204,7 +217,8 @@ def _warnings(
 
 def _arguments(found: FoundNetwork) -> list[dict[str, Any]]:
     """The training arguments of the file and of the network, unconverted."""
-    records = [found.document.get("train_args"), state_of(found.record).get("args")]
+    names = ("train_args", "opt")
+    records = [*map(found.document.get, names), state_of(found.record).get("args")]
     states = [each.state if isinstance(each, Call) else each for each in records]
     return [state for state in states if isinstance(state, dict)]
 

@@ -12,6 +12,20 @@ from typing import Any, ClassVar, Literal, TypeVar
 import msgspec
 
 from ghost_deploy.core.errors import SpecError
+from ghost_deploy.core.head_spec import HeadSpec, SpecStruct
+
+__all__ = [
+    "EMBEDDED_NMS_SCORE",
+    "MAX_SIDE",
+    "ONE2ONE_ROWS",
+    "SCHEMA",
+    "HeadSpec",
+    "InputSpec",
+    "ModelSpec",
+    "Thresholds",
+    "decode_json",
+    "encode_json",
+]
 
 SCHEMA = 1
 """Version of the JSON form of `ModelSpec`; readers reject any other."""
@@ -57,15 +71,7 @@ def encode_json(value: Any) -> bytes:
     return msgspec.json.format(msgspec.json.encode(value), indent=2)
 
 
-class _Frozen(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of the specs; msgspec adds the field's path to the SpecError of `_require`."""
-
-    def _require(self, ok: bool, what: str, got: object) -> None:
-        if not ok:
-            raise SpecError(f"{type(self).__name__}: {what}", got=got, fix="Correct that field")
-
-
-class InputSpec(_Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class InputSpec(SpecStruct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The preprocessing: from an image to the model's input tensor.
 
     tensor = (pixel / divisor - mean) / std, after `resize` to `size_hw`, in `color` order. With
@@ -155,60 +161,7 @@ class InputSpec(_Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return batch, sides[0], sides[1], sides[2]
 
 
-class HeadSpec(_Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The output format: how boxes are decoded from the output tensor.
-
-    Decoders:
-        dfl: `output` is (B, 4 + classes, A): centre x, centre y, width, height in letterboxed
-            pixels, then class probabilities. Needs NMS.
-        dfl-raw: `output` is (B, 4 * reg_max + classes, A): distribution logits per side (left,
-            top, right, bottom, each reg_max bins) and class logits; only candidates above the
-            threshold are decoded, on the host. Needs NMS.
-        one2one: `output` is (B, K, 6): x1, y1, x2, y2 in letterboxed pixels, score, class.
-            Sorted by score, no NMS.
-        efficient-nms: `output` is (B, `max_det`, 6), as for one2one. TensorRT's EfficientNMS plugin
-            has applied NMS, with `EMBEDDED_NMS_SCORE` and `iou` and `agnostic` of
-            `ModelSpec.thresholds`.
-            Unused rows are zero.
-        nms: as `efficient-nms`, by the standard operator NonMaxSuppression.
-
-    Attributes:
-        strides: pixels per cell of each level, in output order.
-        reg_max: bins of the box distribution.
-        output: name of the output tensor.
-        branch: the exported branch of the head.
-    """
-
-    decoder: Literal["dfl", "dfl-raw", "one2one", "efficient-nms", "nms"]
-    strides: tuple[int, ...]
-    reg_max: int = 16
-    output: str = "output0"
-    branch: Literal["one2many", "one2one"] = "one2many"
-
-    def __post_init__(self) -> None:
-        self._require(len(self.strides) > 0, "at least one stride", self.strides)
-        self._require(all(0 < s <= 1024 for s in self.strides), "strides 1 to 1024", self.strides)
-        self._require(1 <= self.reg_max <= 256, "reg_max must be 1 to 256", self.reg_max)
-        fits = (self.decoder == "one2one") <= (self.branch == "one2one")
-        self._require(fits, "decoder one2one needs branch one2one", self.branch)
-
-    @property
-    def end_to_end(self) -> bool:
-        """Whether the graph's output is final, without NMS."""
-        return self.decoder == "one2one" or self.embedded_nms
-
-    @property
-    def embedded_nms(self) -> bool:
-        """Whether NMS is part of the graph."""
-        return self.decoder in ("efficient-nms", "nms")
-
-    def anchors(self, size_hw: tuple[int, int]) -> int:
-        """Number of anchor points for an input of (height, width) pixels."""
-        height, width = size_hw
-        return sum((height // s) * (width // s) for s in self.strides)
-
-
-class Thresholds(_Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Thresholds(SpecStruct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Thresholds of the post-processing.
 
     Attributes:
@@ -229,7 +182,7 @@ class Thresholds(_Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True)
         self._require(1 <= self.max_det <= 30_000, "max_det must be 1 to 30000", self.max_det)
 
 
-class ModelSpec(_Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ModelSpec(SpecStruct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The full description of a detector, besides its weights.
 
     Attributes:
@@ -278,8 +231,7 @@ class ModelSpec(_Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True):
             return batch, self.thresholds.max_det, 6
         if self.head.end_to_end:
             return batch, min(ONE2ONE_ROWS, fewest), 6
-        boxes = 4 * self.head.reg_max if self.head.decoder == "dfl-raw" else 4
-        return batch, boxes + self.num_classes, most if fewest == most else -1
+        return batch, *self.head.output_shape(self.num_classes, most if fewest == most else -1)
 
     def to_json(self) -> bytes:
         """The JSON form; the inverse of `from_json`."""

@@ -34,10 +34,10 @@ def with_nms(spec: ModelSpec) -> ModelSpec:
     Raises:
         UsageError: the model needs no NMS, or takes several sizes, which the plugin cannot.
     """
-    if spec.head.decoder != "dfl":
+    if spec.head.decoder not in ("dfl", "anchors"):
         raise UsageError(
             f"NMS cannot be added behind the decoder {spec.head.decoder!r}",
-            expected="dfl",
+            expected="dfl or anchors",
             fix="Leave out --nms",
         )
     if spec.input.min_hw != spec.input.max_hw:
@@ -52,10 +52,10 @@ def with_nms(spec: ModelSpec) -> ModelSpec:
 
 
 def append_nms(model: ModelProto, spec: ModelSpec) -> ModelProto:
-    """A copy of a graph of the decoder `dfl` that ends in the plugin.
+    """A copy of a graph of the decoder `dfl` or `anchors` that ends in the plugin.
 
     Args:
-        model: output (B, 4 + classes, A) float32.
+        model: output float32, as its decoder gives it.
         spec: of `with_nms`.
     """
     result = ModelProto()
@@ -66,8 +66,9 @@ def append_nms(model: ModelProto, spec: ModelSpec) -> ModelProto:
             if output == name:
                 node.output[index] = _RAW
     graph.node.extend(_nodes(spec))
-    sizes = np.array([4, spec.num_classes], np.int64)
-    for constant, value in (("nms/sizes", sizes), ("nms/axis", np.array([2], np.int64)),
+    parts = [4, 1, spec.num_classes] if spec.head.anchor_sizes else [4, spec.num_classes]
+    for constant, value in (("nms/sizes", np.array(parts, np.int64)),
+                            ("nms/axis", np.array([2], np.int64)),
                             ("nms/zero", np.float32(0))):  # fmt: skip
         graph.initializer.append(numpy_helper.from_array(np.asarray(value), constant))
     batch = graph.output[0].type.tensor_type.shape.dim[0]
@@ -88,7 +89,7 @@ def append_nms_to_bundle(writer: BundleWriter, bundle: Bundle) -> Bundle:
 
     Args:
         writer: of the bundle.
-        bundle: its draft, with ONNX graphs of the decoder `dfl` alone.
+        bundle: its draft, with ONNX graphs of the decoder `dfl` or `anchors` alone.
 
     Returns:
         The draft with the new graphs, unsaved.
@@ -124,9 +125,7 @@ def _nodes(spec: ModelSpec) -> list[NodeProto]:
     overlap = float(np.nextafter(np.float32(limits.iou), np.float32(2)))
     agnostic: dict[str, Any] = {"class_agnostic": 1} if limits.agnostic else {}
     return [
-        make("Split", [_RAW, "nms/sizes"], ["nms/b", "nms/s"], name="nms/Split", axis=1),
-        make("Transpose", ["nms/b"], ["nms/boxes"], name="nms/Boxes", perm=[0, 2, 1]),
-        make("Transpose", ["nms/s"], ["nms/all"], name="nms/Scores", perm=[0, 2, 1]),
+        *_boxes_and_scores(spec),
         make("ReduceMax", ["nms/all"], ["nms/max"], name="nms/Best", axes=[2], keepdims=1),
         make("Equal", ["nms/all", "nms/max"], ["nms/is_best"], name="nms/Equal"),
         make("Where", ["nms/is_best", "nms/all", "nms/zero"], ["nms/scores"], name="nms/Where"),
@@ -155,4 +154,20 @@ def _nodes(spec: ModelSpec) -> list[NodeProto]:
             name="nms/Concat",
             axis=2,
         ),
+    ]
+
+
+def _boxes_and_scores(spec: ModelSpec) -> list[NodeProto]:
+    """From the output to `nms/boxes` (B, A, 4) and `nms/all` (B, A, classes)."""
+    make = helper.make_node
+    if spec.head.anchor_sizes:
+        parts = ["nms/boxes", "nms/objectness", "nms/classes"]
+        return [
+            make("Split", [_RAW, "nms/sizes"], parts, name="nms/Split", axis=2),
+            make("Mul", parts[1:], ["nms/all"], name="nms/Product"),
+        ]
+    return [
+        make("Split", [_RAW, "nms/sizes"], ["nms/b", "nms/s"], name="nms/Split", axis=1),
+        make("Transpose", ["nms/b"], ["nms/boxes"], name="nms/Boxes", perm=[0, 2, 1]),
+        make("Transpose", ["nms/s"], ["nms/all"], name="nms/Scores", perm=[0, 2, 1]),
     ]

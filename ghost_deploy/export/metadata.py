@@ -2,8 +2,9 @@
 
 Ultralytics' loader reads `task`, `names`, `stride`, `batch`, `imgsz`, `channels`, `args` and
 `end2end` from ONNX metadata (as Python literals) or from `metadata.yaml` beside an OpenVINO IR;
-`version` and `author` say what wrote the file and are not interpreted there. OpenVINO's Model API
-reads `model_info` from an IR's rt_info.
+`version` and `author` say what wrote the file and are not interpreted there. YOLOv5's loader reads
+`names` and `stride`; what Ultralytics' would need for its own layout is left out of such a file.
+OpenVINO's Model API reads `model_info` from an IR's rt_info.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from typing import Any
 from ghost_deploy._version import __version__
 from ghost_deploy.core.spec import ModelSpec
 
+_NOT_ANCHORS = frozenset({"task", "head", "args", "end2end"})
+
 
 def ultralytics_metadata(spec: ModelSpec) -> dict[str, Any]:
-    """What Ultralytics' loader needs to run the file with the right names and shapes."""
+    """What the loader of the repository needs to run the file with the right names and shapes."""
     nms = spec.head.embedded_nms
-    return {
+    values = {
         "description": f"{spec.name} ({spec.family})",
         "author": "ghost-deploy",
         "version": __version__,
@@ -32,6 +35,8 @@ def ultralytics_metadata(spec: ModelSpec) -> dict[str, Any]:
         "args": {"batch": spec.input.batch[1], "dynamic": spec.input.dynamic, "nms": nms},
         "end2end": spec.head.end_to_end,
     }
+    left_out = _NOT_ANCHORS if spec.head.anchor_sizes else frozenset()
+    return {key: value for key, value in values.items() if key not in left_out}
 
 
 def onnx_properties(spec: ModelSpec) -> dict[str, str]:
@@ -46,7 +51,7 @@ def ultralytics_yaml(spec: ModelSpec) -> str:
 
 
 def model_info(spec: ModelSpec) -> dict[str, str]:
-    """The `model_info` section for OpenVINO's Model API, one2many models only."""
+    """The `model_info` section for OpenVINO's Model API, which has no decoder but for `dfl`."""
     if spec.head.decoder != "dfl":
         return {}
     # Model API would flip and scale once more what an embedded graph does itself.

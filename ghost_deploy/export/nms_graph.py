@@ -34,12 +34,12 @@ def with_graph_nms(spec: ModelSpec) -> ModelSpec:
     """The description of the model with NMS in its graph.
 
     Raises:
-        UsageError: the output is not that of the decoder `dfl`.
+        UsageError: the output is not that of the decoder `dfl` or `anchors`.
     """
-    if spec.head.decoder != "dfl":
+    if spec.head.decoder not in ("dfl", "anchors"):
         raise UsageError(
             f"NMS cannot be added behind the decoder {spec.head.decoder!r}",
-            expected="dfl",
+            expected="dfl or anchors",
             fix="Leave out --nms",
         )
     head = msgspec.structs.replace(spec.head, decoder="nms")
@@ -47,7 +47,7 @@ def with_graph_nms(spec: ModelSpec) -> ModelSpec:
 
 
 def nms_tail(spec: ModelSpec, opset: int, *, drops_equal: bool = False) -> ModelProto:
-    """The graph behind the output of the decoder `dfl`.
+    """The graph behind the output of the decoder `dfl` or `anchors`.
 
     Args:
         spec: of `with_graph_nms`.
@@ -56,10 +56,12 @@ def nms_tail(spec: ModelSpec, opset: int, *, drops_equal: bool = False) -> Model
             where ONNX and our host remove it above: the limit becomes the next float32.
 
     Returns:
-        A model from `nms/raw` (B, 4 + classes, A) to the output (B, `max_det`, 6), float32.
+        A model from `nms/raw`, as that decoder describes it, to the output (B, `max_det`, 6),
+        float32.
     """
-    plain = msgspec.structs.replace(spec, head=msgspec.structs.replace(spec.head, decoder="dfl"))
-    names = ("batch", "values", "anchors")
+    head = msgspec.structs.replace(spec.head, decoder=spec.head.plain)
+    plain = msgspec.structs.replace(spec, head=head)
+    names = ("batch", "anchors", "values") if head.per_row else ("batch", "values", "anchors")
     shape = [n if size < 0 else size for size, n in zip(plain.output_shape(), names, strict=True)]
     constants = _constants(spec)
     if drops_equal:
@@ -76,10 +78,10 @@ def nms_tail(spec: ModelSpec, opset: int, *, drops_equal: bool = False) -> Model
 
 
 def append_graph_nms(model: ModelProto, spec: ModelSpec) -> ModelProto:
-    """A copy of an ONNX graph of the decoder `dfl` that ends in NMS; its metadata stays.
+    """A copy of an ONNX graph that ends in NMS; its metadata stays.
 
     Args:
-        model: output (B, 4 + classes, A) float32.
+        model: output float32, of the decoder `dfl` or `anchors`.
         spec: of `with_graph_nms`.
     """
     result = ModelProto()
@@ -109,7 +111,7 @@ def append_graph_nms_to_bundle(writer: BundleWriter, bundle: Bundle) -> Bundle:
 
     Args:
         writer: of the bundle.
-        bundle: its draft, with ONNX and OpenVINO graphs of the decoder `dfl`.
+        bundle: its draft, with ONNX and OpenVINO graphs of the decoder `dfl` or `anchors`.
 
     Returns:
         The draft with the new graphs, unsaved; its evidence is that of the old ones.
@@ -169,14 +171,17 @@ def _output(spec: ModelSpec) -> onnx.ValueInfoProto:
 def _constants(spec: ModelSpec) -> dict[str, Any]:
     """The constants of `_nodes` by name; integers are int64."""
     limits, classes = spec.thresholds, spec.num_classes
+    first = 5 if spec.head.anchor_sizes else 4
     integers: dict[str, Any] = {
-        "0": [0], "1": [1], "2": [2], "4": [4], "end": [4 + classes], "ends": [0, 2],
+        "0": [0], "1": [1], "2": [2], "4": [4], "end": [first + classes], "ends": [0, 2],
         "ids": np.arange(classes)[:, None], "k": [limits.max_det], "flat": [0, -1],
         "column": [0, -1, 1], "most": limits.max_det,
     }  # fmt: skip
     if _missing(spec):
         integers["pad"] = [0, 0, 0, _missing(spec)]
         integers["pads"] = [0, 0, 0, 0, _missing(spec), 0]
+    if spec.head.anchor_sizes:
+        integers["5"] = [5]
     floats = {"none": 0, "half": 0.5, "iou": [limits.iou], "floor": [EMBEDDED_NMS_SCORE]}
     return {
         **{name: np.array(value, np.int64) for name, value in integers.items()},
@@ -190,9 +195,7 @@ def _missing(spec: ModelSpec) -> int:
 
 
 def _nodes(spec: ModelSpec) -> Iterator[NodeProto]:
-    yield _node("Slice", ["raw", "0", "2", "1"], "centre")
-    yield _node("Slice", ["raw", "2", "4", "1"], "size")
-    yield _node("Slice", ["raw", "4", "end", "1"], "all")
+    yield from _parts(spec)
     yield _node("Mul", ["size", "half"], "reach")
     yield _node("Sub", ["centre", "reach"], "low")
     yield _node("Add", ["centre", "reach"], "high")
@@ -203,6 +206,21 @@ def _nodes(spec: ModelSpec) -> Iterator[NodeProto]:
     yield _node("Concat", ["xyxy", "score", "label"], "columns", axis=1)
     yield from _selection(spec)
     yield from _best_rows(spec)
+
+
+def _parts(spec: ModelSpec) -> Iterator[NodeProto]:
+    """`centre` and `size` (B, 2, A), and `all` (B, classes, A), the scores."""
+    values = "raw"
+    if spec.head.anchor_sizes:
+        values = "values"
+        yield _node("Transpose", ["raw"], values, perm=[0, 2, 1])
+        yield _node("Slice", [values, "4", "5", "1"], "objectness")
+        yield _node("Slice", [values, "5", "end", "1"], "classes")
+        yield _node("Mul", ["objectness", "classes"], "all")
+    else:
+        yield _node("Slice", [values, "4", "end", "1"], "all")
+    yield _node("Slice", [values, "0", "2", "1"], "centre")
+    yield _node("Slice", [values, "2", "4", "1"], "size")
 
 
 def _selection(spec: ModelSpec) -> Iterator[NodeProto]:

@@ -1,4 +1,4 @@
-"""The network as it is exported: the same arithmetic as `Detect.decode`, arranged to run fast.
+"""The network as it is exported: the same arithmetic as `Head.decode`, arranged to run fast.
 
 Three rewrites, all exact in real arithmetic:
 
@@ -22,7 +22,9 @@ from torch import Tensor, nn
 
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.spec import InputSpec, ModelSpec
-from ghost_deploy.models.head import Branch, Detect, make_anchors
+from ghost_deploy.export.anchor_tail import AnchorTail
+from ghost_deploy.models.head import make_anchors
+from ghost_deploy.models.head_base import Branch, Head
 from ghost_deploy.models.network import DetectionNet
 
 
@@ -45,17 +47,15 @@ class ExportGraph(nn.Module):
         self.branch = spec.head.branch
         _require_branch(net.head, self.branch)
         self.pixels = Pixels(spec.input) if spec.input.embedded else None
-        self.tail = Tail(spec)
+        self.tail = AnchorTail(spec) if spec.head.anchor_sizes else Tail(spec)
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) RGB from 0 to 1, or (B, H, W, 3) BGR pixels of an embedded preprocessing,
-        -> (B, 4 + nc, A), or (B, K, 6) for one2one."""
+        -> the output of the spec's decoder."""
         image = images if self.pixels is None else self.pixels(images)
         features = self.net.features(_cast(image, self.dtype))
-        boxes, classes = self.net.head.logits(features, self.branch)
-        boxes = [_cast(level, torch.float32) for level in boxes]
-        classes = [_cast(level, torch.float32) for level in classes]
-        result: Tensor = self.tail(boxes, classes)
+        logits = self.net.head.logits(features, self.branch)
+        result: Tensor = self.tail(*([_cast(x, torch.float32) for x in kind] for kind in logits))
         return result
 
 
@@ -152,12 +152,12 @@ def _cast(x: Tensor, dtype: torch.dtype) -> Tensor:
     return x if x.dtype == dtype else x.to(dtype)
 
 
-def _require_branch(head: Detect, branch: Branch) -> None:
+def _require_branch(head: Head, branch: Branch) -> None:
     if not (head.has_one2many if branch == "one2many" else head.has_one2one):
         raise UsageError(
             f"the checkpoint's head has no {branch} branch",
             fix="Export it with the decoder "
-            + ("dfl" if branch == "one2one" else "one2one")
+            + (head.decoder if branch == "one2one" else "one2one")
             + ", which uses the branch that it has",
         )
 

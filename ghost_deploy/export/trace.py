@@ -76,7 +76,10 @@ def graph_shapes(spec: ModelSpec) -> tuple[list[int | str], list[int | str]]:
     names.insert(3 if spec.input.embedded else 1, "channels")
     return (
         _named(spec.input.graph_shape(), names),
-        _named(spec.output_shape(), ["batch", "values", "anchors"]),
+        _named(
+            spec.output_shape(),
+            ["batch", *(("anchors", "values") if spec.head.per_row else ("values", "anchors"))],
+        ),
     )
 
 

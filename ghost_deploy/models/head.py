@@ -1,35 +1,18 @@
-"""Detection head: raw maps, and their decoding to boxes by the original's arithmetic."""
+"""Anchor-free head: raw maps, and their decoding to boxes by the original's arithmetic."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
 from ghost_deploy.models.block import Block, require
 from ghost_deploy.models.conv import Conv, DWConv
-from ghost_deploy.models.fields import Channels, MisfitError, integer
-
-Branch: TypeAlias = Literal["one2many", "one2one"]
-
-MAX_STRIDE = 1024
-
-
-def strides_of(value: object) -> tuple[int, ...]:
-    """Check recorded strides: whole positive numbers, or all zero if never measured."""
-    if not isinstance(value, list) or not 1 <= len(value) <= 8:
-        raise MisfitError(f"{value!r:.60} is not a list of strides")
-    if any(type(item) not in (int, float) or item != item // 1 for item in value):
-        raise MisfitError(f"{value!r:.60} are not whole numbers")
-    strides = tuple(int(item) for item in value)
-    if strides == (0,) * len(strides):
-        return ()
-    if not all(1 <= stride <= MAX_STRIDE for stride in strides):
-        raise MisfitError(f"strides must be 1 to {MAX_STRIDE}, got {strides}")
-    return strides
+from ghost_deploy.models.fields import Channels, integer
+from ghost_deploy.models.head_base import Branch, Head
 
 
 class DFL(Block):
@@ -67,7 +50,7 @@ class DFL(Block):
         return distances.view(batch, 4, anchors)
 
 
-class Detect(Block):
+class Detect(Head):
     """Anchor-free head of YOLOv8, v9, v10 and 11, with one branch or two.
 
     Each level has a box branch (`cv2`) and a class branch (`cv3`), whose layers differ between
@@ -75,11 +58,11 @@ class Detect(Block):
     trained to need no NMS; a file written after fusion may have only this pair.
 
     Attributes:
-        nc: number of classes. nl: number of levels. reg_max: bins of the box distribution.
-        strides: pixels per cell of each level; empty until `DetectionNet` has measured them.
+        reg_max: bins of the box distribution.
     """
 
     origin = "Ultralytics Detect"
+    decoder = "dfl"
     harmless = frozenset(
         {
             "agnostic_nms", "anchors", "dynamic", "end2end", "export", "format", "inplace",
@@ -91,10 +74,7 @@ class Detect(Block):
     one2one_cv2: nn.ModuleList | None
     one2one_cv3: nn.ModuleList | None
     dfl: DFL | nn.Identity
-    nc: Annotated[int, integer(1, 100_000)]
-    nl: Annotated[int, integer(1, 8)]
     reg_max: Channels
-    stride: Annotated[tuple[int, ...], strides_of] = ()
 
     def __init__(
         self,
@@ -124,7 +104,7 @@ class Detect(Block):
     def _fit_common(self) -> None:
         bins = self.dfl.c1 if isinstance(self.dfl, DFL) else 1
         require(bins == self.reg_max, f"dfl has {bins} bins, reg_max is {self.reg_max}")
-        require(len(self.stride) in (0, self.nl), f"{self.nl} levels, strides {self.stride}")
+        super().fit()
 
     def _fit_branch(self, box_name: str, class_name: str) -> bool:
         boxes, classes = getattr(self, box_name), getattr(self, class_name)
@@ -147,11 +127,6 @@ class Detect(Block):
             require(fits, f"{name} must end in a Conv2d of {width} channels")
 
     @property
-    def strides(self) -> tuple[int, ...]:
-        """Pixels per cell of each level; empty until measured."""
-        return self.stride
-
-    @property
     def has_one2many(self) -> bool:
         """Whether it has the branch that needs NMS."""
         return self.cv2 is not None
@@ -166,13 +141,6 @@ class Detect(Block):
 
         Box distributions first (left, top, right, bottom, each reg_max bins), then classes;
         anchors row by row, levels in the order of strides.
-
-        Args:
-            features: the map of each level, (B, C, h, w).
-            branch: a branch of this head.
-
-        Raises:
-            ValueError: the head does not have this branch.
         """
         levels = [
             torch.cat((box, cls), 1).flatten(2)

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ghost_deploy.core.errors import StructureError
-from ghost_deploy.models.head import Branch, Detect, top_k
+from ghost_deploy.models.head import top_k
+from ghost_deploy.models.head_base import Branch, Head
 from ghost_deploy.models.readings import OpenChoice
 
 MAX_FEATURE_ELEMENTS = 1 << 28
@@ -56,7 +57,7 @@ class DetectionNet(nn.Module):
     def __init__(self, layers: Sequence[nn.Module], layer_inputs: Sequence[LayerInput]) -> None:
         super().__init__()
         head = layers[-1] if layers else None
-        if not isinstance(head, Detect):
+        if not isinstance(head, Head):
             raise StructureError(
                 "the network does not end in a detection head",
                 got=type(head).__name__,
@@ -71,10 +72,10 @@ class DetectionNet(nn.Module):
         self.open_choices: tuple[OpenChoice, ...] = ()
 
     @property
-    def head(self) -> Detect:
+    def head(self) -> Head:
         """The detection head."""
         head = self.model[-1]
-        assert isinstance(head, Detect)
+        assert isinstance(head, Head)
         return head
 
     @property
@@ -114,9 +115,9 @@ class DetectionNet(nn.Module):
             x: images, see `features`.
 
         Returns:
-            float32; one2many: (B, 4 + nc, A), centre x, centre y, width, height in letterboxed
-            pixels and class probabilities; one2one: (B, K, 6), corners, score and class id, best
-            first.
+            float32; one2many: as `HeadSpec` describes the head's decoder, e.g. (B, 4 + nc, A),
+            centre x, centre y, width, height in letterboxed pixels and class probabilities;
+            one2one: (B, K, 6), corners, score and class id, best first.
         """
         features = self.features(x)
         sizes = [(level.shape[-2], level.shape[-1]) for level in features]

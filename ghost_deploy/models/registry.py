@@ -31,6 +31,7 @@ from typing import TypeAlias
 from torch import nn
 
 from ghost_deploy.models import (
+    anchor_head,
     area_attention,
     attention,
     c2f_ghost,
@@ -51,6 +52,7 @@ from ghost_deploy.models import (
     hgnet,
     legacy_blocks,
     reparam,
+    yolov5_blocks,
 )
 from ghost_deploy.models.block import Block
 from ghost_deploy.models.fork_hosts import FORK_HOSTS, BottleneckHost, C2fHost, C3Host
@@ -65,7 +67,7 @@ OWN = "ghost_deploy"
 """Package of the class paths in our own files: `ghost_deploy.GhostConv` denotes exactly one
 definition, independent of its module."""
 
-NETWORKS = frozenset({"DetectionModel", "DetectionNet", "YOLOv10DetectionModel"})
+NETWORKS = frozenset({"DetectionModel", "DetectionNet", "Model", "YOLOv10DetectionModel"})
 """Class names of a whole network, the root of the tree."""
 
 # Versions of Huawei's blocks are distinguished by structure: forks use arbitrary names.
@@ -102,6 +104,7 @@ BLOCKS: Mapping[str, tuple[type[Block], ...]] = {
     "ABlock": (area_attention.ABlock,),
     "AConv": (elan.AConv,),
     "ADown": (elan.ADown,),
+    "AnchorDetect": (anchor_head.AnchorDetect,),
     "Attention": (attention.Attention,),
     "Bottleneck": (csp.Bottleneck, BottleneckHost, g_ghost.RegNetBottleneck),
     "BottleneckCSP": (legacy_blocks.BottleneckCSP,),
@@ -118,9 +121,12 @@ BLOCKS: Mapping[str, tuple[type[Block], ...]] = {
     "C2fPSA": (attention.C2fPSA,),
     "C3": (csp.C3, C3Host),
     "C3Ghost": (ghost.C3Ghost, C3Host),
+    "C3SPP": (yolov5_blocks.C3SPP,),
     "C3k": (c3k.C3k, C3Host),
     "C3k2": (c3k.C3k2, C2fHost),
     "C3x": (csp.C3,),
+    "Contract": (yolov5_blocks.Contract,),
+    "CrossConv": (csp.Bottleneck,),
     "CBAM": (cbam.CBAM,),
     "CIB": (c3k.CIB,),
     "ChannelAttention": (cbam.ChannelAttention,),
@@ -131,8 +137,9 @@ BLOCKS: Mapping[str, tuple[type[Block], ...]] = {
     "ConvTranspose": (conv.ConvTranspose,),
     "DFL": (head.DFL,),
     "DWConv": (conv.DWConv,),
-    "Detect": (head.Detect,),
+    "Detect": (head.Detect, anchor_head.AnchorDetect),
     "ELAN1": (elan.ELAN1,),
+    "Expand": (yolov5_blocks.Expand,),
     "Focus": (legacy_blocks.Focus,),
     "GhostBottleneck": (ghost.GhostBottleneck, *_GHOST_BOTTLENECKS, BottleneckHost),
     **dict.fromkeys(_GHOST_BOTTLENECK_NAMES, _GHOST_BOTTLENECKS),
@@ -143,7 +150,11 @@ BLOCKS: Mapping[str, tuple[type[Block], ...]] = {
     **{net.__name__: (net, *_GHOST_NETS) for net in _GHOST_NETS},
     "HGBlock": (hgnet.HGBlock,),
     "HGStem": (hgnet.HGStem,),
+    "IDetect": (anchor_head.AnchorDetect,),
+    "ImplicitA": (anchor_head.ImplicitA,),
+    "ImplicitM": (anchor_head.ImplicitM,),
     "LightConv": (hgnet.LightConv,),
+    "MP": (yolov5_blocks.PoolLayer,),
     "PSA": (attention.PSA,),
     "PSABlock": (attention.PSABlock,),
     "RepBottleneck": (reparam.RepBottleneck,),
@@ -156,6 +167,7 @@ BLOCKS: Mapping[str, tuple[type[Block], ...]] = {
         ("SqueezeExcite", "SqueezeExcitation", "SE"),
         (ghostnet_v1.SqueezeExcite, ghostnet_v1.SqueezeExciteGated),
     ),
+    "SP": (yolov5_blocks.PoolLayer,),
     "SPP": (legacy_blocks.SPP,),
     "SPPELAN": (elan.SPPELAN,),
     "SPPF": (csp.SPPF,),

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from ghost_deploy.models.activations import Activation
 from ghost_deploy.models.block import Block, Names, require
 from ghost_deploy.models.conv import ConvLike
-from ghost_deploy.models.head import Branch, Detect
+from ghost_deploy.models.head import Detect
+from ghost_deploy.models.head_base import Branch
 
 
 class GroupNormConv(ConvLike):

@@ -27,7 +27,7 @@ LayerRow: TypeAlias = Sequence[Any]
 
 _ZOO = files("ghost_deploy.models") / "zoo"
 
-_JOINTS = frozenset({"Concat", "Detect", "Upsample"})
+_JOINTS = frozenset({"AnchorDetect", "Concat", "Detect", "Upsample"})
 _BACKBONES = frozenset({"GhostNetV1", "GhostNetV2", "GhostNetV3"})
 """Whole backbones, allowed as first layer; their maps have the places up to 4."""
 

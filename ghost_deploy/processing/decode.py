@@ -1,56 +1,23 @@
 """Decoders: from the output tensor of one image to scored boxes, one function per decoder.
 
 All decoders have the signature of `Decoder` and keep scores strictly greater than `conf`. Only
-candidates are decoded, so the cost is one pass over the scores.
+candidates are decoded, so the cost is one pass over the scores. Those of heads with anchors are in
+`decode_anchors`.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ghost_deploy.core.errors import BackendError, SpecError
+from ghost_deploy.core.errors import SpecError
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.processing.boxes import xywh_to_xyxy
-
-
-class Candidates(NamedTuple):
-    """Scored boxes of one image, before NMS.
-
-    Attributes:
-        xyxy: (N, 4) float32, pixels of the letterboxed input, not clipped.
-        score: (N,) float32.
-        class_id: (N,) int32.
-    """
-
-    xyxy: NDArray[np.float32]
-    score: NDArray[np.float32]
-    class_id: NDArray[np.int32]
-
-
-Decoder: TypeAlias = Callable[
-    [NDArray[np.float32], ModelSpec, tuple[int, int], float, bool], Candidates
-]
-"""The signature of a decoder.
-
-Args:
-    output: output tensor of one image, without the batch axis, float32.
-    spec: the description of the model, which matches `output`.
-    size_hw: (height, width) of the model's input, pixels.
-    conf: score threshold, exclusive.
-    multi_label: return a candidate for each class of an anchor above `conf`, not only for the best.
-
-Returns:
-    The candidates, boxes in pixels of the model's input.
-
-Raises:
-    BackendError: scores or boxes are not finite.
-"""
+from ghost_deploy.processing.candidates import Candidates, Decoder, above, finite, logit_below
+from ghost_deploy.processing.decode_anchors import decode_anchors, decode_anchors_raw
 
 
 def decode_dfl(
@@ -64,11 +31,11 @@ def decode_dfl(
 
     Candidates are in the order of anchors, then classes. Arguments: see `Decoder`.
     """
-    anchor, class_id, score = _above(output[4:], conf, multi_label)
-    xywh = _finite(output[:4, anchor].T, "boxes")  # before arithmetic, which would warn
+    anchor, class_id, score = above(output[4:], conf, multi_label)
+    xywh = finite(output[:4, anchor].T, "boxes")  # before arithmetic, which would warn
     with np.errstate(over="ignore"):
         xyxy = xywh_to_xyxy(xywh)
-    return Candidates(_finite(xyxy, "boxes"), score, class_id)
+    return Candidates(finite(xyxy, "boxes"), score, class_id)
 
 
 def decode_dfl_raw(
@@ -84,18 +51,18 @@ def decode_dfl_raw(
     see `Decoder`.
     """
     bins = 4 * spec.head.reg_max
-    anchor, class_id, logit = _above(output[bins:], _logit_below(conf), multi_label)
+    anchor, class_id, logit = above(output[bins:], logit_below(conf), multi_label)
     with np.errstate(over="ignore"):  # exp(-logit) is inf below -88, and the score then 0
         score = np.float32(1) / (np.float32(1) + np.exp(-logit))
     keep = score > np.float32(conf)
     anchor, class_id, score = anchor[keep], class_id[keep], score[keep]
     points, stride = anchor_points(size_hw, spec.head.strides)
-    logits = _finite(output[:bins, anchor], "boxes")
+    logits = finite(output[:bins, anchor], "boxes")
     ltrb = _expectation(logits, spec.head.reg_max)
     centre = points[:, anchor]
     with np.errstate(over="ignore"):
         xyxy = np.concatenate((centre - ltrb[:2], centre + ltrb[2:])) * stride[anchor]
-    return Candidates(_finite(xyxy.T, "boxes"), score, class_id)
+    return Candidates(finite(xyxy.T, "boxes"), score, class_id)
 
 
 def decode_one2one(
@@ -112,7 +79,7 @@ def decode_one2one(
     Raises:
         SpecError: a class id without a name in the model description.
     """
-    _finite(output, "boxes or scores")
+    finite(output, "boxes or scores")
     found = output[output[:, 4] > np.float32(conf)]
     with np.errstate(invalid="ignore"):  # a number beyond int32
         class_id = found[:, 5].astype(np.int32)
@@ -129,6 +96,8 @@ def decode_one2one(
 DECODERS: Mapping[str, Decoder] = {
     "dfl": decode_dfl,
     "dfl-raw": decode_dfl_raw,
+    "anchors": decode_anchors,
+    "anchors-raw": decode_anchors_raw,
     "one2one": decode_one2one,
     "efficient-nms": decode_one2one,
     "nms": decode_one2one,
@@ -164,34 +133,6 @@ def anchor_points(
     return result
 
 
-def _above(
-    scores: NDArray[np.float32], limit: float, multi_label: bool
-) -> tuple[NDArray[np.intp], NDArray[np.int32], NDArray[np.float32]]:
-    """Anchor, class and score of all `scores` (classes, A) strictly greater than `limit`.
-
-    The first of equally good classes of an anchor is taken.
-    """
-    best = scores.max(axis=0)
-    _finite(best.max(), "scores")  # the maximum of anything with a NaN is NaN
-    threshold = np.float32(limit)
-    anchor = np.flatnonzero(best > threshold)
-    if multi_label:
-        by_anchor = scores[:, anchor].T
-        which, class_id = np.nonzero(by_anchor > threshold)
-        return anchor[which], class_id.astype(np.int32), by_anchor[which, class_id]
-    class_id = scores[:, anchor].argmax(axis=0)
-    return anchor, class_id.astype(np.int32), best[anchor]
-
-
-def _logit_below(conf: float) -> float:
-    """A lower bound of the logits whose float32 sigmoid may exceed `conf`; -inf for 0.
-
-    The margin of 2^-18 is 64 float32 roundings; the exact comparison follows.
-    """
-    lower = conf * (1 - 2**-18)
-    return math.log(lower / (1 - lower)) if lower > 0 else -math.inf
-
-
 def _expectation(logits: NDArray[np.float32], reg_max: int) -> NDArray[np.float32]:
     """Mean of each side's distribution over the bins 0..reg_max-1, (4 * reg_max, N) to (4, N).
 
@@ -206,13 +147,3 @@ def _expectation(logits: NDArray[np.float32], reg_max: int) -> NDArray[np.float3
     )
     total /= weight.sum(axis=1)
     return total
-
-
-def _finite(values: NDArray[np.float32], what: str) -> NDArray[np.float32]:
-    """Return `values`; raise `BackendError` if one of them is NaN or infinite."""
-    if not np.isfinite(values).all():
-        raise BackendError(
-            f"the model returned {what} that are not finite numbers",
-            fix="Check the weights; in fp16 or int8, run or export it in fp32 and compare",
-        )
-    return values

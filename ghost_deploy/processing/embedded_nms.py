@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghost_deploy.core.spec import EMBEDDED_NMS_SCORE, ModelSpec
+from ghost_deploy.processing.candidates import Decoder
 from ghost_deploy.processing.decode import decode_dfl
+from ghost_deploy.processing.decode_anchors import decode_anchors
 from ghost_deploy.processing.nms import MAX_NMS, nms
 
 MAX_CANDIDATES = 4096
@@ -26,7 +28,8 @@ def embedded_nms(
     scores may differ.
 
     Args:
-        output: (4 + classes, A) float32 of the decoder `dfl`.
+        output: float32, of the decoder `dfl`, (4 + classes, A), or with anchors, of `anchors`,
+            (A, 5 + classes).
         spec: of the model with the NMS.
         size_hw: (height, width) of the model's input, pixels.
 
@@ -37,7 +40,7 @@ def embedded_nms(
     if spec.head.decoder == "efficient-nms":
         # The threshold is inclusive in the plugin and exclusive in the decoder.
         floor, most = float(np.nextafter(np.float32(floor), np.float32(0))), MAX_CANDIDATES
-    found = decode_dfl(output, spec, size_hw, floor, False)
+    found = plain_decoder(spec)(output, spec, size_hw, floor, False)
     best = np.argsort(-found.score, kind="stable")[:most]
     xyxy, score, class_id = found.xyxy[best], found.score[best], found.class_id[best]
     limits = spec.thresholds
@@ -45,3 +48,8 @@ def embedded_nms(
     rows = np.zeros((limits.max_det, 6), np.float32)
     rows[: len(kept)] = np.column_stack((xyxy[kept], score[kept], class_id[kept]))
     return rows
+
+
+def plain_decoder(spec: ModelSpec) -> Decoder:
+    """The decoder of the output before the NMS inside the graph."""
+    return decode_anchors if spec.head.anchor_sizes else decode_dfl

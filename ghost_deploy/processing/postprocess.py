@@ -28,8 +28,7 @@ def output_shape(spec: ModelSpec, size_hw: tuple[int, int]) -> tuple[int, int]:
     """
     if spec.head.end_to_end:
         return -1, 6
-    box = 4 if spec.head.decoder == "dfl" else 4 * spec.head.reg_max
-    return box + spec.num_classes, spec.head.anchors(size_hw)
+    return spec.head.output_shape(spec.num_classes, spec.head.anchors(size_hw))
 
 
 class Postprocessor:

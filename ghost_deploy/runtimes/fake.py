@@ -55,13 +55,13 @@ class FakeRuntime(Runtime):
         """Return a runtime with the graph of `spec` that detects the same boxes in every image.
 
         Args:
-            spec: the simulated model; decoder `dfl` or `one2one` unless a function is given.
+            spec: the simulated model; no raw decoder unless a function is given.
             found: boxes in pixels of the input tensor, not of a source image; a Detector
-                rescales them and applies its thresholds and, for `dfl`, NMS. Or a function of
+                rescales them and applies its thresholds and NMS, if any. Or a function of
                 the feeds.
 
         Raises:
-            UsageError: boxes for the decoder `dfl-raw`.
+            UsageError: boxes for a raw decoder.
 
         Example:
             >>> from ghost_deploy.core.spec import HeadSpec, InputSpec
@@ -99,16 +99,15 @@ def _output_shape(spec: ModelSpec) -> tuple[int, ...]:
     if spec.head.end_to_end:
         return (batch, spec.thresholds.max_det, 6)
     anchors = -1 if -1 in size else spec.head.anchors(spec.input.size_hw)
-    boxes = 4 if spec.head.decoder == "dfl" else 4 * spec.head.reg_max
-    return (batch, boxes + spec.num_classes, anchors)
+    return (batch, *spec.head.output_shape(spec.num_classes, anchors))
 
 
 def _canned(spec: ModelSpec, found: Detections) -> Function:
     """A function that returns the raw output which decodes to `found`."""
-    if spec.head.decoder == "dfl-raw":
+    if spec.head.decoder.endswith("-raw"):
         raise UsageError(
-            "canned boxes have no raw form for the decoder 'dfl-raw'",
-            expected="dfl or one2one",
+            f"canned boxes have no raw form for the decoder {spec.head.decoder!r}",
+            expected="dfl, anchors or one2one",
             fix="Pass a function that returns the raw output",
         )
 
@@ -120,11 +119,15 @@ def _canned(spec: ModelSpec, found: Detections) -> Function:
             rows = np.column_stack((found.xyxy, found.score, found.class_id))
             one[: len(rows)] = rows
         else:
-            one = np.zeros((4 + spec.num_classes, spec.head.anchors((height, width))), np.float32)
+            anchors = spec.head.anchors((height, width))
+            one = np.zeros(spec.head.output_shape(spec.num_classes, anchors), np.float32)
             low, high = found.xyxy[:, :2], found.xyxy[:, 2:]
             columns = np.arange(len(found))
-            one[:4, columns] = np.hstack(((low + high) / 2, high - low)).T
-            one[4 + found.class_id, columns] = found.score
+            by_anchor = one if spec.head.per_row else one.T
+            by_anchor[columns, :4] = np.hstack(((low + high) / 2, high - low))
+            by_anchor[columns, -spec.num_classes + found.class_id] = found.score
+            if spec.head.per_row:
+                one[columns, 4] = 1
         return {spec.head.output: np.repeat(one[np.newaxis], batch, axis=0)}
 
     return function

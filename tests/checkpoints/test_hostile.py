@@ -465,8 +465,13 @@ def pose_head(root: Root) -> None:
     module_at(root, "model.22").target = GlobalRef("ultralytics.nn.modules.head", "Pose")
 
 
-def yolov5(root: Root) -> None:
+def yolov5_segment(root: Root) -> None:
+    root["model"].target = GlobalRef("models.yolo", "SegmentationModel")
+
+
+def yolov9(root: Root) -> None:
     root["model"].target = GlobalRef("models.yolo", "DetectionModel")
+    module_at(root, "model.22").target = GlobalRef("models.yolo", "DualDDetect")
 
 
 def deep_key(root: Root) -> None:
@@ -566,7 +571,8 @@ REFUSED: dict[str, tuple[Callable[[Root], None], type[CheckpointError], str]] = 
     "a model of text": (top(model="yolov8n.pt"), StructureError, "no network"),
     "another task": (task, CheckpointError, "segment"),
     "a pose head": (pose_head, CheckpointError, "pose"),
-    "YOLOv5": (yolov5, UnknownClassError, "YOLOv5"),
+    "YOLOv5 segmentation": (yolov5_segment, CheckpointError, "segment"),
+    "YOLOv9": (yolov9, UnknownClassError, "DualDDetect"),
     "fake quantization": (top(modelopt={"a": 1}), CheckpointError, "fake quantization"),
 }  # fmt: skip
 

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from ghost_deploy.models.fields import MisfitError
-from ghost_deploy.models.head import DFL, Detect, make_anchors, strides_of, top_k
+from ghost_deploy.models.head import DFL, Detect, make_anchors, top_k
+from ghost_deploy.models.head_base import strides_of
 from tests.support.module_trees import randomize
 
 SIZES = [(4, 6), (2, 3)]

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from typing import get_args, get_type_hints
+
 import numpy as np
 import pytest
 
 from ghost_deploy.core.errors import BackendError, SpecError
+from ghost_deploy.core.spec import HeadSpec
 from ghost_deploy.processing.decode import (
     DECODERS,
     anchor_points,
@@ -60,9 +63,11 @@ def dfl_output(scores):
 
 
 def test_every_decoder_of_the_spec_is_here():
+    sizes = (((10.0, 13.0),), ((30.0, 61.0),), ((116.0, 90.0),))
     for decoder in DECODERS:
-        assert make_spec(decoder=decoder).head.decoder == decoder
-    assert sorted(DECODERS) == ["dfl", "dfl-raw", "efficient-nms", "nms", "one2one"]
+        anchors = sizes if decoder.startswith("anchors") else ()
+        assert make_spec(decoder=decoder, anchor_sizes=anchors).head.decoder == decoder
+    assert sorted(DECODERS) == sorted(get_args(get_type_hints(HeadSpec)["decoder"]))
 
 
 @pytest.mark.parametrize("multi_label", [False, True])

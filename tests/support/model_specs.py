@@ -17,6 +17,7 @@ def make_spec(
     decoder: Any = "dfl",
     reg_max: int = 16,
     strides: tuple[int, ...] = STRIDES,
+    anchor_sizes: tuple[tuple[tuple[float, float], ...], ...] = (),
     **fields: Any,
 ) -> ModelSpec:
     """A spec of a small detector.
@@ -24,7 +25,7 @@ def make_spec(
     Args:
         size_hw: height and width in pixels.
         names: of the classes.
-        decoder, reg_max, strides: of the head.
+        decoder, reg_max, strides, anchor_sizes: of the head.
         fields: of `ModelSpec` by name, others of `InputSpec`.
     """
     whole = {key: fields.pop(key) for key in ModelSpec.__struct_fields__ if key in fields}
@@ -34,7 +35,13 @@ def make_spec(
         "family": "yolov8-ghost",
         "class_names": names,
         "input": InputSpec(size_hw=size_hw, **fields),
-        "head": HeadSpec(decoder=decoder, strides=strides, reg_max=reg_max, branch=branch),
+        "head": HeadSpec(
+            decoder=decoder,
+            strides=strides,
+            reg_max=reg_max,
+            branch=branch,
+            anchor_sizes=anchor_sizes,
+        ),
         **whole,
     }
     return ModelSpec(**values)

@@ -44,7 +44,9 @@ class StandIn(Runtime):
     def _run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         found = {name: array.copy() for name, array in self._inner.run(feeds).items()}
         for array in found.values():
-            array[:, 4:] = np.clip(array[:, 4:] + spoil, 0, 1)
+            # An anchor is a column, or of a head with anchors a row.
+            scores = array[:, 4:] if array.shape[1] < array.shape[2] else array[..., 4:]
+            scores[...] = np.clip(scores + spoil, 0, 1)
         return found
 
     def device_ms(self, count: int = 100) -> list[float]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from ghost_deploy.models.anchor_head import AnchorDetect
 from ghost_deploy.models.g_ghost import RegNetBottleneck
 from ghost_deploy.models.network import DetectionNet
 
@@ -61,6 +62,9 @@ def _condition_head(net: DetectionNet, images: torch.Tensor) -> None:
     """Logits that spread as those of a trained head do; a few anchors score above 0.05."""
     features = net.features(images)
     head = net.head
+    if isinstance(head, AnchorDetect):
+        _condition_anchors(head, features)
+        return
     for levels, spread, bias in (
         (head.cv2, BOX_SPREAD, 0.0),
         (head.one2one_cv2, BOX_SPREAD, 0.0),
@@ -71,3 +75,13 @@ def _condition_head(net: DetectionNet, images: torch.Tensor) -> None:
             level[-1].bias.data.zero_()
             level[-1].weight.data.mul_(spread / level(x).std())
             level[-1].bias.data.fill_(bias)
+
+
+def _condition_anchors(head: AnchorDetect, features: list[torch.Tensor]) -> None:
+    """The same for a head with anchors: objectness stands for the score, classes are surer."""
+    for conv, x in zip(head.m, features, strict=True):
+        assert isinstance(conv, nn.Conv2d)
+        assert conv.bias is not None
+        conv.bias.data.zero_()
+        conv.weight.data.mul_(BOX_SPREAD / conv(x).std())
+        conv.bias.data.view(head.na, head.no)[:, 4] = CLASS_BIAS

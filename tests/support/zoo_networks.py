@@ -6,6 +6,7 @@ from functools import cache
 
 from onnx import ModelProto
 
+from ghost_deploy.checkpoints.loading import head_spec
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.export.trace_onnx import onnx_from_net
 from ghost_deploy.models.network import DetectionNet
@@ -22,13 +23,15 @@ def zoo_net(name: str) -> DetectionNet:
     return condition(build_zoo(name, nc=3))
 
 
-def spec_of(net: DetectionNet, size_hw: tuple[int, int], decoder: str = "dfl") -> ModelSpec:
-    """What `net` is exported as, at that size."""
+def spec_of(net: DetectionNet, size_hw: tuple[int, int], decoder: str = "") -> ModelSpec:
+    """What `net` is exported as, at that size; by default with the decoder of its head."""
+    head = head_spec(net)
     return make_spec(
         size_hw,
         names=tuple("abc"[: net.nc]),
-        decoder=decoder,
-        reg_max=net.head.reg_max,
+        decoder=decoder or head.decoder,
+        reg_max=head.reg_max,
+        anchor_sizes=head.anchor_sizes,
         strides=net.strides,
         stride=max(net.strides),
         source_sha256="ab" * 32,
@@ -36,7 +39,7 @@ def spec_of(net: DetectionNet, size_hw: tuple[int, int], decoder: str = "dfl") -
 
 
 @cache
-def zoo_graph(name: str, decoder: str = "dfl") -> ModelProto:
+def zoo_graph(name: str, decoder: str = "") -> ModelProto:
     """ONNX of `zoo_net(name)` in fp32 for `GRAPH_SIZE_HW`; not to be changed by a test."""
     net = zoo_net(name)
     return onnx_from_net(net, spec_of(net, GRAPH_SIZE_HW, decoder), "fp32")

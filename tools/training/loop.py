@@ -88,7 +88,7 @@ def _epoch(
         how=Augmentation(zoom=options.zoom, any_way_up=options.any_way_up),
         mosaic=epoch < options.epochs - options.plain,
     )
-    sums = torch.zeros(3)
+    sums: dict[str, float] = {}
     rate = 0.0
     for index, (images, truth) in enumerate(batches):
         step = epoch * per_epoch + index
@@ -102,12 +102,13 @@ def _epoch(
         nn.utils.clip_grad_norm_(net.parameters(), MAX_NORM)
         optimizer.step()
         mean.update(net)
-        sums += torch.stack([losses.box, losses.score, losses.distribution]).detach()
-    box, score, distribution = (sums / per_epoch).tolist()
+        for name, part in losses.parts.items():
+            sums[name] = sums.get(name, 0.0) + float(part.detach())
+    means = ", ".join(f"{name} {value / per_epoch:.4f}" for name, value in sums.items())
     seconds = time.monotonic() - begin
     return (
-        f"epoch {epoch + 1}/{options.epochs}: box {box:.4f}, score {score:.4f}, "
-        f"distribution {distribution:.4f}, rate {rate:.2e}, side {side}, {seconds:.0f} s, "
+        f"epoch {epoch + 1}/{options.epochs}: {means}, rate {rate:.2e}, side {side}, "
+        f"{seconds:.0f} s, "
         f"{per_epoch * options.batch / seconds:.1f} images/s"
     )
 

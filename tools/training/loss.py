@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
-from ghost_deploy.models.head import Branch, Detect, make_anchors
+from ghost_deploy.models.anchor_head import AnchorDetect
+from ghost_deploy.models.head import Detect, make_anchors
+from ghost_deploy.models.head_base import Branch
 from ghost_deploy.models.network import DetectionNet
+from tools.training.anchor_loss import AnchorLosses, anchor_loss
 from tools.training.assign import TOPK, Truth, assign
 from tools.training.geometry import ciou, expectation
 
@@ -36,6 +39,11 @@ class Losses:
         """The weighted sum, which is minimized."""
         return _BOX * self.box + _SCORE * self.score + _DISTRIBUTION * self.distribution
 
+    @property
+    def parts(self) -> Mapping[str, Tensor]:
+        """By name."""
+        return {"box": self.box, "score": self.score, "distribution": self.distribution}
+
     def __add__(self, other: Losses) -> Losses:
         return Losses(
             self.box + other.box,
@@ -44,7 +52,7 @@ class Losses:
         )
 
 
-def network_loss(net: DetectionNet, images: Tensor, truth: Truth) -> Losses:
+def network_loss(net: DetectionNet, images: Tensor, truth: Truth) -> Losses | AnchorLosses:
     """Compute the loss of all branches of the head.
 
     A one2one branch is trained with one anchor per object and detached features (Wang et al. 2024,
@@ -55,16 +63,30 @@ def network_loss(net: DetectionNet, images: Tensor, truth: Truth) -> Losses:
         images: (B, 3, H, W) float32, RGB, 0 to 1.
         truth: the objects.
     """
+    head = net.head
     features = net.features(images)
     sizes = [(level.shape[-2], level.shape[-1]) for level in features]
+    if isinstance(head, AnchorDetect):
+        return anchor_loss(head, head.raw(features), sizes, truth)
+    assert isinstance(head, Detect)
+    return _branches_loss(head, net.branches, features, sizes, truth)
+
+
+def _branches_loss(
+    head: Detect,
+    branches: Sequence[Branch],
+    features: Sequence[Tensor],
+    sizes: Sequence[tuple[int, int]],
+    truth: Truth,
+) -> Losses:
 
     def branch_loss(branch: Branch) -> Losses:
-        alone = branch == "one2one" and net.head.has_one2many
+        alone = branch == "one2one" and head.has_one2many
         maps = [level.detach() for level in features] if alone else features
         topk = 1 if branch == "one2one" else TOPK
-        return head_loss(net.head, net.head.raw(maps, branch), sizes, truth, topk)
+        return head_loss(head, head.raw(maps, branch), sizes, truth, topk)
 
-    first, *others = (branch_loss(branch) for branch in net.branches)
+    first, *others = (branch_loss(branch) for branch in branches)
     for other in others:
         first = first + other
     return first

@@ -10,16 +10,24 @@ from torch import nn
 
 from ghost_deploy._version import __version__
 from ghost_deploy.checkpoints.checkpoint_info import family_of
-from ghost_deploy.checkpoints.loading import SMALLEST_STRIDE, head_spec, load_checkpoint
+from ghost_deploy.checkpoints.loading import (
+    SMALLEST_STRIDE,
+    default_thresholds,
+    head_spec,
+    load_checkpoint,
+)
 from ghost_deploy.core.errors import InputError, UsageError
 from ghost_deploy.core.spec import InputSpec, ModelSpec
+from ghost_deploy.models.anchor_head import AnchorDetect
 from ghost_deploy.models.flops import gflops
-from ghost_deploy.models.head import DFL
+from ghost_deploy.models.head import DFL, Detect
 from ghost_deploy.models.network import DetectionNet
 from ghost_deploy.models.zoo_yaml import build_zoo
 from tools.training.options import Options
 
 __all__ = ["describe_network", "start_network"]
+
+_OBJECTS = 8
 
 _PRIOR = 0.01
 """Initial score of all anchors (Lin et al. 2017, RetinaNet, arXiv:1708.02002, section 4)."""
@@ -32,20 +40,24 @@ def start_network(options: Options, classes: int) -> DetectionNet:
     another number of classes, the last class layers keep their random weights.
 
     Raises:
-        UsageError: unknown network, or a head without a box distribution.
+        UsageError: unknown network, or a head without anchors and without a box distribution.
         InputError: less than half of the tensors match the checkpoint of `init`.
     """
     torch.manual_seed(options.seed)
     net = build_zoo(options.net, classes)
-    if net.head.reg_max < 2:
+    head = net.head
+    if isinstance(head, AnchorDetect):
+        _start_anchors(head)
+    elif not isinstance(head, Detect) or head.reg_max < 2:
         raise UsageError(
-            "only heads with a box distribution can be trained",
-            got=f"{options.net} with reg_max {net.head.reg_max}",
+            "only heads with anchors or with a box distribution can be trained",
+            got=options.net,
             fix="Choose another --net",
         )
-    for branch in (net.head.cv3, net.head.one2one_cv3):
-        for level in branch or ():
-            _start_low(level)
+    else:
+        for branch in (head.cv3, head.one2one_cv3):
+            for level in branch or ():
+                _start_low(level)
     if options.init:
         _take(net, Path(options.init))
     # 1.5 times as fast on a CPU as the default layout.
@@ -76,6 +88,7 @@ def describe_network(
         class_names=class_names,
         input=InputSpec(size_hw=size_hw, stride=max(SMALLEST_STRIDE, *net.strides)),
         head=head_spec(net),
+        thresholds=default_thresholds(head_spec(net)),
         parameters=sum(weights.numel() for weights in net.parameters()),
         gflops=gflops(net, size_hw),
         trained_with=f"ghost-deploy {__version__}",
@@ -87,6 +100,20 @@ def _start_low(level: nn.Module) -> None:
     assert isinstance(last, nn.Conv2d)
     assert last.bias is not None
     nn.init.constant_(last.bias, -math.log((1 - _PRIOR) / _PRIOR))
+
+
+@torch.no_grad()
+def _start_anchors(head: AnchorDetect) -> None:
+    """Biases for about eight objects in an image of 640 pixels, and equally likely classes.
+
+    A single class starts as certain, because it is not trained.
+    """
+    for conv, stride in zip(head.m, head.strides, strict=True):
+        assert isinstance(conv, nn.Conv2d)
+        assert conv.bias is not None
+        bias = conv.bias.view(head.na, head.no)
+        bias[:, 4] += math.log(_OBJECTS / (640 / stride) ** 2)
+        bias[:, 5:] += math.log(0.6 / (head.nc - 0.99999))
 
 
 def _take(net: DetectionNet, file: Path) -> None:

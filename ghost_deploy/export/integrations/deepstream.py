@@ -38,7 +38,9 @@ PARSER = "nvdsinfer_ghost_deploy.cpp"
 """Source of the output parser; it is compiled on the device against DeepStream's headers."""
 
 _LIBRARY = "libnvdsinfer_ghost_deploy.so"
-_FUNCTION = "NvDsInferParseGhostDeploy"
+_FUNCTIONS = {"dfl": "NvDsInferParseGhostDeploy", "anchors": "NvDsInferParseGhostDeployAnchors"}
+"""The parser's function, by decoder."""
+
 _RGB, _BGR = 0, 1
 _TAIL_ENDS = ("Conv", "Constant")
 _NETWORK_MODES = {"fp32": 0, "int8": 1, "fp16": 2}
@@ -171,11 +173,11 @@ def _check(spec: ModelSpec, root: Path) -> None:
             got=f"mean {spec.input.mean}, std {spec.input.std}",
             fix="Use Triton instead",
         )
-    if spec.head.decoder != "dfl":
+    if spec.head.decoder not in _FUNCTIONS:
         raise UsageError(
             "the parser reads boxes and scores of all anchors",
             got=spec.head.decoder,
-            expected="dfl",
+            expected=" or ".join(_FUNCTIONS),
             fix="Export without --nms and --one2one",
         )
 
@@ -216,7 +218,7 @@ def _lines(spec: ModelSpec, configuration: _Configuration, onnx_name: str) -> It
     yield f"num-detected-classes={spec.num_classes}"
     yield "labelfile-path=labels.txt"
     yield f"output-blob-names={spec.head.output}"
-    yield f"parse-bbox-func-name={_FUNCTION}"
+    yield f"parse-bbox-func-name={_FUNCTIONS[spec.head.decoder]}"
     yield f"custom-lib-path={_LIBRARY}"
     yield f"cluster-mode={4 if spec.thresholds.agnostic else 2}"
     yield ""

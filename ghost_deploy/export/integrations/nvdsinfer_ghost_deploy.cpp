@@ -1,8 +1,10 @@
 // Output parser for DeepStream's Gst-nvinfer, made by ghost-deploy (Apache-2.0).
 //
-// Reads one float output of (4 + classes, anchors): rows 0 to 3 are the centre x, centre y, width
-// and height of each box in pixels of the network's input, the other rows are class scores from 0
-// to 1. nvinfer then does NMS by class (cluster-mode=2) and takes the letterbox away. Where
+// Reads one float output. NvDsInferParseGhostDeploy: (4 + classes, anchors), where rows 0 to 3 are the
+// centre x, centre y, width and height of each box in pixels of the network's input, and the other
+// rows are class scores from 0 to 1. NvDsInferParseGhostDeployAnchors: (anchors, 5 + classes), where a
+// row holds the same four numbers, an objectness and class probabilities; the score is the product.
+// nvinfer then does NMS by class (cluster-mode=2) and takes the letterbox away. Where
 // GHOST_DEPLOY_AGNOSTIC_IOU is defined, NMS over all classes is done here (cluster-mode=4).
 //
 // Compile on the device:
@@ -57,31 +59,31 @@ void suppress(std::vector<NvDsInferParseObjectInfo>& objects) {
 }
 #endif
 
-}  // namespace
+// The output: value `index` of anchor `anchor` is at index * step + anchor * stride.
+struct Output {
+  float const* data;
+  std::size_t anchors;
+  std::size_t step;
+  std::size_t stride;
 
-extern "C" bool NvDsInferParseGhostDeploy(
-    std::vector<NvDsInferLayerInfo> const& outputLayersInfo,
-    NvDsInferNetworkInfo const& networkInfo,
-    NvDsInferParseDetectionParams const& detectionParams,
-    std::vector<NvDsInferParseObjectInfo>& objectList) {
-  if (outputLayersInfo.size() != 1 || outputLayersInfo[0].dataType != FLOAT) {
-    return false;
+  float at(std::size_t index, std::size_t anchor) const {
+    return data[index * step + anchor * stride];
   }
-  NvDsInferDims const& dims = outputLayersInfo[0].inferDims;
-  unsigned const classes = detectionParams.numClassesConfigured;
-  if (dims.numDims != 2 || dims.d[0] != 4 + classes) {
-    return false;
-  }
-  std::size_t const anchors = dims.d[1];
-  float const* const data = static_cast<float const*>(outputLayersInfo[0].buffer);
+};
+
+void parse(Output const& output, bool objectness, NvDsInferNetworkInfo const& networkInfo,
+           NvDsInferParseDetectionParams const& detectionParams,
+           std::vector<NvDsInferParseObjectInfo>& objectList) {
   float const width = static_cast<float>(networkInfo.width);
   float const height = static_cast<float>(networkInfo.height);
+  unsigned const first = objectness ? 5 : 4;
 
-  for (std::size_t anchor = 0; anchor < anchors; ++anchor) {
+  for (std::size_t anchor = 0; anchor < output.anchors; ++anchor) {
     unsigned best = 0;
-    float score = data[4 * anchors + anchor];
-    for (unsigned id = 1; id < classes; ++id) {
-      float const other = data[(4 + id) * anchors + anchor];
+    float const factor = objectness ? output.at(4, anchor) : 1.0f;
+    float score = factor * output.at(first, anchor);
+    for (unsigned id = 1; id < detectionParams.numClassesConfigured; ++id) {
+      float const other = factor * output.at(first + id, anchor);
       if (other > score) {
         score = other;
         best = id;
@@ -90,12 +92,12 @@ extern "C" bool NvDsInferParseGhostDeploy(
     if (!(score > detectionParams.perClassPreclusterThreshold[best])) {
       continue;
     }
-    float const half_w = data[2 * anchors + anchor] / 2;
-    float const half_h = data[3 * anchors + anchor] / 2;
-    float const left = clamp(data[anchor] - half_w, width);
-    float const top = clamp(data[anchors + anchor] - half_h, height);
-    float const right = clamp(data[anchor] + half_w, width);
-    float const bottom = clamp(data[anchors + anchor] + half_h, height);
+    float const half_w = output.at(2, anchor) / 2;
+    float const half_h = output.at(3, anchor) / 2;
+    float const left = clamp(output.at(0, anchor) - half_w, width);
+    float const top = clamp(output.at(1, anchor) - half_h, height);
+    float const right = clamp(output.at(0, anchor) + half_w, width);
+    float const bottom = clamp(output.at(1, anchor) + half_h, height);
     if (right <= left || bottom <= top) {
       continue;
     }
@@ -111,5 +113,46 @@ extern "C" bool NvDsInferParseGhostDeploy(
 #ifdef GHOST_DEPLOY_AGNOSTIC_IOU
   suppress(objectList);
 #endif
+}
+
+bool is_float_matrix(std::vector<NvDsInferLayerInfo> const& layers) {
+  return layers.size() == 1 && layers[0].dataType == FLOAT && layers[0].inferDims.numDims == 2;
+}
+
+}  // namespace
+
+extern "C" bool NvDsInferParseGhostDeploy(
+    std::vector<NvDsInferLayerInfo> const& outputLayersInfo,
+    NvDsInferNetworkInfo const& networkInfo,
+    NvDsInferParseDetectionParams const& detectionParams,
+    std::vector<NvDsInferParseObjectInfo>& objectList) {
+  if (!is_float_matrix(outputLayersInfo)) {
+    return false;
+  }
+  NvDsInferDims const& dims = outputLayersInfo[0].inferDims;
+  if (dims.d[0] != 4 + detectionParams.numClassesConfigured) {
+    return false;
+  }
+  std::size_t const anchors = dims.d[1];
+  float const* const data = static_cast<float const*>(outputLayersInfo[0].buffer);
+  parse({data, anchors, anchors, 1}, false, networkInfo, detectionParams, objectList);
+  return true;
+}
+
+extern "C" bool NvDsInferParseGhostDeployAnchors(
+    std::vector<NvDsInferLayerInfo> const& outputLayersInfo,
+    NvDsInferNetworkInfo const& networkInfo,
+    NvDsInferParseDetectionParams const& detectionParams,
+    std::vector<NvDsInferParseObjectInfo>& objectList) {
+  if (!is_float_matrix(outputLayersInfo)) {
+    return false;
+  }
+  NvDsInferDims const& dims = outputLayersInfo[0].inferDims;
+  std::size_t const values = 5 + detectionParams.numClassesConfigured;
+  if (dims.d[1] != values) {
+    return false;
+  }
+  float const* const data = static_cast<float const*>(outputLayersInfo[0].buffer);
+  parse({data, dims.d[0], 1, values}, true, networkInfo, detectionParams, objectList);
   return true;
 }

@@ -30,8 +30,8 @@ from ghost_deploy.processing.images import read_image
 from ghost_deploy.processing.postprocess import Postprocessor
 from ghost_deploy.processing.slices import Slicing, detect_in_slices
 
-THRESHOLDS = Thresholds(conf=0.001, iou=0.7, max_det=300)
-"""Of the protocol; those of Ultralytics' validator (reference version 8.4.190)."""
+_THRESHOLDS = Thresholds(conf=0.001, iou=0.7, max_det=300)
+_ANCHORS_IOU = 0.6
 
 OnImage: TypeAlias = Callable[[tuple[int, int], Detections], None]
 """Called for each image with its (height, width) in pixels and the detections."""
@@ -76,7 +76,7 @@ def measure(
     spec = detector.spec
     postprocess = Postprocessor(spec)
     rules = rules or spec
-    thresholds, multi_label = _thresholds(rules), not rules.head.embedded_nms
+    thresholds, multi_label = validation_thresholds(rules), not rules.head.embedded_nms
 
     def detect(images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
         feeds, letterboxes = detector.preprocess(images)
@@ -147,12 +147,17 @@ def measure_with(
     return _summary(matches, dataset.class_names, how)
 
 
-def _thresholds(spec: ModelSpec) -> Thresholds:
-    """Those of the protocol, as far as NMS inside a graph leaves a choice."""
+def validation_thresholds(spec: ModelSpec) -> Thresholds:
+    """Those of the protocol, as far as NMS inside a graph leaves a choice.
+
+    The protocol is that of Ultralytics' validator (8.4.190); of a head with anchors the IoU is that
+    of YOLOv5's (v7.0, val.py). NMS is by class or over all, as the model is described.
+    """
     own = spec.thresholds
-    if not spec.head.embedded_nms:
-        return replace(THRESHOLDS, agnostic=own.agnostic)
-    return replace(THRESHOLDS, conf=EMBEDDED_NMS_SCORE, iou=own.iou, agnostic=own.agnostic)
+    if spec.head.embedded_nms:
+        return replace(_THRESHOLDS, conf=EMBEDDED_NMS_SCORE, iou=own.iou, agnostic=own.agnostic)
+    iou = _ANCHORS_IOU if spec.head.anchor_sizes else _THRESHOLDS.iou
+    return replace(_THRESHOLDS, iou=iou, agnostic=own.agnostic)
 
 
 def limits(spec: ModelSpec) -> str:
@@ -161,11 +166,12 @@ def limits(spec: ModelSpec) -> str:
     NMS inside a graph has fixed limits and takes the best class of each anchor alone; the reference
     of such a graph is measured by the same rules.
     """
-    rules = "end-to-end head" if spec.head.end_to_end else "IoU 0.7, multi-label"
+    own = validation_thresholds(spec)
+    rules = "end-to-end head" if spec.head.end_to_end else f"IoU {own.iou:g}, multi-label"
     if spec.head.embedded_nms:
-        rules = f"IoU {spec.thresholds.iou:g}, best class of an anchor"
-    agnostic = ", class-agnostic" if spec.thresholds.agnostic else ""
-    return f"conf {_thresholds(spec).conf:g}, {rules}{agnostic}, max 300"
+        rules = f"IoU {own.iou:g}, best class of an anchor"
+    agnostic = ", class-agnostic" if own.agnostic else ""
+    return f"conf {own.conf:g}, {rules}{agnostic}, max {own.max_det}"
 
 
 def _protocol(spec: ModelSpec, rules: ModelSpec) -> str:

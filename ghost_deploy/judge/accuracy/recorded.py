@@ -18,7 +18,11 @@ from ghost_deploy.core.evidence.accuracy import Recorded
 from ghost_deploy.core.progress import Progress
 from ghost_deploy.core.spec import InputSpec
 from ghost_deploy.judge.accuracy.average_precision import ultralytics_map
-from ghost_deploy.judge.accuracy.measure import THRESHOLDS, limits, measure_with
+from ghost_deploy.judge.accuracy.measure import (
+    limits,
+    measure_with,
+    validation_thresholds,
+)
 from ghost_deploy.judge.datasets.dataset import DataSet
 from ghost_deploy.processing.letterbox import Letterbox
 from ghost_deploy.processing.postprocess import Postprocessor
@@ -124,7 +128,8 @@ def measure_as_trained(
         box = training_letterbox((image.shape[0], image.shape[1]), side, spec.input.stride)
         outputs = runtime.run({spec.input.name: _tensor(image, box, spec.input)})
         canvas = Letterbox(box.dst_hw, box.dst_hw, box.dst_hw, (0, 0))
-        (found,) = postprocess(outputs, [canvas], THRESHOLDS, multi_label=True)
+        limit = validation_thresholds(spec)
+        (found,) = postprocess(outputs, [canvas], limit, multi_label=True)
         return [_uncut(found, box)]
 
     how = (

@@ -17,10 +17,10 @@ from ghost_deploy.detector import Detector
 from ghost_deploy.judge.parity.differences import DetectionDiff, compare_detections
 from ghost_deploy.judge.parity.gate import GATES, failures
 from ghost_deploy.judge.parity.inputs import InputImage
+from ghost_deploy.judge.parity.output_forms import canonical
 from ghost_deploy.judge.parity.stages import (
     ReferenceResult,
     StageOutputs,
-    canonical,
     compare_raw,
     detect,
     input_difference,

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.processing.boxes import iou_matrix
-from ghost_deploy.processing.decode import decode_dfl
-from ghost_deploy.processing.embedded_nms import embedded_nms
+from ghost_deploy.processing.embedded_nms import embedded_nms, plain_decoder
 
 _NEAR_LIMIT = 0.05
 """An overlap that is this far below the limit of NMS may be above it in another arithmetic."""
@@ -31,7 +30,7 @@ def rows_to_compare(
     """The reference's rows and the graph's, of one length.
 
     Args:
-        target: (4 + classes, A) of the reference, before NMS.
+        target: of the reference, before NMS, as its decoder gives it.
         rows: (`max_det`, 6) of the graph.
         spec: of the graph.
         size_hw: (height, width) of the input, pixels.
@@ -52,7 +51,7 @@ def _origins(
     target: NDArray[Any], used: NDArray[Any], spec: ModelSpec, size_hw: tuple[int, int]
 ) -> NDArray[np.float32]:
     """For each row the nearest box of the reference by place and score; zeros without any."""
-    found = decode_dfl(target, spec, size_hw, _FLOOR, False)
+    found = plain_decoder(spec)(target, spec, size_hw, _FLOOR, False)
     boxes = np.column_stack((found.xyxy, found.score, found.class_id)).astype(np.float32)
     boxes = np.concatenate([boxes, np.zeros((1, 6), np.float32)])
     near = iou_matrix(_corners(used), _corners(boxes)) - np.abs(used[:, 4:5] - boxes[None, :, 4])

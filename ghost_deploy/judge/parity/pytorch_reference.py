@@ -86,5 +86,5 @@ def _branch(loaded: AnyCheckpoint, spec: ModelSpec) -> tuple[DetectionNet | Fork
     # A shallow copy shares all weights; the caller's module keeps its branch.
     net = copy.copy(net)
     net.branch = branch
-    decoder = "one2one" if branch == "one2one" else "dfl"
+    decoder = "one2one" if branch == "one2one" else net.head.decoder
     return net, msgspec.structs.replace(head, branch=branch, decoder=decoder)

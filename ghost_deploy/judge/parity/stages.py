@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ghost_deploy.core.detections import Detections
 from ghost_deploy.core.errors import BackendError, ShapeError
 from ghost_deploy.core.evidence.parity import Gate
-from ghost_deploy.core.spec import InputSpec, ModelSpec, Thresholds
+from ghost_deploy.core.spec import InputSpec, Thresholds
 from ghost_deploy.detector import Detector
 from ghost_deploy.judge.parity.differences import (
     DetectionDiff,
@@ -23,8 +23,7 @@ from ghost_deploy.judge.parity.differences import (
 )
 from ghost_deploy.judge.parity.gate import GATES
 from ghost_deploy.judge.parity.nms_rows import rows_to_compare
-from ghost_deploy.processing.boxes import xyxy_to_xywh
-from ghost_deploy.processing.decode import decode_dfl_raw
+from ghost_deploy.judge.parity.output_forms import canonical, scored
 from ghost_deploy.processing.letterbox import Letterbox
 from ghost_deploy.processing.postprocess import output_shape
 from ghost_deploy.processing.preprocess import convert_input
@@ -211,7 +210,7 @@ def compare_raw(
     """
     own, spec = reference.detector.spec.head, candidate.spec
     target = reference.stages.outputs[own.output][0]
-    embedded = spec.head.embedded_nms and own.decoder == "dfl"
+    embedded = spec.head.embedded_nms and not own.end_to_end
     if own.end_to_end != spec.head.end_to_end and not embedded:
         return TensorDiff(
             problem=f"the artifact's decoder is {spec.head.decoder!r}, "
@@ -226,6 +225,13 @@ def compare_raw(
         rows = rows_to_compare(target, output[0], spec, reference.size_hw)
         return compare_tensors(*rows, end_to_end=True)
     decoded = canonical(output[0], spec, reference.size_hw)
+    if own.per_row != spec.head.per_row:
+        return TensorDiff(
+            problem=f"the artifact's decoder is {spec.head.decoder!r}, "
+            f"the reference's {own.decoder!r}"
+        )
+    if own.per_row:
+        target, decoded = scored(target), scored(decoded)
     return compare_tensors(target, decoded, end_to_end=own.end_to_end)
 
 
@@ -235,45 +241,6 @@ def _fits(output: NDArray[Any], expected: tuple[int, int]) -> bool:
         and output.ndim == 3
         and all(want in (-1, have) for want, have in zip(expected, output.shape[1:], strict=True))
     )
-
-
-def canonical(
-    output: NDArray[np.float32], spec: ModelSpec, size_hw: tuple[int, int]
-) -> NDArray[np.float32]:
-    """Convert the raw output for one image to the form of the PyTorch module, `dfl`.
-
-    `dfl-raw` is decoded; each row of an NMS becomes an anchor, the others are empty.
-
-    Args:
-        output: float32 without batch axis, of the decoder that `spec` names.
-        spec: description of `output`.
-        size_hw: (height, width) of the input, pixels.
-
-    Returns:
-        (4 + classes, A) centre x, centre y, width, height in letterboxed pixels and scores 0 to 1;
-        other decoders' outputs unchanged.
-    """
-    if spec.head.embedded_nms:
-        return _anchors_of(output, spec, size_hw)
-    if spec.head.decoder != "dfl-raw" or not np.isfinite(output).all():
-        return output
-    # The decoder leaves out scores of 0, which float32 gives for logits below -88.
-    bins = 4 * spec.head.reg_max
-    logits = np.maximum(output[bins:], np.float32(-80))
-    boxes = decode_dfl_raw(np.concatenate((output[:bins], logits)), spec, size_hw, 0.0, False)
-    scores = np.float32(1) / (np.float32(1) + np.exp(-logits))
-    return np.concatenate((xyxy_to_xywh(boxes.xyxy).T, scores))
-
-
-def _anchors_of(
-    rows: NDArray[np.float32], spec: ModelSpec, size_hw: tuple[int, int]
-) -> NDArray[np.float32]:
-    raw = np.zeros((4 + spec.num_classes, spec.head.anchors(size_hw)), np.float32)
-    found = rows[rows[:, 4] > 0][: raw.shape[1]]
-    columns = np.arange(len(found))
-    raw[:4, columns] = xyxy_to_xywh(found[:, :4]).T
-    raw[4 + found[:, 5].astype(np.int64), columns] = found[:, 4]
-    return raw
 
 
 def largest_difference(a: NDArray[Any], b: NDArray[Any]) -> float:

@@ -17,8 +17,9 @@ from ghost_deploy.core.evidence.reference import Int8Outputs, ReferenceNote
 from ghost_deploy.detector import Detector
 from ghost_deploy.judge.open_detector import BROKEN, open_detector
 from ghost_deploy.judge.parity.inputs import InputImage, demo_images, file_images
+from ghost_deploy.judge.parity.output_forms import canonical
 from ghost_deploy.judge.parity.pytorch_reference import open_float64, open_reference
-from ghost_deploy.judge.parity.stages import ReferenceResult, canonical, lowered
+from ghost_deploy.judge.parity.stages import ReferenceResult, lowered
 from ghost_deploy.judge.parity.stored_reference import (
     FILE,
     StoredImage,

@@ -26,6 +26,7 @@ from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import BundleError
 from ghost_deploy.core.files import read_regular
 from ghost_deploy.core.spec import MAX_SIDE, ModelSpec
+from ghost_deploy.judge.parity.output_forms import scored
 from ghost_deploy.processing.file_kind import image_format
 
 FILE = "reference.npz"
@@ -98,14 +99,16 @@ class StoredReference:
                 f"tensor_{number}": _text(image.tensor_sha256),
                 f"shape_{number}": np.array(image.output.shape, np.int64),
                 f"kept_{number}": kept,
-                f"output_{number}": np.take(image.output[0], kept, axis=-1),
+                f"output_{number}": np.take(image.output[0], kept, axis=_axis(self.spec)),
             }
         for sha256, outputs in self.int8.items():
             for number, output in enumerate(outputs):
                 kept = _kept(output, self.spec, floor)
                 arrays |= {
                     f"int8_{sha256}_kept_{number}": kept,
-                    f"int8_{sha256}_output_{number}": np.take(output[0], kept, axis=-1),
+                    f"int8_{sha256}_output_{number}": np.take(
+                        output[0], kept, axis=_axis(self.spec)
+                    ),
                 }
         np.savez_compressed(path, **arrays)
 
@@ -121,9 +124,9 @@ class StoredReference:
             with np.load(io.BytesIO(data), allow_pickle=False) as file:
                 spec = ModelSpec.from_json(_words(file["spec"]), where=where)
                 count = sum(key.startswith("image_") for key in file.files)
-                images = tuple(_image(file, number) for number in range(count))
+                images = tuple(_image(file, number, _axis(spec)) for number in range(count))
                 hashes = dict.fromkeys(k.split("_")[1] for k in file.files if k.startswith("int8_"))
-                int8 = {name: _int8(file, name, images) for name in hashes}
+                int8 = {name: _int8(file, name, images, _axis(spec)) for name in hashes}
         except _DAMAGED as error:
             raise BundleError(
                 f"{where} cannot be read",
@@ -153,15 +156,21 @@ def digest(tensor: NDArray[Any]) -> str:
 
 
 def _kept(output: NDArray[np.float32], spec: ModelSpec, floor: float) -> NDArray[np.int64]:
-    """Places along the last axis of (1, 4 + classes, A) that are kept; all of (1, K, 6)."""
+    """The anchors that are kept, places along `_axis`; all of (1, K, 6)."""
     if spec.head.end_to_end:
         return np.arange(output.shape[-1])
-    best = output[0, 4:].max(axis=0)
+    rows = scored(output[0]) if spec.head.per_row else output[0]
+    best = rows[4:].max(axis=0)
     top = np.argsort(-best, kind="stable")[:_TOP]
     return np.union1d(np.flatnonzero(best > floor), top)
 
 
-def _image(file: Any, number: int) -> StoredImage:
+def _axis(spec: ModelSpec) -> int:
+    """The axis of the output for one image along which a part is kept."""
+    return 0 if spec.head.per_row else 1
+
+
+def _image(file: Any, number: int, axis: int) -> StoredImage:
     data = file[f"image_{number}"]
     # Width and height stand in the header: a small file can unpack to gigabytes of pixels.
     sides = [int.from_bytes(bytes(data[start : start + 4]), "big") for start in (16, 20)]
@@ -172,15 +181,18 @@ def _image(file: Any, number: int) -> StoredImage:
     shape = tuple(int(size) for size in file[f"shape_{number}"])
     if len(shape) != 3 or shape[0] != 1 or math.prod(shape) * 4 > _MAX_BYTES:
         raise ValueError(f"output {number} of shape {shape}")
-    output = _spread(shape, file[f"kept_{number}"], file[f"output_{number}"])
+    output = _spread(shape, axis, file[f"kept_{number}"], file[f"output_{number}"])
     name, tensor = (_words(file[f"{key}_{number}"]) for key in ("name", "tensor"))
     return StoredImage(name, np.asarray(pixels, np.uint8), tensor, output)
 
 
-def _int8(file: Any, sha256: str, images: Sequence[StoredImage]) -> tuple[NDArray[np.float32], ...]:
+def _int8(
+    file: Any, sha256: str, images: Sequence[StoredImage], axis: int
+) -> tuple[NDArray[np.float32], ...]:
     return tuple(
         _spread(
             image.output.shape,
+            axis,
             file[f"int8_{sha256}_kept_{number}"],
             file[f"int8_{sha256}_output_{number}"],
         )
@@ -188,10 +200,10 @@ def _int8(file: Any, sha256: str, images: Sequence[StoredImage]) -> tuple[NDArra
     )
 
 
-def _spread(shape: tuple[int, ...], kept: Any, values: Any) -> NDArray[np.float32]:
-    """An output of `shape` with zeros where nothing was kept."""
+def _spread(shape: tuple[int, ...], axis: int, kept: Any, values: Any) -> NDArray[np.float32]:
+    """An output of `shape` with zeros where nothing was kept along `axis` of the image."""
     output = np.zeros(shape, np.float32)
-    output[0][..., kept] = values
+    np.moveaxis(output[0], axis, -1)[..., kept] = np.moveaxis(values, axis, -1)
     return output
 
 

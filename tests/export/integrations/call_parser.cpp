@@ -7,20 +7,27 @@ extern "C" bool NvDsInferParseGhostDeploy(std::vector<NvDsInferLayerInfo> const&
                                           NvDsInferNetworkInfo const&,
                                           NvDsInferParseDetectionParams const&,
                                           std::vector<NvDsInferParseObjectInfo>&);
+extern "C" bool NvDsInferParseGhostDeployAnchors(std::vector<NvDsInferLayerInfo> const&,
+                                                 NvDsInferNetworkInfo const&,
+                                                 NvDsInferParseDetectionParams const&,
+                                                 std::vector<NvDsInferParseObjectInfo>&);
 
-extern "C" int call_parser(float* data, unsigned rows, unsigned anchors, unsigned classes,
-                           float threshold, unsigned width, unsigned height, float* found) {
+extern "C" int call_parser(bool anchor_rows, float* data, unsigned rows, unsigned columns,
+                           unsigned classes, float threshold, unsigned width, unsigned height,
+                           float* found) {
   NvDsInferLayerInfo layer{};
   layer.dataType = FLOAT;
   layer.inferDims.numDims = 2;
   layer.inferDims.d[0] = rows;
-  layer.inferDims.d[1] = anchors;
+  layer.inferDims.d[1] = columns;
   layer.buffer = data;
   NvDsInferParseDetectionParams parameters{};
   parameters.numClassesConfigured = classes;
   parameters.perClassPreclusterThreshold.assign(classes, threshold);
   std::vector<NvDsInferParseObjectInfo> objects;
-  if (!NvDsInferParseGhostDeploy({layer}, {width, height, 3}, parameters, objects)) {
+  auto const parse =
+      anchor_rows ? NvDsInferParseGhostDeployAnchors : NvDsInferParseGhostDeploy;
+  if (!parse({layer}, {width, height, 3}, parameters, objects)) {
     return -1;
   }
   for (std::size_t i = 0; i < objects.size(); ++i) {

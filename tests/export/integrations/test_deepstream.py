@@ -17,6 +17,7 @@ from ghost_deploy.core.errors import BundleError, UsageError
 from ghost_deploy.core.spec import HeadSpec, ModelSpec
 from ghost_deploy.export.integrations.deepstream import PARSER, write_deepstream
 from ghost_deploy.processing.decode import decode_dfl
+from ghost_deploy.processing.decode_anchors import decode_anchors
 from ghost_deploy.processing.nms import nms
 from ghost_deploy.runtimes.tensorrt.calibration_cache import (
     FOREIGN_BUILDS,
@@ -27,6 +28,14 @@ from tests.support.bundles import CACHE_BYTES, DYNAMIC, SPEC, write_placeholder_
 
 HEADERS = Path(__file__).parent / "nvdsinfer_stand_in.h"
 CALLER = Path(__file__).parent / "call_parser.cpp"
+ANCHORS = msgspec.structs.replace(
+    SPEC,
+    head=HeadSpec(
+        decoder="anchors",
+        strides=(8, 16, 32),
+        anchor_sizes=(((10, 13), (16, 30)), ((30, 61), (62, 45)), ((116, 90), (156, 198))),
+    ),
+)
 FLAGS = ("-shared", "-fPIC", "-O1", "-std=c++14", "-Wall", "-Wextra", "-Werror")
 
 WRONG_SPECS = [
@@ -177,13 +186,15 @@ def compiled(folder: Path, spec: ModelSpec) -> ctypes.CDLL:
     return ctypes.CDLL(str(library))
 
 
-def parse(library: ctypes.CDLL, output: np.ndarray, classes: int, conf: float) -> np.ndarray:
-    """(N, 6) x1 y1 x2 y2 score class in network pixels."""
+def parse(
+    library: ctypes.CDLL, output: np.ndarray, classes: int, conf: float, rows: bool = False
+) -> np.ndarray:
+    """(N, 6) x1 y1 x2 y2 score class in network pixels; with `rows` an anchor is a row."""
     data = np.ascontiguousarray(output, np.float32)
-    found = np.zeros((data.shape[1], 6), np.float32)
+    found = np.zeros((max(data.shape), 6), np.float32)
     pointer = ctypes.POINTER(ctypes.c_float)
     count = library.call_parser(
-        data.ctypes.data_as(pointer), data.shape[0], data.shape[1], classes,
+        rows, data.ctypes.data_as(pointer), data.shape[0], data.shape[1], classes,
         ctypes.c_float(conf), 96, 64, found.ctypes.data_as(pointer),
     )  # fmt: skip
     assert count >= 0, "the parser refused the output"
@@ -230,11 +241,44 @@ def test_nms_by_class_is_nvinfers(tmp_path: Path) -> None:
     assert not (tmp_path / "ds" / PARSER).read_bytes().startswith(b"#define")
 
 
-def test_the_parser_refuses_another_layout(parser: ctypes.CDLL) -> None:
-    data = np.zeros((8, 10), np.float32)
+@pytest.mark.parametrize("seed", range(3))
+def test_the_parser_takes_the_product_of_objectness_and_class(
+    parser: ctypes.CDLL, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    boxes = rng.uniform((0, 0, 1, 1), (96, 64, 80, 60), (ANCHORS.head.anchors((64, 96)), 4))
+    output = np.concatenate([boxes, rng.uniform(0, 0.8, (len(boxes), 4))], 1).astype(np.float32)
+    wanted = decode_anchors(output, ANCHORS, (64, 96), 0.25, False)
+    found = parse(parser, output, 3, 0.25, rows=True)
+    assert len(found) == len(wanted.score) > 50
+    limits = np.array([96, 64, 96, 64], np.float32)
+    np.testing.assert_allclose(found[:, :4], np.clip(wanted.xyxy, 0, limits), atol=1e-4)
+    np.testing.assert_array_equal(found[:, 4], wanted.score)
+    np.testing.assert_array_equal(found[:, 5], wanted.class_id)
+
+
+def test_anchors_have_a_function_of_their_own(tmp_path: Path) -> None:
+    write_deepstream(write_placeholder_bundle(tmp_path / "b", ANCHORS), tmp_path / "ds")
+    own = settings(tmp_path / "ds" / "config_infer_fp32.txt")
+    assert own["parse-bbox-func-name"] == "NvDsInferParseGhostDeployAnchors"
+    assert "parse-bbox-func-name=NvDsInferParseGhostDeployAnchors" not in [
+        *deepstream_lines(tmp_path, SPEC)
+    ]
+
+
+def deepstream_lines(tmp_path: Path, spec: ModelSpec) -> list[str]:
+    write_deepstream(write_placeholder_bundle(tmp_path / "b2", spec), tmp_path / "ds2")
+    return (tmp_path / "ds2" / "config_infer_fp32.txt").read_text().splitlines()
+
+
+@pytest.mark.parametrize(("rows", "shape"), [(False, (8, 10)), (True, (10, 9)), (True, (8, 10))])
+def test_the_parser_refuses_another_layout(
+    parser: ctypes.CDLL, rows: bool, shape: tuple[int, int]
+) -> None:
+    data = np.zeros(shape, np.float32)
     pointer = ctypes.POINTER(ctypes.c_float)
     count = parser.call_parser(
-        data.ctypes.data_as(pointer), 8, 10, 3, ctypes.c_float(0.25), 96, 64,
+        rows, data.ctypes.data_as(pointer), *shape, 3, ctypes.c_float(0.25), 96, 64,
         data.ctypes.data_as(pointer),
     )  # fmt: skip
     assert count == -1

@@ -14,9 +14,9 @@ from ghost_deploy.core.errors import BackendError, ShapeError
 from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec, Thresholds
 from ghost_deploy.detector import Detector
 from ghost_deploy.judge.parity.gate import GATES, gate_for
+from ghost_deploy.judge.parity.output_forms import canonical
 from ghost_deploy.judge.parity.stages import (
     ReferenceResult,
-    canonical,
     compare,
     largest_difference,
     lowered,

@@ -13,18 +13,19 @@ import pytest
 import ghost_deploy as gd
 from ghost_deploy.api import common
 from ghost_deploy.cli.main import main
-from ghost_deploy.core.bundle import Bundle
+from ghost_deploy.core.bundle import Bundle, Source
 from ghost_deploy.core.errors import MissingExtraError
 from ghost_deploy.core.evidence.parity import ParityReport
 from ghost_deploy.core.gate_error import GateError
 from ghost_deploy.runtimes.table import RUNTIMES
 from ghost_deploy.runtimes.tensorrt import cudart as _cudart
 from tests.support import onnxruntime_as_tensorrt as stand_in
+from tests.support.anchor_detectors import anchor_net, anchor_spec
 from tests.support.assets import BCCD, GHOST, needs_assets
 from tests.support.engine_builds import ORIN, install
 from tests.support.fake_tensorrt import Tensor
 from tests.support.stored_evidence import evidence_of
-from tests.support.tiny_detectors import tiny_loaded, tiny_spec
+from tests.support.tiny_detectors import FakeLoaded, tiny_loaded, tiny_spec
 
 # `ghost_deploy.api.export` is the function once the package is imported.
 EXPORT = sys.modules["ghost_deploy.api.export"]
@@ -79,6 +80,31 @@ def test_an_engine_that_fails_its_check(
     with pytest.raises(GateError, match="tensorrt-fp32 on trt"):
         gd.export("tiny.pt", tmp_path / "out", ("tensorrt",), ("fp32",))
     assert (tmp_path / "out" / "model.fp32.plan").is_file()
+
+
+@pytest.mark.parametrize("spoil", [0.0, 0.3])
+def test_an_engine_of_a_detector_with_anchors(
+    workstation: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: float
+) -> None:
+    net = anchor_net()
+    spec = anchor_spec(net)
+    loaded = FakeLoaded(net, spec, Source(file="v5.pt", sha256=spec.source_sha256))
+    monkeypatch.setattr(EXPORT, "load_checkpoint", lambda *_, **__: loaded)
+    _, control = install("10.13", monkeypatch)
+    control.tensors = [
+        Tensor("images", True, spec.input.graph_shape()),
+        Tensor("output0", False, spec.output_shape()),
+    ]
+    monkeypatch.setattr(stand_in, "spoil", spoil)
+    out = tmp_path / "out"
+    if spoil:
+        with pytest.raises(GateError, match="tensorrt-fp32 on trt"):
+            gd.export("v5.pt", out, ("tensorrt",), ("fp32",))
+        return
+    bundle = gd.export("v5.pt", out, ("onnx", "tensorrt"), ("fp32",))
+    report = ParityReport.from_document(evidence_of(bundle)["parity"])
+    assert {row.artifact for row in report.rows} == {"onnx-fp32", "tensorrt-fp32"}
+    assert report.passed
 
 
 @needs_assets
