@@ -30,8 +30,8 @@ from ghost_deploy.judge.parity.differences import (
 )
 from ghost_deploy.judge.parity.gate import raw_failures
 from ghost_deploy.judge.parity.inputs import InputImage, demo_images, file_images
+from ghost_deploy.judge.parity.output_forms import comparable
 from ghost_deploy.judge.parity.pytorch_reference import open_reference
-from ghost_deploy.judge.parity.stages import canonical
 from ghost_deploy.judge.parity.tally import Tally
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def _difference(
         return TensorDiff(
             problem=f"our output has the shape {ours.shape}, the fork's {theirs.shape}"
         )
-    first, second = (canonical(each[0], spec, size_hw) for each in (theirs, ours))
+    first, second = (comparable(each[0], spec, size_hw) for each in (theirs, ours))
     return compare_tensors(first, second, end_to_end=spec.head.end_to_end)
 
 

@@ -59,3 +59,11 @@ def scored(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     joined: NDArray[np.float32] = np.concatenate((rows[:, :4], rows[:, 4:5] * rows[:, 5:]), axis=1)
     scores: NDArray[np.float32] = joined.T
     return scores
+
+
+def comparable(
+    output: NDArray[np.float32], spec: ModelSpec, size_hw: tuple[int, int]
+) -> NDArray[np.float32]:
+    """The raw output for one image in the form that `compare_tensors` takes; see `canonical`."""
+    found = canonical(output, spec, size_hw)
+    return scored(found) if spec.head.per_row else found
