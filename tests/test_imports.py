@@ -46,7 +46,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     ),
     "stream": (
         CORE | {"processing", "detector"},
-        BASE | {"cv2", "av", "paho", "starlette", "uvicorn"},
+        BASE | {"cv2", "av", "paho", "PIL", "starlette", "uvicorn"},
     ),
     "report": (CORE, BASE | {"jinja2"}),
 }

@@ -77,7 +77,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     limits = parser.add_argument_group("thresholds (defaults: those of the bundle)")
     least = "least score, 0 to 1, of all classes or of one; may be repeated"
     options.add_value(limits, "--conf", "[CLASS=]C", least, options.conf_limit, action="append")
-    options.add_value(limits, "--classes", "A,B", "classes to keep, by name or number")
+    classes = "classes to keep, by name or number; may be repeated, as for a name with a comma"
+    options.add_value(limits, "--classes", "A,B", classes, action="append")
     options.add_value(limits, "--iou", "I", "most overlap of a class, 0 to 1", options.fraction)
     options.add_value(limits, "--max-det", "N", "most detections an image", options.positive)
     limits.add_argument(

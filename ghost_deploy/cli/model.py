@@ -37,12 +37,12 @@ def load_detector(args: argparse.Namespace, **options: Any) -> Detector:
 
 
 def classes_of(args: argparse.Namespace) -> list[str]:
-    """What `--classes` names.
+    """What `--classes` names, each time that it was given; see `ClassFilter` for commas.
 
     Raises:
         UsageError: it was given and names nothing.
     """
-    classes = [name.strip() for name in (args.classes or "").split(",") if name.strip()]
+    classes = [text for text in args.classes or () if text.strip(" ,")]
     if args.classes is not None and not classes:
         raise UsageError("--classes names no class", fix="Give names or numbers, e.g. 0,2")
     return classes

@@ -15,7 +15,8 @@ class ClassFilter:
 
     Args:
         class_names: of the model, by class id.
-        classes: names or numbers of the classes to keep; all when empty.
+        classes: names or numbers of the classes to keep; all when empty. What is no name as a
+            whole is split at its commas.
         conf: least score, 0 to 1.
         class_conf: least score for classes by name or number, instead of `conf`.
 
@@ -34,7 +35,7 @@ class ClassFilter:
         for name, limit in (class_conf or {}).items():
             limits[_class_id(name, class_names)] = limit
         if classes:
-            kept = [_class_id(name, class_names) for name in classes]
+            kept = [_class_id(name, class_names) for name in _split(classes, class_names)]
             others = np.setdiff1d(np.arange(len(class_names)), kept)
             limits[others] = np.inf
         self._limits = limits
@@ -49,6 +50,16 @@ class ClassFilter:
         """Return the detections of `found` that are kept."""
         keep = found.score > self._limits[found.class_id]
         return found if keep.all() else found[keep]
+
+
+def _split(classes: Sequence[str], class_names: Sequence[str]) -> list[str]:
+    """Single names: a text that is a name stays whole, whatever commas it has."""
+    found: list[str] = []
+    for text in classes:
+        whole = text if text in class_names else text.strip()
+        parts = [whole] if whole in class_names else [part.strip() for part in text.split(",")]
+        found += filter(None, parts)
+    return found
 
 
 def _class_id(name: str, class_names: Sequence[str]) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import colorsys
-import unicodedata
 from dataclasses import dataclass
 
 import cv2
@@ -11,8 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghost_deploy.core.detections import Detections
+from ghost_deploy.stream.lettering import drawable, letters_for
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
+_LETTERS_PX = 30
+"""Size of other fonts that looks like the scale 1 of that one."""
 # Successive multiples of the golden ratio fall far apart on the colour circle, however many
 # classes there are (three-distance theorem), and a class keeps its colour when others are added.
 _GOLDEN = 0.618033988749895
@@ -32,6 +34,7 @@ class _Pen:
 
     line: int
     font_scale: float
+    letters: int
     text: int
     pad: int
 
@@ -39,9 +42,11 @@ class _Pen:
     def for_size(cls, size_hw: tuple[int, int]) -> _Pen:
         side = (size_hw[0] * size_hw[1]) ** 0.5
         line = max(1, round(side / 320))
+        font_scale = max(0.35, side / 1400)
         return cls(
             line=line,
-            font_scale=max(0.35, side / 1400),
+            font_scale=font_scale,
+            letters=round(_LETTERS_PX * font_scale),
             text=max(1, round(side / 700)),
             pad=max(2, round(side / 250)),
         )
@@ -94,19 +99,12 @@ def _on_canvas(box: NDArray[np.float32], size_hw: tuple[int, int]) -> Rect:
     return x1, y1, x2, y2
 
 
-def _ascii(name: str, class_id: int) -> str:
-    """OpenCV's fonts hold ASCII only: accents are dropped, other scripts become a number."""
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
-    plain = "".join(character for character in plain if character.isprintable()).strip()
-    return plain or f"class {class_id}"
-
-
 def _labels(detections: Detections, boxes: list[Rect], width: int, pen: _Pen) -> list[str]:
     """Class and score of each row; the class alone if both would cover a small image."""
     labels = []
     rows = zip(detections.names, detections.class_id, detections.score, boxes, strict=True)
     for name, class_id, score, (x1, _, x2, _) in rows:
-        plain = _ascii(name, int(class_id))
+        plain = drawable(name, int(class_id))
         full = f"{plain} {score:.2f}"
         room = max(width // 6, (x2 - x1) * 3 // 2)
         labels.append(full if _text_size(full, pen)[0] <= room else plain)
@@ -115,6 +113,9 @@ def _labels(detections: Detections, boxes: list[Rect], width: int, pen: _Pen) ->
 
 def _text_size(text: str, pen: _Pen) -> tuple[int, int, int]:
     """(width, height above the baseline, depth below it) of `text` in pixels."""
+    letters = None if text.isascii() else letters_for(text)
+    if letters:
+        return letters.size(text, pen.letters)
     (width, height), baseline = cv2.getTextSize(text, _FONT, pen.font_scale, pen.text)
     return width, height, baseline
 
@@ -164,4 +165,8 @@ def _paint_label(
     luma = sum(weight * level for weight, level in zip(_LUMA_BGR, color, strict=True))
     ink = (0, 0, 0) if luma > _DARK_TEXT_FROM else (255, 255, 255)
     origin = (x1 + pen.pad, y2 - pen.pad - depth)
+    letters = None if text.isascii() else letters_for(text)
+    if letters:
+        letters.paint(canvas, text, origin, pen.letters, ink)
+        return
     cv2.putText(canvas, text, origin, _FONT, pen.font_scale, ink, pen.text, cv2.LINE_AA)

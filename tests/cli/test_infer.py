@@ -57,6 +57,19 @@ def test_an_empty_folder(asked: list[Any], tmp_path: Path, capsys: Capture) -> N
     assert asked == []
 
 
+def test_classes_may_be_repeated_and_have_commas(
+    asked: list[Any], folder: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = make_spec((64, 64), names=("cat, black", "dog", "cow"))
+    detector = Detector(FakeRuntime.for_spec(spec, FOUND), spec)
+    monkeypatch.setattr(api, "load", lambda *_, **__: detector)
+    words = ["--classes", "cat, black", "--classes", "dog,2", "--jsonl", "-"]
+    assert main(["infer", "b", str(folder / "1.png"), *words]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    names = [each["class_name"] for each in json.loads(line)["detections"]]
+    assert names == ["cat, black", "cow"]
+
+
 def test_a_summary_on_standard_output(asked: list[Any], folder: Path, capsys: Capture) -> None:
     assert main(["infer", "b", str(folder)]) == 0
     said = capsys.readouterr()

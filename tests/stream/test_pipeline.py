@@ -308,6 +308,26 @@ def test_wanted_classes_and_limits() -> None:
         ClassFilter(names, 0.25, ["Cell"])
 
 
+@pytest.mark.parametrize(
+    ("classes", "kept"),
+    [
+        (["a"], {0}),
+        (["a, b"], {2}),
+        (["a,b"], {0, 1}),
+        ([" a , b ,"], {0, 1}),
+        (["a, b", "b"], {1, 2}),
+        (["a", "3"], {0, 3}),
+        (["3,a"], {0, 3}),
+    ],
+)
+def test_a_name_with_a_comma_stays_whole(classes: list[str], kept: set[int]) -> None:
+    names = ("a", "b", "a, b", "dog")
+    found = Detections([[0, 0, 9, 9]] * 4, [0.9] * 4, [0, 1, 2, 3], names)
+    assert set(ClassFilter(names, 0.25, classes)(found).class_id.tolist()) == kept
+    with pytest.raises(UsageError, match="no class 'cow'"):
+        ClassFilter(names, 0.25, [*classes, "b,cow"])
+
+
 def test_a_result_tells_its_age_and_times() -> None:
     result = run_all(scripted(Script([0], is_live=False))).results[0]
     assert set(result.timings_ms) == {"pre", "run", "post"}
