@@ -19,8 +19,10 @@ from ghost_deploy.processing.tiff_tags import ORIENTATION, read_tags
 
 _CONVERT = "Check that other programs can open it, and convert it to PNG or JPEG"
 _EOI = b"\xff\xd9"
-# Two ways to go on where a JPEG stops: a decoder that still needs data shows them.
-_GO_ON = (_EOI, b"\x55\xaa\x0f\xf0" * 64 + _EOI)
+# A decoder that still needs data shows these.
+_MORE_DATA = b"\x55\xaa\x0f\xf0" * 64
+# How missing blocks at the end are decoded, and so many pixels of the last one are looked at.
+_GREY, _CORNER = 128, 4
 _NO_DECODER = {
     "avif": "OpenCV from 4.12 on reads AVIF",
     "gif": "OpenCV from 4.12 on reads GIF",
@@ -51,7 +53,7 @@ def decode_image(data: bytes, what: str = "the image") -> NDArray[np.uint8]:
         # OpenCV's conversion of TIFF to 8-bit BGR rounds 16 bits and may blend alpha.
         flags = cv2.IMREAD_UNCHANGED
     if header.format == "jpeg" and not has_end(data, header.scan_at):
-        pixels = _decode_without_end(data, flags)
+        pixels = _decode_without_end(data, header.plain, flags)
     elif header.format == "tiff" and header.orientation != 1:
         pixels = _decode(_without_orientation(data), flags)
     else:
@@ -98,13 +100,15 @@ def _decode(data: bytes, flags: int) -> NDArray[Any] | None:
     return pixels
 
 
-def _decode_without_end(data: bytes, flags: int) -> NDArray[Any] | None:
+def _decode_without_end(data: bytes, plain: bool, flags: int) -> NDArray[Any] | None:
     """A JPEG without its end marker, if nothing else of it is missing."""
     data = data.rstrip(b"\xff")  # the first half of the marker
-    first, second = (_decode(data + end, flags) for end in _GO_ON)
-    if first is None or second is None or not np.array_equal(first, second):
-        return None
-    return first
+    first = _decode(data + _EOI, flags)
+    if first is None or (plain and (first[-_CORNER:, -_CORNER:] != _GREY).any()):
+        return first  # its last block is there
+    # libjpeg says on standard error that it does not need what is added, so this comes last.
+    second = _decode(data + _MORE_DATA + _EOI, flags)
+    return first if second is not None and np.array_equal(first, second) else None
 
 
 def _without_orientation(data: bytes) -> bytes:

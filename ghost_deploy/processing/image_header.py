@@ -41,7 +41,7 @@ class ImageHeader:
         width, height: pixels as stored; of a TIFF in tiles at least one tile.
         orientation: 1 to 8, as in EXIF; AVIF's own rotation and mirroring in the same form.
         deep: more than 8 bits a channel, or floating point.
-        scan_at: of a JPEG, where the data of its first scan begin.
+        scan_at, plain: of a JPEG, see `JpegHeader`.
     """
 
     format: str
@@ -50,6 +50,7 @@ class ImageHeader:
     orientation: int = 1
     deep: bool = False
     scan_at: int = 0
+    plain: bool = False
 
 
 def read_header(reader: ByteReader) -> ImageHeader:
@@ -72,7 +73,14 @@ def read_header(reader: ByteReader) -> ImageHeader:
 
 def _jpeg(reader: ByteReader) -> ImageHeader:
     found = read_jpeg(reader)
-    return ImageHeader("jpeg", found.width, found.height, found.orientation, scan_at=found.scan_at)
+    return ImageHeader(
+        "jpeg",
+        found.width,
+        found.height,
+        found.orientation,
+        scan_at=found.scan_at,
+        plain=found.plain,
+    )
 
 
 def _png(reader: ByteReader) -> ImageHeader:
@@ -83,17 +91,21 @@ def _png(reader: ByteReader) -> ImageHeader:
 
 
 def _png_orientation(reader: ByteReader) -> int:
-    """The orientation in `eXIf`, which may stand anywhere before the end (PNG 3, 11.3.5)."""
-    at = 33
+    """The orientation in `eXIf`, which may stand anywhere before the end (PNG 3, 11.3.5).
+
+    OpenCV allocates what the length of a chunk says before it reads the chunk: all must be there.
+    """
+    orientation, at = 1, 33
     for _ in range(_MOST_CHUNKS):
-        head = reader.read(at, 8)
-        if len(head) < 8 or head[4:] == b"IEND":
-            break
-        length = int.from_bytes(head[:4], "big")
-        if head[4:] == b"eXIf":
-            return exif_orientation(reader.read(at + 8, min(length, HEAD_BYTES)))
+        length, kind = unpack(">I4s", reader, at)
+        if not reader.read(at + 11 + length, 1):
+            raise ValueError(f"it ends in the middle of a chunk of {length} bytes")
+        if kind == b"IEND":
+            return orientation
+        if kind == b"eXIf":
+            orientation = exif_orientation(reader.read(at + 8, min(length, HEAD_BYTES)))
         at += 12 + length
-    return 1
+    raise ValueError(f"it has more than {_MOST_CHUNKS} chunks")
 
 
 def _gif(reader: ByteReader) -> ImageHeader:

@@ -13,6 +13,7 @@ _MARKER = re.compile(rb"\xff+([^\x00\xff])", re.DOTALL)
 _SOI, _EOI, _SOS, _APP1 = 0xD8, 0xD9, 0xDA, 0xE1
 # SOF0 to SOF15 without DHT, JPG and DAC, which have codes among them.
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_SEQUENTIAL = frozenset((0xC0, 0xC1))
 _WITHOUT_LENGTH = frozenset((0x01, *range(0xD0, 0xD8)))
 _WINDOW = 4096
 _MOST_SEGMENTS = 1 << 14
@@ -21,12 +22,21 @@ _MOST_PADDING = 1 << 24
 
 @dataclass(frozen=True)
 class JpegHeader:
-    """Size in pixels as stored, EXIF orientation, and where the data of the first scan begin."""
+    """What stands before the image data.
+
+    Attributes:
+        width, height: pixels as stored.
+        orientation: of EXIF, 1 to 8.
+        scan_at: where the data of the first scan begin.
+        plain: one scan holds whole blocks one after another, in grey or YCbCr: blocks that are
+            missing at the end are decoded as grey, 128.
+    """
 
     width: int
     height: int
     orientation: int
     scan_at: int
+    plain: bool
 
 
 def read_jpeg(reader: ByteReader) -> JpegHeader:
@@ -36,7 +46,7 @@ def read_jpeg(reader: ByteReader) -> JpegHeader:
         ValueError: there is no scan, no frame, or two of them.
     """
     size: tuple[int, int] | None = None
-    orientation, at = 0, 2
+    orientation, at, plain = 0, 2, False
     for _ in range(_MOST_SEGMENTS):
         marker, at = _next_marker(reader, at)
         if marker in _WITHOUT_LENGTH:
@@ -49,7 +59,8 @@ def read_jpeg(reader: ByteReader) -> JpegHeader:
         if marker in _FRAMES:
             if size is not None:
                 raise ValueError("it has two frame headers")
-            height, width = unpack(">HH", reader, at + 3)
+            height, width, components = unpack(">HHB", reader, at + 3)
+            plain = marker in _SEQUENTIAL and components in (1, 3)
             size = width, height
         elif marker == _APP1 and not orientation:
             block = reader.read(at + 2, length - 2)
@@ -58,7 +69,7 @@ def read_jpeg(reader: ByteReader) -> JpegHeader:
         if marker == _SOS:
             if size is None:
                 break
-            return JpegHeader(*size, orientation or 1, at)
+            return JpegHeader(*size, orientation or 1, at, plain)
     raise ValueError("it has no image data")
 
 

@@ -146,6 +146,16 @@ def test_the_peak_of_refused_files_is_small(tmp_path):
     assert peak_mb < 100
 
 
+@pytest.mark.parametrize("length", [2**31 - 1, 2**31, 2**32 - 1, 10_000])
+@pytest.mark.parametrize("kind", [b"IDAT", b"tEXt", b"eXIf", b"IEND"])
+def test_a_chunk_of_a_png_cannot_announce_more_than_the_file(kind, length):
+    """OpenCV allocates that length before it reads."""
+    data = cv2.imencode(".png", np.zeros((60, 80, 3), np.uint8))[1].tobytes()
+    forged = data[:33] + length.to_bytes(4, "big") + kind + data[41:]
+    with pytest.raises(ImageError, match="middle of a chunk"):
+        decode_image(forged)
+
+
 def test_a_file_larger_than_any_image_is_not_read(tmp_path):
     path = tmp_path / "sparse.jpg"
     path.write_bytes(b"\xff\xd8\xff")

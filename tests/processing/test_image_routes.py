@@ -194,6 +194,20 @@ def test_an_image_that_is_cut_off_is_refused(suffix, share):
         decode_image(data[: int(len(data) * share)])
 
 
+def test_a_whole_jpeg_may_end_in_grey():
+    grey = PIXELS.copy()
+    grey[24:] = 128
+    for options in ([], [cv2.IMWRITE_JPEG_QUALITY, 100]):
+        data = encoded(".jpg", grey, options)
+        np.testing.assert_array_equal(decode_image(data[:-2]), decode_image(data))
+
+
+def test_a_jpeg_without_its_end_marker_is_decoded_quietly(tmp_path, capfd):
+    data = encoded(".jpg")
+    decode_image(data[:-2])
+    assert capfd.readouterr().err == ""
+
+
 def test_a_progressive_jpeg_that_is_cut_off_is_refused():
     noise = np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)
     data = encoded(".jpg", noise, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])
