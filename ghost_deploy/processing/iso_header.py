@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ghost_deploy.processing.avif_items import AvifItems
 from ghost_deploy.processing.byte_reader import ByteReader, unpack
 
 _MOST_BOXES = 1 << 14
-_CONTAINERS = frozenset((b"meta", b"iprp", b"ipco", b"moov", b"trak", b"mdia", b"minf", b"stbl"))
+_CONTAINERS = frozenset(
+    (b"meta", b"iinf", b"iprp", b"ipco", b"moov", b"trak", b"mdia", b"minf", b"stbl")
+)
 # By quarter turns counter-clockwise and the axis of the mirror that follows: 0 is upside down,
 # 1 is left to right, None is without.
 _ORIENTATIONS = {
@@ -48,6 +51,7 @@ def read_avif(reader: ByteReader) -> BoxedHeader:
     """
     width = height = turns = bits = 0
     axis: int | None = None
+    items = AvifItems()
     for kind, at, size in _boxes(reader, 0, 1 << 62, depth=0):
         w = h = 0
         if kind == b"ispe":
@@ -63,6 +67,10 @@ def read_avif(reader: ByteReader) -> BoxedHeader:
         elif kind == b"av1C":
             flags = unpack(">B", reader, at + 2)[0]
             bits = max(bits, 10 if flags & 0x40 else 8)
+        items.add(reader, kind, at)
+        width, height = max(width, w), max(height, h)
+    # What the decoder allocates does not come from the description.
+    for w, h in items.sizes(reader):
         width, height = max(width, w), max(height, h)
     if not width or not height:
         raise ValueError("it names no size")
@@ -102,6 +110,9 @@ def _boxes(reader: ByteReader, at: int, end: int, depth: int) -> Iterator[tuple[
             return
         yield kind, at + skip, stop - at - skip
         if kind in _CONTAINERS and depth < 8:
-            full = 4 if kind == b"meta" else 0  # version and flags come first
+            # Version and flags come first, in `iinf` also a count.
+            full = 4 if kind in (b"meta", b"iinf") else 0
+            if kind == b"iinf":
+                full += 2 if reader.read(at + skip, 1) == b"\0" else 4
             yield from _boxes(reader, at + skip + full, stop, depth + 1)
         at = stop

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import io
 import os
+import struct
 import subprocess
 import sys
 
@@ -144,6 +146,25 @@ def test_the_peak_of_refused_files_is_small(tmp_path):
     refused, peak_mb = map(int, done.stdout.split())
     assert refused == len(names)
     assert peak_mb < 100
+
+
+@pytest.mark.parametrize("animated", [False, True])
+def test_an_avif_cannot_hide_the_size_of_its_data(monkeypatch, animated):
+    """The decoder allocates what the AV1 data say, and OpenCV scales that to the description."""
+    image_module = pytest.importorskip("PIL.Image")
+    if not pytest.importorskip("PIL.features").check("avif"):
+        pytest.skip("this Pillow has no AVIF")
+    file, image = io.BytesIO(), image_module.new("RGB", (640, 480), (1, 200, 3))
+    more = {"save_all": True, "append_images": [image.rotate(90)]} if animated else {}
+    image.save(file, "AVIF", **more)
+    data = file.getvalue()
+    for sides in (struct.pack(">II", 640, 480), struct.pack(">HH", 640, 480)):
+        data = data.replace(
+            sides, bytes(len(sides) // 2 - 1) + b"\x10" + bytes(len(sides) // 2 - 1) + b"\x10"
+        )
+    monkeypatch.setenv(VARIABLE, str(640 * 480 - 1))
+    with pytest.raises(ImageTooLargeError, match="640 x 480"):
+        decode_image(data)
 
 
 @pytest.mark.parametrize("length", [2**31 - 1, 2**31, 2**32 - 1, 10_000])
