@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from pathlib import Path
 
 from ghost_deploy.processing.file_kind import file_kind, image_format, kind_of_file
-from ghost_deploy.processing.images import IMAGE_SUFFIXES
+from ghost_deploy.processing.images import IMAGE_SUFFIXES, natural_order
 
 VIDEO_SUFFIXES = frozenset(
     {
@@ -48,6 +49,24 @@ def is_video_among_images(path: Path) -> bool:
         return file_kind(_head(path)) == "video"
     except OSError:
         return False
+
+
+def files_of(source: str | os.PathLike[str]) -> list[Path]:
+    """The files of a folder or pattern, without hidden ones; none where it cannot be read."""
+    path = Path(source)
+    try:
+        if path.is_dir():
+            found = list(path.iterdir())
+        else:
+            found = [Path(name) for name in glob.glob(os.fspath(source), recursive=True)]
+        return [each for each in found if each.is_file() and not each.name.startswith(".")]
+    except OSError:
+        return []
+
+
+def videos_of(source: str | os.PathLike[str]) -> list[Path]:
+    """The videos of a folder or pattern, in natural order."""
+    return sorted(filter(is_video_among_images, files_of(source)), key=natural_order)
 
 
 def _head(path: str | os.PathLike[str]) -> bytes:

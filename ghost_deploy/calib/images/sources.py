@@ -6,7 +6,6 @@ import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from glob import glob
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from ghost_deploy.core.bundle import sha256_of
 from ghost_deploy.core.errors import ImageError
 from ghost_deploy.processing.data_yaml import listed_images, read_description, split_images, splits
 from ghost_deploy.processing.images import list_images, read_image
-from ghost_deploy.processing.video_kind import VIDEO_SUFFIXES, is_video
+from ghost_deploy.processing.video_kind import VIDEO_SUFFIXES, is_video, videos_of
 
 _YAML = frozenset({".yaml", ".yml"})
 
@@ -73,9 +72,9 @@ def find_images(sources: Sequence[str | os.PathLike[str]], *, frames: int) -> Fo
 
     Args:
         sources: image files, folders (not searched deeper; one without images but with a
-            data.yaml counts as that), patterns, videos, `.txt` lists of images,
-            one path a line, relative to the list or to the working folder, and data.yaml files,
-            of which the split `train` is taken.
+            data.yaml counts as that), patterns, videos, also those of folders and patterns, `.txt`
+            lists of images, one path a line, relative to the list or to the working folder, and
+            data.yaml files, of which the split `train` is taken.
         frames: maximum number of frames of a video, evenly spaced.
 
     Raises:
@@ -100,14 +99,18 @@ def _add(source: str | os.PathLike[str], found: FoundImages, frames: int) -> Non
     elif suffix == ".txt":
         paths, absent = listed_images(path, Path())
         _add_files(paths, absent, found)
-    elif is_video(path) if path.is_file() else suffix in VIDEO_SUFFIXES:
-        matches = [path] if path.is_file() else [Path(name) for name in sorted(glob(str(path)))]
-        for file in matches or [path]:
+    elif path.is_file() and not is_video(path):
+        _add_files([path], [], found)
+    else:
+        videos = [path] if path.is_file() else videos_of(source)
+        if not videos and suffix in VIDEO_SUFFIXES:
+            videos = [path]  # it is not there
+        for file in videos:
             video = Video(file)
             found.images += [ImageLocation(file, frame) for frame in spread(video.count(), frames)]
             video.close()
-    else:
-        _add_files(list_images(source), [], found)
+        if not videos or (not path.is_file() and _has_images(path)):
+            _add_files(list_images(source), [], found)
 
 
 def _has_images(folder: Path) -> bool:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import glob
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from ghost_deploy.processing.images import IMAGE_SUFFIXES, natural_order
-from ghost_deploy.processing.video_kind import is_video_among_images
+from ghost_deploy.processing.video_kind import files_of, is_video_among_images
 from ghost_deploy.stream.sources.source_table import SourceAddress
 
 _PATTERN = frozenset("*?[")
@@ -22,7 +20,7 @@ def expand(word: str, note: Callable[[str], None]) -> Iterator[SourceAddress]:
         note: is told of files that are neither.
     """
     videos, others, images = [], Counter[str](), 0
-    for path in _entries(word):
+    for path in files_of(word):
         if is_video_among_images(path):
             videos.append(path)
         elif path.suffix.lower() in IMAGE_SUFFIXES:
@@ -42,15 +40,3 @@ def expand(word: str, note: Callable[[str], None]) -> Iterator[SourceAddress]:
 def is_pattern(word: str) -> bool:
     """Whether the word is a pattern of file names."""
     return not _PATTERN.isdisjoint(word)
-
-
-def _entries(word: str) -> list[Path]:
-    """The files of a folder or pattern, without hidden ones."""
-    path = Path(word)
-    try:
-        found = (
-            list(path.iterdir()) if path.is_dir() else map(Path, glob.glob(word, recursive=True))
-        )
-        return [each for each in found if each.is_file() and not each.name.startswith(".")]
-    except OSError:
-        return []  # the reader of images reports that

@@ -58,6 +58,9 @@ def _frames(sources: tuple[SourceStatus, ...]) -> Iterator[str]:
     )
     yield from _counter("frames_captured_total", "Received.", named, lambda x: x.captured)
     yield from _counter("frames_processed_total", "Inferred.", named, lambda x: x.processed)
+    yield from _counter(
+        "frames_missing_total", "Announced by a video and not there.", named, lambda x: x.missing
+    )
     yield from _family(
         "frames_dropped_total",
         "counter",

@@ -10,6 +10,7 @@ import pytest
 
 from ghost_deploy.calib.images import video_frames as video_module
 from ghost_deploy.calib.images.collection import collect_images
+from ghost_deploy.calib.images.sources import find_images
 from ghost_deploy.calib.images.video_frames import Video, spread
 from ghost_deploy.core.errors import ImageError
 from tests.support.images import write_image
@@ -101,3 +102,20 @@ def test_a_video_that_ends_early_is_reported(
     found = collect_images(path, count=20, allow_small=True)
     assert len(found) == 10
     assert [s.name for s in found.skipped] == [f"a.avi frame {i}" for i in range(10, 20)]
+
+
+@pytest.mark.parametrize("source", ["", "/*"])
+def test_a_folder_or_pattern_may_hold_videos_and_images(source: str, tmp_path: Path) -> None:
+    record(tmp_path / "a.avi", 10).rename(tmp_path / "a.dat")  # the content decides
+    record(tmp_path / "b.avi", 10)
+    write_image(tmp_path / "c.png", np.full((48, 64, 3), 90, np.uint8))
+    (tmp_path / "notes.txt").write_text("x")
+    found = find_images([f"{tmp_path}{source}"], frames=2)
+    assert sorted(image.name for image in found.images) == [
+        "a.dat frame 2",
+        "a.dat frame 7",
+        "b.avi frame 2",
+        "b.avi frame 7",
+        "c.png",
+    ]
+    assert len(find_images([f"{tmp_path}/*.avi"], frames=3).images) == 3
