@@ -12,6 +12,7 @@ import msgspec
 
 from ghost_deploy._version import __version__
 from ghost_deploy.core.evidence.machine import Machine
+from ghost_deploy.core.install_command import install_command
 from ghost_deploy.core.telemetry import telemetry
 from ghost_deploy.judge.bench.read_machine import read_machine
 from ghost_deploy.runtimes.base import Probe
@@ -99,7 +100,7 @@ def _collect(name: str, child: subprocess.Popen[str]) -> Probe:
 
 
 def _broken(name: str, problem: str) -> Probe:
-    brings = _install(RUNTIMES[name].extra) if name in RUNTIMES else _OPENCV_FIX
+    brings = install_command(RUNTIMES[name].extra if name in RUNTIMES else "stream")
     fix = f"Its package does not fit this machine; reinstall it: {brings}"
     return Probe(runtime=name, installed=True, problem=problem, fix=fix)
 
@@ -109,13 +110,6 @@ def _signal(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
-
-
-def _install(extra: str) -> str:
-    return f'pip install "ghost-deploy[{extra}]"'
-
-
-_OPENCV_FIX = _install("stream")
 
 
 def _probe_opencv() -> Probe:
@@ -131,7 +125,9 @@ def _probe_opencv() -> Probe:
 
 
 def _missing(name: str, error: ImportError) -> Probe:
-    return Probe(runtime=name, installed=False, problem=str(error), fix=f"Run: {_OPENCV_FIX}")
+    return Probe(
+        runtime=name, installed=False, problem=str(error), fix=f"Run: {install_command('stream')}"
+    )
 
 
 def _numpy_clash(error: ImportError) -> Probe:

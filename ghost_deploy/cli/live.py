@@ -13,6 +13,7 @@ from ghost_deploy.cli.live_options import make_policy, sink_targets
 from ghost_deploy.cli.live_report import LiveReport
 from ghost_deploy.cli.model import classes_of, conf_by_class, load_detector, say_what_runs
 from ghost_deploy.cli.signals import SignalHandler
+from ghost_deploy.core.install_command import install_command
 from ghost_deploy.stream.malloc import use_single_arena
 from ghost_deploy.stream.pipeline import Pipeline
 from ghost_deploy.stream.sinks.context import SinkContext
@@ -42,7 +43,7 @@ def run_live(args: argparse.Namespace, sources: Sequence[SourceAddress], console
     if any(source.kind == "video" for source in sources) and not has_pyav():
         console.note(
             "OpenCV reads the videos; PyAV gives exact times and counts of their frames: "
-            "pip install 'ghost-deploy[stream]'"
+            + install_command("stream")
         )
     use_single_arena()
     with SignalHandler() as signals:

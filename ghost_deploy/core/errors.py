@@ -27,10 +27,9 @@ required argument.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-if TYPE_CHECKING:
-    pass
+from ghost_deploy.core.install_command import install_command
 
 
 class GhostDeployError(Exception):
@@ -151,10 +150,10 @@ class MissingExtraError(UnavailableError):
 
     @classmethod
     def for_extra(cls, package: str, extra: str) -> MissingExtraError:
-        """The error for a missing `package` that `pip install "ghost-deploy[extra]"` installs."""
+        """The error for a missing `package` that our pip extra `extra` installs."""
         return cls(
             f"the Python package {package!r} is not installed",
-            fix=f'Install it with: pip install "ghost-deploy[{extra}]"',
+            fix=f"Install it with: {install_command(extra)}",
         )
 
 

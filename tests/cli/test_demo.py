@@ -154,7 +154,7 @@ def test_without_torch_there_is_nothing_to_show(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name, *_: None)
-    with pytest.raises(MissingExtraError, match=r"ghost-deploy\[export\]"):
+    with pytest.raises(MissingExtraError, match=r"\[export\]"):
         demo(tmp_path / "out", checkpoint=checkpoint, size=SMALL)
     assert not (tmp_path / "out").exists()
 

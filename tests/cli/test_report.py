@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from ghost_deploy.cli.main import main
+from ghost_deploy.core.install_command import install_command
 from tests.support.assets import needs_assets
 from tests.support.page_tracing import faults
 from tests.support.report_documents import USUAL, accuracy_report, bench_report, parity_report
@@ -81,7 +82,7 @@ def test_without_jinja2_only_the_page_is_missing(
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "jinja2", None)
     assert main(["report", *documents, "-o", str(tmp_path / "r.html")]) == 3
-    assert 'pip install "ghost-deploy[report]"' in capsys.readouterr().err
+    assert install_command("report") in capsys.readouterr().err
 
 
 @needs_assets

@@ -54,7 +54,7 @@ def test_probe_of_what_is_absent(row: RuntimeRow, monkeypatch: pytest.MonkeyPatc
     found = probe(row.name)
     assert (found.runtime, found.installed, found.devices) == (row.name, False, ())
     assert f"{row.package!r} is not installed" in found.problem
-    brings = "python3-libnvinfer" if row.name == "trt" else f'"ghost-deploy[{row.extra}]"'
+    brings = "python3-libnvinfer" if row.name == "trt" else f"[{row.extra}]"
     assert brings in found.fix
 
 

@@ -78,7 +78,7 @@ def test_other_machines_need_a_token() -> None:
 @pytest.mark.parametrize("package", ["starlette", "uvicorn"])
 def test_without_the_packages(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(MissingExtraError, match=r"ghost-deploy\[web\]"):
+    with pytest.raises(MissingExtraError, match=r"\[web\]"):
         WebViewSink("127.0.0.1:0", CARD)
 
 

@@ -108,7 +108,7 @@ def test_an_address_that_cannot_be_used(url: str) -> None:
 
 def test_without_paho(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "paho.mqtt.client", None)
-    with pytest.raises(MissingExtraError, match=r"ghost-deploy\[stream\]"):
+    with pytest.raises(MissingExtraError, match=r"\[stream\]"):
         MqttSink("mqtt://127.0.0.1")
 
 

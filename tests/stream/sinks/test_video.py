@@ -44,7 +44,7 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
 
 def test_without_pyav(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(MissingExtraError, match=r"ghost-deploy\[stream\]"):
+    with pytest.raises(MissingExtraError, match=r"\[stream\]"):
         VideoSink(tmp_path)
 
 
