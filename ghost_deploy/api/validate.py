@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from ghost_deploy.api.common import (
     AnyPath,
     Note,
-    load_checkpoint,
     log_note,
     open_bundle,
     require,
 )
+from ghost_deploy.api.open_checkpoint import ForkOption, open_checkpoint
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import BundleError
 from ghost_deploy.core.progress import Progress
@@ -31,6 +32,8 @@ def validate(
     images: AnyPath | None = None,
     checkpoint: AnyPath | None = None,
     modules: Sequence[AnyPath] = (),
+    fork: AnyPath | None = None,
+    fork_unconfined: bool = False,
     runtimes: Sequence[str] | None = None,
     precisions: Sequence[str] | None = None,
     max_drop: float | None = None,
@@ -56,6 +59,8 @@ def validate(
         checkpoint: what the bundle was exported from: the reference. When None, the first fp32
             artifact that this machine runs is the reference.
         modules: Python files with classes that the checkpoint names. They are run.
+        fork, fork_unconfined: as in `export`; where no definition fits the checkpoint, the fork's
+            network is the reference.
         runtimes, precisions: what is measured; all when None.
         max_drop: largest loss of mAP50-95 that passes, in points; by precision when None.
         map_classes: match the data's classes with the model's by name, whatever their order.
@@ -87,18 +92,23 @@ def validate(
 
     dataset = open_dataset(data, split=split, images=images, skip_broken=skip_broken_labels)
     dataset = readable_data(dataset, on_broken, progress)
-    report = run_accuracy(
-        opened,
-        dataset,
-        loaded=None if checkpoint is None else load_checkpoint(checkpoint, modules),
-        runtimes=runtimes,
-        precisions=precisions,
-        options=RuntimeOptions(device=device, threads=threads, allow_fallback=allow_fallback),
-        max_drop=max_drop,
-        map_classes=map_classes,
-        slicing=None if slices is None else Slicing(slices, overlap),
-        progress=progress,
-    )
+    own = ForkOption(fork, fork_unconfined)
+    with ExitStack() as stack:
+        source = None
+        if checkpoint is not None:
+            source = open_checkpoint(stack, checkpoint, modules, own)
+        report = run_accuracy(
+            opened,
+            dataset,
+            loaded=source.loaded if source else None,
+            runtimes=runtimes,
+            precisions=precisions,
+            options=RuntimeOptions(device=device, threads=threads, allow_fallback=allow_fallback),
+            max_drop=max_drop,
+            map_classes=map_classes,
+            slicing=None if slices is None else Slicing(slices, overlap),
+            progress=progress,
+        )
     if store and slices is not None:
         (note or log_note)("measured in slices: the report was not stored in the bundle")
     elif store:

@@ -43,7 +43,7 @@ class Assembler:
             raise UnknownClassError(
                 "the checkpoint uses module classes without a definition",
                 got=", ".join(unknown),
-                fix="Pass the Python file that defines them, if you trust it: --modules FILE.py",
+                fix="Pass the code that defines them, if trusted: --fork DIR or --modules FILE.py",
                 class_paths=unknown,
             )
 
@@ -70,7 +70,7 @@ class Assembler:
         raise StructureError(
             f"{name} is a {node.class_path} of an unknown structure",
             got=f"{'; '.join(reasons)}. Found:\n{describe(node)}\n",
-            fix="Pass the Python file that defines it, if you trust it: --modules FILE.py",
+            fix="Pass the code that defines it, if trusted: --fork DIR or --modules FILE.py",
         )
 
     def open_choices(self) -> tuple[OpenChoice, ...]:

@@ -255,6 +255,99 @@ FILES = {
 """A fork as a checkout of its own `ultralytics`, by path."""
 
 
+_V5_COMMON = """
+import torch
+from torch import nn
+from utils.general import autopad
+
+class Conv(nn.Module):
+    def __init__(self, c1, c2, k=1, s=1):
+        super().__init__()
+        self.conv = nn.Conv2d(c1, c2, k, s, autopad(k), bias=False)
+        self.bn = nn.BatchNorm2d(c2)
+        self.act = nn.SiLU()
+
+    def forward(self, x):
+        return self.act(self.bn(self.conv(x)))
+
+class Whisper(nn.Module):
+    def __init__(self, c):
+        super().__init__()
+        self.cv = Conv(c, c, 3)
+
+    def forward(self, x):
+        return x + torch.tanh(self.cv(x)) * x
+"""
+
+_V5_YOLO = """
+import torch
+from torch import nn
+from models.common import Conv, Whisper
+
+class Detect(nn.Module):
+    dynamic, export = False, False
+
+    def __init__(self, nc, anchors, channels, strides):
+        super().__init__()
+        self.nc, self.no, self.nl, self.na = nc, nc + 5, len(anchors), len(anchors[0]) // 2
+        self.stride = torch.tensor([float(s) for s in strides])
+        sizes = torch.tensor(anchors).float().view(self.nl, -1, 2)
+        self.register_buffer("anchors", sizes / self.stride.view(-1, 1, 1))
+        self.m = nn.ModuleList(nn.Conv2d(c, self.no * self.na, 1) for c in channels)
+
+    def forward(self, maps):
+        rows = []
+        for i, x in enumerate(maps):
+            b, _, h, w = self.m[i](x).shape
+            x = self.m[i](x).view(b, self.na, self.no, h, w).permute(0, 1, 3, 4, 2).sigmoid()
+            y, column = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
+            grid = torch.stack((column, y), 2).to(x) - 0.5
+            centre = (x[..., :2] * 2 + grid) * self.stride[i]
+            size = (x[..., 2:4] * 2) ** 2 * (self.anchors[i] * self.stride[i]).view(1, -1, 1, 1, 2)
+            rows.append(torch.cat((centre, size, x[..., 4:]), 4).reshape(b, -1, self.no))
+        return (torch.cat(rows, 1),) if self.export else (torch.cat(rows, 1), maps)
+
+class DetectionModel(nn.Module):
+    def __init__(self, names):
+        super().__init__()
+        self.names = list(names)
+        self.stem = nn.Sequential(Conv(3, 8, 3, 2), Conv(8, 16, 3, 2), Whisper(16))
+        self.p3, self.p4 = Conv(16, 32, 3, 2), Conv(32, 32, 3, 2)
+        sizes = ((10, 13, 16, 30, 33, 23), (30, 61, 62, 45, 59, 60))
+        self.head = Detect(len(names), sizes, (32, 32), (8, 16))
+        self.stride = self.head.stride
+
+    def forward(self, x):
+        x = self.p3(self.stem(x))
+        return self.head([x, self.p4(x)])
+"""
+
+V5_FILES = {
+    "models/__init__.py": "",
+    "models/common.py": _V5_COMMON,
+    "models/yolo.py": _V5_YOLO,
+    "utils/__init__.py": "",
+    "utils/general.py": "def autopad(k):\n    return k // 2\n",
+}
+"""A fork of the layout and with the head of YOLOv5, by path."""
+
+V5_MAKE = f"""
+import sys
+import torch
+from models.yolo import DetectionModel
+
+torch.manual_seed(0)
+net = DetectionModel({NAMES!r}).train()
+with torch.no_grad():
+    for _ in range(20):
+        net(torch.rand(4, 3, {SIDE}, {SIDE}))
+    for level in net.head.m:
+        level.weight.mul_(8)
+torch.save({{"epoch": -1, "model": net.half().eval(), "opt": {{"imgsz": {SIDE}}}}}, sys.argv[1])
+"""
+"""The program that makes a checkpoint of it."""
+
+
 def write_fork(folder: Path, files: dict[str, str] | None = None, **extra: str) -> Path:
     """Write a fork's files; returns the folder.
 

@@ -6,8 +6,9 @@ import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
+import msgspec
 import torch
 from torch import Tensor, nn
 from typing_extensions import Self
@@ -28,11 +29,11 @@ from ghost_deploy.core.bundle import Source, file_name
 from ghost_deploy.core.closing import Closing
 from ghost_deploy.core.errors import CheckpointError, StructureError, UnknownClassError
 from ghost_deploy.core.evidence.fork_report import ForkCode
-from ghost_deploy.core.spec import MAX_SIDE, HeadSpec, InputSpec, ModelSpec
+from ghost_deploy.core.spec import MAX_SIDE, HeadSpec, InputSpec, ModelSpec, Thresholds
 
 _DEFAULT_SIDE = 640
 _MAX_STRIDES = 8
-_DECODERS: dict[str, Literal["dfl", "one2one"]] = {"v8": "dfl", "one2one": "one2one"}
+_DECODERS = {"v8": "dfl", "one2one": "one2one", "v5": "anchors"}
 
 
 class ForkNet(nn.Module):
@@ -163,6 +164,7 @@ def _spec(archive: Archive, facts: CheckpointInfo, reply: LoadReply) -> ModelSpe
         input=InputSpec(size_hw=size_hw, stride=stride),
         head=_head(reply, archive.name),
         parameters=max(0, reply.parameters),
+        thresholds=Thresholds(iou=0.45) if reply.form == "v5" else Thresholds(),
         trained_with=facts.trained_with,
         source_sha256=archive.sha256,
     )
@@ -177,18 +179,21 @@ def _spec(archive: Archive, facts: CheckpointInfo, reply: LoadReply) -> ModelSpe
 
 
 def _head(reply: LoadReply, where: str) -> HeadSpec:
-    decoder = _DECODERS.get(reply.form)
-    if decoder is None:
+    head = {
+        "decoder": _DECODERS.get(reply.form, reply.form),
+        "strides": reply.strides,
+        "branch": "one2one" if reply.form == "one2one" else "one2many",
+        **({"anchor_sizes": reply.anchor_sizes} if reply.form == "v5" else {}),
+    }
+    try:
+        return msgspec.convert(head, HeadSpec)
+    except msgspec.ValidationError as error:
         raise StructureError(
             f"the output of the fork's network of {where} is of no supported form",
-            got=f"{reply.form!r} {reply.output}",
+            got=f"{reply.form!r:.40} {reply.output}: {error}",
             expected=", ".join(_DECODERS),
             fix="Only detectors with these outputs can be deployed",
-        )
-    end_to_end = decoder == "one2one"
-    return HeadSpec(
-        decoder=decoder, strides=reply.strides, branch="one2one" if end_to_end else "one2many"
-    )
+        ) from error
 
 
 def _source(archive: Archive, facts: CheckpointInfo, reply: LoadReply) -> Source:

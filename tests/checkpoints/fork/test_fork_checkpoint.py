@@ -15,7 +15,17 @@ from ghost_deploy.core.errors import (
     UnsafeCheckpointError,
     UsageError,
 )
-from tests.support.fork_folders import FILES, NAMES, SIDE, needs_confinement, write_fork
+from ghost_deploy.core.spec import HeadSpec
+from tests.support.fork_folders import (
+    FILES,
+    NAMES,
+    SIDE,
+    V5_FILES,
+    V5_MAKE,
+    needs_confinement,
+    pickle_checkpoint,
+    write_fork,
+)
 
 pytestmark = needs_confinement
 
@@ -155,3 +165,19 @@ class _Call:
 
     def __reduce__(self) -> tuple[object, ...]:
         return (open, (str(self.target), "w"))
+
+
+@pytest.mark.skipif(
+    "anchor_sizes" not in HeadSpec.__struct_fields__,
+    reason="this version has no decoder of anchors",
+)
+def test_the_layout_and_the_head_of_yolov5(tmp_path: Path) -> None:
+    folder = write_fork(tmp_path / "fork", V5_FILES)
+    checkpoint = pickle_checkpoint(folder, tmp_path / "v5.pt", V5_MAKE)
+    with open_fork_checkpoint(checkpoint, open_fork_folder(folder)) as opened:
+        spec = opened.spec
+        output = opened.net(torch.rand(1, 3, SIDE, SIDE))
+    assert (spec.head.decoder, spec.class_names, spec.input.size_hw[0]) == ("anchors", NAMES, SIDE)
+    assert output.shape == (1, 3 * (8 * 8 + 4 * 4), 5 + len(NAMES)) == spec.output_shape()
+    assert spec.thresholds.iou == 0.45
+    assert {"models/yolo.py", "utils/general.py"} <= set(opened.code.files)
