@@ -20,6 +20,7 @@ from ghost_deploy.models import (
     fork_hosts,
     gated_hosts,
     ghost,
+    ghost_v2_forks,
     ghostnet_v1,
     ghostnet_v2,
     head,
@@ -62,13 +63,14 @@ _GHOST_CONVS: tuple[type[Block], ...] = (
     ghost.GhostConv,
     ghostnet_v2.GhostConvV2,
     ghostnet_v2.GhostModuleV2,
+    ghost_v2_forks.GhostModuleV2Before,
     ghostnet_v1.GhostModule,
     ghosts.FreeGhostConv,
 )
 
 BY_PATTERN: Mapping[str, tuple[type[Block], ...]] = {
-    r"h_?sigmoid|hard_?sigmoid": (activations.HSigmoid,),
-    r"h_?swish|hard_?swish": (activations.HSwish,),
+    r"(h|hard)_?sig(moid)?": (activations.HSigmoid,),
+    r"(h|hard)_?swish\w*": (activations.HSwish,),
     r"swish|silu|memoryefficientswish": (activations.Swish,),
     r"mish|memoryefficientmish": (activations.MishFunction,),
     r"\w*sim_?am\w*": (cell_gates.EnergyGate,),

@@ -59,12 +59,14 @@ class FreeGhostConv(ConvLike):
             if isinstance(child, FeatureGate):
                 require(not self._gate, "it must have one attention at most")
                 self._gate = name
+            elif isinstance(child, nn.Identity | nn.Dropout):
+                continue
             elif isinstance(child, Activation):
                 require(not self._act, "it must have one activation beside its convolutions")
                 self._act = name
             elif isinstance(child, nn.BatchNorm2d):
                 _attach(units, name, child)
-            elif not isinstance(child, nn.Dropout):
+            else:
                 units.append(_unit(name, child))
         require(len(units) == 2, f"it must have two convolutions, got {len(units)}")
         self._primary, self._cheap = units
@@ -138,9 +140,8 @@ class FreeGhostActEach(FreeGhostConv):
 
     def _fit_reading(self) -> None:
         super()._fit_reading()
-        own = bool(self._act) and not isinstance(self.get_submodule(self._act), nn.Identity)
         linear = self._primary.linear and self._cheap.linear
-        require(own and linear, "it has no activation beside its convolutions")
+        require(bool(self._act) and linear, "it has no activation beside its convolutions")
 
     def forward(self, x: Tensor) -> Tensor:
         y = self._activated(self._run(self._primary, x))

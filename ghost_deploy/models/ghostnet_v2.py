@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ghost_deploy.models.activations import HSigmoid
 from ghost_deploy.models.block import Block, require
 from ghost_deploy.models.fields import one_of
 from ghost_deploy.models.ghost import GhostConv, GhostResidual
@@ -30,9 +31,14 @@ class _Gated(Block):
     of y.
     """
 
-    gate_fn: nn.Sigmoid | nn.Hardsigmoid
+    gate_fn: nn.Sigmoid | nn.Hardsigmoid | HSigmoid | nn.SiLU | nn.Tanh | nn.ReLU6
     short_conv: nn.Sequential | None
-    mode: Annotated[str | None, one_of("original", "attn", "ori", None)]
+    mode: Annotated[str | None, one_of("original", "attn", "ori", None)] = None
+
+    @property
+    def attends(self) -> bool:
+        """Whether the mode asks for attention; without a mode, whether there is a branch."""
+        return self.mode == "attn" or (self.mode is None and self.short_conv is not None)
 
     def add_gate(self, mode: str | None, c1: int, c2: int, k: int, s: int) -> None:
         """Set the mode of a new block, and in mode `attn` its attention branch.
@@ -72,9 +78,14 @@ class GhostModuleV2(_Gated, GhostModule):
         super().__init__(inp, oup, kernel_size, stride=stride, relu=relu)
         self.add_gate(mode, inp, oup, kernel_size, stride)
 
+    @property
+    def gate_width(self) -> int:
+        """Channels of the gate."""
+        return self.oup
+
     def fit(self) -> None:
         super().fit()
-        require_dfc(self.short_conv, self.mode == "attn", self.oup)
+        require_dfc(self.short_conv, self.attends, self.gate_width)
 
 
 class GhostBottleneckV2(GhostBottleneckV1):
@@ -113,7 +124,7 @@ class GhostConvV2(_Gated, GhostConv):
 
     def fit(self) -> None:
         super().fit()
-        require_dfc(self.short_conv, self.mode == "attn", self.out_channels)
+        require_dfc(self.short_conv, self.attends, self.out_channels)
 
 
 class GhostConvBottleneckV2(GhostResidual):

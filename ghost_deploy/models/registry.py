@@ -44,6 +44,7 @@ from ghost_deploy.models import (
     g_ghost,
     ghost,
     ghost_rivals,
+    ghost_v2_forks,
     ghostnet_backbone,
     ghostnet_v1,
     ghostnet_v2,
@@ -74,6 +75,7 @@ NETWORKS = frozenset({"DetectionModel", "DetectionNet", "Model", "YOLOv10Detecti
 _GHOST_MODULES: tuple[type[Block], ...] = (
     ghostnet_v3.GhostModuleV3,
     ghostnet_v2.GhostModuleV2,
+    ghost_v2_forks.GhostModuleV2Before,
     ghostnet_v1.GhostModule,
 )
 _GHOST_MODULE_NAMES = ("GhostModule", "GhostModuleV1", "GhostModuleV2", "GhostModuleV3")
@@ -182,7 +184,15 @@ RIVALS: Mapping[type[Block], tuple[type[Block], ...]] = {
     ghost.GhostBottleneck: (ghost_rivals.GhostBottleneckNoAddition,),
     ghost.GhostConv: (ghost_rivals.GhostConvExchanged, ghost_rivals.GhostConvReLU),
     ghostnet_v2.GhostConvV2: (ghost_rivals.GhostConvV2NoPool,),
-    ghostnet_v2.GhostModuleV2: (ghost_rivals.GhostModuleV2NoPool,),
+    ghostnet_v2.GhostModuleV2: (
+        ghost_rivals.GhostModuleV2NoPool,
+        ghost_v2_forks.GhostModuleV2MaxPool,
+    ),
+    ghost_v2_forks.GhostModuleV2Before: (
+        ghost_v2_forks.GhostModuleV2BeforeNoPool,
+        ghost_v2_forks.GhostModuleV2Beside,
+        ghost_v2_forks.GhostModuleV2BesideNoPool,
+    ),
 }
 """Definitions that compute something else from the same parts; see above."""
 

@@ -18,7 +18,7 @@ from ghost_deploy.models.network import DetectionNet
 from ghost_deploy.models.tree import Attribute, ModuleNode, TensorInfo
 from ghost_deploy.models.zoo_yaml import parse
 
-_SKIPPED = {"args", "criterion", "yaml", "names", "anchors", "strides"}
+_SKIPPED = {"path", "args", "criterion", "yaml", "names", "anchors", "strides"}
 
 
 class _Stub:
@@ -86,6 +86,24 @@ def _plain(value: Any) -> Attribute:
     return value
 
 
+def live_tree(module: nn.Module, package: str) -> tuple[ModuleNode, dict[str, Tensor]]:
+    """The tree of a module of the tests, as if pickled by a fork, and its tensors.
+
+    Args:
+        module: of plain torch layers and classes of the tests.
+        package: of the class paths of the latter.
+    """
+    for part in module.modules():
+        own = not type(part).__module__.startswith("torch.nn")
+        where = package if own else type(part).__module__
+        part.__dict__["path"] = f"{where}.{type(part).__name__}"
+    tensors: dict[str, Tensor] = {}
+    tree = _node(module, "fork", tensors)
+    for part in module.modules():
+        del part.__dict__["path"]
+    return tree, tensors
+
+
 def randomize(module: nn.Module, seed: int = 0) -> nn.Module:
     """Well-conditioned random weights and batch norm statistics, as training leaves them."""
     rng = np.random.default_rng(seed)
@@ -96,7 +114,13 @@ def randomize(module: nn.Module, seed: int = 0) -> nn.Module:
 
     fixed = {id(part.conv) for part in module.modules() if isinstance(part, DFL)}
     for part in module.modules():
-        if isinstance(part, nn.Conv2d | nn.ConvTranspose2d) and id(part) not in fixed:
+        if isinstance(part, nn.Conv1d | nn.Linear):
+            bound = (3 / part.weight[0].numel()) ** 0.5
+            draw(-bound, bound, part.weight)
+        elif isinstance(part, nn.GroupNorm) and part.affine:
+            draw(0.5, 1.5, part.weight)
+            draw(-0.3, 0.3, part.bias)
+        elif isinstance(part, nn.Conv2d | nn.ConvTranspose2d) and id(part) not in fixed:
             bound = (3 / part.weight[0].numel()) ** 0.5
             draw(-bound, bound, part.weight)
             if part.bias is not None:
