@@ -66,6 +66,8 @@ _GHOST_CONVS: tuple[type[Block], ...] = (
     ghost_v2_forks.GhostModuleV2Before,
     ghostnet_v1.GhostModule,
     ghosts.FreeGhostConv,
+    ghosts.FreeGhostGatePrimary,
+    ghosts.FreeGhostGateInput,
 )
 
 BY_PATTERN: Mapping[str, tuple[type[Block], ...]] = {
@@ -101,6 +103,11 @@ RIVALS: Mapping[type[Block], tuple[type[Block], ...]] = {
         ghosts.FreeGhostExchanged,
         ghosts.FreeGhostActEach,
         ghosts.FreeGhostGatePrimary,
+        ghosts.FreeGhostGateBeside,
+        ghosts.FreeGhostGateCheap,
+        ghosts.FreeGhostGateInput,
+    ),
+    ghosts.FreeGhostGatePrimary: (
         ghosts.FreeGhostGateBeside,
         ghosts.FreeGhostGateCheap,
         ghosts.FreeGhostGateInput,
