@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 from ghost_deploy.api.common import AnyPath, is_bundle, require
 from ghost_deploy.api.open_checkpoint import ForkOption, with_fork
 from ghost_deploy.core.bundle import Bundle
+from ghost_deploy.core.errors import UsageError
+from ghost_deploy.core.files import write_whole
 
 if TYPE_CHECKING:
     from ghost_deploy.checkpoints.inspection import Inspection
+    from ghost_deploy.checkpoints.skeleton import Skeleton
 
 _ZOO = "zoo:"
 _DEFAULT_SIDE = 640
@@ -22,6 +25,7 @@ def inspect(
     path: AnyPath,
     *,
     modules: Sequence[AnyPath] = (),
+    skeleton: AnyPath | None = None,
     fork: AnyPath | None = None,
     fork_unconfined: bool = False,
 ) -> Inspection | Bundle:
@@ -30,6 +34,9 @@ def inspect(
     Args:
         path: a checkpoint, a bundle folder, or `zoo:NAME` for an untrained network of 80 classes.
         modules: Python files with classes that the checkpoint names. They are run.
+        skeleton: a file to write, the module tree of a checkpoint or network as JSON, with
+            attributes and shapes and without weights, paths and class names; also of one that is
+            refused.
         fork, fork_unconfined: as in `export`; the code is run, and says what the network is.
 
     Returns:
@@ -37,28 +44,49 @@ def inspect(
 
     Raises:
         CheckpointError: the file cannot be read at all.
+        ExportError: the skeleton cannot be written.
         BundleError: the bundle is damaged or was changed.
         UsageError: the zoo has no such network.
         MissingExtraError: torch is needed and is not installed.
     """
     name = os.fspath(path)
     if not name.startswith(_ZOO) and is_bundle(Path(path)):
+        if skeleton is not None:
+            raise UsageError(
+                f"{name} is a bundle, which holds no module tree",
+                fix="Give the checkpoint that it was made of",
+            )
         return Bundle.read(path, verify=True)
     require("torch", "export")
     if name.startswith(_ZOO):
-        return _inspect_zoo(name.removeprefix(_ZOO))
+        return _inspect_zoo(name.removeprefix(_ZOO), skeleton)
     from ghost_deploy.checkpoints.inspection import inspect_checkpoint
 
+    if skeleton is not None:
+        from ghost_deploy.checkpoints.skeleton import read_skeleton
+
+        _write(skeleton, read_skeleton(path))
     found = inspect_checkpoint(path, modules=[Path(module) for module in modules])
     return found if fork is None else with_fork(found, path, ForkOption(fork, fork_unconfined))
 
 
-def _inspect_zoo(name: str) -> Inspection:
+def _write(target: AnyPath, skeleton: Skeleton) -> None:
+    from ghost_deploy.checkpoints.skeleton import encode_skeleton
+
+    data = encode_skeleton(skeleton)
+    write_whole(Path(target), lambda file: file.write(data))
+
+
+def _inspect_zoo(name: str, skeleton: AnyPath | None) -> Inspection:
     from ghost_deploy.checkpoints.inspection import Inspection
+    from ghost_deploy.checkpoints.skeleton import skeleton_of
     from ghost_deploy.models.flops import gflops
+    from ghost_deploy.models.tree_writer import to_node
     from ghost_deploy.models.zoo_yaml import build_zoo
 
     net = build_zoo(name, device="meta")
+    if skeleton is not None:
+        _write(skeleton, skeleton_of(to_node(net)[0]))
     stride = max(32, *net.strides)
     side = -(-_DEFAULT_SIDE // stride) * stride
     return Inspection(

@@ -64,6 +64,9 @@ _PLAIN_CLASSES = frozenset(
 )
 
 
+# Enumerations that the preprocessing of a classifier holds; a member is read as a call.
+_ENUMERATIONS = frozenset({"InterpolationMode"})
+
 # Parts of torch whose functions an attribute may name: activations, no input, output or execution.
 _ARITHMETIC = ("torch.nn.", "torch._C._nn.")
 
@@ -103,6 +106,9 @@ def _fault_of_function(call: Call) -> str | None:
     path = call.target.path
     if is_namespace(call):
         return None
+    if call.target.module.startswith("torchvision.") and call.target.name in _ENUMERATIONS:
+        plain = len(call.args) == 1 and isinstance(call.args[0], str) and call.state is None
+        return None if plain else f"call {path}"
     if path not in _FUNCTIONS:
         return f"call {path}"
     if path == "builtins.getattr" and not _is_harmless_getattr(call.args):

@@ -90,6 +90,11 @@ _FOREIGN: tuple[tuple[Callable[[bytes], bool], str, str], ...] = (
         "Fetch the real file with: git lfs pull",
     ),
     (
+        _matches(rb"\s*(<\?xml[^>]*>\s*)?(<!--.{0,200}-->\s*)?<net[\s>]"),
+        "an OpenVINO model (.xml)",
+        "Give the .pt file that it was made of, from which we export OpenVINO ourselves",
+    ),
+    (
         _matches(rb"\s*(<!doctype html|<html|<\?xml)"),
         "a web page",
         "The download got a page instead of the file: download it again",

@@ -25,9 +25,11 @@ from ghost_deploy.checkpoints.native import is_native, read_native
 from ghost_deploy.checkpoints.pickle_reader import read_pickle
 from ghost_deploy.checkpoints.plain_values import PlainReader
 from ghost_deploy.checkpoints.records import Pickle
+from ghost_deploy.checkpoints.refusal import OpenClass, advice_of, open_classes
 from ghost_deploy.checkpoints.tensors import TensorTable
 from ghost_deploy.checkpoints.tree_reader import TreeReader
 from ghost_deploy.checkpoints.ultralytics import (
+    FoundNetwork,
     check_task,
     find_network,
     module_classes,
@@ -78,6 +80,8 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
         exportable: whether the network could be built and checked.
         problems: why it cannot be exported.
         fork: the fork's own code, where it was named and executed: it can run the network.
+        open_classes: the classes that stand in the way, with their parts.
+        advice: the command that helps, if any.
     """
 
     file: str
@@ -103,6 +107,8 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
     exportable: bool = False
     problems: tuple[str, ...] = ()
     fork: ForkCode | None = None
+    open_classes: tuple[OpenClass, ...] = ()
+    advice: str = ""
 
 
 def inspect_checkpoint(path: str | os.PathLike[str], *, modules: Sequence[Path] = ()) -> Inspection:
@@ -120,17 +126,22 @@ def inspect_checkpoint(path: str | os.PathLike[str], *, modules: Sequence[Path] 
     name, data = file_name(path), read_file(path)
     if data.startswith(ZIP_MAGIC):
         archive = open_archive(name, data)
-        seen = _describe_records(archive, read_pickle(archive.pickle, name), len(data), user)
+        seen, tree = _describe_records(archive, read_pickle(archive.pickle, name), len(data), user)
         if seen.problems:
             return seen
     elif is_native(data):
-        seen = _describe_native(name, data, user)
+        seen, tree = _describe_native(name, data, user), None
     else:
         reject_foreign(name, data)
     try:
         return _with_network(seen, load_data(name, data, user))
     except GhostDeployError as error:
-        return msgspec.structs.replace(seen, problems=(str(error),))
+        return msgspec.structs.replace(
+            seen,
+            problems=(str(error),),
+            open_classes=open_classes(tree, error),
+            advice=advice_of(error, name),
+        )
 
 
 class _Attempts:
@@ -147,8 +158,10 @@ class _Attempts:
             return None
 
 
-def _describe_records(archive: Archive, pickle: Pickle, size: int, user: UserModules) -> Inspection:
-    """The description without a network."""
+def _describe_records(
+    archive: Archive, pickle: Pickle, size: int, user: UserModules
+) -> tuple[Inspection, ModuleNode | None]:
+    """The description without a network, and the module tree if it can be read."""
     name, plain, attempt = archive.name, PlainReader(archive.name), _Attempts()
     facts: CheckpointInfo | None = None
     tree: ModuleNode | None = None
@@ -156,12 +169,28 @@ def _describe_records(archive: Archive, pickle: Pickle, size: int, user: UserMod
     found = attempt(lambda: find_network(pickle.root, name))
     if found is not None:
         attempt(lambda: check_task(found, name))
+        if attempt.problems:  # what follows concerns detectors
+            return _described(archive, pickle, size, user, found, None, None, attempt), None
         facts = attempt(lambda: read_info(found, name, plain))
         reader = TreeReader(name, TensorTable(archive), plain)
         tree = attempt(lambda: reader.read(found.record))
+    return _described(archive, pickle, size, user, found, facts, tree, attempt), tree
+
+
+def _described(
+    archive: Archive,
+    pickle: Pickle,
+    size: int,
+    user: UserModules,
+    found: FoundNetwork | None,
+    facts: CheckpointInfo | None,
+    tree: ModuleNode | None,
+    attempt: _Attempts,
+) -> Inspection:
+    """The description of what the steps found; see `_describe_records`."""
     facts = facts or CheckpointInfo(family="", class_names=())
     return Inspection(
-        file=name,
+        file=archive.name,
         bytes=size,
         sha256=archive.sha256,
         format="ultralytics",

@@ -93,6 +93,19 @@ def _summary(root: Any, document: dict[str, Any]) -> str:
     return ", ".join(f"{key[:40]}: {describe(value)}" for key, value in [*document.items()][:6])
 
 
+def _check_whole(found: FoundNetwork, where: str) -> None:
+    """Require a whole network, not its layers alone."""
+    if found.record.target.module.startswith("torch.nn."):
+        raise StructureError(
+            f"{where} holds layers alone, not the network around them",
+            got=f"a pickled {found.record.target.name}",
+            expected="the detection model, which has the class names and keeps the outputs that "
+            "later layers use",
+            fix="Save the whole model where it was trained: torch.save({'model': model}, "
+            "'model.pt'), not model.model",
+        )
+
+
 def check_task(found: FoundNetwork, where: str) -> None:
     """Require that the network is a detector of a supported kind.
 
@@ -112,6 +125,7 @@ def check_task(found: FoundNetwork, where: str) -> None:
             expected="detect",
             fix="Only detectors can be deployed",
         )
+    _check_whole(found, where)
     if found.document.get("modelopt") is not None:
         raise CheckpointError(
             f"{where} was trained with fake quantization (modelopt)",

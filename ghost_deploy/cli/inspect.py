@@ -24,6 +24,7 @@ examples:
   ghost-deploy inspect best.pt
   ghost-deploy inspect out/best --json | jq '.artifacts[].precision'
   ghost-deploy inspect zoo:yolov8n-ghost
+  ghost-deploy inspect best.pt --skeleton best.skeleton.json
 """
 
 _MOST_NAMES = 12
@@ -33,6 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument(
         "file", metavar="FILE|zoo:NAME|BUNDLE", help="checkpoint, network of the zoo, or bundle"
+    )
+    parser.add_argument(
+        "--skeleton",
+        metavar="FILE.json",
+        help="write the module tree with attributes and shapes, without weights, paths and class "
+        "names: for a request or a test",
     )
     add_modules(parser)
     add_fork(parser)
@@ -45,7 +52,11 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from ghost_deploy.core.bundle import Bundle
 
     found = api.inspect(
-        args.file, modules=args.modules, fork=args.fork, fork_unconfined=args.fork_unconfined
+        args.file,
+        modules=args.modules,
+        skeleton=args.skeleton,
+        fork=args.fork,
+        fork_unconfined=args.fork_unconfined,
     )
     if args.json:
         console.document(found.document if isinstance(found, Bundle) else found)
@@ -85,6 +96,12 @@ def _print_checkpoint(found: Inspection, console: Console) -> None:
         console.result(f"warning: {warning}")
     for problem in found.problems:
         console.result(f"problem: {problem}")
+    for each in found.open_classes:
+        console.result(f"\n{each.path}, {each.count} times, first as {each.module}:")
+        for line in each.parts:
+            console.result(f"  {line}")
+    if found.advice:
+        console.result(f"\nnext: {found.advice}")
 
 
 def _print_bundle(bundle: Bundle, console: Console) -> None:

@@ -40,6 +40,10 @@ def trace(graph: nn.Module, spec: ModelSpec, *, strict: bool = True) -> bytes:
         warnings.filterwarnings("ignore", "Constant folding", UserWarning)
         # A tracer warning means that a value of this one run would be frozen into the graph.
         warnings.simplefilter("error" if strict else "ignore", TracerWarning)
+        # torch's own checks of sizes before a normalization; they have no result.
+        warnings.filterwarnings(
+            "ignore", "Converting a tensor to a Python", TracerWarning, r"torch\.nn\.functional"
+        )
         try:
             with torch.inference_mode():
                 torch.onnx.export(

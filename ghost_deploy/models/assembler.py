@@ -175,7 +175,7 @@ def describe(node: ModuleNode, lines: int = 24) -> str:
         facts = [f"{key}={value!r:.40}" for key, value in sorted(part.attributes.items())]
         shapes = [f"{key}{list(info.shape)}" for key, info in part.parameters.items()]
         label = f"{name.rpartition('.')[2]}: " if name else ""
-        text.append(f"{'  ' * depth}{label}{part.class_name}({', '.join(facts + shapes)})"[:160])
+        text.append(f"{'  ' * depth}{label}{part.class_name}({', '.join(shapes + facts)})"[:160])
         if len(text) > lines:
             return "\n".join([*text[:lines], "  ..."])
     return "\n".join(text)

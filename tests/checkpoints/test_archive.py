@@ -169,6 +169,8 @@ FOREIGN = {
     "zeros": (bytes(5000), "zeros"),
     "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "Git LFS"),
     "html": (b"\n<!DOCTYPE html><html><body>404</body></html>", "web page"),
+    "openvino": (b'<?xml version="1.0"?>\n<net name="yolov8n" version="11">', "OpenVINO model"),
+    "openvino of today": (b'<net name="m" version="11">', "an OpenVINO model"),
     "xml": (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "web page"),
     "old torch": (old_format(), "before 2020"),
     "tar": (tarred(), "tar archive"),

@@ -474,6 +474,19 @@ def yolov9(root: Root) -> None:
     module_at(root, "model.22").target = GlobalRef("models.yolo", "DualDDetect")
 
 
+def classifier(root: Root) -> None:
+    """What a classification checkpoint holds beside another root: members of an enumeration."""
+    root["model"].target = GlobalRef("ultralytics.nn.tasks", "ClassificationModel")
+    member = call("torchvision.transforms.functional.InterpolationMode", "bilinear")
+    root["model"].state["transforms"] = new(
+        "torchvision.transforms.transforms.Compose", {"transforms": [member]}
+    )
+
+
+def layers_alone(root: Root) -> None:
+    root["model"] = part_of(root["model"], "_modules")["model"]
+
+
 def deep_key(root: Root) -> None:
     nest: Any = ()
     for _ in range(50):
@@ -570,6 +583,8 @@ REFUSED: dict[str, tuple[Callable[[Root], None], type[CheckpointError], str]] = 
     "no model": (top(model=None), StructureError, "no network"),
     "a model of text": (top(model="yolov8n.pt"), StructureError, "no network"),
     "another task": (task, CheckpointError, "segment"),
+    "a classifier": (classifier, CheckpointError, "another task: got classify"),
+    "layers alone": (layers_alone, StructureError, "a pickled Sequential"),
     "a pose head": (pose_head, CheckpointError, "pose"),
     "YOLOv5 segmentation": (yolov5_segment, CheckpointError, "segment"),
     "YOLOv9": (yolov9, UnknownClassError, "DualDDetect"),

@@ -51,6 +51,11 @@ def test_an_unknown_class_is_listed_with_all_that_is_known(tmp_path: Path) -> No
     assert "--modules" in seen.problems[0]
     unknown = [use.path for use in seen.classes if not use.known]
     assert unknown == ["forkpkg.block.HomeMade"]
+    (found,) = seen.open_classes
+    assert (found.path, found.count, found.module) == (unknown[0], 1, "model.2")
+    assert any("cv1: Conv" in line for line in found.parts)
+    assert any("[16, 32, 1, 1]" in line for line in found.parts)
+    assert seen.advice.startswith("ghost-deploy export forged.pt --")
     assert seen.parameters == 1_719_549
     assert seen.strides == (8, 16, 32)
     assert seen.trained_with == "ultralytics 8.4.190"
