@@ -42,7 +42,7 @@ def advice_of(error: Exception, file: str) -> str:
         )
     if isinstance(error, UnknownClassError | StructureError):
         return (
-            f"ghost-deploy export {file} --fork FOLDER (the code of the fork, which runs confined), "
+            f"ghost-deploy export {file} --fork FOLDER (the code of the fork, run confined), "
             "or --modules FILE.py"
         )
     return ""
