@@ -168,8 +168,9 @@ def _describe_records(
     attempt(lambda: check_calls(pickle.calls, name))
     found = attempt(lambda: find_network(pickle.root, name))
     if found is not None:
+        before = len(attempt.problems)
         attempt(lambda: check_task(found, name))
-        if attempt.problems:  # what follows concerns detectors
+        if len(attempt.problems) > before:  # what follows concerns detectors
             return _described(archive, pickle, size, user, found, None, None, attempt), None
         facts = attempt(lambda: read_info(found, name, plain))
         reader = TreeReader(name, TensorTable(archive), plain)
