@@ -19,7 +19,7 @@ help:
 	@echo 'make test-full    everything, slow tests too'
 	@echo 'make soak [MINUTES=10]   live cameras on loopback: does anything grow, age or get lost?'
 	@echo 'make jetson       the runtime part on Python 3.10, NumPy 1.21 and OpenCV 4.5, as JetPack 6 has them'
-	@echo 'make nightly      test-full, jetson, and a soak of an hour'
+	@echo 'make nightly      test-full with all emulated processors, jetson, and a soak of an hour'
 	@echo 'make emulated BUNDLE=out/best   check a bundle on processors that qemu-user emulates'
 	@echo 'make check        ruff, mypy --strict, imports, names, words, the size budget'
 	@echo 'make bench BUNDLE=out/best IMAGES=folder   what pre- and post-processing cost'
@@ -71,6 +71,8 @@ jetson:
 	  --deselect=tests/processing/test_preprocess.py::test_reused_buffers_never_show_an_earlier_image \
 	  --ignore=tests/runtimes/tensorrt/test_export.py --ignore=tests/runtimes/tensorrt/test_on_device.py
 
+# With a folder for Debian's system of ARM, which the tests of emulated ARM processors fetch once.
+nightly: export GHOST_DEPLOY_EMULATION ?= $(HOME)/.cache/ghost-deploy-emulation
 nightly: test-full jetson
 	$(MAKE) soak MINUTES=60
 

@@ -25,6 +25,7 @@ from ghost_deploy.core.errors import (
 from ghost_deploy.core.evidence.parity import ParityReport
 from ghost_deploy.core.gate_error import GateError
 from ghost_deploy.core.spec import ModelSpec, Thresholds
+from ghost_deploy.judge.check.check_child import CheckReply
 from ghost_deploy.runtimes.base import Runtime, RuntimeOptions
 from ghost_deploy.runtimes.fake import FakeRuntime
 from ghost_deploy.runtimes.run_plan import PlannedRun
@@ -60,6 +61,9 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, RuntimeOptions]]:
         return FakeRuntime.for_spec(SPEC, gd.Detections.empty())
 
     monkeypatch.setattr(sys.modules["ghost_deploy.api.load"], "open_planned", open_planned)
+    monkeypatch.setattr(
+        "ghost_deploy.judge.check.first_load.ask_child", lambda *_, **__: CheckReply()
+    )
     return calls
 
 
@@ -130,12 +134,12 @@ def test_the_cache_is_the_users_and_belongs_to_the_processor(
     opened: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    gd.load(bundle(), "ort")
+    gd.load(bundle(), "ort", check=False)
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    gd.load(bundle(), "ort")
+    gd.load(bundle(), "ort", check=False)
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)
-    gd.load(bundle(), "ort")
+    gd.load(bundle(), "ort", check=False)
     folders = [options.cache_dir for _, options in opened]
     assert folders[0].parent == tmp_path / "ghost-deploy"
     assert folders[1].parent == tmp_path / ".cache" / "ghost-deploy"

@@ -18,6 +18,7 @@ from ghost_deploy.judge.bench.read_machine import read_machine
 from ghost_deploy.runtimes.base import Probe
 from ghost_deploy.runtimes.dot_product import read_dot_product
 from ghost_deploy.runtimes.table import RUNTIMES, probe
+from ghost_deploy.runtimes.wheels import illegal_instruction
 
 SCHEMA = 1
 _OPENCV = "opencv"
@@ -91,6 +92,10 @@ def _collect(name: str, child: subprocess.Popen[str]) -> Probe:
         child.kill()
         child.communicate()
         return _broken(name, f"looking at it did not end within {_PROBE_LIMIT_S} s")
+    if child.returncode == -signal.SIGILL and name in RUNTIMES:
+        error = illegal_instruction(RUNTIMES[name].package)
+        problem = f"{error.what}: {error.got}" if error.got else error.what
+        return Probe(runtime=name, installed=True, problem=problem, fix=error.fix)
     if child.returncode < 0:
         return _broken(name, f"importing it ends the process ({_signal(-child.returncode)})")
     if child.returncode:

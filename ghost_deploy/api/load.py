@@ -13,11 +13,16 @@ from ghost_deploy.core.bundle.verdicts import failed_verdicts
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.gate_error import GateError
 from ghost_deploy.runtimes.base import RuntimeOptions
-from ghost_deploy.runtimes.opener import open_path, open_planned
+from ghost_deploy.runtimes.opener import open_path, open_planned, row_for
 from ghost_deploy.runtimes.run_plan import PlannedRun, choose
 
 if TYPE_CHECKING:
+    from ghost_deploy.core.spec import ModelSpec
     from ghost_deploy.detector import Detector
+    from ghost_deploy.runtimes.base import Runtime
+
+FASTEST = "fastest"
+"""The precision that stands for what is fastest here."""
 
 
 def load(
@@ -45,7 +50,8 @@ def load(
             or `.xml` file of ours, about which nothing is known but what it says itself.
         runtime: `openvino`, `ort` or `eager`; `auto` takes the first of these that is installed,
             knows the device and can open something of the bundle.
-        precision: `fp32`, `fp16`, `bf16` or `int8`; the most exact there is when None.
+        precision: `fp32`, `fp16`, `bf16` or `int8`; the most exact there is when None. `fastest`
+            takes the fastest artifact that `check` has verified on this machine.
         device: `cpu`, `cuda`, `cuda:N`, `gpu`, `npu`.
         threads: CPU threads; 0 lets the runtime choose.
         hint: `throughput` where several frames are run side by side, see `RuntimeOptions`.
@@ -66,14 +72,15 @@ def load(
         UsageError: there is no such model or runtime, or the model has no NMS to change.
         BundleError: the bundle is damaged, or has nothing that fits.
         GateError: the artifact failed its parity gate.
-        UnavailableError: the runtime, device or precision is not on this machine.
+        UnavailableError: the runtime, device or precision is not on this machine; for `fastest`
+            also that nothing was checked here.
     """
     from ghost_deploy.detector import Detector
     from ghost_deploy.processing.slices import Slicing
 
     options = RuntimeOptions(
         device=device,
-        precision=precision or "",
+        precision="" if precision in (None, FASTEST) else precision,
         threads=threads,
         hint=hint,
         allow_fallback=allow_fallback,
@@ -81,7 +88,7 @@ def load(
     )
     if isinstance(model, Bundle) or is_bundle(Path(model)):
         bundle = model if isinstance(model, Bundle) else Bundle.read(model)
-        run = choose(bundle, runtime=runtime, options=options)
+        run = _choose(bundle, runtime, options, fastest=precision == FASTEST)
         if not allow_failed_parity:
             _refuse_failed(bundle, run)
             if check:
@@ -91,7 +98,7 @@ def load(
     elif not Path(model).exists():
         raise UsageError(f"there is no bundle or model {model}", fix="Check the path")
     else:
-        opened, spec = open_path(model, runtime=runtime, options=options)
+        opened, spec = _open_file(Path(model), runtime, options, precision, check=check)
     given = {"conf": conf, "iou": iou, "max_det": max_det, "agnostic": agnostic}
     changes = {name: value for name, value in given.items() if value is not None}
     try:
@@ -101,6 +108,36 @@ def load(
     except BaseException:
         opened.close()
         raise
+
+
+def _choose(bundle: Bundle, runtime: str, options: RuntimeOptions, *, fastest: bool) -> PlannedRun:
+    """What to run: of several int8 placements the one that `check` decided for here."""
+    from ghost_deploy.judge.check.fastest import decided_here, fastest_verified
+    from ghost_deploy.judge.check.verdict_store import VerdictStore
+
+    store = VerdictStore.below(options.cache_dir)
+    if fastest:
+        return fastest_verified(bundle, runtime, options, store)
+    return decided_here(bundle, choose(bundle, runtime=runtime, options=options), options, store)
+
+
+def _open_file(
+    path: Path, runtime: str, options: RuntimeOptions, precision: str | None, *, check: bool
+) -> tuple[Runtime, ModelSpec]:
+    """Open a single file, on a backend that runs on this machine."""
+    from ghost_deploy.judge.check.first_load import check_backend
+    from ghost_deploy.judge.check.verdict_store import VerdictStore
+
+    if precision == FASTEST:
+        raise UsageError(
+            "only a bundle has something to choose from",
+            got=str(path),
+            fix="Give a bundle, or leave out --precision fastest",
+        )
+    row = row_for(path, runtime)
+    if check and row.installed:
+        check_backend(path, row, options, VerdictStore.below(options.cache_dir))
+    return open_path(path, runtime=runtime, options=options)
 
 
 def _check_here(bundle: Bundle, run: PlannedRun, options: RuntimeOptions) -> None:

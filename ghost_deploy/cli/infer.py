@@ -64,7 +64,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "auto, openvino, trt, ort or eager; default: auto, the first of them that is installed, "
         "knows the device and has an artifact"
     )
-    precision = "fp32, fp16, bf16 or int8 (default: the most exact there)"
+    precision = (
+        "fp32, fp16, bf16 or int8 (default: the most exact there); fastest: the fastest that "
+        "ghost-deploy check has verified on this machine"
+    )
     options.add_value(parser, "--runtime", "R", runtime, default="auto")
     options.add_value(parser, "--precision", "P", precision)
     parser.add_argument(

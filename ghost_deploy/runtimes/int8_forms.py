@@ -27,10 +27,15 @@ def ort_form(machine: str | None = None) -> str:
 def forms_here(runtime: str) -> tuple[str, ...]:
     """Int8 forms that a CPU runtime executes in int8 on this machine, the preferred one first.
 
+    None for OpenVINO on ARM: 2026.4.1 ends the process by a segmentation fault on emulated
+    Cortex-A72 and A76.
+
     Args:
         runtime: `ort` or `openvino`.
     """
     own = ort_form()
+    if own == "ort-arm" and runtime == "openvino":
+        return ()
     form = own if runtime == "ort" else runtime
     has_vnni = own != "ort-arm" and read_dot_product().saturates is False
     return (f"{form}-vnni", form) if has_vnni else (form,)

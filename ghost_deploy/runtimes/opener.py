@@ -11,7 +11,7 @@ from ghost_deploy.core.errors import SpecError, UsageError
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.runtimes.base import Runtime, RuntimeOptions
 from ghost_deploy.runtimes.run_plan import PlannedRun
-from ghost_deploy.runtimes.table import RUNTIMES, open_file, runtime_row
+from ghost_deploy.runtimes.table import RUNTIMES, RuntimeRow, open_file, runtime_row
 
 
 def open_planned(bundle: Bundle, run: PlannedRun, options: RuntimeOptions) -> Runtime:
@@ -80,15 +80,7 @@ def open_path(
         UnavailableError, BackendError, CheckpointError: see `open_model` of the backend.
     """
     path = Path(path)
-    rows = tuple(RUNTIMES.values()) if runtime == "auto" else (runtime_row(runtime),)
-    row = next((row for row in rows if path.suffix.lower() in row.suffixes), None)
-    if row is None:
-        raise UsageError(
-            f"{path} is no file that {'a' if runtime == 'auto' else 'this'} runtime reads",
-            got=path.suffix or "no suffix",
-            expected=", ".join(suffix for row in rows for suffix in row.suffixes),
-            fix="Give a bundle or such a file",
-        )
+    row = row_for(path, runtime)
     opened = open_file(row.name, path, options)
     try:
         text = opened.metadata().get(ModelSpec.Json)
@@ -102,3 +94,25 @@ def open_path(
     except BaseException:
         opened.close()
         raise
+
+
+def row_for(path: Path, runtime: str = "auto") -> RuntimeRow:
+    """The runtime that opens a single model file.
+
+    Args:
+        path: of the file; it need not be there.
+        runtime: a key of `RUNTIMES` that reads such files, or `auto`.
+
+    Raises:
+        UsageError: unknown runtime, or none that reads such a file.
+    """
+    rows = tuple(RUNTIMES.values()) if runtime == "auto" else (runtime_row(runtime),)
+    row = next((row for row in rows if path.suffix.lower() in row.suffixes), None)
+    if row is None:
+        raise UsageError(
+            f"{path} is no file that {'a' if runtime == 'auto' else 'this'} runtime reads",
+            got=path.suffix or "no suffix",
+            expected=", ".join(suffix for row in rows for suffix in row.suffixes),
+            fix="Give a bundle or such a file",
+        )
+    return row

@@ -13,7 +13,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ghost_deploy.core.bundle import GUARD_KEY, sha256_of
-from ghost_deploy.core.errors import GhostDeployError
+from ghost_deploy.core.errors import DeviceError, GhostDeployError
 from ghost_deploy.runtimes.base import (
     Device,
     Probe,
@@ -25,7 +25,7 @@ from ghost_deploy.runtimes.base import (
 from ghost_deploy.runtimes.compiled_cache import CompiledCache
 from ghost_deploy.runtimes.cpu_cores import available_cores, cpu_quota
 from ghost_deploy.runtimes.dot_product import read_dot_product
-from ghost_deploy.runtimes.int8_forms import require_guard
+from ghost_deploy.runtimes.int8_forms import forms_here, require_guard
 from ghost_deploy.runtimes.vendor import existing_file, fallback, vendor_errors, vendor_import
 
 _DEVICES = {"cpu": "CPU", "gpu": "GPU", "npu": "NPU"}
@@ -105,6 +105,14 @@ class OvRuntime(Runtime):
     @staticmethod
     def _require_guard(core: Any, path: Path) -> None:
         """Refuse an int8 file that overflows on this CPU; the file is read only where one may."""
+        if not forms_here("openvino"):
+            raise DeviceError(
+                f"OpenVINO does not run the int8 file {path} on ARM",
+                got="an ARM processor",
+                expected="x86",
+                fix="Use another precision, or --runtime ort with a file for arm64: "
+                "ghost-deploy calibrate BUNDLE --calib FOLDER --for arm64",
+            )
         if not read_dot_product().saturates:
             return
         with vendor_errors(f"OpenVINO cannot read {path}", "Export the model again"):

@@ -74,7 +74,7 @@ def plan_runs(
             precision,
             named=precisions is not None
             or (runtimes is not None and precision == artifact.precision),
-            foreign=artifact.form not in ("", *row.forms),
+            foreign=artifact.kernels not in ("", *row.forms),
         )
         for artifact in bundle.artifacts
         for row in rows

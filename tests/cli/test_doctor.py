@@ -111,11 +111,14 @@ def test_the_table(quick: dict[str, str], capsys: Capture, monkeypatch: pytest.M
 
 
 def test_a_package_that_ends_the_process(quick: dict[str, str], capsys: Capture) -> None:
-    quick["ort"] = "import os, signal; os.kill(os.getpid(), signal.SIGILL)"
+    quick["ort"] = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
+    quick["openvino"] = "import os, signal; os.kill(os.getpid(), signal.SIGILL)"
     assert main(["doctor"]) == 0
     out = capsys.readouterr().out
-    assert "ends the process (SIGILL)" in out
+    assert "ends the process (SIGSEGV)" in out
     assert install_command("onnxruntime") in out
+    assert "openvino-2" in out
+    assert "uses instructions that this processor lacks (illegal instruction)" in out
 
 
 def test_a_package_that_fails(quick: dict[str, str], capsys: Capture) -> None:

@@ -248,3 +248,10 @@ def test_a_cache_that_cannot_be_written_is_a_note(model: Path, tmp_path: Path) -
     (tmp_path / "file").write_text("in the way")
     with ov.open_model(model, RuntimeOptions(cache_dir=tmp_path / "file")) as runtime:
         assert "no model cache" in runtime.info.notes[0]
+
+
+def test_an_int8_file_is_refused_on_arm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ghost_deploy.runtimes.openvino.forms_here", lambda runtime: ())
+    with pytest.raises(DeviceError, match="on ARM") as caught:
+        ov.OvRuntime._require_guard(None, Path("model.xml"))
+    assert "--for arm64" in caught.value.fix

@@ -28,18 +28,24 @@ SIDE = 160
 """Input size: small, and the embedded detector still finds most objects of its scenes."""
 
 
-def checked_bundle(folder: Path, forms: Sequence[str] = (ort_form(),)) -> Bundle:
+def checked_bundle(
+    folder: Path,
+    forms: Sequence[str] = (ort_form(),),
+    formats: Sequence[str] = ("onnx",),
+    precisions: Sequence[str] = ("fp32",),
+) -> Bundle:
     """Write a bundle of the embedded detector: `onnx-fp32`, and int8 artifacts.
 
     Args:
         folder: a new folder, which gets the bundle and the images that it was proved on.
         forms: of the int8 artifacts; default: the one of ONNX Runtime on this machine.
+        formats, precisions: of the float artifacts.
     """
     images = folder / "images"
     images.mkdir(parents=True)
     for number in range(12):
         cv2.imwrite(str(images / f"{number}.png"), make_scene(number).image)
-    source = gd.export(MODEL_FILE, folder / "float", ("onnx",), imgsz=SIDE, images=images)
+    source = gd.export(MODEL_FILE, folder / "float", formats, precisions, imgsz=SIDE, images=images)
     fp32 = source.artifact("onnx", "fp32")
     model = onnx.load(source.verified_path(fp32))
     stored = read_stored(source)

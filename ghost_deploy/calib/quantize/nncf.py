@@ -35,6 +35,7 @@ def quantize_openvino(
     input_spec: InputSpec,
     *,
     keep_float: Collection[str] = (),
+    overflow_fix: str = "DISABLE",
     progress: Progress = silent,
     label: str = "calibrating",
 ) -> Any:
@@ -49,6 +50,8 @@ def quantize_openvino(
         calibration: the images; all of them are used.
         input_spec: of the model.
         keep_float: names of further nodes, in the ONNX graph that the model was read from.
+        overflow_fix: NNCF's own guard against overflow, a name of its `OverflowFix`: it halves the
+            range of weights. `openvino_overflow` has a closer one.
         progress: receives each image.
         label: what is done, for `progress`.
 
@@ -70,7 +73,7 @@ def quantize_openvino(
                 subset_size=len(calibration),
                 preset=nncf.QuantizationPreset.MIXED,
                 ignored_scope=nncf.IgnoredScope(names=names),
-                advanced_parameters=_parameters(),
+                advanced_parameters=_parameters(overflow_fix),
             )
     except (nncf.ValidationError, nncf.InternalError, RuntimeError) as error:
         raise ExportError(
@@ -117,14 +120,12 @@ def _import_nncf() -> Any:
     return nncf
 
 
-def _parameters() -> Any:
+def _parameters(overflow_fix: str) -> Any:
     from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
     return AdvancedQuantizationParameters(
-        # The guard halves the range of weights for processors without VNNI or an ARM equivalent,
-        # whose int16 sums could overflow.
-        overflow_fix=OverflowFix.DISABLE,
+        overflow_fix=OverflowFix[overflow_fix],
         activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,9 +16,11 @@ from ghost_deploy.calib.recipes import Recipe
 from ghost_deploy.calib.search.int8_builder import Int8Builder
 from ghost_deploy.calib.search.protocols import AccuracyJudge
 from ghost_deploy.calib.search.tool_versions import versions
-from ghost_deploy.core.bundle import BundleWriter
+from ghost_deploy.core.bundle import CANDIDATE, BundleWriter
 from ghost_deploy.core.errors import ExportError
 from ghost_deploy.core.evidence.int8 import Executed, Int8Row, Trial
+
+_CANDIDATE_NOTE = "a candidate: ghost-deploy check decides where the bundle runs whether to take it"
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,14 @@ class ArtifactWriter:
             except ExportError as error:
                 notes.append(f"without the placement {placement.name}: {error.what}: {error.got}")
         return [msgspec.structs.replace(row, notes=(*row.notes, *notes)), *rows]
+
+    def write_candidate(self, form: Int8Form, other: Int8Candidate) -> Int8Row:
+        """Write another file of a form, for the machine that runs the bundle to time."""
+        name = f"{form.name}{CANDIDATE}{re.sub('[^a-z0-9]+', '-', other.recipe.base.lower())}"
+        ending = "_openvino_model" if form.format == "openvino" else ".onnx"
+        built = other.built.move(self.writer.folder / f"model.int8.{name}{ending}")
+        row = self._row(form, name, other, built, (), other.points)
+        return msgspec.structs.replace(row, notes=(*row.notes, _CANDIDATE_NOTE))
 
     def _derive(
         self, form: Int8Form, derived: DerivedForm, chosen: Int8Candidate

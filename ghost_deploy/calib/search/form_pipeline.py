@@ -16,12 +16,18 @@ from ghost_deploy.calib.search.protocols import Stopwatch
 from ghost_deploy.core.errors import BackendError, ExportError, UnavailableError
 from ghost_deploy.core.evidence.int8 import Int8Row, Sensitivity, Trial
 from ghost_deploy.core.progress import Progress, silent
+from ghost_deploy.runtimes.int8_forms import forms_here
 
 _FAILED = (BackendError, ExportError, UnavailableError)
 """Errors of a recipe that does not suit the model or the machine; the others are still tried."""
 
 _SAME_SPEED = 1.03
 """Ratio of times that counts as equal: two runs of the benchmark differ by as much."""
+
+
+_HOPELESS = 1.25
+"""Multiple of the time of the chosen one from which on no other processor is expected to like a
+candidate better."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,10 @@ class FormPipeline:
                 fix="Leave int8 out, or report this",
             )
         marked = (msgspec.structs.replace(e, chosen=e is chosen.trial) for e in trials)
-        return FormResult(tuple(self.artifacts.write(form, chosen)), tuple(marked), sensitivity)
+        rows = self.artifacts.write(form, chosen)
+        for other in self._candidates(form, variants, chosen, trials):
+            rows.append(self.artifacts.write_candidate(form, other))
+        return FormResult(tuple(rows), tuple(marked), sensitivity)
 
     def _lost(self, candidate: Int8Candidate) -> float:
         return self.artifacts.judge.facts.reference - candidate.points
@@ -102,7 +111,7 @@ class FormPipeline:
         try:
             built = builder.build(recipe)
             points = judge.points(form.runtime, built.path, label=recipe.label)
-            ran = executed(built.path, builder.spec.input.size_hw) if form.executed else None
+            ran = executed(built.path, builder.spec.input.size_hw) if _runs_here(form) else None
         except _FAILED as error:
             return Trial(form=form.name, recipe=recipe.name, problem=str(error))
         share = ran.share if ran else None
@@ -136,19 +145,36 @@ class FormPipeline:
         best = best_trial([each.trial for each in timed], reference, self.artifacts.max_drop)
         return trials, next((each for each in timed if each.trial is best), None)
 
+    def _candidates(
+        self,
+        form: Int8Form,
+        variants: Sequence[Sequence[Int8Candidate | Trial]],
+        chosen: Int8Candidate,
+        trials: Sequence[Trial],
+    ) -> Iterator[Int8Candidate]:
+        """The leaders of the other variants: another processor may run one of them faster."""
+        if not form.executed:
+            return
+        times = {trial.recipe: trial.time for trial in trials}
+        limit = (times.get(chosen.recipe.name) or 0) * _HOPELESS
+        for leader in self._leaders(variants):
+            time = times.get(leader.recipe.name)
+            if leader.recipe.base != chosen.recipe.base and (time is None or time <= limit):
+                yield leader
+
+    def _leaders(self, variants: Sequence[Sequence[Int8Candidate | Trial]]) -> list[Int8Candidate]:
+        """The most accurate of each variant, if within the limit: the graphs of a variant differ
+        in numbers only."""
+        built = [group for variant in variants if (group := _built([variant]))]
+        leaders = [min(group, key=self._lost) for group in built]
+        return [each for each in leaders if self._holds(each)]
+
     def _time(
         self, form: Int8Form, variants: Sequence[Sequence[Int8Candidate | Trial]]
     ) -> list[Int8Candidate]:
-        """All candidates, with the times of those among which speed decides.
-
-        These are the most accurate of each variant, if within the limit: the graphs of a variant
-        differ in numbers only.
-        """
-        candidates = _built(variants)
-        built = [group for variant in variants if (group := _built([variant]))]
-        leaders = [min(group, key=self._lost) for group in built]
-        leaders = [each for each in leaders if self._holds(each)]
-        if len(leaders) < 2 or not form.executed:
+        """All candidates, with the times of the leaders, among which speed decides."""
+        candidates, leaders = _built(variants), self._leaders(variants)
+        if len(leaders) < 2 or not _runs_here(form):
             return candidates
         try:
             times = self.stopwatch.file_times_ms([each.built.path for each in leaders])
@@ -156,6 +182,11 @@ class FormPipeline:
             return candidates
         first = times.get(leaders[0].built.path)
         return [_timed(each, times.get(each.built.path), first) for each in candidates]
+
+
+def _runs_here(form: Int8Form) -> bool:
+    """Whether this processor executes the form in int8, so that times and shares mean something."""
+    return form.executed and form.name in forms_here(form.runtime)
 
 
 def best_trial(trials: Sequence[Trial], reference: float, max_drop: float) -> Trial | None:

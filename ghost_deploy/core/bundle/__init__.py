@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from ghost_deploy.core.bundle.folder import Bundle
 from ghost_deploy.core.bundle.manifest import (
+    CANDIDATE,
     DOCUMENT,
     FORM_KEY,
     GUARD,
@@ -26,6 +27,7 @@ from ghost_deploy.core.bundle.manifest import (
 from ghost_deploy.core.bundle.writer import BundleWriter
 
 __all__ = [
+    "CANDIDATE",
     "DOCUMENT",
     "FORM_KEY",
     "GUARD",

@@ -24,6 +24,9 @@ NMS_FORM = "efficient-nms"
 """The form of an ONNX graph with TensorRT's plugin inside: no runtime opens it, engines are built
 from it."""
 
+CANDIDATE = "+"
+"""Between a form and the name of a candidate: the machine that runs the bundle decides."""
+
 GUARD_KEY = "ghost_deploy.overflow_guard"
 """Key of the metadata inside an int8 file whose weights were chosen so that nothing overflows."""
 
@@ -79,8 +82,8 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         tools: versions of the packages that wrote it.
         options: of the export, as far as they changed the graph.
         form: of an int8 graph, the runtime that its Q/DQ placement is for, e.g. `ort-x86`: no
-            single int8 file serves all runtimes. `NMS_FORM` of a graph with TensorRT's plugin.
-            Else empty.
+            single int8 file serves all runtimes; of a candidate with its name, e.g.
+            `ort-x86+minmax-entry-int8`. `NMS_FORM` of a graph with TensorRT's plugin. Else empty.
     """
 
     format: str
@@ -98,6 +101,16 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """Short name within the bundle, e.g. `onnx-fp16` or `onnx-int8-ort-x86`."""
         tail = f"-{self.form}" if self.form not in ("", self.format) else ""
         return f"{self.format}-{self.precision}{tail}"
+
+    @property
+    def kernels(self) -> str:
+        """The form that a runtime must execute: `form` without the name of a candidate."""
+        return self.form.partition(CANDIDATE)[0]
+
+    @property
+    def is_candidate(self) -> bool:
+        """Whether it is another int8 file of a form, taken only where it was found faster."""
+        return CANDIDATE in self.form
 
 
 class BundleDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

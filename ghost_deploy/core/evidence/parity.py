@@ -48,6 +48,8 @@ class Gate(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
         max_raw_score: largest difference of raw scores.
         max_raw_box_px: largest difference of raw boxes, letterboxed pixels.
         max_mean_score: largest mean difference of raw scores.
+        max_quiet_log_odds: largest mean difference of the log-odds of quiet anchors, see
+            `TensorFigures`.
         max_log_odds: largest difference of the log-odds of raw scores; applies only if neither
             side has a detection.
         max_quiet_box_px: largest mean difference of raw boxes, letterboxed pixels; applies in the
@@ -64,6 +66,7 @@ class Gate(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_raw_score: float | None = None
     max_raw_box_px: float | None = None
     max_mean_score: float | None = None
+    max_quiet_log_odds: float | None = None
     max_log_odds: float | None = None
     max_quiet_box_px: float | None = None
 
@@ -97,6 +100,9 @@ class TensorFigures(Part, frozen=True, kw_only=True, forbid_unknown_fields=True)
         box_px: largest difference of an anchor's four box channels, letterboxed pixels.
         score: largest difference of an anchor's class scores.
         log_odds: difference of log(p / (1 - p)) of the anchor's best class.
+        quiet_log_odds: the same, as a mean over the anchors that the reference gives but neither
+            side scores above 0.05: what a part of the head computes that finds nothing in these
+            images.
         nonfinite: NaN or infinite numbers in the candidate's outputs.
         reference_nonfinite: the same in the reference's.
         problem: why outputs could not be compared at all, or an empty string.
@@ -108,6 +114,7 @@ class TensorFigures(Part, frozen=True, kw_only=True, forbid_unknown_fields=True)
     box_px: Spread = Spread()
     score: Spread = Spread()
     log_odds: Spread = Spread()
+    quiet_log_odds: float = 0.0
     nonfinite: int = 0
     reference_nonfinite: int = 0
     problem: str = ""

@@ -132,7 +132,7 @@ def model_config(spec: ModelSpec, artifact: Artifact, name: str) -> Message:
 
 def _is_served(artifact: Artifact) -> bool:
     """Whether a backend runs it as it is; int8 graphs in another runtime's form are left out."""
-    if artifact.format not in _BACKENDS or artifact.form == NMS_FORM:
+    if artifact.format not in _BACKENDS or artifact.form == NMS_FORM or artifact.is_candidate:
         return False
     return artifact.format != "onnx" or not artifact.form.startswith("tensorrt")
 

@@ -17,6 +17,7 @@ from typing import IO, Any
 
 import msgspec
 
+from ghost_deploy.core import errors
 from ghost_deploy.core.errors import BackendError, GhostDeployError
 from ghost_deploy.core.evidence.latency import RunConfig
 from ghost_deploy.core.spec import ModelSpec
@@ -101,6 +102,11 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, tag=True):
         )
         kind = type(error).__name__
         return cls(kind=kind, what=error.what, fix=error.fix, got=got, expected=expected)
+
+    def error(self) -> GhostDeployError:
+        """The error, of its own class where that is ours."""
+        kind: type[GhostDeployError] = getattr(errors, self.kind, BackendError)
+        return kind(self.what, fix=self.fix, got=self.got, expected=self.expected)
 
 
 Reply = Ready | Done | Failure

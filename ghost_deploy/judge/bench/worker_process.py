@@ -10,9 +10,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from ghost_deploy.core import errors
 from ghost_deploy.core.closing import Closing
-from ghost_deploy.core.errors import BackendError, GhostDeployError
+from ghost_deploy.core.errors import BackendError
 from ghost_deploy.judge.bench.timer import Phase, Turn
 from ghost_deploy.judge.bench.worker_main import Done, Failure, MeasureRequest, Ready, Reply, Task
 
@@ -94,16 +93,8 @@ class WorkerProcess(Closing):
             )
         reply: Reply = msgspec.json.decode(line, type=Reply)
         if isinstance(reply, Failure):
-            raise _error(reply)
+            raise reply.error()
         return reply
-
-
-def _error(failure: Failure) -> GhostDeployError:
-    kind = getattr(errors, failure.kind, BackendError)
-    error: GhostDeployError = kind(
-        failure.what, fix=failure.fix, got=failure.got, expected=failure.expected
-    )
-    return error
 
 
 def _how_ended(code: int) -> str:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -21,18 +18,15 @@ from ghost_deploy.judge.bench.benchmark import run_bench
 from ghost_deploy.judge.bench.selection import Selection
 from ghost_deploy.judge.bench.snapshot import take_snapshot
 from ghost_deploy.judge.bench.statistics import ratio, round_medians
-from ghost_deploy.judge.check.check_child import CheckReply, CheckRequest
+from ghost_deploy.judge.check.ask_child import TIME_LIMIT_S, ask_child
+from ghost_deploy.judge.check.fastest import TimedRun, fastest
 from ghost_deploy.judge.check.verdict_store import StoredVerdict, VerdictStore, verdict_key
-from ghost_deploy.judge.parity.self_check import is_judged
 from ghost_deploy.judge.parity.stored_reference import StoredReference, read_stored
 from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.run_plan import PlannedRun, plan_runs
 
-_COMMAND = ("-m", "ghost_deploy.judge.check.check_child")
 _STAGE = "run_alone"
 _SHORT = Settings(duration_s=2.0, rounds=10, warmup_s=0.2)
-_FASTER = 0.97
-"""From this multiple of the fastest float time on, int8 is worth a recommendation."""
 
 
 def check_bundle(
@@ -42,7 +36,7 @@ def check_bundle(
     *,
     runtimes: Sequence[str] | None = None,
     precisions: Sequence[str] | None = None,
-    timeout_s: float = 120.0,
+    timeout_s: float = TIME_LIMIT_S,
     speed: bool = True,
     progress: Progress = silent,
 ) -> CheckReport:
@@ -62,7 +56,7 @@ def check_bundle(
         UsageError: unknown runtime or precision.
     """
     stored = read_stored(bundle)
-    plans = [run for run in plan_runs(bundle, runtimes, precisions) if not run.foreign]
+    plans = list(_one_of_each(plan_runs(bundle, runtimes, precisions)))
     rows = []
     for number, run in enumerate(plans):
         progress("checking: run", number, len(plans))
@@ -70,12 +64,9 @@ def check_bundle(
     if speed and stored:
         progress("timing", 0, 0)
         rows = _timed(bundle, rows, stored, options)
+    whole = speed and runtimes is None and precisions is None
     for run, row in zip(plans, rows, strict=True):
-        if row.status in ("verified", "failed"):
-            verdict = StoredVerdict(
-                passed=row.status == "verified", reasons=row.reasons, p50_ms=row.p50_ms
-            )
-            store.put(verdict_key(bundle, run, options.device), verdict)
+        _keep(store, verdict_key(bundle, run, options.device), row, whole)
     return CheckReport(
         model=bundle.spec.name,
         images=len(stored.images) if stored else 0,
@@ -85,9 +76,27 @@ def check_bundle(
     )
 
 
+def _one_of_each(runs: Sequence[PlannedRun]) -> Iterator[PlannedRun]:
+    """The runs in int8 kernels of this machine, and one of each artifact that has no such run."""
+    named = {run.artifact.id for run in runs if not run.foreign}
+    for run in runs:
+        if not run.foreign or run.artifact.id not in named:
+            named.add(run.artifact.id)
+            yield run
+
+
+def _keep(store: VerdictStore, key: str, row: CheckRow, whole: bool) -> None:
+    """Keep the verdict of a row; its time only where everything else was timed beside it."""
+    if row.status not in ("verified", "failed"):
+        return
+    old = store.get(key)
+    p50_ms = row.p50_ms if whole else (old.p50_ms if old else None)
+    passed = row.status == "verified"
+    verdict = StoredVerdict(passed=passed, reasons=row.reasons, p50_ms=p50_ms if passed else None)
+    store.put(key, verdict)
+
+
 def _row(bundle: Bundle, run: PlannedRun, options: RuntimeOptions, timeout_s: float) -> CheckRow:
-    missing = _missing(run, options)
-    reply = CheckReply(missing=missing) if missing else _ask(bundle, run, options, timeout_s)
     row = CheckRow(
         artifact=run.artifact.id,
         sha256=run.artifact.files[run.artifact.path],
@@ -98,11 +107,22 @@ def _row(bundle: Bundle, run: PlannedRun, options: RuntimeOptions, timeout_s: fl
             "the bundle carries no outputs of it; add images with --images, or --calib for int8",
         ),
     )
+    missing = _missing(run, options)
+    if missing:
+        return msgspec.structs.replace(row, status="skipped", reasons=(missing,))
+    reply = ask_child(
+        bundle,
+        run.row,
+        options,
+        artifact=run.artifact.id,
+        precision=run.precision,
+        timeout_s=timeout_s,
+    )
     if reply.missing:
         return msgspec.structs.replace(row, status="skipped", reasons=(reply.missing,))
-    if reply.broken:
-        return msgspec.structs.replace(row, status="failed", reasons=(reply.broken,))
-    if reply.row is None or not is_judged(reply.row):
+    if problem := reply.died or (str(reply.failure.error()) if reply.failure else ""):
+        return msgspec.structs.replace(row, status="failed", reasons=(problem,))
+    if reply.row is None or not reply.judged:
         return row
     status = "verified" if reply.row.status == "passed" else "failed"
     return msgspec.structs.replace(row, status=status, reasons=reply.row.reasons, parity=reply.row)
@@ -110,49 +130,13 @@ def _row(bundle: Bundle, run: PlannedRun, options: RuntimeOptions, timeout_s: fl
 
 def _missing(run: PlannedRun, options: RuntimeOptions) -> str:
     """What this machine lacks for a run, as far as is known without opening the file."""
+    if run.foreign:
+        return f"cannot run here: int8 of the form {run.artifact.form} is for other kernels"
     if options.device_kind not in run.row.devices:
         return f"{run.row.name} has no device {options.device_kind!r}"
     if not run.row.installed:
         return str(MissingExtraError.for_extra(run.row.package, run.row.extra))
     return ""
-
-
-def _ask(bundle: Bundle, run: PlannedRun, options: RuntimeOptions, timeout_s: float) -> CheckReply:
-    """The reply of a child process: what hangs or dies there does not take this process along."""
-    request = CheckRequest(
-        bundle=str(bundle.path),
-        artifact=run.artifact.id,
-        runtime=run.row.name,
-        precision=run.precision,
-        device=options.device,
-        threads=options.threads,
-        allow_fallback=options.allow_fallback,
-    )
-    try:
-        done = subprocess.run(
-            [sys.executable, *_COMMAND],
-            input=msgspec.json.encode(request),
-            capture_output=True,
-            timeout=timeout_s,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return CheckReply(broken=f"no answer within {timeout_s:g} s")
-    if done.returncode == 0:
-        return msgspec.json.decode(done.stdout, type=CheckReply)
-    return CheckReply(broken=_death(run, done))
-
-
-def _death(run: PlannedRun, done: subprocess.CompletedProcess[bytes]) -> str:
-    if done.returncode == -signal.SIGILL:
-        return (
-            f"the package {run.row.package} uses instructions that this processor lacks (illegal "
-            "instruction); ghost-deploy doctor names versions that work"
-        )
-    if done.returncode < 0:
-        return f"the process was ended by {signal.Signals(-done.returncode).name}"
-    lines = done.stderr.decode(errors="replace").strip().splitlines()
-    return lines[-1] if lines else f"the process ended with {done.returncode}"
 
 
 def _timed(
@@ -215,25 +199,17 @@ def _median(row: BenchRow) -> float:
 
 
 def _advice(rows: Sequence[CheckRow]) -> str:
-    """What to use here."""
+    """What to use here; `--precision fastest` takes the same."""
     verified = [row for row in rows if row.status == "verified"]
     if not verified:
         return "Nothing was verified here."
-    timed = [row for row in verified if row.p50_ms is not None]
-    floats = [row for row in timed if _is_float(row)]
-    if not floats:
+    best = fastest(
+        TimedRun(row, row.precision, row.p50_ms) for row in verified if row.p50_ms is not None
+    )
+    if best is None:
         return f"Verified here: {', '.join(row.artifact for row in verified)}; not timed."
-    best = min(floats, key=lambda row: row.p50_ms or 0)
-    int8 = [
-        (row.over_fastest_float.high, row)
-        for row in timed
-        if not _is_float(row) and row.over_fastest_float
-    ]
-    worst_time, fastest = min(int8, key=lambda pair: pair[0], default=(1.0, best))
-    if worst_time <= _FASTER and fastest.over_fastest_float:
-        times = 1 / fastest.over_fastest_float.median
-        return (
-            f"{fastest.artifact} on {fastest.runtime}: verified here, {times:.1f} times the "
-            "fastest float."
-        )
-    return f"{best.artifact} on {best.runtime} in {best.precision}: verified here, the fastest."
+    name = f"{best.artifact} on {best.runtime}"
+    over = best.over_fastest_float
+    if _is_float(best) or over is None:
+        return f"{name} in {best.precision}: verified here, the fastest."
+    return f"{name}: verified here, {1 / over.median:.1f} times the fastest float."

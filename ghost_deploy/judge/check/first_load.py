@@ -1,15 +1,29 @@
-"""The check of an artifact that was never run on this machine, when it is loaded."""
+"""The check of a model that was never run on this machine, when it is loaded.
+
+It runs in a child process, so that a package with instructions that this processor lacks, or a
+backend that never answers, is an error like any other. Later loads read the verdict.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.gate_error import GateError
-from ghost_deploy.judge.check.verdict_store import StoredVerdict, VerdictStore, verdict_key
-from ghost_deploy.judge.parity.self_check import is_judged, self_check
+from ghost_deploy.judge.check.ask_child import ask_child, can_ask
+from ghost_deploy.judge.check.check_child import CheckReply
+from ghost_deploy.judge.check.verdict_store import (
+    StoredVerdict,
+    VerdictStore,
+    backend_key,
+    verdict_key,
+)
+from ghost_deploy.judge.parity.self_check import self_check
 from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.run_plan import PlannedRun
+from ghost_deploy.runtimes.table import RuntimeRow
+from ghost_deploy.runtimes.wheels import illegal_instruction
 
 
 def check_first_load(
@@ -31,14 +45,22 @@ def check_first_load(
         note: called with what a user should know.
 
     Raises:
-        GateError: the artifact is wrong on this machine.
-        BundleError, BackendError, UnavailableError: it cannot be opened here.
+        GateError: the artifact is wrong on this machine, or gives no answer.
+        UnavailableError: the backend uses instructions that this processor lacks.
+        BundleError, BackendError: the artifact cannot be opened.
     """
     key = verdict_key(bundle, run, options.device)
     verdict = store.get(key)
     if verdict is None:
         verdict = _check(bundle, run, options, store, key, note)
-    if verdict is not None and not verdict.passed:
+    if verdict is None:
+        return
+    if not verdict.judged and run.precision == "int8":
+        note(
+            f"{run.label} was not checked on this machine: the bundle carries no outputs of "
+            "it; add them with: ghost-deploy calibrate BUNDLE --calib FOLDER"
+        )
+    if not verdict.passed:
         raise GateError(
             f"{run.label} is wrong on this machine: it does not reproduce the outputs that "
             "the bundle carries",
@@ -46,6 +68,31 @@ def check_first_load(
             fix="See what is right here: ghost-deploy check BUNDLE. Use another precision or "
             "runtime, or pass --no-check (check=False in Python)",
         )
+
+
+def check_backend(
+    path: Path, row: RuntimeRow, options: RuntimeOptions, store: VerdictStore
+) -> None:
+    """Refuse a backend that ends the process on this machine; a single file tells no more.
+
+    It opens the file and runs it once in a child process; later loads read that it did.
+
+    Args:
+        path: a model file.
+        row: what opens it.
+        options: device and threads.
+        store: of verdicts.
+
+    Raises:
+        UnavailableError: the backend uses instructions that this processor lacks.
+    """
+    key = backend_key(row, options.device)
+    if store.get(key) is not None or not can_ask():
+        return
+    reply = ask_child(path, row, options, precision=options.precision)
+    _require_legal(reply, row)
+    if not reply.failure and not reply.died:
+        store.put(key, StoredVerdict(passed=True, judged=False))
 
 
 def _check(
@@ -56,17 +103,33 @@ def _check(
     key: str,
     note: Callable[[str], None],
 ) -> StoredVerdict | None:
-    """Run the carried images; None where the bundle carries nothing to compare with."""
-    row = self_check(bundle, run.artifact, run.row.name, options, precision=run.precision)
-    if row is None or not is_judged(row):
-        if run.precision == "int8":
-            note(
-                f"{run.label} was not checked on this machine: the bundle carries no outputs of "
-                "it; add them with: ghost-deploy calibrate BUNDLE --calib FOLDER"
-            )
+    """Run the carried images; None where opening the artifact says more than a verdict."""
+    reply = _reply(bundle, run, options)
+    _require_legal(reply, run.row)
+    if reply.missing:
         return None
-    verdict = StoredVerdict(passed=row.status == "passed", reasons=row.reasons)
-    compared = f"{run.label} checked on this machine, once"
-    failed = store.put(key, verdict)
-    note(f"{compared}; the verdict cannot be kept: {failed}" if failed else compared)
+    if reply.failure:
+        raise reply.failure.error()
+    row = reply.row
+    reasons = row.reasons if row else tuple(filter(None, (reply.died,)))
+    failed = bool(reply.died) or (row is not None and row.status == "failed")
+    verdict = StoredVerdict(passed=not failed, reasons=reasons, judged=reply.judged)
+    compared = f"{run.label} {'checked' if reply.judged else 'run'} on this machine, once"
+    kept = store.put(key, verdict)
+    note(f"{compared}; the verdict cannot be kept: {kept}" if kept else compared)
     return verdict
+
+
+def _reply(bundle: Bundle, run: PlannedRun, options: RuntimeOptions) -> CheckReply:
+    if can_ask():
+        return ask_child(
+            bundle, run.row, options, artifact=run.artifact.id, precision=run.precision
+        )
+    return CheckReply(
+        row=self_check(bundle, run.artifact, run.row.name, options, precision=run.precision)
+    )
+
+
+def _require_legal(reply: CheckReply, row: RuntimeRow) -> None:
+    if reply.illegal:
+        raise illegal_instruction(row.package)

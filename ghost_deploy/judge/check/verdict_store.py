@@ -8,7 +8,6 @@ content and are believed only in a folder that no other user may write to.
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,20 +19,30 @@ from ghost_deploy.core.errors import ExportError
 from ghost_deploy.core.files import MAX_TEXT_BYTES, is_private, read_regular, write_whole
 from ghost_deploy.judge.bench.read_machine import read_machine
 from ghost_deploy.runtimes.run_plan import PlannedRun
+from ghost_deploy.runtimes.table import RuntimeRow
+from ghost_deploy.runtimes.wheels import distributions_of
 
 
 class StoredVerdict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A verdict.
 
     Attributes:
-        passed: whether the artifact reproduced the stored outputs.
+        passed: whether the artifact reproduced the stored outputs, or ran where there are none.
         reasons: why not.
-        p50_ms: median time of the model alone, milliseconds; None where it was not timed.
+        judged: whether there were outputs to compare with.
+        p50_ms: median time of the model alone, milliseconds, in the last check of the whole
+            bundle, where all artifacts took turns; None where it was not timed.
     """
 
     passed: bool
     reasons: tuple[str, ...] = ()
+    judged: bool = True
     p50_ms: float | None = None
+
+    @property
+    def verified(self) -> bool:
+        """Whether the artifact was compared here and passed."""
+        return self.passed and self.judged
 
 
 class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -50,13 +59,26 @@ def verdict_key(bundle: Bundle, run: PlannedRun, device: str) -> str:
         device: as in `RuntimeOptions.device`.
     """
     reference = bundle.evidence.reference
+    file = run.artifact.files[run.artifact.path]
+    return _key(run.row, device, file, reference.sha256 if reference else "", run.precision)
+
+
+def backend_key(row: RuntimeRow, device: str) -> str:
+    """Hash of what decides whether a backend runs at all.
+
+    Args:
+        row: of the backend.
+        device: as in `RuntimeOptions.device`.
+    """
+    return _key(row, device)
+
+
+def _key(row: RuntimeRow, device: str, *content: str) -> str:
     machine = read_machine()
     parts = (
-        run.artifact.files[run.artifact.path],
-        reference.sha256 if reference else "",
-        run.row.name,
-        run.precision,
-        _version(run.row.package),
+        *content,
+        row.name,
+        *distributions_of(row.package),
         device,
         machine.cpu_key,
         machine.nvidia_driver,
@@ -114,11 +136,3 @@ class VerdictStore:
 
 def _digest(key: str, verdict: StoredVerdict) -> str:
     return hashlib.sha256(key.encode() + msgspec.json.encode(verdict)).hexdigest()
-
-
-def _version(package: str) -> str:
-    names = importlib.metadata.packages_distributions().get(package, [package])
-    try:
-        return ",".join(f"{name} {importlib.metadata.version(name)}" for name in names)
-    except importlib.metadata.PackageNotFoundError:
-        return ""

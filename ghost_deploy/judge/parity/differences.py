@@ -45,6 +45,8 @@ class TensorDiff:
         box_px, score, log_odds: (N,) as in `TensorFigures`.
         above_floor: (N,) whether the row's score is above the floor on either side.
         top: (N,) whether it is among the `TOP_ANCHORS` best of the image.
+        quiet: (M,) log-odds differences of the rows that the reference gives a score, but neither
+            side one above the floor.
         nonfinite, reference_nonfinite: NaN or infinite numbers in the whole output.
         problem: why nothing could be compared, or an empty string.
     """
@@ -54,6 +56,7 @@ class TensorDiff:
     log_odds: Floats = field(default_factory=_none)
     above_floor: NDArray[np.bool_] = field(default_factory=_no_rows)
     top: NDArray[np.bool_] = field(default_factory=_no_rows)
+    quiet: Floats = field(default_factory=_none)
     nonfinite: int = 0
     reference_nonfinite: int = 0
     problem: str = ""
@@ -145,10 +148,12 @@ def _keep(box_px: Floats, score: Floats, best: Floats) -> TensorDiff:
     cut = np.clip(best, _TINY, 1 - _TINY)
     log_odds = np.log(cut) - np.log1p(-cut)
     keep = above_floor | top
+    difference = np.abs(log_odds[0] - log_odds[1])
     return TensorDiff(
         box_px=box_px[keep],
         score=score[keep],
-        log_odds=np.abs(log_odds[0] - log_odds[1])[keep],
+        log_odds=difference[keep],
+        quiet=difference[(best[0] > _TINY) & ~above_floor],
         above_floor=above_floor[keep],
         top=top[keep],
     )

@@ -70,6 +70,7 @@ INT8_REPEAT = Gate(
     min_matched=0.98,
     max_score=0.05,
     max_mean_score=0.001,
+    max_quiet_log_odds=0.001,
 )
 """For the outputs of an int8 artifact against its own on another processor, same backend version.
 
@@ -133,6 +134,8 @@ def _raw(gate: Gate, tensor: TensorFigures) -> Iterator[str]:
     yield from _above("raw score difference", tensor.score.max, gate.max_raw_score, "")
     yield from _above("mean raw score difference", tensor.score.mean, gate.max_mean_score, "")
     yield from _above("raw box difference", tensor.box_px.max, gate.max_raw_box_px, " px")
+    quiet = "mean log-odds difference where nothing is found"
+    yield from _above(quiet, tensor.quiet_log_odds, gate.max_quiet_log_odds, "")
 
 
 def _quiet(gate: Gate, tensor: TensorFigures) -> Iterator[str]:

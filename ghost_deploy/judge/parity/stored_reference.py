@@ -13,7 +13,7 @@ import io
 import math
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,9 @@ from ghost_deploy.processing.file_kind import image_format
 FILE = "reference.npz"
 _TOP = 200
 """Anchors that are kept whatever their score: more than `differences.TOP_ANCHORS`."""
+
+_TOP_OF_MAP = 16
+"""Anchors of each map of the head that are kept whatever their score."""
 
 _FLOOR = 1e-3
 _MAX_BYTES = 256 << 20
@@ -92,7 +95,7 @@ class StoredReference:
         """
         arrays: dict[str, Any] = {"spec": _text(self.spec.to_json().decode())}
         for number, image in enumerate(self.images):
-            kept = _kept(image.output, self.spec, floor)
+            kept = _kept(image.output, self.spec, floor, image.pixels.shape)
             arrays |= {
                 f"name_{number}": _text(image.name),
                 f"image_{number}": _png(image.pixels),
@@ -103,7 +106,7 @@ class StoredReference:
             }
         for sha256, outputs in self.int8.items():
             for number, output in enumerate(outputs):
-                kept = _kept(output, self.spec, floor)
+                kept = _kept(output, self.spec, floor, self.images[number].pixels.shape)
                 arrays |= {
                     f"int8_{sha256}_kept_{number}": kept,
                     f"int8_{sha256}_output_{number}": np.take(
@@ -155,14 +158,32 @@ def digest(tensor: NDArray[Any]) -> str:
     return hashlib.sha256(np.ascontiguousarray(tensor).tobytes()).hexdigest()
 
 
-def _kept(output: NDArray[np.float32], spec: ModelSpec, floor: float) -> NDArray[np.int64]:
-    """The anchors that are kept, places along `_axis`; all of (1, K, 6)."""
+def _kept(
+    output: NDArray[np.float32], spec: ModelSpec, floor: float, shape: Sequence[int]
+) -> NDArray[np.int64]:
+    """The anchors that are kept, places along `_axis`; all of (1, K, 6).
+
+    `shape` is that of the image; of each map of the head the best anchors are kept too, so that a
+    part that finds nothing in these images is compared.
+    """
     if spec.head.end_to_end:
         return np.arange(output.shape[-1])
     rows = scored(output[0]) if spec.head.per_row else output[0]
     best = rows[4:].max(axis=0)
     top = np.argsort(-best, kind="stable")[:_TOP]
-    return np.union1d(np.flatnonzero(best > floor), top)
+    return np.unique([*np.flatnonzero(best > floor), *top, *_best_of_maps(best, spec, shape)])
+
+
+def _best_of_maps(
+    best: NDArray[np.float32], spec: ModelSpec, shape: Sequence[int]
+) -> Iterator[np.int64]:
+    height, width = shape[:2]
+    cells = [(height // stride) * (width // stride) for stride in spec.head.strides]
+    start = 0
+    for count in (each * (len(best) // sum(cells)) for each in cells):
+        order = np.argsort(-best[start : start + count], kind="stable")
+        yield from start + order[:_TOP_OF_MAP]
+        start += count
 
 
 def _axis(spec: ModelSpec) -> int:

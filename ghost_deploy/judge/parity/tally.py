@@ -66,6 +66,7 @@ class Tally:
 
     def __init__(self) -> None:
         self._above_floor, self._top = _RawTally(), _RawTally()
+        self._quiet = SpreadTally()
         self._nonfinite = self._reference_nonfinite = 0
         self._input_max = 0.0
         self._problem = ""
@@ -94,6 +95,7 @@ class Tally:
         self._reference_nonfinite += tensor.reference_nonfinite
         self._above_floor.add(tensor, tensor.above_floor)
         self._top.add(tensor, tensor.top)
+        self._quiet.add(tensor.quiet)
         for name in self._counts:
             self._counts[name] += int(getattr(found, name))
         self._score.add(found.score)
@@ -115,6 +117,7 @@ class Tally:
             box_px=chosen.box_px.spread(),
             score=score,
             log_odds=chosen.log_odds.spread(),
+            quiet_log_odds=self._quiet.spread().mean,
             nonfinite=self._nonfinite,
             reference_nonfinite=self._reference_nonfinite,
             problem=self._problem,

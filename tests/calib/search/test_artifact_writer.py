@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from ghost_deploy.calib.graph.structure import find_structure
 from ghost_deploy.calib.quantize.int8_files import STRONG_FORM, strongly_typed_form
 from ghost_deploy.calib.quantize.lint import lint
 from ghost_deploy.calib.search.artifact_writer import ArtifactWriter, Int8Candidate
-from ghost_deploy.core.bundle import FORM_KEY, BundleWriter
+from ghost_deploy.core.bundle import FORM_KEY, BundleWriter, Source
 from ghost_deploy.core.errors import ExportError
 from ghost_deploy.core.evidence.int8 import Int8Row, Trial
+from ghost_deploy.runtimes.int8_forms import ort_form
+from ghost_deploy.runtimes.run_plan import plan_runs
 from ghost_deploy.runtimes.tensorrt.calibration_cache import CACHE_FILE, read_calibration_cache
-from tests.support.int8_fakes import FakeJudge, small_builder
+from tests.support.int8_fakes import SPEC, FakeJudge, small_builder
 from tests.support.int8_forms import minmax
 from tests.support.qdq_rules import qdq_faults
 from tests.support.small_graphs import ghost_net
@@ -148,3 +151,28 @@ def source() -> object:
     from ghost_deploy.core.bundle import Source
 
     return Source(file="best.pt", sha256="s" * 64, trained_with="")
+
+
+@pytest.mark.parametrize("form", ["ort-x86", "openvino"])
+def test_a_candidate_is_an_artifact_of_its_own_for_the_same_kernels(
+    form: str, tmp_path: Path
+) -> None:
+    with BundleWriter(tmp_path / "b") as writer:
+        artifacts = artifacts_in(writer)
+        write(artifacts, form)
+        recipe = replace(minmax(form), base="minmax, entry int8")
+        trial = Trial(form=form, recipe=recipe.name, points=56.7)
+        built = artifacts.builder.build(recipe)
+        row = artifacts.write_candidate(FORMS[form], Int8Candidate(trial, 56.7, recipe, built))
+        assert row.form == f"{form}+minmax-entry-int8"
+        assert "check decides" in row.notes[-1]
+        draft = writer.draft(SPEC, Source(file="", sha256=""), "test")
+        default, other = draft.artifacts
+        assert (default.is_candidate, other.is_candidate) == (False, True)
+        assert default.kernels == other.kernels == form
+        assert other.id == row.artifact
+        assert draft.verified_path(other) != draft.verified_path(default)
+        if form == "openvino":
+            assert Path(other.path).parent.name.endswith("_openvino_model")
+        if form == ort_form():
+            assert [run.foreign for run in plan_runs(draft, ["ort"])] == [False, False]

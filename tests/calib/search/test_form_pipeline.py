@@ -36,6 +36,7 @@ class Rig:
     max_drop: float = 0.5
     made: list[str] = field(default_factory=list)
     written: list[Any] = field(default_factory=list)
+    carried: list[str] = field(default_factory=list)
 
     def result(self, form: str) -> FormResult:
         judge = SimpleNamespace(
@@ -43,7 +44,11 @@ class Rig:
         )
         builder = SimpleNamespace(build=self.build, spec=SPEC)
         artifacts: Any = SimpleNamespace(
-            builder=builder, judge=judge, max_drop=self.max_drop, write=self.write
+            builder=builder,
+            judge=judge,
+            max_drop=self.max_drop,
+            write=self.write,
+            write_candidate=lambda form, other: self.carried.append(other.recipe.name),
         )
         watch = FakeStopwatch(self.times)
         return FormPipeline(artifacts, watch, self.fallback, self.repair).make(FORMS[form])
@@ -106,16 +111,40 @@ def test_without_repairs_none_is_tried() -> None:
 def test_the_fastest_variant_is_kept() -> None:
     rig = Rig(
         lambda name: 56.7 if "depthwise" in name else 56.8,
-        times=lambda files: dict(zip(files, (10.0, 7.0, 9.0), strict=True)),
+        times=lambda files: dict(zip(files, (10.0, 7.0, 8.0), strict=True)),
     )
     result = rig.result("ort-x86")
     times = [(each.recipe, each.time, each.chosen) for each in result.trials]
     assert times == [
         ("minmax", 1.0, False),
         ("minmax, depthwise float", 0.7, True),
-        ("minmax, entry int8", 0.9, False),
+        ("minmax, entry int8", 0.8, False),
     ]
     assert rig.written[0].executed == RAN
+    assert rig.carried == ["minmax, entry int8"]  # the first took 1.4 times as long as the chosen
+
+
+def test_other_variants_are_carried_for_the_machine_that_runs_them() -> None:
+    rig = Rig(lambda name: 56.9 if name == "minmax" else 56.8)
+    rig.result("ort-x86")  # nothing was timed
+    assert rig.written[0].recipe.name == "minmax"
+    assert rig.carried == ["minmax, depthwise float", "minmax, entry int8"]
+    rig = Rig(lambda name: 50.0 if "entry" in name else 56.8)
+    rig.result("ort-x86")
+    assert rig.carried == ["minmax, depthwise float"]  # the other loses too much
+    rig = Rig(lambda name: 56.8)
+    rig.result("tensorrt")
+    assert rig.carried == []
+
+
+def test_a_form_of_another_processor_is_neither_timed_nor_profiled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(room, "forms_here", lambda runtime: ("ort-x86",))
+    monkeypatch.setattr(room, "executed", lambda *_: pytest.fail("profiled"))
+    rig = Rig(lambda name: 56.8, times=lambda files: pytest.fail("timed"))
+    rig.result("ort-arm")
+    assert rig.carried == ["minmax, depthwise int8"]
 
 
 def test_what_loses_too_much_is_not_timed() -> None:

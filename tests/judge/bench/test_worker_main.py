@@ -139,7 +139,7 @@ def test_an_orphan_ends() -> None:
 def test_errors_cross_the_border() -> None:
     error = ShapeError("does not fit", got=(1, 2), expected="(1, 3)", fix="Resize")
     failure = msgspec.json.decode(msgspec.json.encode(Failure.of(error)), type=Failure)
-    again = remote._error(failure)
+    again = failure.error()
     assert type(again) is ShapeError
     assert (again.what, again.got, again.expected, again.fix) == (
         "does not fit",
@@ -147,6 +147,6 @@ def test_errors_cross_the_border() -> None:
         "(1, 3)",
         "Resize",
     )
-    unforeseen = remote._error(Failure.of(KeyError("x")))
+    unforeseen = Failure.of(KeyError("x")).error()
     assert type(unforeseen) is BackendError
     assert "unexpected KeyError" in unforeseen.what

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import msgspec
@@ -13,11 +14,12 @@ from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import BundleError
 from ghost_deploy.core.evidence.check import CheckReport
 from ghost_deploy.core.gate_error import GateError
-from ghost_deploy.judge.check import check_bundle
+from ghost_deploy.judge.check import ask_child
 from ghost_deploy.judge.parity.gate import INT8_REPEAT
 from ghost_deploy.judge.parity.self_check import self_check
 from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.int8_forms import ort_form
+from ghost_deploy.runtimes.table import RUNTIMES
 from tests.support.checked_bundle import (
     change_model,
     channels_exchanged,
@@ -75,11 +77,11 @@ def test_the_first_load_checks_and_the_second_reads(
     gd.load(bundle, "ort", "int8").close()
     assert f"{INT8} on ort checked on this machine" in caplog.text
     monkeypatch.setattr(
-        "ghost_deploy.judge.check.first_load.self_check", lambda *_, **__: pytest.fail("ran again")
+        "ghost_deploy.judge.check.first_load.ask_child", lambda *_, **__: pytest.fail("ran again")
     )
     gd.load(bundle, "ort", "int8").close()
     monkeypatch.setattr(
-        "ghost_deploy.judge.check.verdict_store._version", lambda package: "another version"
+        "ghost_deploy.judge.check.verdict_store.distributions_of", lambda package: ("another",)
     )
     with pytest.raises(pytest.fail.Exception, match="ran again"):
         gd.load(bundle, "ort", "int8")
@@ -118,10 +120,29 @@ def test_without_outputs_nothing_is_judged(bundle: Bundle) -> None:
 def test_an_artifact_that_hangs_or_dies_fails_alone(
     program: str, reason: str, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(check_bundle, "_COMMAND", ("-c", program))
+    monkeypatch.setattr(ask_child, "_COMMAND", ("-c", program))
     report = gd.check(bundle, timeout_s=1.0, speed=False)
     assert set(statuses(report).values()) == {"failed"}
     assert all(reason in row.reasons[0] for row in report.rows)
+
+
+@pytest.mark.parametrize("index", [0, 8, 16, -1])
+def test_one_scale_wrong_by_two_percent_fails_in_any_part(index: int, bundle: Bundle) -> None:
+    """The last ones belong to maps of the head that find little or nothing in the images."""
+    wrong = change_model(bundle, INT8, scale_wrong(1.02, index))
+    row = self_check(wrong, wrong.artifacts[1], "ort", RuntimeOptions())
+    assert row is not None
+    assert row.status == "failed", row.tensor
+
+
+def test_what_this_machine_has_no_kernels_for_is_named(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(RUNTIMES, "ort", dataclasses.replace(RUNTIMES["ort"], forms=("other",)))
+    report = gd.check(bundle, speed=False)
+    assert statuses(report) == {"onnx-fp32": "verified", INT8: "skipped"}
+    assert "cannot run here" in report.rows[1].reasons[0]
+    assert report.passed
 
 
 def test_a_changed_file_is_refused_before_anything_runs(bundle: Bundle) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.runtimes.int8_forms import ort_form
 from tests.support.checked_bundle import checked_bundle
 from tests.support.emulation import needs_qemu, run_on
+from tests.support.fake_backends import LACKS_AVX
 
 pytestmark = [
     needs_qemu,
@@ -73,4 +75,50 @@ def test_int8_files_for_x86_are_right_and_those_for_vnni_are_refused(
     for artifact in ("onnx-int8-ort-x86", "openvino-int8"):
         assert rows[artifact]["status"] == "verified", rows[artifact]["reasons"]
         assert rows[artifact]["parity"]["tensor"]["score"]["mean"] < 1e-4
-    assert "openvino-int8-openvino-vnni" not in rows
+    unguarded = rows["openvino-int8-openvino-vnni"]
+    assert unguarded["status"] == "skipped"
+    assert "cannot run here" in unguarded["reasons"][0]
+
+
+@pytest.mark.slow
+def test_a_package_that_needs_avx_is_named_on_a_processor_without(tmp_path: Path) -> None:
+    """A real instruction on a real decoder of instructions: Nehalem has SSE4.2 and no AVX."""
+    bundle = checked_bundle(tmp_path, ())
+    package = tmp_path / "fake" / "onnxruntime"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(LACKS_AVX)
+    program = tmp_path / "load.py"
+    program.write_text(
+        f"import sys\nsys.path.insert(0, {str(package.parent)!r})\n"
+        "import ghost_deploy as gd\n"
+        f"try:\n    gd.load({str(bundle.path)!r}, 'ort')\n"
+        "except gd.UnavailableError as error:\n    print(error)\n"
+    )
+    said = run_on("nehalem", [str(program)], tmp_path / "emulation")
+    assert "illegal instruction" in said
+    assert "without avx, avx2, fma, avx512f" in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processor", ["nehalem", "haswell", "cortex-a72", "cortex-a76"])
+def test_a_whole_bundle_on_each_processor(processor: str, tmp_path: Path) -> None:
+    """fp32, fp16 and int8 on both runtimes; ARM needs a folder that keeps its system."""
+    kept = os.environ.get("GHOST_DEPLOY_EMULATION", "")
+    arm = processor.startswith("cortex")
+    if arm and not kept:
+        pytest.skip("GHOST_DEPLOY_EMULATION names no folder for Debian's system of ARM")
+    forms = ("ort-x86", "ort-arm", "openvino", "openvino-vnni")
+    bundle = checked_bundle(tmp_path, forms, ("onnx", "openvino"), ("fp32", "fp16"))
+    words = ["-m", "ghost_deploy.cli.main", "check", str(bundle.path), "--no-speed", "--json"]
+    cache = Path(kept) if kept else tmp_path / "emulation"
+    limit = ["--timeout", "1200"]
+    report = json.loads(run_on(processor, [*words, *limit], cache, timeout_s=7200))
+    statuses = {
+        (r["artifact"], r["precision"]): (r["status"], r["reasons"]) for r in report["rows"]
+    }
+    own = {"onnx-int8-ort-arm"} if arm else {"onnx-int8-ort-x86", "openvino-int8"}
+    for (artifact, precision), (status, reasons) in statuses.items():
+        if precision == "bf16":
+            continue  # where the processor has no such arithmetic it is skipped
+        wanted = "verified" if precision != "int8" or artifact in own else "skipped"
+        assert status == wanted, (artifact, reasons)

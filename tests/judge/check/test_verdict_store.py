@@ -76,7 +76,7 @@ def test_the_key_follows_all_that_the_verdict_depends_on(
     )
     keys = [verdict_key(bundle, fp32, "cpu"), verdict_key(bundle, int8, "cpu")]
     keys.append(verdict_key(bundle, fp32, "cuda"))
-    monkeypatch.setattr(verdict_store, "_version", lambda package: "onnxruntime 99")
+    monkeypatch.setattr(verdict_store, "distributions_of", lambda package: ("onnxruntime-99",))
     keys.append(verdict_key(bundle, fp32, "cpu"))
     assert len(set(keys)) == 4
     assert verdict_key(bundle, fp32, "cpu") == keys[-1]
