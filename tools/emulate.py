@@ -56,6 +56,7 @@ class Processor:
         cpu: value of its option `-cpu`; without features that it would warn of.
         cpuinfo: what `/proc/cpuinfo` tells programs, which look there for features.
         boards: what people have with such a processor.
+        midr: on ARM the value of the register MIDR_EL1, which programs read to know the core.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Processor:
     cpu: str
     cpuinfo: str
     boards: str
+    midr: str = ""
 
     @property
     def arm(self) -> bool:
@@ -104,12 +106,12 @@ PROCESSORS = {
         ),
         Processor(
             "cortex-a72", _ARM, "cortex-a72", _arm("0xd08", "fp asimd crc32 cpuid"),
-            "Raspberry Pi 4: no 8-bit dot product",
+            "Raspberry Pi 4: no 8-bit dot product", "0x00000000410fd083",
         ),
         Processor(
             "cortex-a76", _ARM, "cortex-a76",
             _arm("0xd0b", "fp asimd crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp"),
-            "Raspberry Pi 5, RK3588, Orin class: SDOT",
+            "Raspberry Pi 5, RK3588, Orin class: SDOT", "0x00000000414fd0b1",
         ),
     )
 }  # fmt: skip
@@ -181,6 +183,10 @@ def prepare(processor: Processor, cache: Path) -> tuple[list[str], dict[str, str
         python = str(place / Path(python).relative_to(system))
     (place / "proc").mkdir(parents=True, exist_ok=True)
     (place / "proc" / "cpuinfo").write_text(processor.cpuinfo)
+    for core in range(2 * processor.arm):  # OpenVINO's code generator ends the process without
+        registers = place / f"sys/devices/system/cpu/cpu{core}/regs/identification"
+        registers.mkdir(parents=True, exist_ok=True)
+        (registers / "midr_el1").write_text(f"{processor.midr}\n")
     start = [qemu, "-cpu", processor.cpu, "-L", str(place), python]
     environment = {
         **os.environ,
