@@ -38,6 +38,7 @@ def export(
     one2one: bool = False,
     nms: bool = False,
     agnostic: bool = False,
+    opset: int = 17,
     embed_preprocess: bool = False,
     modules: Sequence[AnyPath] = (),
     fork: AnyPath | None = None,
@@ -68,6 +69,7 @@ def export(
             bundle of `tensorrt` alone.
         agnostic: NMS lets boxes of different classes suppress each other; recorded in the bundle,
             for the host and for every NMS inside a graph.
+        opset: of ONNX graphs: 12, 13, 17 or 20; int8 takes 13 or 17.
         embed_preprocess: the graph takes the letterboxed image as uint8 pixels, (B, H, W, 3)
             BGR, and turns it into numbers itself: a quarter of the bytes to move.
         modules: Python files with classes that the checkpoint names. They are run.
@@ -95,7 +97,7 @@ def export(
         UnavailableError: a package is missing; for an engine also a GPU.
     """
     progress = progress or silent
-    plan = plan_export(formats, precisions, calibrated=calib is not None)
+    plan = plan_export(formats, precisions, calibrated=calib is not None, opset=opset)
     size_hw = _size_hw(imgsz)
     int8 = None if calib is None else read_int8_inputs(calib, plan.int8_formats, progress)
     files, notes = find_readable(images, on_broken)
@@ -116,7 +118,7 @@ def export(
             embedded=embed_preprocess,
             agnostic=agnostic,
         )
-        export_artifacts(loaded, spec, plan.graphs, writer, progress)
+        export_artifacts(loaded, spec, plan.graphs, writer, progress, plan.opset)
         draft = writer.draft(spec, loaded.source, f"ghost-deploy {__version__}")
         prove = partial(_prove, opened, images=files, progress=progress, notes=notes)
         if int8 or decoder != "nms":

@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_switches(
         parser.add_argument_group("what to make"),
         {
-            "--onnx": "ONNX, opset 17",
+            "--onnx": "ONNX",
             "--openvino": "OpenVINO IR",
             "--trt": "TensorRT engines for this very machine",
             "--fp32": "as it was trained",
@@ -70,6 +70,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "them itself",
         },
     )
+    opset = "of ONNX graphs, for other tools' converters: 12, 13, 17 or 20 (default: 17)"
+    options.add_value(shape, "--opset", "N", opset, options.positive, default=17)
     others = parser.add_argument_group("inputs and other outputs")
     options.add_images(
         others, "to prove it on: folder, file or glob (default: demo scenes, weak evidence)"
@@ -113,6 +115,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
                 one2one=args.one2one,
                 nms=args.nms,
                 agnostic=args.agnostic,
+                opset=args.opset,
                 embed_preprocess=args.embed_preprocess,
                 modules=args.modules,
                 fork=args.fork,

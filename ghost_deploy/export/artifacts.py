@@ -14,8 +14,10 @@ import msgspec
 
 from ghost_deploy._version import __version__
 from ghost_deploy.core.bundle import Artifact, BundleWriter
+from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.progress import Progress, silent
 from ghost_deploy.core.spec import ModelSpec
+from ghost_deploy.export.opset import OPSET
 from ghost_deploy.export.plan import Target, plan_spec
 
 if TYPE_CHECKING:
@@ -59,6 +61,7 @@ def export_artifacts(
     targets: Sequence[Target],
     writer: BundleWriter,
     progress: Progress = silent,
+    opset: int = OPSET,
 ) -> list[Artifact]:
     """Write artifacts into the writer's folder and record them there.
 
@@ -68,6 +71,7 @@ def export_artifacts(
         targets: float graphs, `ExportPlan.graphs`.
         writer: of the bundle.
         progress: called once for each artifact, e.g. with `ONNX fp32`.
+        opset: of the ONNX graphs.
 
     Returns:
         The artifacts, in the order of `targets`.
@@ -78,7 +82,7 @@ def export_artifacts(
         OSError: the disk refuses; leaving the writer's block raises ExportError instead.
     """
     with tempfile.TemporaryDirectory(dir=writer.folder) as scratch:
-        session = ExportSession(loaded, spec, writer, Path(scratch), progress)
+        session = ExportSession(loaded, spec, writer, Path(scratch), progress, opset)
         return [
             importlib.import_module(f"{__package__}.{target.format}").make_artifact(session, target)
             for target in targets
@@ -94,6 +98,7 @@ class ExportSession:
     writer: BundleWriter
     scratch: Path
     progress: Progress
+    opset: int = OPSET
     _onnx_files: dict[str, Path] = field(default_factory=dict)
     _foreign: bytes = b""
 
@@ -113,12 +118,19 @@ class ExportSession:
         if isinstance(self.loaded, ForkCheckpoint):
             from ghost_deploy.export.foreign_graph import onnx_from_fork
 
+            if self.opset != OPSET:
+                raise UsageError(
+                    "a checkpoint that its own code traces is exported in one opset",
+                    got=self.opset,
+                    expected=OPSET,
+                    fix="Leave out --opset",
+                )
             if not self._foreign:
                 self._foreign = self.loaded.process.trace(self.spec)
             return onnx_from_fork(self._foreign, self.spec, precision)
         from ghost_deploy.export.trace_onnx import onnx_from_net
 
-        return onnx_from_net(self.loaded.net, self.spec, precision)
+        return onnx_from_net(self.loaded.net, self.spec, precision, self.opset)
 
     def add(
         self, target: Target, path: Path, parent: str, extra_files: Sequence[Path] = ()
@@ -138,14 +150,16 @@ class ExportSession:
             path=path,
             parent=parent,
             tools={"ghost-deploy": __version__, **versions},
-            options=self._options(),
+            options=self._options(target),
             extra_files=tuple(extra_files),
         )
 
-    def _options(self) -> dict[str, str]:
+    def _options(self, target: Target) -> dict[str, str]:
         """What shaped the graph."""
         size = self.spec.input
         options = {"decoder": self.spec.head.decoder, "size": _by(size.size_hw)}
+        if target.format == "onnx" and self.opset != OPSET:
+            options["opset"] = str(self.opset)
         if size.embedded:
             options["input"] = "uint8 pixels"
         if size.dynamic:

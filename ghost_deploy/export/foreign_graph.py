@@ -11,7 +11,8 @@ from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, ValueInfoP
 from ghost_deploy.core.errors import ExportError
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.export.half_graph import half_graph
-from ghost_deploy.export.trace import OPSET, graph_shapes
+from ghost_deploy.export.opset import OPSET
+from ghost_deploy.export.trace import graph_shapes
 from ghost_deploy.export.trace_onnx import finish_onnx
 
 MAX_NODES = 50_000

@@ -17,6 +17,7 @@ import msgspec
 from ghost_deploy.core.errors import MissingExtraError, UsageError
 from ghost_deploy.core.own_nms import require_own_nms
 from ghost_deploy.core.spec import MAX_SIDE, ModelSpec
+from ghost_deploy.export.opset import OPSET, check_opset
 
 
 @dataclass(frozen=True)
@@ -97,12 +98,14 @@ class ExportPlan:
         int8_formats: formats of the int8 artifacts; empty without int8.
         engines: precisions of the TensorRT engines; empty without `tensorrt`.
         others: the requested formats besides `tensorrt`.
+        opset: of the ONNX graphs.
     """
 
     graphs: tuple[Target, ...]
     int8_formats: tuple[str, ...]
     engines: tuple[str, ...]
     others: tuple[str, ...]
+    opset: int = OPSET
 
     def nms_decoder(self, spec: ModelSpec) -> Literal["", "nms", "efficient-nms"]:
         """The decoder of an export with NMS inside the graph: TensorRT has a plugin for it, all
@@ -138,7 +141,11 @@ DYNAMIC_BATCH = (1, 16)
 
 
 def plan_export(
-    formats: Sequence[str] = (), precisions: Sequence[str] = (), *, calibrated: bool = False
+    formats: Sequence[str] = (),
+    precisions: Sequence[str] = (),
+    *,
+    calibrated: bool = False,
+    opset: int = OPSET,
 ) -> ExportPlan:
     """Plan the artifacts of an export.
 
@@ -146,10 +153,11 @@ def plan_export(
         formats: `onnx`, `openvino`, `tensorrt`; ONNX and OpenVINO when none is named.
         precisions: `fp32`, `fp16`, `int8`; fp32 and fp16 when none is named.
         calibrated: calibration images are given.
+        opset: of the ONNX graphs.
 
     Raises:
-        UsageError: a format or precision is not known; or int8 without calibration images, or
-            these without int8.
+        UsageError: a format or precision is not known; int8 without calibration images, or these
+            without int8; or as `check_opset`.
         MissingExtraError: a package that one of the targets needs is not installed.
     """
     _check_known("format", formats, {target.format for target in TARGETS})
@@ -165,6 +173,7 @@ def plan_export(
             f"precisions {', '.join(precisions)}",
             fix="Name both --int8 and --calib FOLDER, or neither",
         )
+    check_opset(opset, formats, int8=int8)
     engines = _targets(["tensorrt"] if "tensorrt" in requested else [], floats)
     formats = list(dict.fromkeys("onnx" if name == "tensorrt" else name for name in requested))
     if int8:  # built from the fp32 ONNX graph and judged beside the fp32 artifacts
@@ -177,6 +186,7 @@ def plan_export(
         int8_formats=tuple(formats) if int8 else (),
         engines=tuple(target.precision for target in engines),
         others=tuple(name for name in requested if name != "tensorrt"),
+        opset=opset,
     )
 
 

@@ -12,18 +12,17 @@ from torch.jit._trace import TracerWarning
 
 from ghost_deploy.core.errors import ExportError
 from ghost_deploy.core.spec import ModelSpec
-
-OPSET = 17
-"""The newest that TensorRT 8.5 (JetPack 5) parses."""
+from ghost_deploy.export.opset import OPSET
 
 
-def trace(graph: nn.Module, spec: ModelSpec, *, strict: bool = True) -> bytes:
+def trace(graph: nn.Module, spec: ModelSpec, *, strict: bool = True, opset: int = OPSET) -> bytes:
     """The ONNX file of a module, not simplified.
 
     Args:
         graph: from the image tensor of `spec` to its output.
         spec: of the export; it says which axes vary.
         strict: refuse a module in which a value of this one run would become a constant.
+        opset: of the file.
 
     Raises:
         ExportError: torch cannot trace it.
@@ -33,8 +32,8 @@ def trace(graph: nn.Module, spec: ModelSpec, *, strict: bool = True) -> bytes:
     image = torch.zeros(size.shape(size.batch[0], size.size_hw), dtype=dtype)
     buffer = io.BytesIO()
     with warnings.catch_warnings():
-        # The TorchScript exporter is used on purpose: it writes opset 17 itself. It announces its
-        # own end, and warns of functions that torch itself calls.
+        # The TorchScript exporter is used on purpose: it writes all opsets itself. It announces
+        # its own end, and warns of functions that torch itself calls.
         warnings.simplefilter("ignore", DeprecationWarning)
         # It cannot fold a strided Slice (YOLO's HGStem has one); onnxsim can, and is checked.
         warnings.filterwarnings("ignore", "Constant folding", UserWarning)
@@ -50,7 +49,7 @@ def trace(graph: nn.Module, spec: ModelSpec, *, strict: bool = True) -> bytes:
                     graph,
                     (image,),
                     buffer,  # type: ignore[arg-type] # this exporter writes to a buffer too
-                    opset_version=OPSET,
+                    opset_version=opset,
                     input_names=[size.name],
                     output_names=[spec.head.output],
                     dynamic_axes=_dynamic_axes(spec),

@@ -9,6 +9,7 @@ from ghost_deploy._version import __version__
 from ghost_deploy.core.errors import ExportError
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.export.metadata import onnx_properties
+from ghost_deploy.export.opset import IR_VERSIONS, OPSET
 from ghost_deploy.export.precision import to_half
 from ghost_deploy.export.rewrite import ExportGraph
 from ghost_deploy.export.simplify import require_same_results, simplify
@@ -17,12 +18,12 @@ from ghost_deploy.export.upsample import convolve_before_upsampling
 from ghost_deploy.models.fuse import fuse
 from ghost_deploy.models.network import DetectionNet
 
-IR_VERSION = 8
-"""The one that belongs to opset 17."""
 
-
-def onnx_from_net(net: DetectionNet, spec: ModelSpec, precision: str) -> ModelProto:
-    """The graph of `spec` in `precision` (`fp32` or `fp16`); `net` stays as it is.
+def onnx_from_net(
+    net: DetectionNet, spec: ModelSpec, precision: str, opset: int = OPSET
+) -> ModelProto:
+    """The graph of `spec` in `precision` (`fp32` or `fp16`) and an opset of `IR_VERSIONS`; `net`
+    stays as it is.
 
     The output is float32 in every precision, and so is the input unless it is uint8 pixels. Equal
     networks give equal bytes.
@@ -35,7 +36,7 @@ def onnx_from_net(net: DetectionNet, spec: ModelSpec, precision: str) -> ModelPr
     fused = fuse(net)
     if precision == "fp16":
         fused = to_half(fused)
-    traced = trace(ExportGraph(fused, spec).eval(), spec)
+    traced = trace(ExportGraph(fused, spec).eval(), spec, opset=opset)
     return finish_onnx(onnx.load_model_from_string(traced), spec, precision)
 
 
@@ -60,7 +61,8 @@ def finish_onnx(traced: ModelProto, spec: ModelSpec, precision: str) -> ModelPro
 
 def _describe(model: ModelProto, spec: ModelSpec) -> None:
     """Set what the file says of itself and remove what it says of the machine that made it."""
-    model.ir_version = IR_VERSION
+    own = {each.domain: each.version for each in model.opset_import}
+    model.ir_version = IR_VERSIONS.get(own.get("", OPSET), IR_VERSIONS[OPSET])
     model.producer_name, model.producer_version = "ghost-deploy", __version__
     model.domain = model.doc_string = ""
     model.graph.name = spec.name
