@@ -28,7 +28,7 @@ prints a summary only. An image that cannot be read is named and left out; the o
 the exit code is 2 (--on-broken stop: nothing is done).
 
 SOURCE is an image, a folder, a glob, a video, a camera (0, /dev/video0, csi://0), rtsp://, http://
-(MJPEG, an image that is polled, HLS), rtmp://, srt://, udp://, a GStreamer pipeline that ends in
+(MJPEG, an image that is polled, HLS), rtmp://, udp://, a GStreamer pipeline that ends in
 appsink, - (MJPEG on standard input), raw:WxH (BGR images there), or @list.txt with a source a line.
 Of a live source the newest frame is taken and the ones between are dropped and counted; a video is
 done frame by frame, and lost frames are told. A lost source is opened again, and stops no other.

@@ -263,7 +263,6 @@ def test_addresses() -> None:
     kinds = {
         "rtmp://user:secret@h/live/key": "network",
         "RTMPS://h/live": "network",
-        "srt://h:9000": "network",
         "udp://@239.0.0.1:1234": "network",
         "http://h/live/x.M3U8?token=secret": "hls",
         "https://h/image.JPG?x=1": "snapshot",
@@ -275,6 +274,8 @@ def test_addresses() -> None:
         assert "secret" not in source.label
     with pytest.raises(UsageError, match="names no port"):
         parse_source("udp://h")
+    with pytest.raises(UsageError, match="cannot be a source"):
+        parse_source("srt://h:9000")  # the FFmpeg of PyAV has no SRT
 
 
 def test_the_pace() -> None:

@@ -1,4 +1,4 @@
-"""Streams that are sent over RTMP, SRT or UDP, by PyAV."""
+"""Streams that are sent over RTMP or UDP, by PyAV."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def http_label(*suffixes: str) -> Label:
 
 def network_label(word: str) -> str | None:
     scheme = scheme_of(word)
-    if scheme in {"rtmp", "rtmps", "srt"}:
+    if scheme in {"rtmp", "rtmps"}:
         return address_label(scheme)(word)
     if scheme != "udp":
         return None

@@ -106,7 +106,7 @@ SOURCES: dict[str, SourceKind] = {
     for kind in (
         SourceKind("gstreamer", "GStreamer pipeline", labels.pipeline_label, "gstreamer"),
         SourceKind("rtsp", "rtsp://", labels.address_label("rtsp", "rtsps"), "rtsp"),
-        SourceKind("network", "rtmp://, srt://, udp://", labels.network_label, "network_stream"),
+        SourceKind("network", "rtmp://, udp://", labels.network_label, "network_stream"),
         SourceKind("hls", "http://….m3u8 (HLS)", labels.http_label(".m3u8", ".m3u"), "hls"),
         SourceKind(
             "snapshot",
