@@ -26,7 +26,11 @@ log_note: Note = logging.getLogger("ghost_deploy").warning
 
 
 def load_checkpoint(
-    checkpoint: AnyPath, modules: Sequence[AnyPath], *, one2one: bool = False
+    checkpoint: AnyPath,
+    modules: Sequence[AnyPath],
+    *,
+    one2one: bool = False,
+    class_names: Sequence[str] = (),
 ) -> LoadedCheckpoint:
     """Load a checkpoint.
 
@@ -35,6 +39,7 @@ def load_checkpoint(
         modules: Python files with classes that the checkpoint names. They are run.
         one2one: use the branch that needs no NMS; else the one that the file names, by default
             one2many where it has both.
+        class_names: instead of those of the file.
 
     Raises:
         MissingExtraError: torch is not installed.
@@ -47,6 +52,7 @@ def load_checkpoint(
         checkpoint,
         modules=[Path(module) for module in modules],
         branch="one2one" if one2one else None,
+        class_names=class_names,
     )
 
 

@@ -40,6 +40,7 @@ def export(
     agnostic: bool = False,
     opset: int = 17,
     embed_preprocess: bool = False,
+    names: AnyPath | None = None,
     modules: Sequence[AnyPath] = (),
     fork: AnyPath | None = None,
     fork_unconfined: bool = False,
@@ -72,6 +73,8 @@ def export(
         opset: of ONNX graphs: 12, 13, 17 or 20; int8 takes 13 or 17.
         embed_preprocess: the graph takes the letterboxed image as uint8 pixels, (B, H, W, 3)
             BGR, and turns it into numbers itself: a quarter of the bytes to move.
+        names: a data.yaml whose class names replace those of the checkpoint, which may be lost;
+            one for each class, in their order.
         modules: Python files with classes that the checkpoint names. They are run.
         fork: folder or Python file with the code that the checkpoint was trained with. It is run,
             in a process of its own without network that can write nothing. Where a definition of
@@ -101,22 +104,22 @@ def export(
     size_hw = _size_hw(imgsz)
     int8 = None if calib is None else read_int8_inputs(calib, plan.int8_formats, progress)
     files, notes = find_readable(images, on_broken)
+    given = _class_names(names)
     own = ForkOption(fork, fork_unconfined)
     with BundleWriter(out, overwrite=overwrite) as writer, ExitStack() as stack:
         progress("loading", 0, 0)
-        opened = open_checkpoint(stack, checkpoint, modules, own, one2one=one2one)
+        opened = open_checkpoint(
+            stack, checkpoint, modules, own, one2one=one2one, class_names=given
+        )
         if nms and opened.has_one2one:
             opened = opened.on_one2one(checkpoint, modules)
         loaded = opened.loaded
         decoder = nms and plan.nms_decoder(loaded.spec)
         if int8 and int8.data:
             int8.data.for_model(loaded.spec.class_names)  # before any work is done
+        embedded = embed_preprocess
         spec = describe_export(
-            loaded,
-            size_hw=size_hw,
-            dynamic=dynamic,
-            embedded=embed_preprocess,
-            agnostic=agnostic,
+            loaded, size_hw=size_hw, dynamic=dynamic, embedded=embedded, agnostic=agnostic
         )
         export_artifacts(loaded, spec, plan.graphs, writer, progress, plan.opset)
         draft = writer.draft(spec, loaded.source, f"ghost-deploy {__version__}")
@@ -183,6 +186,15 @@ def _prove(
     judged = None if draft.evidence.fork else opened.report(draft, images, progress)
     draft = draft.with_evidence(judged) if judged else draft
     return store_reference(opened.loaded, draft, images, exact=coarse)
+
+
+def _class_names(names: AnyPath | None) -> tuple[str, ...]:
+    """The class names of a data.yaml; none where there is no file."""
+    if names is None:
+        return ()
+    from ghost_deploy.judge.datasets.yolo import read_class_names
+
+    return read_class_names(Path(names))
 
 
 def _size_hw(imgsz: int | tuple[int, int] | None) -> tuple[int, int] | None:

@@ -53,10 +53,12 @@ class OpenedCheckpoint:
     Attributes:
         loaded: our definition where one fits, else the fork's network.
         fork: the fork's network; None without a fork.
+        class_names: those that took the place of the checkpoint's; may be empty.
     """
 
     loaded: AnyCheckpoint
     fork: ForkCheckpoint | None
+    class_names: Sequence[str] = ()
 
     @property
     def has_one2one(self) -> bool:
@@ -67,7 +69,9 @@ class OpenedCheckpoint:
 
     def on_one2one(self, checkpoint: AnyPath, modules: Sequence[AnyPath]) -> OpenedCheckpoint:
         """The same on that branch; arguments as in `open_checkpoint`."""
-        return replace(self, loaded=load_checkpoint(checkpoint, modules, one2one=True))
+        names = self.class_names
+        loaded = load_checkpoint(checkpoint, modules, one2one=True, class_names=names)
+        return replace(self, loaded=loaded)
 
     def report(
         self, bundle: Bundle, images: Sequence[Path] | None, progress: Progress = silent
@@ -133,21 +137,26 @@ def open_checkpoint(
     fork: ForkOption,
     *,
     one2one: bool = False,
+    class_names: Sequence[str] = (),
 ) -> OpenedCheckpoint:
     """Load a checkpoint, and with a fork also there.
 
     Args:
         stack: closes the fork's process.
-        checkpoint, modules, one2one: as in `load_checkpoint`.
+        checkpoint, modules, one2one, class_names: as in `load_checkpoint`.
         fork: the fork's code.
 
     Raises:
         CheckpointError: the file cannot be used, or the fork's code cannot load it.
         UnavailableError: a package is missing, or the fork's code cannot be confined here.
-        UsageError: there is no such fork.
+        UsageError: there is no such fork, or class names are given for its network.
     """
+
+    def ours() -> AnyCheckpoint:
+        return load_checkpoint(checkpoint, modules, one2one=one2one, class_names=class_names)
+
     if fork.path is None:
-        return OpenedCheckpoint(load_checkpoint(checkpoint, modules, one2one=one2one), None)
+        return OpenedCheckpoint(ours(), None, class_names)
     require("torch", "export")
     from ghost_deploy.checkpoints.fork.fork_checkpoint import open_fork_checkpoint
     from ghost_deploy.checkpoints.fork.fork_folder import open_fork_folder
@@ -155,7 +164,7 @@ def open_checkpoint(
     folder = open_fork_folder(fork.path)
     loaded: AnyCheckpoint | None = None
     try:
-        loaded = load_checkpoint(checkpoint, modules, one2one=one2one)
+        loaded = ours()
     except (UnknownClassError, StructureError, UnsafeCheckpointError):
         if modules:
             raise
@@ -168,4 +177,30 @@ def open_checkpoint(
             got=theirs.spec.head.decoder,
             fix="Leave --one2one out",
         )
-    return OpenedCheckpoint(loaded or theirs, theirs)
+    if loaded is None and class_names:
+        raise UsageError(
+            "the class names of a fork's own network cannot be replaced", fix="Leave --names out"
+        )
+    return OpenedCheckpoint(loaded or theirs, theirs, class_names)
+
+
+def open_source(
+    stack: ExitStack,
+    checkpoint: AnyPath,
+    modules: Sequence[AnyPath],
+    fork: ForkOption,
+    bundle: Bundle,
+) -> OpenedCheckpoint:
+    """`open_checkpoint` of what `bundle` was exported from, with the class names of the bundle."""
+    from ghost_deploy.checkpoints.loading import LoadedCheckpoint
+
+    names = bundle.spec.class_names
+    try:
+        opened = open_checkpoint(stack, checkpoint, modules, fork)
+    except StructureError:  # names may have been given when it was exported
+        opened = open_checkpoint(stack, checkpoint, modules, fork, class_names=names)
+    loaded = opened.loaded
+    if isinstance(loaded, LoadedCheckpoint) and len(loaded.spec.class_names) == len(names):
+        spec = msgspec.structs.replace(loaded.spec, class_names=names)
+        opened = replace(opened, loaded=replace(loaded, spec=spec))
+    return opened

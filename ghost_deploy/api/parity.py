@@ -10,7 +10,7 @@ import msgspec
 
 from ghost_deploy.api.common import AnyPath, Images, find_readable, open_bundle
 from ghost_deploy.api.gates import require_same_network
-from ghost_deploy.api.open_checkpoint import ForkOption, open_checkpoint
+from ghost_deploy.api.open_checkpoint import ForkOption, open_source
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.progress import Progress, silent
 from ghost_deploy.runtimes.base import RuntimeOptions
@@ -54,7 +54,7 @@ def parity(
     opened = open_bundle(bundle)
     own = ForkOption(fork, fork_unconfined)
     with ExitStack() as stack:
-        source = open_checkpoint(stack, checkpoint, modules, own)
+        source = open_source(stack, checkpoint, modules, own, opened)
         from ghost_deploy.judge.parity.prove import run_parity
 
         options = RuntimeOptions(device=device, threads=threads, allow_fallback=allow_fallback)

@@ -13,7 +13,7 @@ from ghost_deploy.api.common import (
     open_bundle,
     require,
 )
-from ghost_deploy.api.open_checkpoint import ForkOption, open_checkpoint
+from ghost_deploy.api.open_checkpoint import ForkOption, open_source
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import BundleError
 from ghost_deploy.core.progress import Progress
@@ -96,7 +96,7 @@ def validate(
     with ExitStack() as stack:
         source = None
         if checkpoint is not None:
-            source = open_checkpoint(stack, checkpoint, modules, own)
+            source = open_source(stack, checkpoint, modules, own, opened)
         report = run_accuracy(
             opened,
             dataset,

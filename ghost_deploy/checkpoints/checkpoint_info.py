@@ -71,7 +71,8 @@ def _wrong_names(where: str, got: str, expected: str) -> StructureError:
         f"{where} has unusable class names",
         got=got,
         expected=expected,
-        fix="Set model.names in the environment that trained it, and save the model again",
+        fix="Name them while exporting: --names data.yaml; or set model.names where it was "
+        "trained, and save the model again",
     )
 
 

@@ -58,6 +58,7 @@ def load_checkpoint(
     modules: Sequence[Path] = (),
     size_hw: tuple[int, int] | None = None,
     branch: Branch | None = None,
+    class_names: Sequence[str] = (),
 ) -> LoadedCheckpoint:
     """Load an Ultralytics `.pt` or our own `.safetensors`; no code of the file is executed.
 
@@ -68,35 +69,41 @@ def load_checkpoint(
             rounded up to a multiple of the stride.
         branch: branch of the head to use; default: as recorded in a file of ours, one2many for
             an Ultralytics file that has it.
+        class_names: instead of those of the file, which may be lost; one for each class.
 
     Raises:
         CheckpointError: and its subclasses, see `ghost_deploy.core.errors`.
         UsageError: `size_hw` is not a multiple of the stride, the head has no such `branch`, or
             a file of `modules` fails.
     """
-    loaded = load_data(file_name(path), read_file(path), load_user_modules(modules))
+    user = load_user_modules(modules)
+    loaded = load_data(file_name(path), read_file(path), user, tuple(class_names))
     if branch is not None and branch != loaded.net.branch:
         loaded = _on_branch(loaded, branch)
     return loaded if size_hw is None else _resized(loaded, size_hw)
 
 
-def load_data(name: str, data: bytes, user: UserModules) -> LoadedCheckpoint:
+def load_data(
+    name: str, data: bytes, user: UserModules, class_names: tuple[str, ...] = ()
+) -> LoadedCheckpoint:
     """Load a checkpoint whose content is `data`; see `load_checkpoint`."""
     if data.startswith(ZIP_MAGIC):
-        return _load_ultralytics(open_archive(name, data), user)
+        return _load_ultralytics(open_archive(name, data), user, class_names)
     if not is_safetensors(data):
         reject_foreign(name, data)
-    return _load_native(name, data, user)
+    return _load_native(name, data, user, class_names)
 
 
-def _load_ultralytics(archive: Archive, user: UserModules) -> LoadedCheckpoint:
+def _load_ultralytics(
+    archive: Archive, user: UserModules, class_names: tuple[str, ...]
+) -> LoadedCheckpoint:
     where = archive.name
     pickle = read_pickle(archive.pickle, where)
     check_calls(pickle.calls, where)
     found = find_network(pickle.root, where)
     check_task(found, where)
     plain = PlainReader(where)
-    facts = read_info(found, where, plain)
+    facts = read_info(found, where, plain, class_names)
     tensors = TensorTable(archive)
     tree = TreeReader(where, tensors, plain).read(found.record)
     net = build(tree, tensors, extra=user.classes)
@@ -119,10 +126,13 @@ def _load_ultralytics(archive: Archive, user: UserModules) -> LoadedCheckpoint:
     )
 
 
-def _load_native(name: str, data: bytes, user: UserModules) -> LoadedCheckpoint:
+def _load_native(
+    name: str, data: bytes, user: UserModules, class_names: tuple[str, ...]
+) -> LoadedCheckpoint:
     native = read_native(name, data)
+    class_names = class_names_of(class_names or native.spec.class_names, name)
     net = build(native.tree, native.tensors, extra=user.classes)
-    _check_count(len(class_names_of(native.spec.class_names, name)), net, name)
+    _check_count(len(class_names), net, name)
     if native.spec.head.branch in net.branches:
         net.branch = native.spec.head.branch
     head = head_spec(net)
@@ -145,7 +155,10 @@ def _load_native(name: str, data: bytes, user: UserModules) -> LoadedCheckpoint:
         warnings=(*old.warnings, *converted),
     )
     spec = msgspec.structs.replace(
-        native.spec, source_sha256=digest, gflops=gflops(net, native.spec.input.size_hw)
+        native.spec,
+        class_names=class_names,
+        source_sha256=digest,
+        gflops=gflops(net, native.spec.input.size_hw),
     )
     return LoadedCheckpoint(net, spec, source)
 
@@ -155,7 +168,8 @@ def _check_count(names: int, net: DetectionNet, where: str) -> None:
         raise StructureError(
             f"{where} has {names} class names",
             expected=f"{net.nc}, one for each class channel of its head",
-            fix="Set model.names in the environment that trained it, and save the model again",
+            fix="Name them all while exporting: --names data.yaml; or set model.names where it was "
+            "trained, and save the model again",
         )
 
 

@@ -151,13 +151,16 @@ def module_classes(found: FoundNetwork) -> Counter[str]:
     return counts
 
 
-def read_info(found: FoundNetwork, where: str, plain: PlainReader) -> CheckpointInfo:
+def read_info(
+    found: FoundNetwork, where: str, plain: PlainReader, given_names: tuple[str, ...] = ()
+) -> CheckpointInfo:
     """Read class names, image size, version and metrics.
 
     Args:
         found: the network.
         where: the file name, for error messages.
         plain: reads plain values, within its budget.
+        given_names: class names instead of those of the file, which are then not read.
 
     Raises:
         StructureError: the class names are unusable.
@@ -172,7 +175,7 @@ def read_info(found: FoundNetwork, where: str, plain: PlainReader) -> Checkpoint
     size = _image_size(found, plain)
     version = _text(found.document.get("version"))
     metrics = metrics_of(_plain_dict(found.document.get("train_metrics"), plain))
-    class_names = state.get("names", found.document.get("names"))
+    class_names = given_names or state.get("names", found.document.get("names"))
     pairs = pairs_of(class_names)
     return CheckpointInfo(
         family=family,

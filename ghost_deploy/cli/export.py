@@ -30,6 +30,7 @@ examples:
   ghost-deploy export out/best --triton models --deepstream deepstream
   ghost-deploy export fork.pt -o out/fork --modules fork_blocks.py
   ghost-deploy export fork.pt -o out/fork --fork checkout_of_the_fork --images images
+  ghost-deploy export nameless.pt -o out/best --names data.yaml
 """
 
 _FORMATS = ("onnx", "openvino")
@@ -78,6 +79,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     options.add_modules(others)
     options.add_fork(others)
+    text = "data.yaml whose class names replace those of the checkpoint, which may be lost"
+    options.add_value(others, "--names", "FILE", text)
     options.add_value(others, "--triton", "DIR", "also write a Triton model repository")
     options.add_value(others, "--deepstream", "DIR", "also write a folder for DeepStream")
     version = (
@@ -117,6 +120,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
                 agnostic=args.agnostic,
                 opset=args.opset,
                 embed_preprocess=args.embed_preprocess,
+                names=args.names,
                 modules=args.modules,
                 fork=args.fork,
                 fork_unconfined=args.fork_unconfined,

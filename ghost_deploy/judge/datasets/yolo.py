@@ -93,6 +93,19 @@ def _unusable(file: Path, got: object, expected: str) -> InputError:
     )
 
 
+def read_class_names(file: Path) -> tuple[str, ...]:
+    """The class names of a data.yaml, by class id.
+
+    Raises:
+        InputError: the file cannot be used, or names no classes.
+        MissingExtraError: PyYAML is not installed.
+    """
+    names, _ = _classes(read_description(file), file)
+    if not names:
+        raise _unusable(file, "no names", "`names`: a list of class names, or ids with names")
+    return names
+
+
 def _classes(description: Mapping[str, Any], file: Path) -> tuple[tuple[str, ...], int]:
     names, count = description.get("names"), description.get("nc")
     if isinstance(names, dict):
