@@ -192,13 +192,13 @@ def open_source(
     bundle: Bundle,
 ) -> OpenedCheckpoint:
     """`open_checkpoint` of what `bundle` was exported from, with the class names of the bundle."""
-    from ghost_deploy.checkpoints.loading import LoadedCheckpoint
-
     names = bundle.spec.class_names
     try:
         opened = open_checkpoint(stack, checkpoint, modules, fork)
     except StructureError:  # names may have been given when it was exported
         opened = open_checkpoint(stack, checkpoint, modules, fork, class_names=names)
+    from ghost_deploy.checkpoints.loading import LoadedCheckpoint
+
     loaded = opened.loaded
     if isinstance(loaded, LoadedCheckpoint) and len(loaded.spec.class_names) == len(names):
         spec = msgspec.structs.replace(loaded.spec, class_names=names)
