@@ -31,6 +31,7 @@ class _Weighted(Block):
     def fit(self) -> None:
         count = self.w.numel()
         require(self.w.ndim == 1 and 2 <= count <= 16, f"w must be 2 to 16 numbers, got {count}")
+        self._count = count
 
     def weighted(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """Return the maps, multiplied by their weights.
@@ -38,8 +39,8 @@ class _Weighted(Block):
         Raises:
             ValueError: there are not as many maps as weights.
         """
-        if len(maps) != self.w.numel():
-            raise ValueError(f"{self.w.numel()} weights got {len(maps)} maps")
+        if len(maps) != self._count:
+            raise ValueError(f"{self._count} weights got {len(maps)} maps")
         w = self.w if self.relu is None else self.relu(self.w)
         share = w / (w.sum() + self.epsilon)
         return [share[index] * each for index, each in enumerate(maps)]

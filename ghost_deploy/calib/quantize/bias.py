@@ -55,11 +55,19 @@ def correct_bias(
         outputs = run.run(samples, weights, old)
         for name in names:
             pairs = zip(outputs[name], samples[name].outputs, strict=True)
-            shift = np.mean([(y - wanted).mean((0, 2, 3), np.float64) for y, wanted in pairs], 0)
+            shift = np.mean([_channel_means(y - wanted) for y, wanted in pairs], 0)
             biases[name] = (old[name] - shift).astype(np.float32)
-            outputs[name] = [y - shift[:, None, None].astype(np.float32) for y in outputs[name]]
+            outputs[name] = [
+                y - shift.reshape(-1, *[1] * (y.ndim - 2)).astype(np.float32) for y in outputs[name]
+            ]
         run.advance(stage, outputs)
     return set_parameters(model, {}, biases)
+
+
+def _channel_means(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The mean of each channel of (B, C, ...) values."""
+    means: NDArray[np.float64] = values.mean((0, *range(2, values.ndim)), np.float64)
+    return means
 
 
 def _bias(graph: OnnxIndex, conv: NodeProto) -> NDArray[np.float32]:

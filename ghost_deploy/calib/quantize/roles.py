@@ -79,7 +79,7 @@ def int8_nodes(
         outputs = [name for name in node.output if name not in graph.outputs]
         readers = {reader.name for name in outputs for reader in graph.readers(name)}
         wanted = bool(readers & (found | through))
-        if node.op_type == "Conv" or (_is_apart(structure, node) and outputs):
+        if _is_2d_conv(structure, node) or (_is_apart(structure, node) and outputs):
             found.add(node.name)
         elif wanted and node.name in activations:
             through.add(node.name)
@@ -88,6 +88,11 @@ def int8_nodes(
     if at_outputs:
         found |= _rounded_activations(structure, found) - set(kept)
     return frozenset(found)
+
+
+def _is_2d_conv(structure: Structure, node: NodeProto) -> bool:
+    """Whether it is a convolution of maps; others, as over channels in ECA, stay float."""
+    return node.op_type == "Conv" and structure.graph.weight(node).ndim == 4
 
 
 def _is_apart(structure: Structure, node: NodeProto) -> bool:
