@@ -27,8 +27,7 @@ def ort_form(machine: str | None = None) -> str:
 def forms_here(runtime: str) -> tuple[str, ...]:
     """Int8 forms that a CPU runtime executes in int8 on this machine, the preferred one first.
 
-    None for OpenVINO on ARM: 2026.4.1 ends the process by a segmentation fault on emulated
-    Cortex-A72 and A76.
+    None for OpenVINO on ARM: its form is made for x86 and was verified on no ARM processor.
 
     Args:
         runtime: `ort` or `openvino`.
