@@ -31,6 +31,7 @@ def load_checkpoint(
     *,
     one2one: bool = False,
     class_names: Sequence[str] = (),
+    images: Sequence[Path] | None = None,
 ) -> LoadedCheckpoint:
     """Load a checkpoint.
 
@@ -40,6 +41,8 @@ def load_checkpoint(
         one2one: use the branch that needs no NMS; else the one that the file names, by default
             one2many where it has both.
         class_names: instead of those of the file.
+        images: of the kind that it was trained on; recorded statistics then choose between
+            readings and judge the network.
 
     Raises:
         MissingExtraError: torch is not installed.
@@ -47,12 +50,14 @@ def load_checkpoint(
     """
     require("torch", "export")
     from ghost_deploy.checkpoints.loading import load_checkpoint
+    from ghost_deploy.judge.witness import witness_of_files
 
     return load_checkpoint(
         checkpoint,
         modules=[Path(module) for module in modules],
         branch="one2one" if one2one else None,
         class_names=class_names,
+        images=witness_of_files(images or ()),
     )
 
 

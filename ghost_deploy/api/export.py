@@ -11,8 +11,13 @@ from typing import TYPE_CHECKING
 from ghost_deploy._version import __version__
 from ghost_deploy.api.common import AnyPath, Images, find_readable
 from ghost_deploy.api.engines import add_engine
-from ghost_deploy.api.gates import require_fork, require_int8, require_parity
-from ghost_deploy.api.int8_artifacts import Calibration, add_int8, read_int8_inputs
+from ghost_deploy.api.gates import require_proved
+from ghost_deploy.api.int8_artifacts import (
+    Calibration,
+    Int8Inputs,
+    add_int8,
+    read_int8_inputs,
+)
 from ghost_deploy.api.open_checkpoint import ForkOption, OpenedCheckpoint, open_checkpoint
 from ghost_deploy.core.bundle import Bundle, BundleWriter
 from ghost_deploy.core.errors import UsageError
@@ -59,8 +64,10 @@ def export(
             from them, and judged beside them.
         imgsz: input side, or (height, width), in pixels, multiples of the model's stride; by
             default what the checkpoint was trained at, 640 if it does not say.
-        images: what to compare on: a folder, file or glob, or several; without any, demo scenes
-            are used, which is weak evidence and recorded as such.
+        images: what to compare on: a folder, file or glob, or several; without any, images of
+            `calib`, else demo scenes, which is weak evidence and recorded as such. Images of the
+            kind that it was trained on also decide between readings of the checkpoint, and show
+            whether its classes compute what they did in training.
         calib: images for int8, no labels needed, or a `Calibration` that says more.
         dynamic: accept batches of 1 to 16, and half to twice the size.
         one2one: of a head with two branches, as YOLOv10's, export the one that needs no NMS; by
@@ -91,9 +98,11 @@ def export(
         The bundle; `bundle.evidence` has the parity report, and with int8 that of calibration.
 
     Raises:
-        GateError: an artifact is further from the checkpoint than its precision allows, or int8
-            loses too much. The error carries the bundle, which was written with that verdict, and
-            `load` refuses the artifact.
+        GateError: the network is not the one that the checkpoint's recorded statistics describe,
+            an artifact is further from it than its precision allows, or int8 loses too much. The
+            error carries the bundle, which was written with that verdict, and `load` refuses the
+            artifact.
+        AmbiguousClassError: several readings fit the checkpoint, and no images decide.
         CheckpointError, ImageError: an input cannot be used. Nothing is written.
         UsageError: an option does not fit the checkpoint. Nothing is written.
         ExportError: a step failed. Nothing is written.
@@ -103,16 +112,16 @@ def export(
     plan = plan_export(formats, precisions, calibrated=calib is not None, opset=opset)
     size_hw = _size_hw(imgsz)
     int8 = None if calib is None else read_int8_inputs(calib, plan.int8_formats, progress)
-    files, notes = find_readable(images, on_broken)
+    files, notes = _find(images, on_broken, int8)
     given = _class_names(names)
     own = ForkOption(fork, fork_unconfined)
     with BundleWriter(out, overwrite=overwrite) as writer, ExitStack() as stack:
         progress("loading", 0, 0)
         opened = open_checkpoint(
-            stack, checkpoint, modules, own, one2one=one2one, class_names=given
+            stack, checkpoint, modules, own, one2one=one2one, class_names=given, images=files
         )
         if nms and opened.has_one2one:
-            opened = opened.on_one2one(checkpoint, modules)
+            opened = opened.on_one2one()
         loaded = opened.loaded
         decoder = nms and plan.nms_decoder(loaded.spec)
         if int8 and int8.data:
@@ -133,10 +142,16 @@ def export(
         draft = _add_engines(writer, draft, plan.engines, progress)
         draft.save()
         bundle = writer.finish()
-    require_fork(bundle)
-    require_parity(bundle)
-    require_int8(bundle)
+    require_proved(bundle)
     return bundle
+
+
+def _find(
+    images: Images, on_broken: OnBroken, int8: Int8Inputs | None
+) -> tuple[list[Path] | None, Sequence[str]]:
+    """The images to compare on, and notes: those named, else some of the calibration images."""
+    files, notes = find_readable(images, on_broken)
+    return files or (int8.files if int8 else None) or None, notes
 
 
 def _with_nms(
@@ -183,6 +198,7 @@ def _prove(
         return draft.with_evidence(report)
     coarse = any(row.coarse for row in report.rows)
     draft = draft.with_evidence(report)
+    draft = draft.with_evidence(opened.statistics) if opened.statistics else draft
     judged = None if draft.evidence.fork else opened.report(draft, images, progress)
     draft = draft.with_evidence(judged) if judged else draft
     return store_reference(opened.loaded, draft, images, exact=coarse)

@@ -4,7 +4,37 @@ from __future__ import annotations
 
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.evidence.fork_report import ForkReport
+from ghost_deploy.core.evidence.statistics_report import StatisticsReport
 from ghost_deploy.core.gate_error import GateError
+
+
+def require_proved(bundle: Bundle) -> None:
+    """Raise GateError if anything that an export proves is outside its gate."""
+    if bundle.evidence.statistics:
+        require_statistics(bundle.evidence.statistics, bundle)
+    require_fork(bundle)
+    require_parity(bundle)
+    require_int8(bundle)
+
+
+def require_statistics(report: StatisticsReport, bundle: Bundle | None = None) -> None:
+    """Raise GateError if a network is not the one that its recorded statistics describe.
+
+    Args:
+        report: the verdict.
+        bundle: that was written with it, if one was.
+    """
+    if report.outcome is not False:
+        return
+    written = "" if bundle is None else f"{bundle.path} was written, but "
+    raise GateError(
+        f"{written}{report.checkpoint} was trained with another arithmetic than it is read with",
+        got=report.sentence.rstrip("."),
+        fix="See its classes: ghost-deploy inspect CHECKPOINT --images DIR; pass the Python file "
+        "that defines them, if you trust it: --modules FILE.py",
+        report=report,
+        bundle=bundle,
+    )
 
 
 def require_fork(bundle: Bundle) -> None:

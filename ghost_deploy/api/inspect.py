@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ghost_deploy.api.common import AnyPath, is_bundle, require
+from ghost_deploy.api.common import AnyPath, Images, find_images, is_bundle, require
 from ghost_deploy.api.open_checkpoint import ForkOption, with_fork
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import UsageError
@@ -23,6 +23,7 @@ _DEFAULT_SIDE = 640
 
 def inspect(
     path: AnyPath,
+    images: Images = None,
     *,
     modules: Sequence[AnyPath] = (),
     skeleton: AnyPath | None = None,
@@ -33,6 +34,8 @@ def inspect(
 
     Args:
         path: a checkpoint, a bundle folder, or `zoo:NAME` for an untrained network of 80 classes.
+        images: of the kind that a checkpoint was trained on: a folder, file or glob, or several.
+            They decide between readings, and show whether it computes what it did in training.
         modules: Python files with classes that the checkpoint names. They are run.
         skeleton: a file to write, the module tree of a checkpoint or network as JSON, with
             attributes and shapes and without weights, paths and class names; also of one that is
@@ -61,12 +64,17 @@ def inspect(
     if name.startswith(_ZOO):
         return _inspect_zoo(name.removeprefix(_ZOO), skeleton)
     from ghost_deploy.checkpoints.inspection import inspect_checkpoint
+    from ghost_deploy.judge.witness import witness_of_files
 
     if skeleton is not None:
         from ghost_deploy.checkpoints.skeleton import read_skeleton
 
         _write(skeleton, read_skeleton(path))
-    found = inspect_checkpoint(path, modules=[Path(module) for module in modules])
+    found = inspect_checkpoint(
+        path,
+        modules=[Path(module) for module in modules],
+        images=witness_of_files(find_images(images) or ()),
+    )
     return found if fork is None else with_fork(found, path, ForkOption(fork, fork_unconfined))
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from ghost_deploy.judge.datasets.dataset import DataSet
     from ghost_deploy.processing.broken_images import OnBroken
 
+_COMPARED = 32
+
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
@@ -76,6 +78,12 @@ class Int8Inputs:
     calibration: Calibration
     images: CalibrationSet
     data: DataSet | None
+
+    @property
+    def files(self) -> list[Path]:
+        """Some of the images that are files, to compare on where no others are named."""
+        found = [each.path for each in self.images.sources if each.frame is None]
+        return found[:_COMPARED]
 
 
 def read_int8_inputs(

@@ -19,6 +19,7 @@ from ghost_deploy.core.errors import (
     UsageError,
 )
 from ghost_deploy.core.evidence.fork_report import ForkReport
+from ghost_deploy.core.evidence.statistics_report import StatisticsReport
 from ghost_deploy.core.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -67,11 +68,19 @@ class OpenedCheckpoint:
 
         return isinstance(self.loaded, LoadedCheckpoint) and self.loaded.net.head.has_one2one
 
-    def on_one2one(self, checkpoint: AnyPath, modules: Sequence[AnyPath]) -> OpenedCheckpoint:
-        """The same on that branch; arguments as in `open_checkpoint`."""
-        names = self.class_names
-        loaded = load_checkpoint(checkpoint, modules, one2one=True, class_names=names)
-        return replace(self, loaded=loaded)
+    @property
+    def statistics(self) -> StatisticsReport | None:
+        """What recorded statistics say of our definition; None of the fork's network."""
+        from ghost_deploy.checkpoints.loading import LoadedCheckpoint
+
+        return self.loaded.statistics if isinstance(self.loaded, LoadedCheckpoint) else None
+
+    def on_one2one(self) -> OpenedCheckpoint:
+        """The same on that branch of our definition."""
+        from ghost_deploy.checkpoints.loading import LoadedCheckpoint, on_branch
+
+        assert isinstance(self.loaded, LoadedCheckpoint)  # see `has_one2one`
+        return replace(self, loaded=on_branch(self.loaded, "one2one"))
 
     def report(
         self, bundle: Bundle, images: Sequence[Path] | None, progress: Progress = silent
@@ -138,12 +147,13 @@ def open_checkpoint(
     *,
     one2one: bool = False,
     class_names: Sequence[str] = (),
+    images: Sequence[Path] | None = None,
 ) -> OpenedCheckpoint:
     """Load a checkpoint, and with a fork also there.
 
     Args:
         stack: closes the fork's process.
-        checkpoint, modules, one2one, class_names: as in `load_checkpoint`.
+        checkpoint, modules, one2one, class_names, images: as in `load_checkpoint`.
         fork: the fork's code.
 
     Raises:
@@ -153,7 +163,9 @@ def open_checkpoint(
     """
 
     def ours() -> AnyCheckpoint:
-        return load_checkpoint(checkpoint, modules, one2one=one2one, class_names=class_names)
+        return load_checkpoint(
+            checkpoint, modules, one2one=one2one, class_names=class_names, images=images
+        )
 
     if fork.path is None:
         return OpenedCheckpoint(ours(), None, class_names)
@@ -190,13 +202,14 @@ def open_source(
     modules: Sequence[AnyPath],
     fork: ForkOption,
     bundle: Bundle,
+    images: Sequence[Path] | None = None,
 ) -> OpenedCheckpoint:
     """`open_checkpoint` of what `bundle` was exported from, with the class names of the bundle."""
     names = bundle.spec.class_names
     try:
-        opened = open_checkpoint(stack, checkpoint, modules, fork)
+        opened = open_checkpoint(stack, checkpoint, modules, fork, images=images)
     except StructureError:  # names may have been given when it was exported
-        opened = open_checkpoint(stack, checkpoint, modules, fork, class_names=names)
+        opened = open_checkpoint(stack, checkpoint, modules, fork, class_names=names, images=images)
     from ghost_deploy.checkpoints.loading import LoadedCheckpoint
 
     loaded = opened.loaded

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ghost_deploy.api.common import AnyPath, Images, find_readable, open_bundle
-from ghost_deploy.api.gates import require_same_network
+from ghost_deploy.api.gates import require_same_network, require_statistics
 from ghost_deploy.api.open_checkpoint import ForkOption, open_source
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.progress import Progress, silent
@@ -46,7 +46,8 @@ def parity(
         The report; `report.passed` is the verdict.
 
     Raises:
-        GateError: a definition of ours fits, and computes something else than the fork's code.
+        GateError: the network is not the one that the checkpoint's recorded statistics describe, or
+            a definition of ours fits, and computes something else than the fork's code.
         CheckpointError, BundleError, ImageError: an input cannot be used.
         UnavailableError: a package or a device is missing.
     """
@@ -54,7 +55,9 @@ def parity(
     opened = open_bundle(bundle)
     own = ForkOption(fork, fork_unconfined)
     with ExitStack() as stack:
-        source = open_source(stack, checkpoint, modules, own, opened)
+        source = open_source(stack, checkpoint, modules, own, opened, files)
+        if source.statistics:
+            require_statistics(source.statistics)
         from ghost_deploy.judge.parity.prove import run_parity
 
         options = RuntimeOptions(device=device, threads=threads, allow_fallback=allow_fallback)

@@ -22,6 +22,7 @@ from ghost_deploy.checkpoints.checkpoint_info import CheckpointInfo
 from ghost_deploy.checkpoints.file_types import ZIP_MAGIC, read_file, reject_foreign
 from ghost_deploy.checkpoints.loading import LoadedCheckpoint, load_data
 from ghost_deploy.checkpoints.native import is_native, read_native
+from ghost_deploy.checkpoints.norms.witness_images import WitnessImages
 from ghost_deploy.checkpoints.pickle_reader import read_pickle
 from ghost_deploy.checkpoints.plain_values import PlainReader
 from ghost_deploy.checkpoints.records import Pickle
@@ -39,6 +40,7 @@ from ghost_deploy.checkpoints.user_modules import UserModules, load_user_modules
 from ghost_deploy.core.bundle import file_name
 from ghost_deploy.core.errors import GhostDeployError
 from ghost_deploy.core.evidence.fork_report import ForkCode
+from ghost_deploy.core.evidence.statistics_report import StatisticsReport
 from ghost_deploy.models.registry import candidates
 from ghost_deploy.models.tree import ModuleNode
 
@@ -77,6 +79,8 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
         classes: the module classes, by path.
         names: all importable names in the file, used or not.
         warnings: for the user.
+        statistics: whether the network computes what its batch norms recorded in training; None
+            if it could not be built.
         exportable: whether the network could be built and checked.
         problems: why it cannot be exported.
         fork: the fork's own code, where it was named and executed: it can run the network.
@@ -104,6 +108,7 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
     classes: tuple[ClassUse, ...] = ()
     names: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    statistics: StatisticsReport | None = None
     exportable: bool = False
     problems: tuple[str, ...] = ()
     fork: ForkCode | None = None
@@ -111,12 +116,18 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
     advice: str = ""
 
 
-def inspect_checkpoint(path: str | os.PathLike[str], *, modules: Sequence[Path] = ()) -> Inspection:
+def inspect_checkpoint(
+    path: str | os.PathLike[str],
+    *,
+    modules: Sequence[Path] = (),
+    images: WitnessImages | None = None,
+) -> Inspection:
     """Describe a checkpoint without executing any of it.
 
     Args:
         path: of the checkpoint.
         modules: Python files with further module definitions. They are executed.
+        images: of the kind that it was trained on, see `load_checkpoint`.
 
     Raises:
         CheckpointError: not a checkpoint, or the archive or pickle is damaged.
@@ -134,7 +145,7 @@ def inspect_checkpoint(path: str | os.PathLike[str], *, modules: Sequence[Path] 
     else:
         reject_foreign(name, data)
     try:
-        return _with_network(seen, load_data(name, data, user))
+        return _with_network(seen, load_data(name, data, user, images=images))
     except GhostDeployError as error:
         return msgspec.structs.replace(
             seen,
@@ -273,6 +284,7 @@ def _with_network(seen: Inspection, loaded: LoadedCheckpoint) -> Inspection:
             msgspec.structs.replace(use, definition=origins.get(use.path, use.definition))
             for use in seen.classes
         ),
+        statistics=loaded.statistics,
         exportable=True,
         warnings=source.warnings,
     )

@@ -15,6 +15,8 @@ from ghost_deploy.checkpoints.archive import Archive, open_archive
 from ghost_deploy.checkpoints.checkpoint_info import CheckpointInfo, class_names_of, structure_notes
 from ghost_deploy.checkpoints.file_types import ZIP_MAGIC, is_safetensors, read_file, reject_foreign
 from ghost_deploy.checkpoints.native import read_native
+from ghost_deploy.checkpoints.norms.examine import CheckpointParts, examine
+from ghost_deploy.checkpoints.norms.witness_images import WitnessImages
 from ghost_deploy.checkpoints.pickle_reader import read_pickle
 from ghost_deploy.checkpoints.plain_values import PlainReader
 from ghost_deploy.checkpoints.tensors import TensorTable
@@ -23,12 +25,12 @@ from ghost_deploy.checkpoints.ultralytics import check_task, find_network, read_
 from ghost_deploy.checkpoints.user_modules import UserModules, load_user_modules
 from ghost_deploy.core.bundle import Source, file_name
 from ghost_deploy.core.errors import StructureError, UsageError
+from ghost_deploy.core.evidence.statistics_report import StatisticsReport
 from ghost_deploy.core.spec import MAX_SIDE, HeadSpec, InputSpec, ModelSpec, Thresholds
 from ghost_deploy.models.anchor_head import AnchorDetect
 from ghost_deploy.models.flops import count_parameters, gflops
 from ghost_deploy.models.head import Detect
 from ghost_deploy.models.head_base import Branch
-from ghost_deploy.models.instantiate import build
 from ghost_deploy.models.network import DetectionNet
 
 _DEFAULT_SIDE = 640
@@ -45,11 +47,13 @@ class LoadedCheckpoint:
         net: float32, in eval mode, without gradients.
         spec: the description of the model.
         source: the origin of the weights.
+        statistics: the verdict of recorded statistics on the network.
     """
 
     net: DetectionNet
     spec: ModelSpec
     source: Source
+    statistics: StatisticsReport
 
 
 def load_checkpoint(
@@ -59,6 +63,7 @@ def load_checkpoint(
     size_hw: tuple[int, int] | None = None,
     branch: Branch | None = None,
     class_names: Sequence[str] = (),
+    images: WitnessImages | None = None,
 ) -> LoadedCheckpoint:
     """Load an Ultralytics `.pt` or our own `.safetensors`; no code of the file is executed.
 
@@ -70,32 +75,42 @@ def load_checkpoint(
         branch: branch of the head to use; default: as recorded in a file of ours, one2many for
             an Ultralytics file that has it.
         class_names: instead of those of the file, which may be lost; one for each class.
+        images: of the kind that it was trained on. Recorded statistics then choose between
+            readings and judge the network.
 
     Raises:
+        AmbiguousClassError: the parts fit several definitions, and nothing decides.
         CheckpointError: and its subclasses, see `ghost_deploy.core.errors`.
         UsageError: `size_hw` is not a multiple of the stride, the head has no such `branch`, or
             a file of `modules` fails.
     """
     user = load_user_modules(modules)
-    loaded = load_data(file_name(path), read_file(path), user, tuple(class_names))
-    if branch is not None and branch != loaded.net.branch:
-        loaded = _on_branch(loaded, branch)
+    loaded = load_data(file_name(path), read_file(path), user, tuple(class_names), images)
+    if branch is not None:
+        loaded = on_branch(loaded, branch)
     return loaded if size_hw is None else _resized(loaded, size_hw)
 
 
 def load_data(
-    name: str, data: bytes, user: UserModules, class_names: tuple[str, ...] = ()
+    name: str,
+    data: bytes,
+    user: UserModules,
+    class_names: tuple[str, ...] = (),
+    images: WitnessImages | None = None,
 ) -> LoadedCheckpoint:
     """Load a checkpoint whose content is `data`; see `load_checkpoint`."""
     if data.startswith(ZIP_MAGIC):
-        return _load_ultralytics(open_archive(name, data), user, class_names)
+        return _load_ultralytics(open_archive(name, data), user, class_names, images)
     if not is_safetensors(data):
         reject_foreign(name, data)
-    return _load_native(name, data, user, class_names)
+    return _load_native(name, data, user, class_names, images)
 
 
 def _load_ultralytics(
-    archive: Archive, user: UserModules, class_names: tuple[str, ...]
+    archive: Archive,
+    user: UserModules,
+    class_names: tuple[str, ...],
+    images: WitnessImages | None,
 ) -> LoadedCheckpoint:
     where = archive.name
     pickle = read_pickle(archive.pickle, where)
@@ -106,7 +121,8 @@ def _load_ultralytics(
     facts = read_info(found, where, plain, class_names)
     tensors = TensorTable(archive)
     tree = TreeReader(where, tensors, plain).read(found.record)
-    net = build(tree, tensors, extra=user.classes)
+    parts = CheckpointParts(where, tree, tensors, user.classes, facts.image_size_hw)
+    net, statistics = examine(parts, images)
     _check_count(len(facts.class_names), net, where)
     branch = (_branch_note(net),) if net.head.has_one2one else ()
     notes = (*facts.warnings, *structure_notes(tree), *net.notes, *branch)
@@ -123,15 +139,22 @@ def _load_ultralytics(
             modules=dict(user.files),
             warnings=notes,
         ),
+        statistics=statistics,
     )
 
 
 def _load_native(
-    name: str, data: bytes, user: UserModules, class_names: tuple[str, ...]
+    name: str,
+    data: bytes,
+    user: UserModules,
+    class_names: tuple[str, ...],
+    images: WitnessImages | None,
 ) -> LoadedCheckpoint:
     native = read_native(name, data)
     class_names = class_names_of(class_names or native.spec.class_names, name)
-    net = build(native.tree, native.tensors, extra=user.classes)
+    size_hw = native.spec.input.size_hw
+    parts = CheckpointParts(name, native.tree, native.tensors, user.classes, size_hw)
+    net, statistics = examine(parts, images)
     _check_count(len(class_names), net, name)
     if native.spec.head.branch in net.branches:
         net.branch = native.spec.head.branch
@@ -160,7 +183,7 @@ def _load_native(
         source_sha256=digest,
         gflops=gflops(net, native.spec.input.size_hw),
     )
-    return LoadedCheckpoint(net, spec, source)
+    return LoadedCheckpoint(net, spec, source, statistics)
 
 
 def _check_count(names: int, net: DetectionNet, where: str) -> None:
@@ -183,9 +206,15 @@ def _branch_note(net: DetectionNet) -> str:
     )
 
 
-def _on_branch(loaded: LoadedCheckpoint, branch: Branch) -> LoadedCheckpoint:
-    """The checkpoint with another branch of its head."""
+def on_branch(loaded: LoadedCheckpoint, branch: Branch) -> LoadedCheckpoint:
+    """Return a checkpoint with another branch of its head in use.
+
+    Raises:
+        UsageError: the head has no such branch.
+    """
     net = loaded.net
+    if branch == net.branch:
+        return loaded
     if branch not in net.branches:
         raise UsageError(
             f"the head of {loaded.source.file} has no {branch} branch",
@@ -195,8 +224,8 @@ def _on_branch(loaded: LoadedCheckpoint, branch: Branch) -> LoadedCheckpoint:
     before = _branch_note(net)
     net.branch = branch
     notes = (note for note in loaded.source.warnings if note != before)
-    return LoadedCheckpoint(
-        net=net,
+    return replace(
+        loaded,
         spec=msgspec.structs.replace(loaded.spec, head=head_spec(net)),
         source=msgspec.structs.replace(loaded.source, warnings=(*notes, _branch_note(net))),
     )

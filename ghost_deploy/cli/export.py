@@ -75,7 +75,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_value(shape, "--opset", "N", opset, options.positive, default=17)
     others = parser.add_argument_group("inputs and other outputs")
     options.add_images(
-        others, "to prove it on: folder, file or glob (default: demo scenes, weak evidence)"
+        others,
+        "of the kind that it was trained on, to prove it: folder, file or glob (default: those of "
+        "--calib, else demo scenes, weak evidence)",
     )
     options.add_modules(others)
     options.add_fork(others)
@@ -164,9 +166,17 @@ def _named(args: argparse.Namespace, names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _print(bundle: Bundle, console: Console) -> None:
-    from ghost_deploy.cli.tables import print_artifacts, print_fork, print_int8, print_parity
+    from ghost_deploy.cli.tables import (
+        print_artifacts,
+        print_fork,
+        print_int8,
+        print_parity,
+        print_statistics,
+    )
 
     print_artifacts(bundle, bundle.artifacts, console)
+    if bundle.evidence.statistics:
+        print_statistics(bundle.evidence.statistics, console)
     assert bundle.evidence.parity is not None  # an export is always proved
     print_parity(bundle.evidence.parity, console)
     if bundle.evidence.fork:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ghost_deploy.cli.console import Column, Console
 from ghost_deploy.cli.format import by, mebibytes
-from ghost_deploy.cli.options import add_fork, add_json, add_modules
+from ghost_deploy.cli.options import add_fork, add_images, add_json, add_modules
 
 if TYPE_CHECKING:
     from ghost_deploy.checkpoints.inspection import Inspection
@@ -22,6 +22,7 @@ checked against its hash.
 EXAMPLES = """\
 examples:
   ghost-deploy inspect best.pt
+  ghost-deploy inspect best.pt --images images
   ghost-deploy inspect out/best --json | jq '.artifacts[].precision'
   ghost-deploy inspect zoo:yolov8n-ghost
   ghost-deploy inspect best.pt --skeleton best.skeleton.json
@@ -34,6 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument(
         "file", metavar="FILE|zoo:NAME|BUNDLE", help="checkpoint, network of the zoo, or bundle"
+    )
+    add_images(
+        parser, "of the kind that a checkpoint was trained on: does it compute what it did then?"
     )
     parser.add_argument(
         "--skeleton",
@@ -53,6 +57,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
     found = api.inspect(
         args.file,
+        args.images,
         modules=args.modules,
         skeleton=args.skeleton,
         fork=args.fork,
@@ -68,6 +73,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 
 def _print_checkpoint(found: Inspection, console: Console) -> None:
+    from ghost_deploy.cli.tables import print_statistics
+
     rows = [
         ("file", f"{found.file} ({mebibytes(found.bytes)})" if found.bytes else found.file),
         ("sha256", found.sha256),
@@ -92,6 +99,8 @@ def _print_checkpoint(found: Inspection, console: Console) -> None:
             columns,
             [[use.path, str(use.count), use.definition or "unknown"] for use in found.classes],
         )
+    if found.statistics:
+        print_statistics(found.statistics, console)
     for warning in found.warnings:
         console.result(f"warning: {warning}")
     for problem in found.problems:
@@ -105,7 +114,13 @@ def _print_checkpoint(found: Inspection, console: Console) -> None:
 
 
 def _print_bundle(bundle: Bundle, console: Console) -> None:
-    from ghost_deploy.cli.tables import print_accuracy, print_artifacts, print_fork, print_parity
+    from ghost_deploy.cli.tables import (
+        print_accuracy,
+        print_artifacts,
+        print_fork,
+        print_parity,
+        print_statistics,
+    )
 
     spec, source = bundle.spec, bundle.document.source
     rows = [
@@ -125,6 +140,8 @@ def _print_bundle(bundle: Bundle, console: Console) -> None:
     console.result("")
     print_artifacts(bundle, bundle.artifacts, console)
     evidence = bundle.evidence
+    if evidence.statistics:
+        print_statistics(evidence.statistics, console)
     if evidence.parity:
         print_parity(evidence.parity, console)
     if evidence.fork:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ghost_deploy.core.evidence.int8 import Int8Report
     from ghost_deploy.core.evidence.latency import BenchReport
     from ghost_deploy.core.evidence.parity import ParityReport
+    from ghost_deploy.core.evidence.statistics_report import StatisticsReport
     from ghost_deploy.report.blocks import Block, Section
     from ghost_deploy.report.report_document import Report
     from ghost_deploy.report.view import ReportView
@@ -47,6 +48,15 @@ def print_parity(report: ParityReport, console: Console) -> None:
 
     print_sections(parity(_view(report)), console)
     console.result(f"{report.summary()}.")
+
+
+def print_statistics(report: StatisticsReport, console: Console) -> None:
+    """Print whether a network computes what its batch norms recorded in training."""
+    from ghost_deploy.report.blocks import DocumentView
+    from ghost_deploy.report.sections.recorded_statistics import statistics_section
+
+    view = DocumentView(report.to_document())
+    print_sections([statistics_section(view, report)], console)
 
 
 def print_accuracy(report: AccuracyReport, console: Console) -> None:

@@ -74,10 +74,15 @@ def readings(node: ModuleNode, *, extra: UserClasses | None = None) -> tuple[Ope
     Raises:
         UnknownClassError, StructureError: as `build`.
     """
-    _check_network(node)
-    found = _assemble(node, extra, {}).open_choices
+    found = open_choices(node, extra=extra)
     fitting = (_fitting_options(node, extra, {}, choice) for choice in found)
     return tuple(choice for choice in fitting if len(choice.options) > 1)
+
+
+def open_choices(node: ModuleNode, *, extra: UserClasses | None = None) -> tuple[OpenChoice, ...]:
+    """Return what `readings` does, with options that may not fit the layers around them."""
+    _check_network(node)
+    return _assemble(node, extra, {}).open_choices
 
 
 def _assemble(node: ModuleNode, extra: UserClasses | None, choices: Choices) -> DetectionNet:

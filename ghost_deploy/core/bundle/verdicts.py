@@ -21,7 +21,7 @@ class FailedVerdict:
     """A gate that an artifact failed.
 
     Attributes:
-        kind: of the evidence: `parity`, `accuracy`, `fork` or `int8`.
+        kind: of the evidence: `statistics`, `parity`, `accuracy`, `fork` or `int8`.
         sentence: what failed, without a subject.
         reason: the figure that missed its limit; may be empty.
     """
@@ -54,6 +54,9 @@ def failed_verdicts(
 def _failed(bundle: Bundle, artifact: Artifact, run: tuple[str, str]) -> Iterator[FailedVerdict]:
     file = (artifact.id, artifact.files[artifact.path])
     evidence = bundle.evidence
+    if evidence.statistics and evidence.statistics.outcome is False:
+        sentence = "was exported from a network that is not the trained one"
+        yield FailedVerdict("statistics", sentence, evidence.statistics.sentence.rstrip("."))
     reports: list[ParityReport | AccuracyReport | None] = [evidence.parity, evidence.accuracy]
     for report in (each for each in reports if each is not None):
         for judged in report.rows:

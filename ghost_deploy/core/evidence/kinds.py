@@ -16,6 +16,7 @@ from ghost_deploy.core.evidence.json_document import Document
 from ghost_deploy.core.evidence.latency import BenchReport
 from ghost_deploy.core.evidence.parity import ParityReport
 from ghost_deploy.core.evidence.reference import ReferenceNote
+from ghost_deploy.core.evidence.statistics_report import StatisticsReport
 from ghost_deploy.core.spec import decode_json
 
 D = TypeVar("D", bound=Document)
@@ -78,6 +79,11 @@ class Evidence:
     def fork(self) -> ForkReport | None:
         """The fork's own code that was executed."""
         return self._read(ForkReport)
+
+    @cached_property
+    def statistics(self) -> StatisticsReport | None:
+        """Recorded batch norm statistics of the checkpoint against its network."""
+        return self._read(StatisticsReport)
 
     def files(self) -> list[tuple[str, str]]:
         """(name, sha256) of the files that documents of any kind name by `file` and `sha256`."""

@@ -11,6 +11,7 @@ from typing import Any
 from ghost_deploy.core.evidence.build import BuildRecords
 from ghost_deploy.core.evidence.int8 import Int8Report
 from ghost_deploy.core.evidence.json_document import Document
+from ghost_deploy.core.evidence.statistics_report import StatisticsReport
 from ghost_deploy.report.blocks import (
     NOTHING,
     At,
@@ -24,7 +25,7 @@ from ghost_deploy.report.blocks import (
 )
 from ghost_deploy.report.view import ReportView
 
-_SHOWN: tuple[type[Document], ...] = (Int8Report, BuildRecords)
+_SHOWN: tuple[type[Document], ...] = (Int8Report, BuildRecords, StatisticsReport)
 _MOST_LEAVES, _MOST_ROWS, _DEEPEST = 200, 200, 6
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from torch import nn
@@ -72,7 +73,7 @@ def with_activation(loaded: LoadedCheckpoint, make: Callable[[], nn.Module]) -> 
             if isinstance(child, nn.SiLU):
                 setattr(module, name, make())
     assert not any(isinstance(module, nn.SiLU) for module in net.modules())
-    return LoadedCheckpoint(net, loaded.spec, loaded.source)
+    return replace(loaded, net=net)
 
 
 def measured(loaded: LoadedCheckpoint) -> tuple[float, bool]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from ghost_deploy.checkpoints.loading import LoadedCheckpoint
 from ghost_deploy.core.bundle import Bundle, BundleWriter
 from ghost_deploy.core.errors import InputError, UnavailableError, UsageError
 from ghost_deploy.core.evidence.accuracy import AccuracyReport, AccuracyRow
@@ -203,7 +203,7 @@ def test_an_artifact_of_another_network_fails(
         for branch in net.head.cv3:
             branch[-1].bias[0] -= 4.0  # RBC found with a much lower score than the others
             branch[-1].weight[0] *= 0.5
-    wrong = LoadedCheckpoint(net, ghost.loaded.spec, ghost.loaded.source)
+    wrong = replace(ghost.loaded, net=net)
     with BundleWriter(tmp_path / "wrong") as writer:
         spec, _ = export_artifacts(wrong, writer, formats=["onnx"], precisions=["fp32"])
         writer.draft(spec, wrong.source, "test")

@@ -1,0 +1,1 @@
+"""Recorded batch norm statistics as evidence of the arithmetic of a checkpoint."""
