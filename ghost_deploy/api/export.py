@@ -126,9 +126,8 @@ def export(
         decoder = nms and plan.nms_decoder(loaded.spec)
         if int8 and int8.data:
             int8.data.for_model(loaded.spec.class_names)  # before any work is done
-        embedded = embed_preprocess
         spec = describe_export(
-            loaded, size_hw=size_hw, dynamic=dynamic, embedded=embedded, agnostic=agnostic
+            loaded, size_hw=size_hw, dynamic=dynamic, embedded=embed_preprocess, agnostic=agnostic
         )
         export_artifacts(loaded, spec, plan.graphs, writer, progress, plan.opset)
         draft = writer.draft(spec, loaded.source, f"ghost-deploy {__version__}")
