@@ -50,6 +50,7 @@ class Gate(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
         max_mean_score: largest mean difference of raw scores.
         max_quiet_log_odds: largest mean difference of the log-odds of quiet anchors, see
             `TensorFigures`.
+        max_mean_quiet_box_px: largest mean difference of their boxes, letterboxed pixels.
         max_log_odds: largest difference of the log-odds of raw scores; applies only if neither
             side has a detection.
         max_quiet_box_px: largest mean difference of raw boxes, letterboxed pixels; applies in the
@@ -67,6 +68,7 @@ class Gate(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_raw_box_px: float | None = None
     max_mean_score: float | None = None
     max_quiet_log_odds: float | None = None
+    max_mean_quiet_box_px: float | None = None
     max_log_odds: float | None = None
     max_quiet_box_px: float | None = None
 
@@ -103,6 +105,7 @@ class TensorFigures(Part, frozen=True, kw_only=True, forbid_unknown_fields=True)
         quiet_log_odds: the same, as a mean over the anchors that the reference gives but neither
             side scores above 0.05: what a part of the head computes that finds nothing in these
             images.
+        quiet_box_px: mean of the box differences of the same anchors, letterboxed pixels.
         nonfinite: NaN or infinite numbers in the candidate's outputs.
         reference_nonfinite: the same in the reference's.
         problem: why outputs could not be compared at all, or an empty string.
@@ -115,6 +118,7 @@ class TensorFigures(Part, frozen=True, kw_only=True, forbid_unknown_fields=True)
     score: Spread = Spread()
     log_odds: Spread = Spread()
     quiet_log_odds: float = 0.0
+    quiet_box_px: float = 0.0
     nonfinite: int = 0
     reference_nonfinite: int = 0
     problem: str = ""

@@ -23,6 +23,9 @@ SCORE_FLOOR = 0.05
 TOP_ANCHORS = 100
 """Anchors of each image that are compared where no image has one above the floor."""
 
+_FAINTEST = 1e-12
+"""Quiet rows with a lower score, or that the reference does not give, are left out."""
+
 _TINY = 1e-6
 """Scores below this are noise: log-odds are taken of scores cut off here."""
 
@@ -45,8 +48,8 @@ class TensorDiff:
         box_px, score, log_odds: (N,) as in `TensorFigures`.
         above_floor: (N,) whether the row's score is above the floor on either side.
         top: (N,) whether it is among the `TOP_ANCHORS` best of the image.
-        quiet: (M,) log-odds differences of the rows that the reference gives a score, but neither
-            side one above the floor.
+        quiet, quiet_box_px: (M,) log-odds and box differences of the rows that the reference gives
+            a score, but neither side one above the floor.
         nonfinite, reference_nonfinite: NaN or infinite numbers in the whole output.
         problem: why nothing could be compared, or an empty string.
     """
@@ -57,6 +60,7 @@ class TensorDiff:
     above_floor: NDArray[np.bool_] = field(default_factory=_no_rows)
     top: NDArray[np.bool_] = field(default_factory=_no_rows)
     quiet: Floats = field(default_factory=_none)
+    quiet_box_px: Floats = field(default_factory=_none)
     nonfinite: int = 0
     reference_nonfinite: int = 0
     problem: str = ""
@@ -145,18 +149,25 @@ def _keep(box_px: Floats, score: Floats, best: Floats) -> TensorDiff:
     top = np.zeros(len(either), np.bool_)
     top[np.argsort(-either, kind="stable")[:TOP_ANCHORS]] = True
     top &= either > _TINY
-    cut = np.clip(best, _TINY, 1 - _TINY)
-    log_odds = np.log(cut) - np.log1p(-cut)
     keep = above_floor | top
-    difference = np.abs(log_odds[0] - log_odds[1])
+    quiet = (best[0] > _FAINTEST) & ~above_floor
     return TensorDiff(
         box_px=box_px[keep],
         score=score[keep],
-        log_odds=difference[keep],
-        quiet=difference[(best[0] > _TINY) & ~above_floor],
+        log_odds=_log_odds_apart(best[:, keep], _TINY),
+        quiet=_log_odds_apart(best[:, quiet], _FAINTEST),
+        quiet_box_px=box_px[quiet],
         above_floor=above_floor[keep],
         top=top[keep],
     )
+
+
+def _log_odds_apart(scores: Floats, least: float) -> Floats:
+    """Difference of the log-odds of (2, N) scores, of which lower ones count as `least`."""
+    cut = np.clip(scores, least, 1 - _TINY)
+    log_odds: Floats = np.log(cut) - np.log1p(-cut)
+    apart: Floats = np.abs(log_odds[0] - log_odds[1])
+    return apart
 
 
 def compare_detections(

@@ -71,6 +71,7 @@ INT8_REPEAT = Gate(
     max_score=0.05,
     max_mean_score=0.001,
     max_quiet_log_odds=0.001,
+    max_mean_quiet_box_px=0.01,
 )
 """For the outputs of an int8 artifact against its own on another processor, same backend version.
 
@@ -136,6 +137,8 @@ def _raw(gate: Gate, tensor: TensorFigures) -> Iterator[str]:
     yield from _above("raw box difference", tensor.box_px.max, gate.max_raw_box_px, " px")
     quiet = "mean log-odds difference where nothing is found"
     yield from _above(quiet, tensor.quiet_log_odds, gate.max_quiet_log_odds, "")
+    quiet = "mean box difference where nothing is found"
+    yield from _above(quiet, tensor.quiet_box_px, gate.max_mean_quiet_box_px, " px")
 
 
 def _quiet(gate: Gate, tensor: TensorFigures) -> Iterator[str]:

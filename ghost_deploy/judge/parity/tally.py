@@ -66,7 +66,7 @@ class Tally:
 
     def __init__(self) -> None:
         self._above_floor, self._top = _RawTally(), _RawTally()
-        self._quiet = SpreadTally()
+        self._quiet, self._quiet_box_px = SpreadTally(), SpreadTally()
         self._nonfinite = self._reference_nonfinite = 0
         self._input_max = 0.0
         self._problem = ""
@@ -96,6 +96,7 @@ class Tally:
         self._above_floor.add(tensor, tensor.above_floor)
         self._top.add(tensor, tensor.top)
         self._quiet.add(tensor.quiet)
+        self._quiet_box_px.add(tensor.quiet_box_px)
         for name in self._counts:
             self._counts[name] += int(getattr(found, name))
         self._score.add(found.score)
@@ -118,6 +119,7 @@ class Tally:
             score=score,
             log_odds=chosen.log_odds.spread(),
             quiet_log_odds=self._quiet.spread().mean,
+            quiet_box_px=self._quiet_box_px.spread().mean,
             nonfinite=self._nonfinite,
             reference_nonfinite=self._reference_nonfinite,
             problem=self._problem,
