@@ -83,6 +83,7 @@ def _run(
             out=console.out,
             # Not an option: all users of the machine can read its command lines.
             token=os.environ.get("GHOST_DEPLOY_TOKEN") or None,
+            strict_health=args.strict_health,
             note=console.note,
         )
         sinks: Sequence[Sink] = open_sinks(targets, context)

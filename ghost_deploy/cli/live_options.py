@@ -86,7 +86,12 @@ def _add_sink_options(add: Add) -> None:
             add(f"--{kind.option}", "", kind.help + needs, str, kind.metavar)
     keep = "keep at most SIZE (as 500M, 20G) of videos, of snapshots and of lines each: the oldest "
     keep += "are removed (default: all is kept, until the disk is nearly full)"
+    strict = (
+        "/healthz of --serve answers 503 if any source or sink is not as it should be, not only "
+    )
+    strict += "when nothing works"
     add("--keep", "", keep, _size, "SIZE")
+    add("--strict-health", "", strict)
 
 
 def make_policy(args: argparse.Namespace) -> LivePolicy:

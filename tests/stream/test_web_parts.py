@@ -12,12 +12,14 @@ from ghost_deploy.core.errors import InputError, UsageError
 from ghost_deploy.stream.sinks.sink import DeliveryStats
 from ghost_deploy.stream.source_stats import SourceStats, State
 from ghost_deploy.stream.web.guard import AccessKeys
+from ghost_deploy.stream.web.health import RecentLosses, judge_health
 from ghost_deploy.stream.web.history import SECONDS, History
 from ghost_deploy.stream.web.jpeg_cache import encode
 from ghost_deploy.stream.web.latest_results import AGE_BUCKETS_S, LatestResults
 from ghost_deploy.stream.web.listening import ListenAddress, check_token, is_expected_host, listen
 from ghost_deploy.stream.web.metrics import render_metrics
-from ghost_deploy.stream.web.status import ModelCard, RunStatus, describe, health
+from ghost_deploy.stream.web.status import ModelCard, RunStatus, describe
+from tests.support.clocks import ManualTime
 from tests.support.stream_results import NAMES, NOTHING, make_result
 
 CARD = ModelCard(
@@ -199,20 +201,39 @@ def test_history() -> None:
         (("live", "ended"), "ok"),
         (("ended",), "ok"),
         (("live", "lost"), "degraded"),
-        (("stalled",), "degraded"),
-        (("lost", "stalled"), "degraded"),
+        (("stalled",), "down"),
+        (("lost", "stalled"), "down"),
+        (("live", "stalled"), "degraded"),
         (("connecting", "failed"), "degraded"),
         (("lost", "failed"), "down"),
     ],
 )
 def test_health(states: tuple[State, ...], word: str) -> None:
-    assert health(tuple(SourceStats(f"c{i}", "", state=s) for i, s in enumerate(states))) == word
+    sources = [SourceStats(f"c{i}", "", state=s) for i, s in enumerate(states)]
+    found = judge_health(sources, {})
+    assert found.health == word
+    assert found.works is bool({"live", "ended"} & set(states))
+    assert bool(found.reasons) is (word not in {"ok"} and bool(states))
+    assert found.status(strict=True) == (200 if word == "ok" else 503)
+    assert found.status(strict=False) == (200 if found.works else 503)
 
 
 def test_a_sink_that_hangs_is_no_good_health() -> None:
     live = (SourceStats("c", "", state="live"),)
-    assert health(live, [DeliveryStats(sent=1)]) == "ok"
-    assert health(live, [DeliveryStats(sent=1), DeliveryStats(stuck=True)]) == "degraded"
+    fine, stuck = DeliveryStats(sent=1), DeliveryStats(stuck=True)
+    assert judge_health(live, {"mqtt": fine}).health == "ok"
+    found = judge_health(live, {"mqtt": fine, "video": stuck}, ["mqtt", "video"])
+    assert (found.health, found.works) == ("degraded", True)
+    assert found.reasons == ("video: it hangs", "mqtt: it loses results")
+
+
+def test_losses_count_for_a_minute() -> None:
+    clock = ManualTime()
+    losses = RecentLosses(clock.monotonic)
+    assert losses.of({"mqtt": DeliveryStats(sent=1)}) == ()
+    for dropped, wait, losing in [(1, 59, True), (1, 2, True), (1, 0, False), (2, 0, True)]:
+        assert losses.of({"mqtt": DeliveryStats(dropped=dropped)}) == (("mqtt",) if losing else ())
+        clock.now += wait
 
 
 SAMPLE = re.compile(

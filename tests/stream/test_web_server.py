@@ -24,7 +24,7 @@ from tests.support.stream_results import FakeStats, make_result
 
 TOKEN = "correct-horse-battery"
 ROUTES = ("/", "/app.js", "/api/status", "/api/history", "/api/images", "/stream/cam1.mjpg")
-ROUTES += ("/metrics", "/healthz", "/livez", "/nowhere")
+ROUTES += ("/metrics", "/healthz", "/readyz", "/livez", "/nowhere")
 
 
 @contextmanager
@@ -55,6 +55,12 @@ def ask(
         return response.status, found, b"" if endless else response.read()
     finally:
         connection.close()
+
+
+def health(view: WebViewSink) -> tuple[int, str, list[str]]:
+    status, _, body = ask(view, "/healthz")
+    document = json.loads(body)
+    return status, document["health"], document["reasons"]
 
 
 @pytest.mark.parametrize("address", ["nowhere", "127.0.0.1:99999"])
@@ -89,7 +95,8 @@ def test_before_the_first_result() -> None:
         assert (status, json.loads(body)["sources"]) == (200, [])
         assert json.loads(ask(view, "/api/history")[2]) == {}
         assert ask(view, "/stream/cam1.mjpg")[0] == 404
-        assert ask(view, "/healthz")[::2] == (503, b"starting\n")
+        assert health(view) == (503, "starting", [])
+        assert ask(view, "/readyz")[0] == 503
         assert ask(view, "/livez")[0] == 200
         assert ask(view, "/metrics")[0] == 200
         assert ask(view, "/nowhere")[0] == 404
@@ -117,10 +124,23 @@ def test_the_status() -> None:
         assert (source["captured"], source["dropped"]) == (5, {"newer": 3})
         assert source["counts"] == source["totals"] == {"dög": 1, "cat": 1}
         assert source["timings_ms"] == {"pre": 2.0, "run": 12.0, "post": 1.0}
-        assert ask(view, "/healthz")[::2] == (200, b"ok\n")
+        assert health(view) == (200, "ok", [])
+        assert ask(view, "/readyz")[0] == 200
         stats.sources += (SourceStats("cam2", "", "lost"),)
-        assert ask(view, "/healthz")[::2] == (503, b"degraded\n")
+        assert health(view) == (200, "degraded", ["cam2: lost"])
+        assert ask(view, "/readyz")[0] == 200
+        stats.sources = stats.sources[1:]
+        assert health(view) == (503, "down", ["cam2: lost"])
+        assert ask(view, "/readyz")[0] == 503
         assert ask(view, "/livez")[0] == 200
+
+
+def test_strict_health_is_bad_if_anything_is() -> None:
+    sources = (SourceStats("cam1", "", "live"), SourceStats("cam2", "", "stalled"))
+    with served(stats=FakeStats(sources), strict_health=True) as view:
+        view.write(make_result())
+        assert health(view) == (503, "degraded", ["cam2: stalled"])
+        assert ask(view, "/readyz")[0] == 200
 
 
 def images_of(body: bytes) -> tuple[dict[str, Any], list[bytes]]:
@@ -205,7 +225,7 @@ def test_every_route_needs_the_token() -> None:
             assert ask(view, path)[0] == 401, path
             assert ask(view, path, Authorization="Bearer wrong")[0] == 401, path
             assert ask(view, f"{path}?token={TOKEN}")[0] == 401, path
-            expected = {"/nowhere": {404}, "/healthz": {503}}.get(path, {200})
+            expected = {"/nowhere": {404}, "/healthz": {503}, "/readyz": {503}}.get(path, {200})
             assert ask(view, path, Authorization=f"Bearer {TOKEN}")[0] in expected, path
 
 

@@ -26,6 +26,7 @@ class SinkContext:
         most_bytes: that a sink keeps on disk at most; all when None.
         out: the stream that the target `-` stands for.
         token: that requests to the web view must carry.
+        strict_health: `/healthz` of the web view answers 503 if anything is not as it should be.
         note: shows the user a line.
         annotate: shared by the sinks, so that each result is drawn once.
         deliveries: the counters of the sinks that may lose results, by name; filled as sinks are
@@ -37,6 +38,7 @@ class SinkContext:
     most_bytes: int | None = None
     out: IO[str] = field(default_factory=lambda: sys.stdout)
     token: str | None = None
+    strict_health: bool = False
     note: Callable[[str], None] = lambda _: None
     annotate: Annotate = field(default_factory=Annotator)
     deliveries: dict[str, ReadDelivery] = field(default_factory=dict)

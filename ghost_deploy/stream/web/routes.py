@@ -22,6 +22,7 @@ from starlette.responses import (
 from starlette.routing import Route
 
 from ghost_deploy.stream.web.guard import AccessGuard, AccessKeys
+from ghost_deploy.stream.web.health import Health
 from ghost_deploy.stream.web.jpeg_cache import SIDES, JpegCache, Notifier
 from ghost_deploy.stream.web.latest_results import LatestResults, SourceTotals
 from ghost_deploy.stream.web.metrics import CONTENT_TYPE, render_metrics
@@ -42,11 +43,15 @@ class WebState(NamedTuple):
         results: the newest of each source.
         news: notified after each result.
         status: returns the state of the run now, given the totals of each source.
+        health: returns its health now.
+        strict_health: `/healthz` answers 503 if anything is not as it should be.
     """
 
     results: LatestResults
     news: Notifier
     status: Callable[[Mapping[str, SourceTotals]], RunStatus]
+    health: Callable[[], Health]
+    strict_health: bool = False
 
 
 def make_app(state: WebState, keys: AccessKeys, served: str) -> Starlette:
@@ -69,6 +74,7 @@ def make_app(state: WebState, keys: AccessKeys, served: str) -> Starlette:
             Route("/stream/{source:path}", routes.stream),
             Route("/metrics", routes.metrics),
             Route("/healthz", routes.healthz),
+            Route("/readyz", routes.readyz),
             Route("/livez", routes.livez),
         ],
         middleware=[Middleware(AccessGuard, keys=keys, served=served)],
@@ -77,7 +83,7 @@ def make_app(state: WebState, keys: AccessKeys, served: str) -> Starlette:
 
 class _Routes:
     def __init__(self, state: WebState, keys: AccessKeys) -> None:
-        self._results, self._news, self._status = state
+        self._results, self._news, self._status, self._health, self._strict = state
         self._keys = keys
         self._images = JpegCache()
 
@@ -147,9 +153,15 @@ class _Routes:
         return Response(render_metrics(self._status(totals), totals), media_type=CONTENT_TYPE)
 
     async def healthz(self, _: Request) -> Response:
-        """200 while each source delivers or has ended, else 503; for alerts."""
-        health = self._status({}).health
-        return PlainTextResponse(f"{health}\n", 200 if health == "ok" else 503)
+        """The `Health` document; 503 when nothing works, see `Health.status`; for alerts."""
+        health = self._health()
+        return _json(health, health.status(strict=self._strict))
+
+    async def readyz(self, _: Request) -> Response:
+        """200 if a source delivers and the model has given a result, else 503; for a balancer."""
+        health = self._health()
+        ready = health.works and bool(self._results.totals())
+        return PlainTextResponse("ready\n" if ready else "not ready\n", 200 if ready else 503)
 
     async def livez(self, _: Request) -> Response:
         """200 while the process answers; for a supervisor."""
@@ -178,8 +190,8 @@ def _file(name: str) -> Callable[[Request], Awaitable[Response]]:
     return answer
 
 
-def _json(document: object) -> Response:
-    return Response(msgspec.json.encode(document), media_type="application/json")
+def _json(document: object, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(document), status, media_type="application/json")
 
 
 def _number(request: Request, name: str, default: int) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -12,8 +12,6 @@ from ghost_deploy.detector import Detector
 from ghost_deploy.stream.sinks.sink import DeliveryStats
 from ghost_deploy.stream.source_stats import SourceStats
 from ghost_deploy.stream.web.latest_results import SourceTotals
-
-_SERVING = frozenset({"live", "ended"})
 
 
 class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,9 +70,7 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         schema: version of this document.
         tool: version of ghost-deploy.
-        health: `ok`; `starting`, while some sources have not begun and none has failed;
-            `degraded`, if a source is stalled, lost or failed or a sink hangs; `down`, if no source
-            is left.
+        health, reasons: see `Health`.
         uptime_s: since the start of the view, seconds.
         deliveries: counters of the sinks that may lose results, by name.
     """
@@ -82,20 +78,11 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     schema: int = 1
     tool: str
     health: str
+    reasons: tuple[str, ...] = ()
     uptime_s: float
     model: ModelCard
     sources: tuple[SourceStatus, ...]
     deliveries: dict[str, DeliveryStats]
-
-
-def health(sources: tuple[SourceStats, ...], deliveries: Iterable[DeliveryStats] = ()) -> str:
-    """The state of all sources and sinks in one word, see `RunStatus.health`."""
-    states = {source.state for source in sources}
-    if not states or (states <= _SERVING | {"connecting"} and "connecting" in states):
-        return "starting"
-    if states <= _SERVING:
-        return "degraded" if any(each.stuck for each in deliveries) else "ok"
-    return "degraded" if states & (_SERVING | {"connecting", "stalled"}) else "down"
 
 
 def describe(stats: SourceStats, totals: SourceTotals | None) -> SourceStatus:

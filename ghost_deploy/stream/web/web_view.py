@@ -13,10 +13,11 @@ from ghost_deploy.stream.result import Result
 from ghost_deploy.stream.sinks.context import SinkContext
 from ghost_deploy.stream.sinks.sink import ReadDelivery, Sink
 from ghost_deploy.stream.source_stats import ReadStats
+from ghost_deploy.stream.web.health import Health, RecentLosses, judge_health
 from ghost_deploy.stream.web.jpeg_cache import Notifier
 from ghost_deploy.stream.web.latest_results import LatestResults, SourceTotals
 from ghost_deploy.stream.web.listening import ListenAddress, check_token, listen
-from ghost_deploy.stream.web.status import ModelCard, RunStatus, describe, health
+from ghost_deploy.stream.web.status import ModelCard, RunStatus, describe
 
 if TYPE_CHECKING:
     from ghost_deploy.stream.web.connection_limits import WebLimits
@@ -32,6 +33,7 @@ def open_sink(target: str, context: SinkContext) -> Sink:
         stats=context.pipeline.stats,
         deliveries=context.deliveries,
         note=context.note,
+        strict_health=context.strict_health,
     )
     context.note(f"web view: {view.url}")
     return view
@@ -51,6 +53,7 @@ class WebViewSink(Sink):
         stats: returns the statistics of the sources.
         deliveries: counters of the sinks that may lose results, by name.
         note: takes a sentence about connections that were closed, at most once a minute.
+        strict_health: `/healthz` answers 503 if anything is not as it should be.
         limits: of connections and requests.
 
     Raises:
@@ -68,14 +71,17 @@ class WebViewSink(Sink):
         stats: ReadStats = lambda: (),
         deliveries: Mapping[str, ReadDelivery] | None = None,
         note: Callable[[str], None] = lambda _: None,
+        strict_health: bool = False,
         limits: WebLimits | None = None,
     ) -> None:
         _check_installed()
         where = ListenAddress.parse(address)
         self._model = model
         self._deliveries = dict(deliveries or {})
+        self._strict_health = strict_health
         self._stats = stats
         self._started_s = time.monotonic()
+        self._losses = RecentLosses()
         self._results = LatestResults()
         self._news = Notifier()
         self._listener = listen(where)
@@ -118,16 +124,22 @@ class WebViewSink(Sink):
         from ghost_deploy.stream.web.routes import WebState, make_app
         from ghost_deploy.stream.web.server import make_server
 
-        state = WebState(self._results, self._news, self._status)
+        state = WebState(self._results, self._news, self._status, self._health, self._strict_health)
         app = make_app(state, AccessKeys(token, self.address.port), self.address.host)
         return make_server(app, note, limits or WebLimits())
+
+    def _health(self) -> Health:
+        deliveries = {name: stats() for name, stats in self._deliveries.items()}
+        return judge_health(self._stats(), deliveries, self._losses.of(deliveries))
 
     def _status(self, totals: Mapping[str, SourceTotals]) -> RunStatus:
         sources = self._stats()
         deliveries = {name: stats() for name, stats in self._deliveries.items()}
+        health = judge_health(sources, deliveries, self._losses.of(deliveries))
         return RunStatus(
             tool=__version__,
-            health=health(sources, deliveries.values()),
+            health=health.health,
+            reasons=health.reasons,
             uptime_s=time.monotonic() - self._started_s,
             model=self._model,
             sources=tuple(describe(stats, totals.get(stats.id)) for stats in sources),
