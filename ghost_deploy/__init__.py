@@ -45,8 +45,8 @@ if TYPE_CHECKING:
         validate,
     )
     from ghost_deploy.checkpoints.inspection import Inspection
-    from ghost_deploy.core.bundle import Bundle
-    from ghost_deploy.core.detections import Detections
+    from ghost_deploy.core.bundle import Artifact, Bundle
+    from ghost_deploy.core.detections import Detection, Detections
     from ghost_deploy.core.errors import (
         AmbiguousClassError,
         BackendError,
@@ -69,17 +69,22 @@ if TYPE_CHECKING:
         UsageError,
     )
     from ghost_deploy.core.evidence.accuracy import AccuracyReport
+    from ghost_deploy.core.evidence.build import BuildRecords, DlaReport
     from ghost_deploy.core.evidence.check import CheckReport
+    from ghost_deploy.core.evidence.fork_report import ForkReport
     from ghost_deploy.core.evidence.int8 import Int8Report
+    from ghost_deploy.core.evidence.kinds import Evidence
     from ghost_deploy.core.evidence.latency import BenchReport
     from ghost_deploy.core.evidence.parity import ParityReport
+    from ghost_deploy.core.evidence.statistics_report import StatisticsReport
     from ghost_deploy.core.frame import Frame
     from ghost_deploy.core.gate_error import GateError
+    from ghost_deploy.core.image_input import ImageInput
     from ghost_deploy.core.pixel_limit import set_max_pixels
     from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec, Thresholds
     from ghost_deploy.detector import Detector
-    from ghost_deploy.report.report_document import Report
-    from ghost_deploy.runtimes.base import Runtime, RuntimeOptions
+    from ghost_deploy.report.report_document import Report, Verdict
+    from ghost_deploy.runtimes.base import Runtime, RuntimeInfo, RuntimeOptions
 
 switch_off()
 
@@ -89,8 +94,8 @@ _NAMES = {
         "export infer inspect load parity report validate"
     ),
     "checkpoints.inspection": "Inspection",
-    "core.bundle": "Bundle",
-    "core.detections": "Detections",
+    "core.bundle": "Artifact Bundle",
+    "core.detections": "Detection Detections",
     "core.errors": (
         "AmbiguousClassError BackendError BundleError CheckpointError CorruptCheckpointError "
         "DeviceError ExportError GhostDeployError ImageError ImageTooLargeError "
@@ -99,17 +104,22 @@ _NAMES = {
         "UnsafeCheckpointError UsageError"
     ),
     "core.evidence.accuracy": "AccuracyReport",
+    "core.evidence.build": "BuildRecords DlaReport",
     "core.evidence.check": "CheckReport",
+    "core.evidence.fork_report": "ForkReport",
     "core.evidence.int8": "Int8Report",
+    "core.evidence.kinds": "Evidence",
     "core.evidence.latency": "BenchReport",
     "core.evidence.parity": "ParityReport",
+    "core.evidence.statistics_report": "StatisticsReport",
     "core.frame": "Frame",
     "core.gate_error": "GateError",
+    "core.image_input": "ImageInput",
     "core.pixel_limit": "set_max_pixels",
     "core.spec": "HeadSpec InputSpec ModelSpec Thresholds",
     "detector": "Detector",
-    "report.report_document": "Report",
-    "runtimes.base": "Runtime RuntimeOptions",
+    "report.report_document": "Report Verdict",
+    "runtimes.base": "Runtime RuntimeInfo RuntimeOptions",
 }
 """The public names, by the module that defines them."""
 
@@ -118,8 +128,10 @@ _HOME = {name: home for home, names in _NAMES.items() for name in names.split()}
 __all__ = [
     "AccuracyReport",
     "AmbiguousClassError",
+    "Artifact",
     "BackendError",
     "BenchReport",
+    "BuildRecords",
     "Bundle",
     "BundleError",
     "Calibration",
@@ -128,16 +140,21 @@ __all__ = [
     "CorruptCheckpointError",
     "DemoResult",
     "DemoSize",
+    "Detection",
     "Detections",
     "Detector",
     "DeviceError",
+    "DlaReport",
     "DoctorReport",
+    "Evidence",
     "ExportError",
+    "ForkReport",
     "Frame",
     "GateError",
     "GhostDeployError",
     "HeadSpec",
     "ImageError",
+    "ImageInput",
     "ImageTooLargeError",
     "InputError",
     "InputSpec",
@@ -148,15 +165,18 @@ __all__ = [
     "ParityReport",
     "Report",
     "Runtime",
+    "RuntimeInfo",
     "RuntimeOptions",
     "ShapeError",
     "SpecError",
+    "StatisticsReport",
     "StructureError",
     "Thresholds",
     "UnavailableError",
     "UnknownClassError",
     "UnsafeCheckpointError",
     "UsageError",
+    "Verdict",
     "__version__",
     "bench",
     "build",

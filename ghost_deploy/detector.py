@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, overload
 
 from numpy.typing import NDArray
 
+from ghost_deploy.core.class_names import Classes, class_ids
 from ghost_deploy.core.closing import Closing
 from ghost_deploy.core.detections import Detections
-from ghost_deploy.core.errors import ShapeError
+from ghost_deploy.core.frame import Frame
+from ghost_deploy.core.image_input import ImageInput, PilImage
 from ghost_deploy.core.own_nms import require_own_nms
 from ghost_deploy.core.spec import ModelSpec, Thresholds
-from ghost_deploy.processing.images import as_bgr
+from ghost_deploy.processing.graph_fit import require_fit
+from ghost_deploy.processing.images import are_several, as_bgr, as_sequence
 from ghost_deploy.processing.letterbox import Letterbox
-from ghost_deploy.processing.postprocess import Postprocessor, output_shape
+from ghost_deploy.processing.postprocess import Postprocessor
 from ghost_deploy.processing.preprocess import Preprocessor
 from ghost_deploy.processing.slices import Slicing, detect_in_slices
-from ghost_deploy.runtimes.base import Runtime, TensorSpec
+from ghost_deploy.runtimes.base import Runtime
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What one call asks for."""
+
+    size_hw: tuple[int, int] | None
+    thresholds: Thresholds
+    classes: tuple[int, ...]
 
 
 class Detector(Closing):
@@ -49,8 +63,7 @@ class Detector(Closing):
         thresholds: Thresholds | None = None,
         slicing: Slicing | None = None,
     ) -> None:
-        _check_input(runtime.inputs, spec)
-        _check_output(runtime.outputs, spec)
+        require_fit(runtime.inputs, runtime.outputs, spec)
         self._runtime = runtime
         self._spec = spec
         self._thresholds = thresholds or spec.thresholds
@@ -83,67 +96,150 @@ class Detector(Closing):
         """The slices that `detect` looks into."""
         return self._slicing
 
-    def __call__(self, image: object, size_hw: tuple[int, int] | None = None) -> Detections:
-        """Detect objects in one image; see `detect`."""
-        return self.detect([image], size_hw)[0]
+    @property
+    def names(self) -> dict[int, str]:
+        """The class names by class id."""
+        return dict(enumerate(self._spec.class_names))
 
-    def detect(self, images: object, size_hw: tuple[int, int] | None = None) -> list[Detections]:
+    @overload
+    def __call__(
+        self,
+        image: NDArray[Any] | bytes | bytearray | memoryview | Frame | PilImage,
+        size_hw: tuple[int, int] | None = None,
+        *,
+        conf: float | None = None,
+        iou: float | None = None,
+        max_det: int | None = None,
+        agnostic: bool | None = None,
+        classes: Classes = (),
+    ) -> Detections: ...
+    @overload  # Any: a folder is a path too. mypy: a text is a sequence of texts, but taken here
+    def __call__(  # type: ignore[overload-overlap]
+        self,
+        image: str | os.PathLike[str],
+        size_hw: tuple[int, int] | None = None,
+        *,
+        conf: float | None = None,
+        iou: float | None = None,
+        max_det: int | None = None,
+        agnostic: bool | None = None,
+        classes: Classes = (),
+    ) -> Detections | Any: ...
+    @overload
+    def __call__(
+        self,
+        image: Sequence[ImageInput],
+        size_hw: tuple[int, int] | None = None,
+        *,
+        conf: float | None = None,
+        iou: float | None = None,
+        max_det: int | None = None,
+        agnostic: bool | None = None,
+        classes: Classes = (),
+    ) -> list[Detections]: ...
+    def __call__(
+        self,
+        image: ImageInput | Sequence[ImageInput],
+        size_hw: tuple[int, int] | None = None,
+        *,
+        conf: float | None = None,
+        iou: float | None = None,
+        max_det: int | None = None,
+        agnostic: bool | None = None,
+        classes: Classes = (),
+    ) -> Detections | list[Detections]:
+        """Detect objects in one image, or in several; arguments and errors as in `detect`.
+
+        Returns:
+            The detections of one image; a list, in order, for a sequence of images, a folder or a
+            glob pattern.
+        """
+        found = self.detect(
+            image,
+            size_hw,
+            conf=conf,
+            iou=iou,
+            max_det=max_det,
+            agnostic=agnostic,
+            classes=classes,
+        )
+        return found if are_several(image) else found[0]
+
+    def detect(
+        self,
+        images: ImageInput | Sequence[ImageInput],
+        size_hw: tuple[int, int] | None = None,
+        *,
+        conf: float | None = None,
+        iou: float | None = None,
+        max_det: int | None = None,
+        agnostic: bool | None = None,
+        classes: Classes = (),
+    ) -> list[Detections]:
         """Detect objects in each image.
 
         Args:
-            images: a list or tuple of images, or one image: a (H, W, 3) uint8 BGR array as
-                returned by `cv2.imread`, or another one that `as_bgr` takes; a PIL image; a
-                path; the bytes of an image file; or a `Frame`. They are run in the largest
-                batches that the graph accepts.
+            images: a list or another sequence of images, or one image: a (H, W, 3) uint8 BGR array
+                as returned by `cv2.imread`, or another one that `as_bgr` takes; a PIL image; a
+                path; the bytes of an image file; or a `Frame`. The path of a folder or a glob
+                pattern stands for its images in natural order, as `list_images` finds them. They
+                are run in the largest batches that the graph accepts.
             size_hw: (height, width) of the model's input in pixels, for a graph with dynamic
                 size; default: `spec.input.size_hw`.
+            conf, iou, max_det, agnostic: for this call, instead of `thresholds`.
+            classes: names or numbers of the classes to keep; all when empty. Others take no place
+                among the `max_det`.
 
         Returns:
             The detections of each image, in order; boxes in pixels of the image.
 
         Raises:
-            ImageError: an image cannot be read or used.
+            ImageError: an image cannot be read or used, or a folder has none.
             ShapeError: the graph does not accept `size_hw`, or returned an unexpected output.
+            SpecError: a threshold is out of range.
+            UsageError: the model has no such class, or no NMS that can be changed.
             BackendError: the backend failed, or returned values that are not finite.
         """
-        batch = images if isinstance(images, (list, tuple)) else [images]
+        thresholds = self._thresholds.changed(
+            conf=conf, iou=iou, max_det=max_det, agnostic=agnostic
+        )
+        call = _Call(size_hw, thresholds, tuple(class_ids(classes, self._spec.class_names)))
+        batch = as_sequence(images)
         if self._slicing is None:
-            return self._detect(batch, size_hw)
-        return [self._detect_in_slices(image, self._slicing, size_hw) for image in batch]
+            return self._detect(batch, call)
+        return [self._detect_in_slices(image, self._slicing, call) for image in batch]
 
-    def _detect_in_slices(
-        self, image: object, slicing: Slicing, size_hw: tuple[int, int] | None
-    ) -> Detections:
-        def detect(views: Sequence[object]) -> list[Detections]:
-            return self._detect(views, size_hw)
+    def _detect_in_slices(self, image: ImageInput, slicing: Slicing, call: _Call) -> Detections:
+        def detect(views: Sequence[ImageInput]) -> list[Detections]:
+            return self._detect(views, call)
 
         batch = self._spec.input.batch[1]
-        return detect_in_slices(detect, as_bgr(image), slicing, self._thresholds, batch)
+        return detect_in_slices(detect, as_bgr(image), slicing, call.thresholds, batch)
 
-    def _detect(self, batch: Sequence[object], size_hw: tuple[int, int] | None) -> list[Detections]:
+    def _detect(self, batch: Sequence[ImageInput], call: _Call) -> list[Detections]:
         step = self._spec.input.batch[1]
         found: list[Detections] = []
         for start in range(0, len(batch), step):
-            found += self._detect_batch(batch[start : start + step], size_hw)
+            found += self._detect_batch(batch[start : start + step], call)
         return found
 
-    def _detect_batch(
-        self, images: Sequence[object], size_hw: tuple[int, int] | None
-    ) -> list[Detections]:
+    def _detect_batch(self, images: Sequence[ImageInput], call: _Call) -> list[Detections]:
         try:
             preprocessor = self._idle.pop()
         except IndexError:
             preprocessor = Preprocessor(self._spec.input)
         try:
-            tensor, letterboxes = preprocessor(images, size_hw)
+            tensor, letterboxes = preprocessor(images, call.size_hw)
             with self._lock:  # the outputs are valid until the next run
                 outputs = self._runtime.run({self._spec.input.name: tensor})
-                return self.postprocess(outputs, letterboxes)
+                return self._postprocessor(
+                    outputs, letterboxes, call.thresholds, classes=call.classes
+                )
         finally:
             self._idle.append(preprocessor)
 
     def preprocess(
-        self, images: Sequence[object], size_hw: tuple[int, int] | None = None
+        self, images: Sequence[ImageInput], size_hw: tuple[int, int] | None = None
     ) -> tuple[dict[str, NDArray[Any]], list[Letterbox]]:
         """Return the feeds of one batch and the letterbox of each image.
 
@@ -176,46 +272,3 @@ class Detector(Closing):
         """
         with self._lock:
             self._runtime.close()
-
-
-def _check_input(inputs: Sequence[TensorSpec], spec: ModelSpec) -> None:
-    """Require the input of `spec`; a fixed side of the graph must be the only one of the spec."""
-    want = spec.input.graph_shape()
-    tensor = inputs[0] if len(inputs) == 1 else None
-    fits = (
-        tensor is not None
-        and (tensor.name, tensor.dtype) == (spec.input.name, spec.input.dtype)
-        and len(tensor.shape) == len(want)
-        and all(have in (-1, size) for have, size in zip(tensor.shape, want, strict=True))
-    )
-    if not fits:
-        _refuse("input", inputs, TensorSpec(spec.input.name, want, spec.input.dtype))
-
-
-def _check_output(outputs: Sequence[TensorSpec], spec: ModelSpec) -> None:
-    fixed_size = spec.input.min_hw == spec.input.max_hw
-    one = output_shape(spec, spec.input.size_hw)
-    if not fixed_size and not spec.head.end_to_end:
-        one = spec.head.output_shape(spec.num_classes, -1)
-    want = (-1, *one)
-    tensor = next((each for each in outputs if each.name == spec.head.output), None)
-    fits = (
-        tensor is not None
-        and tensor.dtype == "float32"
-        and len(tensor.shape) == len(want)
-        and all(
-            have == size or -1 in (have, size)
-            for have, size in zip(tensor.shape, want, strict=True)
-        )
-    )
-    if not fits:
-        _refuse("output", outputs, TensorSpec(spec.head.output, want, "float32"))
-
-
-def _refuse(side: str, have: Sequence[TensorSpec], want: TensorSpec) -> None:
-    raise ShapeError(
-        f"the model's {side} does not fit its description (-1 is any size)",
-        got=", ".join(f"{each.name} {each.dtype} {each.shape}" for each in have) or "none",
-        expected=f"{want.name} {want.dtype} {want.shape}",
-        fix="The model and its description do not match: export the model again",
-    )

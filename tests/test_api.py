@@ -227,11 +227,11 @@ def test_a_failed_gate_writes_the_bundle_and_raises(
 
     right = module.onnx_from_net
 
-    def wrong(net: Any, spec: ModelSpec, precision: str) -> Any:
+    def wrong(net: Any, spec: ModelSpec, precision: str, *rest: Any) -> Any:
         damaged = copy.deepcopy(net)
         for weight in damaged.head.parameters():
             weight.mul_(1.02)
-        return right(damaged, spec, precision)
+        return right(damaged, spec, precision, *rest)
 
     monkeypatch.setattr(module, "onnx_from_net", wrong)
     images = val_images()[:1]

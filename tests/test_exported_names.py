@@ -43,6 +43,31 @@ def test_every_public_name_is_documented() -> None:
         assert getattr(gd, name).__doc__, name
 
 
+def classes_of(room: str) -> list[type]:
+    """The public classes that the modules of a room define."""
+    found: list[type] = []
+    for path in sorted((PACKAGE / room).rglob("*.py")):
+        dotted = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+        module = importlib.import_module(dotted.removesuffix(".__init__"))
+        mine = [each for each in vars(module).values() if getattr(each, "__module__", "") == dotted]
+        found += [each for each in mine if isinstance(each, type) and each.__name__[0] != "_"]
+    return found
+
+
+def test_every_error_can_be_caught_by_a_public_name() -> None:
+    errors = [each for each in classes_of("core") if issubclass(each, gd.GhostDeployError)]
+    assert len(errors) >= 20
+    assert [each.__name__ for each in errors if getattr(gd, each.__name__, None) is not each] == []
+
+
+def test_every_report_is_a_public_name() -> None:
+    classes = classes_of("core/evidence") + classes_of("api") + classes_of("report")
+    reports = [each for each in classes if each.__name__.endswith("Report")]
+    assert len(reports) >= 9
+    missing = [each.__name__ for each in reports if getattr(gd, each.__name__, None) is not each]
+    assert missing == []
+
+
 def test_an_unknown_name() -> None:
     with pytest.raises(AttributeError, match="no attribute 'fly'"):
         _ = gd.fly

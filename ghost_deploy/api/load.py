@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import msgspec
-
 from ghost_deploy.api.common import AnyPath, cache_dir, is_bundle, log_note
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.bundle.verdicts import failed_verdicts
@@ -99,11 +97,9 @@ def load(
         raise UsageError(f"there is no bundle or model {model}", fix="Check the path")
     else:
         opened, spec = _open_file(Path(model), runtime, options, precision, check=check)
-    given = {"conf": conf, "iou": iou, "max_det": max_det, "agnostic": agnostic}
-    changes = {name: value for name, value in given.items() if value is not None}
     try:
         slicing = None if slices is None else Slicing(slices, overlap)
-        thresholds = msgspec.structs.replace(spec.thresholds, **changes)
+        thresholds = spec.thresholds.changed(conf=conf, iou=iou, max_det=max_det, agnostic=agnostic)
         return Detector(opened, spec, thresholds, slicing)
     except BaseException:
         opened.close()

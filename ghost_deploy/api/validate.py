@@ -76,7 +76,7 @@ def validate(
         note: called if the report was not stored; logged by default.
 
     Returns:
-        The report; `report.passed` is the verdict, None where nothing was judged.
+        The report; `report.outcome` is the verdict, None where nothing was judged.
 
     Raises:
         UsageError: an unknown runtime or precision, or nothing to measure.

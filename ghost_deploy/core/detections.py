@@ -2,14 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import importlib
+import operator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ghost_deploy.core.errors import MissingExtraError, ShapeError
+from ghost_deploy.core.image_input import ImageInput
+
+Rows: TypeAlias = "NDArray[np.bool_ | np.integer[Any]] | slice | Sequence[bool] | Sequence[int]"
+"""Several rows: a (N,) boolean mask, indices or a slice."""
+
+_Draw: TypeAlias = "Callable[[ImageInput, Detections], NDArray[np.uint8]]"
+
+
+@dataclass(frozen=True)
+class Detection:
+    """One object in an image, a row of `Detections`.
+
+    Attributes:
+        xyxy: x1, y1, x2, y2 in source pixels; continuous, clipped, not rounded.
+        score: 0 to 1.
+        class_id: from 0.
+        name: of the class; its number where it has no name.
+        track_id: of the object over the frames of a stream, from 1; 0 where it has none yet, None
+            when objects are not tracked.
+    """
+
+    xyxy: tuple[float, float, float, float]
+    score: float
+    class_id: int
+    name: str
+    track_id: int | None = None
+
+    @property
+    def confidence(self) -> float:
+        """`score`, under the name that supervision gives it."""
+        return self.score
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,13 +50,17 @@ class Detections:
     """The detections of one image, as columns, best first.
 
     Sorted by descending score, then class, then x1; the constructor sorts unsorted columns. An
-    image without detections is `Detections.empty()`, never None.
+    image without detections is `Detections.empty()`, never None. `len`, `for each in detections`
+    and `detections[0]` give its rows, each a `Detection`; a mask, indices or a slice select several
+    rows.
 
     Attributes:
         xyxy: (N, 4) float32, x1 y1 x2 y2 in source pixels; continuous, clipped, not rounded.
         score: (N,) float32 in 0 to 1.
         class_id: (N,) int32 from 0.
         class_names: names by class id; may be empty.
+        track_id: (N,) int32, the id from 1 of the object that each detection is, within its source,
+            and 0 where it has none yet; None when objects are not tracked.
 
     Raises:
         ShapeError: a column has the wrong shape or length.
@@ -34,12 +71,15 @@ class Detections:
         ['dog', 'cat']
         >>> len(found[found.score > 0.7])
         1
+        >>> [(each.name, round(each.score, 1)) for each in found]
+        [('dog', 0.9), ('cat', 0.5)]
     """
 
     xyxy: NDArray[np.float32]
     score: NDArray[np.float32]
     class_id: NDArray[np.int32]
     class_names: tuple[str, ...] = ()
+    track_id: NDArray[np.int32] | None = None
 
     def __post_init__(self) -> None:
         xyxy = np.asarray(self.xyxy, np.float32)
@@ -47,20 +87,25 @@ class Detections:
             xyxy = xyxy.reshape(-1, 4)
         score = np.asarray(self.score, np.float32)
         class_id = np.asarray(self.class_id, np.int32)
+        columns = [score, class_id]
+        if self.track_id is not None:
+            columns.append(np.asarray(self.track_id, np.int32))
         count = len(xyxy)
-        if xyxy.shape != (count, 4) or score.shape != (count,) or class_id.shape != (count,):
+        if xyxy.shape != (count, 4) or any(each.shape != (count,) for each in columns):
+            names = ("score", "class_id", "track_id")
+            shapes = zip(names, columns, strict=False)
             raise ShapeError(
                 "the columns of Detections do not fit together",
-                got=f"xyxy {xyxy.shape}, score {score.shape}, class_id {class_id.shape}",
+                got=", ".join([f"xyxy {xyxy.shape}", *(f"{n} {c.shape}" for n, c in shapes)]),
                 expected="(N, 4), (N,) and (N,)",
-                fix="Pass three columns of one length",
+                fix="Pass columns of one length",
             )
         order = np.lexsort((xyxy[:, 0], class_id, -score))
         if not np.array_equal(order, np.arange(count)):
-            xyxy, score, class_id = xyxy[order], score[order], class_id[order]
+            xyxy, columns = xyxy[order], [each[order] for each in columns]
         object.__setattr__(self, "xyxy", xyxy)
-        object.__setattr__(self, "score", score)
-        object.__setattr__(self, "class_id", class_id)
+        for name, column in zip(("score", "class_id", "track_id"), columns, strict=False):
+            object.__setattr__(self, name, column)
         object.__setattr__(self, "class_names", tuple(self.class_names))
 
     @classmethod
@@ -76,9 +121,39 @@ class Detections:
     def __len__(self) -> int:
         return len(self.score)
 
-    def __getitem__(self, keep: NDArray[Any] | slice) -> Detections:
-        """The rows selected by a (N,) boolean mask, an index array or a slice."""
-        return Detections(self.xyxy[keep], self.score[keep], self.class_id[keep], self.class_names)
+    def __iter__(self) -> Iterator[Detection]:
+        """The rows, best first."""
+        ids = [None] * len(self) if self.track_id is None else self.track_id.tolist()
+        boxes, scores, classes = self.xyxy.tolist(), self.score.tolist(), self.class_id.tolist()
+        for box, score, class_id, name, track_id in zip(
+            boxes, scores, classes, self.names, ids, strict=True
+        ):
+            yield Detection(tuple(box), score, class_id, name, track_id)
+
+    @overload
+    def __getitem__(self, rows: int | np.integer[Any]) -> Detection: ...
+    @overload
+    def __getitem__(self, rows: Rows) -> Detections: ...
+    def __getitem__(self, rows: int | np.integer[Any] | Rows) -> Detection | Detections:
+        """One row by its number, from the end where negative; or a selection of rows.
+
+        Raises:
+            IndexError: there is no such row, or a mask of another length.
+        """
+        if isinstance(rows, int | np.integer):
+            index = operator.index(rows)
+            count = len(self)
+            if not -count <= index < count:
+                raise IndexError(f"row {index} of {count} detections")
+            index %= count
+            return next(iter(self._select(slice(index, index + 1))))
+        # A list without rows has no type of its own.
+        return self._select(np.array([], np.intp) if isinstance(rows, list) and not rows else rows)
+
+    def _select(self, rows: Any) -> Detections:
+        track_id = None if self.track_id is None else self.track_id[rows]
+        columns = self.xyxy[rows], self.score[rows], self.class_id[rows]
+        return Detections(*columns, self.class_names, track_id)
 
     def __repr__(self) -> str:
         counts: dict[str, int] = {}
@@ -86,6 +161,11 @@ class Detections:
             counts[name] = counts.get(name, 0) + 1
         inside = ", ".join(f"{count} {name}" for name, count in counts.items())
         return f"Detections({len(self)}{': ' if inside else ''}{inside})"
+
+    @property
+    def confidence(self) -> NDArray[np.float32]:
+        """`score`, under the name that supervision gives it."""
+        return self.score
 
     @property
     def names(self) -> list[str]:
@@ -96,14 +176,18 @@ class Detections:
     def to_dicts(self) -> list[dict[str, Any]]:
         """A JSON-ready dict for each row.
 
-        Keys: `xyxy` (4 floats, source pixels), `score`, `class_id`, `class_name`.
+        Keys: `xyxy` (4 floats, source pixels), `score`, `class_id`, `class_name`, and where
+        objects are tracked `track_id`, None for an object that has none yet.
         """
-        columns = zip(
-            self.xyxy.tolist(), self.score.tolist(), self.class_id.tolist(), self.names, strict=True
-        )
         return [
-            {"xyxy": box, "score": score, "class_id": class_id, "class_name": name}
-            for box, score, class_id, name in columns
+            {
+                "xyxy": list(each.xyxy),
+                "score": each.score,
+                "class_id": each.class_id,
+                "class_name": each.name,
+                **({} if each.track_id is None else {"track_id": each.track_id or None}),
+            }
+            for each in self
         ]
 
     def to_coco(
@@ -145,5 +229,23 @@ class Detections:
             xyxy=self.xyxy,
             confidence=self.score,
             class_id=self.class_id.astype(int),
+            tracker_id=self.track_id,
             data={"class_name": np.asarray(self.names, dtype=object)},
         )
+
+    def draw(self, image: ImageInput) -> NDArray[np.uint8]:
+        """A copy of the image with a box and a label for each detection.
+
+        Args:
+            image: the one that they were found in: an array in BGR order, a path, the bytes of an
+                image file, a PIL image or a `Frame`.
+
+        Returns:
+            (H, W, 3) uint8 BGR, as `cv2.imwrite` takes it.
+
+        Raises:
+            ImageError: the image cannot be read or used.
+        """
+        # By name, as tables find their modules: this room knows nothing of pixels.
+        module = importlib.import_module("ghost_deploy.stream.draw")
+        return cast("_Draw", module.draw)(image, self)

@@ -181,6 +181,24 @@ class Thresholds(SpecStruct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         self._require(0 <= self.iou <= 1, "iou must be in [0, 1]", self.iou)
         self._require(1 <= self.max_det <= 30_000, "max_det must be 1 to 30000", self.max_det)
 
+    def changed(
+        self,
+        *,
+        conf: float | None = None,
+        iou: float | None = None,
+        max_det: int | None = None,
+        agnostic: bool | None = None,
+    ) -> Thresholds:
+        """These thresholds, with those that are not None in their place.
+
+        Raises:
+            SpecError: one is out of range.
+        """
+        given = {"conf": conf, "iou": iou, "max_det": max_det, "agnostic": agnostic}
+        return msgspec.structs.replace(
+            self, **{name: value for name, value in given.items() if value is not None}
+        )
+
 
 class ModelSpec(SpecStruct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The full description of a detector, besides its weights.

@@ -18,14 +18,16 @@ import glob
 import os
 import re
 import stat
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ghost_deploy.core.errors import ImageError
 from ghost_deploy.core.frame import Frame
+from ghost_deploy.core.image_input import ImageInput
 from ghost_deploy.core.pixel_limit import check_pixels, max_pixels
 from ghost_deploy.processing.byte_reader import FileBytes
 from ghost_deploy.processing.decode_image import check_header, decode_image, upright
@@ -36,6 +38,8 @@ IMAGE_SUFFIXES = (".avif", ".bmp", ".jp2", ".jpeg", ".jpg", ".png", ".tif", ".ti
 """Lower-case file name suffixes of images in folders and patterns."""
 
 # Up to this size a file is read before its header is looked at, which saves a second access.
+_WILD = re.compile(r"[*?\[]")
+
 _SMALL_BYTES = 16 << 20
 # Bytes a pixel of the largest file that is taken: no compression, four channels of 64 bits.
 _MOST_BYTES_A_PIXEL = 32
@@ -111,7 +115,29 @@ def _no_access(name: str, error: Exception) -> ImageError:
     return ImageError(f"the image {name} cannot be read", got=reason, fix=fix)
 
 
-def as_bgr(image: object) -> NDArray[np.uint8]:
+def are_several(images: ImageInput | Sequence[ImageInput]) -> TypeGuard[Sequence[ImageInput]]:
+    """Whether this is a sequence of images, or a path that may name several.
+
+    Of an array the first axis is the height: an array is one image.
+    """
+    if isinstance(images, (str, os.PathLike)):
+        name = os.fspath(images)
+        return os.path.isdir(name) or (bool(_WILD.search(name)) and not os.path.lexists(name))
+    return isinstance(images, Sequence) and not isinstance(images, (bytes, bytearray, memoryview))
+
+
+def as_sequence(images: ImageInput | Sequence[ImageInput]) -> Sequence[ImageInput]:
+    """The images, one after another; those of a folder or glob pattern as their paths.
+
+    Raises:
+        ImageError: a folder or pattern has no images.
+    """
+    if are_several(images):
+        return list_images(images) if isinstance(images, (str, os.PathLike)) else images
+    return [cast("ImageInput", images)]
+
+
+def as_bgr(image: ImageInput) -> NDArray[np.uint8]:
     """Convert an image to (H, W, 3) uint8 BGR.
 
     Args:

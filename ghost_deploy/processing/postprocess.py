@@ -45,6 +45,7 @@ class Postprocessor:
         thresholds: Thresholds,
         *,
         multi_label: bool = False,
+        classes: Sequence[int] = (),
     ) -> list[Detections]:
         """Return the detections of each image.
 
@@ -56,6 +57,8 @@ class Postprocessor:
             thresholds: score, IoU and maximum number.
             multi_label: return all classes above the score threshold, as for mAP, instead of
                 the best class of each anchor.
+            classes: keep those only, before NMS, so that others take no place among the
+                `max_det`; all when empty.
 
         Returns:
             The detections of each image, boxes in source pixels.
@@ -68,15 +71,23 @@ class Postprocessor:
         require_own_nms(self._spec, thresholds)
         output = self._output(outputs, letterboxes)
         return [
-            self._detections(row, box, thresholds, multi_label)
+            self._detections(row, box, thresholds, multi_label, classes)
             for row, box in zip(output, letterboxes, strict=False)
         ]
 
     def _detections(
-        self, output: NDArray[np.float32], box: Letterbox, limits: Thresholds, multi_label: bool
+        self,
+        output: NDArray[np.float32],
+        box: Letterbox,
+        limits: Thresholds,
+        multi_label: bool,
+        classes: Sequence[int],
     ) -> Detections:
         found = self._decode(output, self._spec, box.dst_hw, limits.conf, multi_label)
         xyxy, score, class_id = found
+        if classes:
+            wanted = np.isin(class_id, classes)
+            xyxy, score, class_id = xyxy[wanted], score[wanted], class_id[wanted]
         kept: NDArray[np.intp] | slice = slice(limits.max_det)
         if not self._spec.head.end_to_end:
             agnostic = limits.agnostic

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghost_deploy.core.errors import ShapeError
+from ghost_deploy.core.image_input import ImageInput
 from ghost_deploy.core.spec import InputSpec
 from ghost_deploy.processing.images import as_bgr
 from ghost_deploy.processing.letterbox import Letterbox
@@ -69,7 +70,7 @@ class Preprocessor:
         self._scratch = np.empty((2, 0), np.uint8)
 
     def __call__(
-        self, images: Sequence[object], size_hw: tuple[int, int] | None = None
+        self, images: Sequence[ImageInput], size_hw: tuple[int, int] | None = None
     ) -> tuple[NDArray[Any], list[Letterbox]]:
         """Preprocess a batch.
 

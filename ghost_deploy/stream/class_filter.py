@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ghost_deploy.core.class_names import Classes, class_ids
 from ghost_deploy.core.detections import Detections
-from ghost_deploy.core.errors import UsageError
 
 
 class ClassFilter:
@@ -28,14 +28,14 @@ class ClassFilter:
         self,
         class_names: Sequence[str],
         conf: float,
-        classes: Sequence[str] = (),
+        classes: Classes = (),
         class_conf: Mapping[str, float] | None = None,
     ) -> None:
         limits = np.full(len(class_names), np.float32(conf), np.float32)
         for name, limit in (class_conf or {}).items():
-            limits[_class_id(name, class_names)] = limit
-        if classes:
-            kept = [_class_id(name, class_names) for name in _split(classes, class_names)]
+            limits[class_ids([name], class_names)] = limit
+        kept = class_ids(classes, class_names)
+        if kept:
             others = np.setdiff1d(np.arange(len(class_names)), kept)
             limits[others] = np.inf
         self._limits = limits
@@ -50,22 +50,3 @@ class ClassFilter:
         """Return the detections of `found` that are kept."""
         keep = found.score > self._limits[found.class_id]
         return found if keep.all() else found[keep]
-
-
-def _split(classes: Sequence[str], class_names: Sequence[str]) -> list[str]:
-    """Single names: a text that is a name stays whole, whatever commas it has."""
-    found: list[str] = []
-    for text in classes:
-        whole = text if text in class_names else text.strip()
-        parts = [whole] if whole in class_names else [part.strip() for part in text.split(",")]
-        found += filter(None, parts)
-    return found
-
-
-def _class_id(name: str, class_names: Sequence[str]) -> int:
-    if name in class_names:
-        return list(class_names).index(name)
-    if name.isascii() and name.isdecimal() and int(name) < len(class_names):
-        return int(name)
-    shown = ", ".join(class_names[:20]) + (", ..." if len(class_names) > 20 else "")
-    raise UsageError(f"the model has no class {name!r}", expected=shown, fix="Name one of those")

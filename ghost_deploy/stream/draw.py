@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghost_deploy.core.detections import Detections
+from ghost_deploy.core.image_input import ImageInput
+from ghost_deploy.processing.images import as_bgr
 from ghost_deploy.stream.lettering import drawable, letters_for
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -59,29 +61,28 @@ def class_color(class_id: int) -> Color:
     return round(blue * 255), round(green * 255), round(red * 255)
 
 
-def draw(
-    image: NDArray[np.uint8],
-    detections: Detections,
-    track_ids: NDArray[np.int32] | None = None,
-) -> NDArray[np.uint8]:
+def draw(image: ImageInput, detections: Detections) -> NDArray[np.uint8]:
     """A copy of `image` with boxes and labels; detections of a higher score are in front.
 
     Args:
-        image: (H, W, 3) uint8 BGR; not changed.
-        detections: N rows, boxes in pixels of `image`.
-        track_ids: (N,) int32, written before the names; 0 is not written.
+        image: see `as_bgr`; not changed.
+        detections: N rows, boxes in pixels of `image`; a `track_id` above 0 is written before the
+            name.
 
     Returns:
         (H, W, 3) uint8 BGR.
+
+    Raises:
+        ImageError: the image cannot be read or used.
     """
-    canvas: NDArray[np.uint8] = image.copy()
+    canvas: NDArray[np.uint8] = as_bgr(image).copy()
     size_hw = (canvas.shape[0], canvas.shape[1])
     pen = _Pen.for_size(size_hw)
     boxes = [_on_canvas(box, size_hw) for box in detections.xyxy]
     colors = [class_color(class_id) for class_id in detections.class_id.tolist()]
     labels = _labels(detections, boxes, size_hw[1], pen)
-    if track_ids is not None:
-        pairs = zip(labels, track_ids.tolist(), strict=True)
+    if detections.track_id is not None:
+        pairs = zip(labels, detections.track_id.tolist(), strict=True)
         labels = [f"#{number} {label}" if number else label for label, number in pairs]
     places = _place_labels(labels, boxes, size_hw, pen)
     worst_first = range(len(detections) - 1, -1, -1)

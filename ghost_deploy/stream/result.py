@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ghost_deploy.core.detections import Detections
 from ghost_deploy.core.frame import Frame
 
@@ -23,8 +20,6 @@ class Result:
         detections: boxes in pixels of `frame`.
         age_ms: from capture to this result, milliseconds.
         timings_ms: `pre`, `run` and `post`, milliseconds, of the batch that the frame was in.
-        track_ids: (N,) int32, the id from 1 of the object that each detection is, within its
-            source, and 0 where it has none; None when objects are not tracked.
     """
 
     source: str
@@ -33,4 +28,8 @@ class Result:
     detections: Detections
     age_ms: float
     timings_ms: Mapping[str, float]
-    track_ids: NDArray[np.int32] | None = None
+
+    @property
+    def position_s(self) -> float | None:
+        """The time of the frame in its video, seconds; None if it is of no video."""
+        return self.frame.position_s

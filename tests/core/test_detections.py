@@ -6,12 +6,14 @@ import json
 import sys
 import types
 
+import cv2
 import numpy as np
 import pytest
 
 from ghost_deploy.core import detections
-from ghost_deploy.core.detections import Detections
-from ghost_deploy.core.errors import MissingExtraError, ShapeError
+from ghost_deploy.core.detections import Detection, Detections
+from ghost_deploy.core.errors import ImageError, MissingExtraError, ShapeError
+from ghost_deploy.core.frame import Frame
 
 NAMES = ("RBC", "WBC", "Platelets")
 
@@ -129,3 +131,67 @@ def test_supervision_gets_the_columns(three, monkeypatch):
 
 def test_examples_in_the_documentation():
     assert doctest.testmod(detections).failed == 0
+
+
+def test_rows_one_by_one(three):
+    rows = list(three)
+    assert [row.name for row in rows] == ["RBC", "Platelets", "Platelets"]
+    assert rows[0] == Detection((0.0, 0.0, 10.0, 10.0), pytest.approx(0.9), 0, "RBC")
+    assert rows[0].confidence == rows[0].score
+    assert [three[i] for i in range(3)] == rows
+    assert three[-1] == rows[-1]
+    assert three[np.argmin(three.score)] == rows[2]
+    assert list(Detections.empty()) == []
+    for index in (3, -4, np.int64(3)):
+        with pytest.raises(IndexError, match="of 3 detections"):
+            three[index]
+    with pytest.raises(IndexError):
+        Detections.empty()[0]
+    with pytest.raises(IndexError):
+        three[three.score[:2] > 0]
+
+
+@pytest.mark.parametrize(
+    ("rows", "scores"),
+    [
+        ([True, False, True], [0.9, 0.5]),
+        ([2, 0], [0.9, 0.5]),
+        ([], []),
+        (slice(1, None), [0.7, 0.5]),
+        (np.zeros(3, bool), []),
+        (np.array([], int), []),
+    ],
+    ids=str,
+)
+def test_selections(three, rows, scores):
+    assert three[rows].confidence.tolist() == pytest.approx(scores)
+
+
+def test_track_ids_follow_their_rows(three):
+    tracked = dataclasses.replace(three, track_id=[7, 0, 3])
+    assert tracked.track_id.dtype == np.int32
+    assert [row.track_id for row in tracked] == [7, 0, 3]
+    assert tracked[tracked.class_id == 2].track_id.tolist() == [0, 3]
+    assert [row["track_id"] for row in tracked.to_dicts()] == [7, None, 3]
+    assert [row.track_id for row in three] == [None] * 3
+    unsorted = Detections([[0, 0, 1, 1]] * 2, [0.1, 0.9], [0, 0], track_id=[1, 2])
+    assert unsorted.track_id.tolist() == [2, 1]
+    with pytest.raises(ShapeError, match=r"track_id \(2,\)"):
+        Detections([[0, 0, 1, 1]], [0.1], [0], track_id=[1, 2])
+
+
+def test_drawing_on_any_kind_of_image(three, tmp_path):
+    image = np.full((40, 60, 3), 128, np.uint8)
+    path = tmp_path / "image.png"
+    cv2.imwrite(str(path), image)
+    drawn = three.draw(image)
+    assert (drawn.shape, drawn.dtype) == (image.shape, np.uint8)
+    assert (image == 128).all()
+    assert (drawn != 128).any()
+    assert not np.array_equal(drawn, three[:1].draw(image))
+    assert np.array_equal(Detections.empty().draw(image), image)
+    rgb = Frame(np.ascontiguousarray(image[..., ::-1]), color="rgb")
+    for same in (path, str(path), path.read_bytes(), rgb):
+        assert np.array_equal(three.draw(same), drawn)
+    with pytest.raises(ImageError, match="gone"):
+        three.draw(tmp_path / "gone.png")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -198,7 +199,7 @@ def test_sources_are_tracked_apart_and_sinks_closed_together() -> None:
     with pytest.raises(OSError, match="disk"):
         tracking.close()
     assert [sink.closed for sink in sinks] == [1, 1]
-    given = [r.track_ids.tolist() for r in sinks[1].results if r.track_ids is not None]
+    given = [r.detections.track_id.tolist() for r in sinks[1].results]
     assert given == [[0], [0], [1], [1], [1], [1]]
     assert sinks[0].results == sinks[1].results
 
@@ -206,10 +207,11 @@ def test_sources_are_tracked_apart_and_sinks_closed_together() -> None:
 def test_ids_in_records_and_images() -> None:
     plain = make_result(size_hw=(200, 300))
     assert "track_id" not in result_record(plain)["detections"][0]
-    tracked = Result(**{**vars(plain), "track_ids": np.array([7, 0], np.int32)})
+    found = replace(plain.detections, track_id=np.array([7, 0], np.int32))
+    tracked = replace(plain, detections=found)
     rows = json.loads(json.dumps(result_record(tracked)))["detections"]
     assert [row["track_id"] for row in rows] == [7, None]
-    image, found = plain.frame.image, plain.detections
-    without = draw(image, found)
-    assert np.array_equal(draw(image, found, np.zeros(2, np.int32)), without)
-    assert not np.array_equal(draw(image, found, tracked.track_ids), without)
+    image = plain.frame.image
+    without = draw(image, plain.detections)
+    assert np.array_equal(draw(image, replace(found, track_id=np.zeros(2, np.int32))), without)
+    assert not np.array_equal(draw(image, found), without)

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghost_deploy.core.frame import Frame
-from ghost_deploy.processing.images import as_bgr
 from ghost_deploy.stream.draw import draw
 from ghost_deploy.stream.result import Result
 from ghost_deploy.stream.sinks.jsonl_writer import JSONL_SCHEMA
@@ -36,10 +35,6 @@ def result_record(result: Result) -> dict[str, Any]:
 
     Where objects are tracked, a detection has a `track_id`, null while it is unconfirmed.
     """
-    rows = result.detections.to_dicts()
-    if result.track_ids is not None:
-        for row, track_id in zip(rows, result.track_ids.tolist(), strict=True):
-            row["track_id"] = track_id or None
     return {
         # A file name that is not UTF-8 holds surrogates, which JSON cannot.
         "source": os.fsencode(result.frame.source).decode("utf-8", "replace"),
@@ -51,7 +46,7 @@ def result_record(result: Result) -> dict[str, Any]:
         "age_ms": result.age_ms,
         "timings_ms": dict(result.timings_ms),
         "size_hw": result.frame.size_hw,
-        "detections": rows,
+        "detections": result.detections.to_dicts(),
     }
 
 
@@ -76,7 +71,7 @@ class Annotator:
         """Return the annotated image of `result`: (H, W, 3) uint8 BGR, not to be changed."""
         with self._lock:
             if self._last is None or self._last[0] is not result:
-                self._last = result, draw(as_bgr(result.frame), result.detections, result.track_ids)
+                self._last = result, draw(result.frame, result.detections)
             return self._last[1]
 
 

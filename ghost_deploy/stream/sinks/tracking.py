@@ -13,7 +13,7 @@ from ghost_deploy.stream.track import Tracker
 
 
 class TrackingSink(Sink):
-    """Sets `Result.track_ids` and passes the results on; one tracker for each source.
+    """Sets `track_id` of the detections and passes the results on; one tracker for each source.
 
     Args:
         sinks: that get the results; `close` closes them.
@@ -28,7 +28,7 @@ class TrackingSink(Sink):
         frame = result.frame
         now_s = frame.t_capture_ns / 1e9 if frame.position_s is None else frame.position_s
         ids = self._trackers[result.source].update(result.detections, now_s)
-        tracked = replace(result, track_ids=ids)
+        tracked = replace(result, detections=replace(result.detections, track_id=ids))
         for sink in self._sinks:
             sink.write(tracked)
 

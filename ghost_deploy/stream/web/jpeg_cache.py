@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ghost_deploy.core.detections import Detections
 from ghost_deploy.processing.images import as_bgr
 from ghost_deploy.stream.draw import draw
 from ghost_deploy.stream.result import Result
@@ -91,9 +91,7 @@ def encode(result: Result, side: int) -> bytes:
         image = cast(
             NDArray[np.uint8], cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
         )
-        found = Detections(
-            found.xyxy * np.float32(scale), found.score, found.class_id, found.class_names
-        )
-    image = draw(image, found, result.track_ids)
+        found = replace(found, xyxy=found.xyxy * np.float32(scale))
+    image = draw(image, found)
     _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
     return data.tobytes()
