@@ -64,7 +64,7 @@ def video(tmp_path: Path) -> Path:
 def test_options_have_the_names_and_defaults_of_parameters(name: str) -> None:
     parsed = build_parser([name]).parse_args([name, *WORDS[name]])
     parameters = inspect.signature(getattr(gd, name)).parameters
-    for option, value in options.arguments(parsed, "save").items():
+    for option, value in options.arguments(parsed, "save", "slices", "overlap").items():
         default = parameters[option].default
         assert default in (inspect.Parameter.empty, value) or list(default) == value, option
 
