@@ -143,11 +143,22 @@ def demux(
     Raises:
         av.FFmpegError: the connection is lost.
     """
+    return _past_damage(container, (stream,))
+
+
+def demux_all(container: av.container.InputContainer) -> Iterator[av.Packet[Any]]:
+    """The packets of everything that a container holds; otherwise as `demux`."""
+    return _past_damage(container, ())
+
+
+def _past_damage(
+    container: av.container.InputContainer, streams: tuple[av.VideoStream, ...]
+) -> Iterator[av.Packet[Any]]:
     import av
 
     for _ in range(_MOST_FAULTS):
         try:
-            for packet in container.demux(stream):
+            for packet in container.demux(*streams):
                 if packet.size:
                     yield packet
             return

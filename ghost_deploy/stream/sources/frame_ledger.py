@@ -31,26 +31,23 @@ class FrameLedger:
     Args:
         by_time: match by time. False where packets have none, or not that of presentation (AVI with
             B-frames): each frame, and each error, then takes the earliest packet's time.
+
+    Times may begin again, where a file is several ones in a row: `part` says from where on.
     """
 
     def __init__(self, *, by_time: bool) -> None:
         self._by_time = by_time
-        self._due: list[int] = []
+        self._due: list[tuple[int, int]] = []  # part and time
         self._unstamped = 0  # packets without a time
         self._is_used = False
 
-    @property
-    def outstanding(self) -> frozenset[int]:
-        """The times of packets of which nothing has come."""
-        return frozenset(self._due)
-
-    def sent(self, time: int | None) -> None:
+    def sent(self, time: int | None, part: int = 0) -> None:
         """The decoder was given a packet of that time, in units of the time base."""
         self._is_used = True
         if time is None:
             self._unstamped += 1
         else:
-            heapq.heappush(self._due, time)
+            heapq.heappush(self._due, (part, time))
 
     def failed(self) -> Iterator[Came]:
         """The decoder told of an error; yields the broken frame, if a later one does not."""
@@ -62,22 +59,29 @@ class FrameLedger:
         if not self._by_time or time is None:
             yield Came(self._earliest(), False)
             return
-        while self._due and self._due[0] < time:
-            yield Came(heapq.heappop(self._due), True)
-        if self._due and self._due[0] == time:
+        place = self._part_of(time), time
+        while self._due and self._due[0] < place:
+            yield Came(heapq.heappop(self._due)[1], True)
+        if self._due and self._due[0] == place:
             heapq.heappop(self._due)
         yield Came(time, False)
 
     def ended(self) -> Iterator[Came]:
         """There are no more frames; yields those that did not come."""
         while self._due:
-            yield Came(heapq.heappop(self._due), True)
+            yield Came(heapq.heappop(self._due)[1], True)
         for _ in range(self._unstamped):
             yield Came(None, True)
         self._unstamped = 0
 
+    def _part_of(self, time: int) -> int:
+        """The first part with a packet of that time, else the part that comes next."""
+        if not self._due or self._due[0][1] == time:
+            return self._due[0][0] if self._due else 0
+        return min((part for part, due in self._due if due == time), default=self._due[0][0])
+
     def _earliest(self) -> int | None:
         if self._due:
-            return heapq.heappop(self._due)
+            return heapq.heappop(self._due)[1]
         self._unstamped -= self._unstamped > 0
         return None

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import itertools
 import time
-from collections.abc import Collection, Generator, Iterator
+from collections.abc import Generator, Iterator
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -23,18 +23,13 @@ from ghost_deploy.stream.sources.av_frames import (
 )
 from ghost_deploy.stream.sources.frame_ledger import Came, FrameLedger
 from ghost_deploy.stream.sources.reader import Loader, Reader, lost
+from ghost_deploy.stream.sources.shown_packets import is_counted, is_frame
 from ghost_deploy.stream.sources.source_table import SourceAddress
 
 if TYPE_CHECKING:
     import av
 
 _Shown: TypeAlias = "tuple[Came, av.VideoFrame | None]"
-
-_ONE_TO_ONE = frozenset({"av1", "h264", "hevc", "mjpeg", "mpeg1video", "mpeg2video", "mpeg4"})
-"""Codecs of which each packet is a frame; of VP8 and VP9 some packets are never shown."""
-
-_PLACEHOLDER_BYTES = 20
-"""In MPEG-4 a packet of that size may stand for a frame that the one before it held."""
 
 
 class AvVideoReader(Reader):
@@ -77,9 +72,11 @@ class AvVideoReader(Reader):
     def grab(self) -> int | None:
         shown = next(self._shown, None)
         if shown is None:
-            self.missing = missing_frames(self._container, self._stream, self._found)
+            target = None if self._timeout_s else self._target
+            self.missing = missing_frames(self._container, self._stream, self._found, target)
             return None
         came, self._frame = shown
+        self._continue(came.time)
         self._found.shown(came.time)
         self.is_broken = came.is_broken
         rate = self._stream.average_rate
@@ -89,6 +86,12 @@ class AvVideoReader(Reader):
             self.position_s = float(self._index / rate) if rate else None
         self._index += 1
         return time.monotonic_ns()
+
+    def _continue(self, time: int | None) -> None:
+        """Positions go on where times begin again, as in recordings that were joined."""
+        latest, has_parts = self._found.latest, self._found.part > 0
+        if has_parts and time is not None and latest is not None and time < latest:
+            self._begin += time - latest - self._found.step
 
     def load(self) -> Loader:
         assert self._frame is not None, "it is broken"
@@ -102,10 +105,11 @@ class AvVideoReader(Reader):
         """The frames in their order; None in place of one that is broken."""
         by_time = self._has_presentation_times()
         decoder = open_decoder(self._stream, frame_threads=by_time)
-        ledger, counted = FrameLedger(by_time=by_time), decoder.name in _ONE_TO_ONE
+        ledger, counted = FrameLedger(by_time=by_time), is_counted(decoder.name)
         for packet in itertools.chain(self._demux(), [None]):
             if packet is not None and self._note(packet) and counted:
-                ledger.sent(packet.pts if packet.pts is not None else packet.dts)
+                at = packet.pts if packet.pts is not None else packet.dts
+                ledger.sent(at, self._found.part)
             for frame in decode(decoder, packet):
                 if frame is None:
                     yield from ((came, None) for came in ledger.failed())
@@ -114,9 +118,11 @@ class AvVideoReader(Reader):
                     # Fields may be packets of their own: only errors are counted.
                     ledger, counted = FrameLedger(by_time=by_time), False
                 yield from ((came, frame) for came in ledger.came(frame.pts))
-        if by_time:
-            for frame in self._decode_again(ledger.outstanding):
+        if by_time and self._found.is_before_end:
+            for frame in self._decode_last():
                 yield from ((came, frame) for came in ledger.came(frame.pts))
+            if not counted and self._found.is_before_end:
+                yield from self._last_lost()
         yield from ((came, None) for came in ledger.ended())
 
     def _demux(self) -> Iterator[av.Packet[Any]]:
@@ -132,9 +138,9 @@ class AvVideoReader(Reader):
     def _note(self, packet: av.Packet[Any]) -> bool:
         """Whether the packet is a frame that is to be shown."""
         at = packet.pts if packet.pts is not None else packet.dts
-        self._found.read(at, packet.duration or 0)
-        is_placeholder = packet.size <= _PLACEHOLDER_BYTES and self._stream.name == "mpeg4"
-        return not (packet.is_discard or is_placeholder)
+        self._found.read(at, packet.dts, packet.duration or 0, is_behind_hole=packet.is_corrupt)
+        name = self._stream.codec_context.name
+        return not packet.is_discard and is_frame(name, memoryview(packet))
 
     def _has_presentation_times(self) -> bool:
         if self._stream.start_time is None:  # a bare stream, without a container
@@ -142,16 +148,35 @@ class AvVideoReader(Reader):
         in_avi = "avi" in self._container.format.name
         return not (in_avi and self._stream.codec_context.has_b_frames)
 
-    def _decode_again(self, times: Collection[int]) -> Iterator[av.VideoFrame]:
-        """The frames of those times: the last ones, which an error among them may have hidden."""
+    def _last_lost(self) -> Iterator[_Shown]:
+        """The last packet, if it is a whole frame behind the last one that came."""
+        newest, last, step = self._found.newest, self._found.latest, self._found.step
+        if newest is not None and last is not None and 0 < step <= newest - last:
+            yield Came(newest, True), None
+
+    def _decode_last(self) -> Iterator[av.VideoFrame]:
+        """The frames behind the last one that came, which an error among them may have hidden."""
+        if self._timeout_s is not None or self._found.part:  # times are not unique
+            return
+        after = self._found.latest
+        for seeks in (True, False):  # a file without an index may be over where it was sought
+            is_over = True
+            for frame in self._decode_from(after if seeks else None):
+                is_over = False
+                if frame.pts is not None and (after is None or frame.pts > after):
+                    yield frame
+            if not is_over:
+                return
+
+    def _decode_from(self, time: int | None) -> Iterator[av.VideoFrame]:
+        """The frames from the key frame before that time on, without threads for frames."""
         import av
 
-        if not times or self._timeout_s is not None:
-            return
         with contextlib.suppress(av.FFmpegError), av.open(self._target) as container:
             stream = container.streams.video[self._container.streams.video.index(self._stream)]
-            container.seek(min(times), stream=stream)
+            if time is not None:
+                container.seek(time, stream=stream)
             decoder = open_decoder(stream, frame_threads=False)
             for packet in itertools.chain(container.demux(stream), [None]):
                 found = decode(decoder, packet) if packet is None or packet.size else []
-                yield from (frame for frame in found if frame and frame.pts in times)
+                yield from (frame for frame in found if frame)

@@ -118,6 +118,18 @@ def half_mp4(folder: Path) -> Path:
     return halve(folder / "fast.mp4", folder / "half.mp4")
 
 
+def made_and_wiped(
+    suffix: str, *numbers: int, codec: str, words: tuple[str, ...] = ()
+) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        whole = write_video(folder / "whole.mkv", options={"bf": "0"}.items())
+        path = folder / f"made{suffix}"
+        ffmpeg("-i", whole, "-c:v", codec, *words, path)
+        return wipe(path, folder / f"wiped{suffix}", numbers)
+
+    return make
+
+
 def audio_run(folder: Path) -> Path:
     return write_audio_run(folder / "run.mkv")
 
@@ -152,6 +164,15 @@ DAMAGED: dict[str, tuple[Callable[[Path], Path], int | None, bool]] = {
     "H.265 in MKV, ones": (wiped("a.mkv", 30, fill=255, codec="libx265", options=X265), 1, False),
     "MPEG-4 in AVI": (wiped("a.avi", 20, fill=255, codec="mpeg4"), 1, False),
     "Motion JPEG in AVI": (wiped("a.avi", 0, 20, 59, codec="mjpeg"), 3, False),
+    "ProRes, also the last": (made_and_wiped(".mov", 5, 30, 59, codec="prores_ks"), 3, False),
+    "VP8, also the last": (made_and_wiped(".webm", 30, 59, codec="libvpx"), 2, False),
+    "AV1, the last": (made_and_wiped(".mp4", 59, codec="libsvtav1"), 1, False),
+    "the last in FLV": (made_and_wiped(".flv", 59, codec="libx264"), 1, False),
+    "the last, interlaced": (
+        made_and_wiped(".mp4", 59, codec="libx264", words=("-flags", "+ildct+ilme")),
+        1,
+        False,
+    ),
     "half an MP4": (half_mp4, None, True),
     "half an MKV": (half("a.mkv", options=B_FRAMES), None, True),
     "half an AVI": (half("a.avi", codec="mjpeg"), None, True),
@@ -308,3 +329,63 @@ def test_without_pyav(
     assert len(seen.good) == pytest.approx(good, abs=10 if lost == 30 else 0)
     assert len(seen.good) + len(seen.broken) + seen.missing == pytest.approx(60, abs=lost == 30)
     assert seen.good == sorted(set(seen.good))
+
+
+def joined(folder: Path) -> Path:
+    """Two recordings in a row, as by `cat`: times begin again."""
+    once = write_video(folder / "once.ts", 30, options=B_FRAMES)
+    (folder / "twice.ts").write_bytes(2 * once.read_bytes())
+    return folder / "twice.ts"
+
+
+def test_joined_recordings_lose_nothing_and_go_on_in_time(tmp_path: Path) -> None:
+    seen = read(joined(tmp_path))
+    assert seen.numbers == [*range(30), *range(30)]
+    assert (seen.broken, seen.missing) == ([], 0)
+    assert seen.good == pytest.approx([n / 30 for n in range(60)], abs=2e-3)
+
+
+@pytest.mark.parametrize("lost", [1, 7])
+def test_frames_in_a_hole_of_a_transport_stream_are_missing(lost: int, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.ts", options=B_FRAMES)
+    with av.open(str(path)) as container:
+        at = [packet.pos for packet in container.demux(video=0) if packet.size]
+    data = path.read_bytes()
+    path.write_bytes(data[: at[20]] + data[at[20 + lost] :])
+    seen = read(path)
+    assert len(seen.good) + len(seen.broken) + seen.missing == 60
+    assert seen.missing >= lost > 60 - len(seen.good) - lost - 2
+
+
+def test_a_pause_of_a_transport_stream_is_no_hole(tmp_path: Path) -> None:
+    times = [n + 900 * (n >= 30) for n in range(60)]
+    seen = read(write_video(tmp_path / "a.ts", times=times))
+    assert (len(seen.good), seen.broken, seen.missing) == (60, [], 0)
+
+
+SOUND = {"in MKV": ".mkv", "in FLV": ".flv"}
+
+
+@pytest.mark.parametrize("suffix", SOUND.values(), ids=SOUND)
+@pytest.mark.parametrize("sound_s", [2, 6])
+def test_the_end_of_a_video_with_sound(suffix: str, sound_s: int, tmp_path: Path) -> None:
+    """The header has the duration of the whole, which the sound may exceed."""
+    needs_ffmpeg()
+    video, path = write_video(tmp_path / "video.mkv", options=B_FRAMES), tmp_path / f"a{suffix}"
+    sound = ("-f", "lavfi", "-i", f"sine=d={sound_s}:r=44100", "-c:a", "aac")
+    ffmpeg("-i", video, *sound, "-c:v", "copy", path)
+    path.write_bytes(path.read_bytes().replace(b"DURATION", b"_URATION"))
+    seen = read(path)
+    assert (len(seen.good), seen.broken, seen.missing) == (60, [], 0)
+    half = read(halve(path, tmp_path / f"half{suffix}"))
+    assert half.missing > 20 or (len(half.good) == 60 and sound_s > 2)
+
+
+def test_half_a_video_in_fragments(tmp_path: Path) -> None:
+    needs_ffmpeg()
+    video = write_video(tmp_path / "video.mkv", options={"bf": "0", "g": "10"}.items())
+    words = ("-movflags", "frag_keyframe+empty_moov+default_base_moof+global_sidx")
+    ffmpeg("-i", video, "-c", "copy", *words, tmp_path / "whole.mp4")
+    assert read(tmp_path / "whole.mp4").missing == 0
+    half = read(halve(tmp_path / "whole.mp4", tmp_path / "half.mp4"))
+    assert len(half.good) + len(half.broken) + half.missing == pytest.approx(60, abs=2)
