@@ -105,7 +105,9 @@ class Block(nn.Module):
         parts = cls.declaration
         block = cls.__new__(cls)
         nn.Module.__init__(block)
-        renamed = cls._renamed(children) | cls._renamed({**node.parameters, **node.buffers})
+        tensors = (*parts.parameters, *parts.buffers)
+        renamed = cls._renamed(children, parts.children)
+        renamed |= cls._renamed({**node.parameters, **node.buffers}, tensors)
         block.__dict__["_part_names"] = renamed
         _add_tensors(block, node, renamed)
         known = {renamed.get(name, name) for name in parts.children}
@@ -119,7 +121,7 @@ class Block(nn.Module):
             if child is None and name in cls.may_lack:
                 child = nn.Identity()
             setattr(block, name, _accept(name, child, accepted))
-        given = cls._renamed(node.attributes)
+        given = cls._renamed(node.attributes, parts.attributes)
         for name, check in parts.attributes.items():
             if (key := given.get(name, name)) in node.attributes:
                 setattr(block, name, checked(key, check, node.attributes[key]))
@@ -143,17 +145,21 @@ class Block(nn.Module):
             for each in (name, *cls.aliases.get(name, ()))
             if node.get(each, 0) is None
         }
-        given = {cls._renamed(node.attributes).get(name, name) for name in parts.attributes}
+        renamed = cls._renamed(node.attributes, parts.attributes)
+        given = {renamed.get(name, name) for name in parts.attributes}
         known = given | cls.harmless | BOOKKEEPING | absent
         return set(node.attributes) - known
 
     @classmethod
-    def _renamed(cls, found: Iterable[str]) -> dict[str, str]:
-        """The name in the file of each declared part that has another one there."""
+    def _renamed(cls, found: Iterable[str], declared: Iterable[str]) -> dict[str, str]:
+        """The name in the file of each declared part of a kind that has another one there.
+
+        A flag and a child may have one name, e.g. `shortcut`.
+        """
         names = set(found)
         renamed = {}
-        for name, others in cls.aliases.items():
-            present = [other for other in others if other in names]
+        for name in declared:
+            present = [other for other in cls.aliases.get(name, ()) if other in names]
             if name not in names and present:
                 renamed[name] = present[0]
         return renamed

@@ -139,3 +139,10 @@ def _short(value: object) -> str:
 Channels: TypeAlias = Annotated[int, integer(1, MAX_CHANNELS)]
 Count: TypeAlias = Annotated[int, integer(0, 1024)]
 Flag: TypeAlias = Annotated[bool, flag]
+OptionalFlag: TypeAlias = Annotated[bool | None, either(none, flag)]
+
+SHORTCUT_FLAGS = (
+    "shortcut", "use_shortcut", "has_shortcut", "residual", "use_residual", "identity", "skip",
+    "use_res_connect", "use_res", "use_add", "is_add", "res",
+)  # fmt: skip
+"""Names in forks of the attribute `add`, which says whether a block adds its input."""

@@ -113,8 +113,13 @@ RIVALS: Mapping[type[Block], tuple[type[Block], ...]] = {
         ghosts.FreeGhostGateInput,
     ),
     necks.ShortcutBottleneck: (necks.FreeBottleneckNoAddition,),
+    necks.FlaggedBottleneck: (necks.FreeBottleneckActBody, necks.FreeBottleneckActUnused),
+    necks.FreeBottleneckNoAddition: (necks.NoAdditionActUnused, necks.UnflaggedBottleneck),
     necks.FreeBottleneck: (
         necks.FreeBottleneckNoAddition,
+        necks.FreeBottleneckActBody,
+        necks.FreeBottleneckActUnused,
+        necks.NoAdditionActUnused,
         necks.FreeBottleneckGateLast,
         necks.FreeBottleneckGateFirst,
     ),

@@ -6,7 +6,7 @@ the place of an attention. These definitions compete (`registry.RIVALS`).
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -15,30 +15,27 @@ from ghost_deploy.models.activations import Activation
 from ghost_deploy.models.block import Block, Names, require
 from ghost_deploy.models.conv import ConvLike
 from ghost_deploy.models.feature_gate import FeatureGate
-from ghost_deploy.models.fields import MisfitError, either, flag, none
+from ghost_deploy.models.fields import SHORTCUT_FLAGS, MisfitError, OptionalFlag
 
 SHORTCUTS = ("shortcut", "downsample", "skip", "short", "residual", "res", "identity", "proj")
 """Names of the child through which the input is added."""
 
-_FLAGS = (
-    "shortcut", "use_shortcut", "has_shortcut", "residual", "use_residual", "identity", "skip",
-    "use_res_connect", "use_res", "use_add", "is_add", "res",
-)  # fmt: skip
 _PROBE = 32
 
 
 class FreeBottleneck(Block):
     """y = g(body(x)) + x: body is all children in order, g an attention where present.
 
-    A child named as in `SHORTCUTS` is applied to x; an activation beside the body to the sum.
+    A child named as in `SHORTCUTS` is applied to x; an activation beside the body to the sum,
+    unless another definition is chosen.
     """
 
     origin = "fork bottleneck: body(x) + x"
     free_children: ClassVar[bool] = True
     adds: ClassVar[bool] = True
     harmless = frozenset({"c1", "c2", "c_", "k", "s", "stride", "in_channels", "out_channels"})
-    aliases: ClassVar[Names] = {"add": _FLAGS}
-    add: Annotated[bool | None, either(none, flag)] = None
+    aliases: ClassVar[Names] = {"add": SHORTCUT_FLAGS}
+    add: OptionalFlag = None
 
     def fit(self) -> None:
         self._body: list[str] = []
@@ -64,6 +61,9 @@ class FreeBottleneck(Block):
 
     def _fit_reading(self) -> None:
         require(self.add is not False, "its attribute says that it does not add")
+        self._require_sum()
+
+    def _require_sum(self) -> None:
         probe, y = self._probe()
         x = self._run_shortcut(probe)
         require(x.shape == y.shape, "its input has another shape than its output")
@@ -107,7 +107,18 @@ class ShortcutBottleneck(FreeBottleneck):
     def _fit_reading(self) -> None:
         super()._fit_reading()
         require(bool(self._shortcut), "it has no shortcut child")
-        require(not self._gate, "it has an attention")
+        beside = self._gate or self._act
+        require(not beside, "it has an attention or activation beside its body")
+
+
+class UnflaggedBottleneck(FreeBottleneck):
+    """y = body(x) + shortcut(x), although an attribute says otherwise."""
+
+    origin = "fork bottleneck: body(x) + shortcut(x), its attribute is not used"
+
+    def _fit_reading(self) -> None:
+        require(self.add is False and bool(self._shortcut), "no attribute contradicts a shortcut")
+        self._require_sum()
 
 
 class FlaggedBottleneck(FreeBottleneck):
@@ -157,3 +168,40 @@ class FreeBottleneckGateFirst(FreeBottleneck):
 
     def forward(self, x: Tensor) -> Tensor:
         return self._activated(self._run_body(self._gated(x)) + self._run_shortcut(x))
+
+
+class _ActElsewhere(FreeBottleneck):
+    def _fit_reading(self) -> None:
+        super()._fit_reading()
+        require(bool(self._act), "it has no activation beside its body")
+
+
+class FreeBottleneckActBody(_ActElsewhere):
+    """y = act(g(body(x))) + x."""
+
+    origin = "fork bottleneck: act(body(x)) + x"
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._activated(self._gated(self._run_body(x))) + self._run_shortcut(x)
+
+
+class FreeBottleneckActUnused(_ActElsewhere):
+    """y = g(body(x)) + x, the activation is not used."""
+
+    origin = "fork bottleneck: body(x) + x, its activation is not used"
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._gated(self._run_body(x)) + self._run_shortcut(x)
+
+
+class NoAdditionActUnused(FreeBottleneckNoAddition):
+    """y = g(body(x)), the activation is not used."""
+
+    origin = "fork bottleneck: body(x), without addition, its activation is not used"
+
+    def _fit_reading(self) -> None:
+        super()._fit_reading()
+        require(bool(self._act), "it has no activation beside its body")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._gated(self._run_body(x))

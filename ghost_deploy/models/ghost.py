@@ -11,9 +11,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ghost_deploy.models.block import Block, require
+from ghost_deploy.models.block import Block, Names, require
 from ghost_deploy.models.conv import Conv, ConvLike, DWConv
 from ghost_deploy.models.csp import C3, C2f
+from ghost_deploy.models.fields import SHORTCUT_FLAGS, OptionalFlag
 
 
 class GhostConv(ConvLike):
@@ -54,9 +55,11 @@ class GhostResidual(Block):
     added. `k` has no effect for s = 1.
     """
 
+    aliases: ClassVar[Names] = {"add": SHORTCUT_FLAGS}
     ghost: ClassVar[type[GhostConv]]
     conv: nn.Sequential
     shortcut: nn.Sequential | nn.Identity
+    add: OptionalFlag = None
 
     def __init__(self, c1: int, c2: int, k: int = 3, s: int = 1) -> None:
         super().__init__()
@@ -77,6 +80,8 @@ class GhostResidual(Block):
         return self.ghost(c1, c2)
 
     def fit(self) -> None:
+        unused = self.add is False and isinstance(self.shortcut, nn.Identity)
+        require(not unused, "its attribute says that it does not add")
         kinds = [type(part).__name__ for part in self.conv]
         accepted: Any = (self.ghost, (Conv, nn.Identity), self.ghost)
         fits = len(kinds) == 3 and all(map(isinstance, self.conv, accepted))

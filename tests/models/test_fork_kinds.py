@@ -82,6 +82,34 @@ CASES: dict[str, tuple[Make, str]] = {
         lambda: fork.GhostBottleneck(8, False),
         "FreeBottleneckNoAddition",
     ),
+    "a flag adds, activation last": (
+        lambda: fork.GhostBottleneckAct(8, True, "last"),
+        "FlaggedBottleneck",
+    ),
+    "a flag adds, activation of the body": (
+        lambda: fork.GhostBottleneckAct(8, True, "body"),
+        "FreeBottleneckActBody",
+    ),
+    "a flag adds, activation not used": (
+        lambda: fork.GhostBottleneckAct(8, True, ""),
+        "FreeBottleneckActUnused",
+    ),
+    "a flag does not add, activation last": (
+        lambda: fork.GhostBottleneckAct(8, False, "last"),
+        "FreeBottleneckNoAddition",
+    ),
+    "a flag does not add, activation not used": (
+        lambda: fork.GhostBottleneckAct(8, False, ""),
+        "NoAdditionActUnused",
+    ),
+    "a flag against its shortcut": (
+        lambda: fork.GhostBottleneckBoth(8, "add", False),
+        "FreeBottleneckNoAddition",
+    ),
+    "a flag against its shortcut, not used": (
+        lambda: fork.GhostBottleneckBoth(8, "use_shortcut", True),
+        "UnflaggedBottleneck",
+    ),
     "nothing to add": (lambda: fork.GhostBottleneckDown(8), ""),
     "gate in the body": (
         lambda: fork.GhostBottleneck(8, True, gate=fork.SE(8), place="body"),
@@ -123,6 +151,21 @@ CASES: dict[str, tuple[Make, str]] = {
         "GhostModuleV2BeforeNoPool",
     ),
 }
+
+
+def test_a_stock_bottleneck_with_a_flag_against_its_shortcut_is_open() -> None:
+    class GhostBottleneck(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Sequential(
+                fork.GhostConv(8, 4), nn.Identity(), fork.GhostConv(4, 8, act=0)
+            )
+            self.shortcut, self.use_shortcut = nn.Identity(), False
+
+    _, assembler = built(GhostBottleneck())
+    (choice,) = (c for c in assembler.open_choices() if "Bottleneck" in c.kind.class_path)
+    assert not choice.decided
+    assert choice.options == ("FreeBottleneckNoAddition", "UnflaggedBottleneck")
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -277,6 +277,36 @@ class GhostBottleneck(nn.Module):
         return gate(y) if self._place == "last" else y
 
 
+class GhostBottleneckAct(GhostBottleneck):
+    """With an activation beside its body: after the addition, before it, or not used."""
+
+    def __init__(self, c: int, adds: bool, act: str):
+        super().__init__(c, adds, "add")
+        self.relu = nn.ReLU()
+        self._act = act
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        y = self.relu(y) if self._act == "body" else y
+        y = x + y if self._adds else y
+        return self.relu(y) if self._act == "last" else y
+
+
+class GhostBottleneckBoth(nn.Module):
+    """With a shortcut child, and a flag that says that it is not used."""
+
+    def __init__(self, c: int, flag: str, adds: bool):
+        super().__init__()
+        self.ghost1, self.ghost2 = GhostConv(c, c // 2), GhostConv(c // 2, c, act=0)
+        self.shortcut = nn.Identity()
+        setattr(self, flag, False)
+        self._adds = adds
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.ghost2(self.ghost1(x))
+        return y + self.shortcut(x) if self._adds else y
+
+
 class GhostBottleneckDown(nn.Module):
     """It halves the size, so that there is nothing to add."""
 
