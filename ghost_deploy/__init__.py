@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         load,
         parity,
         report,
+        stream,
         validate,
     )
     from ghost_deploy.checkpoints.inspection import Inspection
@@ -85,13 +86,17 @@ if TYPE_CHECKING:
     from ghost_deploy.detector import Detector
     from ghost_deploy.report.report_document import Report, Verdict
     from ghost_deploy.runtimes.base import Runtime, RuntimeInfo, RuntimeOptions
+    from ghost_deploy.stream.policy import LivePolicy, Roi
+    from ghost_deploy.stream.result import Result
+    from ghost_deploy.stream.result_stream import ResultStream
+    from ghost_deploy.stream.source_stats import SourceStats
 
 switch_off()
 
 _NAMES = {
     "api": (
         "Calibration DemoResult DemoSize DoctorReport bench build calibrate check demo doctor "
-        "export infer inspect load parity report validate"
+        "export infer inspect load parity report stream validate"
     ),
     "checkpoints.inspection": "Inspection",
     "core.bundle": "Artifact Bundle",
@@ -120,6 +125,10 @@ _NAMES = {
     "detector": "Detector",
     "report.report_document": "Report Verdict",
     "runtimes.base": "Runtime RuntimeInfo RuntimeOptions",
+    "stream.policy": "LivePolicy Roi",
+    "stream.result": "Result",
+    "stream.result_stream": "ResultStream",
+    "stream.source_stats": "SourceStats",
 }
 """The public names, by the module that defines them."""
 
@@ -160,14 +169,19 @@ __all__ = [
     "InputSpec",
     "Inspection",
     "Int8Report",
+    "LivePolicy",
     "MissingExtraError",
     "ModelSpec",
     "ParityReport",
     "Report",
+    "Result",
+    "ResultStream",
+    "Roi",
     "Runtime",
     "RuntimeInfo",
     "RuntimeOptions",
     "ShapeError",
+    "SourceStats",
     "SpecError",
     "StatisticsReport",
     "StructureError",
@@ -191,6 +205,7 @@ __all__ = [
     "parity",
     "report",
     "set_max_pixels",
+    "stream",
     "validate",
 ]
 
@@ -209,7 +224,7 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """Keeps `export`, `report` and `demo` the functions.
+    """Keeps `export`, `report`, `demo` and `stream` the functions.
 
     Importing the sub-package of the same name would put the sub-package in its place; it stays
     reachable as `from ghost_deploy.export import ...`.

@@ -48,6 +48,16 @@ def use(detector: gd.Detector, array: NDArray[np.uint8], image: Image.Image) -> 
     reveal_type(gd.check("bundle"))  # CheckReport
     reveal_type(gd.export("best.pt", "out"))  # Bundle
 
+def loop(detector: gd.Detector) -> None:
+    for result in gd.stream([0, "rtsp://camera", Path("a.mp4")], detector, track=True):
+        reveal_type(result.frame)  # Frame
+        reveal_type(result.detections)  # Detections
+        reveal_type(result.position_s)  # float | None
+        reveal_type(result.age_ms)  # float
+    for frame, found in gd.infer(detector, "images"):
+        reveal_type(frame.source)  # str
+        reveal_type(found)  # Detections
+
 def misuse(detector: gd.Detector, array: NDArray[np.uint8]) -> None:
     detector(3)  # error
     detector([1, 2])  # error

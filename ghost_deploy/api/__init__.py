@@ -1,4 +1,4 @@
-"""The Python interface: one module and one function for each command, and `load`.
+"""The Python interface: one module and one function for each command, `load` and `stream`.
 
 Each imports what it needs when it is called, so that a device with one runtime needs no torch.
 """
@@ -18,6 +18,7 @@ from ghost_deploy.api.int8_artifacts import Calibration
 from ghost_deploy.api.load import load
 from ghost_deploy.api.parity import parity
 from ghost_deploy.api.report import report
+from ghost_deploy.api.stream import stream
 from ghost_deploy.api.validate import validate
 
 __all__ = [
@@ -37,5 +38,6 @@ __all__ = [
     "load",
     "parity",
     "report",
+    "stream",
     "validate",
 ]

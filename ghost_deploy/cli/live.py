@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ghost_deploy.api.infer import select_classes
+from ghost_deploy.api.stream import select_classes
 from ghost_deploy.cli.console import Console
 from ghost_deploy.cli.live_options import make_policy, sink_targets
 from ghost_deploy.cli.live_report import LiveReport

@@ -21,6 +21,7 @@ from ghost_deploy.core.detections import Detections
 from ghost_deploy.core.errors import UnavailableError
 from ghost_deploy.detector import Detector
 from ghost_deploy.runtimes.fake import FakeRuntime
+from ghost_deploy.stream.sources import gstreamer
 from ghost_deploy.stream.sources.gstreamer import GStreamer
 from tests.support.camera_servers import MjpegCamera, jpeg
 from tests.support.images import write_image
@@ -207,7 +208,7 @@ def test_gstreamer_that_is_not_there(
     asked: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     absent = GStreamer(problem="libgstreamer-1.0.so.0: cannot open shared object file")
-    monkeypatch.setattr("ghost_deploy.stream.sources.gstreamer.probe_gstreamer", lambda: absent)
+    monkeypatch.setattr(gstreamer, "probe_gstreamer", lambda: absent)
     for word in ("csi://0", "videotestsrc ! appsink"):
         assert main(["infer", "b", word]) == UnavailableError.exit_code
         err = capsys.readouterr().err

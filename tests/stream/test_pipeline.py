@@ -155,9 +155,7 @@ def test_memory_goes_back_to_the_system_when_a_camera_is_lost(
     monkeypatch: pytest.MonkeyPatch, is_live: bool, times: int
 ) -> None:
     given: list[None] = []
-    monkeypatch.setattr(
-        "ghost_deploy.stream.sources.capture.return_free_memory", lambda: given.append(None)
-    )
+    monkeypatch.setattr(capture_module, "return_free_memory", lambda: given.append(None))
     reads = ([0, LOST], [1, None]) if is_live else ([0, 1, None],)
     run_all(scripted(Script(*reads, is_live=is_live)))
     assert len(given) == times

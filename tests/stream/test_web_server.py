@@ -18,6 +18,7 @@ import pytest
 from ghost_deploy.core.errors import InputError, MissingExtraError, UsageError
 from ghost_deploy.stream.sinks.sink import DeliveryStats
 from ghost_deploy.stream.source_stats import SourceStats
+from ghost_deploy.stream.web import jpeg_cache
 from ghost_deploy.stream.web.web_view import WebViewSink
 from tests.stream.test_web_parts import CARD
 from tests.support.stream_results import FakeStats, make_result
@@ -187,7 +188,7 @@ def test_nothing_is_encoded_without_a_viewer(monkeypatch: pytest.MonkeyPatch) ->
         encoded.append((result, side))
         return b"jpeg"
 
-    monkeypatch.setattr("ghost_deploy.stream.web.jpeg_cache.encode", encode)
+    monkeypatch.setattr(jpeg_cache, "encode", encode)
     with served() as view:
         for _ in range(50):
             view.write(make_result())

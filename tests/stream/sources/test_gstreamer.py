@@ -236,8 +236,8 @@ def test_what_reads_a_source_by_what_there_is(
     found: GStreamer, machine: str, csi: str, rtsp: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("gstreamer", "rtsp"):
-        name = f"ghost_deploy.stream.sources.{module}.probe_gstreamer"
-        monkeypatch.setattr(name, lambda: found)
+        name = f"ghost_deploy.stream.sources.{module}"
+        monkeypatch.setattr(sys.modules[name], "probe_gstreamer", lambda: found)
     monkeypatch.setattr("platform.machine", lambda: machine)
     told = source_backends()
     assert csi in told["csi://0"]
