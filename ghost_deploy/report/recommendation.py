@@ -154,12 +154,18 @@ def _verdict(
 
 def _first(best: _Timed, passing: Sequence[_Timed], cost: str) -> Verdict:
     """The recommended row is the one that the others are compared with."""
-    others = [each for each in passing if each is not best and each.figures.comparison]
+    others = [each for each in passing if each is not best]
     if not others:
         headline = f"Use {best.label} here: nothing else that passes was timed; {cost}."
         return Verdict(tone="good", headline=headline)
     second = min(others, key=lambda each: each.ms)
-    assert second.figures.comparison is not None
+    if second.figures.comparison is None:
+        # The ratios of a bundle that was timed beside others are not in it.
+        headline = (
+            f"Use {best.label} here: {best.ms:.2f} ms in the median, {second.label}, the next, "
+            f"{second.ms:.2f} ms; {cost}."
+        )
+        return Verdict(tone="good", headline=headline)
     ratio = _ratio(second.figures.comparison)
     next_best = f"{second.label} is not shown to be any faster or slower"
     if ratio.decided:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from ghost_deploy.judge.bench.ratios import compared
+from ghost_deploy.report.assemble import assemble
 from ghost_deploy.report.report_document import Report
 from tests.support.report_documents import USUAL, Run, make_report, material
 
@@ -102,8 +104,6 @@ def test_no_difference_is_no_recommendation_for_speed() -> None:
         assert row.figures
         for rounds in row.figures.samples.values():
             rounds[:] = [[20.0 * factor] for factor in factors]
-    from ghost_deploy.report.assemble import assemble
-
     found.latency = [type(bench)(**{**_fields(bench), "rows": tuple(compared(rows))})]
     verdict = assemble(found).verdict
     assert "is not shown to be any faster or slower" in verdict.headline
@@ -118,6 +118,19 @@ def test_the_first_row_may_be_the_best() -> None:
     assert "Use OpenVINO FP32 here: ONNX Runtime FP32, the next, runs at" in made.verdict.headline
     alone = make_report([OV])
     assert "nothing else that passes was timed" in alone.verdict.headline
+
+
+def test_what_a_bundle_keeps_of_a_bench_names_the_next() -> None:
+    found = material([replace(OV, ms=5.0), ORT])
+    found.latency = [each.only(["ghost"]) for each in found.latency]
+    assert "ONNX Runtime FP32, the next, runs at" in assemble(found).verdict.headline
+    # Bundles of before ratios were kept, and those timed beside a baseline that is not in them.
+    (bench,) = found.latency
+    rows = tuple(msgspec.structs.replace(row, comparison=None) for row in bench.rows)
+    found.latency = [msgspec.structs.replace(bench, rows=rows)]
+    first, second = (row.figures.stages["end_to_end"].p50 for row in rows if row.figures)
+    headline = assemble(found).verdict.headline
+    assert f"{first:.2f} ms in the median, ONNX Runtime FP32, the next, {second:.2f} ms" in headline
 
 
 def test_a_batch_does_not_pass_for_one_image() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import ClassVar, Literal
 
 import msgspec
@@ -238,13 +238,24 @@ class BenchReport(Document, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return "measured" in states and "failed" not in states
 
     def only(self, subjects: Collection[str]) -> BenchReport:
-        """A copy for a bundle: the rows of some subjects, without raw samples and ratios."""
-        rows = tuple(_thin(row) for row in self.rows if row.subject in subjects)
+        """A copy for a bundle: the rows of some subjects, without raw samples.
+
+        A ratio stays where the row that it is of stays.
+        """
+        kept = [index for index, row in enumerate(self.rows) if row.subject in subjects]
+        places = {index: place for place, index in enumerate(kept)}
+        rows = tuple(_thin(self.rows[index], places) for index in kept)
         return msgspec.structs.replace(self, rows=rows)
 
 
-def _thin(row: BenchRow) -> BenchRow:
+def _thin(row: BenchRow, places: Mapping[int, int]) -> BenchRow:
     figures = row.figures and msgspec.structs.replace(
         row.figures, samples={}, rates=[], run_rates=[]
     )
-    return msgspec.structs.replace(row, figures=figures, comparison=None)
+    comparison = row.comparison
+    if comparison:
+        place = places.get(comparison.reference)
+        comparison = (
+            None if place is None else msgspec.structs.replace(comparison, reference=place)
+        )
+    return msgspec.structs.replace(row, figures=figures, comparison=comparison)

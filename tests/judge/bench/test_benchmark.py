@@ -281,3 +281,12 @@ def test_what_a_bundle_keeps(report: BenchReport) -> None:
         assert (row.figures.samples, row.figures.rates) == ({}, [])
         assert row.figures.stages
     assert BenchReport.from_document(kept.to_document()) == kept
+
+
+def test_a_ratio_stays_where_its_reference_stays(report: BenchReport) -> None:
+    assert report.rows[1].comparison is not None
+    assert report.only(["ghost"]).rows[1].comparison == report.rows[1].comparison
+    moved = msgspec.structs.replace(report.rows[1].comparison, reference=2)
+    last = msgspec.structs.replace(report.rows[3], comparison=moved)
+    found = msgspec.structs.replace(report, rows=(*report.rows[:3], last)).only(["plain"])
+    assert found.rows[1].comparison == msgspec.structs.replace(moved, reference=0)
