@@ -255,7 +255,5 @@ def _thin(row: BenchRow, places: Mapping[int, int]) -> BenchRow:
     comparison = row.comparison
     if comparison:
         place = places.get(comparison.reference)
-        comparison = (
-            None if place is None else msgspec.structs.replace(comparison, reference=place)
-        )
+        comparison = None if place is None else msgspec.structs.replace(comparison, reference=place)
     return msgspec.structs.replace(row, figures=figures, comparison=comparison)

@@ -170,7 +170,7 @@ def probe() -> Probe:
         api = compat.load()
     except GhostDeployError as error:
         installed = not isinstance(error, MissingExtraError)
-        problem = " ".join(str(part) for part in (error.what, error.got) if part)
+        problem = f"{error.what}: {error.got}" if installed and error.got else error.what
         return Probe("trt", installed, problem=problem, fix=error.fix)
     known = [f"{entry.what}. {entry.fix}" for entry in known_problems(api.release)]
     details = {"known problems": " · ".join(known)} if known else {}
