@@ -87,7 +87,7 @@ FORMS: dict[str, Callable[[Any], str]] = {
     "px": lambda value: f"{value:.2g} px",
     "ms": _hundredths,
     "ms0": lambda value: f"{value:.0f}",
-    "seconds": lambda value: f"{value:g} s",
+    "seconds": lambda value: f"{float(f'{value:.3g}'):g} s",
     "map": lambda value: f"{value:.4f}",
     "score": lambda value: f"{value:.2f}",
     "points": points,
