@@ -15,7 +15,7 @@ from ghost_deploy.processing.file_kind import HEAD_BYTES, file_kind
 from ghost_deploy.processing.image_header import ImageHeader, read_header
 from ghost_deploy.processing.jpeg_header import has_end
 from ghost_deploy.processing.pixels import bgr_of
-from ghost_deploy.processing.tiff_tags import ORIENTATION, read_tags
+from ghost_deploy.processing.tiff_tags import EXTRA_SAMPLES, ORIENTATION, read_tags
 
 _CONVERT = "Check that other programs can open it, and convert it to PNG or JPEG"
 _EOI = b"\xff\xd9"
@@ -23,6 +23,8 @@ _EOI = b"\xff\xd9"
 _MORE_DATA = b"\x55\xaa\x0f\xf0" * 64
 # How missing blocks at the end are decoded, and so many pixels of the last one are looked at.
 _GREY, _CORNER = 128, 4
+# What EXTRA_SAMPLES says of alpha.
+_ASSOCIATED, _UNASSOCIATED = 1, 2
 _NO_DECODER = {
     "avif": "OpenCV from 4.12 on reads AVIF",
     "gif": "OpenCV from 4.12 on reads GIF",
@@ -54,8 +56,8 @@ def decode_image(data: bytes, what: str = "the image") -> NDArray[np.uint8]:
         flags = cv2.IMREAD_UNCHANGED
     if header.format == "jpeg" and not has_end(data, header.scan_at):
         pixels = _decode_without_end(data, header.plain, flags)
-    elif header.format == "tiff" and header.orientation != 1:
-        pixels = _decode(_without_orientation(data), flags)
+    elif header.format == "tiff":
+        pixels = _decode(_plain_tiff(data), flags)
     else:
         pixels = _decode(data, flags)
     if pixels is None:
@@ -111,13 +113,18 @@ def _decode_without_end(data: bytes, plain: bool, flags: int) -> NDArray[Any] | 
     return first if second is not None and np.array_equal(first, second) else None
 
 
-def _without_orientation(data: bytes) -> bytes:
-    """The TIFF as if it were upright."""
-    tag = read_tags(MemoryBytes(data))[ORIENTATION]
+def _plain_tiff(data: bytes) -> bytes:
+    """The TIFF as if it were upright, and its alpha of the kind with which OpenCV blends nothing."""
+    tags = read_tags(MemoryBytes(data))
+    changes = ((ORIENTATION, range(2, 9), 1), (EXTRA_SAMPLES, (_UNASSOCIATED,), _ASSOCIATED))
     changed = bytearray(data)
-    order, size = tag.form[0], {"B": 1, "H": 2, "I": 4, "Q": 8}[tag.form[1]]
-    changed[tag.at : tag.at + size] = (1).to_bytes(size, "little" if order == "<" else "big")
-    return bytes(changed)
+    for name, values, instead in changes:
+        tag = tags.get(name)
+        if tag and tag.value in values:
+            order, size = tag.form[0], {"B": 1, "H": 2, "I": 4, "Q": 8}[tag.form[1]]
+            new = instead.to_bytes(size, "little" if order == "<" else "big")
+            changed[tag.at : tag.at + size] = new
+    return bytes(changed) if changed != data else data
 
 
 def _undecodable(what: str, header: ImageHeader) -> ImageError:

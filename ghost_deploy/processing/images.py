@@ -173,12 +173,15 @@ def as_bgr(image: ImageInput) -> NDArray[np.uint8]:
 def _from_pil(image: Any) -> NDArray[np.uint8]:
     """The pixels of a PIL image.
 
-    PIL itself keeps the upper 8 bits of colour images of 16 bits when it opens them.
+    PIL keeps the upper 8 bits of colour images of 16 bits when it loads them: what it has opened
+    and not yet loaded is read from its file instead.
     """
     width, height = getattr(image, "size", (1, 1))
     what = f"the PIL image {getattr(image, 'filename', '')}".rstrip()
     check_pixels(width, height, what)
     try:
+        if _loses_bits(image):
+            return _from_file_of(image, what)
         if image.mode[:1] in ("I", "F"):  # I;16, I;16B, I, F
             pixels = bgr_of(_native(np.asarray(image)))
         else:
@@ -191,6 +194,22 @@ def _from_pil(image: Any) -> NDArray[np.uint8]:
     # PIL turns TIFFs itself when it decodes them.
     block = getattr(image, "info", {}).get("exif", b"")
     return upright(pixels, exif_orientation(block) if isinstance(block, bytes) else 1)
+
+
+def _loses_bits(image: Any) -> bool:
+    """Whether it is a file of 16-bit colour that PIL has not loaded yet; its first page."""
+    if image.mode[:1] in ("I", "F") or not getattr(image, "fp", None) or image.tell():
+        return False
+    return any(";16" in str(part[-1]) for part in getattr(image, "tile", ()))
+
+
+def _from_file_of(image: Any, what: str) -> NDArray[np.uint8]:
+    at = image.fp.tell()
+    try:
+        image.fp.seek(0)
+        return decode_image(image.fp.read(), what)
+    finally:
+        image.fp.seek(at)
 
 
 def _native(array: NDArray[Any]) -> NDArray[Any]:

@@ -8,6 +8,7 @@ from ghost_deploy.processing.byte_reader import ByteReader, MemoryBytes, unpack
 
 WIDTH, HEIGHT, BITS, ORIENTATION = 256, 257, 258, 274
 TILE_WIDTH, TILE_HEIGHT = 322, 323
+EXTRA_SAMPLES = 338
 
 # struct's letter of the whole numbers among the types: BYTE, SHORT, LONG, LONG8.
 _WHOLE = {1: "B", 3: "H", 4: "I", 16: "Q"}

@@ -267,3 +267,27 @@ def _written(path, data):
 def test_a_name_with_a_zero_is_named(tmp_path):
     with pytest.raises(ImageError, match="cannot be read"):
         read_image(os.fspath(tmp_path) + "/a\0.png")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+def test_colors_of_many_bits_that_pil_has_opened(tmp_path, suffix, bits):
+    """PIL would keep the upper 8 of 16 bits, and 12 bits would be nearly black."""
+    deep = (PIXELS.astype(np.uint16) << (bits - 8)) | 3
+    found = routes(tmp_path, encoded(suffix, deep))
+    all_equal(found, PIXELS)
+    image = pytest.importorskip("PIL.Image").open(tmp_path / "a.bin")
+    np.testing.assert_array_equal(as_bgr(image), as_bgr(image))
+    assert image.getpixel((1, 0)) is not None, "the image can still be used"
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_alpha_of_a_tiff_is_not_blended(tmp_path, orientation):
+    image = pytest.importorskip("PIL.Image")
+    color = image.fromarray(np.ascontiguousarray(PIXELS[..., ::-1]))
+    color.putalpha(image.fromarray(GREY))
+    exif = image.Exif()
+    exif[274] = orientation
+    color.save(tmp_path / "a.tif", exif=exif)
+    expected = UPRIGHT[orientation](PIXELS)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), expected)
