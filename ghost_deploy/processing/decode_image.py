@@ -114,7 +114,7 @@ def _decode_without_end(data: bytes, plain: bool, flags: int) -> NDArray[Any] | 
 
 
 def _plain_tiff(data: bytes) -> bytes:
-    """The TIFF as if it were upright, and its alpha of the kind with which OpenCV blends nothing."""
+    """The TIFF as if it were upright, with alpha of the kind that OpenCV does not blend."""
     tags = read_tags(MemoryBytes(data))
     changes = ((ORIENTATION, range(2, 9), 1), (EXTRA_SAMPLES, (_UNASSOCIATED,), _ASSOCIATED))
     changed = bytearray(data)
