@@ -470,8 +470,12 @@ def yolov5_segment(root: Root) -> None:
 
 
 def yolov9(root: Root) -> None:
+    """Its head has a second pair of branches, for training alone."""
     root["model"].target = GlobalRef("models.yolo", "DetectionModel")
-    module_at(root, "model.22").target = GlobalRef("models.yolo", "DualDDetect")
+    head = module_at(root, "model.22")
+    head.target = GlobalRef("models.yolo", "DualDDetect")
+    children = part_of(head, "_modules")
+    children["cv4"], children["cv5"] = children["cv2"], children["cv3"]
 
 
 def classifier(root: Root) -> None:
@@ -587,7 +591,7 @@ REFUSED: dict[str, tuple[Callable[[Root], None], type[CheckpointError], str]] = 
     "layers alone": (layers_alone, StructureError, "a pickled Sequential"),
     "a pose head": (pose_head, CheckpointError, "pose"),
     "YOLOv5 segmentation": (yolov5_segment, CheckpointError, "segment"),
-    "YOLOv9": (yolov9, UnknownClassError, "DualDDetect"),
+    "YOLOv9": (yolov9, StructureError, "DualDDetect"),
     "fake quantization": (top(modelopt={"a": 1}), CheckpointError, "fake quantization"),
 }  # fmt: skip
 
