@@ -87,6 +87,7 @@ FORMS: dict[str, Callable[[Any], str]] = {
     "px": lambda value: f"{value:.2g} px",
     "ms": _hundredths,
     "ms0": lambda value: f"{value:.0f}",
+    "margin": lambda value: f"{value:.2f}" if value else ABSENT,  # 0: not measured
     "seconds": lambda value: f"{float(f'{value:.3g}'):g} s",
     "map": lambda value: f"{value:.4f}",
     "score": lambda value: f"{value:.2f}",

@@ -91,8 +91,8 @@ def _decide(
         return (
             "not judged",
             "The images are not of the kind that the model was trained on: what arrives at its "
-            f"first batch norm, {rows[0].name}, is {level:.2f} sd from what training recorded, "
-            f"more than {STEM_LIMIT:g}.",
+            f"first batch norm, {rows[0].name}, is {level:.2f} standard deviations from what "
+            f"training recorded, more than {STEM_LIMIT:g}.",
             "",
         )
     if len(judged) < _LEAST_NORMS:
@@ -102,9 +102,10 @@ def _decide(
         if size > upper:
             return (
                 "disagrees",
-                f"What arrives at {row.name} ({row.definition}) is {size:.2f} sd from what "
-                f"training recorded, more than {upper:.2f}: this layer, or one directly before "
-                "it, computes something else than the network that was trained.",
+                f"What arrives at {row.name} ({row.definition}) is {size:.2f} standard "
+                f"deviations from what training recorded, more than {upper:.2f}: this layer, "
+                "or one directly before it, computes something else than the network that was "
+                "trained.",
                 row.name,
             )
     worst = max(
@@ -115,16 +116,16 @@ def _decide(
         row = worst[1]
         return (
             "not judged",
-            f"What arrives at {row.name} ({row.definition}) is {max(row.mean, row.sd):.2f} sd from "
-            "what training recorded: too much to agree, too little to tell a fault from images of "
-            "another kind.",
+            f"What arrives at {row.name} ({row.definition}) is {max(row.mean, row.sd):.2f} "
+            "standard deviations from what training recorded: too much to agree, too little to "
+            "tell a fault from images of another kind.",
             "",
         )
     largest = max(max(row.mean, row.sd) for row, _ in judged)
     return (
         "agrees",
         f"What arrives at {len(judged)} batch norms is what training recorded, within "
-        f"{largest:.2f} sd.",
+        f"{largest:.2f} standard deviations.",
         "",
     )
 

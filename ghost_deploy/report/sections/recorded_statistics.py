@@ -17,7 +17,7 @@ _CHOICES = (
     Field("modules", "modules", "count"),
     Field("read as", "used", "text"),
     Field("decided by", "decided_by", "text"),
-    Field("margin", "margin", "ratio"),
+    Field("margin", "margin", "margin"),
     Field("fits too", "others", "list", "page"),
 )
 _NORMS = (
