@@ -27,6 +27,8 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "models": (CORE, BASE | {"torch", "yaml"}),
     "checkpoints": (CORE | {"models"}, BASE | {"torch", "safetensors"}),
     "runtimes": (CORE, BASE),
+    "runtimes.opener": (CORE | {"runtimes"}, BASE),
+    "runtimes.file_description": (CORE | {"runtimes", "processing"}, BASE),
     "runtimes.ort": (CORE | {"runtimes"}, BASE | {"onnxruntime"}),
     "runtimes.openvino": (CORE | {"runtimes"}, BASE | {"openvino"}),
     "runtimes.eager": (CORE | {"runtimes", "checkpoints"}, BASE | {"torch"}),

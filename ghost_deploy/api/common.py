@@ -107,6 +107,15 @@ def is_bundle(path: Path) -> bool:
     return path.is_dir() or path.name == DOCUMENT
 
 
+def model_file(path: Path) -> Path:
+    """The one `.xml` of a folder that is no bundle, as Ultralytics writes it; else `path`."""
+    if path.is_dir() and not (path / DOCUMENT).exists():
+        found = list(path.glob("*.xml"))
+        if len(found) == 1:
+            return found[0]
+    return path
+
+
 def require(package: str, extra: str) -> None:
     """Raise MissingExtraError unless `package` is installed; it is not imported to know."""
     if importlib.util.find_spec(package) is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ghost_deploy.api.common import AnyPath, cache_dir, is_bundle, log_note
+from ghost_deploy.api.common import AnyPath, cache_dir, is_bundle, log_note, model_file
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.bundle.verdicts import failed_verdicts
 from ghost_deploy.core.errors import UsageError
@@ -44,8 +44,9 @@ def load(
     """Open a model for detection.
 
     Args:
-        model: a bundle, whose files are checked against their hashes; or a checkpoint, `.onnx`
-            or `.xml` file of ours, about which nothing is known but what it says itself.
+        model: a bundle, whose files are checked against their hashes; or a checkpoint; or an
+            `.onnx` file, `.xml` file or engine, written by us or by Ultralytics (the folder of an
+            OpenVINO model too), about which nothing is known but what it says itself.
         runtime: `openvino`, `ort` or `eager`; `auto` takes the first of these that is installed,
             knows the device and can open something of the bundle.
         precision: `fp32`, `fp16`, `bf16` or `int8`; the most exact there is when None. `fastest`
@@ -84,7 +85,9 @@ def load(
         allow_fallback=allow_fallback,
         cache_dir=cache_dir(),
     )
-    if isinstance(model, Bundle) or is_bundle(Path(model)):
+    if not isinstance(model, Bundle):
+        model = model_file(Path(model))
+    if isinstance(model, Bundle) or is_bundle(model):
         bundle = model if isinstance(model, Bundle) else Bundle.read(model)
         run = _choose(bundle, runtime, options, fastest=precision == FASTEST)
         if not allow_failed_parity:
@@ -93,10 +96,10 @@ def load(
                 _check_here(bundle, run, options)
         opened = open_planned(bundle, run, options)
         spec = bundle.spec
-    elif not Path(model).exists():
+    elif not model.exists():
         raise UsageError(f"there is no bundle or model {model}", fix="Check the path")
     else:
-        opened, spec = _open_file(Path(model), runtime, options, precision, check=check)
+        opened, spec = _open_file(model, runtime, options, precision, check=check)
     try:
         slicing = None if slices is None else Slicing(slices, overlap)
         thresholds = spec.thresholds.changed(conf=conf, iou=iou, max_det=max_det, agnostic=agnostic)

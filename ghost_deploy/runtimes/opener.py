@@ -10,6 +10,7 @@ from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import SpecError, UsageError
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.runtimes.base import Runtime, RuntimeOptions
+from ghost_deploy.runtimes.file_description import description_of
 from ghost_deploy.runtimes.run_plan import PlannedRun
 from ghost_deploy.runtimes.table import RUNTIMES, RuntimeRow, open_file, runtime_row
 
@@ -70,7 +71,8 @@ def open_path(
     """Open a single model file with the model description in its metadata.
 
     Args:
-        path: `.onnx`, `.xml`, an engine, or a checkpoint, which runs in PyTorch.
+        path: `.onnx`, `.xml`, an engine, or a checkpoint, which runs in PyTorch; files that
+            Ultralytics' exporter wrote too.
         runtime: a key of `RUNTIMES` that reads such files, or `auto`.
         options: device, precision, threads.
 
@@ -83,14 +85,7 @@ def open_path(
     row = row_for(path, runtime)
     opened = open_file(row.name, path, options)
     try:
-        text = opened.metadata().get(ModelSpec.Json)
-        if text is None:
-            raise SpecError(
-                f"{path} carries no model description",
-                expected=f"the metadata key {ModelSpec.Json}",
-                fix="Export the checkpoint with: ghost-deploy export CHECKPOINT -o BUNDLE",
-            )
-        return opened, ModelSpec.from_json(text, where=f"{ModelSpec.Json} in {path}")
+        return opened, description_of(opened, path)
     except BaseException:
         opened.close()
         raise

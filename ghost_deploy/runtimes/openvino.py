@@ -45,6 +45,7 @@ _FIX_DEVICE = {
     "gpu": "Install Intel's driver (on Ubuntu: sudo apt install intel-opencl-icd)",
     "npu": "Install Intel's driver from https://github.com/intel/linux-npu-driver/releases",
 }
+_UNNAMED = "output"
 _FP16_ON_CPU = "weights are stored in fp16, computed in f32"
 
 
@@ -248,7 +249,9 @@ def _cache_key(path: Path, hint: str) -> str:
 def _tensor_spec(port: Any) -> TensorSpec:
     """The description of `port`, an OpenVINO input or output of a compiled model."""
     shape = tuple(size.get_length() if size.is_static else -1 for size in port.get_partial_shape())
-    return TensorSpec(port.get_any_name(), shape, port.get_element_type().to_dtype().name)
+    # Graphs converted from PyTorch have outputs without a name.
+    name = port.get_any_name() if port.get_names() else f"{_UNNAMED}{port.get_index()}"
+    return TensorSpec(name, shape, port.get_element_type().to_dtype().name)
 
 
 def _kind(name: str) -> str:

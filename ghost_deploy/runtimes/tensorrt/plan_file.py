@@ -21,7 +21,7 @@ from ghost_deploy.core.errors import BackendError, SpecError
 from ghost_deploy.core.evidence.build import Fingerprint
 from ghost_deploy.core.files import MAX_TEXT_BYTES, read_regular, write_whole
 from ghost_deploy.core.spec import ModelSpec, decode_json, encode_json
-from ghost_deploy.runtimes.tensorrt.ultralytics_header import spec_from_header
+from ghost_deploy.runtimes.ultralytics_header import spec_from_header
 
 SCHEMA = 1
 _MAX_HEADER = 1 << 24

@@ -1,12 +1,15 @@
-"""Convert the header of an Ultralytics engine to a model description."""
+"""Convert what Ultralytics' exporter writes into a file to a model description."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from ghost_deploy.core.errors import SpecError
-from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec
+from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec, Thresholds
+
+_FINAL_VALUES = 6
+"""Of a final detection: x1, y1, x2, y2, score, class."""
 
 _LEVELS = ((8, 16, 32), (4, 8, 16, 32), (8, 16, 32, 64))
 """Strides of their heads: default, with P2, with P6."""
@@ -15,11 +18,11 @@ _LEVELS = ((8, 16, 32), (4, 8, 16, 32), (8, 16, 32, 64))
 def spec_from_header(
     header: Mapping[str, Any], output_shape: Sequence[int] | None, *, where: str
 ) -> ModelSpec:
-    """The description of a detector in an Ultralytics engine.
+    """The description of a detector in a file of Ultralytics' exporter.
 
     Args:
-        header: keys `task`, `names`, `imgsz`, `stride`, `batch`, `end2end`, `args`.
-        output_shape: of the engine, (B, 4 + classes, anchors) or (B, K, 6); None if unknown.
+        header: keys `task`, `names`, `imgsz`, `stride`, `batch`, `channels`, `end2end`, `args`.
+        output_shape: of the graph, (B, 4 + classes, anchors) or (B, K, 6); None if unknown.
         where: the file, for messages.
 
     Raises:
@@ -36,10 +39,13 @@ def spec_from_header(
         stride, batch = int(header.get("stride", 32)), int(header.get("batch", 1))
     except (KeyError, TypeError, ValueError) as error:
         raise _unknown(where, f"{type(error).__name__}: {error}", "imgsz, stride, names") from error
-    end_to_end = bool(header.get("end2end"))
+    if header.get("channels", 3) != 3:
+        raise _unknown(where, f"{header['channels']} channels", "3 channels")
     arguments = header.get("args")
-    dynamic = isinstance(arguments, dict) and bool(arguments.get("dynamic"))
-    strides = _levels((height, width), stride, end_to_end, output_shape, where)
+    arguments = arguments if isinstance(arguments, dict) else {}
+    dynamic = bool(arguments.get("dynamic"))
+    decoder = _decoder(header, bool(arguments.get("nms")), output_shape)
+    strides = _levels((height, width), stride, decoder != "dfl", output_shape, where)
     return ModelSpec(
         name=str(header.get("description", "engine")),
         family="",
@@ -50,23 +56,45 @@ def spec_from_header(
             batch=(1 if dynamic else batch, batch),
         ),
         head=HeadSpec(
-            decoder="one2one" if end_to_end else "dfl",
-            branch="one2one" if end_to_end else "one2many",
+            decoder=decoder,
+            branch="one2one" if decoder == "one2one" else "one2many",
             strides=strides,
         ),
+        thresholds=_thresholds(decoder, output_shape),
         trained_with=f"ultralytics {header.get('version', '')}".strip(),
     )
+
+
+def _decoder(
+    header: Mapping[str, Any], has_nms: bool, output_shape: Sequence[int] | None
+) -> Literal["dfl", "one2one", "nms"]:
+    """What the output holds; older versions do not say that it is final, its shape does.
+
+    No head has as few as 6 anchors, so that rows of 6 values are final detections.
+    """
+    final = bool(header.get("end2end")) or has_nms
+    if output_shape is not None and output_shape[-1] > 0:
+        final = output_shape[-1] == _FINAL_VALUES
+    if not final:
+        return "dfl"
+    return "nms" if has_nms else "one2one"
+
+
+def _thresholds(decoder: str, output_shape: Sequence[int] | None) -> Thresholds:
+    if decoder == "nms" and output_shape is not None and output_shape[1] > 0:
+        return Thresholds(max_det=output_shape[1])
+    return Thresholds()
 
 
 def _levels(
     size_hw: tuple[int, int],
     stride: int,
-    end_to_end: bool,
+    final: bool,
     output_shape: Sequence[int] | None,
     where: str,
 ) -> tuple[int, ...]:
     fitting = [levels for levels in _LEVELS if levels[-1] == stride]
-    if output_shape is not None and not end_to_end and output_shape[-1] > 0:
+    if output_shape is not None and not final and output_shape[-1] > 0:
         height, width = size_hw
         counted = [
             levels
@@ -81,8 +109,8 @@ def _levels(
 
 def _unknown(where: str, got: str, expected: str) -> SpecError:
     return SpecError(
-        f"the header of {where} does not describe a detector that we can run",
+        f"the description in {where} is not that of a detector that we can run",
         got=got,
         expected=expected,
-        fix="Export the checkpoint with ghost-deploy and build its bundle",
+        fix="Export the checkpoint with: ghost-deploy export CHECKPOINT -o BUNDLE",
     )
