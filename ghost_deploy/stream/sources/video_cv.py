@@ -13,6 +13,9 @@ from ghost_deploy.stream.sources.source_table import SourceAddress
 _MOST_FAULTS = 1000
 _LEAST_SHARE = 0.02
 """OpenCV estimates the number of frames where the container does not tell it."""
+_LEAST, _LEAST_OF_DELAYED = 2, 5
+"""In FLV and ASF the duration begins before the first frame, by as many as B-frames delay it."""
+_DELAYED = (b"FLV\x01", b"\x30\x26\xb2\x75")
 
 
 class CvVideoReader(CvReader):
@@ -42,7 +45,9 @@ class CvVideoReader(CvReader):
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         self._rate: float | None = float(rate) if rate > 0 else None
         self._announced = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
-        self._is_told = _tells_its_frames(path)
+        head = _head(path)
+        self._is_told = _tells_its_frames(head)
+        self._least = _LEAST_OF_DELAYED if head[:4] in _DELAYED else _LEAST
         self._frames = 0  # that were returned
         self._broken_before = 0  # frames before the one that was grabbed
         self._at_s = 0.0
@@ -52,7 +57,7 @@ class CvVideoReader(CvReader):
             self._broken_before -= 1
         elif not self._advance():
             missing = self._announced - self._frames
-            least = 1 if self._is_told else max(2, _LEAST_SHARE * self._announced)
+            least = 1 if self._is_told else max(self._least, _LEAST_SHARE * self._announced)
             self.missing = missing if missing >= least else 0
             return None
         self._frames += 1
@@ -81,11 +86,14 @@ class CvVideoReader(CvReader):
         return max(0, round((self._at_s - before_s) * self._rate) - 1)
 
 
-def _tells_its_frames(path: str) -> bool:
-    """Whether the file is MP4, QuickTime or AVI."""
+def _head(path: str) -> bytes:
     try:
         with open(path, "rb") as file:
-            head = file.read(12)
+            return file.read(12)
     except OSError:
-        return False
+        return b""
+
+
+def _tells_its_frames(head: bytes) -> bool:
+    """Whether the file is MP4, QuickTime or AVI."""
     return head[4:8] in {b"ftyp", b"moov", b"mdat"} or head[8:] == b"AVI "

@@ -312,6 +312,11 @@ WITHOUT_PYAV = {
     "half an MKV": (half("a.mkv", options={"bf": "0"}.items()), 30, 30),
     "audio between frames": (audio_run, 60, 0),
     "whole": (lambda folder: write_video(folder / "a.mp4", options=B_FRAMES), 60, 0),
+    "FLV, which begins late": (
+        lambda folder: write_video(folder / "a.flv", options=B_FRAMES),
+        60,
+        0,
+    ),
     "a variable rate": (case("video_variable_rate.mp4"), 60, 0),
 }
 
