@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
 import importlib.util
-import sys
 from pathlib import Path
 
 import pytest
@@ -27,8 +27,7 @@ from tests.support.fake_tensorrt import Tensor
 from tests.support.stored_evidence import evidence_of
 from tests.support.tiny_detectors import FakeLoaded, tiny_loaded, tiny_spec
 
-# `ghost_deploy.api.export` is the function once the package is imported.
-EXPORT = sys.modules["ghost_deploy.api.export"]
+OPENING = importlib.import_module("ghost_deploy.api.open_checkpoint")
 
 
 @pytest.fixture
@@ -45,7 +44,7 @@ def workstation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stand_in, "spoil", 0.0)
     row = dataclasses.replace(RUNTIMES["trt"], module="tests.support.onnxruntime_as_tensorrt")
     monkeypatch.setitem(RUNTIMES, "trt", row)
-    monkeypatch.setattr(EXPORT, "load_checkpoint", lambda *_, **__: tiny_loaded())
+    monkeypatch.setattr(OPENING, "load_checkpoint", lambda *_, **__: tiny_loaded())
 
 
 def test_without_tensorrt_nothing_is_done(
@@ -89,7 +88,7 @@ def test_an_engine_of_a_detector_with_anchors(
     net = anchor_net()
     spec = anchor_spec(net)
     loaded = FakeLoaded(net, spec, Source(file="v5.pt", sha256=spec.source_sha256))
-    monkeypatch.setattr(EXPORT, "load_checkpoint", lambda *_, **__: loaded)
+    monkeypatch.setattr(OPENING, "load_checkpoint", lambda *_, **__: loaded)
     _, control = install("10.13", monkeypatch)
     control.tensors = [
         Tensor("images", True, spec.input.graph_shape()),
@@ -112,7 +111,7 @@ def test_an_engine_of_a_detector_with_anchors(
 def test_an_int8_engine_of_a_graph_that_was_just_calibrated(
     workstation: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(EXPORT, "load_checkpoint", common.load_checkpoint)
+    monkeypatch.setattr(OPENING, "load_checkpoint", common.load_checkpoint)
     _, control = install("10.13", monkeypatch)
     control.tensors = [
         Tensor("images", True, (1, 3, 96, 96)),
