@@ -168,6 +168,12 @@ class Detections:
         return self.score
 
     @property
+    def area(self) -> NDArray[np.float32]:
+        """(N,) float32, width times height of each box, square pixels of the source."""
+        sides = self.xyxy[:, 2:] - self.xyxy[:, :2]
+        return sides[:, 0] * sides[:, 1]
+
+    @property
     def names(self) -> list[str]:
         """The class name of each row; its class id without a name."""
         known = self.class_names

@@ -151,6 +151,12 @@ def test_rows_one_by_one(three):
         three[three.score[:2] > 0]
 
 
+def test_areas(three):
+    assert three.area.tolist() == [100, 20, 6]
+    assert three.area.dtype == Detections.empty().area.dtype == np.float32
+    assert Detections.empty().area.shape == (0,)
+
+
 @pytest.mark.parametrize(
     ("rows", "scores"),
     [
