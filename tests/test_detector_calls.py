@@ -188,7 +188,9 @@ def test_paths_without_an_image(folder: Path, tmp_path: Path) -> None:
         detector(folder)
 
 
-@pytest.mark.parametrize("wrong", [None, 3, 2.5, {"a": 1}, iter([])], ids=str)
+@pytest.mark.parametrize(
+    "wrong", [None, 3, 2.5, {"a": 1}, iter([])], ids=lambda x: type(x).__name__
+)
 def test_what_is_no_image(wrong: Any) -> None:
     with pytest.raises(gd.ImageError, match="cannot be used as an image"):
         make_detector()(wrong)

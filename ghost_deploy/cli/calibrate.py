@@ -75,9 +75,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
         raise
     _print(bundle, args, console)
     if not args.json:
-        console.result(
-            f"next: ghost-deploy infer {shlex.quote(args.bundle)} SOURCE --precision int8"
-        )
+        # `--precision int8` takes what `check` timed on the machine that runs it.
+        place = shlex.quote(args.bundle)
+        console.result(f"next: ghost-deploy check {place}")
+        console.result(f"      ghost-deploy infer {place} SOURCE --precision fastest")
     return 0
 
 

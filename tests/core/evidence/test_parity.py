@@ -38,6 +38,29 @@ def test_passed_means_something_ran_and_nothing_failed(
     assert found.summary().startswith("Parity passed" if passed else "Parity failed")
 
 
+@pytest.mark.parametrize(
+    ("rows", "passed"),
+    [
+        ([("bf16", "failed")], False),
+        ([("bf16", "failed"), ("bf16", "failed")], False),
+        ([("fp32", "passed"), ("bf16", "failed")], True),
+        ([("fp32", "skipped"), ("bf16", "failed")], False),
+        ([("fp32", "failed"), ("bf16", "passed")], False),
+        ([("fp32", "passed"), ("bf16", "passed")], True),
+    ],
+)
+def test_bf16_fails_only_on_its_own(rows: list[tuple[str, str]], passed: bool) -> None:
+    """It is an arithmetic that a processor adds, not an artifact that was asked for."""
+    made = [
+        parity_row(f"openvino-{i}", status, precision=precision)
+        for i, (precision, status) in enumerate(rows)
+    ]
+    found = small_parity_report(*made)
+    assert found.passed is passed
+    refused = passed and ("bf16", "failed") in rows
+    assert ("bf16 is outside its gate" in found.summary()) is refused
+
+
 def test_the_document_is_read_back() -> None:
     found = report("passed", "failed")
     assert ParityReport.from_document(found.to_document()) == found
