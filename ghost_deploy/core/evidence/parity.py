@@ -277,11 +277,7 @@ class ParityReport(Document, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @property
     def passed(self) -> bool:
-        """Whether something ran and nothing that ran failed.
-
-        bf16 fails only on its own: it is no artifact but an arithmetic that some processors add to
-        the fp32 one. Beside other runs that precision alone is refused.
-        """
+        """Whether something ran and nothing failed but bf16 beside others, see `_counted`."""
         states = {row.status for row in self._counted}
         return "passed" in states and "failed" not in states
 
@@ -298,6 +294,9 @@ class ParityReport(Document, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @property
     def _counted(self) -> tuple[ParityRow, ...]:
-        """The rows that decide: all, without bf16 that failed beside others."""
+        """The rows that decide: all, without bf16 that failed beside others.
+
+        It is no artifact but an arithmetic that some processors add to the fp32 one.
+        """
         others = [row for row in self.rows if (row.precision, row.status) != ("bf16", "failed")]
         return tuple(others) or self.rows
