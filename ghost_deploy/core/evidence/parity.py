@@ -290,13 +290,10 @@ class ParityReport(Document, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """The verdict in one sentence."""
         sentence = verdict_sentence("Parity", (row.status for row in self._counted))
         refused = "; bf16 is outside its gate, and that precision is refused"
-        return sentence + (refused if len(self._counted) < len(self.rows) else "")
+        return sentence + (refused if self._counted != self.rows else "")
 
     @property
     def _counted(self) -> tuple[ParityRow, ...]:
-        """The rows that decide: all, without bf16 that failed beside others.
-
-        It is no artifact but an arithmetic that some processors add to the fp32 one.
-        """
+        """All rows without bf16 that failed: an arithmetic that some processors add, no artifact."""
         others = [row for row in self.rows if (row.precision, row.status) != ("bf16", "failed")]
         return tuple(others) or self.rows
