@@ -294,6 +294,6 @@ class ParityReport(Document, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @property
     def _counted(self) -> tuple[ParityRow, ...]:
-        """All rows without bf16 that failed: an arithmetic that some processors add, no artifact."""
+        """All rows but failed bf16, an arithmetic that some processors add and no artifact."""
         others = [row for row in self.rows if (row.precision, row.status) != ("bf16", "failed")]
         return tuple(others) or self.rows
