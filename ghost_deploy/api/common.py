@@ -6,11 +6,12 @@ import importlib.util
 import logging
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from ghost_deploy.core.bundle import DOCUMENT, Bundle
-from ghost_deploy.core.errors import MissingExtraError
+from ghost_deploy.core.errors import AmbiguousClassError, MissingExtraError
 
 if TYPE_CHECKING:
     from ghost_deploy.checkpoints.loading import LoadedCheckpoint
@@ -42,7 +43,8 @@ def load_checkpoint(
             one2many where it has both.
         class_names: instead of those of the file.
         images: of the kind that it was trained on; recorded statistics then choose between
-            readings and judge the network.
+            readings and judge the network. Without any, plots of the training beside the file
+            choose between readings where class names do not tell.
 
     Raises:
         MissingExtraError: torch is not installed.
@@ -50,15 +52,23 @@ def load_checkpoint(
     """
     require("torch", "export")
     from ghost_deploy.checkpoints.loading import load_checkpoint
+    from ghost_deploy.judge.training_plots import training_plots
     from ghost_deploy.judge.witness import witness_of_files
 
-    return load_checkpoint(
+    load = partial(
+        load_checkpoint,
         checkpoint,
         modules=[Path(module) for module in modules],
         branch="one2one" if one2one else None,
         class_names=class_names,
-        images=witness_of_files(images or ()),
     )
+    try:
+        return load(images=witness_of_files(images or ()))
+    except AmbiguousClassError:
+        plots = None if images else training_plots(Path(checkpoint))
+        if plots is None:
+            raise
+        return load(images=plots)
 
 
 def find_images(images: Images) -> list[Path] | None:
