@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-import msgspec
+from typing import NamedTuple
 
 _NAME = "ghost-deploy"
 _CHECKOUT = Path(__file__).resolve().parents[2]
 
 
-class _Origin(msgspec.Struct):
+class _Origin(NamedTuple):
     """The direct_url.json of an installation that is not from an index (PEP 610)."""
 
     url: str
-    dir_info: dict[str, bool] | None = None
+    folder: bool
+    editable: bool
 
 
 def install_command(extra: str) -> str:
@@ -30,25 +30,32 @@ def install_command(extra: str) -> str:
     origin = _read_origin()
     if origin is None:
         return f'pip install "{_NAME}[{extra}]"'
-    if origin.dir_info is None:
+    if not origin.folder:
         return f"pip install {shlex.quote(f'{_NAME}[{extra}] @ {origin.url}')}"
     folder = unquote(urlsplit(origin.url).path)
     constraints = Path(folder) / "constraints.txt"
     pins = f"-c {shlex.quote(str(constraints))} " if constraints.is_file() else ""
-    editable = "-e " if origin.dir_info.get("editable") else ""
+    editable = "-e " if origin.editable else ""
     return f"pip install {pins}{editable}{shlex.quote(f'{folder}[{extra}]')}"
 
 
 def _read_origin() -> _Origin | None:
     """Where this package was installed from; None for an index, or if it is not known."""
     import importlib.metadata
+    import json
 
     try:
         text = importlib.metadata.distribution(_NAME).read_text("direct_url.json")
-        return msgspec.json.decode(text, type=_Origin) if text else None
+        found = json.loads(text or "null")
     except importlib.metadata.PackageNotFoundError:
         # Imported from a checkout that was never installed.
         is_checkout = (_CHECKOUT / "pyproject.toml").is_file()
-        return _Origin(url=_CHECKOUT.as_uri(), dir_info={}) if is_checkout else None
-    except (msgspec.DecodeError, OSError):
+        return _Origin(_CHECKOUT.as_uri(), True, False) if is_checkout else None
+    except (OSError, ValueError):
         return None
+    if not isinstance(found, dict) or not isinstance(found.get("url"), str):
+        return None
+    place = found.get("dir_info")
+    if not isinstance(place, dict):
+        return _Origin(found["url"], False, False)
+    return _Origin(found["url"], True, bool(place.get("editable")))

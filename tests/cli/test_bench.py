@@ -145,6 +145,7 @@ def test_a_damaged_artifact_fails_alone(tmp_path: Path, image: str, capsys: Capt
     file = bundle.path / "bundle.json"
     document: Any = json.loads(file.read_text())
     document["artifacts"][1]["files"]["model.fp16.onnx"] = hashlib.sha256(damaged).hexdigest()
+    document["artifacts"][1]["sizes"]["model.fp16.onnx"] = len(damaged)
     file.write_text(json.dumps(document))
     assert main(["bench", str(bundle.path), "--images", image, *QUICK]) == 2
     out = capsys.readouterr().out

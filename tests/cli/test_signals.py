@@ -65,8 +65,13 @@ def test_an_export_that_is_ended_leaves_nothing(
     tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     words = ["export", str(GHOST), "-o", str(tmp_path / "out"), "--onnx", "--imgsz", "64"]
+    # A process that was started in the background ignores SIGINT, and so do its children.
+    program = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        f"from ghost_deploy.cli.main import main; sys.exit(main({words!r}))"
+    )
     with subprocess.Popen(
-        [sys.executable, "-m", "ghost_deploy.cli.main", *words],
+        [sys.executable, "-c", program],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

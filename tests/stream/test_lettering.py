@@ -140,6 +140,7 @@ def test_any_size_of_image(
         monkeypatch.delattr(cv2, "FontFace", raising=False)
     height, width = size_hw
     boxes = [[0, 0, width, height], [width - 1, height - 1, width, height]]
-    found = Detections(boxes, [0.9, 0.8], [0, 1], ("Größe", "Кошка"))
-    drawn = draw(np.full((*size_hw, 3), 128, np.uint8), found, np.array([1, 2], np.int32))
+    ids = np.array([1, 2], np.int32)
+    found = Detections(boxes, [0.9, 0.8], [0, 1], ("Größe", "Кошка"), track_id=ids)
+    drawn = draw(np.full((*size_hw, 3), 128, np.uint8), found)
     assert drawn.shape == (*size_hw, 3)

@@ -230,7 +230,7 @@ def test_a_broken_artifact_fails_and_the_others_are_measured(
     first, second = bundle.artifacts
     file = bundle.path / second.path
     file.write_bytes(b"no model")
-    second = msgspec.structs.replace(second, files={second.path: sha256_of(file)})
+    second = msgspec.structs.replace(second, files={second.path: sha256_of(file)}, sizes={})
     bundle = Bundle(
         bundle.path, msgspec.structs.replace(bundle.document, artifacts=(first, second))
     )
