@@ -50,6 +50,7 @@ class Detector(Closing):
         spec: the description of that model.
         thresholds: of the post-processing; default: `spec.thresholds`.
         slicing: `detect` also looks into slices of each image, see `processing.slices`.
+        classes: numbers of the classes to keep, before NMS; all when empty.
 
     Raises:
         ShapeError: the inputs or outputs of the runtime do not match `spec`.
@@ -62,6 +63,7 @@ class Detector(Closing):
         spec: ModelSpec,
         thresholds: Thresholds | None = None,
         slicing: Slicing | None = None,
+        classes: Sequence[int] = (),
     ) -> None:
         require_fit(runtime.inputs, runtime.outputs, spec)
         self._runtime = runtime
@@ -69,6 +71,7 @@ class Detector(Closing):
         self._thresholds = thresholds or spec.thresholds
         require_own_nms(spec, self._thresholds)
         self._slicing = slicing
+        self._classes = tuple(classes)
         self._preprocessor = Preprocessor(spec.input)
         self._postprocessor = Postprocessor(spec)
         # Of `detect`: those that no call is using. Appending and popping are atomic.
@@ -95,6 +98,11 @@ class Detector(Closing):
     def slicing(self) -> Slicing | None:
         """The slices that `detect` looks into."""
         return self._slicing
+
+    @property
+    def classes(self) -> tuple[int, ...]:
+        """The classes that are kept, by number; all when empty."""
+        return self._classes
 
     @property
     def names(self) -> dict[int, str]:
@@ -187,8 +195,9 @@ class Detector(Closing):
             size_hw: (height, width) of the model's input in pixels, for a graph with dynamic
                 size; default: `spec.input.size_hw`.
             conf, iou, max_det, agnostic: for this call, instead of `thresholds`.
-            classes: names or numbers of the classes to keep; all when empty. Others take no place
-                among the `max_det`.
+            classes: names or numbers of the classes to keep, instead of those of the detector;
+                those when empty. Others are dropped before NMS: they take no place among the
+                `max_det` and suppress no box.
 
         Returns:
             The detections of each image, in order; boxes in pixels of the image.
@@ -203,7 +212,8 @@ class Detector(Closing):
         thresholds = self._thresholds.changed(
             conf=conf, iou=iou, max_det=max_det, agnostic=agnostic
         )
-        call = _Call(size_hw, thresholds, tuple(class_ids(classes, self._spec.class_names)))
+        kept = tuple(class_ids(classes, self._spec.class_names)) or self._classes
+        call = _Call(size_hw, thresholds, kept)
         batch = as_sequence(images)
         if self._slicing is None:
             return self._detect(batch, call)
@@ -263,7 +273,7 @@ class Detector(Closing):
             outputs: of the runtime, by name, with shapes as in `HeadSpec`.
             letterboxes: of the images, in order.
         """
-        return self._postprocessor(outputs, letterboxes, self._thresholds)
+        return self._postprocessor(outputs, letterboxes, self._thresholds, classes=self._classes)
 
     def close(self) -> None:
         """Close the runtime, after a run that is under way; calling it again does nothing.

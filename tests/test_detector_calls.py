@@ -63,6 +63,22 @@ def test_settings_of_one_call(options: dict[str, Any], names: list[str]) -> None
     assert len(detector(IMAGE)) == 4
 
 
+def test_classes_are_kept_before_nms_wherever_they_are_named(tmp_path: Path) -> None:
+    file = tmp_path / "image.png"
+    write_image(file, IMAGE)
+    whole = make_detector()
+    limited = whole.thresholds.changed(max_det=1, agnostic=True)
+    detector = Detector(whole.runtime, SPEC, limited)
+    assert detector(IMAGE).names == ["RBC"]
+    assert detector(IMAGE, classes=["WBC"]).names == ["WBC"]
+    ((_, found),) = gd.infer(detector, file, classes=["WBC"])
+    assert found.names == ["WBC"]
+    (result,) = gd.stream(file, detector, classes=["WBC"])
+    assert result.detections.names == ["WBC"]
+    kept = Detector(whole.runtime, SPEC, limited, classes=(1,))
+    assert (kept(IMAGE).names, kept(IMAGE, classes=[2]).names) == (["WBC"], ["Platelets"])
+
+
 @pytest.mark.parametrize(
     ("options", "error", "match"),
     [

@@ -42,7 +42,8 @@ def infer(
             detector, which stays open.
         sources: an image, folder, glob, video, camera number, `rtsp://` or other address, or
             several; docs/streams.md lists them all.
-        classes: names or numbers of the classes to keep; all when empty.
+        classes: names or numbers of the classes to keep, before NMS, as in `Detector.detect`; all
+            when empty.
         class_conf: least score, 0 to 1, of classes by name or number, instead of the model's.
         policy: which frames of videos and live sources are taken; not for images.
         on_error: called with each image that cannot be read, which is left out; it is raised when

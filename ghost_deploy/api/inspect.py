@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ghost_deploy.api.common import AnyPath, Images, find_images, is_bundle, require
+import msgspec
+
+from ghost_deploy.api.common import AnyPath, Images, find_readable, is_bundle, require
 from ghost_deploy.api.open_checkpoint import ForkOption, with_fork
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import UsageError
@@ -16,6 +18,7 @@ from ghost_deploy.core.files import write_whole
 if TYPE_CHECKING:
     from ghost_deploy.checkpoints.inspection import Inspection
     from ghost_deploy.checkpoints.skeleton import Skeleton
+    from ghost_deploy.processing.broken_images import OnBroken
 
 _ZOO = "zoo:"
 _DEFAULT_SIDE = 640
@@ -29,6 +32,7 @@ def inspect(
     skeleton: AnyPath | None = None,
     fork: AnyPath | None = None,
     fork_unconfined: bool = False,
+    on_broken: OnBroken = "skip",
 ) -> Inspection | Bundle:
     """What a checkpoint or a bundle holds, without running any of it.
 
@@ -41,12 +45,15 @@ def inspect(
             attributes and shapes and without weights, paths and class names; also of one that is
             refused.
         fork, fork_unconfined: as in `export`; the code is run, and says what the network is.
+        on_broken: what is done with `images` that cannot be read, as in `export`; the inspection
+            counts those that were left out.
 
     Returns:
         The inspection of a checkpoint or network. A bundle is read, and every hash is checked.
 
     Raises:
         CheckpointError: the file cannot be read at all.
+        ImageError: there is no image, or one cannot be read and `on_broken` is `stop`.
         ExportError: the skeleton cannot be written.
         BundleError: the bundle is damaged or was changed.
         UsageError: the zoo has no such network.
@@ -70,11 +77,13 @@ def inspect(
         from ghost_deploy.checkpoints.skeleton import read_skeleton
 
         _write(skeleton, read_skeleton(path))
+    files, notes = find_readable(images, on_broken)
     found = inspect_checkpoint(
         path,
         modules=[Path(module) for module in modules],
-        images=witness_of_files(find_images(images) or ()),
+        images=witness_of_files(files or ()),
     )
+    found = msgspec.structs.replace(found, warnings=(*found.warnings, *notes))
     return found if fork is None else with_fork(found, path, ForkOption(fork, fork_unconfined))
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ghost_deploy.api.common import AnyPath, load_checkpoint, require
-from ghost_deploy.core.bundle import Bundle
+from ghost_deploy.core.bundle import Bundle, sha256_of
 from ghost_deploy.core.errors import (
     StructureError,
     UnknownClassError,
@@ -194,6 +194,23 @@ def open_checkpoint(
             "the class names of a fork's own network cannot be replaced", fix="Leave --names out"
         )
     return OpenedCheckpoint(loaded or theirs, theirs, class_names)
+
+
+def require_source(checkpoint: AnyPath, bundle: Bundle) -> None:
+    """Raise UsageError if a bundle was exported from another file; nothing but the hash is read."""
+    source = bundle.document.source
+    try:
+        found = sha256_of(checkpoint)
+    except OSError:
+        return  # what reads the checkpoint has the better message
+    if found != source.sha256:
+        raise UsageError(
+            f"{bundle.path} was not exported from {checkpoint}",
+            got=f"sha256 {found[:12]}",
+            expected=f"{source.file}, sha256 {source.sha256[:12]}",
+            fix=f"Give that file, or export {checkpoint} first; --other-checkpoint (other_"
+            "checkpoint=True in Python) compares the two all the same",
+        )
 
 
 def open_source(

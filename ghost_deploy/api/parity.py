@@ -10,7 +10,7 @@ import msgspec
 
 from ghost_deploy.api.common import AnyPath, Images, find_readable, open_bundle
 from ghost_deploy.api.gates import require_same_network, require_statistics
-from ghost_deploy.api.open_checkpoint import ForkOption, open_source
+from ghost_deploy.api.open_checkpoint import ForkOption, open_source, require_source
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.progress import Progress, silent
 from ghost_deploy.runtimes.base import RuntimeOptions
@@ -28,6 +28,7 @@ def parity(
     modules: Sequence[AnyPath] = (),
     fork: AnyPath | None = None,
     fork_unconfined: bool = False,
+    other_checkpoint: bool = False,
     on_broken: OnBroken = "skip",
     device: str = "cpu",
     threads: int = 0,
@@ -40,6 +41,7 @@ def parity(
         checkpoint: what the bundle was exported from.
         bundle: its folder, or what `export` returned. It is not changed.
         images, modules, fork, fork_unconfined, on_broken, progress: as in `export`.
+        other_checkpoint: compare although the bundle was exported from another file.
         device, threads, allow_fallback: as in `load`.
 
     Returns:
@@ -48,11 +50,14 @@ def parity(
     Raises:
         GateError: the network is not the one that the checkpoint's recorded statistics describe, or
             a definition of ours fits, and computes something else than the fork's code.
+        UsageError: the bundle was exported from another checkpoint.
         CheckpointError, BundleError, ImageError: an input cannot be used.
         UnavailableError: a package or a device is missing.
     """
-    files, notes = find_readable(images, on_broken)
     opened = open_bundle(bundle)
+    if not other_checkpoint:
+        require_source(checkpoint, opened)
+    files, notes = find_readable(images, on_broken)
     own = ForkOption(fork, fork_unconfined)
     with ExitStack() as stack:
         source = open_source(stack, checkpoint, modules, own, opened, files)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ghost_deploy.api.common import AnyPath
 from ghost_deploy.api.load import load
 from ghost_deploy.core.bundle import Bundle
-from ghost_deploy.core.class_names import Classes
+from ghost_deploy.core.class_names import Classes, class_ids
 
 if TYPE_CHECKING:
     from ghost_deploy.detector import Detector
@@ -43,7 +43,8 @@ def stream(
             detector, which stays open and must not be used otherwise meanwhile.
         track: give each object an id that it keeps over frames, `Detections.track_id`.
         conf, iou: instead of those of the model, see `Thresholds`.
-        classes: names or numbers of the classes to keep; all when empty.
+        classes: names or numbers of the classes to keep, before NMS, as in `Detector.detect`; all
+            when empty.
         class_conf: least score, 0 to 1, of classes by name or number.
         policy: which frames are taken, and what is done with sources that are lost.
 
@@ -76,7 +77,7 @@ def stream(
             opened = stack.enter_context(load(model, hint="latency" if live else "throughput"))
         limits = opened.thresholds.changed(conf=conf, iou=iou)
         if limits != opened.thresholds:
-            opened = Detector(opened.runtime, opened.spec, limits, opened.slicing)
+            opened = Detector(opened.runtime, opened.spec, limits, opened.slicing, opened.classes)
         detector, wanted = select_classes(opened, classes, class_conf or {})
         pipeline = Pipeline(detector, found, policy, detection_filter=wanted)
         return ResultStream(pipeline, stack.pop_all(), track=track)
@@ -99,7 +100,8 @@ def select_classes(
 
     spec, thresholds = detector.spec, detector.thresholds
     wanted = ClassFilter(spec.class_names, thresholds.conf, classes, class_conf)
-    if wanted.least < thresholds.conf:
-        lower = thresholds.changed(conf=wanted.least)
-        detector = Detector(detector.runtime, spec, lower, detector.slicing)
+    kept = tuple(class_ids(classes, spec.class_names)) or detector.classes
+    if wanted.least < thresholds.conf or kept != detector.classes:
+        limits = thresholds.changed(conf=min(wanted.least, thresholds.conf))
+        detector = Detector(detector.runtime, spec, limits, detector.slicing, kept)
     return detector, wanted

@@ -13,7 +13,7 @@ from ghost_deploy.api.common import (
     open_bundle,
     require,
 )
-from ghost_deploy.api.open_checkpoint import ForkOption, open_source
+from ghost_deploy.api.open_checkpoint import ForkOption, open_source, require_source
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import BundleError
 from ghost_deploy.core.progress import Progress
@@ -34,6 +34,7 @@ def validate(
     modules: Sequence[AnyPath] = (),
     fork: AnyPath | None = None,
     fork_unconfined: bool = False,
+    other_checkpoint: bool = False,
     runtimes: Sequence[str] | None = None,
     precisions: Sequence[str] | None = None,
     max_drop: float | None = None,
@@ -61,6 +62,7 @@ def validate(
         modules: Python files with classes that the checkpoint names. They are run.
         fork, fork_unconfined: as in `export`; where no definition fits the checkpoint, the fork's
             network is the reference.
+        other_checkpoint: measure although the bundle was exported from another file.
         runtimes, precisions: what is measured; all when None.
         max_drop: largest loss of mAP50-95 that passes, in points; by precision when None.
         map_classes: match the data's classes with the model's by name, whatever their order.
@@ -79,12 +81,14 @@ def validate(
         The report; `report.outcome` is the verdict, None where nothing was judged.
 
     Raises:
-        UsageError: an unknown runtime or precision, or nothing to measure.
+        UsageError: another checkpoint, an unknown runtime or precision, or nothing to measure.
         InputError, ImageError: the data cannot be used, or its classes are not the model's.
         BundleError, CheckpointError: as in `parity`.
         UnavailableError: a package, or a runtime that was named, is missing.
     """
     opened = open_bundle(bundle)
+    if checkpoint is not None and not other_checkpoint:
+        require_source(checkpoint, opened)
     require("pycocotools", "validate")
     from ghost_deploy.judge.accuracy.validation import run_accuracy
     from ghost_deploy.judge.datasets.open_dataset import open_dataset, readable_data

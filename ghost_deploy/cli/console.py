@@ -66,7 +66,7 @@ class Console:
         lines += [
             f"  {label}: {value}"
             for label, value in (("got", error.got), ("expected", error.expected))
-            if value is not None
+            if value is not None and str(value)
         ]
         self.note("\n".join([*lines, f"next: {error.fix}"]))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ghost_deploy.cli.console import Column, Console
 from ghost_deploy.cli.format import by, mebibytes
-from ghost_deploy.cli.options import add_fork, add_images, add_json, add_modules
+from ghost_deploy.cli.options import add_fork, add_image_limits, add_images, add_json, add_modules
 
 if TYPE_CHECKING:
     from ghost_deploy.checkpoints.inspection import Inspection
@@ -47,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_modules(parser)
     add_fork(parser)
+    add_image_limits(parser)
     add_json(parser)
 
 
@@ -62,6 +63,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         skeleton=args.skeleton,
         fork=args.fork,
         fork_unconfined=args.fork_unconfined,
+        on_broken=args.on_broken,
     )
     if args.json:
         console.document(found.document if isinstance(found, Bundle) else found)

@@ -15,6 +15,7 @@ from typing import Protocol, cast
 
 from ghost_deploy._version import __version__
 from ghost_deploy.cli.console import Console, separated_output
+from ghost_deploy.cli.parser import CommandParser, commands_of
 from ghost_deploy.cli.signals import Terminated, termination_as_exception
 from ghost_deploy.core.errors import GhostDeployError
 from ghost_deploy.core.pixel_limit import pixel_limit
@@ -85,9 +86,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _guarded(words, console)
 
 
-def build_parser(chosen: Collection[str]) -> argparse.ArgumentParser:
+def build_parser(chosen: Collection[str]) -> CommandParser:
     """The parser, with the arguments of the `chosen` commands; the others have only their line."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="ghost-deploy",
         description="Edge deployment for Ghost-YOLO detectors.",
         epilog=_EXAMPLES + EXIT_CODES,
@@ -161,9 +162,18 @@ def _run(words: list[str], console: Console) -> int:
     name = next((word for word in words if word in COMMANDS), None)
     with contextlib.redirect_stdout(console.out):
         # Help and version are results.
-        args = build_parser({name} if name else ()).parse_args(words)
+        args = _parse(words, name)
     with pixel_limit(getattr(args, "max_pixels", None)):
         return _module(args.command).run(args, console)
+
+
+def _parse(words: list[str], name: str | None) -> argparse.Namespace:
+    parser = build_parser({name} if name else ())
+    args, unknown = parser.parse_known_args(words)
+    if unknown:
+        others = commands_of(build_parser(COMMANDS))
+        others.pop(args.command).refuse_unknown(unknown, others.items())
+    return args
 
 
 def _module(name: str) -> CommandModule:

@@ -83,6 +83,12 @@ def add_fork(parser: Arguments) -> None:
     add_switches(parser, {"--fork-unconfined": text})
 
 
+def add_other_checkpoint(parser: Arguments) -> None:
+    """`--other-checkpoint`."""
+    text = "go on although the bundle was exported from another checkpoint"
+    add_switches(parser, {"--other-checkpoint": text})
+
+
 def add_data(parser: Arguments, what: str, *, required: bool = False) -> None:
     """`--data` and `--split`; `what` describes the data."""
     add_value(parser, "--data", "D", what, required=required)

@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     options.add_modules(parser)
     options.add_fork(parser)
+    options.add_other_checkpoint(parser)
     options.add_image_limits(parser)
     options.add_json(parser)
     options.add_run_options(parser)

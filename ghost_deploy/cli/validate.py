@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_value(parser, "--checkpoint", "FILE", checkpoint)
     options.add_modules(parser)
     options.add_fork(parser)
+    options.add_other_checkpoint(parser)
     options.add_selection(parser)
     options.add_max_drop(
         parser, "largest loss of mAP50-95 that passes, in points (default: by precision)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from ghost_deploy.core.errors import UsageError
+from ghost_deploy.core.lookup import unknown_name
 
 Classes: TypeAlias = str | int | Sequence[str | int]
 """Names or numbers of classes. A text that is no name as a whole is split at its commas."""
@@ -44,6 +44,5 @@ def _ids_of(name: str, class_names: Sequence[str]) -> list[int]:
         return named
     if name.isascii() and name.isdecimal() and int(name) < len(class_names):
         return [int(name)]
-    shown = ", ".join(class_names[:_MOST_SHOWN])
-    shown += ", ..." if len(class_names) > _MOST_SHOWN else ""
-    raise UsageError(f"the model has no class {name!r}", expected=shown, fix="Name one of those")
+    what = f"the model has no class {name!r}"
+    raise unknown_name(what, name, class_names, most=_MOST_SHOWN)

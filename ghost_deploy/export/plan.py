@@ -15,6 +15,7 @@ from typing import Literal
 import msgspec
 
 from ghost_deploy.core.errors import MissingExtraError, UsageError
+from ghost_deploy.core.lookup import unknown_name
 from ghost_deploy.core.own_nms import require_own_nms
 from ghost_deploy.core.spec import MAX_SIDE, ModelSpec
 from ghost_deploy.export.opset import OPSET, check_opset
@@ -283,8 +284,4 @@ def _check_known(what: str, names: Sequence[str], known: set[str]) -> None:
         )
     for name in names:
         if name not in known:
-            raise UsageError(
-                f"there is no {what} {name!r}",
-                expected=", ".join(sorted(known)),
-                fix="Name one of those",
-            )
+            raise unknown_name(f"there is no {what} {name!r}", name, sorted(known))

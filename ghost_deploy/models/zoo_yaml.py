@@ -19,7 +19,8 @@ from typing import Any, TypeAlias
 import torch
 from torch import nn
 
-from ghost_deploy.core.errors import MissingExtraError, UsageError
+from ghost_deploy.core.errors import MissingExtraError
+from ghost_deploy.core.lookup import unknown_name
 from ghost_deploy.models.network import BACKBONE_PLACES, DetectionNet, LayerInput
 from ghost_deploy.models.registry import BLOCKS
 
@@ -55,11 +56,7 @@ def build_zoo(name: str, nc: int = 80, *, device: str = "cpu") -> DetectionNet:
     """
     match = re.fullmatch(r"(yolo\w*?\d+)([a-z])(-[\w-]+)?", name)
     if name not in zoo_names() or match is None:
-        raise UsageError(
-            f"no network named {name!r} in the zoo",
-            expected=f"one of {', '.join(zoo_names())}",
-            fix="Choose one of those",
-        )
+        raise unknown_name(f"no network named {name!r} in the zoo", name, zoo_names(), most=100)
     version, scale, rest = match.groups()
     document = _read(f"{version}{rest or ''}.yaml")
     rows = [_row(layer, scale) for layer in document["layers"]]

@@ -245,7 +245,7 @@ def list_images(source: str | os.PathLike[str]) -> list[Path]:
         where = "no image in the folder" if path.is_dir() else "no image at"
         raise ImageError(
             f"{where} {os.fspath(source)}",
-            got=f"{len(found)} other entries" if found else "nothing",
+            got=f"{len(found)} other entries" if found else None,
             expected=f"files named {' '.join(IMAGE_SUFFIXES)}",
             fix="Check the path; quote a pattern so that the shell does not change it",
         )

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ghost_deploy.core.bundle import NMS_FORM, Artifact, Bundle
-from ghost_deploy.core.errors import BundleError, DeviceError, MissingExtraError, UsageError
+from ghost_deploy.core.errors import BundleError, DeviceError, MissingExtraError
+from ghost_deploy.core.lookup import unknown_name
 from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.table import RUNTIMES, RuntimeRow, runtime_row
 
@@ -92,11 +93,7 @@ def check_precisions(names: Sequence[str] | None) -> None:
     known = {run for row in RUNTIMES.values() for runs in row.precisions.values() for run in runs}
     for name in names or ():
         if name not in known:
-            raise UsageError(
-                f"there is no precision {name!r}",
-                expected=", ".join(sorted(known)),
-                fix="Name one of those",
-            )
+            raise unknown_name(f"there is no precision {name!r}", name, sorted(known))
 
 
 def runs_of(artifact: Artifact, row: RuntimeRow) -> tuple[str, ...]:
@@ -135,13 +132,14 @@ def choose(
         options: the device, and whether a fallback is allowed.
 
     Raises:
-        UsageError: unknown runtime.
+        UsageError: unknown runtime or precision.
         BundleError: the bundle has no matching artifact; the message lists its artifacts.
         DeviceError: no runtime for its artifacts supports the device.
         MissingExtraError: the vendor package for the artifact is not installed.
     """
     options = options or RuntimeOptions()
     precision = precision or options.precision
+    check_precisions([precision] if precision else None)
     runs = [
         run
         for run in plan_runs(bundle, None if runtime == "auto" else [runtime])

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from ghost_deploy.core.errors import UsageError
+from ghost_deploy.core.lookup import entry_of
 from ghost_deploy.runtimes.base import Probe, Runtime, RuntimeOptions
 from ghost_deploy.runtimes.int8_forms import forms_here
 
@@ -111,10 +111,7 @@ def runtime_row(name: str) -> RuntimeRow:
     Raises:
         UsageError: unknown name; the message lists the known ones.
     """
-    if name in RUNTIMES:
-        return RUNTIMES[name]
-    known = ", ".join(RUNTIMES)
-    raise UsageError(f"there is no runtime {name!r}", expected=known, fix="Name one of those")
+    return entry_of(RUNTIMES, name, "runtime")
 
 
 def open_file(name: str, path: Path, options: RuntimeOptions | None = None) -> Runtime:

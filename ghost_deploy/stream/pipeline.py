@@ -228,5 +228,5 @@ def _check_batch(detector: Detector, policy: LivePolicy) -> None:
 def _siblings(detector: Detector, count: int) -> list[Detector]:
     """Make a detector for each of `count` threads: the same model, buffers of its own."""
     runtimes = (detector.runtime.fork() or detector.runtime for _ in range(count))
-    own = detector.spec, detector.thresholds, detector.slicing
+    own = detector.spec, detector.thresholds, detector.slicing, detector.classes
     return [Detector(runtime, *own) for runtime in runtimes]

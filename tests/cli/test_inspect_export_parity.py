@@ -141,7 +141,7 @@ def test_parity_of_the_right_checkpoint(bundle: Path, images: Path, capsys: Capt
 
 def test_parity_of_another_checkpoint_fails(bundle: Path, images: Path, capsys: Capture) -> None:
     words = ["parity", str(GHOSTNET), str(bundle), "--images", str(images), "--json"]
-    assert main(words) == 1
+    assert main([*words, "--other-checkpoint"]) == 1
     document = json.loads(capsys.readouterr().out)
     assert document["passed"] is False
     report = ParityReport.from_document(document)
@@ -151,6 +151,32 @@ def test_parity_of_another_checkpoint_fails(bundle: Path, images: Path, capsys: 
     assert "Parity failed" in out
     assert "where it comes from: " in out
     assert "warning: the bundle was exported from yolov8n-ghost-bccd.pt" in out
+
+
+def test_another_checkpoint_is_refused_by_its_hash_before_any_work(
+    bundle: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    other = tmp_path / "other.pt"
+    other.write_bytes(b"never read as a checkpoint")
+    assert main(["parity", str(other), str(bundle), "--images", "/no/such/folder"]) == 2
+    err = capsys.readouterr().err
+    assert "was not exported from" in err
+    assert "yolov8n-ghost-bccd.pt, sha256 " in err
+    words = ["validate", str(bundle), "--data", "/no/such.yaml", "--checkpoint", str(other)]
+    assert main(words) == 2
+    assert "was not exported from" in capsys.readouterr().err
+
+
+def test_a_broken_image_of_inspect_is_left_out_or_stops_it(
+    images: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    folder = shutil.copytree(images, tmp_path / "some")
+    (folder / "broken.jpg").write_bytes(b"no image")
+    words = ["inspect", str(GHOST), "--images", str(folder)]
+    assert main(words) == 0
+    assert "images could not be read: broken.jpg" in capsys.readouterr().out
+    assert main([*words, "--on-broken", "stop"]) == 2
+    assert "broken.jpg" in capsys.readouterr().err
 
 
 def test_a_failed_export_prints_the_verdict_and_ends_with_1(

@@ -105,8 +105,7 @@ def activation_scales(
             span = _SIGMOID_RANGE
         elif name not in statistics:
             raise InputError(
-                "the statistics lack a tensor that is quantized",
-                got=f"nothing about {name}",
+                f"the statistics lack {name}, a tensor that is quantized",
                 fix="Collect the statistics of the same model",
             )
         else:

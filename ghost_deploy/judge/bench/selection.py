@@ -214,8 +214,14 @@ def _batches(subject: Subject, selection: Selection) -> Sequence[int]:
         return selection.batches or (1,)
     low, high = subject.bundle.spec.input.batch
     for batch in selection.batches or ():
-        takes = f"{low}" if low == high else f"{low} to {high}"
-        _require(low <= batch <= high, f"{subject.name} takes no batch of {batch}", takes)
+        if not low <= batch <= high:
+            raise UsageError(
+                f"{subject.name} takes no batch of {batch}",
+                expected=f"{low}" if low == high else f"{low} to {high}",
+                fix="Export it with --dynamic, which accepts batches of 1 to 16"
+                if low == high
+                else "Choose a batch in that range",
+            )
     return selection.batches or (low,)
 
 

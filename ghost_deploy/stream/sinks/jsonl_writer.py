@@ -12,6 +12,7 @@ import msgspec
 
 from ghost_deploy.core.closing import Closing
 from ghost_deploy.core.detections import Detections
+from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.frame import Frame
 from ghost_deploy.stream.sinks.sink import cannot_write
 
@@ -32,6 +33,7 @@ class JsonlWriter(Closing):
             a killed process, is ended first, so that no other line is lost.
 
     Raises:
+        UsageError: the target is a folder.
         InputError: the file cannot be written.
     """
 
@@ -43,6 +45,11 @@ class JsonlWriter(Closing):
         if not isinstance(target, Path):
             self._stream = target
             return
+        if target.is_dir():
+            raise UsageError(
+                f"{target} is a folder, and JSON lines go to a file",
+                fix=f"Name a file, e.g. {target / 'detections.jsonl'}, or - for standard output",
+            )
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             self._file = FileIO(target, "a" if append else "w")

@@ -82,6 +82,14 @@ def test_a_batch_that_the_graph_lacks(bundle: Bundle) -> None:
     assert caught.value.expected == "1 to 4"
 
 
+def test_a_batch_on_a_static_bundle_names_the_option_that_helps(tmp_path: Path) -> None:
+    static = write_constant_bundle(tmp_path / "static")
+    with pytest.raises(UsageError, match="static takes no batch of 4") as caught:
+        candidates(only(static), Selection(batches=[4]))
+    assert caught.value.expected == "1"
+    assert "--dynamic" in caught.value.fix
+
+
 def test_a_file_that_was_changed(tmp_path: Path) -> None:
     changed = write_constant_bundle(tmp_path / "changed")
     with (tmp_path / "changed/model.fp32.onnx").open("ab") as file:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ghost_deploy.core.detections import Detections
-from ghost_deploy.core.errors import InputError
+from ghost_deploy.core.errors import InputError, UsageError
 from ghost_deploy.core.frame import Frame
 from ghost_deploy.stream.sinks.jsonl_writer import JSONL_SCHEMA, JsonlWriter
 
@@ -62,9 +62,13 @@ def test_a_file_name_that_is_not_utf8() -> None:
 
 
 def test_lines_that_cannot_be_written(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="cannot write") as caught:
+    with pytest.raises(UsageError, match="is a folder") as caught:
         JsonlWriter(tmp_path)
-    assert str(tmp_path) in str(caught.value)
+    assert str(tmp_path / "detections.jsonl") in caught.value.fix
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot write") as refused:
+        JsonlWriter(tmp_path / "file" / "lines.jsonl")
+    assert str(tmp_path) in str(refused.value)
     if Path("/dev/full").exists():
         lines = JsonlWriter(Path("/dev/full"))
         with pytest.raises(InputError, match="No space left"):

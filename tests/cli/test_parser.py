@@ -1,0 +1,54 @@
+"""Errors of the command line name what was probably meant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ghost_deploy.cli.main import main
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["exprot", "best.pt"], "did you mean export?"),
+        (["chekc", "out/best"], "did you mean check?"),
+        (["infer", "b", "images", "--jsnol", "x"], "did you mean --jsonl?"),
+        (["infer", "b", "images", "--ouut=x"], "did you mean --out?"),
+        (["bench", "b", "--precison", "fp16"], "did you mean --precision?"),
+        (["parity", "a", "b", "--conf", "0.3"], "--conf is an option of infer"),
+        (["build", "b", "--calibrator", "entropi"], "did you mean entropy?"),
+        (["completion", "bsh"], "did you mean bash?"),
+        (["inspect", "zoo:yolov8n-ghsot"], "Did you mean yolov8n-ghost?"),
+    ],
+)
+def test_a_near_name_is_asked_for(words: list[str], hint: str, capsys: Capture) -> None:
+    assert main(words) == 2
+    assert hint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["fly"], ["infer", "b", "images", "--zzzzzz"]])
+def test_where_nothing_is_near_nothing_is_asked(words: list[str], capsys: Capture) -> None:
+    assert main(words) == 2
+    assert "did you mean" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["export", "best.pt", "-o", "out", "--images"],
+        ["parity", "best.pt", "out", "--images"],
+        ["validate", "out", "--data", "d.yaml", "--images"],
+    ],
+)
+def test_an_expanded_pattern_is_explained(
+    words: list[str], tmp_path: Path, capsys: Capture
+) -> None:
+    names = [tmp_path / name for name in ("a.jpg", "b.jpg")]
+    for name in names:
+        name.touch()
+    assert main([*words, *map(str, names)]) == 2
+    assert "quote it" in capsys.readouterr().err
