@@ -89,6 +89,7 @@ if TYPE_CHECKING:
     from ghost_deploy.stream.policy import LivePolicy, Roi
     from ghost_deploy.stream.result import Result
     from ghost_deploy.stream.result_stream import ResultStream
+    from ghost_deploy.stream.saved.result_writer import ResultWriter, save_results
     from ghost_deploy.stream.source_stats import SourceStats
 
 switch_off()
@@ -128,6 +129,7 @@ _NAMES = {
     "stream.policy": "LivePolicy Roi",
     "stream.result": "Result",
     "stream.result_stream": "ResultStream",
+    "stream.saved.result_writer": "ResultWriter save_results",
     "stream.source_stats": "SourceStats",
 }
 """The public names, by the module that defines them."""
@@ -176,6 +178,7 @@ __all__ = [
     "Report",
     "Result",
     "ResultStream",
+    "ResultWriter",
     "Roi",
     "Runtime",
     "RuntimeInfo",
@@ -204,6 +207,7 @@ __all__ = [
     "load",
     "parity",
     "report",
+    "save_results",
     "set_max_pixels",
     "stream",
     "validate",

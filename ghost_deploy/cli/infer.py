@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -12,6 +12,7 @@ from ghost_deploy.cli import options
 from ghost_deploy.cli.console import Console
 from ghost_deploy.cli.live_options import add_live_options, refuse_live_options
 from ghost_deploy.cli.model import classes_of, conf_by_class, load_detector, say_what_runs
+from ghost_deploy.cli.save_options import add_save_options, annotated_folder, saved_forms
 from ghost_deploy.cli.summary import Summary
 from ghost_deploy.core.errors import ImageError, UsageError
 
@@ -38,6 +39,7 @@ examples:
   ghost-deploy infer out/best image.jpg
   ghost-deploy infer out/best images -o annotated --jsonl detections.jsonl
   ghost-deploy infer out/best 'images/*.png' --runtime ort --precision fp16 --conf 0.4
+  ghost-deploy infer out/best images -o labels --save yolo,csv
   ghost-deploy infer out/best images --jsonl - | jq '.detections | length'
   ghost-deploy infer out/best drive.mp4 -o annotated --classes person,car
   ghost-deploy infer out/best aerial.tif --slices 640 -o annotated
@@ -73,6 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--out", metavar="DIR", help="write annotated images there, or videos of live sources"
     )
+    add_save_options(parser)
     options.add_value(
         parser, "--jsonl", "FILE", "write one JSON line a frame; - is standard output"
     )
@@ -120,6 +123,7 @@ def _run_images(args: argparse.Namespace, sources: list[str], console: Console) 
     from ghost_deploy import api
     from ghost_deploy.stream.sources.image_files import find_images
 
+    forms = saved_forms(args)
     paths = find_images(sources)
     if args.on_broken == "stop":
         from ghost_deploy.processing.broken_images import readable_images
@@ -139,14 +143,19 @@ def _run_images(args: argparse.Namespace, sources: list[str], console: Console) 
             class_conf=conf_by_class(args),
             on_error=unreadable.append,
         )
-        with _open_outputs(args, console) as write, console.progress("detecting", steps) as show:
+        names = detector.spec.class_names
+        with (
+            _open_outputs(args, forms, names, console) as write,
+            console.progress("detecting", steps) as show,
+        ):
             for frame, found in results:
                 summary.add(frame, found)
                 show(frame.index + 1)
                 if not write(frame, found):
                     break
     summary.print(console, console.err if args.jsonl == "-" else console.out)
-    for name, target in (("images", args.out), ("lines", args.jsonl)):
+    outputs = (("images", annotated_folder(args)), ("results", args.out if forms else None))
+    for name, target in (*outputs, ("lines", args.jsonl)):
         if target not in (None, "-"):
             console.note(f"{name}: {target}")
     for error in unreadable:
@@ -157,18 +166,27 @@ def _run_images(args: argparse.Namespace, sources: list[str], console: Console) 
 
 
 @contextlib.contextmanager
-def _open_outputs(args: argparse.Namespace, console: Console) -> Iterator[_Write]:
+def _open_outputs(
+    args: argparse.Namespace, forms: Sequence[str], class_names: Sequence[str], console: Console
+) -> Iterator[_Write]:
     """Open the outputs besides the summary; a window that the user closes ends the run."""
+    from ghost_deploy.stream.saved.result_writer import ResultWriter
     from ghost_deploy.stream.sinks.image_writer import ImageWriter
     from ghost_deploy.stream.sinks.jsonl_writer import JsonlWriter
 
-    images = ImageWriter(Path(args.out)) if args.out else None
+    folder = annotated_folder(args)
+    images = ImageWriter(Path(folder)) if folder else None
     target = console.out if args.jsonl == "-" else Path(args.jsonl or "")
+    saved = None
+    if forms:
+        saved = ResultWriter(args.out, forms, class_names, overwrite=args.overwrite)
     lines = JsonlWriter(target) if args.jsonl else None
 
     def write(frame: Frame, found: Detections) -> bool:
         if lines:
             lines.write(frame, found)
+        if saved:
+            saved.write(frame, found)
         if not (images or args.show):
             return True
         from ghost_deploy.stream.draw import draw
@@ -179,5 +197,5 @@ def _open_outputs(args: argparse.Namespace, console: Console) -> Iterator[_Write
             images.write(frame, image)
         return not args.show or show(image, Path(frame.source).name)
 
-    with lines or contextlib.nullcontext():
+    with lines or contextlib.nullcontext(), saved or contextlib.nullcontext():
         yield write

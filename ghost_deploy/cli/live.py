@@ -12,6 +12,7 @@ from ghost_deploy.cli.console import Console
 from ghost_deploy.cli.live_options import make_policy, sink_targets
 from ghost_deploy.cli.live_report import LiveReport
 from ghost_deploy.cli.model import classes_of, conf_by_class, load_detector, say_what_runs
+from ghost_deploy.cli.save_options import saved_forms
 from ghost_deploy.cli.signals import SignalHandler
 from ghost_deploy.core.install_command import install_command
 from ghost_deploy.stream.malloc import use_single_arena
@@ -85,6 +86,8 @@ def _run(
             token=os.environ.get("GHOST_DEPLOY_TOKEN") or None,
             strict_health=args.strict_health,
             note=console.note,
+            save=saved_forms(args),
+            overwrite=args.overwrite,
         )
         sinks: Sequence[Sink] = open_sinks(targets, context)
         if args.track:
@@ -99,7 +102,7 @@ def _run(
             report.clear()
     report.print(console.err if args.jsonl == "-" else console.out)
     for kind in SINKS:
-        if kind.on_disk and targets.get(kind.option, "-") != "-":
+        if (kind.on_disk or kind.option == "save") and targets.get(kind.option, "-") != "-":
             console.note(f"{kind.name}: {targets[kind.option]}")
     most = _MAX_BROKEN if args.max_broken is None else args.max_broken
     return _exit_code(pipeline.stats(), context, most)

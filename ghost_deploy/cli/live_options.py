@@ -13,6 +13,7 @@ from dataclasses import fields
 from typing import Any
 
 from ghost_deploy.cli.options import above_zero, positive
+from ghost_deploy.cli.save_options import annotated_folder, saved_forms
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.stream.policy import LivePolicy, Roi
 from ghost_deploy.stream.sinks.sink_table import SINKS
@@ -103,6 +104,7 @@ def make_policy(args: argparse.Namespace) -> LivePolicy:
 def sink_targets(args: argparse.Namespace) -> dict[str, str]:
     """The value of each option that opens a sink, in the order of `SINKS`."""
     values = {kind.option: getattr(args, kind.option) for kind in SINKS}
+    values |= {"out": annotated_folder(args), "save": args.out if saved_forms(args) else None}
     return {option: value for option, value in values.items() if value}
 
 

@@ -158,3 +158,43 @@ def test_a_folder_of_videos_and_images(pattern: str, tmp_path: Path, capsys: Cap
     }
     assert (len(rows), found) == (9, {"a.png": 1, "clip2.avi": 4})
     assert ("1 .txt" in capsys.readouterr().err) == (pattern != "/*[0-9ab].*")
+
+
+def test_frames_of_a_video_are_saved_as_a_data_set(tmp_path: Path, capsys: Capture) -> None:
+    write_video(tmp_path / "clip.avi", 12, **MJPEG)
+    write_image(tmp_path / "still.png")
+    words = ["--every", 4, "--save", "yolo,csv", "-o", tmp_path / "out"]
+    assert infer(tmp_path / "clip.avi", tmp_path / "still.png", *words) == 0
+    stems = ["clip-000000", "clip-000004", "clip-000008", "still"]
+    for folder in ("images", "labels"):
+        assert sorted(path.stem for path in (tmp_path / "out" / folder).iterdir()) == stems
+    table = (tmp_path / "out" / "detections.csv").read_text()
+    assert f"{tmp_path / 'clip.avi'},4,{4 / 30}" in table
+    assert f"results: {tmp_path / 'out'}" in capsys.readouterr().err
+    assert not list((tmp_path / "out").glob("*.mp4"))
+    assert infer(tmp_path / "clip.avi", *words) == 2
+    assert "has results already" in capsys.readouterr().err
+    assert infer(tmp_path / "clip.avi", "--every", 4, *words[2:], "--overwrite") == 0
+
+
+@pytest.mark.parametrize(
+    ("source", "words", "expected"),
+    [
+        ("rtsp://127.0.0.1:1/x", ["--save", "yolo", "-o", "out"], "the results of a camera"),
+        ("clip.avi", ["--save", "yolo"], "no folder to write to"),
+        ("clip.avi", ["--save", "voc", "-o", "out"], "no form of results 'voc'"),
+    ],
+)
+def test_what_cannot_be_saved(
+    source: str,
+    words: list[str],
+    expected: str,
+    tmp_path: Path,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_video(tmp_path / "clip.avi", 2, **MJPEG)
+    assert infer(source, *words) == 2
+    assert expected in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

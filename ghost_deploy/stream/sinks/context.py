@@ -28,6 +28,8 @@ class SinkContext:
         token: that requests to the web view must carry.
         strict_health: `/healthz` of the web view answers 503 if anything is not as it should be.
         note: shows the user a line.
+        save: the forms that `--save` names.
+        overwrite: replace results of an earlier run.
         annotate: shared by the sinks, so that each result is drawn once.
         deliveries: the counters of the sinks that may lose results, by name; filled as sinks are
             opened.
@@ -40,6 +42,8 @@ class SinkContext:
     token: str | None = None
     strict_health: bool = False
     note: Callable[[str], None] = lambda _: None
+    save: tuple[str, ...] = ()
+    overwrite: bool = False
     annotate: Annotate = field(default_factory=Annotator)
     deliveries: dict[str, ReadDelivery] = field(default_factory=dict)
 

@@ -65,6 +65,8 @@ class SinkKind:
 SINKS = (
     SinkKind("jsonl", "lines", "sinks.jsonl", on_disk=True),
     SinkKind("out", "videos", "sinks.annotated", extra="stream", on_disk=True),
+    # Not retried: results with a hole would be taken for whole ones.
+    SinkKind("save", "results", "sinks.saved_results"),
     SinkKind(
         "snapshots",
         "snapshots",

@@ -1,0 +1,41 @@
+"""What `infer -o` writes: annotated images and videos, or results in forms of other tools."""
+
+from __future__ import annotations
+
+import argparse
+
+from ghost_deploy.cli import options
+from ghost_deploy.core.errors import UsageError
+from ghost_deploy.stream.saved.save_forms import FORMS, parse_forms
+
+_ANNOTATED = "annotated"
+
+
+def add_save_options(parser: argparse.ArgumentParser) -> None:
+    """`--save` and `--overwrite`."""
+    known = "; ".join(f"{name}: {form.help}" for name, form in FORMS.items())
+    text = f"what to write into -o, with commas or repeated (default: {_ANNOTATED}); {known}"
+    options.add_value(parser, "--save", "FORM", text, action="append")
+    text = "replace the files of an earlier --save"
+    options.add_switches(parser, {"--overwrite": text})
+
+
+def saved_forms(args: argparse.Namespace) -> tuple[str, ...]:
+    """The forms of `--save`, without the annotated images.
+
+    Raises:
+        UsageError: there is no such form, or no folder for it.
+    """
+    if args.save is None:
+        return ()
+    forms = parse_forms(args.save, _ANNOTATED)
+    if not args.out:
+        raise UsageError("--save has no folder to write to", fix="Name one: -o DIR")
+    return tuple(form for form in forms if form != _ANNOTATED)
+
+
+def annotated_folder(args: argparse.Namespace) -> str | None:
+    """Where annotated images and videos go; None if they are not asked for."""
+    forms = None if args.save is None else parse_forms(args.save, _ANNOTATED)
+    out: str | None = args.out
+    return out if forms is None or _ANNOTATED in forms else None
