@@ -7,12 +7,15 @@ import io
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO, Any, Literal, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
 
 from ghost_deploy.cli.format import plural, printable
 from ghost_deploy.core.errors import GhostDeployError
+
+if TYPE_CHECKING:
+    from ghost_deploy.cli.log_lines import Level, LogLines, Value
 
 _LEAST_WIDTH = 40  # of a table; a narrower terminal breaks its lines
 
@@ -44,14 +47,31 @@ class Console:
     def __init__(self, out: IO[str], err: IO[str]) -> None:
         self.out = out
         self.err = err
+        self.log: LogLines | None = None
+        """Set by commands that run for long: from then on messages are lines of a log."""
 
     def result(self, text: str) -> None:
         """A line of the result."""
         print(printable(text), file=self.out)
 
-    def note(self, text: str) -> None:
-        """A line that is not part of the result."""
-        print(printable(text), file=self.err, flush=True)
+    def note(
+        self, text: str, level: Level = "info", facts: Mapping[str, Value] | None = None
+    ) -> None:
+        """A line that is not part of the result; `level` and `facts` are for the log."""
+        if self.log:
+            self.log.write(level, text, facts or {})
+        else:
+            print(printable(text), file=self.err, flush=True)
+
+    def outcome(self, show: Callable[[IO[str]], None], *, is_result: bool) -> None:
+        """What `show` prints to a stream: the result, or messages where results are lines."""
+        if is_result or not self.log:
+            show(self.out if is_result else self.err)
+            return
+        text = io.StringIO()
+        show(text)
+        for line in text.getvalue().splitlines():
+            self.note(line)
 
     def document(self, value: Any) -> None:
         """`value` as one JSON document: the whole result."""
@@ -62,6 +82,9 @@ class Console:
 
     def error(self, error: GhostDeployError) -> None:
         """An error and what to do next."""
+        if self.log:
+            self.log.error(error)
+            return
         lines = [f"error: {error.what}"]
         lines += [
             f"  {label}: {value}"
@@ -72,8 +95,26 @@ class Console:
 
     def unexpected(self, error: Exception) -> None:
         """An unexpected error, which is a bug."""
+        fix = "This is a bug: run it again with --debug and report what it prints"
+        if self.log:
+            self.log.error(GhostDeployError(f"unexpected {type(error).__name__}: {error}", fix=fix))
+            return
         self.note(f"error: unexpected {type(error).__name__}: {error}")
-        self.note("next: This is a bug: run it again with --debug and report what it prints")
+        self.note(f"next: {fix}")
+
+    def traceback(self) -> None:
+        """The traceback of the exception that is being handled."""
+        if self.log:
+            self.log.traceback()
+        else:
+            import traceback
+
+            traceback.print_exc(file=self.err)
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether messages go to a terminal, where a line may be drawn anew."""
+        return self.err.isatty() and not (self.log and self.log.as_json)
 
     def facts(self, rows: Sequence[tuple[str, object]]) -> None:
         """Names and values, one pair a line, as a result."""
@@ -99,7 +140,7 @@ class Console:
     @contextlib.contextmanager
     def progress(self, label: str, total: int) -> Iterator[ShowStep]:
         """A bar on standard error while the block runs, if that is a terminal and `total` > 1."""
-        if total < 2 or not self.err.isatty():
+        if total < 2 or not self.is_terminal:
             yield _show_nothing
             return
         from rich.console import Console as RichConsole

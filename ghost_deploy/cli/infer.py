@@ -97,14 +97,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     unchecked = "do not check an artifact that was never loaded on this machine"
     options.add_switches(parser, {"--no-check": unchecked, "--allow-failed-parity": failed})
     options.add_image_limits(parser)
+    options.add_log(parser)
     add_live_options(parser)
     options.add_run_options(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Detect, write and summarize."""
+    from ghost_deploy.cli.log_lines import log_of
     from ghost_deploy.stream.sources.uri import parse_sources
 
+    if args.log_json or args.log_level:
+        console.log = log_of(args, console.err)
     sources = parse_sources(args.sources, console.note)
     if all(source.kind == "images" for source in sources):
         refuse_live_options(args)
@@ -153,7 +157,7 @@ def _run_images(args: argparse.Namespace, sources: list[str], console: Console) 
                 show(frame.index + 1)
                 if not write(frame, found):
                     break
-    summary.print(console, console.err if args.jsonl == "-" else console.out)
+    console.outcome(lambda to: summary.print(console, to), is_result=args.jsonl != "-")
     outputs = (("images", annotated_folder(args)), ("results", args.out if forms else None))
     for name, target in (*outputs, ("lines", args.jsonl)):
         if target not in (None, "-"):

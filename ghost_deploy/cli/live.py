@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ghost_deploy.api.stream import select_classes
+from ghost_deploy.cli.access_token import read_token
 from ghost_deploy.cli.console import Console
 from ghost_deploy.cli.live_options import make_policy, sink_targets
+from ghost_deploy.cli.live_progress import LiveProgress
 from ghost_deploy.cli.live_report import LiveReport
+from ghost_deploy.cli.log_lines import log_of
 from ghost_deploy.cli.model import classes_of, conf_by_class, load_detector, say_what_runs
 from ghost_deploy.cli.save_options import saved_forms
+from ghost_deploy.cli.service_manager import ServiceManager
 from ghost_deploy.cli.signals import SignalHandler
 from ghost_deploy.core.install_command import install_command
 from ghost_deploy.stream.malloc import use_single_arena
@@ -31,6 +34,14 @@ if TYPE_CHECKING:
     from ghost_deploy.stream.sources.source_table import SourceAddress
 
 
+class _Run(NamedTuple):
+    args: argparse.Namespace
+    sources: Sequence[SourceAddress]
+    policy: LivePolicy
+    token: str | None
+    service: ServiceManager
+
+
 def run_live(args: argparse.Namespace, sources: Sequence[SourceAddress], console: Console) -> int:
     """Run until all sources have ended, or until SIGINT or SIGTERM.
 
@@ -40,6 +51,9 @@ def run_live(args: argparse.Namespace, sources: Sequence[SourceAddress], console
         number of the signal that ended the run: 130 for SIGINT, 143 for SIGTERM.
     """
     policy = make_policy(args)
+    service = ServiceManager()
+    token = read_token()
+    console.log = log = log_of(args, console.err, token)
     check_readable(sources, policy)
     if any(source.kind == "video" for source in sources) and not has_pyav():
         console.note(
@@ -47,9 +61,9 @@ def run_live(args: argparse.Namespace, sources: Sequence[SourceAddress], console
             + install_command("stream")
         )
     use_single_arena()
-    with SignalHandler() as signals:
+    with SignalHandler() as signals, log.of_packages():
         try:
-            code = _run(args, sources, policy, console, signals)
+            code = _run(_Run(args, sources, policy, token, service), console, signals)
         except KeyboardInterrupt:
             if signals.caught is None:
                 raise
@@ -60,14 +74,9 @@ def run_live(args: argparse.Namespace, sources: Sequence[SourceAddress], console
     return 128 + signals.caught
 
 
-def _run(
-    args: argparse.Namespace,
-    sources: Sequence[SourceAddress],
-    policy: LivePolicy,
-    console: Console,
-    signals: SignalHandler,
-) -> int:
+def _run(run: _Run, console: Console, signals: SignalHandler) -> int:
     """The exit code of a run that no signal ends."""
+    args, sources, policy, token, service = run
     is_live = any(source.is_live for source in sources)
     # Files do not age: parallel runs are worth more than the latency of each.
     hint = "latency" if is_live else "throughput"
@@ -76,14 +85,18 @@ def _run(
         detector, wanted = select_classes(loaded, classes_of(args), conf_by_class(args))
         say_what_runs(detector, console)
         pipeline = Pipeline(detector, sources, policy, detection_filter=wanted)
-        signals.stops(pipeline.stop)
+
+        def stop() -> None:
+            service.stopping()
+            pipeline.stop()
+
+        signals.stops(stop)
         context = SinkContext(
             pipeline,
             detector,
             most_bytes=args.keep,
             out=console.out,
-            # Not an option: all users of the machine can read its command lines.
-            token=os.environ.get("GHOST_DEPLOY_TOKEN") or None,
+            token=token,
             strict_health=args.strict_health,
             note=console.note,
             save=saved_forms(args),
@@ -94,13 +107,20 @@ def _run(
             from ghost_deploy.stream.sinks.tracking import TrackingSink
 
             sinks = [TrackingSink(sinks)]
-        report = LiveReport(console, pipeline.stats, context.deliveries)
+        progress = None if pipeline.is_live else LiveProgress()
+        report = LiveReport(console, pipeline.stats, context.deliveries, progress)
+
+        def tick() -> None:
+            report.tick()
+            service.tick(pipeline.stats())
+
         try:
-            pipeline.run([report, *sinks], report.tick)
+            pipeline.run([report, *sinks], tick)
         finally:
             report.tick()
             report.clear()
-    report.print(console.err if args.jsonl == "-" else console.out)
+            service.stopping()
+    console.outcome(report.print, is_result=args.jsonl != "-")
     for kind in SINKS:
         if (kind.on_disk or kind.option == "save") and targets.get(kind.option, "-") != "-":
             console.note(f"{kind.name}: {targets[kind.option]}")

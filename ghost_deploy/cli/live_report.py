@@ -5,17 +5,25 @@ from __future__ import annotations
 import shutil
 import time
 from collections import Counter
-from collections.abc import Mapping
-from typing import IO
+from collections.abc import Mapping, Sequence
+from typing import IO, TYPE_CHECKING
 
 from ghost_deploy.cli.console import Column, Console
 from ghost_deploy.cli.format import by, plural
+from ghost_deploy.cli.live_progress import LiveProgress, RunProgress
 from ghost_deploy.stream.result import Result
 from ghost_deploy.stream.sinks.sink import DeliveryStats, ReadDelivery, Sink
+from ghost_deploy.stream.sinks.sink_table import SINKS
 from ghost_deploy.stream.source_stats import ReadStats, SourceStats
 
-_EVERY_S = 1.0
+if TYPE_CHECKING:
+    from ghost_deploy.cli.log_lines import Level, Value
+
+_EVERY_S, _DETAILS_EVERY_S = 1.0, 10.0
 _NUMBER = True
+_FINAL = frozenset({"ended", "failed"})
+_FILES = {kind.name for kind in SINKS if kind.on_disk}
+_LEVELS: dict[str, Level] = {"stalled": "warning", "lost": "warning", "failed": "error"}
 
 
 class LiveReport(Sink):
@@ -25,6 +33,7 @@ class LiveReport(Sink):
         console: events and the status line go to its `err`.
         stats: returns the statistics of the sources.
         deliveries: return the counters of the sinks that may lose results, by name.
+        progress: measures the run, if all its sources end.
     """
 
     def __init__(
@@ -32,17 +41,19 @@ class LiveReport(Sink):
         console: Console,
         stats: ReadStats,
         deliveries: Mapping[str, ReadDelivery] | None = None,
+        progress: LiveProgress | None = None,
     ) -> None:
         self._console = console
         self._stats = stats
         self._deliveries = dict(deliveries or {})
         self._sent: dict[str, DeliveryStats] = {}
         self._losing: set[str] = set()
-        self._is_terminal = console.err.isatty()
+        self._progress = progress
         self._began = time.monotonic()
         self._next = 0.0
         self._width = 0
         self._states: dict[str, tuple[str, int]] = {}
+        self._decoded: dict[str, int] = {}
         self._found: Counter[str] = Counter()
 
     def write(self, result: Result) -> None:
@@ -53,30 +64,70 @@ class LiveReport(Sink):
         """Report what has changed; to be called often."""
         sources = self._stats()
         for each in sources:
+            if each.state != "live":
+                self._decoded[each.id] = each.decoded
             before = self._states.get(each.id, ("connecting", 0))
-            if (each.state, each.reconnects) != before:
+            if (each.state, each.reconnects) != before and self._is_certain(each):
                 self._states[each.id] = (each.state, each.reconnects)
-                self.clear()
-                self._console.note(_event(each))
+                self._say(_event(each), _LEVELS.get(each.state, "info"), each)
         for name, stats in self._deliveries.items():
             self._report_delivery(name, stats())
-        if self._is_terminal and time.monotonic() >= self._next:
-            self._next = time.monotonic() + _EVERY_S
-            self._draw("   ".join(map(_status, sources)))
+        self._report_progress(sources)
+
+    def _is_certain(self, stats: SourceStats) -> bool:
+        """Whether a source that is live again has given an image since it was lost."""
+        if stats.state != "live" or not stats.reconnects:
+            return True
+        return stats.decoded > self._decoded.get(stats.id, 0)
+
+    def _say(self, text: str, level: Level, source: SourceStats | None = None) -> None:
+        self.clear()
+        facts = {"source": source.id, "state": source.state} if source else {}
+        self._console.note(text, level, facts)
+
+    def _report_progress(self, sources: Sequence[SourceStats]) -> None:
+        """A status line on a terminal; elsewhere how far the videos are."""
+        progress = self._progress.read(sources) if self._progress else None
+        now = time.monotonic()
+        if self._console.is_terminal:
+            if now >= self._next:
+                self._next = now + _EVERY_S
+                whole = [f"{progress}"] if progress and progress.share < 1 else []
+                self._draw("   ".join([*whole, *map(_status, sources)]))
+            return
+        if self._console.log and now >= self._next:
+            self._next = now + _DETAILS_EVERY_S
+            self._console.note("   ".join(map(_status, sources)), "debug")
+        if self._progress and any(each.state not in _FINAL for each in sources):
+            self._tell_progress(self._progress, progress, sources)
+
+    def _tell_progress(
+        self, measure: LiveProgress, now: RunProgress | None, sources: Sequence[SourceStats]
+    ) -> None:
+        """A line about it if one is due; of videos of unknown length, the frames so far."""
+        if not measure.is_due(now.share if now else 0.0):
+            return
+        frames = sum(each.processed for each in sources)
+        over = sum(each.state == "ended" for each in sources)
+        parts = [str(now)] * bool(now) + [plural(frames, "frame")]
+        parts += [f"{over} of {len(sources)} sources done"] * (len(sources) > 1)
+        facts: dict[str, Value] = {"frames": frames}
+        if now:
+            facts["progress"] = round(now.share, 4)
+            if now.remaining_s is not None:
+                facts["remaining_s"] = round(now.remaining_s, 1)
+        self._console.note(", ".join(parts), facts=facts)
 
     def _report_delivery(self, name: str, now: DeliveryStats) -> None:
         before = self._sent.get(name, DeliveryStats())
         self._sent[name] = now
         if now.dropped > before.dropped and name not in self._losing:
             self._losing.add(name)
-            self.clear()
-            self._console.note(
-                f"{name}: results are being lost: {now.last_error or 'the run has ended'}"
-            )
+            why = now.last_error or "the run has ended"
+            self._say(f"{name}: results are being lost: {why}", "warning")
         elif now.sent > before.sent and now.dropped == before.dropped and name in self._losing:
             self._losing.remove(name)
-            self.clear()
-            self._console.note(f"{name}: works again, {now.dropped} lost so far")
+            self._say(f"{name}: works again, {now.dropped} lost so far", "info")
 
     def clear(self) -> None:
         """Remove the status line."""
@@ -132,7 +183,8 @@ def _lost(stats: SourceStats) -> str:
 def _delivered(name: str, stats: DeliveryStats) -> str:
     lost = f", {stats.dropped} lost" if stats.dropped else ""
     error = f"; last error: {stats.last_error}" if stats.last_error else ""
-    return f"{name}: {stats.sent} results taken{lost}{error}"
+    done = "written" if name in _FILES else "delivered"
+    return f"{name}: {stats.sent} results {done}{lost}{error}"
 
 
 def _event(stats: SourceStats) -> str:
@@ -151,9 +203,10 @@ def _event(stats: SourceStats) -> str:
 def _status(stats: SourceStats) -> str:
     if stats.state != "live":
         return f"{stats.id} {stats.state}"
+    share = f" {100 * stats.done_share:.0f} %" if stats.position_s and stats.done_share else ""
     age = "" if stats.age_p50_ms is None else f" {stats.age_p50_ms:.0f} ms"
     drops = sum(stats.dropped.values())
-    return f"{stats.id} {stats.fps:.1f} fps{age}{f' -{drops}' if drops else ''}"
+    return f"{stats.id}{share} {stats.fps:.1f} fps{age}{f' -{drops}' if drops else ''}"
 
 
 def _row(stats: SourceStats, seconds: float) -> list[str]:

@@ -9,7 +9,6 @@ import argparse
 import contextlib
 import importlib
 import sys
-import traceback
 from collections.abc import Collection, Sequence
 from typing import Protocol, cast
 
@@ -127,7 +126,7 @@ def _guarded(words: list[str], console: Console) -> int:
         return code
     except GhostDeployError as error:
         if debug:
-            traceback.print_exc(file=console.err)
+            console.traceback()
         console.error(error)
         return error.exit_code
     except KeyboardInterrupt as stop:
@@ -139,12 +138,12 @@ def _guarded(words: list[str], console: Console) -> int:
         return _FAILED
     except OSError as error:  # mostly a standard output that cannot be written to
         if debug:
-            traceback.print_exc(file=console.err)
+            console.traceback()
         console.error(_refused(error))
         return _FAILED
     except Exception as error:  # the last boundary: a traceback is shown with --debug only
         if debug:
-            traceback.print_exc(file=console.err)
+            console.traceback()
         console.unexpected(error)
         return _FAILED
 

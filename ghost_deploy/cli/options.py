@@ -118,6 +118,15 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     add_switches(parser, {"--json": "print one JSON document on standard output"})
 
 
+def add_log(parser: argparse.ArgumentParser) -> None:
+    """`--log-json` and `--log-level`."""
+    group = parser.add_argument_group("messages, on standard error")
+    add_switches(group, {"--log-json": "one JSON object a line: time, level, message, facts"})
+    text = "least level that is shown: debug, info, warning or error (default: info)"
+    levels = ("debug", "info", "warning", "error")
+    group.add_argument("--log-level", choices=levels, metavar="LEVEL", help=text)
+
+
 def add_slices(parser: Arguments) -> None:
     """`--slices` and `--overlap`."""
     text = "also look into square slices of N pixels, for small objects in large images"

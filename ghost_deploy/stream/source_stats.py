@@ -51,6 +51,8 @@ class SourceStats:
         age_p50_ms, age_p99_ms: percentiles of `Result.age_ms` over the last results; None before
             the first.
         size_hw: of the last frame; None before the first.
+        position_s: of the last result in its video, seconds; None if it is of no video.
+        duration_s: of the video, by its header, seconds; None if unknown.
         last_error: why it was last lost, without credentials; empty if it never was.
     """
 
@@ -68,7 +70,23 @@ class SourceStats:
     age_p50_ms: float | None = None
     age_p99_ms: float | None = None
     size_hw: tuple[int, int] | None = None
+    position_s: float | None = None
+    duration_s: float | None = None
     last_error: str = ""
+
+    @property
+    def done_share(self) -> float | None:
+        """How much of a source that ends is done, 0 to 1; None if that is unknown."""
+        if self.state in {"ended", "failed"}:
+            return 1.0
+        if self.position_s is None or not self.duration_s:
+            return None if self.processed else 0.0
+        return min(1.0, max(0.0, self.position_s / self.duration_s))
+
+    @property
+    def decoded(self) -> int:
+        """Frames that are known to be images: results, and those without motion."""
+        return self.processed + self.dropped.get("still", 0)
 
     @property
     def lost(self) -> int:
@@ -95,6 +113,7 @@ class SourceCounters:
     Attributes:
         state: the current state, except that one that is `stalled` is `live` here.
         was_live: whether it has ever delivered a frame.
+        duration_s: of an open video, by its header, seconds.
     """
 
     def __init__(self, id: str, label: str, *, stalled_after_s: float = 5.0) -> None:
@@ -111,6 +130,8 @@ class SourceCounters:
         self._unreadable: list[str] = []
         self._reconnects = 0
         self.was_live = False
+        self.duration_s: float | None = None
+        self._position_s: float | None = None
         self._last_ns: int | None = None
         self._size_hw: tuple[int, int] | None = None
         self._error = ""
@@ -155,6 +176,7 @@ class SourceCounters:
             self._processed += 1
             self._broken_since_ns = None
             self._size_hw = result.frame.size_hw
+            self._position_s = result.frame.position_s
             self._ages.append(result.age_ms)
             self._times.append(time.monotonic_ns())
 
@@ -188,6 +210,8 @@ class SourceCounters:
                 age_p50_ms=p50,
                 age_p99_ms=p99,
                 size_hw=self._size_hw,
+                position_s=self._position_s,
+                duration_s=self.duration_s,
                 last_error=self._error,
             )
 

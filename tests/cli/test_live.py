@@ -173,7 +173,7 @@ def test_a_sink_that_loses_results_makes_the_run_a_failure(
         pytest.skip("no device that is always full")
     assert main(["infer", "b", str(video), "--jsonl", "/dev/full"]) == 2
     said = capsys.readouterr()
-    assert "lines: 0 results taken, 12 lost; last error: cannot write /dev/full" in said.out
+    assert "lines: 0 results written, 12 lost; last error: cannot write /dev/full" in said.out
     assert "lines: results are being lost" in said.err
 
 
@@ -184,7 +184,7 @@ def test_what_is_kept_may_be_limited(
     words = ["-o", str(tmp_path), "--snapshots", str(tmp_path), "--keep", "1M"]
     assert main(["infer", "b", str(video), *words]) == 0
     out = capsys.readouterr().out
-    assert "videos: 12 results taken\n" in out
+    assert "videos: 12 results written\n" in out
     assert {path.suffix for path in tmp_path.iterdir()} == {".mp4", ".jpg"}
 
 

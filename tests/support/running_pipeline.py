@@ -15,7 +15,9 @@ from ghost_deploy.runtimes.fake import FakeRuntime
 from ghost_deploy.stream.pipeline import Pipeline
 from ghost_deploy.stream.policy import LivePolicy
 from ghost_deploy.stream.result import Result
+from ghost_deploy.stream.sinks.sink import Sink
 from ghost_deploy.stream.source_stats import SourceStats
+from ghost_deploy.stream.sources.reader import Reader
 from ghost_deploy.stream.sources.source_table import SourceAddress
 from tests.support.model_specs import make_spec
 from tests.support.numbered_frames import numbered_frame, read_number
@@ -39,7 +41,7 @@ def make_detector(
     return Detector(FakeRuntime.for_spec(SPEC, function), SPEC)
 
 
-class Collect:
+class Collect(Sink):
     """A sink that keeps what it gets, and the number that each frame carries."""
 
     def __init__(self) -> None:
@@ -130,12 +132,9 @@ class Script:
         return ScriptReader(self, next(self._attempts, [None]))
 
 
-class ScriptReader:
+class ScriptReader(Reader):
     """One opened reader of a `Script`."""
 
-    time_base = position_s = is_live = None
-    pause_s = 0.0
-    name = ""
     missing = 0
     is_broken = False
 

@@ -47,6 +47,16 @@ class AnnotatedSink(Sink):
         self._annotate = annotate
         self._is_images = is_images
 
+    @property
+    def held(self) -> int:
+        """As of the videos."""
+        return self._videos.held
+
+    @property
+    def lost(self) -> int:
+        """As of the videos."""
+        return self._videos.lost
+
     def write(self, result: Result) -> None:
         """Write one result.
 

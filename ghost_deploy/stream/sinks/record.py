@@ -86,10 +86,14 @@ class DetectionGate:
         self._every_ns = round(every_s * 1e9)
         self._passed_ns: dict[str, int] = {}
 
+    def would_admit(self, result: Result) -> bool:
+        """Whether this result would pass now."""
+        now, last = result.frame.t_capture_ns, self._passed_ns.get(result.source)
+        return bool(len(result.detections)) and (last is None or now - last >= self._every_ns)
+
     def admits(self, result: Result) -> bool:
         """Whether this result passes; the interval then begins anew."""
-        now, last = result.frame.t_capture_ns, self._passed_ns.get(result.source)
-        if not len(result.detections) or (last is not None and now - last < self._every_ns):
-            return False
-        self._passed_ns[result.source] = now
-        return True
+        passes = self.would_admit(result)
+        if passes:
+            self._passed_ns[result.source] = result.frame.t_capture_ns
+        return passes

@@ -37,8 +37,9 @@ _BT601, _BT709, _LIMITED = 6, 1, 1
 class Recording:
     """One file of one resolution, from its first frame on.
 
-    `size` is the length of the file, bytes, updated with each key frame. The times of frames keep
-    the unit `base`, seconds, where there is one.
+    `size` is the length of the file, bytes, updated with each key frame, and `held` the number of
+    frames that are not in it yet: a fragment is written when the next one begins. The times of
+    frames keep the unit `base`, seconds, where there is one.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Recording:
         self._last_tick = -1
         self._next_key_tick = 0
         self.size = 0
+        self.held = 0
         try:
             self._container = av.open(
                 str(path), "w", format="mp4", options=_mp4_options(first, self._base)
@@ -72,13 +74,15 @@ class Recording:
         video_frame = av.VideoFrame.from_ndarray(np.asarray(planes, np.uint8), format="yuv420p")
         tick = max(self._tick(frame), self._last_tick + 1)
         video_frame.pts, video_frame.time_base = tick, self._base
-        if tick >= self._next_key_tick:
+        begins_fragment = tick >= self._next_key_tick
+        if begins_fragment:
             video_frame.pict_type = av.video.frame.PictureType.I
             self._next_key_tick = tick + round(_KEY_FRAME_EVERY_S / self._base)
             if self._last_tick >= 0:  # the first frame makes the file
                 self.size = self._size_on_disk()
         self._last_tick = tick
         self._mux(video_frame)
+        self.held = 1 if begins_fragment else self.held + 1
 
     def close(self) -> None:
         """Write what the encoder still holds and close the file."""
@@ -91,6 +95,7 @@ class Recording:
                 self._container.close()
             except av.FFmpegError as error:
                 raise cannot_write(str(self.path), error) from error
+        self.held = 0
 
     def _size_on_disk(self) -> int:
         try:

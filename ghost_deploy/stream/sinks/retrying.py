@@ -36,17 +36,19 @@ class RetryingSink(CountingSink):
 
     def write(self, result: Result) -> None:
         """Pass on one result, or count it as lost."""
+        if not self._sink.wants(result):
+            return
         if time.monotonic() < self._wait_until:
             self._counter.add(dropped=1)
             return
+        before = self._sink.held, self._sink.lost
         try:
             self._sink.write(result)
         except InputError as error:
             self._wait_until = time.monotonic() + self._backoff.delay()
-            self._counter.add(_reason(error), dropped=1, retries=1)
+            self._count(before, error, taken=0)
         else:
-            self._backoff.reset()
-            self._counter.add(sent=1)
+            self._count(before, taken=1)
 
     def stats(self) -> DeliveryStats:
         """Return the counters now; `retries` counts the failures."""
@@ -54,10 +56,40 @@ class RetryingSink(CountingSink):
 
     def close(self) -> None:
         """Close the sink; a failure is counted in the statistics."""
+        before = self._sink.held, self._sink.lost
         try:
             self._sink.close()
         except InputError as error:
-            self._counter.add(_reason(error), retries=1)
+            self._count(before, error, taken=0, refused=0)
+        else:
+            self._count(before, taken=0)
+
+    def _count(
+        self,
+        before: tuple[int, int],
+        error: InputError | None = None,
+        *,
+        taken: int,
+        refused: int = 1,
+    ) -> None:
+        """Count what a call has changed: what the sink took, and what it held before.
+
+        Args:
+            before: `held` and `lost` of the sink before the call.
+            error: of the call.
+            taken: results that it took.
+            refused: results that it did not take if it failed.
+        """
+        held, lost = self._sink.held - before[0], self._sink.lost - before[1]
+        sent = taken - held - lost
+        if error is None:
+            self._counter.add(sent=sent, waiting=held, dropped=lost)
+        else:
+            self._counter.add(
+                _reason(error), sent=sent, waiting=held, dropped=lost + refused, retries=1
+            )
+        if sent > 0:
+            self._backoff.reset()
 
 
 def _reason(error: InputError) -> str:

@@ -24,6 +24,20 @@ Annotate = Callable[[Result], NDArray[np.uint8]]
 class Sink(Protocol):
     """Takes results. Called from one thread; `close` once, after the last `write`."""
 
+    @property
+    def held(self) -> int:
+        """Results taken that are not in a file yet: they are written with later ones."""
+        return 0
+
+    @property
+    def lost(self) -> int:
+        """Results that were held and could not be written."""
+        return 0
+
+    def wants(self, result: Result) -> bool:
+        """Whether `write` would do anything with this result; by default it does with all."""
+        return True
+
     def write(self, result: Result) -> None:
         """Take one result. The frame's image is not changed and may be kept."""
 
@@ -36,12 +50,12 @@ class Sink(Protocol):
 class DeliveryStats:
     """The counters of a sink that may lose results, at one moment.
 
-    Every result is `sent`, `dropped` or `waiting`.
+    Every result that the sink is to pass on is `sent`, `dropped` or `waiting`.
 
     Attributes:
-        sent: accepted by the server or written.
-        dropped: refused, removed from a full queue, or left at the end.
-        waiting: in the queue or under way.
+        sent: accepted by the server, or written to the file.
+        dropped: refused, removed from a full queue, not written, or left at the end.
+        waiting: in the queue, under way, or held until more is written with it.
         retries: failed attempts that were repeated or will be.
         last_error: of the last failed attempt, without credentials.
         stuck: the delivery under way takes so long that other sinks no longer wait for it.

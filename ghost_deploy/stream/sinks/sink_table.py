@@ -92,7 +92,7 @@ SINKS = (
         "web.web_view",
         "HOST:PORT",
         "serve a web view and metrics; from other machines only with the token in "
-        "$GHOST_DEPLOY_TOKEN",
+        "$GHOST_DEPLOY_TOKEN or the file $GHOST_DEPLOY_TOKEN_FILE",
         extra="web",
     ),
 )

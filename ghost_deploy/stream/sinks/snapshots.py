@@ -52,6 +52,10 @@ class SnapshotSink(Sink):
         self._gate = DetectionGate(every_s)
         self._store = FileStore(folder, _SUFFIX, most_bytes)
 
+    def wants(self, result: Result) -> bool:
+        """Whether it has detections and the interval is over."""
+        return self._gate.would_admit(result)
+
     def write(self, result: Result) -> None:
         """Write the image if it has detections and the interval is over."""
         if not self._gate.admits(result):

@@ -75,7 +75,7 @@ class ThreadedSink(CountingSink):
             return replace(
                 inner,
                 dropped=inner.dropped + self._lost,
-                waiting=len(self._waiting) + (self._since is not None),
+                waiting=inner.waiting + len(self._waiting) + (self._since is not None),
                 last_error="it hangs" if stuck else inner.last_error,
                 stuck=stuck,
             )

@@ -76,6 +76,17 @@ class VideoSink(Sink):
         self._open: dict[str, Recording] = {}
         self._begun: set[str] = set()
         self._store = FileStore(folder, _SUFFIX, most_bytes)
+        self._lost = 0
+
+    @property
+    def held(self) -> int:
+        """Frames of the fragments that are under way: half a second of each video on average."""
+        return sum(recording.held for recording in self._open.values())
+
+    @property
+    def lost(self) -> int:
+        """Frames of fragments that could not be written."""
+        return self._lost
 
     def write(self, result: Result) -> None:
         """Append the annotated image of one result to the video of its source.
@@ -100,6 +111,7 @@ class VideoSink(Sink):
             recording.add(result.frame, self._annotate(result))
         except InputError:
             del self._open[result.source]
+            self._lost += recording.held
             recording.abandon()
             raise
 
@@ -118,6 +130,7 @@ class VideoSink(Sink):
         try:
             recording.close()
         finally:
+            self._lost += recording.held
             self._store.add(recording.path)
             self._store.trim(round((self._store.most_bytes or 0) * _OPEN_SHARE))
 

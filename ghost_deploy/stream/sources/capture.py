@@ -166,6 +166,7 @@ class Capture:
         self._enter_library(generation, limit)
         reader = self._opener()
         self.time_base = reader.time_base
+        self.counters.duration_s = reader.duration_s
         self.is_live = self.source.is_live if reader.is_live is None else reader.is_live
         try:
             while self._is_current(generation):

@@ -24,6 +24,9 @@ class Reader(Protocol):
     position_s: float | None = None
     """Of the frame grabbed last in its video, seconds; None if it is of no video."""
 
+    duration_s: float | None = None
+    """Of a video by its header, seconds; None if unknown, or if it does not end."""
+
     is_live: bool | None = None
     """Whether frames come at their own pace; None if that is as the kind of the source says."""
 

@@ -60,6 +60,7 @@ class AvVideoReader(Reader):
         self._stream = video_of(self._container, address.label)
         check_pixels(self._stream.width, self._stream.height, f"the video {address.label}")
         self._base = self.time_base = self._stream.time_base or Fraction(1, 90_000)
+        self.duration_s = _duration_s(self._container, self._stream)
         # Of MPEG streams the first time is arbitrary; elsewhere 0 is the beginning.
         name = self._container.format.name
         is_mpeg = "mpeg" in name or "hls" in name
@@ -180,3 +181,9 @@ class AvVideoReader(Reader):
             for packet in itertools.chain(container.demux(stream), [None]):
                 found = decode(decoder, packet) if packet is None or packet.size else []
                 yield from (frame for frame in found if frame)
+
+
+def _duration_s(container: av.container.InputContainer, stream: av.VideoStream) -> float | None:
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    return container.duration / 1e6 if container.duration else None

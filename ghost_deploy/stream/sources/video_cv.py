@@ -45,6 +45,8 @@ class CvVideoReader(CvReader):
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         self._rate: float | None = float(rate) if rate > 0 else None
         self._announced = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        if self._announced and self._rate:
+            self.duration_s = self._announced / self._rate
         head = _head(path)
         self._is_told = _tells_its_frames(head)
         self._least = _LEAST_OF_DELAYED if head[:4] in _DELAYED else _LEAST

@@ -8,6 +8,7 @@ from typing import TypeVar, get_args
 
 from ghost_deploy.stream.source_stats import Cause, State
 from ghost_deploy.stream.web.latest_results import AGE_BUCKETS_S, SourceTotals
+from ghost_deploy.stream.web.process_metrics import process_lines
 from ghost_deploy.stream.web.status import RunStatus, SourceStatus
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -20,11 +21,13 @@ _T = TypeVar("_T")
 def render_metrics(status: RunStatus, totals: Mapping[str, SourceTotals]) -> str:
     """All metrics; every name begins with `ghost_deploy_`, times are in seconds.
 
+    The memory and CPU time of this process have the names of Prometheus' own clients, `process_*`.
+
     Args:
         status: of the run.
         totals: `LatestResults.totals()`, by source.
     """
-    blocks = (_run(status), _frames(status.sources), _seen(totals), _sent(status))
+    blocks = (_run(status), process_lines(), _frames(status.sources), _seen(totals), _sent(status))
     return "".join(line + "\n" for block in blocks for line in block)
 
 
@@ -101,7 +104,9 @@ def _seen(totals: Mapping[str, SourceTotals]) -> Iterator[str]:
 
 def _sent(status: RunStatus) -> Iterator[str]:
     named = [({"sink": sink}, x) for sink, x in status.deliveries.items()]
-    yield from _counter("messages_sent_total", "Taken by the sink.", named, lambda x: x.sent)
+    yield from _counter(
+        "messages_sent_total", "Written, or accepted by the server.", named, lambda x: x.sent
+    )
     yield from _counter("messages_dropped_total", "Lost.", named, lambda x: x.dropped)
     yield from _family(
         "messages_waiting", "gauge", "In the queue.", [(n, x.waiting) for n, x in named]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ghost_deploy.core.errors import InputError
+from ghost_deploy.stream.result import Result
 from ghost_deploy.stream.sinks.jsonl import JsonlSink
 from ghost_deploy.stream.sinks.retrying import RetryingSink
 from tests.stream.sinks.test_video import files_of_at_most
@@ -97,3 +98,81 @@ def test_lines_on_a_full_disk_stay_whole(tmp_path: Path) -> None:
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     assert len(rows) == guard.stats().sent
     assert rows[-1]["index"] == 99
+
+
+class Buffering(Collect):
+    """A sink that writes three results at a time, and keeps `on_disk`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.on_disk = self.gone = self.open = 0
+        self.error: Exception | None = None
+
+    @property
+    def held(self) -> int:
+        return self.open
+
+    @property
+    def lost(self) -> int:
+        return self.gone
+
+    def wants(self, result: Result) -> bool:
+        return result.frame.index >= 0
+
+    def write(self, result: Result) -> None:
+        if self.open == 3:
+            self._flush()
+        self.open += 1
+
+    def close(self) -> None:
+        self._flush()
+
+    def _flush(self) -> None:
+        if self.error:
+            self.gone, self.open = self.gone + self.open, 0
+            raise self.error
+        self.on_disk, self.open = self.on_disk + self.open, 0
+
+
+def counts(guard: RetryingSink) -> tuple[int, int, int]:
+    stats = guard.stats()
+    return stats.sent, stats.waiting, stats.dropped
+
+
+def test_only_what_is_written_counts_as_written() -> None:
+    inner = Buffering()
+    guard = RetryingSink(inner, first_wait_s=0.0, longest_wait_s=0.0)
+    found = []
+    for _ in range(7):
+        guard.write(make_result())
+        found.append(counts(guard))
+    assert found == [(0, 1, 0), (0, 2, 0), (0, 3, 0), (3, 1, 0), (3, 2, 0), (3, 3, 0), (6, 1, 0)]
+    guard.close()
+    assert counts(guard) == (7, 0, 0)
+    assert inner.on_disk == 7
+
+
+def test_what_was_held_when_the_disk_became_full_is_lost() -> None:
+    inner = Buffering()
+    guard = RetryingSink(inner, first_wait_s=0.0, longest_wait_s=0.0)
+    for _ in range(6):
+        guard.write(make_result())
+    inner.error = FULL
+    guard.write(make_result())
+    assert counts(guard) == (3, 0, 4)
+    guard.write(make_result())
+    assert counts(guard) == (3, 1, 4)  # taken, which says nothing
+    guard.close()
+    assert counts(guard) == (3, 0, 5)
+    assert inner.on_disk == 3
+
+
+def test_what_a_sink_does_not_want_is_neither_written_nor_lost() -> None:
+    inner = Buffering()
+    guard = RetryingSink(inner)
+    inner.error = FULL
+    for _ in range(4):
+        guard.write(make_result())
+    before = counts(guard)
+    guard.write(make_result(index=-1))
+    assert counts(guard) == before == (0, 0, 4)

@@ -7,8 +7,9 @@ import cv2
 import pytest
 
 from ghost_deploy.core.errors import InputError
+from ghost_deploy.stream.sinks.retrying import RetryingSink
 from ghost_deploy.stream.sinks.snapshots import SnapshotSink
-from tests.support.stream_results import NOTHING, make_result
+from tests.support.stream_results import FOUND, NOTHING, make_result
 
 
 def test_nothing_detected_leaves_an_empty_folder(tmp_path: Path) -> None:
@@ -39,3 +40,12 @@ def test_one_image_of_each_source_in_an_interval(tmp_path: Path) -> None:
     assert image is not None
     assert image.shape == (48, 64, 3)
     assert image.std() > 5  # the boxes are drawn
+
+
+def test_only_snapshots_count_as_written(tmp_path: Path) -> None:
+    guard = RetryingSink(SnapshotSink(tmp_path, every_s=1.0))
+    for at_ms, found in ((1000, FOUND), (1100, FOUND), (2500, NOTHING), (2600, FOUND)):
+        guard.write(make_result(at_ms=at_ms, found=found))
+    guard.close()
+    assert (guard.stats().sent, guard.stats().dropped) == (2, 0)
+    assert len(list(tmp_path.iterdir())) == 2

@@ -19,6 +19,7 @@ from tests.support.stream_results import make_result
 
 av = pytest.importorskip("av")
 
+from ghost_deploy.stream.sinks.retrying import RetryingSink  # noqa: E402
 from ghost_deploy.stream.sinks.video import VideoSink  # noqa: E402
 
 
@@ -246,3 +247,49 @@ def test_a_file_of_a_budget_ends_after_ten_minutes(tmp_path: Path) -> None:
         sink.write(make_result(at_ms=1000 * at_s))
     sink.close()
     assert [len(frames_of(path)) for path in sorted(tmp_path.iterdir())] == [3, 2]
+
+
+def test_frames_count_as_written_when_they_can_be_played(tmp_path: Path) -> None:
+    """Against a copy of the file: what a process that is killed now would leave."""
+    for name, base, position in (("live", None, False), ("clip", Fraction(1, 1000), True)):
+        sink = VideoSink(tmp_path, time_base_of=lambda _, base=base: base)
+        guard = RetryingSink(sink)
+        for i in range(35):
+            at = i * 0.1 if position else None
+            guard.write(make_result(name, index=i, at_ms=1000 + 100 * i, position_s=at))
+            if i % 5 == 4:
+                stats = guard.stats()
+                copy = tmp_path / "copy.mp4"
+                copy.write_bytes((tmp_path / f"{name}.mp4").read_bytes())
+                playable = len(frames_of(copy)) if stats.sent else 0
+                assert (stats.sent, stats.sent + stats.waiting) == (playable, i + 1)
+                assert stats.waiting <= 10
+        guard.close()
+        assert (guard.stats().sent, guard.stats().waiting) == (35, 0)
+        assert len(frames_of(tmp_path / f"{name}.mp4")) == 35
+
+
+def test_a_full_disk_works_again_when_a_fragment_is_written(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (8, 240, 320, 3), np.uint8)
+    sink = VideoSink(tmp_path, annotate=lambda result: noise[result.frame.index % 8])
+    guard = RetryingSink(sink, first_wait_s=0.0, longest_wait_s=0.0)
+
+    def write(index: int) -> None:
+        guard.write(make_result(index=index, at_ms=100 * index, size_hw=(240, 320)))
+
+    with files_of_at_most(200_000):
+        for index in range(60):
+            write(index)
+        full = guard.stats()
+        assert full.dropped
+        whole = sum(len(frames_of(path)) for path in tmp_path.iterdir())
+        assert full.sent <= whole
+    for index in range(60, 65):
+        write(index)
+    assert guard.stats().sent == full.sent  # taken, and not written yet
+    for index in range(65, 90):
+        write(index)
+    assert guard.stats().sent > full.sent
+    guard.close()
+    stats = guard.stats()
+    assert (stats.sent + stats.dropped, stats.waiting) == (90, 0)
