@@ -26,6 +26,9 @@ HALF_RANGE = 64
 _STEP = 1 + 2**-10
 """Factor by which a scale grows until the rounded weights fit."""
 
+_DOUBLING = 720
+"""Steps that more than double a scale, which is enough unless weights were clipped."""
+
 _INT16 = np.iinfo(np.int16)
 
 
@@ -49,15 +52,49 @@ def overflow_free_scales(
         return scales
     known = groups == 1 and weight.shape[1] % 2 == 0
     result: NDArray[np.float32] = scales.astype(np.float32).copy()
-    while True:
-        levels = round_weight(weight, result)
-        if known:
-            over = pair_sums(levels) > MAX_PAIR
-        else:
-            over = np.abs(levels.astype(np.int16)).reshape(len(levels), -1).max(1) > HALF_RANGE
-        if not over.any():
-            return result
-        result[over] *= np.float32(_STEP)
+    rows = np.flatnonzero(_overflow(weight, result, known))
+    if rows.size:
+        result[rows] = _smallest(weight[rows], result[rows], known)
+    return result
+
+
+def _smallest(
+    weight: NDArray[np.float32], scales: NDArray[np.float32], known: bool
+) -> NDArray[np.float32]:
+    """The first of the growing scales of each channel that fits; all of `scales` are too small.
+
+    Found by bisection: a larger scale makes no level larger, so that all beyond the first fit.
+    """
+    channels = np.arange(len(weight))
+    grown = _grown(scales)
+    while _overflow(weight, grown[-1], known).any():
+        grown = np.concatenate((grown, _grown(grown[-1])))
+    too_small, fits = np.zeros(len(weight), int), np.full(len(weight), len(grown) - 1)
+    while (fits - too_small > 1).any():
+        middle = (too_small + fits) // 2
+        over = _overflow(weight, grown[middle, channels], known)
+        too_small = np.where(over, middle, too_small)
+        fits = np.where(over, fits, middle)
+    result: NDArray[np.float32] = grown[fits, channels]
+    return result
+
+
+def _grown(scales: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(n, out) the scales, then each row one step larger, up to more than twice as large."""
+    steps = np.full((_DOUBLING + 1, len(scales)), np.float32(_STEP))
+    steps[0] = scales
+    return np.multiply.accumulate(steps, axis=0)
+
+
+def _overflow(
+    weight: NDArray[np.float32], scales: NDArray[np.float32], known: bool
+) -> NDArray[np.bool_]:
+    """(out,) whether products of a channel can overflow; `known`: the order in the kernel is."""
+    levels = round_weight(weight, scales)
+    if known:
+        return pair_sums(levels) > MAX_PAIR
+    largest = np.abs(levels.astype(np.int16)).reshape(len(levels), -1).max(1)
+    return np.asarray(largest > HALF_RANGE)
 
 
 def pair_sums(levels: NDArray[np.int8]) -> NDArray[np.int16]:
@@ -66,9 +103,11 @@ def pair_sums(levels: NDArray[np.int8]) -> NDArray[np.int16]:
     Args:
         levels: (out, in, kh, kw) int8 weights, `in` even.
     """
-    pairs = levels.astype(np.int16).reshape(len(levels), -1, 2, *levels.shape[2:])
-    sums = np.maximum(np.clip(pairs, 0, None).sum(2), np.clip(-pairs, 0, None).sum(2))
-    result: NDArray[np.int16] = sums.reshape(len(levels), -1).max(1).astype(np.int16)
+    wide = levels.astype(np.int16)
+    even, odd = wide[:, 0::2], wide[:, 1::2]
+    above = np.maximum(even, 0) + np.maximum(odd, 0)
+    below = np.maximum(-even, 0) + np.maximum(-odd, 0)
+    result: NDArray[np.int16] = np.maximum(above, below).reshape(len(levels), -1).max(1)
     return result
 
 

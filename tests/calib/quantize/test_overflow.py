@@ -77,3 +77,38 @@ def test_a_pair_saturates_at_int16() -> None:
     found, saturated = saturating_convolution(image, levels)
     assert found.ravel().tolist() == [32767, -32768, 32640, 32767]
     assert saturated == 3
+
+
+@pytest.mark.parametrize(
+    ("shape", "groups"), [((16, 32, 3, 3), 1), ((8, 3, 3, 3), 1), ((4, 2, 1, 1), 1)]
+)
+@pytest.mark.parametrize("clipped", [1.0, 0.05])
+def test_bisection_finds_what_step_by_step_growth_finds(
+    shape: tuple[int, ...], groups: int, clipped: float
+) -> None:
+    """Also where the given scales clip weights, so that more than a doubling is needed."""
+    weight = weights(*shape)
+    plain = weight_scales(weight, per_channel=True) * np.float32(clipped)
+    grown = plain.copy()
+    known = shape[1] % 2 == 0
+    while True:
+        levels = round_weight(weight, grown)
+        rows = np.abs(levels.astype(int)).reshape(len(levels), -1).max(1)
+        over = pair_sums(levels) > MAX_PAIR if known else rows > 64
+        if not over.any():
+            break
+        grown[over] *= np.float32(1 + 2**-10)
+    assert np.array_equal(overflow_free_scales(weight, plain, groups), grown)
+
+
+def test_a_convolution_is_rounded_a_few_times_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def counted(weight: np.ndarray, scales: np.ndarray) -> np.ndarray:
+        calls.append(len(weight))
+        return round_weight(weight, scales)
+
+    monkeypatch.setattr("ghost_deploy.calib.quantize.overflow.round_weight", counted)
+    weight = weights(16, 32, 3, 3)
+    overflow_free_scales(weight, weight_scales(weight, per_channel=True))
+    assert 2 < len(calls) < 20  # growth by one step after the other takes hundreds
