@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
 
-.PHONY: help demo test test-full soak jetson nightly check format emulated bench clean
+.PHONY: help demo test test-full soak jetson nightly check format emulated bench docs packages clean
 
 help:
 	@echo 'make demo [OUT=out/demo]'
@@ -19,9 +19,11 @@ help:
 	@echo 'make test-full    everything, slow tests too'
 	@echo 'make soak [MINUTES=10]   live cameras on loopback: does anything grow, age or get lost?'
 	@echo 'make jetson       the runtime part on Python 3.10, NumPy 1.21 and OpenCV 4.5, as JetPack 6 has them'
-	@echo 'make nightly      test-full with all emulated processors, jetson, and a soak of an hour'
+	@echo 'make nightly      test-full with all emulated processors, jetson, docs, and a soak of an hour'
 	@echo 'make emulated BUNDLE=out/best   check a bundle on processors that qemu-user emulates'
 	@echo 'make check        ruff, mypy --strict, imports, names, words, the size budget'
+	@echo 'make docs         the site of docs/, built strictly into site/'
+	@echo 'make packages     the wheel and the source archive, in dist/'
 	@echo 'make bench BUNDLE=out/best IMAGES=folder   what pre- and post-processing cost'
 
 $(VENV)/.user: pyproject.toml constraints.txt
@@ -73,7 +75,7 @@ jetson:
 
 # With a folder for Debian's system of ARM, which the tests of emulated ARM processors fetch once.
 nightly: export GHOST_DEPLOY_EMULATION ?= $(HOME)/.cache/ghost-deploy-emulation
-nightly: test-full jetson
+nightly: test-full jetson docs
 	$(MAKE) soak MINUTES=60
 
 emulated: $(VENV)/.dev
@@ -87,6 +89,19 @@ check: $(VENV)/.dev
 	$(BIN)/python -m pytest -q -p no:cacheprovider tests/test_imports.py tests/test_budget.py \
 	  tests/test_names.py tests/test_words.py
 
+$(VENV)/.docs: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install -q -c constraints.txt -e '.[docs]'
+	@touch $@
+
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo 'site/index.html'
+
+packages: $(VENV)/.dev
+	rm -rf dist
+	$(BIN)/python -m hatchling build
+
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -96,4 +111,4 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.end_to_end '$(BUNDLE)' '$(IMAGES)'
 
 clean:
-	rm -rf out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf out build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -65,7 +65,7 @@ class Detections:
     Raises:
         ShapeError: a column has the wrong shape or length.
 
-    Example:
+    Examples:
         >>> found = Detections([[0, 0, 4, 2], [1, 1, 3, 3]], [0.5, 0.9], [0, 1], ("cat", "dog"))
         >>> found.names
         ['dog', 'cat']

@@ -1,0 +1,75 @@
+"""Commands and Python in the documents: they parse, and those of the quickstart run."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ghost_deploy.cli.main import COMMANDS, build_parser
+from tests.support.constant_model import write_constant_bundle
+from tests.support.documents import DOCUMENTS, ROOT, blocks, commands
+from tests.support.images import write_image
+
+NOW = [path for path in DOCUMENTS if path.name != "CHANGELOG.md"]
+by_document = pytest.mark.parametrize("path", NOW, ids=lambda path: str(path.relative_to(ROOT)))
+
+
+def refused(words: list[str]) -> str:
+    """What the parser says of the words of a command; empty if it takes them."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+            build_parser(COMMANDS).parse_args(words)
+    except SystemExit as stop:
+        return said.getvalue() if stop.code else ""
+    return ""
+
+
+@by_document
+def test_commands_parse(path: Path) -> None:
+    found = [words for words in commands(path.read_text()) if words[0] != "COMMAND"]
+    assert [(words, why) for words in found if (why := refused(words))] == []
+
+
+def test_the_check_finds_and_refuses_commands() -> None:
+    text = (
+        "# A\n\n    ghost-deploy inspect best.pt   # comment\n    pip install x\n\n"
+        "ghost-deploy no\n\n```console\n$ ghost-deploy export best.pt -o out \\\n"
+        "    --imagse x | jq . && ghost-deploy nope\n```\n"
+    )
+    found = list(commands(text))
+    assert found == [
+        ["inspect", "best.pt"],
+        ["export", "best.pt", "-o", "out", "--imagse", "x"],
+        ["nope"],
+    ]
+    assert [bool(refused(words)) for words in found] == [False, True, True]
+    assert sum(len(list(commands(path.read_text()))) for path in NOW) > 40
+
+
+@by_document
+def test_python_is_python(path: Path) -> None:
+    for language, code in blocks(path.read_text()):
+        if language == "python":
+            ast.parse(code)
+
+
+def test_the_python_of_the_quickstart_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_constant_bundle(tmp_path / "out" / "best")
+    for name in ("a", "b"):
+        write_image(tmp_path / "images" / f"{name}.png", np.zeros((48, 64, 3), np.uint8))
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs" / "quickstart.md").read_text()
+    codes = [code for language, code in blocks(text) if language == "python"]
+    names: dict[str, object] = {}
+    for code in codes:
+        exec(code, names)
+    assert len(codes) == 2
+    assert "b.png 0" in capsys.readouterr().out
