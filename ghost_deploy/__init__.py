@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         load,
         parity,
         report,
+        sign,
         stream,
         validate,
     )
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
         InputError,
         MissingExtraError,
         ShapeError,
+        SignatureError,
         SpecError,
         StructureError,
         UnavailableError,
@@ -97,7 +99,7 @@ switch_off()
 _NAMES = {
     "api": (
         "Calibration DemoResult DemoSize DoctorReport bench build calibrate check demo doctor "
-        "export infer inspect load parity report stream validate"
+        "export infer inspect load parity report sign stream validate"
     ),
     "checkpoints.inspection": "Inspection",
     "core.bundle": "Artifact Bundle",
@@ -106,7 +108,7 @@ _NAMES = {
         "AmbiguousClassError BackendError BundleError CheckpointError CorruptCheckpointError "
         "DeviceError ExportError GhostDeployError ImageError ImageTooLargeError "
         "InputError MissingExtraError "
-        "ShapeError SpecError StructureError UnavailableError UnknownClassError "
+        "ShapeError SignatureError SpecError StructureError UnavailableError UnknownClassError "
         "UnsafeCheckpointError UsageError"
     ),
     "core.evidence.accuracy": "AccuracyReport",
@@ -184,6 +186,7 @@ __all__ = [
     "RuntimeInfo",
     "RuntimeOptions",
     "ShapeError",
+    "SignatureError",
     "SourceStats",
     "SpecError",
     "StatisticsReport",
@@ -209,6 +212,7 @@ __all__ = [
     "report",
     "save_results",
     "set_max_pixels",
+    "sign",
     "stream",
     "validate",
 ]

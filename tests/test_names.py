@@ -15,6 +15,7 @@ MIRRORED = {
         "build",
         "calibrate",
         "check",
+        "sign",
         "demo",
         "doctor",
         "export",

@@ -151,7 +151,7 @@ def main(argv: Sequence[str] | None = None, run: Run | None = None) -> int:
     folder = Path(args.out).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     if args.dry_run:
-        os.environ.update(_pretend_gpu(args.dry_run, folder))
+        os.environ.update(pretend_gpu(args.dry_run, folder))
     check = Check(folder, run or _run)
     check.command("doctor", "doctor", "--json", document=True)
     check.own("facts", "--step", "facts")
@@ -322,7 +322,7 @@ def _machine_facts() -> dict[str, Any]:
     }
 
 
-def _pretend_gpu(version: str, folder: Path) -> dict[str, str]:
+def pretend_gpu(version: str, folder: Path) -> dict[str, str]:
     """Environment in which TensorRT, CUDA and the GPU are the fakes of the test suite."""
     support = ROOT / "tests" / "support"
     library = folder / "fake_cuda" / "libcudart.so.13"

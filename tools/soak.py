@@ -1,21 +1,25 @@
 """Run live for minutes or hours, and check that nothing grows.
 
     python tools/soak.py [--minutes 10] [--cameras 2] [--flap 60] [--bundle BUNDLE] [--rtsp-by B]
-                         [--samples FILE]
+                         [--samples FILE] [--no-faults] [--trace]
 
 It starts RTSP cameras on loopback (tests/support/rtsp_server.py; see there for what must be
 installed), kills and restarts the first of them every `--flap` seconds, and adds one that is
-dead from the start. Results go to lines, videos and snapshots with a small size limit, and to a web
-view that is polled. Without a bundle a fake model takes `--infer-ms`. A sample of the process each
-second is written to `--samples` (CSV) during the run.
+dead from the start. Unless `--no-faults`, an MJPEG camera sends small images that announce
+gigabytes, and visitors of the web view send nothing or half a request (tools/soak_faults.py).
+Results go to lines, videos and snapshots with a small size limit, and to a web view that is polled.
+Without a bundle a fake model takes `--infer-ms`. A sample of the process each second is written to
+`--samples` (CSV) during the run. `--trace` says at the end which lines allocated what Python
+holds more of than after the warm-up; it costs speed and memory.
 
 At the end it prints a table in markdown: the slopes of the memory that is resident and of that in
-use with their standard errors, threads, file descriptors, children and frame ages. It exits with 1
+use, after a warm-up of a third of the run, with standard errors that allow for neighboring samples
+being alike, and their halves; threads, file descriptors, children and frame ages. It exits with 1
 if a frame was invented, repeated or out of order, a counter is not exact, a sink lost a result,
-more was kept than the limit, threads, descriptors or children have grown, frames were older
-than a frame interval and the time to infer them, or either memory grows by more than
-`--most-mib-per-hour` (6, and 2.5 in a run of half an hour or more) beyond the noise, or
-is too noisy for a verdict in a run of that length.
+a huge image was not counted as broken, `/livez` was not answered, more was kept than the limit,
+threads, descriptors or children have grown, frames were older than a frame interval and the time
+to infer them, or either memory grows by more than `--most-mib-per-hour` (6, and 2.5 in a run of
+half an hour or more) beyond the noise, or is too noisy for a verdict in a run of that length.
 """
 
 from __future__ import annotations
@@ -29,6 +33,7 @@ import sys
 import tempfile
 import threading
 import time
+import tracemalloc
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -36,6 +41,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -59,6 +65,7 @@ from ghost_deploy.stream.web.web_view import WebViewSink
 from tests.support.camera_servers import RtspCamera
 from tests.support.numbered_frames import NUMBER_BITS, read_number
 from tests.support.running_pipeline import make_detector
+from tools.soak_faults import BOMB_EVERY, bomb_camera, silent_visitors
 
 _SAMPLE_S = 1.0
 _KEEP_MIB = 8
@@ -77,6 +84,7 @@ class Sample:
     threads: int
     descriptors: int
     children: int
+    blocks: int = 0  # that Python's own allocator has handed out
 
 
 class Histogram:
@@ -179,13 +187,15 @@ def take_sample(began: float) -> Sample:
         threads=len(tasks),
         descriptors=len(os.listdir("/proc/self/fd")),
         children=children,
+        blocks=sys.getallocatedblocks(),
     )
 
 
 def slope(samples: Sequence[Sample]) -> tuple[float, float]:
     """Growth of the resident memory, MiB an hour by least squares, and its standard error.
 
-    Residuals of neighbours are alike, so blocks of a twentieth of the run count as one sample.
+    Residuals of neighbours are alike, so blocks of a twentieth of the run count as one sample;
+    `fit` allows for what is left of that.
     """
     blocks = split(samples, 20)
     return fit(blocks, [float(np.mean([each.rss_mib for each in block])) for block in blocks])
@@ -219,7 +229,22 @@ def fit(blocks: Sequence[Sequence[Sample]], values: Sequence[float]) -> tuple[fl
     rate = float(centred @ mib / (centred @ centred))
     residual = mib - mib.mean() - rate * centred
     freedom = max(1, len(blocks) - 2)
-    return rate, float(np.sqrt(residual @ residual / freedom / (centred @ centred)))
+    error = float(np.sqrt(residual @ residual / freedom / (centred @ centred)))
+    return rate, error * _inflation(residual)
+
+
+def _inflation(residual: NDArray[np.float64]) -> float:
+    """By how much the standard error of a slope is too small, because residuals that follow each
+    other are alike: sqrt((1 + r) / (1 - r)) with their correlation r, as for an autoregressive
+    series (Bartlett 1935). The fit of a line takes about (1 + 4 r) / n of it, which is given back.
+    """
+    power = float(residual @ residual)
+    if len(residual) < 5 or power == 0:
+        return 1.0
+    found = float(residual[1:] @ residual[:-1]) / power
+    n = len(residual)
+    r = min(max((found + 1 / n) / (1 - 4 / n), 0.0), 0.9)
+    return float(np.sqrt((1 + r) / (1 - r)))
 
 
 @contextlib.contextmanager
@@ -281,6 +306,8 @@ class Soak:
         looks: answers of the web view.
         kept_mib: in the folder of the sinks at the end.
         lost: results that a sink did not take.
+        visits: how often silent visitors asked for `/livez`, and how often it failed; none
+            without faults. The last camera is then the one that sends huge images.
     """
 
     limits: argparse.Namespace
@@ -291,6 +318,7 @@ class Soak:
     looks: int
     kept_mib: float
     lost: int
+    visits: Sequence[int] = ()
 
     @property
     def settled(self) -> list[Sample]:
@@ -339,6 +367,7 @@ class Soak:
         age = self.check.ages.percentile(99)
         if age > self.age_limit_ms:
             wrong.append(f"frames are up to {age:.0f} ms old, over {self.age_limit_ms:.0f} ms")
+        wrong += self._wrong_under_faults(cameras[-1])
         if self.lost:
             wrong.append(f"the sinks have lost {self.lost} results")
         if not self.looks:
@@ -346,6 +375,18 @@ class Soak:
         if self.kept_mib > 3 * _KEEP_MIB * 1.3:
             wrong.append(f"{self.kept_mib:.0f} MiB were kept")
         return wrong + self._wrong_memory()
+
+    def _wrong_under_faults(self, camera: SourceStats) -> list[str]:
+        if not self.limits.faults:
+            return []
+        wrong = []
+        if len(self.visits) != 2 or not self.visits[0] or self.visits[1]:
+            wrong.append(f"silent visitors asked for /livez and did not get it: {self.visits}")
+        # Those that a newer frame replaced before they were read are not looked into.
+        sent, broken = camera.captured / BOMB_EVERY, camera.dropped.get("broken", 0)
+        if broken > sent + 2 or (sent > 5 and not broken):
+            wrong.append(f"huge images are not counted as broken: {camera.dropped}")
+        return wrong
 
     def _wrong_memory(self) -> list[str]:
         most = self.most_mib_per_hour
@@ -364,11 +405,18 @@ class Soak:
             )
         return wrong
 
+    def _halves(self) -> Iterator[str]:
+        for half in split(self.settled, 2):
+            yield "{:+.2f} ± {:.2f} and {:+.2f} ± {:.2f} MiB/h".format(
+                *slope(half), *used_slope(half)
+            )
+
     def table(self) -> str:
         """The figures, in markdown."""
         limits, cameras = self.limits, self.stats[:-1]
         rate, error = slope(self.settled)
         used, used_error = used_slope(self.settled)
+        parts = split(self.settled, 20)
         last = low_used(split(self.settled, 10)[-1])
         dropped: Counter[str] = Counter()
         for each in cameras:
@@ -386,6 +434,10 @@ class Soak:
             "its growth": f"{rate:+.2f} ± {error:.2f} MiB/h",
             "memory in use, lower quartile at the end": f"{last:.1f} MiB",
             "growth of that": f"{used:+.2f} ± {used_error:.2f} MiB/h",
+            "both in each half after the warm-up": ", ".join(self._halves()),
+            "blocks of Python's allocator, growth": "{:+.0f} ± {:.0f} an hour".format(
+                *fit(parts, [float(np.mean([x.blocks for x in part])) for part in parts])
+            ),
             **{
                 f"{name}, most in each half": "{}, {}".format(*self.most(name))
                 for name in ("threads", "descriptors", "children")
@@ -397,6 +449,7 @@ class Soak:
             "kept by three sinks": f"{self.kept_mib:.0f} MiB of {3 * _KEEP_MIB}",
             "results lost by them": str(self.lost),
             "answers of the web view": str(self.looks),
+            "visits of `/livez` among silent connections, failed": ", ".join(map(str, self.visits)),
         }
         lines = [f"| {name} | {value} |" for name, value in rows.items()]
         return "\n".join(["| what | figure |", "|---|---|", *lines])
@@ -419,6 +472,9 @@ def run(args: argparse.Namespace) -> Soak:
         )
         stack.enter_context(detector)
         sources = [parse_source(camera.address) for camera in cameras]
+        if args.faults:
+            bombs = stack.enter_context(bomb_camera(tuple(args.size), args.fps))
+            sources.append(parse_source(bombs))
         sources.append(parse_source("rtsp://127.0.0.1:9/dead"))
         pipeline = Pipeline(detector, sources, LivePolicy(rtsp_by=args.rtsp_by))
         view = WebViewSink("127.0.0.1:0", ModelCard.of(detector), stats=pipeline.stats)
@@ -431,6 +487,10 @@ def run(args: argparse.Namespace) -> Soak:
         sinks = [ThreadedSink(RetryingSink(sink)) for sink in files]
         flaps = stack.enter_context(flapping(cameras[0], args.flap))
         looks = stack.enter_context(polled(view))
+        # Ended before the view is, so that each of its visits can be answered.
+        guests = contextlib.ExitStack()
+        visits = guests.enter_context(silent_visitors(view.url)) if args.faults else []
+        stack.enter_context(guests)
         keep = stack.enter_context(sample_file(args.samples))
         began = time.monotonic()
 
@@ -439,14 +499,23 @@ def run(args: argparse.Namespace) -> Soak:
             if not samples or now - samples[-1].at_s >= _SAMPLE_S:
                 samples.append(take_sample(began))
                 keep(samples[-1])
+                if args.trace and not traced and now > args.minutes * 60 * _WARMUP:
+                    traced.append(tracemalloc.take_snapshot())
             if now > args.minutes * 60:
+                guests.close()
                 pipeline.stop()
 
+        traced: list[tracemalloc.Snapshot] = []
+        if args.trace:
+            tracemalloc.start(8)
         pipeline.run([check, *sinks, view], tick)
+        if traced:
+            for line in tracemalloc.take_snapshot().compare_to(traced[0], "lineno")[:20]:
+                print(line, file=sys.stderr)
         kept = sum(path.stat().st_size for path in folder.iterdir()) / 2**20
         lost = sum(sink.stats().dropped for sink in sinks)
         stats = pipeline.stats()
-        return Soak(args, check, samples, stats, flaps[0], looks[0], kept, lost)
+        return Soak(args, check, samples, stats, flaps[0], looks[0], kept, lost, visits)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -460,6 +529,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--infer-ms", type=float, default=60.0)
     parser.add_argument("--rtsp-by", choices=["auto", "ffmpeg", "gstreamer"], default="auto")
     parser.add_argument("--samples", type=Path, metavar="FILE")
+    parser.add_argument("--no-faults", dest="faults", action="store_false")
+    parser.add_argument("--trace", action="store_true")
     parser.add_argument("--most-mib-per-hour", type=float)
     return parser
 

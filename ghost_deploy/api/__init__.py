@@ -18,6 +18,7 @@ from ghost_deploy.api.int8_artifacts import Calibration
 from ghost_deploy.api.load import load
 from ghost_deploy.api.parity import parity
 from ghost_deploy.api.report import report
+from ghost_deploy.api.sign import sign
 from ghost_deploy.api.stream import stream
 from ghost_deploy.api.validate import validate
 
@@ -38,6 +39,7 @@ __all__ = [
     "load",
     "parity",
     "report",
+    "sign",
     "stream",
     "validate",
 ]

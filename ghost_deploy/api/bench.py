@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 from ghost_deploy.api.common import AnyPath, Images, Note, find_images, log_note
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.progress import Progress, silent
+from ghost_deploy.core.scratch import scratch_folder
 from ghost_deploy.runtimes.base import RuntimeOptions
 
 if TYPE_CHECKING:
@@ -133,8 +133,8 @@ def _files(images: Images) -> Iterator[tuple[list[Path], str]]:
 
     from ghost_deploy.demo.scenes import make_scene
 
-    with tempfile.TemporaryDirectory(prefix="ghost-deploy-") as folder:
-        paths = [Path(folder) / f"scene{seed}.jpg" for seed in range(_DEMO_SCENES)]
+    with scratch_folder() as folder:
+        paths = [folder / f"scene{seed}.jpg" for seed in range(_DEMO_SCENES)]
         for seed, path in enumerate(paths):
             cv2.imwrite(str(path), make_scene(seed).image)
         yield paths, "demo scenes"

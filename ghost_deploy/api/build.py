@@ -9,6 +9,7 @@ from ghost_deploy.api.build_engine import EngineLog
 from ghost_deploy.api.common import AnyPath, open_bundle
 from ghost_deploy.api.engines import add_engine
 from ghost_deploy.api.gates import require_engine
+from ghost_deploy.api.sign import is_signed, say_what_became
 from ghost_deploy.core.bundle import Bundle, BundleWriter
 from ghost_deploy.core.progress import Progress, silent
 
@@ -80,6 +81,7 @@ def build(
         int8_cache=None if int8_cache is None else Path(int8_cache),
         calibrator=calibrator,
     )
+    was_signed = is_signed(opened.path)
     with BundleWriter(opened.path, overwrite=True) as writer:
         writer.adopt(opened, without=(f"tensorrt-{precision}",))
         draft = add_engine(
@@ -89,5 +91,6 @@ def build(
         )  # fmt: skip
         draft.save()
         built = writer.finish()
+    say_what_became(built, was_signed)
     require_engine(built, precision)
     return built

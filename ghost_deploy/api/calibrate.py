@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ghost_deploy.api.common import AnyPath, open_bundle
 from ghost_deploy.api.gates import require_int8
 from ghost_deploy.api.int8_artifacts import Calibration, add_int8, read_int8_inputs
+from ghost_deploy.api.sign import is_signed, say_what_became
 from ghost_deploy.core.bundle import Bundle, BundleWriter
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.progress import Progress, silent
@@ -58,10 +59,12 @@ def calibrate(
     progress = progress or silent
     inputs = read_int8_inputs(calib, chosen, progress)
     options = RuntimeOptions(device=device, threads=threads, allow_fallback=allow_fallback)
+    was_signed = is_signed(opened.path)
     with BundleWriter(opened.path, overwrite=True) as writer:
         writer.adopt(opened, without=[a.id for a in opened.artifacts if a.precision == "int8"])
         add_int8(writer, opened, inputs, chosen, options, progress).save()
         made = writer.finish()
+    say_what_became(made, was_signed)
     require_int8(made)
     return made
 

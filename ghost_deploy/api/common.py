@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from ghost_deploy.core.bundle import DOCUMENT, Bundle
 from ghost_deploy.core.errors import AmbiguousClassError, MissingExtraError
+from ghost_deploy.core.trusted_signers import trusted_signers
 
 if TYPE_CHECKING:
     from ghost_deploy.checkpoints.loading import LoadedCheckpoint
@@ -103,13 +104,20 @@ def find_readable(images: Images, on_broken: OnBroken) -> tuple[list[Path] | Non
     return list(found.paths), tuple(filter(None, (found.note,)))
 
 
-def open_bundle(bundle: AnyPath | Bundle) -> Bundle:
-    """`bundle` itself, or the one in that folder.
+def open_bundle(bundle: AnyPath | Bundle, trust: AnyPath | None = None) -> Bundle:
+    """`bundle` itself, or the one in that folder; where trust is asked for, as it lies there.
+
+    Args:
+        bundle: what a verb was given.
+        trust: as in `Bundle.read`.
 
     Raises:
         BundleError: there is none, or it is damaged.
+        SignatureError: as `Bundle.read`.
     """
-    return bundle if isinstance(bundle, Bundle) else Bundle.read(bundle)
+    if isinstance(bundle, Bundle) and trust is None and trusted_signers() is None:
+        return bundle
+    return Bundle.read(bundle.path if isinstance(bundle, Bundle) else bundle, trust=trust)
 
 
 def is_bundle(path: Path) -> bool:

@@ -19,6 +19,7 @@ from ghost_deploy.api.int8_artifacts import (
     read_int8_inputs,
 )
 from ghost_deploy.api.open_checkpoint import ForkOption, OpenedCheckpoint, open_checkpoint
+from ghost_deploy.api.sign import is_signed, say_what_became
 from ghost_deploy.core.bundle import Bundle, BundleWriter
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.progress import Progress, silent
@@ -115,6 +116,7 @@ def export(
     files, notes = _find(images, on_broken, int8)
     given = _class_names(names)
     own = ForkOption(fork, fork_unconfined)
+    was_signed = is_signed(Path(out))
     with BundleWriter(out, overwrite=overwrite) as writer, ExitStack() as stack:
         progress("loading", 0, 0)
         opened = open_checkpoint(
@@ -141,6 +143,7 @@ def export(
         draft = _add_engines(writer, draft, plan.engines, progress)
         draft.save()
         bundle = writer.finish()
+    say_what_became(bundle, was_signed)
     require_proved(bundle)
     return bundle
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ghost_deploy.api.common import AnyPath, cache_dir, is_bundle, log_note, model_file
+from ghost_deploy.api.common import AnyPath, cache_dir, is_bundle, log_note, model_file, open_bundle
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.bundle.verdicts import failed_verdicts
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.gate_error import GateError
+from ghost_deploy.core.trusted_signers import refuse_if_trust_is_asked, trusting
 from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.opener import open_path, open_planned, row_for
 from ghost_deploy.runtimes.run_plan import PlannedRun, choose
@@ -34,6 +35,7 @@ def load(
     allow_fallback: bool = False,
     allow_failed_parity: bool = False,
     check: bool = True,
+    trust: AnyPath | None = None,
     conf: float | None = None,
     iou: float | None = None,
     max_det: int | None = None,
@@ -58,6 +60,8 @@ def load(
         allow_failed_parity: open an artifact although its comparison with the checkpoint failed.
         check: an artifact that was never loaded on this machine is run once on the images that
             the bundle carries, and refused where it does not reproduce their outputs.
+        trust: a file of trusted signers, by default that of `$GHOST_DEPLOY_TRUST`, if any: a model
+            that none of them signed, or that was changed since, is refused. See docs/signing.md.
         slices: also look into square slices of so many pixels of each image, for small objects in
             large images; the results are merged, see docs/streams.md.
         overlap: share of a slice, 0 to 0.9, that neighboring ones have in common.
@@ -70,6 +74,7 @@ def load(
     Raises:
         UsageError: there is no such model or runtime, or the model has no NMS to change.
         BundleError: the bundle is damaged, or has nothing that fits.
+        SignatureError: trust is asked for, and it is not signed by a trusted signer, or changed.
         GateError: the artifact failed its parity gate.
         UnavailableError: the runtime, device or precision is not on this machine; for `fastest`
             also that nothing was checked here.
@@ -88,7 +93,7 @@ def load(
     if not isinstance(model, Bundle):
         model = model_file(Path(model))
     if isinstance(model, Bundle) or is_bundle(model):
-        bundle = model if isinstance(model, Bundle) else Bundle.read(model)
+        bundle = open_bundle(model, trust)
         run = _choose(bundle, runtime, options, fastest=precision == FASTEST)
         if not allow_failed_parity:
             _refuse_failed(bundle, run)
@@ -99,6 +104,8 @@ def load(
     elif not model.exists():
         raise UsageError(f"there is no bundle or model {model}", fix="Check the path")
     else:
+        with trusting(trust):
+            refuse_if_trust_is_asked(str(model))
         opened, spec = _open_file(model, runtime, options, precision, check=check)
     try:
         slicing = None if slices is None else Slicing(slices, overlap)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import ExportError, UsageError
 from ghost_deploy.core.progress import Progress, silent
+from ghost_deploy.core.scratch import scratch_folder
 from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.table import open_file
 
@@ -103,10 +103,10 @@ def _measure(timed: Sequence[_Timed], bundle: Bundle, device: str) -> list[_Time
     from ghost_deploy.runtimes.tensorrt.engine_artifact import write_engine
 
     options = RuntimeOptions(device=device)
-    with tempfile.TemporaryDirectory() as scratch, ExitStack() as opened:
+    with scratch_folder() as scratch, ExitStack() as opened:
         runtimes: list[Any] = []  # `device_ms` is TensorRT's alone
         for index, each in enumerate(timed):
-            folder = Path(scratch, str(index))
+            folder = scratch / str(index)
             folder.mkdir()
             plan, *_ = write_engine(folder, bundle.spec, each.job, each.built)
             runtimes.append(opened.enter_context(open_file("trt", plan, options)))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 
 from ghost_deploy.core.errors import BackendError, UsageError
 from ghost_deploy.core.evidence.int8 import Executed
+from ghost_deploy.core.scratch import scratch_folder
 from ghost_deploy.runtimes.vendor import vendor_errors
 
 # Index of the weights among the inputs, by operator.
@@ -69,8 +69,8 @@ def _in_onnxruntime(path: str | Path, size_hw: tuple[int, int]) -> Executed:
     options.log_severity_level = 3
     # The profile has no shape of packed weights.
     options.add_session_config_entry("session.disable_prepacking", "1")
-    with tempfile.TemporaryDirectory() as folder:
-        options.profile_file_prefix = str(Path(folder) / "profile")
+    with scratch_folder() as folder:
+        options.profile_file_prefix = str(folder / "profile")
         with _vendor_errors("ONNX Runtime", path):
             session = onnxruntime.InferenceSession(
                 str(path), options, providers=["CPUExecutionProvider"], enable_fallback=0

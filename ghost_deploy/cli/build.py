@@ -60,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     search = "how long to search for kernels, 0 to 5 (TensorRT 8.6 and newer)"
     options.add_value(how, "--opt-level", "N", search, options.natural)
     options.add_value(how, "--device", "DEVICE", "cuda or cuda:N", default="cuda")
+    options.add_trust(how)
     options.add_value(how, "--dla", "N", "DLA core instead of the GPU", options.natural)
     how.add_argument(
         "--hardware-compatible",

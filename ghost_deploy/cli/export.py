@@ -90,6 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: one file for each that DeepStream comes with)"
     )
     options.add_value(others, "--trt-version", "V", version, default="")
+    options.add_trust(others)
     add_calibration_options(parser, required=False)
     options.add_image_limits(parser)
 

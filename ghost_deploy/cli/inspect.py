@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 from ghost_deploy.cli.console import Column, Console
 from ghost_deploy.cli.format import by, mebibytes
-from ghost_deploy.cli.options import add_fork, add_image_limits, add_images, add_json, add_modules
+from ghost_deploy.cli.options import (
+    add_fork,
+    add_image_limits,
+    add_images,
+    add_json,
+    add_modules,
+    add_trust,
+)
 
 if TYPE_CHECKING:
     from ghost_deploy.checkpoints.inspection import Inspection
@@ -48,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_modules(parser)
     add_fork(parser)
     add_image_limits(parser)
+    add_trust(parser)
     add_json(parser)
 
 
@@ -123,6 +131,7 @@ def _print_bundle(bundle: Bundle, console: Console) -> None:
         print_parity,
         print_statistics,
     )
+    from ghost_deploy.core.bundle.trust import claimed_signers
 
     spec, source = bundle.spec, bundle.document.source
     rows = [
@@ -137,6 +146,7 @@ def _print_bundle(bundle: Bundle, console: Console) -> None:
         ("made with", bundle.document.created_with),
         ("trained", " on ".join(filter(None, (source.trained_with, source.trained_at[:10])))),
         ("files", "unchanged since they were written"),
+        ("signed", "; ".join(map(str, bundle.signers or claimed_signers(bundle.path))) or "no"),
     ]
     console.facts([(name, value) for name, value in rows if value])
     console.result("")

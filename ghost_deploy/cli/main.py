@@ -18,11 +18,13 @@ from ghost_deploy.cli.parser import CommandParser, commands_of
 from ghost_deploy.cli.signals import Terminated, termination_as_exception
 from ghost_deploy.core.errors import GhostDeployError
 from ghost_deploy.core.pixel_limit import pixel_limit
+from ghost_deploy.core.trusted_signers import trusting
 
 COMMANDS = {
     "inspect": "show what a checkpoint or a bundle holds, without running it",
     "export": "make a bundle of a checkpoint, and prove it",
     "build": "make TensorRT engines of a bundle, on the device",
+    "sign": "sign a bundle, or what a device added to it",
     "calibrate": "add int8 artifacts to a bundle",
     "parity": "compare a bundle with its checkpoint, number by number",
     "validate": "measure the accuracy of a bundle on labelled images",
@@ -162,7 +164,8 @@ def _run(words: list[str], console: Console) -> int:
     with contextlib.redirect_stdout(console.out):
         # Help and version are results.
         args = _parse(words, name)
-    with pixel_limit(getattr(args, "max_pixels", None)):
+    limit, signers = getattr(args, "max_pixels", None), getattr(args, "trust", None)
+    with pixel_limit(limit), trusting(signers):
         return _module(args.command).run(args, console)
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, TypeVar
 from ghost_deploy.core.errors import UsageError
 
 N = TypeVar("N", int, float)
-_OF_THE_COMMAND = ("command", "debug", "json", "max_pixels")
+_OF_THE_COMMAND = ("command", "debug", "json", "max_pixels", "trust")
 """What `cli.main` and a command's output take from the arguments, not a verb."""
 
 Arguments: TypeAlias = "argparse.ArgumentParser | argparse._ArgumentGroup"
@@ -127,6 +127,12 @@ def add_log(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--log-level", choices=levels, metavar="LEVEL", help=text)
 
 
+def add_trust(parser: Arguments) -> None:
+    """`--trust`."""
+    text = "refuse a bundle that none of the signers in FILE has signed (docs/signing.md; default: "
+    add_value(parser, "--trust", "FILE", text + "$GHOST_DEPLOY_TRUST)")
+
+
 def add_slices(parser: Arguments) -> None:
     """`--slices` and `--overlap`."""
     text = "also look into square slices of N pixels, for small objects in large images"
@@ -161,6 +167,7 @@ def add_run_options(parser: argparse.ArgumentParser, *, several_threads: bool = 
     add_value(group, "--threads", "N", text, natural, **several)
     text = "accept another device or precision than the one asked for, and say so"
     add_switches(group, {"--allow-fallback": text})
+    add_trust(group)
 
 
 def arguments(args: argparse.Namespace, *without: str) -> dict[str, Any]:

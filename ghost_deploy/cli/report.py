@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ghost_deploy.cli.console import Console
-from ghost_deploy.cli.options import add_value
+from ghost_deploy.cli.options import add_trust, add_value
 
 DESCRIPTION = """\
 Render results as one HTML page that needs nothing else: no network, no scripts. RESULTS are the
@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--out", metavar="FILE", required=True, help="page to write")
     add_value(parser, "--markdown", "FILE", "write the same as Markdown")
     add_value(parser, "--json", "FILE", "write the document that the pages show")
+    add_trust(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:

@@ -8,6 +8,7 @@
     │   ├── ShapeError               a tensor of the wrong name, shape or dtype
     │   ├── SpecError                a model description that contradicts itself
     │   ├── BundleError              a bundle that is damaged, foreign or from another schema
+    │   │   └── SignatureError       trust is asked for, and it is not signed or was changed
     │   └── CheckpointError          a checkpoint that cannot be used
     │       ├── CorruptCheckpointError   truncated, damaged or not a checkpoint at all
     │       ├── UnsafeCheckpointError    requests code execution, or exceeds a limit
@@ -87,6 +88,10 @@ class SpecError(InputError, ValueError):
 
 class BundleError(InputError):
     """A bundle that is damaged, foreign or from another schema."""
+
+
+class SignatureError(BundleError):
+    """A bundle without the signature that is asked for, or changed after it was signed."""
 
 
 class CheckpointError(InputError):

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from ghost_deploy.core.bundle import DOCUMENT, Bundle, BundleDocument, file_name
+from ghost_deploy.core.bundle.trust import claimed_signers
 from ghost_deploy.core.errors import GhostDeployError, InputError, UsageError
 from ghost_deploy.core.evidence.accuracy import AccuracyReport
 from ghost_deploy.core.evidence.json_document import Document
@@ -66,7 +67,10 @@ class Material:
 
     def add_bundle(self, bundle: Bundle) -> None:
         """Add a bundle; see `use_evidence`."""
-        self.bundles.append(BundleFacts(name=bundle.path.resolve().name, document=bundle.document))
+        signers = bundle.signers or claimed_signers(bundle.path)
+        name = bundle.path.resolve().name
+        signed = tuple(map(str, signers))
+        self.bundles.append(BundleFacts(name=name, document=bundle.document, signed_by=signed))
 
     def use_evidence(self) -> None:
         """Use the evidence of bundles where no document of that kind was given.
@@ -85,7 +89,7 @@ class Material:
                     self.add(part, f"the {kind} evidence of {facts.name}")
             others = {k: v for k, v in facts.document.evidence.items() if k not in kinds}
             document = msgspec.structs.replace(facts.document, evidence=others)
-            self.bundles[index] = BundleFacts(name=facts.name, document=document)
+            self.bundles[index] = msgspec.structs.replace(facts, document=document)
 
 
 def read_sources(paths: Sequence[str | os.PathLike[str]]) -> Material:

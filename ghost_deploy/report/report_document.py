@@ -31,10 +31,17 @@ class SourceFile(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class BundleFacts(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A bundle: its folder's name, and its document without the evidence that is elsewhere."""
+    """A bundle.
+
+    Attributes:
+        name: of its folder.
+        document: its document, without the evidence that is elsewhere.
+        signed_by: who signed it, in words.
+    """
 
     name: str
     document: BundleDocument
+    signed_by: tuple[str, ...] = ()
 
     @property
     def evidence(self) -> Evidence:

@@ -9,11 +9,13 @@ from pathlib import Path
 import msgspec
 
 from ghost_deploy.core.bundle.manifest import DOCUMENT, Artifact, BundleDocument, sha256_of
+from ghost_deploy.core.bundle.trust import Signer, signed_statements
 from ghost_deploy.core.errors import BundleError, ExportError, GhostDeployError
 from ghost_deploy.core.evidence.json_document import Document
 from ghost_deploy.core.evidence.kinds import Evidence
 from ghost_deploy.core.files import MAX_TEXT_BYTES, is_regular, read_regular, write_whole
 from ghost_deploy.core.spec import ModelSpec, decode_json, encode_json
+from ghost_deploy.core.trusted_signers import trusted_signers
 
 
 class Bundle:
@@ -22,11 +24,15 @@ class Bundle:
     Attributes:
         path: the folder.
         document: the content of `bundle.json`.
+        signers: whose signatures were verified; none where trust was not asked for.
     """
 
-    def __init__(self, path: Path, document: BundleDocument) -> None:
+    def __init__(
+        self, path: Path, document: BundleDocument, signers: tuple[Signer, ...] = ()
+    ) -> None:
         self.path = path
         self.document = document
+        self.signers = signers
 
     def __repr__(self) -> str:
         ids = ", ".join(artifact.id for artifact in self.artifacts)
@@ -48,19 +54,48 @@ class Bundle:
         return self.document.artifacts
 
     @classmethod
-    def read(cls, path: str | os.PathLike[str], *, verify: bool = False) -> Bundle:
+    def read(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        verify: bool = False,
+        trust: str | os.PathLike[str] | None = None,
+    ) -> Bundle:
         """Read `bundle.json` and check that the files of every artifact exist.
 
         Args:
             path: the folder, or its `bundle.json`.
             verify: also check the hash of every file now; `verified_path` does it for one.
+            trust: a file of trusted signers; where None, that of `$GHOST_DEPLOY_TRUST`, if any. A
+                bundle that none of them signed, or that was changed since, is refused before
+                `bundle.json` is parsed; see docs/signing.md.
 
         Raises:
             BundleError: no bundle there, another schema, a missing or a changed file.
+            SignatureError: it is not signed by a trusted signer, or was changed.
+            UnavailableError: `ssh-keygen` is missing, which verifies signatures.
         """
         folder = Path(path)
         if folder.name == DOCUMENT:
             folder = folder.parent
+        signers = trusted_signers() if trust is None else Path(trust)
+        if signers is None or not folder.exists():
+            return cls._read(folder, verify=verify)
+        signed = signed_statements(folder, signers)
+        bundle = cls._read(folder, verify=False)
+        signed.require(bundle.document)
+        bundle.signers = signed.signers
+        if verify:
+            bundle._verify_all()
+        return bundle
+
+    @classmethod
+    def read_own(cls, folder: Path) -> Bundle:
+        """`read` of a bundle that this process has just written: no signature is asked for."""
+        return cls._read(folder, verify=False)
+
+    @classmethod
+    def _read(cls, folder: Path, *, verify: bool) -> Bundle:
         file = folder / DOCUMENT
         try:
             data = read_regular(file, MAX_TEXT_BYTES)
@@ -80,9 +115,13 @@ class Bundle:
             ) from error
         for artifact in bundle.artifacts:
             bundle._check_present(artifact)
-            if verify:
-                bundle.verified_path(artifact)
+        if verify:
+            bundle._verify_all()
         return bundle
+
+    def _verify_all(self) -> None:
+        for artifact in self.artifacts:
+            self.verified_path(artifact)
 
     def artifact(self, format: str, precision: str, form: str = "") -> Artifact:
         """The artifact of that format, precision and form.
@@ -142,7 +181,8 @@ class Bundle:
     def with_evidence(self, document: Document) -> Bundle:
         """A copy with `document` as its evidence of that kind, not yet saved."""
         evidence = self.evidence.having(document).documents
-        return Bundle(self.path, msgspec.structs.replace(self.document, evidence=evidence))
+        changed = msgspec.structs.replace(self.document, evidence=evidence)
+        return Bundle(self.path, changed, self.signers)
 
     def save(self) -> None:
         """Write `bundle.json` atomically.

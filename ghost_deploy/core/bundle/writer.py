@@ -10,9 +10,10 @@ from pathlib import Path
 
 from ghost_deploy.core.bundle.folder import Bundle
 from ghost_deploy.core.bundle.manifest import DOCUMENT, Artifact, BundleDocument, Source, sha256_of
+from ghost_deploy.core.bundle.statement import SIGNING_FILES, drop_stale
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.evidence.kinds import Evidence
-from ghost_deploy.core.files import disk_error
+from ghost_deploy.core.files import disk_error, is_regular
 from ghost_deploy.core.leftovers import Temporary, remove_leftovers
 from ghost_deploy.core.spec import ModelSpec
 
@@ -106,6 +107,9 @@ class BundleWriter:
             self._artifacts.append(artifact)
         for name in bundle.evidence_files():
             self._link(bundle.path / name, name)
+        for name in SIGNING_FILES:  # `finish` drops those that do not hold
+            if is_regular(bundle.path / name):
+                self._link(bundle.path / name, name)
 
     def _link(self, file: Path, name: str) -> None:
         place = self.folder / name
@@ -143,12 +147,13 @@ class BundleWriter:
             UsageError: another process has created the target in the meantime.
         """
         self._check_target()
+        drop_stale(self.folder, Bundle.read_own(self.folder).document)
         try:
             os.chmod(self.folder, 0o755)
             self._temporary.replace_target()
         except OSError as error:
             raise disk_error(self.target, error) from error
-        return Bundle.read(self.target)
+        return Bundle.read_own(self.target)
 
     def __enter__(self) -> BundleWriter:
         return self

@@ -16,6 +16,7 @@ from ghost_deploy.core.bundle.verdicts import failed_verdicts
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.evidence.latency import BenchRow, RunConfig
 from ghost_deploy.core.spec import ModelSpec
+from ghost_deploy.core.trusted_signers import refuse_if_trust_is_asked, trusted_signers
 from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.run_plan import check_precisions, plan_runs
 from ghost_deploy.runtimes.table import RUNTIMES, runtime_row
@@ -231,13 +232,14 @@ def _place(model: str | os.PathLike[str] | Bundle) -> Path:
 
 
 def _open(model: str | os.PathLike[str] | Bundle, name: str) -> Subject:
-    if isinstance(model, Bundle):
+    if isinstance(model, Bundle) and trusted_signers() is None:
         return Subject(name, bundle=model)
     path = _place(model)
     if path.is_dir():
         return Subject(name, bundle=Bundle.read(path))
     if not path.is_file():
         raise UsageError(f"there is no bundle or model {path}", fix="Check the path")
+    refuse_if_trust_is_asked(str(path))
     suffixes = sorted({suffix for row in RUNTIMES.values() for suffix in row.suffixes})
     _require(path.suffix.lower() in suffixes, f"no runtime reads {path}", ", ".join(suffixes))
     return Subject(name, file=path)

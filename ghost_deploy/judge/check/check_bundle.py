@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import cv2
 import msgspec
@@ -14,6 +12,7 @@ from ghost_deploy.core.errors import MissingExtraError
 from ghost_deploy.core.evidence.check import CheckReport, CheckRow
 from ghost_deploy.core.evidence.latency import BenchRow, Settings
 from ghost_deploy.core.progress import Progress, silent
+from ghost_deploy.core.scratch import scratch_folder
 from ghost_deploy.judge.bench.benchmark import run_bench
 from ghost_deploy.judge.bench.selection import Selection
 from ghost_deploy.judge.bench.snapshot import take_snapshot
@@ -152,10 +151,10 @@ def _timed(
         options=options,
         threads=(options.threads,),
     )
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         files = []
         for number, image in enumerate(stored.images):
-            path = Path(folder) / f"{number}.png"
+            path = folder / f"{number}.png"
             cv2.imwrite(str(path), image.pixels)
             files.append(path)
         report = run_bench([bundle], files, selection=selection, settings=_SHORT)

@@ -78,6 +78,8 @@ def _model(view: ReportView, index: int) -> FactList:
     if view.value(*at, "source", "trained_with"):
         lines["trained with"] = "{document/source/trained_with:text}"
     lines["created with"] = "{document/created_with:text}"
+    if view.value("bundles", index, "signed_by"):
+        lines["signed"] = "{signed_by:list}"
     rows = [(name, view.line(text, "bundles", index)) for name, text in lines.items()]
     if view.value(*at, "source", "metrics"):
         rows.append(("recorded by the training", _named(view, (*at, "source", "metrics"))))

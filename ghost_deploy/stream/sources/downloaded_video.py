@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
-import tempfile
 import time
 from typing import IO, Any
 
+from ghost_deploy.core.scratch import scratch_folder
 from ghost_deploy.stream.policy import LivePolicy
 from ghost_deploy.stream.sources.av_stream import require_pyav
 from ghost_deploy.stream.sources.http_client import cannot_read
@@ -33,17 +34,16 @@ class DownloadedVideoReader(AvVideoReader):
 
     def __init__(self, answer: Any, address: SourceAddress, policy: LivePolicy) -> None:
         require_pyav()
-        self._file = tempfile.NamedTemporaryFile(prefix="ghost-deploy-")  # noqa: SIM115
-        try:
-            _download(answer, self._file, address.label, policy.open_timeout_s)
-            super().__init__(address, self._file.name)
-        except BaseException:
-            self._file.close()
-            raise
+        with contextlib.ExitStack() as stack:
+            path = stack.enter_context(scratch_folder()) / "video"
+            file = stack.enter_context(path.open("w+b"))
+            _download(answer, file, address.label, policy.open_timeout_s)
+            super().__init__(address, str(path))
+            self._scratch = stack.pop_all()
 
     def close(self) -> None:
         super().close()
-        self._file.close()
+        self._scratch.close()
 
 
 def _download(answer: Any, file: IO[bytes], label: str, timeout_s: float) -> None:
