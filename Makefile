@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
 
-.PHONY: help demo test test-full soak jetson nightly check format emulated bench docs packages clean
+.PHONY: help demo test test-full soak fuzz faults jetson nightly check format emulated bench docs packages clean
 
 help:
 	@echo 'make demo [OUT=out/demo]'
@@ -18,8 +18,10 @@ help:
 	@echo 'make test         install, then the test suite (under 12 minutes on two cores)'
 	@echo 'make test-full    everything, slow tests too'
 	@echo 'make soak [MINUTES=10]   live cameras on loopback: does anything grow, age or get lost?'
+	@echo 'make fuzz [MINUTES=10]   damaged inputs of all kinds: only our own errors, or equal results?'
+	@echo 'make faults [MINUTES=10] commands killed at random moments: is anything lost, mixed or left?'
 	@echo 'make jetson       the runtime part on Python 3.10, NumPy 1.21 and OpenCV 4.5, as JetPack 6 has them'
-	@echo 'make nightly      test-full with all emulated processors, jetson, docs, and a soak of an hour'
+	@echo 'make nightly      test-full with all emulated processors, jetson, docs, fuzz, faults, a soak of an hour'
 	@echo 'make emulated BUNDLE=out/best   check a bundle on processors that qemu-user emulates'
 	@echo 'make check        ruff, mypy --strict, imports, names, words, the size budget'
 	@echo 'make docs         the site of docs/, built strictly into site/'
@@ -58,6 +60,12 @@ MINUTES ?= 10
 soak: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python tools/soak.py --minutes $(MINUTES)
 
+fuzz: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python tools/fuzz.py --minutes $(MINUTES)
+
+faults: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python tools/faults.py --minutes $(MINUTES)
+
 # The runtime part of the suite on what JetPack 6 ships, without torch and onnx. The two tests that
 # are left out have images of one pixel, which OpenCV 4.5.4 does not take.
 JETSON_PYTHON ?= python3.10
@@ -76,6 +84,8 @@ jetson:
 # With a folder for Debian's system of ARM, which the tests of emulated ARM processors fetch once.
 nightly: export GHOST_DEPLOY_EMULATION ?= $(HOME)/.cache/ghost-deploy-emulation
 nightly: test-full jetson docs
+	$(MAKE) fuzz MINUTES=30
+	$(MAKE) faults MINUTES=30
 	$(MAKE) soak MINUTES=60
 
 emulated: $(VENV)/.dev

@@ -122,12 +122,12 @@ def open_bundle(bundle: AnyPath | Bundle, trust: AnyPath | None = None) -> Bundl
 
 def is_bundle(path: Path) -> bool:
     """Whether `path` can only mean a bundle: a folder, or the document in one."""
-    return path.is_dir() or path.name == DOCUMENT
+    return os.path.isdir(path) or path.name == DOCUMENT
 
 
 def model_file(path: Path) -> Path:
     """The one `.xml` of a folder that is no bundle, as Ultralytics writes it; else `path`."""
-    if path.is_dir() and not (path / DOCUMENT).exists():
+    if os.path.isdir(path) and not (path / DOCUMENT).exists():
         found = list(path.glob("*.xml"))
         if len(found) == 1:
             return found[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -101,7 +102,7 @@ def load(
                 _check_here(bundle, run, options)
         opened = open_planned(bundle, run, options)
         spec = bundle.spec
-    elif not model.exists():
+    elif not os.path.exists(model):
         raise UsageError(f"there is no bundle or model {model}", fix="Check the path")
     else:
         with trusting(trust):

@@ -51,7 +51,7 @@ def read_description(file: Path) -> Mapping[str, Any]:
             expected="keys such as `path`, `val` and `names`",
             fix="Correct the file; see the data.yaml that the model was trained with",
         )
-    return content
+    return {str(key): value for key, value in content.items()}
 
 
 def splits(description: Mapping[str, Any]) -> list[str]:
@@ -168,7 +168,8 @@ def _place(root: Path, entry: str, file: Path) -> Path:
     # Roboflow exports write ../valid/images for a folder beside the data.yaml.
     candidates = [root / entry, *([root / entry[3:]] if entry.startswith("../") else [])]
     for candidate in candidates:
-        if candidate.exists():
+        # Not `Path.exists`, which raises for a name longer than the file system takes.
+        if os.path.exists(candidate):
             return candidate
     raise InputError(
         f"{file} names images that do not exist",

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ghost_deploy.stream.source_stats import SourceStats
@@ -32,6 +33,7 @@ def soak() -> ModuleType:
 
 CAMERA = SourceStats("0", "a", "live", 10, 8, {"newer": 2}, reconnects=3)
 STEADY = SourceStats("1", "b", "live", 5, 5)
+BOMBS = SourceStats("1", "b", "live", 5000, 4900, {"broken": 100})
 DEAD = SourceStats("2", "c", "lost")
 
 
@@ -69,6 +71,7 @@ def made(soak: ModuleType, **changes: Any) -> Any:
         "looks": 100,
         "kept_mib": 20.0,
         "lost": 0,
+        "visits": (20, 0),
     }
     return soak.Soak(**(facts | changes))
 
@@ -77,6 +80,33 @@ def test_a_run_without_fault(soak: ModuleType) -> None:
     run = made(soak)
     assert run.wrong() == []
     assert "| restarts of a camera, reconnects counted | 3, 3 |" in run.table()
+
+
+def test_huge_images_that_are_counted(soak: ModuleType) -> None:
+    assert made(soak, stats=(CAMERA, BOMBS, DEAD)).wrong() == []
+    assert made(soak, limits={"faults": False}, visits=()).wrong() == []
+
+
+@pytest.mark.parametrize(("inflated", "least", "most"), [(True, 0.85, 1), (False, 0.5, 0.75)])
+def test_the_error_of_a_slope_where_samples_are_alike(
+    soak: ModuleType,
+    inflated: bool,
+    least: float,
+    most: float,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """How often two errors cover the slope of a random series without growth."""
+    if not inflated:
+        monkeypatch.setattr(soak, "_inflation", lambda _residual: 1.0)
+    chance, covered = np.random.default_rng(0), 0
+    blocks = [[soak.Sample(60.0 * i, 0, 0, 1, 1, 1)] for i in range(20)]
+    for _ in range(300):
+        values = [0.0]
+        for noise in chance.normal(size=19):
+            values.append(0.6 * values[-1] + float(noise))
+        rate, error = soak.fit(blocks, values)
+        covered += abs(rate) <= 2 * error
+    assert least * 300 <= covered <= most * 300
 
 
 def test_a_heap_that_settles_is_no_leak(soak: ModuleType) -> None:
@@ -97,6 +127,9 @@ def test_a_heap_that_settles_is_no_leak(soak: ModuleType) -> None:
         ({"age": 200.0}, "frames are up to"),
         ({"looks": 0}, "web view"),
         ({"lost": 2}, "lost 2 results"),
+        ({"visits": (20, 1)}, "/livez"),
+        ({"visits": ()}, "/livez"),
+        ({"stats": (CAMERA, SourceStats("1", "b", "live", 500, 500), DEAD)}, "not counted"),
         ({"kept_mib": 40.0}, "40 MiB were kept"),
         ({"restarts": 5}, "3 reconnects in 5 restarts"),
         ({"stats": (SourceStats("0", "a", "live", 9, 8, reconnects=3), DEAD)}, "do not add up"),

@@ -79,7 +79,7 @@ class Bundle:
         if folder.name == DOCUMENT:
             folder = folder.parent
         signers = trusted_signers() if trust is None else Path(trust)
-        if signers is None or not folder.exists():
+        if signers is None or not os.path.exists(folder):
             return cls._read(folder, verify=verify)
         signed = signed_statements(folder, signers)
         bundle = cls._read(folder, verify=False)

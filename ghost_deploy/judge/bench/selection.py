@@ -235,9 +235,9 @@ def _open(model: str | os.PathLike[str] | Bundle, name: str) -> Subject:
     if isinstance(model, Bundle) and trusted_signers() is None:
         return Subject(name, bundle=model)
     path = _place(model)
-    if path.is_dir():
+    if os.path.isdir(path):
         return Subject(name, bundle=Bundle.read(path))
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise UsageError(f"there is no bundle or model {path}", fix="Check the path")
     refuse_if_trust_is_asked(str(path))
     suffixes = sorted({suffix for row in RUNTIMES.values() for suffix in row.suffixes})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from ghost_deploy.judge.datasets.labels import (
     number,
 )
 
+_MAX_SIDE = (1 << 31) - 1
 _MAX_BYTES = 2 << 30  # instances_train2017.json of COCO has 0.5 GB
 
 
@@ -96,8 +98,8 @@ def _read(file: Path) -> _Document:
         raise _unusable(
             file, f"{len(document.images)} images and {len(document.categories)} categories"
         )
-    if any(image.width < 1 or image.height < 1 for image in document.images):
-        raise _unusable(file, "an image without width or height")
+    if not all(1 <= side <= _MAX_SIDE for i in document.images for side in (i.width, i.height)):
+        raise _unusable(file, f"an image without width or height, from 1 to {_MAX_SIDE}")
     return document
 
 
@@ -124,7 +126,7 @@ def _check_ids(document: _Document, file: Path) -> None:
 
 def _folder(file: Path, images: Path | None, first: _Image) -> Path:
     if images is not None:
-        if images.is_dir():
+        if os.path.isdir(images):
             return images
         raise InputError(f"there is no folder {images}", fix="Check --images")
     here = file.parent

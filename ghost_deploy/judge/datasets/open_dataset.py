@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ghost_deploy.core.errors import InputError, UsageError
+from ghost_deploy.core.files import is_regular
 from ghost_deploy.core.progress import Progress
 from ghost_deploy.judge.datasets.coco import read_coco
 from ghost_deploy.judge.datasets.dataset import DataSet
@@ -37,9 +38,9 @@ def open_dataset(
         MissingExtraError: PyYAML is not installed.
     """
     file = Path(data)
-    if file.is_dir():
+    if os.path.isdir(file):
         file = file / "data.yaml"
-    if not file.is_file():
+    if not is_regular(file):
         raise InputError(f"there is no data set description {file}", fix="Check the path")
     if file.suffix.lower() in _YAML:
         if images is not None:
