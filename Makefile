@@ -73,7 +73,7 @@ JETSON := .venv-jetson/bin/python
 jetson:
 	test -x $(JETSON) || $(JETSON_PYTHON) -m venv .venv-jetson
 	$(JETSON) -m pip --disable-pip-version-check install -q -e . 'numpy==1.21.5' \
-	  'opencv-python-headless==4.5.4.60' 'msgspec==0.18.6' 'pytest>=8' 'pytest-xdist>=3.6' 'hypothesis>=6.100'
+	  'opencv-python-headless==4.5.4.60' 'msgspec==0.21.0' 'pytest>=8' 'pytest-xdist>=3.6' 'hypothesis>=6.100'
 	OMP_NUM_THREADS=1 $(JETSON) -m pytest -q -n $(WORKERS) tests/runtimes/tensorrt tests/processing \
 	  tests/test_detector.py tests/stream/test_pipeline.py \
 	  --ignore=tests/processing/test_data_yaml.py \

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -172,20 +172,23 @@ def nncf_files(builder: Int8Builder) -> Iterator[Guarded]:
         yield Guarded(f"openvino nncf, {name}", xml, touched[0] if guard else None)
 
 
-def show(builder: Int8Builder, data: DataSet) -> None:
-    """Print a line for each file, as soon as it is measured."""
+FILES: dict[str, Callable[[Int8Builder], Iterator[Guarded]]] = {
+    "ort-x86": partial(qdq_files, form="ort-x86"),
+    "openvino": partial(qdq_files, form="openvino"),
+    "nncf": nncf_files,
+}
+
+
+def show(builder: Int8Builder, data: DataSet, kinds: Iterable[str]) -> None:
+    """Print a line for each file of some kinds of `FILES`, as soon as it is measured."""
     folder = builder.new_folder() / "float_openvino_model"
     ir, *_ = write_openvino(builder.source, folder, builder.spec, "fp32")
     floats = {path.suffix: judge(path, builder.spec, data) for path in (builder.source, ir)}
     sampler = Resampler(len(data.images))
     for suffix, each in floats.items():
         print(f"fp32 {suffix}: mAP50-95 {100 * each.measured.accuracy.map50_95:.2f}", flush=True)
-    for files in (
-        qdq_files(builder, "ort-x86"),
-        qdq_files(builder, "openvino"),
-        nncf_files(builder),
-    ):
-        for file in files:
+    for kind in kinds:
+        for file in FILES[kind](builder):
             _line(file, floats[file.path.suffix], judge(file.path, builder.spec, data), sampler)
 
 
@@ -208,6 +211,7 @@ def main() -> None:
     parser.add_argument("--data", help="labelled images; scenes for the embedded model")
     parser.add_argument("--imgsz", type=int)
     parser.add_argument("--count", type=int, default=64, help="calibration images")
+    parser.add_argument("--files", nargs="+", choices=[*FILES], default=[*FILES])
     arguments = parser.parse_args()
     own = arguments.checkpoint == "embedded"
     loaded = load_checkpoint(MODEL_FILE if own else Path(arguments.checkpoint))
@@ -232,7 +236,7 @@ def main() -> None:
             f"{spec.name}, {spec.input.size_hw}, {len(images)} images of calibration, "
             f"{len(data.images)} labelled"
         )
-        show(builder, data)
+        show(builder, data, arguments.files)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import platform
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import msgspec
 
@@ -23,7 +24,6 @@ from ghost_deploy.runtimes.wheels import illegal_instruction
 SCHEMA = 1
 _OPENCV = "opencv"
 _SOURCES = "sources"
-_PROBE_LIMIT_S = 120
 # Packages that no runtime reports: what loads, exports and builds.
 _PACKAGES = ("numpy", "msgspec", "torch", "safetensors", "onnx", "onnxsim", "tensorrt")
 
@@ -50,16 +50,19 @@ class DoctorReport(msgspec.Struct, frozen=True, kw_only=True):
     schema: int = SCHEMA
 
 
-def doctor() -> DoctorReport:
+def doctor(*, timeout_s: float = 120.0) -> DoctorReport:
     """Find out which runtimes, devices and precisions this machine has.
 
     Each vendor package is imported in a process of its own, so that one that ends the process is
     reported like any other fault. Nothing is installed or changed.
+
+    Args:
+        timeout_s: seconds that looking at one package may take.
     """
     names = [name for name in RUNTIMES if name != "fake"]
     # Started together, then collected: the slowest import decides, not the sum.
     children = {name: _start(name) for name in (*names, _OPENCV, _SOURCES)}
-    probes = {name: _collect(name, child) for name, child in children.items()}
+    probes = {name: _collect(name, child, timeout_s) for name, child in children.items()}
     packages = {name: _version(name) for name in _PACKAGES}
     return DoctorReport(
         ghost_deploy=__version__,
@@ -85,13 +88,15 @@ def _start(name: str) -> subprocess.Popen[str]:
     )
 
 
-def _collect(name: str, child: subprocess.Popen[str]) -> Probe:
+def _collect(name: str, child: subprocess.Popen[str], timeout_s: float) -> Probe:
     try:
-        out, err = child.communicate(timeout=_PROBE_LIMIT_S)
+        out, err = child.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired:
         child.kill()
         child.communicate()
-        return _broken(name, f"looking at it did not end within {_PROBE_LIMIT_S} s")
+        found = _broken(name, f"looking at it did not end within {timeout_s:g} s")
+        longer = "On a slow or busy machine: ghost-deploy doctor --timeout SECONDS. Otherwise"
+        return replace(found, fix=f"{longer} {found.fix[0].lower()}{found.fix[1:]}")
     if child.returncode == -signal.SIGILL and name in RUNTIMES:
         error = illegal_instruction(RUNTIMES[name].package)
         problem = f"{error.what}: {error.got}" if error.got else error.what

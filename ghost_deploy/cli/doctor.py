@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from ghost_deploy.cli.console import Column, Console
-from ghost_deploy.cli.options import add_json
+from ghost_deploy.cli.options import above_zero, add_json, add_value
 
 if TYPE_CHECKING:
     from ghost_deploy.api.doctor import DoctorReport
@@ -27,6 +27,8 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
+    limit = "seconds that looking at one package may take (default: 120)"
+    add_value(parser, "--timeout", "S", limit, above_zero, dest="timeout_s", default=120.0)
     add_json(parser)
 
 
@@ -34,7 +36,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     """Examine and print."""
     from ghost_deploy import api
 
-    report = api.doctor()
+    report = api.doctor(timeout_s=args.timeout_s)
     if args.json:
         console.document(report)
     else:

@@ -24,6 +24,11 @@ def ort_form(machine: str | None = None) -> str:
     return "ort-arm" if (machine or platform.machine()).lower() in _ARM else "ort-x86"
 
 
+def target_here() -> str:
+    """What `--for` calls this machine."""
+    return "arm64" if ort_form() == "ort-arm" else "x86"
+
+
 def forms_here(runtime: str) -> tuple[str, ...]:
     """Int8 forms that a CPU runtime executes in int8 on this machine, the preferred one first.
 

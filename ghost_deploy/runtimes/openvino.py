@@ -12,7 +12,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ghost_deploy.core.bundle import GUARD_KEY, sha256_of
+from ghost_deploy.core.bundle import FORM_KEY, GUARD_KEY, sha256_of
 from ghost_deploy.core.errors import DeviceError, GhostDeployError
 from ghost_deploy.runtimes.base import (
     Device,
@@ -46,6 +46,12 @@ _FIX_DEVICE = {
     "npu": "Install Intel's driver from https://github.com/intel/linux-npu-driver/releases",
 }
 _UNNAMED = "output"
+# OpenVINO 2026.4: on a Cortex-A76 48 of 52 int8 convolutions run as `ref_any_f16`, on a Cortex-A72
+# compiling ends with "object is not initialized"; both emulated.
+_INT8_ON_ARM = (
+    "it computes most int8 convolutions in its reference kernels there, slower than float, or "
+    "does not compile them"
+)
 _FP16_ON_CPU = "weights are stored in fp16, computed in f32"
 
 
@@ -66,8 +72,8 @@ class OvRuntime(Runtime):
         if cache:
             config["CACHE_DIR"] = str(cache.folder)
         fix = "Export the model again, or update: pip install -U openvino"
-        if choice.device == "CPU" and options.precision == "int8":
-            self._require_guard(core, path)
+        if choice.device == "CPU" and options.precision in ("", "int8"):
+            _require_guard(core, path, known=options.precision == "int8")
         with vendor_errors(f"OpenVINO cannot load {path}", fix):
             compiled = core.compile_model(str(path), choice.device, config)
             device = ", ".join(compiled.get_property("EXECUTION_DEVICES"))
@@ -102,24 +108,6 @@ class OvRuntime(Runtime):
         return {
             spec.name: value for spec, value in zip(self.outputs, result.to_tuple(), strict=True)
         }
-
-    @staticmethod
-    def _require_guard(core: Any, path: Path) -> None:
-        """Refuse an int8 file that overflows on this CPU; the file is read only where one may."""
-        if not forms_here("openvino"):
-            raise DeviceError(
-                f"OpenVINO does not run the int8 file {path} on ARM",
-                got="an ARM processor",
-                expected="x86",
-                fix="Use another precision, or --runtime ort with a file for arm64: "
-                "ghost-deploy calibrate BUNDLE --calib FOLDER --for arm64",
-            )
-        if not read_dot_product().saturates:
-            return
-        with vendor_errors(f"OpenVINO cannot read {path}", "Export the model again"):
-            info = core.read_model(str(path)).get_rt_info()
-            guard = str(info[GUARD_KEY].value) if GUARD_KEY in info else ""
-        require_guard(guard, where=str(path))
 
     def _fork(self) -> OvRuntime:
         fork = copy.copy(self)
@@ -166,7 +154,36 @@ def probe() -> Probe:
             devices = tuple(_probed(core, name) for name in core.available_devices)
     except GhostDeployError as error:
         return Probe.failed("openvino", "openvino", error)
-    return Probe("openvino", True, _version(openvino), devices)
+    details = {} if forms_here("openvino") else {"int8": f"not on ARM: {_INT8_ON_ARM}"}
+    return Probe("openvino", True, _version(openvino), devices, details)
+
+
+def _require_guard(core: Any, path: Path, *, known: bool) -> None:
+    """Refuse an int8 file that is not right on this CPU; the file is read only where one may not
+    be.
+
+    Args:
+        core: of OpenVINO.
+        path: of the file.
+        known: it is an int8 file; else it is one if it names its form.
+    """
+    on_arm = not forms_here("openvino")
+    if not on_arm and not read_dot_product().saturates:
+        return
+    with vendor_errors(f"OpenVINO cannot read {path}", "Export the model again"):
+        info = core.read_model(str(path)).get_rt_info()
+        form, guard = (str(info[key].value) if key in info else "" for key in (FORM_KEY, GUARD_KEY))
+    if not known and not form:
+        return
+    if on_arm:
+        raise DeviceError(
+            f"OpenVINO does not run the int8 file {path} on ARM: {_INT8_ON_ARM}",
+            got="an ARM processor",
+            expected="x86",
+            fix="Use another precision, or --runtime ort with a file for arm64: "
+            "ghost-deploy calibrate BUNDLE --calib FOLDER --for arm64",
+        )
+    require_guard(guard, where=str(path))
 
 
 def _version(openvino: Any) -> str:
@@ -261,9 +278,11 @@ def _kind(name: str) -> str:
 
 def _probed(core: Any, name: str) -> Device:
     capabilities = set(core.get_property(name, "OPTIMIZATION_CAPABILITIES"))
-    precisions = [ours for theirs, ours in _CAPABILITIES.items() if theirs in capabilities]
-    if name == "CPU" and "fp16" not in precisions:
-        precisions.append("fp16")  # stored in fp16, computed in f32
+    precisions = {ours for theirs, ours in _CAPABILITIES.items() if theirs in capabilities}
+    if name == "CPU":
+        precisions.add("fp16")  # stored in fp16, computed in f32
+        if not forms_here("openvino"):
+            precisions.discard("int8")
     return Device(
         name=_kind(name),
         description=str(core.get_property(name, "FULL_DEVICE_NAME")),

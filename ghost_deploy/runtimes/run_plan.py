@@ -12,6 +12,7 @@ from ghost_deploy.core.bundle import NMS_FORM, Artifact, Bundle
 from ghost_deploy.core.errors import BundleError, DeviceError, MissingExtraError
 from ghost_deploy.core.lookup import unknown_name
 from ghost_deploy.runtimes.base import RuntimeOptions
+from ghost_deploy.runtimes.int8_forms import target_here
 from ghost_deploy.runtimes.table import RUNTIMES, RuntimeRow, runtime_row
 
 _PREFERENCE = ("fp32", "fp16", "int8")
@@ -140,22 +141,39 @@ def choose(
     options = options or RuntimeOptions()
     precision = precision or options.precision
     check_precisions([precision] if precision else None)
-    runs = [
+    fitting = [
         run
         for run in plan_runs(bundle, None if runtime == "auto" else [runtime])
         if run.precision == (precision or runs_of(run.artifact, run.row)[0])
-        and (options.any_form or not run.foreign)
     ]
+    runs = [run for run in fitting if options.any_form or not run.foreign]
     if not runs:
         asked = " ".join(filter(None, (precision, "" if runtime == "auto" else runtime)))
         raise BundleError(
             f"{bundle.path} has nothing to run{f' as {asked}' if asked else ''}",
             got=", ".join(artifact.id for artifact in bundle.artifacts) or "no artifact",
-            fix="Choose another --runtime or --precision, or export what is missing",
+            fix=_fix_nothing(bundle, fitting),
         )
     # A runtime chosen by name checks the device itself; its error names the command that helps.
     any_device = runtime != "auto" or options.allow_fallback
     return _best(bundle, runs, None if any_device else options)
+
+
+def _fix_nothing(bundle: Bundle, foreign: Sequence[PlannedRun]) -> str:
+    """What to do where a bundle has nothing to run.
+
+    Args:
+        bundle: the bundle.
+        foreign: int8 files in forms for other kernels than those of this machine.
+    """
+    if not foreign:
+        return "Choose another --runtime or --precision, or export what is missing"
+    forms = ", ".join(sorted({run.artifact.form for run in foreign}))
+    return (
+        f"Its int8 files are for other processors or runtimes ({forms}). Make one for this "
+        f"processor, on any machine: ghost-deploy calibrate {bundle.path} --calib FOLDER --for "
+        f"{target_here()}; or choose another --precision"
+    )
 
 
 def _best(bundle: Bundle, runs: list[PlannedRun], options: RuntimeOptions | None) -> PlannedRun:

@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ghost_deploy.core.bundle import FORM_KEY, GUARD, GUARD_KEY
 from ghost_deploy.core.errors import BackendError, DeviceError
+from ghost_deploy.runtimes import int8_forms
 from ghost_deploy.runtimes import openvino as ov
 from ghost_deploy.runtimes.base import RuntimeOptions
+from ghost_deploy.runtimes.dot_product import DotProduct
 from ghost_deploy.runtimes.table import open_file
 from tests.support.runtime_cases import expected, random_images, write_ir
 
@@ -250,8 +253,53 @@ def test_a_cache_that_cannot_be_written_is_a_note(model: Path, tmp_path: Path) -
         assert "no model cache" in runtime.info.notes[0]
 
 
-def test_an_int8_file_is_refused_on_arm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ghost_deploy.runtimes.openvino.forms_here", lambda runtime: ())
-    with pytest.raises(DeviceError, match="on ARM") as caught:
-        ov.OvRuntime._require_guard(None, Path("model.xml"))
-    assert "--for arm64" in caught.value.fix
+ARM, X86 = "on ARM.*--for arm64", "VNNI.*--for x86"
+
+
+@pytest.mark.parametrize("precision", ["", "int8"])
+@pytest.mark.parametrize(
+    ("forms", "saturates", "metadata", "refused"),
+    [
+        ((), False, {FORM_KEY: "openvino", GUARD_KEY: GUARD}, ARM),
+        (("openvino",), True, {FORM_KEY: "openvino"}, X86),
+        (("openvino",), True, {FORM_KEY: "openvino", GUARD_KEY: GUARD}, ""),
+        (("openvino-vnni",), False, {FORM_KEY: "openvino-vnni"}, ""),
+    ],
+)
+def test_an_int8_file_that_is_not_right_on_this_cpu_is_refused(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    precision: str,
+    forms: tuple[str, ...],
+    saturates: bool,
+    metadata: dict[str, str],
+    refused: str,
+) -> None:
+    """As an artifact, and as a file alone, which nobody calls int8 but it itself."""
+    path = write_ir(tmp_path / "model.xml", metadata=metadata)
+    monkeypatch.setattr(ov, "forms_here", lambda runtime: forms)
+    for module in (ov, int8_forms):
+        found = DotProduct("", saturates=saturates)
+        monkeypatch.setattr(module, "read_dot_product", lambda found=found: found)
+    if not refused:
+        ov.open_model(path, RuntimeOptions(precision=precision)).close()
+        return
+    with pytest.raises(DeviceError, match=refused):
+        ov.open_model(path, RuntimeOptions(precision=precision))
+
+
+def test_a_float_file_needs_no_guard(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ov, "forms_here", lambda runtime: ())
+    ov.open_model(model, RuntimeOptions()).close()
+
+
+@pytest.mark.parametrize(("forms", "int8"), [((), False), (("openvino",), True)])
+def test_doctor_lists_int8_where_it_is_run(
+    monkeypatch: pytest.MonkeyPatch, forms: tuple[str, ...], int8: bool
+) -> None:
+    monkeypatch.setattr(ov, "forms_here", lambda runtime: forms)
+    found = ov.probe()
+    (cpu,) = (device for device in found.devices if device.name == "cpu")
+    assert ("int8" in cpu.precisions) == int8
+    assert {"fp32", "fp16"} <= set(cpu.precisions)
+    assert found.details.get("int8", "").startswith("not on ARM") == (not int8)

@@ -22,6 +22,7 @@ class CheckRow(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
         parity: the comparison with the stored outputs; None where nothing ran.
         p50_ms: median time of the model alone; None where it was not timed.
         over_fastest_float: multiple of the time of the fastest verified float run, round by round.
+        wall_s: seconds until the answer: start of the process, compiling, all images, comparison.
     """
 
     artifact: str
@@ -33,6 +34,7 @@ class CheckRow(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     parity: ParityRow | None = None
     p50_ms: float | None = None
     over_fastest_float: Ratio | None = None
+    wall_s: float | None = None
 
 
 class CheckReport(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):

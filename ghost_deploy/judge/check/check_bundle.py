@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 
 import cv2
@@ -109,6 +110,7 @@ def _row(bundle: Bundle, run: PlannedRun, options: RuntimeOptions, timeout_s: fl
     missing = _missing(run, options)
     if missing:
         return msgspec.structs.replace(row, status="skipped", reasons=(missing,))
+    started = time.monotonic()
     reply = ask_child(
         bundle,
         run.row,
@@ -117,6 +119,7 @@ def _row(bundle: Bundle, run: PlannedRun, options: RuntimeOptions, timeout_s: fl
         precision=run.precision,
         timeout_s=timeout_s,
     )
+    row = msgspec.structs.replace(row, wall_s=round(time.monotonic() - started, 2))
     if reply.missing:
         return msgspec.structs.replace(row, status="skipped", reasons=(reply.missing,))
     if problem := reply.died or (str(reply.failure.error()) if reply.failure else ""):

@@ -33,7 +33,7 @@ _TRIALS = (
 _SPEED = (
     Field("artifact", "artifact", "text"),
     Field("runtime", "runtime", "runtime"),
-    Field("precision", "precision", "text", "page"),
+    Field("precision", "precision", "text"),
     Field("p50 ms", "p50_ms", "ms"),
     Field("of the fastest float", "over_fastest_float", "ratio"),
     Field("quartiles from", "low", "ratio"),

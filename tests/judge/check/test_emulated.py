@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+import ghost_deploy as gd
+from ghost_deploy.calib.forms import FORMS, int8_form
 from ghost_deploy.calib.quantize.overflow import saturating_convolution
 from ghost_deploy.core.bundle import Bundle
+from ghost_deploy.demo.scenes import make_scene
 from ghost_deploy.runtimes.int8_forms import ort_form
 from tests.support.checked_bundle import checked_bundle
 from tests.support.emulation import needs_qemu, run_on
@@ -80,6 +86,53 @@ def test_int8_files_for_x86_are_right_and_those_for_vnni_are_refused(
     assert "cannot run here" in unguarded["reasons"][0]
 
 
+LOADS = """
+import json, sys
+import numpy as np
+import ghost_deploy as gd
+
+guarded, old, file, image = sys.argv[1:]
+pixels = np.load(image)
+
+def found(model, check):
+    try:
+        with gd.load(model, "openvino", "int8" if model != file else None, check=check) as detector:
+            return [round(float(score), 4) for score in detector(pixels).score]
+    except gd.GhostDeployError as error:
+        return f"{type(error).__name__}: {error} {error.fix}"
+
+runs = {"guarded": (guarded, True), "again": (guarded, True), "old": (old, True),
+        "old unchecked": (old, False), "file": (file, False)}
+print(json.dumps({name: found(*run) for name, run in runs.items()}))
+"""
+
+
+@pytest.mark.slow
+def test_the_first_load_without_vnni(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A guarded OpenVINO file gives the detections of this machine; one that an older version made
+    without the guard is refused, out of a bundle and alone, checked or not."""
+    guarded = checked_bundle(tmp_path / "guarded", ("openvino",))
+    row = int8_form("openvino")
+    free = dataclasses.replace(row.convention, overflow_guard=False)
+    monkeypatch.setitem(FORMS, row.name, dataclasses.replace(row, convention=free))  # type: ignore[arg-type]
+    old = checked_bundle(tmp_path / "old", ("openvino",))
+    file = old.path / old.artifact("openvino", "int8", "openvino").path
+    pixels = make_scene(3).image
+    np.save(tmp_path / "image.npy", pixels)
+    with gd.load(guarded, "openvino", "int8", check=False) as detector:
+        expected = [round(float(score), 4) for score in detector(pixels).score]
+    assert len(expected) > 2
+    program = tmp_path / "loads.py"
+    program.write_text(LOADS)
+    words = [str(each) for each in (guarded.path, old.path, file, tmp_path / "image.npy")]
+    said = json.loads(run_on("haswell", [str(program), *words], tmp_path / "emulation"))
+    assert said["guarded"] == said["again"] == expected
+    for name in ("old", "old unchecked", "file"):
+        assert said[name].startswith("DeviceError"), name
+        assert "for processors with VNNI" in said[name]
+        assert "--for x86" in said[name]
+
+
 @pytest.mark.slow
 def test_a_package_that_needs_avx_is_named_on_a_processor_without(tmp_path: Path) -> None:
     """A real instruction on a real decoder of instructions: Nehalem has SSE4.2 and no AVX."""
@@ -99,26 +152,57 @@ def test_a_package_that_needs_avx_is_named_on_a_processor_without(tmp_path: Path
     assert "without avx, avx2, fma, avx512f" in said
 
 
+FORMS_OF_TARGETS = ("ort-x86", "ort-arm", "openvino", "openvino-vnni")
+"""What `--for x86,x86-vnni,arm64` makes for the CPU runtimes, but for `ort-x86-vnni`."""
+
+CLI = ("-m", "ghost_deploy.cli.main")
+
+
+@pytest.fixture(scope="module")
+def whole_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """fp32, fp16 and int8 for both runtimes, made on this machine."""
+    folder = tmp_path_factory.mktemp("whole")
+    return checked_bundle(folder, FORMS_OF_TARGETS, ("onnx", "openvino"), ("fp32", "fp16"))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("processor", ["nehalem", "haswell", "cortex-a72", "cortex-a76"])
-def test_a_whole_bundle_on_each_processor(processor: str, tmp_path: Path) -> None:
-    """fp32, fp16 and int8 on both runtimes; ARM needs a folder that keeps its system."""
+def test_doctor_and_a_whole_bundle_on_each_processor(
+    processor: str, whole_bundle: Bundle, tmp_path: Path
+) -> None:
+    """ARM needs a folder that keeps its system; it gets the answers, as `PROCESSOR.json`."""
     kept = os.environ.get("GHOST_DEPLOY_EMULATION", "")
     arm = processor.startswith("cortex")
     if arm and not kept:
         pytest.skip("GHOST_DEPLOY_EMULATION names no folder for Debian's system of ARM")
-    forms = ("ort-x86", "ort-arm", "openvino", "openvino-vnni")
-    bundle = checked_bundle(tmp_path, forms, ("onnx", "openvino"), ("fp32", "fp16"))
-    words = ["-m", "ghost_deploy.cli.main", "check", str(bundle.path), "--no-speed", "--json"]
     cache = Path(kept) if kept else tmp_path / "emulation"
-    limit = ["--timeout", "1200"]
-    report = json.loads(run_on(processor, [*words, *limit], cache, timeout_s=7200))
-    statuses = {
-        (r["artifact"], r["precision"]): (r["status"], r["reasons"]) for r in report["rows"]
-    }
+    doctor = _timed(processor, ["doctor", "--timeout", "1800", "--json"], cache)
+    check = _timed(
+        processor,
+        ["check", str(whole_bundle.path), "--no-speed", "--json", "--timeout", "1800"],
+        cache,
+    )
+    if kept:
+        answers = json.dumps({"doctor": doctor, "check": check}, indent=1)
+        (cache / f"{processor}.json").write_text(answers)
+    found = {row["runtime"]: row for row in doctor["runtimes"]}
+    for name in ("ort", "openvino"):
+        assert not found[name]["problem"]
+        (cpu,) = (each for each in found[name]["devices"] if each["name"] == "cpu")
+        assert {"fp32", "fp16"} <= set(cpu["precisions"])
+        assert ("int8" in cpu["precisions"]) == (name == "ort" or not arm)
+    dot_product = {"cortex-a76": "SDOT", "cortex-a72": "none; int8 does not saturate"}
+    assert doctor["int8_dot_product"].startswith(dot_product.get(processor, "none: int8 files"))
     own = {"onnx-int8-ort-arm"} if arm else {"onnx-int8-ort-x86", "openvino-int8"}
-    for (artifact, precision), (status, reasons) in statuses.items():
-        if precision == "bf16":
+    for row in check["rows"]:
+        if row["precision"] == "bf16":
             continue  # where the processor has no such arithmetic it is skipped
-        wanted = "verified" if precision != "int8" or artifact in own else "skipped"
-        assert status == wanted, (artifact, reasons)
+        wanted = "verified" if row["precision"] != "int8" or row["artifact"] in own else "skipped"
+        assert row["status"] == wanted, (row["artifact"], row["reasons"])
+
+
+def _timed(processor: str, words: list[str], cache: Path) -> dict[str, Any]:
+    """The document of a command on a processor, with the seconds that it took."""
+    started = time.monotonic()
+    said = run_on(processor, [*CLI, *words], cache, timeout_s=7200)
+    return {**json.loads(said), "wall_s": round(time.monotonic() - started, 1)}
