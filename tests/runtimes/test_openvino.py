@@ -275,7 +275,7 @@ def test_an_int8_file_that_is_not_right_on_this_cpu_is_refused(
     metadata: dict[str, str],
     refused: str,
 ) -> None:
-    """As an artifact, and as a file alone, which nobody calls int8 but it itself."""
+    """As an artifact, and as a file alone, which only its own metadata calls int8."""
     path = write_ir(tmp_path / "model.xml", metadata=metadata)
     monkeypatch.setattr(ov, "forms_here", lambda runtime: forms)
     for module in (ov, int8_forms):
