@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from ghost_deploy.api.common import AnyPath, cache_dir, require
 from ghost_deploy.core.bundle import Bundle, BundleWriter
@@ -43,6 +46,9 @@ class Calibration:
         repair: try corrections of our own graphs where they lose much.
         workers: processes that measure side by side while layers are ranked for `max_drop`. More
             than one needs a main module that may be imported: `if __name__ == "__main__"`.
+        search: try all variants of each int8 form, which takes minutes, and keep the fastest that
+            is accurate enough; without it, the default of each form is built from statistics that
+            are collected once, and judged on as few images as decide.
         speed: time the result beside the float artifacts.
         devices: processors to make the artifacts for: `x86`, `x86-vnni`, `arm64`; this machine's
             family when empty.
@@ -60,6 +66,7 @@ class Calibration:
     max_drop: float | None = None
     repair: bool = True
     workers: int = 1
+    search: bool = False
     speed: bool = True
     devices: Sequence[str] = ()
     on_broken: OnBroken = "skip"
@@ -149,14 +156,20 @@ def add_int8(
         InputError, ImageError, ExportError: as `calibrate`.
     """
     from ghost_deploy.calib import Int8Request, make_int8
-    from ghost_deploy.judge.accuracy.int8_judge import AGREEMENT_IMAGES, int8_judge
+    from ghost_deploy.judge.accuracy.int8_judge import (
+        AGREEMENT_IMAGES,
+        QUICK_AGREEMENT_IMAGES,
+        int8_judge,
+    )
     from ghost_deploy.judge.bench.int8_stopwatch import TIMED_IMAGES, Int8Stopwatch
+    from ghost_deploy.judge.bench.memory import peak_memory_bytes
     from ghost_deploy.judge.parity.store_reference import (
         CARRIED_FROM,
         ensure_reference,
         store_int8_outputs,
     )
 
+    start = time.monotonic()
     how, images = inputs.calibration, inputs.images
     source = bundle.verified_path(bundle.artifact("onnx", "fp32"))
     request = Int8Request(
@@ -168,17 +181,25 @@ def add_int8(
         max_drop=how.max_drop,
         repair=how.repair,
         workers=how.workers,
+        search=how.search,
         speed=how.speed,
         seed=how.seed,
         threads=options.threads,
         cache_dir=cache_dir(),
     )
     with tempfile.TemporaryDirectory(dir=writer.folder) as folder:
-        data = inputs.data or images.subset(AGREEMENT_IMAGES).files(Path(folder))
-        judge = int8_judge(bundle.spec, source, data, options, progress)
+        count = AGREEMENT_IMAGES if how.search else QUICK_AGREEMENT_IMAGES
+        data = inputs.data or images.subset(count).files(Path(folder))
+        judge = int8_judge(bundle.spec, source, data, options, progress, early=not how.search)
         timed = images.subset(TIMED_IMAGES).files(Path(folder))
-        stopwatch = Int8Stopwatch(timed, options, progress)
-        draft = make_int8(writer, request, judge, stopwatch, progress)[1]
+        stopwatch = Int8Stopwatch(timed, options, progress, short=not how.search)
+        report, draft = make_int8(writer, request, judge, stopwatch, progress)
+        report = msgspec.structs.replace(
+            report,
+            seconds=round(time.monotonic() - start, 1),
+            peak_mib=round(peak_memory_bytes() / 2**20, 1) or None,
+        )
+        draft = draft.with_evidence(report)
         carried = images.subset(CARRIED_FROM).files(Path(folder))
         draft = ensure_reference(draft, carried, options)
         return store_int8_outputs(draft, options)

@@ -31,7 +31,12 @@ from ghost_deploy.calib.quantize.int8_files import (
 from ghost_deploy.calib.quantize.qdq import QdqGraph
 from ghost_deploy.calib.ranges.histogram import TensorStatistics
 from ghost_deploy.calib.ranges.methods import Method
-from ghost_deploy.calib.recipes import Recipe, openvino_recipes, qdq_recipes
+from ghost_deploy.calib.recipes import (
+    Recipe,
+    openvino_recipes,
+    openvino_recipes_of_one_pass,
+    qdq_recipes,
+)
 from ghost_deploy.core.lookup import entry_of
 from ghost_deploy.core.spec import ModelSpec
 
@@ -90,7 +95,8 @@ class Int8Form:
         convention: what its kernels accept.
         options: the placement that measured best.
         variants: placements that may be faster on another processor or with wider layers.
-        recipes: what is tried.
+        recipes: what a search tries.
+        quick: what is tried without a search, from the statistics that all forms share.
         write: writes a Q/DQ graph.
         side_files: write further files of the artifact.
         derived: forms that are converted from it.
@@ -107,6 +113,7 @@ class Int8Form:
     options: PlacementOptions
     variants: Mapping[str, PlacementOptions] = field(default_factory=dict)
     recipes: RecipeFunction = qdq_recipes
+    quick: RecipeFunction = qdq_recipes
     write: FileWriter = write_onnx_file
     side_files: tuple[SideFileWriter, ...] = ()
     derived: tuple[DerivedForm, ...] = ()
@@ -162,6 +169,7 @@ _OPENVINO = Int8Form(
     # The depthwise int8 kernels are fast and lose nothing.
     options=PlacementOptions(),
     recipes=openvino_recipes,
+    quick=openvino_recipes_of_one_pass,
     write=write_openvino_file,
 )  # fmt: skip
 
@@ -247,7 +255,7 @@ def forms_of(formats: Iterable[str], targets: Collection[str]) -> list[Int8Form]
     ]
 
 
-def recipes_for(form: Int8Form, *, repair: bool = True) -> list[list[Recipe]]:
+def recipes_for(form: Int8Form, *, repair: bool = True, search: bool = True) -> list[list[Recipe]]:
     """What is tried for a form: variants that differ in speed, each a list of recipes.
 
     The recipes of a variant are tried in order until one is accurate enough; all variants are
@@ -256,5 +264,8 @@ def recipes_for(form: Int8Form, *, repair: bool = True) -> list[list[Recipe]]:
     Args:
         form: of the table.
         repair: also try to correct biases of our own graphs.
+        search: all variants; else the default placement alone.
     """
+    if not search:
+        return form.quick(form.name, {"": form.options}, repair)
     return form.recipes(form.name, {"": form.options, **form.variants}, repair)

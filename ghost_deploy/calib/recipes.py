@@ -83,6 +83,20 @@ def openvino_recipes(
     return [[plain], [gelu], *qdq_recipes(form, placements, repair)]
 
 
+def openvino_recipes_of_one_pass(
+    form: str, placements: Mapping[str, PlacementOptions], repair: bool
+) -> list[list[Recipe]]:
+    """Our own graphs, then NNCF's, which runs the network on all images once more.
+
+    Args:
+        form, placements, repair: as in `qdq_recipes`.
+    """
+    ((first, *others),) = qdq_recipes(form, {"": placements[""]}, repair)
+    corrected = [each for each in others if each.correct_bias]
+    rest = [each for each in others if not each.correct_bias]
+    return [[first, *corrected, Recipe("nncf", form, placements[""], via="nncf"), *rest]]
+
+
 def _by_method(form: str, label: str, options: PlacementOptions, repair: bool) -> Iterator[Recipe]:
     for method in _METHODS:
         base = ", ".join(filter(None, (method, label)))

@@ -75,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         {
             "--version-compatible": "run with newer versions of this major TensorRT too",
             "--no-self-check": "do not run the engine after building it",
-            "--try-placements": "build INT8 in each way that `calibrate` prepared, and keep the "
+            "--try-placements": "build INT8 in each way that `calibrate --search` made; keep the "
             "fastest that passes; takes as many times as long",
             "--verbose": "show what TensorRT logs, except its finest detail",
         },

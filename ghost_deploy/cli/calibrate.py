@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Put int8 artifacts into a bundle, with ranges taken from your images: one in the form of each
-runtime, because no single int8 file serves all. Several ways of making each are tried and judged,
-by mAP on --data, else by agreement with the float model; the times of all artifacts that run here
-are taken side by side, and the verdict says what to use. Int8 artifacts that the bundle has are
+runtime, because no single int8 file serves all. Each is judged before it is kept, by mAP on --data,
+else by agreement with the float model, and made in another way where it loses too much; --search
+tries all ways and keeps the fastest that is accurate enough. The times of all artifacts that run
+here are taken side by side, and the verdict says what to use. Int8 artifacts of the bundle are
 replaced, all of them: those of a bundle come from one calibration. When an artifact loses more
 than it may, the bundle is still written, with that verdict inside, and the exit code is 1.
 """

@@ -56,6 +56,8 @@ def add_calibration_options(parser: argparse.ArgumentParser, *, required: bool) 
     options.add_switches(
         group,
         {
+            "--search": "try all variants of each int8 form and keep the fastest that is accurate "
+            "enough: minutes instead of about one",
             "--no-repair": "do not correct biases, even where int8 loses much without",
             "--no-speed": "do not time int8 beside float on this machine",
         },
@@ -79,6 +81,7 @@ def calibration_of(args: argparse.Namespace) -> Calibration | None:
         max_drop=args.max_drop,
         repair=not args.no_repair,
         workers=getattr(args, "threads", 0) or os.cpu_count() or 1,
+        search=args.search,
         speed=not args.no_speed,
         devices=tuple(args.devices),
         on_broken=args.on_broken,

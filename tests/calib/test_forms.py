@@ -36,6 +36,19 @@ def test_corrections_of_ours_can_be_left_out(form: str) -> None:
     assert all("biases corrected" in name for name in more - names)
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_without_a_search_the_default_placement_alone_is_tried(form: str) -> None:
+    row = FORMS[form]
+    (quick,) = recipes_for(row, search=False)
+    names = [recipe.name for recipe in quick]
+    searched = {recipe.name for variant in recipes_for(row) for recipe in variant}
+    assert set(names) <= searched | {"minmax, biases corrected"}
+    assert {recipe.options for recipe in quick} == {row.options}
+    # Our own graphs come first: they need no further run of the network on all images.
+    assert names[:2] == ["minmax", "minmax, biases corrected"]
+    assert ("nncf" in names) == (row.format == "openvino")
+
+
 def test_an_unknown_form_is_refused() -> None:
     with pytest.raises(UsageError, match="tflite"):
         int8_form("tflite")

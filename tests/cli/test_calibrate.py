@@ -224,7 +224,7 @@ def test_a_second_calibration_replaces_the_first(
     assert main([*call, "--allow-failed-parity"]) == 0
 
 
-def _first_only(form: Any, *, repair: bool) -> Any:
+def _first_only(form: Any, *, repair: bool, search: bool) -> Any:
     from ghost_deploy.calib.forms import recipes_for
 
-    return [recipes_for(form, repair=repair)[0][:1]]
+    return [recipes_for(form, repair=repair, search=search)[0][:1]]

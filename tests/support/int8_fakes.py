@@ -14,7 +14,7 @@ from onnx import ModelProto
 from ghost_deploy.calib.quantize.int8_files import write_model
 from ghost_deploy.calib.search.int8_builder import Int8Builder
 from ghost_deploy.core.bundle import Bundle
-from ghost_deploy.core.evidence.int8 import Judged, SpeedRow
+from ghost_deploy.core.evidence.int8 import FileAccuracy, Judged, SpeedRow
 from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec
 from tests.support.int8_reports import judged
 from tests.support.small_graphs import SIZE, ghost_net, random_inputs, statistics_of
@@ -58,6 +58,9 @@ class FakeJudge:
     def points(self, runtime: str, path: Path, label: str = "") -> float:
         self.asked.append(label)
         return self.points_of(onnx.load(path))
+
+    def accuracy(self, runtime: str, path: Path, max_drop: float, label: str = "") -> FileAccuracy:
+        return FileAccuracy(points=self.points(runtime, path, label), images=self.facts.images)
 
     def quiet(self, threads: int | None = None) -> FakeJudge:
         return self

@@ -13,9 +13,11 @@ that is damaged or of another key is replaced, with a note.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +36,7 @@ from ghost_deploy.core.errors import InputError, UsageError
 from ghost_deploy.core.progress import Progress, silent
 from ghost_deploy.core.spec import InputSpec
 from ghost_deploy.export.onnx_index import OnnxIndex
+from ghost_deploy.runtimes.cpu_cores import available_cores
 
 COLLECTOR = 1
 """Version of the collected statistics; increment it when their meaning changes."""
@@ -43,13 +46,20 @@ SNAPSHOT = 25
 
 _MIB = 1 << 20
 
+_MOVED = frozenset({"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity"})
+"""Operators whose result holds exactly the values of their first input."""
+
 
 @dataclass(frozen=True)
 class _Task:
-    """The tensors to collect, pass by pass, and what the result depends on."""
+    """The tensors to collect, pass by pass, and what the result depends on.
+
+    `copies` are not collected: their statistics follow from those of the tensors they hold.
+    """
 
     graph: OnnxIndex
     passes: tuple[tuple[str, ...], ...]
+    copies: Mapping[str, tuple[str, ...]]
     calibration: CalibrationSet
     input_spec: InputSpec
     threads: int
@@ -108,8 +118,9 @@ def collect_statistics(
             fix="Name the fp32 model, and a folder of images",
         )
     key = _key(model, calibration, input_spec, names)
-    passes = _passes(graph, names, memory_mib * _MIB)
-    task = _Task(graph, passes, calibration, input_spec, threads, key)
+    copies = _copies(graph, names)
+    passes = _passes(graph, [name for name in names if name not in copies], memory_mib * _MIB)
+    task = _Task(graph, passes, copies, calibration, input_spec, threads, key)
     if cache_dir is None:
         return _collect(task, {}, 0, None, (), progress)
     file = cache_dir / f"{key.digest[:16]}.statistics"
@@ -192,13 +203,17 @@ def _collect(
         if start >= images:
             continue
         for index, values in enumerate(_values(task, names, start), start + 1):
-            _add(have, values, task.calibration.sources[index - 1].name)
+            have |= _added(have, values, task.calibration.sources[index - 1].name)
             step = number * images + index
             if part is not None and index % SNAPSHOT == 0 and step < task.steps:
                 Statistics(task.part_key, have, step).save(part)
             progress("collecting ranges", step, task.steps)
+    for name, sources in task.copies.items():
+        parts = [have[source] for source in sources if source in have]
+        if parts:
+            have[name] = functools.reduce(merge, parts)
     # A tensor that was empty on every image has no statistics.
-    ordered = {name: have[name] for names in task.passes for name in names if name in have}
+    ordered = {name: have[name] for name in task.graph.activations() if name in have}
     return Statistics(task.key, ordered, images, notes)
 
 
@@ -218,14 +233,16 @@ def _values(
         yield values | dict.fromkeys(inputs, feed)
 
 
-def _add(
-    have: dict[str, TensorStatistics], values: Mapping[str, NDArray[np.float32]], image: str
-) -> None:
-    for name, value in values.items():
-        if value.size == 0:
-            continue
+def _added(
+    have: Mapping[str, TensorStatistics], values: Mapping[str, NDArray[np.float32]], image: str
+) -> dict[str, TensorStatistics]:
+    """The statistics of tensors with one image more; tensors are counted side by side."""
+
+    def one(name: str) -> tuple[str, TensorStatistics]:
+        value = np.ascontiguousarray(values[name])
         try:
-            new = TensorStatistics.of(np.ascontiguousarray(value))
+            known = have.get(name)
+            return name, TensorStatistics.of(value) if known is None else known.extended(value)
         except ValueError as error:
             raise InputError(
                 f"the tensor {name} has no usable value on the image {image}",
@@ -233,7 +250,28 @@ def _add(
                 expected="finite float32 values",
                 fix="Check the fp32 model on that image; it overflows there",
             ) from error
-        have[name] = merge(have[name], new) if name in have else new
+
+    # The largest first, so that the threads end together.
+    filled = [name for name, value in values.items() if value.size]
+    filled.sort(key=lambda name: values[name].size, reverse=True)
+    return dict(_pool().map(one, filled))
+
+
+@functools.cache
+def _pool() -> ThreadPoolExecutor:
+    """Threads that count; NumPy and OpenCV release the interpreter's lock meanwhile."""
+    return ThreadPoolExecutor(available_cores(), "calibration")
+
+
+def _copies(graph: OnnxIndex, names: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """Tensors that hold exactly the values of others, by name, in execution order."""
+    return {
+        name: tuple(node.input[:1] if node.op_type in _MOVED else node.input)
+        for node in graph.nodes
+        for name in node.output
+        if node.op_type in (*_MOVED, "Concat") and name in names
+        if set(node.input[:1] if node.op_type in _MOVED else node.input) <= set(names)
+    }
 
 
 def _hash(names: Sequence[object]) -> str:

@@ -18,7 +18,7 @@ from ghost_deploy.calib.search.protocols import AccuracyJudge
 from ghost_deploy.calib.search.tool_versions import versions
 from ghost_deploy.core.bundle import CANDIDATE, BundleWriter
 from ghost_deploy.core.errors import ExportError
-from ghost_deploy.core.evidence.int8 import Executed, Int8Row, Trial
+from ghost_deploy.core.evidence.int8 import Executed, FileAccuracy, Int8Row, Trial
 
 _CANDIDATE_NOTE = "a candidate: ghost-deploy check decides where the bundle runs whether to take it"
 
@@ -29,17 +29,22 @@ class Int8Candidate:
 
     Attributes:
         trial: its result.
-        points: its accuracy, 0 to 100.
+        judged: its accuracy.
         recipe: how it was built.
         built: the file.
         executed: what of it ran in int8; None where no runtime here runs its form.
     """
 
     trial: Trial
-    points: float
+    judged: FileAccuracy
     recipe: Recipe
     built: BuiltFile
     executed: Executed | None = None
+
+    @property
+    def points(self) -> float:
+        """Its accuracy, 0 to 100."""
+        return self.judged.points
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,7 @@ class ArtifactWriter:
         judge: of their accuracy.
         parent: sha256 of the fp32 ONNX file.
         max_drop: points that may be lost.
+        placements: also write the other placements of a form, for the device to time.
     """
 
     writer: BundleWriter
@@ -59,6 +65,7 @@ class ArtifactWriter:
     judge: AccuracyJudge
     parent: str
     max_drop: float
+    placements: bool = True
 
     def write(self, form: Int8Form, chosen: Int8Candidate) -> list[Int8Row]:
         """Write a file and the forms derived from it; one row for each artifact."""
@@ -68,16 +75,16 @@ class ArtifactWriter:
             write(builder.model, builder.spec, builder.statistics, chosen.recipe.method, folder)
             for write in form.side_files
         )
-        row = self._row(form, form.name, chosen, built, sides, chosen.points)
+        row = self._row(form, form.name, chosen, built, sides, chosen.judged)
         rows, notes = [], list[str]()
         for derived in form.derived:
             try:
-                file, points = self._derive(form, derived, chosen)
+                file, accuracy = self._derive(form, derived, chosen)
             except ExportError as error:
                 notes.append(f"no file of the form {derived.name}: {error.what}: {error.got}")
             else:
-                rows.append(self._row(form, derived.name, chosen, file, (), points))
-        for placement in form.placements:
+                rows.append(self._row(form, derived.name, chosen, file, (), accuracy))
+        for placement in form.placements if self.placements else ():
             try:
                 rows += self._placement_rows(form, placement, chosen)
             except ExportError as error:
@@ -89,19 +96,19 @@ class ArtifactWriter:
         name = f"{form.name}{CANDIDATE}{re.sub('[^a-z0-9]+', '-', other.recipe.base.lower())}"
         ending = "_openvino_model" if form.format == "openvino" else ".onnx"
         built = other.built.move(self.writer.folder / f"model.int8.{name}{ending}")
-        row = self._row(form, name, other, built, (), other.points)
+        row = self._row(form, name, other, built, (), other.judged)
         return msgspec.structs.replace(row, notes=(*row.notes, _CANDIDATE_NOTE))
 
     def _derive(
         self, form: Int8Form, derived: DerivedForm, chosen: Int8Candidate
-    ) -> tuple[BuiltFile, float]:
-        """The file of a derived form and its points."""
+    ) -> tuple[BuiltFile, FileAccuracy]:
+        """The file of a derived form and its accuracy."""
         assert chosen.built.graph is not None, "derived forms are converted from our own graphs"
         model = derived.convert(chosen.built.graph.model)
         path = write_model(model, self.writer.folder / derived.path)
         label = f"{derived.name}/{chosen.recipe.name}"
-        points = self.judge.points(form.runtime, path, label=label)
-        return BuiltFile(path, (), chosen.built.graph), points
+        accuracy = self.judge.accuracy(form.runtime, path, self.max_drop, label=label)
+        return BuiltFile(path, (), chosen.built.graph), accuracy
 
     def _placement_rows(
         self, form: Int8Form, placement: OtherPlacement, chosen: Int8Candidate
@@ -119,19 +126,21 @@ class ArtifactWriter:
         if graph.placement.reads == chosen.built.graph.placement.reads:
             return []
         built = form.write(graph, self.builder.new_folder(), self.builder.spec)
-        points = self.judge.points(form.runtime, built.path, label=f"{name}/{recipe.name}")
-        self._require(points)
-        other = replace(chosen, recipe=recipe, points=points, built=built)
+        label = f"{name}/{recipe.name}"
+        accuracy = self.judge.accuracy(form.runtime, built.path, self.max_drop, label=label)
+        self._require(accuracy.points)
+        other = replace(chosen, recipe=recipe, judged=accuracy, built=built)
         built = built.move(self.writer.folder / f"model.int8.{name}.onnx")
-        row, rows = self._row(form, name, other, built, (), points), []
+        row, rows = self._row(form, name, other, built, (), accuracy), []
         for derived in form.derived:
             own = replace(derived, name=derived.name.replace(form.name, name, 1))
-            file, points = self._derive(form, own, other)
-            if self._drop(points) <= self.max_drop:
-                rows.append(self._row(form, own.name, other, file, (), points))
+            file, derived_accuracy = self._derive(form, own, other)
+            drop = self._drop(derived_accuracy.points)
+            if drop <= self.max_drop:
+                rows.append(self._row(form, own.name, other, file, (), derived_accuracy))
             else:
                 file.path.unlink()
-                note = f"without {own.name}: it loses {self._drop(points):.2f} points"
+                note = f"without {own.name}: it loses {drop:.2f} points"
                 row = msgspec.structs.replace(row, notes=(*row.notes, note))
         return [row, *rows]
 
@@ -154,7 +163,7 @@ class ArtifactWriter:
         chosen: Int8Candidate,
         built: BuiltFile,
         sides: tuple[Path, ...],
-        points: float,
+        accuracy: FileAccuracy,
     ) -> Int8Row:
         """Record a file of the form `name` in the bundle."""
         artifact = self.writer.add(
@@ -167,7 +176,7 @@ class ArtifactWriter:
             extra_files=(*built.extra_files, *sides),
             form=name,
         )
-        drop = self._drop(points)
+        drop = self._drop(accuracy.points)
         status: Literal["passed", "failed"] = "passed" if drop <= self.max_drop else "failed"
         return Int8Row(
             artifact=artifact.id,
@@ -176,8 +185,11 @@ class ArtifactWriter:
             judged_on=form.runtime,
             recipe=chosen.recipe.name,
             status=status,
-            points=points,
+            points=accuracy.points,
             drop=drop,
+            drop_low=accuracy.low,
+            drop_high=accuracy.high,
+            images=accuracy.images,
             max_drop=self.max_drop,
             planned_share=built.planned_share,
             executed=chosen.executed,

@@ -54,6 +54,7 @@ class FormPipeline:
         stopwatch: times variants that differ in speed.
         fallback: returns layers to float where too much is lost; None returns none.
         repair: also try to correct biases of our own graphs.
+        search: try all variants; else the default placement alone.
         progress: receives each step.
     """
 
@@ -61,6 +62,7 @@ class FormPipeline:
     stopwatch: Stopwatch
     fallback: FloatFallback | None = None
     repair: bool = True
+    search: bool = True
     progress: Progress = silent
 
     def make(self, form: Int8Form) -> FormResult:
@@ -69,7 +71,8 @@ class FormPipeline:
         Raises:
             ExportError: none of them worked.
         """
-        variants = [[*self._until_good(v)] for v in recipes_for(form, repair=self.repair)]
+        tried = recipes_for(form, repair=self.repair, search=self.search)
+        variants = [[*self._until_good(variant)] for variant in tried]
         candidates = _built(variants)
         sensitivity: Sensitivity | None = None
         if candidates and not any(map(self._holds, candidates)):
@@ -110,13 +113,14 @@ class FormPipeline:
         form = int8_form(recipe.form)
         try:
             built = builder.build(recipe)
-            points = judge.points(form.runtime, built.path, label=recipe.label)
+            limit = self.artifacts.max_drop
+            accuracy = judge.accuracy(form.runtime, built.path, limit, label=recipe.label)
             ran = executed(built.path, builder.spec.input.size_hw) if _runs_here(form) else None
         except _FAILED as error:
             return Trial(form=form.name, recipe=recipe.name, problem=str(error))
         share = ran.share if ran else None
-        trial = Trial(form=form.name, recipe=recipe.name, points=points, int8_share=share)
-        return Int8Candidate(trial, points, recipe, built, ran)
+        trial = Trial(form=form.name, recipe=recipe.name, points=accuracy.points, int8_share=share)
+        return Int8Candidate(trial, accuracy, recipe, built, ran)
 
     def _fall_back(
         self, candidates: Sequence[Int8Candidate]

@@ -40,6 +40,8 @@ class Int8Request:
             judge's default, without returning layers.
         repair: also try to correct biases of our own graphs.
         workers: processes that measure in parallel while layers are ranked.
+        search: try all variants of each form, and other placements for TensorRT; else the default
+            placement of each, from statistics that are collected once.
         speed: time all artifacts of the result.
         seed: of the choice of images, for the record.
         threads: of ONNX Runtime; 0 for its default.
@@ -54,6 +56,7 @@ class Int8Request:
     max_drop: float | None = None
     repair: bool = True
     workers: int = 1
+    search: bool = False
     speed: bool = True
     seed: int = 0
     threads: int = 0
@@ -117,7 +120,7 @@ def _make_forms(
     max_drop = judge.default_max_drop if request.max_drop is None else request.max_drop
     with tempfile.TemporaryDirectory(dir=writer.folder) as folder:
         builder = _builder(request, Path(folder), progress)
-        artifacts = ArtifactWriter(writer, builder, judge, parent, max_drop)
+        artifacts = ArtifactWriter(writer, builder, judge, parent, max_drop, request.search)
         fallback = None
         if request.max_drop is not None:
             cache = request.cache_dir
@@ -130,7 +133,9 @@ def _make_forms(
                 journal=cache / "int8" / "measured.jsonl" if cache else None,
                 progress=progress,
             )
-        pipeline = FormPipeline(artifacts, stopwatch, fallback, request.repair, progress)
+        pipeline = FormPipeline(
+            artifacts, stopwatch, fallback, request.repair, request.search, progress
+        )
         results = {form.name: pipeline.make(form) for form in forms}
     return Int8Report(
         model=request.bundle.spec.name,
@@ -143,6 +148,7 @@ def _make_forms(
             name: each.sensitivity for name, each in results.items() if each.sensitivity is not None
         },
         tools=versions(),
+        search=request.search,
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ghost_deploy.core.bundle import Bundle
-from ghost_deploy.core.evidence.int8 import Judged, SpeedRow
+from ghost_deploy.core.evidence.int8 import FileAccuracy, Judged, SpeedRow
 
 
 class AccuracyJudge(Protocol):
@@ -36,6 +36,17 @@ class AccuracyJudge(Protocol):
         Raises:
             BackendError: the runtime cannot run the file, or its results are not finite.
             UnavailableError: the runtime is not installed.
+        """
+
+    def accuracy(self, runtime: str, path: Path, max_drop: float, label: str = "") -> FileAccuracy:
+        """Accuracy of a file, on as many images as decide whether it may be used.
+
+        Args:
+            runtime, path, label: as in `points`.
+            max_drop: points that may be lost.
+
+        Raises:
+            BackendError, UnavailableError: as `points`.
         """
 
     def quiet(self, threads: int | None = None) -> AccuracyJudge:

@@ -50,6 +50,23 @@ class Judged(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     reference: float
 
 
+class FileAccuracy(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Accuracy of an int8 file.
+
+    Attributes:
+        points: mAP50-95, 0 to 100. Of a file that was judged on a part of the images, the points of
+            the float model minus what was lost on that part.
+        images: number of images that it was judged on.
+        low, high: 95 per cent interval of the points lost, by drawing the images again for both
+            models; None where it is not known.
+    """
+
+    points: float
+    images: int
+    low: float | None = None
+    high: float | None = None
+
+
 class Executed(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Multiply-adds of one run of batch 1, by the arithmetic that did them.
 
@@ -111,6 +128,8 @@ class Int8Row(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
         points: its accuracy, 0 to 100.
         drop: points lost against the float model.
         max_drop: points that it may lose.
+        drop_low, drop_high: 95 per cent interval of the points lost; None where it is not known.
+        images: number of images that it was judged on; None where all of `Int8Report.judged`.
         planned_share: share of the multiply-adds, 0 to 1, that were meant to be int8.
         executed: the arithmetic that ran, where a runtime here runs the form.
         kept_float: nodes that were returned to float for the sake of accuracy.
@@ -126,6 +145,9 @@ class Int8Row(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     points: float | None
     drop: float | None
     max_drop: float
+    drop_low: float | None = None
+    drop_high: float | None = None
+    images: int | None = None
     planned_share: float | None = None
     executed: Executed | None = None
     kept_float: tuple[str, ...] = ()
@@ -223,6 +245,9 @@ class Int8Report(Document, frozen=True, kw_only=True, forbid_unknown_fields=True
         sensitivity: for each form that lost more than it may, the layers that cause it.
         verdict: the recommendation for this machine, in a sentence.
         tools: versions.
+        search: whether all variants of each form were tried.
+        seconds: how long it took; None where it is not known.
+        peak_mib: largest resident memory of the process, MiB; None where it is not known.
     """
 
     KIND: ClassVar[str] = "int8"
@@ -238,6 +263,9 @@ class Int8Report(Document, frozen=True, kw_only=True, forbid_unknown_fields=True
     sensitivity: dict[str, Sensitivity] = {}
     verdict: str = ""
     tools: dict[str, str] = {}
+    search: bool = True
+    seconds: float | None = None
+    peak_mib: float | None = None
 
     @property
     def passed(self) -> bool:

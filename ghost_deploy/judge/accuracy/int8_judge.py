@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal
 
-from ghost_deploy.core.evidence.int8 import Judged
+import numpy as np
+
+from ghost_deploy.core.evidence.int8 import FileAccuracy, Judged
 from ghost_deploy.core.progress import Progress, silent
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.detector import Detector
 from ghost_deploy.judge.accuracy.agreement import label_by_model
+from ghost_deploy.judge.accuracy.matching import Matches
 from ghost_deploy.judge.accuracy.max_drop import MAX_DROP
-from ghost_deploy.judge.accuracy.measure import measure
+from ghost_deploy.judge.accuracy.measure import Enough, Measured, measure
+from ghost_deploy.judge.accuracy.paired_loss import PairedLoss
 from ghost_deploy.judge.datasets.dataset import DataSet
 from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.table import open_file
 
 AGREEMENT_IMAGES = 150
-"""Number of calibration images that agreement is measured on."""
+"""Number of calibration images that agreement is measured on by a search."""
+
+QUICK_AGREEMENT_IMAGES = 96
+"""The same without a search."""
+
+QUICK_IMAGES = 300
+"""Most labelled images that are looked at without a search."""
 
 DEFAULT_DROPS = {"labels": MAX_DROP["int8"], "agreement": 3.0}
 """Points that an int8 artifact may lose by default, by what it is judged by.
@@ -40,6 +51,8 @@ class Int8Judge:
         data: labelled images.
         facts: their summary for the report, with the points of the float model.
         options: device and threads.
+        reference: matches of the float model, one item an image.
+        early: judge a file on as few images as decide, see `paired_loss`.
         progress: receives each image.
     """
 
@@ -47,6 +60,8 @@ class Int8Judge:
     data: DataSet
     facts: Judged
     options: RuntimeOptions
+    reference: Sequence[Matches] = field(repr=False)
+    early: bool = False
     progress: Progress = silent
 
     @cached_property
@@ -71,9 +86,35 @@ class Int8Judge:
             BackendError: the runtime cannot run the file, or its results are not finite.
             UnavailableError: the runtime is not installed.
         """
+        return 100 * self._measure(runtime, path, label).accuracy.map50_95
+
+    def accuracy(self, runtime: str, path: Path, max_drop: float, label: str = "") -> FileAccuracy:
+        """Accuracy of an int8 file, with the interval of what it loses.
+
+        Args:
+            runtime, path, label: as in `points`.
+            max_drop: points that may be lost.
+
+        Raises:
+            BackendError, UnavailableError: as `points`.
+        """
+        paired = PairedLoss(self.reference, len(self.spec.class_names))
+        enough = partial(paired.decides, max_drop=max_drop) if self.early else None
+        measured = self._measure(runtime, path, label, enough)
+        loss, images = paired.of(measured.matches), len(measured.matches)
+        points = 100 * measured.accuracy.map50_95
+        if images < len(self.reference):
+            points = self.facts.reference - loss.points
+        if not math.isfinite(loss.low):
+            return FileAccuracy(points=points, images=images)
+        return FileAccuracy(points=points, images=images, low=loss.low, high=loss.high)
+
+    def _measure(
+        self, runtime: str, path: Path, label: str, enough: Enough | None = None
+    ) -> Measured:
         options = replace(self.options, precision="int8", hint="throughput", any_form=True)
         with Detector(open_file(runtime, path, options), self.spec) as detector:
-            return 100 * measure(detector, self.data, self.progress, label).accuracy.map50_95
+            return measure(detector, self.data, self.progress, label, enough=enough)
 
     def quiet(self, threads: int | None = None) -> Int8Judge:
         """Returns a picklable copy without progress reporting, with `threads` if given."""
@@ -87,6 +128,8 @@ def int8_judge(
     data: DataSet | Sequence[Path],
     options: RuntimeOptions,
     progress: Progress = silent,
+    *,
+    early: bool = False,
 ) -> Int8Judge:
     """A judge, with the points of the float model.
 
@@ -96,6 +139,8 @@ def int8_judge(
         data: labelled images; or image files, on which agreement with the float model is measured.
         options: device and threads.
         progress: receives each image.
+        early: judge on at most `QUICK_IMAGES` labelled images, in an order of chance, and each file
+            on as few of them as decide.
 
     Raises:
         InputError: the classes are not the model's, or no object is labelled or found.
@@ -107,16 +152,27 @@ def int8_judge(
         if isinstance(data, DataSet):
             by, name = "labels", f"{data.name} {data.split}".strip()
             labelled = data.for_model(spec.class_names)
+            if early:
+                labelled = _by_chance(labelled)
+            if len(labelled.images) < len(data.images):
+                name += f", {len(labelled.images)} of {len(data.images)} images"
         else:
             by, name = "agreement", "the calibration images"
             labelled = label_by_model(detector, data, progress)
-        accuracy = measure(detector, labelled, progress, "fp32").accuracy
+        measured = measure(detector, labelled, progress, "fp32")
     facts = Judged(
         by=by,
         data=name,
         images=len(labelled.images),
         objects=labelled.num_boxes,
-        protocol=accuracy.protocol,
-        reference=100 * accuracy.map50_95,
+        protocol=measured.accuracy.protocol,
+        reference=100 * measured.accuracy.map50_95,
     )
-    return Int8Judge(spec, labelled, facts, options, progress)
+    return Int8Judge(spec, labelled, facts, options, measured.matches, early, progress)
+
+
+def _by_chance(data: DataSet) -> DataSet:
+    """At most `QUICK_IMAGES` images in an order of chance, so that the first ones stand for all."""
+    order = np.random.default_rng(0).permutation(len(data.images))[:QUICK_IMAGES]
+    chosen = replace(data, images=tuple(data.images[index] for index in order))
+    return chosen if chosen.num_boxes else data

@@ -39,12 +39,17 @@ OnImage: TypeAlias = Callable[[tuple[int, int], Detections], None]
 _AT_50, _AT_75 = 0, 5  # places among the IoU thresholds 0.5, 0.55, ... 0.95
 
 
+Enough: TypeAlias = Callable[[Sequence[Matches]], bool]
+"""Asked after each batch whether the matches of the images so far suffice."""
+
+
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """An accuracy and the matches behind it, one table a class."""
+    """An accuracy and the matches behind it, one table a class and one item an image."""
 
     accuracy: Accuracy
     tables: list[ClassTable]
+    matches: Sequence[Matches] = ()
 
 
 def measure(
@@ -55,6 +60,7 @@ def measure(
     on_image: OnImage | None = None,
     rules: ModelSpec | None = None,
     slicing: Slicing | None = None,
+    enough: Enough | None = None,
 ) -> Measured:
     """Measure the accuracy of `detector`; its own thresholds are not used.
 
@@ -66,6 +72,7 @@ def measure(
         on_image: called with the detections in each image.
         rules: whose NMS decides the rules, see `limits`; by default the detector's.
         slicing: also look into slices of each image.
+        enough: ends the measurement early, with the images so far.
 
     Raises:
         InputError: the classes are not the detector's, or no object is labelled.
@@ -100,6 +107,7 @@ def measure(
         progress=progress,
         label=label,
         on_image=on_image,
+        enough=enough,
     )
 
 
@@ -112,6 +120,7 @@ def measure_with(
     progress: Progress | None = None,
     label: str = "",
     on_image: OnImage | None = None,
+    enough: Enough | None = None,
 ) -> Measured:
     """Measure anything that detects.
 
@@ -120,7 +129,7 @@ def measure_with(
         dataset: with the class ids that `detect` gives.
         how: the protocol, in words.
         step: images at a time.
-        progress, label, on_image: see `measure`.
+        progress, label, on_image, enough: see `measure`.
 
     Raises:
         InputError: no object is labelled.
@@ -144,6 +153,8 @@ def measure_with(
             matches.append(match(boxes, image.labels, found, len(dataset.class_names)))
             if on_image:
                 on_image(size_hw, found)
+        if enough and enough(matches):
+            break
     return _summary(matches, dataset.class_names, how)
 
 
@@ -197,7 +208,7 @@ def _summary(matches: Sequence[Matches], names: Sequence[str], how: str) -> Meas
         recall=float(recall.mean()),
         classes=tuple(_class(name, boxes[k], curves, k) for k, name in enumerate(names)),
     )
-    return Measured(accuracy, tables)
+    return Measured(accuracy, tables, matches)
 
 
 def _class(name: str, boxes: int, curves: Curves, k: int) -> ClassAccuracy:

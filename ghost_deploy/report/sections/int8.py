@@ -16,7 +16,10 @@ _ROWS = (
     Field("verdict", "status", "pill"),
     Field("points", "points", "rate2", "page"),
     Field("lost", "drop", "rate2"),
+    Field("from", "drop_low", "rate2", "page"),
+    Field("to", "drop_high", "rate2", "page"),
     Field("at most", "max_drop", "plain"),
+    Field("images", "images", "count", "page"),
     Field("planned in int8", "planned_share", "share"),
     Field("run in int8", "executed", "int8 share"),
     Field("recipe", "recipe", "text"),
@@ -88,7 +91,10 @@ def _blocks(view: DocumentView, at: At, report: Int8Report) -> Iterator[Block]:
         yield field_table(
             view, places, _TRIALS, folded="Recipes tried", only=None if more else "page"
         )
-    yield FactList([*_judged(view, at), *_calibration(view, at, report), *_kept(view, at, report)])
+    yield FactList([
+        *_judged(view, at), *_calibration(view, at, report), *_kept(view, at, report),
+        *_effort(view, at, report),
+    ])  # fmt: skip
 
 
 def _places(at: At, key: str, count: int) -> list[At]:
@@ -110,6 +116,14 @@ def _calibration(view: DocumentView, at: At, report: Int8Report) -> Iterator[tup
         yield "not usable", view.line("{skipped:length} images: {skipped:few}", *used)
     if report.calibration.duplicates:
         yield "duplicates", view.line("{duplicates:count} images left out", *used)
+
+
+def _effort(view: DocumentView, at: At, report: Int8Report) -> Iterator[tuple[str, Line]]:
+    """Time and memory that the calibration took."""
+    if report.seconds is not None:
+        yield "took", view.line("{seconds:seconds}", *at)
+    if report.peak_mib is not None:
+        yield "peak memory", view.line("{peak_mib:rate} MiB", *at)
 
 
 def _kept(view: DocumentView, at: At, report: Int8Report) -> Iterator[tuple[Cell, Line]]:

@@ -17,7 +17,7 @@ from ghost_deploy.calib.quantize.lint import lint
 from ghost_deploy.calib.search.artifact_writer import ArtifactWriter, Int8Candidate
 from ghost_deploy.core.bundle import FORM_KEY, BundleWriter, Source
 from ghost_deploy.core.errors import ExportError
-from ghost_deploy.core.evidence.int8 import Int8Row, Trial
+from ghost_deploy.core.evidence.int8 import FileAccuracy, Int8Row, Trial
 from ghost_deploy.runtimes.int8_forms import ort_form
 from ghost_deploy.runtimes.run_plan import plan_runs
 from ghost_deploy.runtimes.tensorrt.calibration_cache import CACHE_FILE, read_calibration_cache
@@ -30,7 +30,8 @@ from tests.support.small_graphs import ghost_net
 def write(artifacts: ArtifactWriter, form: str) -> list[Int8Row]:
     recipe = minmax(form)
     trial = Trial(form=form, recipe=recipe.name, points=56.76)
-    chosen = Int8Candidate(trial, 56.76, recipe, artifacts.builder.build(recipe))
+    judged = FileAccuracy(points=56.76, images=87)
+    chosen = Int8Candidate(trial, judged, recipe, artifacts.builder.build(recipe))
     return artifacts.write(FORMS[form], chosen)
 
 
@@ -163,7 +164,8 @@ def test_a_candidate_is_an_artifact_of_its_own_for_the_same_kernels(
         recipe = replace(minmax(form), base="minmax, entry int8")
         trial = Trial(form=form, recipe=recipe.name, points=56.7)
         built = artifacts.builder.build(recipe)
-        row = artifacts.write_candidate(FORMS[form], Int8Candidate(trial, 56.7, recipe, built))
+        judged = FileAccuracy(points=56.7, images=87)
+        row = artifacts.write_candidate(FORMS[form], Int8Candidate(trial, judged, recipe, built))
         assert row.form == f"{form}+minmax-entry-int8"
         assert "check decides" in row.notes[-1]
         draft = writer.draft(SPEC, Source(file="", sha256=""), "test")

@@ -18,7 +18,7 @@ from ghost_deploy.calib.search.artifact_writer import Int8Candidate
 from ghost_deploy.calib.search.float_fallback import FallbackResult
 from ghost_deploy.calib.search.form_pipeline import FormPipeline, FormResult, best_trial
 from ghost_deploy.core.errors import ExportError, MissingExtraError
-from ghost_deploy.core.evidence.int8 import Executed, Sensitivity, Trial
+from ghost_deploy.core.evidence.int8 import Executed, FileAccuracy, Sensitivity, Trial
 from tests.support.int8_fakes import SPEC, FakeStopwatch
 from tests.support.int8_reports import judged
 
@@ -33,6 +33,7 @@ class Rig:
     times: Callable[[Sequence[Path]], dict[Path, float]] = lambda files: {}
     fallback: Any = None
     repair: bool = True
+    search: bool = True
     max_drop: float = 0.5
     made: list[str] = field(default_factory=list)
     written: list[Any] = field(default_factory=list)
@@ -40,7 +41,10 @@ class Rig:
 
     def result(self, form: str) -> FormResult:
         judge = SimpleNamespace(
-            facts=judged(), points=lambda runtime, path, label="": self.points(str(path))
+            facts=judged(),
+            accuracy=lambda runtime, path, max_drop, label="": FileAccuracy(
+                points=self.points(str(path)), images=87
+            ),
         )
         builder = SimpleNamespace(build=self.build, spec=SPEC)
         artifacts: Any = SimpleNamespace(
@@ -51,7 +55,8 @@ class Rig:
             write_candidate=lambda form, other: self.carried.append(other.recipe.name),
         )
         watch = FakeStopwatch(self.times)
-        return FormPipeline(artifacts, watch, self.fallback, self.repair).make(FORMS[form])
+        pipeline = FormPipeline(artifacts, watch, self.fallback, self.repair, self.search)
+        return pipeline.make(FORMS[form])
 
     def build(self, recipe: Recipe) -> BuiltFile:
         self.made.append(recipe.name)
@@ -100,6 +105,25 @@ def test_recipes_are_tried_until_one_loses_less_than_half_the_limit() -> None:
     result = rig.result("tensorrt")
     assert rig.made == list(points)
     assert [each.chosen for each in result.trials] == [False, True]
+
+
+def test_without_a_search_one_placement_is_tried_and_nothing_else_is_carried() -> None:
+    def no_times(files: Sequence[Path]) -> dict[Path, float]:
+        raise AssertionError("one variant needs no times")
+
+    rig = Rig(lambda name: 56.5 if name == "minmax" else 56.8, times=no_times, search=False)
+    rig.result("ort-x86")
+    assert rig.made == ["minmax", "minmax, biases corrected"]
+    assert rig.carried == []
+
+
+def test_without_a_search_nncf_runs_only_where_our_own_graphs_lose_too_much() -> None:
+    good = Rig(lambda name: 56.8, search=False)
+    good.result("openvino")
+    assert good.made == ["minmax"]
+    bad = Rig(lambda name: 56.8 if name == "nncf" else 56.3, search=False)
+    bad.result("openvino")
+    assert bad.made == ["minmax", "minmax, biases corrected", "nncf"]
 
 
 def test_without_repairs_none_is_tried() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from ghost_deploy.export.plan import plan_spec
 from ghost_deploy.export.trace_onnx import onnx_from_net
 from ghost_deploy.judge.accuracy.int8_judge import DEFAULT_DROPS, int8_judge
 from ghost_deploy.judge.accuracy.max_drop import MAX_DROP
+from ghost_deploy.judge.accuracy.paired_loss import LOOK
 from ghost_deploy.judge.datasets.open_dataset import open_dataset
 from ghost_deploy.runtimes.base import RuntimeOptions
 from tests.support.assets import BCCD, GHOST, needs_assets, val_images
@@ -55,6 +57,35 @@ def test_with_labels_the_limit_is_that_of_validation(float_model: tuple[ModelSpe
     assert judge.default_max_drop == MAX_DROP["int8"]
     assert 0 < judge.facts.reference < 99
     assert judge.facts.images == len(val_images())
+
+
+def test_a_file_that_loses_nothing_is_judged_on_a_part_of_the_images(
+    float_model: tuple[ModelSpec, Path],
+) -> None:
+    told: list[tuple[str, int]] = []
+    data = open_dataset(BCCD / "data.yaml", split="val")
+    judge = int8_judge(
+        *float_model, data, OPTIONS, lambda what, done, total: told.append((what, done)), early=True
+    )
+    told.clear()
+    found = judge.accuracy("ort", float_model[1], 0.5, label="itself")
+    assert found.images == LOOK == len(told)
+    assert (found.low, found.high) == (0.0, 0.0)
+    assert found.points == pytest.approx(judge.facts.reference)
+    every = replace(judge, early=False).accuracy("ort", float_model[1], 0.5)
+    assert every.images == len(data.images)
+    assert every.points == pytest.approx(found.points)
+
+
+def test_at_most_a_few_hundred_labelled_images_are_looked_at(
+    float_model: tuple[ModelSpec, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ghost_deploy.judge.accuracy.int8_judge.QUICK_IMAGES", 3)
+    data = open_dataset(BCCD / "data.yaml", split="val")
+    judge = int8_judge(*float_model, data, OPTIONS, early=True)
+    assert judge.facts.images == 3
+    assert judge.facts.data == f"data.yaml val, 3 of {len(data.images)} images"
+    assert [each.path for each in judge.data.images] != [each.path for each in data.images[:3]]
 
 
 def test_a_file_that_no_runtime_opens(float_model: tuple[ModelSpec, Path], tmp_path: Path) -> None:
