@@ -1,38 +1,29 @@
 """The recommendation: what to deploy on this machine, with reasons.
 
-The fastest run that passes is recommended. A ratio whose quartiles lie on both sides of 1 counts as
-no difference.
+The fastest run that passes is recommended. Speeds are compared round by round: a ratio whose
+quartiles lie on both sides of 1 counts as no difference, whatever its median.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import msgspec
 
 from ghost_deploy.core.evidence.accuracy import AccuracyReport, AccuracyRow
-from ghost_deploy.core.evidence.latency import BenchRow, Ratio, SpeedComparison
+from ghost_deploy.core.evidence.latency import Ratio
 from ghost_deploy.report.joined_rows import int8_rows
 from ghost_deploy.report.material import Material
 from ghost_deploy.report.number_format import points
 from ghost_deploy.report.report_document import ReportRow, Tone, Verdict
-
-_END_TO_END, _ALONE = "end_to_end", "run_alone"
-
-
-@dataclass(frozen=True)
-class _Timed:
-    """A row that was timed; `ms` is what an image takes, the median."""
-
-    index: int
-    row: ReportRow
-    figures: BenchRow
-    ms: float
-
-    @property
-    def label(self) -> str:
-        return self.row.label
+from ghost_deploy.report.speed_order import (
+    TimedRow,
+    anchor_of,
+    fastest,
+    interval_of,
+    speed_of,
+    timed_rows,
+)
 
 
 def recommend(material: Material, rows: Sequence[ReportRow]) -> Verdict:
@@ -41,11 +32,11 @@ def recommend(material: Material, rows: Sequence[ReportRow]) -> Verdict:
     Only rows of the first latency document are compared: others were not measured side by side
     with them.
     """
-    timed = _timed(material, rows)
+    timed = timed_rows(material, rows)
     passing = [each for each in timed if each.row.standing == "passes" and not each.row.baseline]
     if not passing:
         return _nothing(rows, timed)
-    best = min(passing, key=lambda each: each.ms)
+    best = fastest(passing)
     verdict = _verdict(best, passing, timed, material)
     chosen = best.index if verdict.row is None else verdict.row
     reasons = [*verdict.reasons, *_accuracy_reasons(rows[chosen], material), *_others(timed, best)]
@@ -58,43 +49,7 @@ def recommend(material: Material, rows: Sequence[ReportRow]) -> Verdict:
     return msgspec.structs.replace(verdict, reasons=tuple(reasons), row=chosen)
 
 
-def _timed(material: Material, rows: Sequence[ReportRow]) -> list[_Timed]:
-    """Rows with times of the first latency document.
-
-    Of an artifact that was timed in several ways, those with the fewest streams and the smallest
-    batch: the verdict is about the time of one image.
-    """
-    found = []
-    for index, row in enumerate(rows):
-        if row.latency and row.latency.report == 0:
-            figures = material.latency[0].rows[row.latency.row]
-            if figures.figures:
-                found.append((index, row, figures))
-    least: dict[tuple[str, str, str], tuple[int, int]] = {}
-    for _, row, figures in found:
-        key, size = _key(row), (figures.config.streams, figures.config.batch)
-        least[key] = min(size, least.get(key, size))
-    found = [
-        (index, row, figures)
-        for index, row, figures in found
-        if (figures.config.streams, figures.config.batch) == least[_key(row)]
-    ]
-    # From file to detections where all were timed so, else the model alone.
-    every = all(f.figures and _END_TO_END in f.figures.stages for _, _, f in found)
-    stage = _END_TO_END if every else _ALONE
-    return [_Timed(index, row, f, _per_image(f, stage)) for index, row, f in found]
-
-
-def _key(row: ReportRow) -> tuple[str, str, str]:
-    return row.sha256, row.runtime, row.precision
-
-
-def _per_image(row: BenchRow, stage: str) -> float:
-    assert row.figures is not None
-    return row.figures.stages[stage].p50 / row.config.batch
-
-
-def _nothing(rows: Sequence[ReportRow], timed: Sequence[_Timed]) -> Verdict:
+def _nothing(rows: Sequence[ReportRow], timed: Sequence[TimedRow]) -> Verdict:
     """Why nothing can be recommended."""
     own = [row for row in rows if not row.baseline]
     failed = [f"{row.label}: {reason}" for row in own for reason in row.reasons]
@@ -118,43 +73,48 @@ def _nothing(rows: Sequence[ReportRow], timed: Sequence[_Timed]) -> Verdict:
 
 
 def _verdict(
-    best: _Timed, passing: Sequence[_Timed], timed: Sequence[_Timed], material: Material
+    best: TimedRow, passing: Sequence[TimedRow], timed: Sequence[TimedRow], material: Material
 ) -> Verdict:
-    comparison = best.figures.comparison
+    others = [each for each in passing if each is not best]
     cost = _cost(best.row, material)
-    if comparison is None:
-        return _first(best, passing, cost)
-    anchor = next(
-        (o for o in timed if o.row.latency and o.row.latency.row == comparison.reference), None
-    )
+    if best.figures.comparison is None:
+        return _first(best, others, cost)
+    anchor = anchor_of(best, timed)
     if anchor is None:
         return Verdict(tone="good", headline=f"Use {best.label} here; {cost}.", row=best.index)
-    ratio, chosen = _ratio(comparison), best
+    ratio = interval_of(best)
     tone: Tone = "good"
-    if anchor.row.baseline and ratio.decided and ratio.median < 1:
+    if anchor.row.baseline and ratio.high < 1:
         tone = "warn"
         headline = (
             f"{anchor.label}, the baseline, is {1 / ratio.median:.2f} times as fast as the best "
             f"of this model here, {best.label}; {cost}."
         )
-    elif ratio.decided:
+    elif ratio.low > 1:
         speed = f"{ratio.median:.2f} times as fast as {anchor.label}"
         headline = f"Use {best.label} here: {speed}; {cost}."
+    elif ratio.high < 1:
+        slower = f"it runs at {ratio.median:.2f} times the speed of {anchor.label}"
+        headline = f"Use {best.label} here: {slower}, which does not pass; {cost}."
     else:
-        other = anchor
-        if anchor.row.standing == "passes" and not anchor.row.baseline:
-            chosen, other = anchor, best
         headline = (
-            f"Use {chosen.label} here: {other.label} is not shown to be any faster or slower; "
-            f"{_cost(chosen.row, material)}."
+            f"Use {best.label} here: {anchor.label} is not shown to be any faster or slower; "
+            f"{cost}."
         )
-    reasons = tuple(_compared(best, anchor, ratio))
-    return Verdict(tone=tone, headline=headline, reasons=reasons, row=chosen.index)
+    reasons = (*_compared(best, anchor, ratio), *_equals(best, others))
+    return Verdict(tone=tone, headline=headline, reasons=reasons, row=best.index)
 
 
-def _first(best: _Timed, passing: Sequence[_Timed], cost: str) -> Verdict:
+def _equals(best: TimedRow, others: Sequence[TimedRow]) -> Iterator[str]:
+    """Rows whose quartiles reach those of the best: the order of the medians may be chance."""
+    low = interval_of(best).low
+    near = [e.label for e in others if e.figures.comparison and interval_of(e).high >= low > 1]
+    if near:
+        yield f"{_listed(near)} {'is' if len(near) == 1 else 'are'} not shown to be any slower"
+
+
+def _first(best: TimedRow, others: Sequence[TimedRow], cost: str) -> Verdict:
     """The recommended row is the one that the others are compared with."""
-    others = [each for each in passing if each is not best]
     if not others:
         headline = f"Use {best.label} here: nothing else that passes was timed; {cost}."
         return Verdict(tone="good", headline=headline)
@@ -162,23 +122,22 @@ def _first(best: _Timed, passing: Sequence[_Timed], cost: str) -> Verdict:
     if second.figures.comparison is None:
         # The ratios of a bundle that was timed beside others are not in it.
         headline = (
-            f"Use {best.label} here: {best.ms:.2f} ms in the median, {second.label}, the next, "
-            f"{second.ms:.2f} ms; {cost}."
+            f"{best.label} passes and has the lowest median, {best.ms:.2f} ms, {second.label}, the "
+            f"next, {second.ms:.2f} ms: without a comparison round by round that is no "
+            f"recommendation; {cost}."
         )
-        return Verdict(tone="good", headline=headline)
-    ratio = _ratio(second.figures.comparison)
+        again = "Time them side by side: ghost-deploy bench BUNDLE"
+        return Verdict(tone="warn", headline=headline, reasons=(again,))
+    second = max(others, key=speed_of)
+    ratio = interval_of(second)
     next_best = f"{second.label} is not shown to be any faster or slower"
-    if ratio.decided:
+    if ratio.high < 1:
         next_best = f"{second.label}, the next, runs at {ratio.median:.2f} times its speed"
     headline = f"Use {best.label} here: {next_best}; {cost}."
     return Verdict(tone="good", headline=headline, reasons=(_spread(second, best, ratio),))
 
 
-def _ratio(comparison: SpeedComparison) -> Ratio:
-    return comparison.end_to_end or comparison.run
-
-
-def _compared(own: _Timed, anchor: _Timed, ratio: Ratio) -> Iterator[str]:
+def _compared(own: TimedRow, anchor: TimedRow, ratio: Ratio) -> Iterator[str]:
     yield _spread(own, anchor, ratio)
     if anchor.row.baseline and anchor.row.runtime != own.row.runtime:
         yield (
@@ -187,7 +146,7 @@ def _compared(own: _Timed, anchor: _Timed, ratio: Ratio) -> Iterator[str]:
         )
 
 
-def _spread(own: _Timed, anchor: _Timed, ratio: Ratio) -> str:
+def _spread(own: TimedRow, anchor: TimedRow, ratio: Ratio) -> str:
     stage = "from file to detections"
     if own.figures.comparison and own.figures.comparison.end_to_end is None:
         stage = "the model alone"
@@ -240,7 +199,7 @@ def _accuracy_reasons(row: ReportRow, material: Material) -> Iterator[str]:
         )
 
 
-def _others(timed: Sequence[_Timed], best: _Timed) -> Iterator[str]:
+def _others(timed: Sequence[TimedRow], best: TimedRow) -> Iterator[str]:
     """Faster rows that are not recommended, and why."""
     for each in timed:
         if each.ms < best.ms and not each.row.baseline and each.row.standing != "passes":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ghost_deploy.report.blocks import Cell
@@ -72,6 +74,31 @@ def test_labels_of_near_points_do_not_cover_each_other(screen: str, width: float
     for i, (a, b, c, d) in enumerate(boxes):
         for e, f, g, h in boxes[:i]:
             assert not (a < g and e < c and b < h and f < d)
+
+
+def _y_ticks(points: list[Point], levels: list[Level]) -> tuple[list[float], int]:
+    page = parse(scatter(points, levels))
+    (chart,) = (n for n in page.walk() if "only-wide" in n.classes)
+    ticks = [float(n.text()) for n in chart.walk() if n.attributes.get("data-axis") == "y"]
+    return ticks, sum("beyond" in n.classes for n in chart.walk())
+
+
+def test_one_failed_point_does_not_stretch_the_accuracy_axis() -> None:
+    good = [point(k) for k in range(3)]
+    levels = [Level(0.61, "reference", "reference"), Level(0.609, "least", "gate")]
+    ticks, beyond = _y_ticks(good, levels)
+    assert beyond == 0
+    far = replace(point(3), y=0.05, y_range=(0.04, 0.06), hollow=True)
+    assert _y_ticks([*good, far], levels) == (ticks, 1)
+    near_by = replace(point(3), y=0.605, hollow=True)
+    shown, beyond = _y_ticks([*good, near_by], levels)
+    assert beyond == 0
+    assert min(shown) <= 0.605
+    # Where nothing passes, every point is shown.
+    alone, beyond = _y_ticks([far, replace(far, y=0.4)], [])
+    assert beyond == 0
+    assert min(alone) <= 0.05
+    assert max(alone) >= 0.4
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from ghost_deploy.judge.bench.ratios import compared
 from ghost_deploy.report.assemble import assemble
-from ghost_deploy.report.report_document import Report
+from ghost_deploy.report.report_document import Report, Verdict
 from tests.support.report_documents import USUAL, Run, make_report, material
 
 ORT, OV = Run("ort", "fp32", ms=20.0), Run("openvino", "fp32", ms=10.0)
@@ -130,7 +130,54 @@ def test_what_a_bundle_keeps_of_a_bench_names_the_next() -> None:
     found.latency = [msgspec.structs.replace(bench, rows=rows)]
     first, second = (row.figures.stages["end_to_end"].p50 for row in rows if row.figures)
     headline = assemble(found).verdict.headline
-    assert f"{first:.2f} ms in the median, ONNX Runtime FP32, the next, {second:.2f} ms" in headline
+    assert f"lowest median, {first:.2f} ms, ONNX Runtime FP32, the next, {second:.2f}" in headline
+    assert "no recommendation" in headline
+    assert assemble(found).verdict.tone == "warn"
+
+
+def _with_rounds(runs: list[Run], factors: list[tuple[float, ...]]) -> Verdict:
+    """The verdict where the rounds of each run take so many times its milliseconds."""
+    found = material(runs)
+    (bench,) = found.latency
+    rows = list(bench.rows)
+    for row, run, each in zip(rows, runs, factors, strict=True):
+        assert row.figures
+        for rounds in row.figures.samples.values():
+            rounds[:] = [[run.ms * factor] for factor in each]
+    found.latency = [type(bench)(**{**_fields(bench), "rows": tuple(compared(rows))})]
+    return assemble(found).verdict
+
+
+STEADY = (1.0, 1.0, 1.0, 1.0)
+RESTLESS = (0.8, 1.3, 0.7, 1.25)
+
+
+def test_a_better_median_alone_does_not_replace_the_first_row() -> None:
+    runs = [ORT, replace(OV, ms=19.0), Run("openvino", "fp16", ms=19.5)]
+    verdict = _with_rounds(runs, [STEADY, RESTLESS, RESTLESS])
+    assert verdict.headline.startswith("Use ONNX Runtime FP32 here: OpenVINO FP")
+    assert "is not shown to be any faster or slower" in verdict.headline
+
+
+def test_what_is_shown_to_be_faster_is_used_before_what_is_faster_in_the_median() -> None:
+    runs = [ORT, replace(OV, ms=16.0), Run("openvino", "fp16", ms=17.0)]
+    verdict = _with_rounds(runs, [STEADY, (0.9, 1.6, 0.7, 1.55), STEADY])
+    assert verdict.headline.startswith("Use OpenVINO FP16 here: 1.18 times as fast as")
+
+
+def test_an_equal_of_the_best_is_named() -> None:
+    runs = [ORT, replace(OV, ms=10.0), Run("openvino", "fp16", ms=10.2)]
+    wide = (0.9, 1.1, 0.95, 1.05)
+    verdict = _with_rounds(runs, [STEADY, wide, wide])
+    assert verdict.headline.startswith("Use OpenVINO FP32 here: ")
+    assert "OpenVINO FP16 is not shown to be any slower" in verdict.reasons
+
+
+def test_slower_than_what_fails_is_not_called_faster() -> None:
+    failed = replace(ORT, ms=5.0, accuracy="failed", delta=-3.0)
+    verdict = _with_rounds([failed, OV], [STEADY, STEADY])
+    assert "it runs at 0.50 times the speed of ONNX Runtime FP32" in verdict.headline
+    assert "does not pass" in verdict.headline
 
 
 def test_a_batch_does_not_pass_for_one_image() -> None:

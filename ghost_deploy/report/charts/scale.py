@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
@@ -58,6 +58,23 @@ class Scale:
         """The values that have a tick."""
         count = round((self.high - self.low) / self.step)
         return [self.low + i * self.step for i in range(count + 1)]
+
+
+def near(values: Iterable[float], kept: Sequence[float], least: float) -> list[float]:
+    """`kept`, and those of `values` that lie at most one range of `kept` beyond it.
+
+    One that is far off would leave the others no room; it is drawn at the edge, see `Scale`.
+
+    Args:
+        values: may be left out.
+        kept: always hold; where there are none, all of `values` are kept.
+        least: smallest range of `kept`.
+    """
+    if not kept:
+        return list(values)
+    span = max(max(kept) - min(kept), least)
+    low, high = min(kept) - span, max(kept) + span
+    return [*kept, *(value for value in values if low <= value <= high)]
 
 
 def tick_text(value: float) -> str:

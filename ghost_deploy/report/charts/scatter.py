@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ghost_deploy.report.blocks import Cell
 from ghost_deploy.report.charts.axes import axes
-from ghost_deploy.report.charts.scale import Scale
+from ghost_deploy.report.charts.scale import Scale, near
 from ghost_deploy.report.charts.style import Style, mark
 from ghost_deploy.report.charts.svg import Element, add, add_cell, canvas, for_both_widths, markup
 
@@ -89,9 +89,7 @@ def _scatter(points: Sequence[Point], gates: Sequence[Level], width: float, heig
     times = [value for p in points for value in (p.x, p.x_high)]
     ticks = max(3, int(width / 110))
     x = Scale.over(times, _LEFT, width - _RIGHT, ticks=ticks, zero=True)
-    levels = [value for p in points for value in (p.y, *(p.y_range or ()))]
-    levels += [gate.y for gate in gates]
-    y = Scale.over(levels, height - _BOTTOM, _TOP, ticks=5, least=_LEAST_SPAN)
+    y = Scale.over(_shown(points, gates), height - _BOTTOM, _TOP, ticks=5, least=_LEAST_SPAN)
     axes(svg, x, y, ("ms an image, median", "mAP50-95"))
     room = _Room(width, height)
     for gate in gates:
@@ -108,6 +106,13 @@ def _scatter(points: Sequence[Point], gates: Sequence[Level], width: float, heig
     for point in points:
         _label(svg, point, x(point.x), y(point.y), room)
     return markup(svg)
+
+
+def _shown(points: Sequence[Point], gates: Sequence[Level]) -> list[float]:
+    """What the accuracy axis holds: a point that fails far below the others does not stretch it."""
+    kept = [value for p in points if not p.hollow for value in (p.y, *(p.y_range or ()))]
+    kept += [gate.y for gate in gates]
+    return near((p.y for p in points if p.hollow), kept, _LEAST_SPAN)
 
 
 def _gate(svg: Element, gate: Level, x: Scale, y: Scale, room: _Room) -> None:
@@ -141,9 +146,16 @@ def _point(svg: Element, point: Point, x: Scale, y: Scale) -> None:
     if point.best:
         add(group, "circle", class_="halo", cx=at[0], cy=at[1], r=12)
     classes = f"mark {point.style.colour}{' hollow' if point.hollow else ''}"
-    mark(group, point.style.shape, *at, 6, class_=classes, data_x=point.x_at, data_y=point.y_at,
+    beyond = not y.low <= point.y <= y.high
+    mark(group, point.style.shape, *at, 6, class_=classes, data_x=point.x_at,
          data_batch=point.batch)  # fmt: skip
+    if not beyond:  # a mark that was moved to the edge does not stand at its value
+        group[-1].set("data-y", point.y_at)
     add_cell(group[-1], "title", point.label)
+    if beyond:
+        tip = 6 if point.y < y.low else -6
+        arrow = f"M{at[0] - 4:.2f},{at[1] + 2 * tip:.2f} l4,{tip} l4,{-tip}"
+        add(group, "path", class_="leader beyond", d=arrow)
 
 
 def _label(svg: Element, point: Point, x: float, y: float, room: _Room) -> None:

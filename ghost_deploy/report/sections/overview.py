@@ -119,7 +119,7 @@ def _scatter(view: ReportView) -> Iterator[Drawing]:
     note = (
         "Further left is faster, further up is more accurate. Horizontal lines reach to the 90th "
         "percentile of the latency, vertical ones over the interval of the mAP. Hollow: it does "
-        "not pass, or nothing was judged."
+        "not pass, or nothing was judged; with an arrow: it lies beyond the axis."
     )
     draw = partial(scatter, points, list(_levels(view)))
     yield Drawing(("Accuracy against latency",), draw, (note,), run_legend(both))
