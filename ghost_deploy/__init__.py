@@ -22,6 +22,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ghost_deploy._version import __version__
+from ghost_deploy.core.openmp import wait_briefly
 from ghost_deploy.core.telemetry import switch_off
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ if TYPE_CHECKING:
     from ghost_deploy.stream.source_stats import SourceStats
 
 switch_off()
+wait_briefly()
 
 _NAMES = {
     "api": (

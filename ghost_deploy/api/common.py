@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import random
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from ghost_deploy.core.bundle import DOCUMENT, Bundle
-from ghost_deploy.core.errors import AmbiguousClassError, MissingExtraError
+from ghost_deploy.core.errors import AmbiguousClassError, MissingExtraError, UsageError
 from ghost_deploy.core.trusted_signers import trusted_signers
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ AnyPath: TypeAlias = "str | os.PathLike[str]"
 Images: TypeAlias = "AnyPath | Sequence[AnyPath] | None"
 Note: TypeAlias = Callable[[str], None]
 """Called with a sentence about what was stored, or why it was not."""
+
+COMPARED = 100
+"""Images that artifacts are compared with PyTorch on, if there are more and no number is given."""
+_SEED = 0
 
 log_note: Note = logging.getLogger("ghost_deploy").warning
 """Takes the notes unless the caller does."""
@@ -86,13 +91,20 @@ def find_images(images: Images) -> list[Path] | None:
     return [path for source in sources for path in list_images(source)]
 
 
-def find_readable(images: Images, on_broken: OnBroken) -> tuple[list[Path] | None, tuple[str, ...]]:
-    """Those of `find_images` that can be read, and a note for the report if there are others.
+def find_readable(
+    images: Images, on_broken: OnBroken, most: int | None = None
+) -> tuple[list[Path] | None, tuple[str, ...]]:
+    """Those of `find_images` that can be read, and notes for the report on the others.
+
+    Args:
+        images: as in `find_images`.
+        on_broken: what is done with those that cannot be read.
+        most: of more, so many are chosen at random, always the same ones; None takes all.
 
     Raises:
         ImageError: a source names no image, none can be read, or one cannot and `on_broken` is
             `stop`.
-        UsageError: `on_broken` is neither `skip` nor `stop`.
+        UsageError: `on_broken` is neither `skip` nor `stop`, or `most` is not positive.
     """
     from ghost_deploy.processing.broken_images import check_on_broken, readable_images
 
@@ -100,8 +112,28 @@ def find_readable(images: Images, on_broken: OnBroken) -> tuple[list[Path] | Non
     paths = find_images(images)
     if paths is None:
         return None, ()
-    found = readable_images(paths, on_broken)
-    return list(found.paths), tuple(filter(None, (found.note,)))
+    chosen = some_of(paths, most)
+    found = readable_images(chosen, on_broken)
+    left_out = ""
+    if len(chosen) < len(paths):
+        left_out = f"{len(chosen)} of {len(paths)} images were chosen at random, with seed {_SEED}"
+    return list(found.paths), tuple(filter(None, (left_out, found.note)))
+
+
+def some_of(paths: Sequence[Path], most: int | None) -> list[Path]:
+    """At most `most` of the paths in their order, always the same ones; all where it is None.
+
+    Raises:
+        UsageError: `most` is not positive.
+    """
+    if most is None:
+        return list(paths)
+    if most < 1:
+        raise UsageError(
+            "at least one image must be compared", got=most, fix="Give None to take all images"
+        )
+    chosen = random.Random(_SEED).sample(range(len(paths)), min(most, len(paths)))
+    return [paths[index] for index in sorted(chosen)]
 
 
 def open_bundle(bundle: AnyPath | Bundle, trust: AnyPath | None = None) -> Bundle:

@@ -8,8 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from ghost_deploy._version import __version__
-from ghost_deploy.api.common import AnyPath, Images, find_readable
+from ghost_deploy.api.common import COMPARED, AnyPath, Images, find_readable
 from ghost_deploy.api.engines import add_engine
 from ghost_deploy.api.gates import require_proved
 from ghost_deploy.api.int8_artifacts import (
@@ -52,6 +54,7 @@ def export(
     fork_unconfined: bool = False,
     overwrite: bool = False,
     on_broken: OnBroken = "skip",
+    max_images: int | None = COMPARED,
     progress: Progress | None = None,
 ) -> Bundle:
     """Make a bundle of a checkpoint and prove it against the PyTorch module.
@@ -93,6 +96,8 @@ def export(
         overwrite: replace a bundle that is there.
         on_broken: what is done with `images` that cannot be read, which is known before the export
             starts: `skip` leaves them out and the report counts them, `stop` raises.
+        max_images: compare on so many of `images` at most, chosen at random, always the same ones;
+            None takes all.
         progress: called at each step.
 
     Returns:
@@ -113,7 +118,7 @@ def export(
     plan = plan_export(formats, precisions, calibrated=calib is not None, opset=opset)
     size_hw = _size_hw(imgsz)
     int8 = None if calib is None else read_int8_inputs(calib, plan.int8_formats, progress)
-    files, notes = _find(images, on_broken, int8)
+    files, notes = _find(images, on_broken, int8, max_images)
     given = _class_names(names)
     own = ForkOption(fork, fork_unconfined)
     was_signed = is_signed(Path(out))
@@ -149,10 +154,10 @@ def export(
 
 
 def _find(
-    images: Images, on_broken: OnBroken, int8: Int8Inputs | None
+    images: Images, on_broken: OnBroken, int8: Int8Inputs | None, most: int | None
 ) -> tuple[list[Path] | None, Sequence[str]]:
     """The images to compare on, and notes: those named, else some of the calibration images."""
-    files, notes = find_readable(images, on_broken)
+    files, notes = find_readable(images, on_broken, most)
     return files or (int8.files if int8 else None) or None, notes
 
 
@@ -192,10 +197,12 @@ def _prove(
     store: bool = True,
 ) -> Bundle:
     """The draft with its parity report and, with `store`, images for the check of artifacts."""
+    from ghost_deploy.judge.parity.comparison_key import comparison_key
     from ghost_deploy.judge.parity.prove import run_parity
     from ghost_deploy.judge.parity.store_reference import store_reference
 
     report = run_parity(opened.loaded, draft, images, progress=progress, notes=notes)
+    report = replace(report, key=comparison_key(draft, images, RuntimeOptions(), notes))
     if not store:
         return draft.with_evidence(report)
     coarse = any(row.coarse for row in report.rows)

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from ghost_deploy.api.common import AnyPath, Images, find_readable, open_bundle
+from ghost_deploy.api.common import (
+    COMPARED,
+    AnyPath,
+    Images,
+    Note,
+    find_readable,
+    log_note,
+    open_bundle,
+)
 from ghost_deploy.api.gates import require_same_network, require_statistics
 from ghost_deploy.api.open_checkpoint import ForkOption, open_source, require_source
 from ghost_deploy.core.bundle import Bundle
@@ -30,19 +39,27 @@ def parity(
     fork_unconfined: bool = False,
     other_checkpoint: bool = False,
     on_broken: OnBroken = "skip",
+    max_images: int | None = COMPARED,
+    again: bool = False,
     device: str = "cpu",
     threads: int = 0,
     allow_fallback: bool = False,
     progress: Progress | None = None,
+    note: Note | None = None,
 ) -> ParityReport:
     """Compare every artifact of a bundle with the PyTorch module, number by number.
+
+    The verdict that the bundle keeps of its export is returned where nothing has changed since:
+    the checkpoint, the artifacts, the images, the packages and the kind of processor are the same.
 
     Args:
         checkpoint: what the bundle was exported from.
         bundle: its folder, or what `export` returned. It is not changed.
-        images, modules, fork, fork_unconfined, on_broken, progress: as in `export`.
+        images, modules, fork, fork_unconfined, on_broken, max_images, progress: as in `export`.
         other_checkpoint: compare although the bundle was exported from another file.
+        again: compare although nothing has changed.
         device, threads, allow_fallback: as in `load`.
+        note: called if nothing was compared, because nothing has changed; logged by default.
 
     Returns:
         The report; `report.passed` is the verdict.
@@ -57,15 +74,22 @@ def parity(
     opened = open_bundle(bundle)
     if not other_checkpoint:
         require_source(checkpoint, opened)
-    files, notes = find_readable(images, on_broken)
+    files, notes = find_readable(images, on_broken, max_images)
     own = ForkOption(fork, fork_unconfined)
+    options = RuntimeOptions(device=device, threads=threads, allow_fallback=allow_fallback)
+    own_code = bool(modules) or fork is not None or other_checkpoint
+    kept = None if again or own_code else _kept(opened, files, options, notes)
+    if kept is not None:
+        (note or log_note)(
+            "nothing has changed since the bundle was compared: this is the verdict that it keeps"
+        )
+        return kept
     with ExitStack() as stack:
         source = open_source(stack, checkpoint, modules, own, opened, files)
         if source.statistics:
             require_statistics(source.statistics)
         from ghost_deploy.judge.parity.prove import run_parity
 
-        options = RuntimeOptions(device=device, threads=threads, allow_fallback=allow_fallback)
         report = run_parity(
             source.loaded, opened, files, options=options, progress=progress, notes=notes
         )
@@ -75,3 +99,15 @@ def parity(
         warnings = (*report.warnings, judged.summary())
         return msgspec.structs.replace(report, warnings=warnings)
     return report
+
+
+def _kept(
+    bundle: Bundle, images: Sequence[Path] | None, options: RuntimeOptions, notes: Sequence[str]
+) -> ParityReport | None:
+    """The verdict that the bundle keeps, if it was made of the same."""
+    from ghost_deploy.judge.parity.comparison_key import comparison_key, stored_verdict
+
+    kept = stored_verdict(bundle, comparison_key(bundle, images, options, notes))
+    if kept is not None and bundle.evidence.statistics:
+        require_statistics(bundle.evidence.statistics)
+    return kept

@@ -79,6 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "of the kind that it was trained on, to prove it: folder, file or glob (default: those of "
         "--calib, else demo scenes, weak evidence)",
     )
+    options.add_most_images(others)
     options.add_modules(others)
     options.add_fork(others)
     text = "data.yaml whose class names replace those of the checkpoint, which may be lost"
@@ -129,6 +130,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
                 fork_unconfined=args.fork_unconfined,
                 overwrite=args.overwrite,
                 on_broken=args.on_broken,
+                max_images=args.max_images,
                 progress=progress,
             )
     except GateError as error:

@@ -59,6 +59,19 @@ def add_image_limits(parser: Arguments, *, broken: bool = True) -> None:
     add_value(parser, "--max-pixels", "N", text, positive)
 
 
+def add_most_images(parser: Arguments) -> None:
+    """`--max-images` and `--all`."""
+    text = "images to compare on at most, chosen at random, always the same ones (default: 100)"
+    add_value(parser, "--max-images", "N", text, positive, default=100)
+    parser.add_argument(
+        "--all",
+        action="store_const",
+        const=None,
+        dest="max_images",
+        help="compare on all images",
+    )
+
+
 def add_modules(parser: Arguments) -> None:
     """`--modules`, which may be repeated."""
     parser.add_argument(

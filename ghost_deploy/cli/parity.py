@@ -13,7 +13,9 @@ DESCRIPTION = """\
 Compare every artifact of a bundle with the PyTorch module on identical tensors: raw outputs and
 detections, on every runtime that is installed. The tolerance belongs to the precision. When one
 is missed, stages are swapped one at a time to find where the difference comes from, and the exit
-code is 1; it is 3 when nothing could be run on this machine. The bundle is not changed.
+code is 1; it is 3 when nothing could be run on this machine. The bundle is not changed. Where
+nothing has changed since its export (checkpoint, artifacts, images, packages, processor), the
+verdict that the bundle keeps is printed; --again compares again.
 """
 EXAMPLES = """\
 examples:
@@ -29,6 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_images(
         parser, "to compare on: folder, file or glob (default: demo scenes, weak evidence)"
     )
+    options.add_most_images(parser)
+    again = "compare although nothing has changed since the bundle was compared"
+    options.add_switches(parser, {"--again": again})
     options.add_modules(parser)
     options.add_fork(parser)
     options.add_other_checkpoint(parser)
@@ -42,13 +47,16 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from ghost_deploy import api
     from ghost_deploy.cli.tables import print_parity
 
+    notes: list[str] = []
     with console.steps() as progress:
-        report = api.parity(**options.arguments(args), progress=progress)
+        report = api.parity(**options.arguments(args), progress=progress, note=notes.append)
     if args.json:
         console.document(report.to_document())
     else:
         print_parity(report, console)
+    for note in notes:
+        console.note(f"{note}; --again compares again")
     if report.passed:
         return 0
-    ran = any(row.status != "skipped" for row in report.rows)
-    return GateError.exit_code if ran else UnavailableError.exit_code
+    judged = any(row.status in ("passed", "failed") for row in report.rows)
+    return GateError.exit_code if judged else UnavailableError.exit_code

@@ -70,14 +70,15 @@ def verdict_sentence(what: str, statuses: Iterable[str]) -> str:
 
     Args:
         what: was judged, capitalized.
-        statuses: `passed`, `failed`, `skipped` or `reference`.
+        statuses: `passed`, `failed`, `skipped`, `unjudged` or `reference`.
     """
     counts = Counter(statuses)
     ran = counts["passed"] + counts["failed"]
-    tail = f"; {counts['skipped']} skipped" if counts["skipped"] else ""
+    tail = f"; {counts['unjudged']} not judged by this gate" if counts["unjudged"] else ""
+    tail += f"; {counts['skipped']} skipped" if counts["skipped"] else ""
     if ran:
         verdict = "failed" if counts["failed"] else "passed"
         return f"{what} {verdict}: {counts['passed']} of {ran} runs within their gates{tail}"
-    if counts["reference"]:
+    if counts["reference"] or counts["unjudged"]:
         return f"{what} measured, not judged: nothing to compare with it{tail}"
     return f"{what} failed: nothing could be run on this machine{tail}"

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+import msgspec
+
 from ghost_deploy.core.evidence.json_document import Document, Part, verdict_sentence
 from ghost_deploy.core.spec import Thresholds
+
+NOT_JUDGED = "not judged by this gate: int8 is judged by mAP, see ghost-deploy validate"
+"""Of a run whose gate is not one of parity."""
 
 
 class ComparedImage(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -215,8 +220,9 @@ class ParityRow(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
         artifact: its id in the bundle, e.g. `onnx-fp16`.
         sha256: of the file that the runtime opens.
         runtime, precision: of the run, as requested.
-        status: `skipped` is no verdict: this machine cannot run it.
-        reasons: why it failed or was skipped; empty when it passed.
+        status: `skipped` is no verdict: this machine cannot run it; `unjudged` neither: the gate
+            has no limits for the differences, see `Gate.judged_by`.
+        reasons: why it failed, was skipped or is not judged; empty when it passed.
         gate: the limits.
         coarse: why the limits are wider than those of the precision and the figures are against
             float64: float32 itself is too coarse for the network; else empty.
@@ -229,7 +235,7 @@ class ParityRow(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     sha256: str
     runtime: str
     precision: str
-    status: Literal["passed", "failed", "skipped"]
+    status: Literal["passed", "failed", "skipped", "unjudged"]
     gate: Gate
     coarse: str = ""
     reasons: tuple[str, ...] = ()
@@ -240,6 +246,12 @@ class ParityRow(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     version: str = ""
     compute: str = ""
     notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        # Documents of before 0.2 call it passed.
+        if self.status == "passed" and self.gate.judged_by != "parity":
+            msgspec.structs.force_setattr(self, "status", "unjudged")
+            msgspec.structs.force_setattr(self, "reasons", (NOT_JUDGED,))
 
 
 class ParityReport(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -258,6 +270,8 @@ class ParityReport(Document, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         images: that were compared.
         tools: versions of the packages used.
         warnings: further notes for the reader.
+        key: hash of what was compared and on what, see `judge.parity.comparison_key`; empty where
+            it is not known.
     """
 
     KIND: ClassVar[str] = "parity"
@@ -274,6 +288,7 @@ class ParityReport(Document, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     images: tuple[ComparedImage, ...]
     tools: dict[str, str]
     warnings: tuple[str, ...] = ()
+    key: str = ""
 
     @property
     def passed(self) -> bool:

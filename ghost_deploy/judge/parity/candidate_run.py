@@ -8,7 +8,7 @@ from typing import Literal
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.closing import Closing
 from ghost_deploy.core.errors import GhostDeployError, UnavailableError
-from ghost_deploy.core.evidence.parity import Attribution, Gate, ParityRow
+from ghost_deploy.core.evidence.parity import NOT_JUDGED, Attribution, Gate, ParityRow
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.detector import Detector
 from ghost_deploy.judge.open_detector import BROKEN, open_detector
@@ -20,10 +20,6 @@ from ghost_deploy.judge.parity.stages import ReferenceResult, compare
 from ghost_deploy.judge.parity.tally import Tally
 from ghost_deploy.runtimes.base import RuntimeInfo, RuntimeOptions
 from ghost_deploy.runtimes.run_plan import PlannedRun, plan_runs
-
-_NO_LIMITS = (
-    "int8 is judged by mAP (ghost-deploy validate): these differences are reported without a limit"
-)
 
 
 class ParityRun(Closing):
@@ -108,6 +104,8 @@ class ParityRun(Closing):
             return self._make_row("passed", (), float64_pass=passed)
         cause = self._diagnose(reference, images, others) if missed else None
         reasons = (*misnamed, *missed)
+        if not reasons and self._gate.judged_by != "parity":
+            return self._make_row("unjudged", (NOT_JUDGED,))
         return self._make_row("failed" if reasons else "passed", reasons, cause)
 
     def _check_in_float64(self, check: Float64Check | None) -> Float64Pass | None:
@@ -159,7 +157,7 @@ class ParityRun(Closing):
 
     def _make_row(
         self,
-        status: Literal["passed", "failed", "skipped"],
+        status: Literal["passed", "failed", "skipped", "unjudged"],
         reasons: tuple[str, ...],
         cause: Attribution | None = None,
         float64_pass: Float64Pass | None = None,
@@ -168,8 +166,6 @@ class ParityRun(Closing):
         ran = info is not None and not self._broken
         notes = info.notes if info else ()
         tensor, found = self._tally.tensor(), self._tally.detections()
-        if self._gate.judged_by != "parity":
-            notes = (*notes, _NO_LIMITS)
         if float64_pass is not None:
             tensor, found = float64_pass.tensor, float64_pass.detections
         return ParityRow(

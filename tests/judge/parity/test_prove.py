@@ -296,10 +296,15 @@ def test_int8_is_reported_without_a_bar(
     backends["ort-int8"] = scale_scores
     report = run_parity(LOADED, make_bundle(tmp_path / "b", ids=("onnx-int8",)), images)
     found = row(report, "onnx-int8")
-    assert found.status == "passed"
+    assert found.status == "unjudged"
+    assert "not judged by this gate" in found.reasons[0]
     assert found.tensor is not None
     assert found.tensor.score.max == pytest.approx(0.009, rel=1e-3)
-    assert any("mAP" in note for note in found.notes)
+    assert "1 not judged by this gate" in report.summary()
+    assert not report.passed
+    # Documents of before call it passed.
+    old = json.loads(msgspec.json.encode(found)) | {"status": "passed", "reasons": []}
+    assert msgspec.convert(old, ParityRow).status == "unjudged"
 
 
 def test_an_artifact_that_does_not_load_fails_alone(
