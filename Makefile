@@ -41,13 +41,14 @@ $(VENV)/.dev: pyproject.toml constraints.txt
 OUT ?= out/demo
 demo: $(VENV)/.user
 ifeq ($(MODEL)$(IMAGES),)
-	$(BIN)/ghost-deploy demo -o '$(OUT)'
+	$(BIN)/ghost-deploy demo -o '$(OUT)' --overwrite
 else
 	@test -n '$(MODEL)' -a -n '$(IMAGES)' || { \
 	  echo 'usage: make demo [MODEL=best.pt IMAGES=folder-of-images] [OUT=out/demo]'; exit 2; }
 	$(BIN)/ghost-deploy inspect '$(MODEL)'
 	$(BIN)/ghost-deploy export '$(MODEL)' -o '$(OUT)/bundle' --images '$(IMAGES)' --overwrite
-	$(BIN)/ghost-deploy infer '$(OUT)/bundle' '$(IMAGES)' -o '$(OUT)/annotated' --jsonl '$(OUT)/detections.jsonl'
+	rm -f '$(OUT)/detections.jsonl'
+	$(BIN)/ghost-deploy infer '$(OUT)/bundle' '$(IMAGES)' -o '$(OUT)/annotated' --jsonl '$(OUT)/detections.jsonl' --overwrite
 endif
 
 test: $(VENV)/.dev

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ghost_deploy.api.build_engine import EngineLog
-from ghost_deploy.api.common import AnyPath, open_bundle
+from ghost_deploy.api.common import AnyPath, open_bundle, refuse_replaced
 from ghost_deploy.api.engines import add_engine
 from ghost_deploy.api.gates import require_engine
 from ghost_deploy.api.sign import is_signed, say_what_became
@@ -32,6 +32,7 @@ def build(
     device: str = "cuda",
     self_check: bool = True,
     try_placements: bool = False,
+    overwrite: bool = False,
     progress: Progress | None = None,
     log: EngineLog | None = None,
 ) -> Bundle:
@@ -54,6 +55,7 @@ def build(
         self_check: run the engine on the images stored in the bundle.
         try_placements: INT8 by Q/DQ nodes alone: build an engine of each placement that
             `calibrate` prepared, time them on this device and keep the fastest that passes.
+        overwrite: replace an engine of that precision.
         progress: called at each step.
         log: called with each line of TensorRT's log: severity and text.
 
@@ -82,6 +84,7 @@ def build(
         calibrator=calibrator,
     )
     was_signed = is_signed(opened.path)
+    refuse_replaced(opened, [f"tensorrt-{precision}"], "build", overwrite=overwrite)
     with BundleWriter(opened.path, overwrite=True) as writer:
         writer.adopt(opened, without=(f"tensorrt-{precision}",))
         draft = add_engine(

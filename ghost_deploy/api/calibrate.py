@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ghost_deploy.api.common import AnyPath, open_bundle
+from ghost_deploy.api.common import AnyPath, open_bundle, refuse_replaced
 from ghost_deploy.api.gates import require_int8
 from ghost_deploy.api.int8_artifacts import Calibration, add_int8, read_int8_inputs
 from ghost_deploy.api.sign import is_signed, say_what_became
@@ -24,18 +24,20 @@ def calibrate(
     device: str = "cpu",
     threads: int = 0,
     allow_fallback: bool = False,
+    overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Bundle:
     """Make int8 artifacts of a bundle's fp32 ONNX file and put them into the bundle.
 
-    All int8 artifacts that the bundle has are replaced, engines too: those of a bundle come from
-    one calibration.
+    All int8 artifacts of a bundle come from one calibration: with `overwrite` those that it has
+    are replaced, engines too.
 
     Args:
         bundle: its folder, or what `export` returned. It is replaced as a whole at the end.
         calib: the images, or a `Calibration` that says more.
         formats: `onnx`, `openvino`; those that the bundle has when none is named.
         device, threads, allow_fallback: of the runtimes that judge, as in `load`.
+        overwrite: replace the int8 artifacts that the bundle has.
         progress: called at each step.
 
     Returns:
@@ -55,13 +57,15 @@ def calibrate(
             f"{opened.path} has NMS inside its graphs; int8 graphs are built before it is added",
             fix="Export again with --int8 --calib, and --nms where it is wanted",
         )
+    old = [artifact.id for artifact in opened.artifacts if artifact.precision == "int8"]
+    refuse_replaced(opened, old, "calibrate", overwrite=overwrite)
     opened.verified_path(opened.artifact("onnx", "fp32"))
     progress = progress or silent
     inputs = read_int8_inputs(calib, chosen, progress)
     options = RuntimeOptions(device=device, threads=threads, allow_fallback=allow_fallback)
     was_signed = is_signed(opened.path)
     with BundleWriter(opened.path, overwrite=True) as writer:
-        writer.adopt(opened, without=[a.id for a in opened.artifacts if a.precision == "int8"])
+        writer.adopt(opened, without=old)
         add_int8(writer, opened, inputs, chosen, options, progress).save()
         made = writer.finish()
     say_what_became(made, was_signed)

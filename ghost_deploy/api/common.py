@@ -152,6 +152,24 @@ def open_bundle(bundle: AnyPath | Bundle, trust: AnyPath | None = None) -> Bundl
     return Bundle.read(bundle.path if isinstance(bundle, Bundle) else bundle, trust=trust)
 
 
+def refuse_replaced(bundle: Bundle, ids: Sequence[str], command: str, *, overwrite: bool) -> None:
+    """Raise UsageError if a bundle has artifacts that would be made anew without `overwrite`.
+
+    Args:
+        bundle: that is written to.
+        ids: of artifacts that are made anew; those that the bundle lacks do not count.
+        command: that makes them.
+        overwrite: they may be replaced.
+    """
+    there = [artifact.id for artifact in bundle.artifacts if artifact.id in ids]
+    if there and not overwrite:
+        raise UsageError(
+            f"{bundle.path} has {', '.join(there)} already",
+            fix=f"Replace what is there: ghost-deploy {command} {bundle.path} --overwrite "
+            "(overwrite=True in Python)",
+        )
+
+
 def is_bundle(path: Path) -> bool:
     """Whether `path` can only mean a bundle: a folder, or the document in one."""
     return os.path.isdir(path) or path.name == DOCUMENT

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ import msgspec
 from ghost_deploy.api.bench import bench
 from ghost_deploy.api.common import AnyPath, require
 from ghost_deploy.api.export import export
+from ghost_deploy.api.int8_artifacts import Calibration
 from ghost_deploy.api.load import load
 from ghost_deploy.api.report import report
 from ghost_deploy.api.validate import validate
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 _FIRST_SEED = 9_000
 """Of the scenes: no model was trained on them, and none was chosen by them."""
 
+_CALIBRATION_SEED = 8_000
+"""Of the scenes that int8 takes its ranges from."""
+
 _DOCUMENTS = ("parity.json", "accuracy.json", "latency.json")
 _PAGES = {"json": "report.json", "markdown": "report.md", "html": "report.html"}
 
@@ -44,6 +48,7 @@ class DemoSize:
     Attributes:
         scenes: labelled images to measure accuracy on.
         compared: of them, how many to compare artifacts with PyTorch on.
+        calibrated: other images, how many int8 takes its ranges from.
         drawn: of them, how many to time on and to draw on.
         seconds: to time each candidate.
         rounds: turns that each candidate has in that time.
@@ -51,6 +56,7 @@ class DemoSize:
 
     scenes: int = 40
     compared: int = 8
+    calibrated: int = 64
     drawn: int = 8
     seconds: float = 3.0
     rounds: int = 10
@@ -78,26 +84,28 @@ def demo(
     *,
     checkpoint: AnyPath | None = None,
     size: DemoSize | None = None,
+    overwrite: bool = False,
     progress: Progress | None = None,
 ) -> DemoResult:
     """Draw scenes, export a detector, prove and measure it, and write one report.
 
     Args:
-        out: the folder; one that an earlier run made is used again.
+        out: the folder.
         checkpoint: a detector of the scenes' classes; the built-in one when None.
         size: how much is done.
+        overwrite: replace the results of an earlier run.
         progress: called at each step.
 
     Returns:
         The report, and where everything is. What this machine lacks is left out and listed.
 
     Raises:
-        UsageError: the folder holds something else.
+        UsageError: the folder holds something else, or results without `overwrite`.
         MissingExtraError: torch, or what exports a model, is not installed.
     """
     from ghost_deploy.demo.embedded import MODEL_FILE
 
-    folder = _clean_folder(Path(out))
+    folder = _clean_folder(Path(out), overwrite=overwrite)
     steps = _Steps(folder, Path(checkpoint or MODEL_FILE), size or DemoSize(), progress or silent)
     steps.export()
     for name, measure in (("accuracy", steps.validate), ("latency", steps.bench)):
@@ -132,20 +140,42 @@ class _Steps:
         formats = self._formats()
         seeds = range(_FIRST_SEED, _FIRST_SEED + self.size.scenes)
         self.scenes = write_scenes(self.folder / "scenes", seeds, self.progress)
+        try:
+            self._export(formats, self._calibration())
+        except MissingExtraError as error:
+            self.left_out["int8"] = error
+            self._export(formats, None)
+        bundle = Bundle.read(self.bundle)
+        assert bundle.evidence.parity is not None  # an export is always proved
+        self._keep(bundle.evidence.parity)
+        self.files["bundle"] = self.bundle
+
+    def _export(self, formats: Sequence[str], calib: Calibration | None) -> None:
         with contextlib.suppress(GateError):  # the report says the same
             export(
                 self.checkpoint,
                 self.bundle,
                 formats,
-                ("fp32", "fp16"),
+                ("fp32", "fp16", "int8") if calib else ("fp32", "fp16"),
                 images=self.scenes[: self.size.compared],
+                calib=calib,
                 overwrite=True,
                 progress=self.progress,
             )
-        bundle = Bundle.read(self.bundle)
-        assert bundle.evidence.parity is not None  # an export is always proved
-        self._keep(bundle.evidence.parity)
-        self.files["bundle"] = self.bundle
+
+    def _calibration(self) -> Calibration:
+        """One quick calibration on scenes of their own, judged on the labelled ones."""
+        from ghost_deploy.demo.scene_files import LABELS, write_scenes
+
+        seeds = range(_CALIBRATION_SEED, _CALIBRATION_SEED + self.size.calibrated)
+        images = write_scenes(self.folder / "calibration", seeds, self.progress)
+        return Calibration(
+            source=images,
+            count=len(images),
+            allow_small=True,
+            data=self.folder / "scenes" / LABELS,
+            speed=False,  # all artifacts are timed together afterwards
+        )
 
     def validate(self) -> None:
         from ghost_deploy.demo.scene_files import LABELS
@@ -175,7 +205,12 @@ class _Steps:
             self.left_out["the HTML page"] = MissingExtraError.for_extra("jinja2", "report")
             del pages["html"]
         self.files["report"] = pages.get("html", pages["markdown"])
-        return report([*documents, self.bundle], **pages)
+        return report(
+            [*documents, self.bundle],
+            html=pages.get("html"),
+            markdown=pages["markdown"],
+            json=pages["json"],
+        )
 
     def draw(self, made: Report) -> None:
         """Annotated images, by the recommended runtime and precision."""
@@ -223,7 +258,7 @@ class _Steps:
         self.files[document.KIND] = path
 
 
-def _clean_folder(out: Path) -> Path:
+def _clean_folder(out: Path, *, overwrite: bool) -> Path:
     """The folder, without the results of an earlier run: old figures must not pass for new."""
     from ghost_deploy.demo.scene_files import LABELS
 
@@ -232,8 +267,14 @@ def _clean_folder(out: Path) -> Path:
         raise UsageError(
             f"{out} exists already and holds something else", fix="Name another folder with -o"
         )
-    for name in (*_DOCUMENTS, *_PAGES.values()):
-        (out / name).unlink(missing_ok=True)
+    results = [out / name for name in (*_DOCUMENTS, *_PAGES.values())]
+    if any(each.exists() for each in results) and not overwrite:
+        raise UsageError(
+            f"{out} holds the results of an earlier demo",
+            fix="Name another folder with -o, or pass --overwrite (overwrite=True in Python)",
+        )
+    for each in results:
+        each.unlink(missing_ok=True)
     return out
 
 

@@ -13,7 +13,7 @@ from ghost_deploy.api.common import AnyPath, Images, find_readable, is_bundle, r
 from ghost_deploy.api.open_checkpoint import ForkOption, with_fork
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import UsageError
-from ghost_deploy.core.files import write_whole
+from ghost_deploy.core.files import refuse_existing, write_whole
 
 if TYPE_CHECKING:
     from ghost_deploy.checkpoints.inspection import Inspection
@@ -33,6 +33,7 @@ def inspect(
     fork: AnyPath | None = None,
     fork_unconfined: bool = False,
     on_broken: OnBroken = "skip",
+    overwrite: bool = False,
 ) -> Inspection | Bundle:
     """What a checkpoint or a bundle holds, without running any of it.
 
@@ -47,6 +48,7 @@ def inspect(
         fork, fork_unconfined: as in `export`; the code is run, and says what the network is.
         on_broken: what is done with `images` that cannot be read, as in `export`; the inspection
             counts those that were left out.
+        overwrite: replace a `skeleton` that is there.
 
     Returns:
         The inspection of a checkpoint or network. A bundle is read, and every hash is checked.
@@ -56,7 +58,7 @@ def inspect(
         ImageError: there is no image, or one cannot be read and `on_broken` is `stop`.
         ExportError: the skeleton cannot be written.
         BundleError: the bundle is damaged or was changed.
-        UsageError: the zoo has no such network.
+        UsageError: the zoo has no such network, or the skeleton's file is there.
         MissingExtraError: torch is needed and is not installed.
     """
     name = os.fspath(path)
@@ -67,6 +69,8 @@ def inspect(
                 fix="Give the checkpoint that it was made of",
             )
         return Bundle.read(path, verify=True)
+    if skeleton is not None:
+        refuse_existing(Path(skeleton), overwrite=overwrite)
     require("torch", "export")
     if name.startswith(_ZOO):
         return _inspect_zoo(name.removeprefix(_ZOO), skeleton)

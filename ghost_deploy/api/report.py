@@ -20,6 +20,7 @@ def report(
     html: AnyPath | None = None,
     markdown: AnyPath | None = None,
     json: AnyPath | None = None,
+    overwrite: bool = False,
 ) -> Report:
     """Judge results, and write them as pages.
 
@@ -30,12 +31,14 @@ def report(
         html: file for one page that needs nothing else: no network, no scripts.
         markdown: file for the same as Markdown.
         json: file for the JSON document that the pages show.
+        overwrite: replace files that are there.
 
     Returns:
         That document; `report.verdict` says what to use.
 
     Raises:
-        UsageError: no result, one twice, or a file that cannot be written.
+        UsageError: no result, one twice, or a file that is there.
+        ExportError: a file cannot be written.
         InputError, BundleError: a result cannot be read.
         MissingExtraError: `html` is given and jinja2 is not installed.
     """
@@ -47,5 +50,7 @@ def report(
     paths = [each.path if isinstance(each, Bundle) else Path(each) for each in several]
     made = assemble(read_sources(paths))
     pages = {"html": html, "markdown": markdown, "json": json}
-    write_report(made, {form: Path(path) for form, path in pages.items() if path})
+    write_report(
+        made, {form: Path(path) for form, path in pages.items() if path}, overwrite=overwrite
+    )
     return made

@@ -77,6 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "--no-self-check": "do not run the engine after building it",
             "--try-placements": "build INT8 in each way that `calibrate --search` made; keep the "
             "fastest that passes; takes as many times as long",
+            "--overwrite": "replace engines of these precisions that the bundle has",
             "--verbose": "show what TensorRT logs, except its finest detail",
         },
     )

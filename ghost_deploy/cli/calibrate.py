@@ -25,9 +25,9 @@ Put int8 artifacts into a bundle, with ranges taken from your images: one in the
 runtime, because no single int8 file serves all. Each is judged before it is kept, by mAP on --data,
 else by agreement with the float model, and made in another way where it loses too much; --search
 tries all ways and keeps the fastest that is accurate enough. The times of all artifacts that run
-here are taken side by side, and the verdict says what to use. Int8 artifacts of the bundle are
-replaced, all of them: those of a bundle come from one calibration. When an artifact loses more
-than it may, the bundle is still written, with that verdict inside, and the exit code is 1.
+here are taken side by side, and the verdict says what to use. Those of a bundle come from one
+calibration: --overwrite replaces all that it has. When an artifact loses more than it may, the
+bundle is still written, with that verdict inside, and the exit code is 1.
 """
 EXAMPLES = """\
 examples:
@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         {
             "--onnx": "for ONNX Runtime on this processor, and for TensorRT",
             "--openvino": "for OpenVINO",
+            "--overwrite": "replace the int8 artifacts that the bundle has, all of them",
         },
     )
     add_calibration_options(parser, required=True)
@@ -69,6 +70,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
                 device=args.device,
                 threads=args.threads,
                 allow_fallback=args.allow_fallback,
+                overwrite=args.overwrite,
                 progress=progress,
             )
     except GateError as error:

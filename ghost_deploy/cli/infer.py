@@ -77,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_save_options(parser)
     options.add_value(
-        parser, "--jsonl", "FILE", "write one JSON line a frame; - is standard output"
+        parser, "--jsonl", "FILE", "append one JSON line a frame; - is standard output"
     )
     options.add_switches(parser, {"--show": "show each image until a key press"})
     limits = parser.add_argument_group("thresholds (defaults: those of the bundle)")
@@ -149,7 +149,7 @@ def _run_images(args: argparse.Namespace, sources: list[str], console: Console) 
         )
         names = detector.spec.class_names
         with (
-            _open_outputs(args, forms, names, console) as write,
+            _open_outputs(args, forms, paths, names, console) as write,
             console.progress("detecting", steps) as show,
         ):
             for frame, found in results:
@@ -171,7 +171,11 @@ def _run_images(args: argparse.Namespace, sources: list[str], console: Console) 
 
 @contextlib.contextmanager
 def _open_outputs(
-    args: argparse.Namespace, forms: Sequence[str], class_names: Sequence[str], console: Console
+    args: argparse.Namespace,
+    forms: Sequence[str],
+    paths: Sequence[Path],
+    class_names: Sequence[str],
+    console: Console,
 ) -> Iterator[_Write]:
     """Open the outputs besides the summary; a window that the user closes ends the run."""
     from ghost_deploy.stream.saved.result_writer import ResultWriter
@@ -179,12 +183,14 @@ def _open_outputs(
     from ghost_deploy.stream.sinks.jsonl_writer import JsonlWriter
 
     folder = annotated_folder(args)
-    images = ImageWriter(Path(folder)) if folder else None
+    images = ImageWriter(Path(folder), overwrite=args.overwrite) if folder else None
+    if images:
+        images.require_free(paths)
     target = console.out if args.jsonl == "-" else Path(args.jsonl or "")
     saved = None
     if forms:
         saved = ResultWriter(args.out, forms, class_names, overwrite=args.overwrite)
-    lines = JsonlWriter(target) if args.jsonl else None
+    lines = JsonlWriter(target, append=True) if args.jsonl else None
 
     def write(frame: Frame, found: Detections) -> bool:
         if lines:

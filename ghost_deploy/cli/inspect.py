@@ -13,6 +13,7 @@ from ghost_deploy.cli.options import (
     add_images,
     add_json,
     add_modules,
+    add_switches,
     add_trust,
 )
 
@@ -52,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write the module tree with attributes and shapes, without weights, paths and class "
         "names: for a request or a test",
     )
+    add_switches(parser, {"--overwrite": "replace a skeleton that is there"})
     add_modules(parser)
     add_fork(parser)
     add_image_limits(parser)
@@ -72,6 +74,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         fork=args.fork,
         fork_unconfined=args.fork_unconfined,
         on_broken=args.on_broken,
+        overwrite=args.overwrite,
     )
     if args.json:
         console.document(found.document if isinstance(found, Bundle) else found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ghost_deploy.cli.console import Console
-from ghost_deploy.cli.options import add_trust, add_value
+from ghost_deploy.cli.options import add_switches, add_trust, add_value
 
 DESCRIPTION = """\
 Render results as one HTML page that needs nothing else: no network, no scripts. RESULTS are the
@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "results", nargs="+", metavar="RESULTS", help="what a command's --json printed, or a bundle"
     )
     parser.add_argument("-o", "--out", metavar="FILE", required=True, help="page to write")
+    add_switches(parser, {"--overwrite": "replace files that are there"})
     add_value(parser, "--markdown", "FILE", "write the same as Markdown")
     add_value(parser, "--json", "FILE", "write the document that the pages show")
     add_trust(parser)
@@ -39,7 +40,13 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from ghost_deploy import api
     from ghost_deploy.cli.tables import print_verdict
 
-    report = api.report(args.results, html=args.out, markdown=args.markdown, json=args.json)
+    report = api.report(
+        args.results,
+        html=args.out,
+        markdown=args.markdown,
+        json=args.json,
+        overwrite=args.overwrite,
+    )
     print_verdict(report, console)
     console.note(f"wrote {', '.join(filter(None, (args.out, args.markdown, args.json)))}")
     return 0

@@ -12,11 +12,11 @@ _ANNOTATED = "annotated"
 
 
 def add_save_options(parser: argparse.ArgumentParser) -> None:
-    """`--save` and `--overwrite`."""
+    """`--save` and `--overwrite`, which is for all files in `-o`."""
     known = "; ".join(f"{name}: {form.help}" for name, form in FORMS.items())
     text = f"what to write into -o, with commas or repeated (default: {_ANNOTATED}); {known}"
     options.add_value(parser, "--save", "FORM", text, action="append")
-    text = "replace the files of an earlier --save"
+    text = "replace files of an earlier run in -o"
     options.add_switches(parser, {"--overwrite": text})
 
 

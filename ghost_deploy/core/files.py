@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from ghost_deploy.core.errors import ExportError
+from ghost_deploy.core.errors import ExportError, UsageError
 from ghost_deploy.core.leftovers import Temporary
 
 MIB = 1 << 20
@@ -107,6 +107,15 @@ def write_whole(target: Path, write: Callable[[BinaryIO], object]) -> None:
             os.replace(temporary.path, target)
     except OSError as error:
         raise disk_error(target, error) from error
+
+
+def refuse_existing(target: Path, *, overwrite: bool) -> None:
+    """Raise UsageError if there is something at `target` and it may not be replaced."""
+    if not overwrite and os.path.lexists(target):
+        raise UsageError(
+            f"{target} exists already",
+            fix="Name another place, or pass --overwrite (overwrite=True in Python)",
+        )
 
 
 def disk_error(target: Path, error: OSError) -> ExportError:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
 from ghost_deploy.core.errors import UsageError
+from ghost_deploy.core.files import refuse_existing, write_whole
 from ghost_deploy.report.html import render_html
 from ghost_deploy.report.markdown import render_markdown
 from ghost_deploy.report.report_document import Report
@@ -19,27 +22,27 @@ _FORMS: dict[str, Callable[[Report], bytes]] = {
 }
 
 
-def write_report(report: Report, paths: Mapping[str, Path]) -> None:
+def write_report(report: Report, paths: Mapping[str, Path], *, overwrite: bool = False) -> None:
     """Write a report in one or several forms; all are rendered before the first is written.
 
     Args:
         report: the document.
         paths: `html`, `markdown` and `json` to the file of each.
+        overwrite: replace files that are there.
 
     Raises:
         MissingExtraError: HTML is asked for and jinja2 is not installed.
-        UsageError: a file cannot be written, or two are the same.
+        UsageError: a file is there, or two are the same.
+        ExportError: a file cannot be written.
     """
+    for path in paths.values():
+        refuse_existing(path, overwrite=overwrite)
     if len({path.resolve() for path in paths.values()}) < len(paths):
         raise UsageError("two outputs have the same name", fix="Give each a file of its own")
     made = {path: _FORMS[form](report) for form, path in paths.items()}
     for path, data in made.items():
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
-        except OSError as error:
-            raise UsageError(
-                f"cannot write {path}",
-                got=error.strerror,
-                fix="Free some space or name a file that you may write to",
-            ) from error
+        write_whole(path, partial(_put, data))
+
+
+def _put(data: bytes, file: BinaryIO) -> None:
+    file.write(data)

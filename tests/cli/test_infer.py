@@ -143,6 +143,22 @@ def test_images_and_a_file_of_lines(asked: list[Any], folder: Path, tmp_path: Pa
     assert len(lines.read_text().splitlines()) == 3
 
 
+def test_a_second_run_appends_lines_and_overwrites_no_image(
+    asked: list[Any], folder: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    out, lines = tmp_path / "out", tmp_path / "lines.jsonl"
+    words = ["infer", "b", str(folder), "--jsonl", str(lines)]
+    assert main([*words, "-o", str(out)]) == 0
+    (out / "2.png").write_bytes(b"kept")
+    assert main([*words, "-o", str(out)]) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert (out / "2.png").read_bytes() == b"kept"
+    assert len(lines.read_text().splitlines()) == 3
+    assert main([*words, "-o", str(out), "--overwrite"]) == 0
+    assert (out / "2.png").read_bytes() != b"kept"
+    assert len(lines.read_text().splitlines()) == 6
+
+
 def test_one_bad_image_does_not_stop_the_others(
     asked: list[Any], folder: Path, tmp_path: Path, capsys: Capture
 ) -> None:

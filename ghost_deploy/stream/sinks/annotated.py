@@ -19,7 +19,7 @@ def open_sink(target: str, context: SinkContext) -> Sink:
         return videos
     return AnnotatedSink(
         videos,
-        ImageWriter(Path(target)),
+        ImageWriter(Path(target), overwrite=context.overwrite),
         context.annotate,
         lambda source: context.pipeline.address_of(source).kind == "images",
     )

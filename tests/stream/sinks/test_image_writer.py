@@ -35,9 +35,18 @@ def test_names_follow_the_sources(tmp_path: Path, sources: list[str], names: lis
     assert sorted(os.listdir(tmp_path / "out")) == sorted(names)
 
 
-def test_a_second_run_replaces_the_images(tmp_path: Path) -> None:
+def test_a_second_run_replaces_the_images_only_where_it_may(tmp_path: Path) -> None:
     for value in (1, 200):
-        path = ImageWriter(tmp_path).write(frame("a.png"), np.full((2, 2, 3), value, np.uint8))
+        writer = ImageWriter(tmp_path, overwrite=True)
+        writer.require_free([Path("a.png")])
+        path = writer.write(frame("a.png"), np.full((2, 2, 3), value, np.uint8))
+    assert cv2.imread(str(path))[0, 0, 0] == 200
+    with pytest.raises(UsageError, match="exists already"):
+        ImageWriter(tmp_path).write(frame("a.png"), IMAGE)
+    careful = ImageWriter(tmp_path)
+    with pytest.raises(UsageError, match=r"a\.png exists already"):
+        careful.require_free([Path("b.png"), Path("a.png")])
+    careful.require_free([Path("x/b.png"), Path("y/b.png")])
     assert cv2.imread(str(path))[0, 0, 0] == 200
     assert path.stat().st_mode & 0o777 == 0o644
 
