@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ghost_deploy.core.evidence.parity import ParityBasis, ParityReport, ParityRow
+from ghost_deploy.core.evidence.compared_images import ParityBasis
+from ghost_deploy.core.evidence.parity import ParityReport, ParityRow
 from ghost_deploy.core.spec import Thresholds
 from ghost_deploy.judge.parity.gate import gate_for
 

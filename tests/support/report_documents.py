@@ -21,6 +21,7 @@ from ghost_deploy.core.evidence.accuracy import (
     Interval,
     Reference,
 )
+from ghost_deploy.core.evidence.compared_images import ComparedImage, ParityBasis
 from ghost_deploy.core.evidence.latency import (
     BenchReport,
     BenchRow,
@@ -33,9 +34,7 @@ from ghost_deploy.core.evidence.latency import (
 from ghost_deploy.core.evidence.machine import Machine, PowerFigures, Snapshot
 from ghost_deploy.core.evidence.parity import (
     Attribution,
-    ComparedImage,
     DetectionFigures,
-    ParityBasis,
     ParityReport,
     ParityRow,
     Spread,

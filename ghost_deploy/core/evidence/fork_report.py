@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from ghost_deploy.core.evidence.compared_images import ComparedImage
 from ghost_deploy.core.evidence.json_document import Document, Part
-from ghost_deploy.core.evidence.parity import ComparedImage, TensorFigures
+from ghost_deploy.core.evidence.parity import TensorFigures
 
 
 class ForkCode(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):

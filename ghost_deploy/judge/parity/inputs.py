@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ghost_deploy.core.bundle import file_name, sha256_of
 from ghost_deploy.core.errors import UsageError
-from ghost_deploy.core.evidence.parity import ComparedImage
+from ghost_deploy.core.evidence.compared_images import ComparedImage
 from ghost_deploy.demo.scenes import make_scene
 from ghost_deploy.processing.images import read_image
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ghost_deploy.core.bundle import Bundle
-from ghost_deploy.core.evidence.parity import ParityBasis, ParityReport, ParityRow
+from ghost_deploy.core.evidence.compared_images import ParityBasis
+from ghost_deploy.core.evidence.parity import ParityReport, ParityRow
 from ghost_deploy.core.progress import Progress, silent
 from ghost_deploy.core.spec import InputSpec, ModelSpec
 from ghost_deploy.detector import Detector
