@@ -81,6 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "--verbose": "show what TensorRT logs, except its finest detail",
         },
     )
+    options.add_json(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -117,10 +118,14 @@ def run(args: argparse.Namespace, console: Console) -> int:
             except GateError as error:  # the other engines are built too
                 failed.append(error)
                 bundle = error.bundle
-    if bundle is not None:
+    if bundle is not None and args.json:
+        console.document(bundle.document)
+    elif bundle is not None:
         _print(bundle, chosen, console)
     if failed:
         raise failed[0]
+    if args.json:
+        return 0
     name = shlex.quote(args.bundle)
     console.result(f"\nnext: ghost-deploy bench {name} --runtime trt --device {args.device}")
     return 0

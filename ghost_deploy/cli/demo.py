@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o", "--out", metavar="DIR", default="out/demo", help="results (default: out/demo)"
     )
     options.add_switches(parser, {"--overwrite": "replace the results of an earlier demo"})
+    options.add_json(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -45,7 +46,12 @@ def run(args: argparse.Namespace, console: Console) -> int:
     console.note(f"the built-in detector: {_facts(api.inspect(MODEL_FILE))}")
     with console.steps() as progress:
         done = api.demo(args.out, overwrite=args.overwrite, progress=progress)
-    _print(done, console)
+    if args.json:
+        console.document(done.report)
+        for what, error in done.left_out.items():
+            console.note(f"left out: {what}: {error}")
+    else:
+        _print(done, console)
     console.note(f"{'all of it':<24}{time.perf_counter() - start:6.1f} s")
     return GateError.exit_code if done.report.verdict.tone == "bad" else 0
 

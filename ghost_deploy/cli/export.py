@@ -31,6 +31,7 @@ examples:
   ghost-deploy export fork.pt -o out/fork --modules fork_blocks.py
   ghost-deploy export fork.pt -o out/fork --fork checkout_of_the_fork --images images
   ghost-deploy export nameless.pt -o out/best --names data.yaml
+  ghost-deploy export best.pt -o out/best --images images --json | jq '.artifacts[].path'
 """
 
 _FORMATS = ("onnx", "openvino")
@@ -94,6 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_trust(others)
     add_calibration_options(parser, required=False)
     options.add_image_limits(parser)
+    options.add_json(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -106,7 +108,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
             raise UsageError(
                 "no folder for the bundle is named", fix="Add -o BUNDLE, the folder to make"
             )
-        _integrate(Bundle.read(found), args, console)
+        bundle = Bundle.read(found)
+        _integrate(bundle, args, console)
+        if args.json:
+            console.document(bundle.document)
         return 0
     try:
         with console.steps() as progress:
@@ -135,10 +140,12 @@ def run(args: argparse.Namespace, console: Console) -> int:
             )
     except GateError as error:
         if error.bundle is not None:
-            _print(error.bundle, console)
+            _print(error.bundle, args, console)
         raise
-    _print(bundle, console)
+    _print(bundle, args, console)
     _integrate(bundle, args, console)
+    if args.json:
+        return 0
     images = shlex.quote(args.images) if args.images else "SOURCE"
     console.result(f"next: ghost-deploy infer {shlex.quote(args.out)} {images} -o annotated")
     return 0
@@ -149,12 +156,13 @@ def _integrate(bundle: Bundle, args: argparse.Namespace, console: Console) -> No
     from ghost_deploy.export.integrations.deepstream import write_deepstream
     from ghost_deploy.export.integrations.triton import write_triton
 
+    say = console.note if args.json else console.result
     if args.triton:
         names = write_triton(bundle, args.triton)
-        console.result(f"{args.triton}: Triton model repository with {', '.join(names)}")
+        say(f"{args.triton}: Triton model repository with {', '.join(names)}")
     if args.deepstream:
         write_deepstream(bundle, args.deepstream, args.trt_version)
-        console.result(f"{args.deepstream}: for DeepStream; its README.md says how to use it")
+        say(f"{args.deepstream}: for DeepStream; its README.md says how to use it")
 
 
 def _formats(args: argparse.Namespace) -> tuple[str, ...]:
@@ -168,7 +176,10 @@ def _named(args: argparse.Namespace, names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in names if getattr(args, name))
 
 
-def _print(bundle: Bundle, console: Console) -> None:
+def _print(bundle: Bundle, args: argparse.Namespace, console: Console) -> None:
+    if args.json:
+        console.document(bundle.document)
+        return
     from ghost_deploy.cli.tables import (
         print_artifacts,
         print_fork,

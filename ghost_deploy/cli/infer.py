@@ -40,6 +40,7 @@ examples:
   ghost-deploy infer out/best images -o annotated --jsonl detections.jsonl
   ghost-deploy infer out/best 'images/*.png' --runtime ort --precision fp16 --conf 0.4
   ghost-deploy infer out/best images -o labels --save yolo,csv
+  ghost-deploy infer out/best images --json | jq .classes
   ghost-deploy infer out/best images --jsonl - | jq '.detections | length'
   ghost-deploy infer out/best drive.mp4 -o annotated --classes person,car
   ghost-deploy infer out/best aerial.tif --slices 640 -o annotated
@@ -97,6 +98,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     unchecked = "do not check an artifact that was never loaded on this machine"
     options.add_switches(parser, {"--no-check": unchecked, "--allow-failed-parity": failed})
     options.add_image_limits(parser)
+    options.add_json(parser)
     options.add_log(parser)
     add_live_options(parser)
     options.add_run_options(parser)
@@ -109,6 +111,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
     if args.log_json or args.log_level:
         console.log = log_of(args, console.err)
+    if args.json and args.jsonl == "-":
+        raise UsageError(
+            "--json and --jsonl - both take standard output", fix="Give --jsonl a file"
+        )
     sources = parse_sources(args.sources, console.note)
     if all(source.kind == "images" for source in sources):
         refuse_live_options(args)
@@ -157,7 +163,10 @@ def _run_images(args: argparse.Namespace, sources: list[str], console: Console) 
                 show(frame.index + 1)
                 if not write(frame, found):
                     break
-    console.outcome(lambda to: summary.print(console, to), is_result=args.jsonl != "-")
+    if args.json:
+        console.document(summary.document([str(error) for error in unreadable]))
+    else:
+        console.outcome(lambda to: summary.print(console, to), is_result=args.jsonl != "-")
     outputs = (("images", annotated_folder(args)), ("results", args.out if forms else None))
     for name, target in (*outputs, ("lines", args.jsonl)):
         if target not in (None, "-"):

@@ -120,7 +120,10 @@ def _run(run: _Run, console: Console, signals: SignalHandler) -> int:
             report.tick()
             report.clear()
             service.stopping()
-    console.outcome(report.print, is_result=args.jsonl != "-")
+    if args.json:
+        console.document(report.document())
+    else:
+        console.outcome(report.print, is_result=args.jsonl != "-")
     for kind in SINKS:
         if (kind.on_disk or kind.option == "save") and targets.get(kind.option, "-") != "-":
             console.note(f"{kind.name}: {targets[kind.option]}")

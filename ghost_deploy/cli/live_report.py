@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING
 from ghost_deploy.cli.console import Column, Console
 from ghost_deploy.cli.format import by, plural
 from ghost_deploy.cli.live_progress import LiveProgress, RunProgress
+from ghost_deploy.cli.summary import SUMMARY_SCHEMA
 from ghost_deploy.stream.result import Result
 from ghost_deploy.stream.sinks.sink import DeliveryStats, ReadDelivery, Sink
 from ghost_deploy.stream.sinks.sink_table import SINKS
@@ -162,6 +163,16 @@ class LiveReport(Sink):
         found = ", ".join(f"{count} {name}" for name, count in self._found.most_common())
         total = plural(self._found.total(), "detection")
         print(f"{frames}, {total}{': ' if found else ''}{found}", file=to)
+
+    def document(self) -> dict[str, object]:
+        """The final counters as plain values, for JSON."""
+        return {
+            "schema": SUMMARY_SCHEMA,
+            "detections": self._found.total(),
+            "classes": dict(self._found.most_common()),
+            "sources": list(self._stats()),
+            "outputs": {name: read() for name, read in self._deliveries.items()},
+        }
 
     def _draw(self, text: str) -> None:
         text = text[: shutil.get_terminal_size().columns - 1]

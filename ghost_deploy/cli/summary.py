@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -12,6 +14,9 @@ from ghost_deploy.cli.format import plural
 if TYPE_CHECKING:
     from ghost_deploy.core.detections import Detections
     from ghost_deploy.core.frame import Frame
+
+SUMMARY_SCHEMA = 1
+"""Version of the form of what `infer --json` prints."""
 
 _MOST_ROWS = 20
 _NUMBER = True
@@ -38,6 +43,27 @@ class Summary:
             self._print_classes(console, to)
         count = sum(counts.total() for _, counts in self._images)
         print(f"{plural(len(self._images), 'image')}, {plural(count, 'detection')}", file=to)
+
+    def document(self, unreadable: Sequence[str] = ()) -> dict[str, object]:
+        """The same counts as plain values, for JSON.
+
+        Args:
+            unreadable: why images could not be read.
+        """
+        total: Counter[str] = Counter()
+        for _, counts in self._images:
+            total.update(counts)
+        return {
+            "schema": SUMMARY_SCHEMA,
+            "detections": total.total(),
+            "classes": dict(total.most_common()),
+            "images": [
+                # A file name that is not UTF-8 holds surrogates, which JSON cannot.
+                {"source": os.fsencode(source).decode("utf-8", "replace"), "classes": counts}
+                for source, counts in self._images
+            ],
+            "unreadable": list(unreadable),
+        }
 
     def _print_boxes(self, console: Console, to: IO[str], found: Detections) -> None:
         if not len(found):

@@ -136,7 +136,7 @@ def test_a_jetson_with_a_full_page_cache(
 def test_building_again_replaces_and_uses_the_timing_cache(device: Make) -> None:
     bundle, _ = device("10.3")
     first = gd.build(bundle)
-    second = gd.build(first.path, "fp16", opt_level=5)
+    second = gd.build(first.path, "fp16", opt_level=5, overwrite=True)
     assert [a.id for a in second.artifacts] == ["onnx-fp32", "onnx-fp16", "tensorrt-fp16"]
     record = evidence_of(second)["build"]["engines"]["tensorrt-fp16"]
     assert record["timing_cache"] == "reused"
