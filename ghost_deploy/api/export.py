@@ -120,13 +120,11 @@ def export(
     int8 = None if calib is None else read_int8_inputs(calib, plan.int8_formats, progress)
     files, notes = _find(images, on_broken, int8, max_images)
     given = _class_names(names)
-    own = ForkOption(fork, fork_unconfined)
     was_signed = is_signed(Path(out))
     with BundleWriter(out, overwrite=overwrite) as writer, ExitStack() as stack:
         progress("loading", 0, 0)
-        opened = open_checkpoint(
-            stack, checkpoint, modules, own, one2one=one2one, class_names=given, images=files
-        )
+        load = partial(open_checkpoint, stack, one2one=one2one, class_names=given, images=files)
+        opened = load(checkpoint, modules, ForkOption(fork, fork_unconfined))
         if nms and opened.has_one2one:
             opened = opened.on_one2one()
         loaded = opened.loaded
