@@ -136,7 +136,7 @@ def test_bench_and_report(tmp_path: Path) -> None:
     write_image(image)
     notes: list[str] = []
     measured = gd.bench(
-        small, image, baseline=plain, threads=[1], duration_s=0.1, rounds=2, store=True,
+        small, image, baseline=plain, threads=[1], duration_s=0.1, rounds=2,
         note=notes.append,
     )  # fmt: skip
     assert isinstance(measured, gd.BenchReport)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ghost_deploy.api.common import AnyPath, Images, Note, find_images, log_note
 from ghost_deploy.core.bundle import Bundle
+from ghost_deploy.core.errors import BundleError
 from ghost_deploy.core.progress import Progress, silent
 from ghost_deploy.core.scratch import scratch_folder
 from ghost_deploy.runtimes.base import RuntimeOptions
@@ -35,7 +36,7 @@ def bench(
     duration_s: float = 10.0,
     rounds: int = 20,
     image_source: str = "",
-    store: bool = False,
+    store: bool = True,
     progress: Progress | None = None,
     note: Note | None = None,
 ) -> BenchReport:
@@ -56,7 +57,7 @@ def bench(
         duration_s: seconds to measure each candidate.
         rounds: turns that each candidate has in that time.
         image_source: what the images are, for the report; the name of the source by default.
-        store: put the figures into each bundle's folder.
+        store: put the figures into each bundle's folder, in the place of those that it has.
         progress: called at each step.
         note: called for each model with `store`, see `store_latency`; logged by default.
 
@@ -105,11 +106,8 @@ def store_latency(
     Args:
         models: what was measured, in the same order.
         report: of `bench`.
-        note: called for each model; by default one that is no bundle, whose figures are not
-            stored, is logged.
-
-    Raises:
-        BundleError: a folder cannot be written to.
+        note: called for each model; by default one whose figures are not stored, because it is no
+            bundle or its folder cannot be written to, is logged.
     """
     from ghost_deploy.judge.bench.selection import open_subjects
 
@@ -117,7 +115,11 @@ def store_latency(
         if subject.bundle is None:
             (note or log_note)(f"{subject.name} is no bundle: its figures were not stored")
             continue
-        Bundle.read(subject.bundle.path).with_evidence(report.only([subject.name])).save()
+        try:
+            Bundle.read(subject.bundle.path).with_evidence(report.only([subject.name])).save()
+        except BundleError as error:
+            (note or log_note)(f"the figures were not stored in the bundle: {error}")
+            continue
         if note:
             note(f"latency stored in {subject.bundle.path}")
 

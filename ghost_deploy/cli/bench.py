@@ -13,7 +13,8 @@ detections. All candidates (artifact x runtime x precision x batch x threads x s
 in one run, each in a process of its own, so that a machine that drifts favours none; they are
 compared round by round. A bundle may also be a single .onnx, .xml or checkpoint file; a model
 that is not ours is timed alone, on random numbers. What failed a verdict that its bundle keeps is
-timed and marked `(failed)`. On a Jetson, tegrastats gives power, temperature and GPU load.
+timed and marked `(failed)`. The figures are stored in each bundle, where `report` finds them, in
+the place of those that it has. On a Jetson, tegrastats gives power, temperature and GPU load.
 """
 EXAMPLES = """\
 examples:
@@ -41,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     rounds = "turns each has in that time (default: 20)"
     options.add_value(parser, "--rounds", "N", rounds, options.positive, default=20)
-    options.add_switches(parser, {"--save": "store the figures in each bundle, as its latency"})
+    options.add_switches(parser, {"--no-store": "do not store the figures in the bundles"})
     options.add_image_limits(parser, broken=False)
     options.add_json(parser)
     options.add_run_options(parser, several_threads=True)
@@ -53,14 +54,14 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from ghost_deploy.api.bench import store_latency
 
     with console.steps() as progress:
-        report = api.bench(**options.arguments(args, "save"), progress=progress)
+        report = api.bench(**options.arguments(args, "no_store"), store=False, progress=progress)
     if args.json:
         console.document(report.to_document())
     else:
         from ghost_deploy.cli.tables import print_latency
 
         print_latency(report, console)
-    if args.save:  # after printing: a folder that cannot be written to is an error
+    if not args.no_store:  # after printing: a note on a folder is no part of the figures
         models = [*args.models, *([args.baseline] if args.baseline else [])]
         store_latency(models, report, console.note)
     return 0 if report.complete else 2

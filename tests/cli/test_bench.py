@@ -89,6 +89,7 @@ def test_no_bundle(tmp_path: Path, capsys: Capture) -> None:
 
 def test_json_on_demo_scenes(small: Path, capsys: Capture) -> None:
     words = ["bench", str(small), "--precision", "fp32", "--streams", "1", "2", "--json", *QUICK]
+    words.append("--no-store")
     assert main(words) == 0
     said = capsys.readouterr()
     report = BenchReport.from_document(json.loads(said.out))
@@ -116,7 +117,6 @@ def test_tables_and_a_bare_baseline(
         str(theirs),
         "--images",
         image,
-        "--save",
         *QUICK,
     ]
     assert main(words) == 0
