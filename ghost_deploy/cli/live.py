@@ -18,6 +18,7 @@ from ghost_deploy.cli.save_options import saved_forms
 from ghost_deploy.cli.service_manager import ServiceManager
 from ghost_deploy.cli.signals import SignalHandler
 from ghost_deploy.core.install_command import install_command
+from ghost_deploy.stream.descriptors import raise_descriptor_limit
 from ghost_deploy.stream.malloc import use_single_arena
 from ghost_deploy.stream.pipeline import Pipeline
 from ghost_deploy.stream.sinks.context import SinkContext
@@ -61,6 +62,7 @@ def run_live(args: argparse.Namespace, sources: Sequence[SourceAddress], console
             + install_command("stream")
         )
     use_single_arena()
+    raise_descriptor_limit()
     with SignalHandler() as signals, log.of_packages():
         try:
             code = _run(_Run(args, sources, policy, token, service), console, signals)

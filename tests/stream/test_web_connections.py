@@ -154,3 +154,71 @@ def test_notes_come_once_a_minute_with_the_count_of_the_others() -> None:
     clock.now += 61
     notes.add("b")
     assert told == ["web view: a", "web view: b (4 more in the last minute)"]
+
+
+ALMOST_NO_DESCRIPTORS = """
+import json, os, resource, sys, time
+resource.setrlimit(resource.RLIMIT_NOFILE, (160, 160))
+from tests.stream.test_web_server import ask
+from tests.stream.test_web_parts import CARD
+from ghost_deploy.stream.web.web_view import WebViewSink
+view = WebViewSink("127.0.0.1:0", CARD)
+print(view.address.port, flush=True)
+sys.stdin.readline()
+opened, status = [], []
+for _ in range(60):
+    opened += [os.open("/dev/null", os.O_RDONLY)]
+    time.sleep(0.005)
+    status.append(ask(view, "/livez")[0])
+print(json.dumps([len(opened), sorted(set(status))]), flush=True)
+sys.stdin.readline()
+print(ask(view, "/metrics")[0], flush=True)
+view.close()
+"""
+
+
+def test_descriptors_stay_for_cameras_and_sinks_where_there_are_few() -> None:
+    """160 in all, of which silent visitors hold as many as the view lets them, and sixty more."""
+    with subprocess.Popen(
+        [sys.executable, "-c", ALMOST_NO_DESCRIPTORS],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        port = int(child.stdout.readline())
+        with ExitStack() as stack:
+            for _ in range(300):
+                one = stack.enter_context(socket.socket())
+                one.setblocking(False)
+                one.connect_ex(("127.0.0.1", port))
+            child.stdin.write("\n")
+            child.stdin.flush()
+            assert json.loads(child.stdout.readline()) == [60, [200]]
+        # They have left: nothing has to be restarted.
+        child.stdin.write("\n")
+        child.stdin.flush()
+        assert child.stdout.readline() == "200\n"
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"), [(65_536, (64, 96, 16)), (1024, (64, 96, 16)), (160, (14, 21, 3))]
+)
+def test_the_share_of_the_view(limit: int, expected: tuple[int, int, int]) -> None:
+    made = WebLimits.within(limit)
+    assert (made.waiting, made.requests, made.backlog) == expected
+    assert 3 * made.backlog < made.waiting_per_address <= made.waiting
+
+
+def test_the_limit_is_raised_as_far_as_the_system_allows() -> None:
+    script = (
+        "import resource as r; hard = r.getrlimit(r.RLIMIT_NOFILE)[1]\n"
+        "r.setrlimit(r.RLIMIT_NOFILE, (64, min(hard, 512)))\n"
+        "from ghost_deploy.stream.descriptors import *\n"
+        "raise_descriptor_limit(); print(descriptor_limit())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "512\n"

@@ -20,6 +20,7 @@ import msgspec
 from ghost_deploy.core import errors
 from ghost_deploy.core.errors import BackendError, GhostDeployError
 from ghost_deploy.core.evidence.latency import RunConfig
+from ghost_deploy.core.parent_death import end_with_parent
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.judge.bench.memory import peak_memory_bytes
 from ghost_deploy.judge.bench.timer import RUN_ALONE, CandidateTimer, Phase, Stream, Turn
@@ -150,6 +151,7 @@ def open_timer(task: Task) -> tuple[CandidateTimer, Ready]:
 
 def main() -> None:
     """Serve one task, then requests one by one until the input ends."""
+    end_with_parent()
     # An interrupt reaches the whole group; the parent ends this process when it has cleaned up.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with _own_output() as out:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import msgspec
 
 from ghost_deploy.core.closing import Closing
 from ghost_deploy.core.errors import BackendError
+from ghost_deploy.core.parent_death import parent_mark
 from ghost_deploy.judge.bench.timer import Phase, Turn
 from ghost_deploy.judge.bench.worker_main import Done, Failure, MeasureRequest, Ready, Reply, Task
 
@@ -44,7 +46,10 @@ class WorkerProcess(Closing):
         self._name = f"{task.path} on {task.config.runtime}"
         self.peak_bytes = 0
         self._child = subprocess.Popen(
-            [sys.executable, *_COMMAND], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, *_COMMAND],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, **parent_mark()},
         )
         try:
             ready = self._ask(task)

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from ghost_deploy.core.bundle import Bundle
+from ghost_deploy.core.parent_death import parent_mark
 from ghost_deploy.judge.check.check_child import CheckReply, CheckRequest
 from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.table import RuntimeRow
@@ -65,7 +66,11 @@ def ask_child(
             timeout=timeout_s,
             check=False,
             # What this process can import, whatever was added to its path, the child can too.
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env={
+                **os.environ,
+                **parent_mark(),
+                "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            },
         )
     except subprocess.TimeoutExpired:
         return CheckReply(died=f"no answer within {timeout_s:g} s")

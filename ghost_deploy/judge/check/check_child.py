@@ -15,6 +15,7 @@ import numpy as np
 from ghost_deploy.core.bundle import Artifact, Bundle, BundleDocument
 from ghost_deploy.core.errors import GhostDeployError, UnavailableError
 from ghost_deploy.core.evidence.parity import ParityRow
+from ghost_deploy.core.parent_death import end_with_parent
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.detector import Detector
 from ghost_deploy.judge.bench.worker_main import Failure
@@ -109,6 +110,7 @@ def _run_once(runtime: Runtime, spec: ModelSpec) -> None:
 
 
 if __name__ == "__main__":
+    end_with_parent()
     asked = msgspec.json.decode(sys.stdin.buffer.read(), type=CheckRequest)
     answer = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # vendor libraries print, from C++ too

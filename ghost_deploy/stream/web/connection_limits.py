@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from starlette.requests import ClientDisconnect
@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 _NOTE_INTERVAL_S = 60.0
+_SHARE = 0.25
 
 
 @dataclass(frozen=True)
@@ -34,15 +35,32 @@ class WebLimits:
         waiting_per_address: the same, of one address.
         requests: under way at once, more than `waiting`; of those beyond only `/livez` is answered.
             A viewer has two or three.
-        backlog: connections that the system accepts ahead.
+        backlog: connections that are accepted in one go, far below `waiting_per_address`: the
+            request of a visitor is read before so many newer ones push it out.
     """
 
     headers_s: float = 5.0
     body_s: float = 10.0
-    waiting: int = 48
-    waiting_per_address: int = 24
+    waiting: int = 64
+    waiting_per_address: int = 56
     requests: int = 96
-    backlog: int = 64
+    backlog: int = 16
+
+    @classmethod
+    def within(cls, descriptors: int) -> WebLimits:
+        """The limits of a process that may have so many descriptors.
+
+        A quarter is the most that visitors get: the rest stays for cameras and sinks.
+        """
+        full = cls()
+        share = descriptors * _SHARE / (full.waiting + full.requests + full.backlog)
+        if share >= 1:
+            return full
+        few = {
+            name: max(2, int(getattr(full, name) * share))
+            for name in ("waiting", "waiting_per_address", "requests", "backlog")
+        }
+        return replace(full, **few)
 
 
 class MinuteNotes:

@@ -21,6 +21,7 @@ from ghost_deploy.stream.web.connection_limits import (
 )
 
 _GRACE_S = 1
+_QUEUE = 128
 
 
 class Server(uvicorn.Server):
@@ -39,6 +40,9 @@ class Server(uvicorn.Server):
         """Start as uvicorn does; asyncio would print a traceback for each failed accept."""
         asyncio.get_running_loop().set_exception_handler(self._on_loop_error)
         await super().startup(sockets)
+        # asyncio takes one number for what it accepts in one go and for the system's queue.
+        for listener in sockets or ():
+            listener.listen(_QUEUE)
 
     def _on_loop_error(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         cause = context.get("exception")

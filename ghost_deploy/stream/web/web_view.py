@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ghost_deploy._version import __version__
 from ghost_deploy.core.errors import MissingExtraError
+from ghost_deploy.stream.descriptors import descriptor_limit
 from ghost_deploy.stream.result import Result
 from ghost_deploy.stream.sinks.context import SinkContext
 from ghost_deploy.stream.sinks.sink import ReadDelivery, Sink
@@ -54,7 +55,8 @@ class WebViewSink(Sink):
         deliveries: counters of the sinks that may lose results, by name.
         note: takes a sentence about connections that were closed, at most once a minute.
         strict_health: `/healthz` answers 503 if anything is not as it should be.
-        limits: of connections and requests.
+        limits: of connections and requests; by default those of `WebLimits`, fewer where the
+            process may have few descriptors.
 
     Raises:
         MissingExtraError: Starlette or uvicorn is not installed.
@@ -126,7 +128,7 @@ class WebViewSink(Sink):
 
         state = WebState(self._results, self._news, self._status, self._health, self._strict_health)
         app = make_app(state, AccessKeys(token, self.address.port), self.address.host)
-        return make_server(app, note, limits or WebLimits())
+        return make_server(app, note, limits or WebLimits.within(descriptor_limit()))
 
     def _health(self) -> Health:
         deliveries = {name: stats() for name, stats in self._deliveries.items()}
