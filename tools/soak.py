@@ -87,6 +87,34 @@ class Sample:
     blocks: int = 0  # that Python's own allocator has handed out
 
 
+class SampleTable:
+    """Samples in a table that is as large from the start: as objects they would be what grows.
+
+    Args:
+        most: samples, at least.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._rows = np.full((most, len(fields(Sample))), np.nan)
+        self._count = 0
+
+    @property
+    def last_s(self) -> float:
+        """When the last one was taken; before the first, minus infinity."""
+        return float(self._rows[self._count - 1, 0]) if self._count else -np.inf
+
+    def add(self, sample: Sample) -> None:
+        if self._count < len(self._rows):
+            self._rows[self._count] = [getattr(sample, each.name) for each in fields(Sample)]
+            self._count += 1
+
+    def samples(self) -> list[Sample]:
+        """All, in order."""
+        return [
+            Sample(*map(float, row[:3]), *map(int, row[3:])) for row in self._rows[: self._count]
+        ]
+
+
 class Histogram:
     """Milliseconds in bins of 0.5, the last open: its size does not grow with the run."""
 
@@ -325,10 +353,14 @@ class Soak:
         return self.samples[int(len(self.samples) * _WARMUP) :]
 
     def most(self, name: str) -> tuple[int, int]:
-        """The most of a count in each half."""
+        """The most of a count in each half; of descriptors the median, as visitors come and go."""
         settled = self.settled
         half = len(settled) // 2
-        first, second = (max(getattr(s, name) for s in h) for h in (settled[:half], settled[half:]))
+        counts = [[getattr(s, name) for s in h] for h in (settled[:half], settled[half:])]
+        if name == "descriptors":
+            first, second = (int(np.median(each)) for each in counts)
+        else:
+            first, second = (max(each) for each in counts)
         return first, second
 
     @property
@@ -439,8 +471,12 @@ class Soak:
                 *fit(parts, [float(np.mean([x.blocks for x in part])) for part in parts])
             ),
             **{
-                f"{name}, most in each half": "{}, {}".format(*self.most(name))
-                for name in ("threads", "descriptors", "children")
+                f"{name}, {which} in each half": "{}, {}".format(*self.most(name))
+                for name, which in (
+                    ("threads", "most"),
+                    ("descriptors", "median"),
+                    ("children", "most"),
+                )
             },
             "frame age p50, p99": f"{ages.percentile(50):.1f}, {ages.percentile(99):.1f} ms",
             "pre + run + post p50, p99": f"{times.percentile(50):.1f}, "
@@ -457,7 +493,7 @@ class Soak:
 
 def run(args: argparse.Namespace) -> Soak:
     use_single_arena()  # as the command does
-    samples: list[Sample] = []
+    table = SampleTable(int(args.minutes * 60 / _SAMPLE_S) + 600)
     check = Check()
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-")))
@@ -496,9 +532,10 @@ def run(args: argparse.Namespace) -> Soak:
 
         def tick() -> None:
             now = time.monotonic() - began
-            if not samples or now - samples[-1].at_s >= _SAMPLE_S:
-                samples.append(take_sample(began))
-                keep(samples[-1])
+            if now - table.last_s >= _SAMPLE_S:
+                sample = take_sample(began)
+                table.add(sample)
+                keep(sample)
                 if args.trace and not traced and now > args.minutes * 60 * _WARMUP:
                     traced.append(tracemalloc.take_snapshot())
             if now > args.minutes * 60:
@@ -515,7 +552,7 @@ def run(args: argparse.Namespace) -> Soak:
         kept = sum(path.stat().st_size for path in folder.iterdir()) / 2**20
         lost = sum(sink.stats().dropped for sink in sinks)
         stats = pipeline.stats()
-        return Soak(args, check, samples, stats, flaps[0], looks[0], kept, lost, visits)
+        return Soak(args, check, table.samples(), stats, flaps[0], looks[0], kept, lost, visits)
 
 
 def make_parser() -> argparse.ArgumentParser:

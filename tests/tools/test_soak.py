@@ -50,7 +50,7 @@ def made(soak: ModuleType, **changes: Any) -> Any:
     minutes = changes.get("limits", {}).get("minutes", 10)
     for i in range(minutes * 60):
         counts = {"threads": 9, "descriptors": 20, "children": 2}
-        counts.update({name: counts[name] + n for name, n in growth.items() if i > minutes * 50})
+        counts.update({name: counts[name] + n for name, n in growth.items() if i > minutes * 45})
         # A heap that settles in the first minutes, and decoders that come and go.
         settling, decoders = -20 * math.exp(-i / 240), (i // 60) % 3
         rss = 200 + leak * i / 3600 + (settling + decoders if minutes > 10 else 0.01 * (i % 7))
