@@ -61,7 +61,9 @@ class Console:
         if self.log:
             self.log.write(level, text, facts or {})
         else:
-            print(printable(text), file=self.err, flush=True)
+            from ghost_deploy.stream.sources.masking import mask
+
+            print(printable(mask(text)), file=self.err, flush=True)
 
     def outcome(self, show: Callable[[IO[str]], None], *, is_result: bool) -> None:
         """What `show` prints to a stream: the result, or messages where results are lines."""

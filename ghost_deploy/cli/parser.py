@@ -18,6 +18,9 @@ class CommandParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the usage, what is wrong and what was probably meant; exit code 2."""
+        from ghost_deploy.stream.sources.masking import mask
+
+        message = mask(message)
         choice = _CHOICE.search(message)
         near = near_name(choice[1], re.findall(r"[^\s',]+", choice[2])) if choice else ""
         super().error(f"{message}\ndid you mean {near}?" if near else message)

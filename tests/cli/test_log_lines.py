@@ -11,6 +11,7 @@ import pytest
 
 from ghost_deploy.cli.console import Console
 from ghost_deploy.cli.log_lines import LEVELS, Level, LogLines
+from ghost_deploy.cli.main import main
 from ghost_deploy.core.errors import InputError, UsageError
 from tests.cli.test_live import asked, lines, start  # noqa: F401
 from tests.support.camera_servers import MjpegCamera
@@ -123,8 +124,6 @@ Run = pytest.CaptureFixture[str]
 
 
 def infer(*words: object) -> int:
-    from ghost_deploy.cli.main import main
-
     return main(["infer", "b", *map(str, words)])
 
 
@@ -188,3 +187,23 @@ def test_a_camera_with_a_password_and_a_web_view_with_a_token(tmp_path: Path) ->
     text = json.dumps(said) + (tmp_path / "lines").read_text()
     assert "***" in text
     assert [secret for secret in (*SECRETS, "secret@", ":secret") if secret in text] == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["infer", "b", "rtsp://me:hunter2!x@h/1", "--webhok", "http://me:hunter2!x@h"],
+        ["infer", "b", "--serve", "me:1", "--batch", "http://me:hunter2!x@h?token=tok-en-value"],
+        ["infer", "b", "rtsp://me:hunter2!x@h:99999999/1"],
+        ["infer", "b", "rtsp://me:hunter2!x@h/1", "--mqtt", "http://me:hunter2!x@h"],
+        ["infer", "b", "rtsp://me:hunter2!x@h/1", "--log-json", "--serve", "0.0.0.0:1"],
+        ["inspect", "http://me:hunter2!x@h/x.pt"],
+        ["check", "http://me:hunter2!x@h/x?password=q-u-e-r-y"],
+    ],
+)
+def test_a_mistake_repeats_no_secret(words: list[str], capsys: Run) -> None:
+    assert main(words) == 2
+    said = capsys.readouterr()
+    text = said.out + said.err
+    assert text
+    assert [secret for secret in SECRETS if secret in text] == []

@@ -78,7 +78,8 @@ def test_names_of_documents_become_links() -> None:
     importlib.util.find_spec("mkdocs") is None, reason="mkdocs is not installed (extra docs)"
 )
 def test_the_site_builds_strictly_and_asks_no_other_server(tmp_path: Path) -> None:
-    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": str(ROOT)}
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": path}
     words = [sys.executable, "-m", "mkdocs", "build", "--strict", "-d", str(tmp_path)]
     done = subprocess.run(
         words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
