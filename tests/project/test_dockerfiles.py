@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from ghost_deploy.cli.main import COMMANDS, build_parser
+from tests.support.camera_servers import MjpegCamera
 from tests.support.constant_model import write_constant_bundle
 from tests.support.dockerfiles import Instruction, comment_commands, instructions
-from tests.support.videos import write_video
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "deploy").glob("Dockerfile*"))
@@ -159,13 +159,15 @@ def serves(path: Path, entry: Path, environment: dict[str, str], tmp_path: Path)
     assert subprocess.run(health, env=environment, capture_output=True, check=False).returncode
     run = next(shlex.split(c) for c in comment_commands(path) if "--serve" in c)
     bundle = write_constant_bundle(tmp_path / "bundle").path
-    video = write_video(tmp_path / "clip.mkv", 3000)
     words = run[run.index("ghost-deploy") + 1 :]
-    names = {"/bundle": bundle, "rtsp://camera/stream": video, "0.0.0.0:8080": f"0.0.0.0:{port}"}
+    names = {"/bundle": bundle, "0.0.0.0:8080": f"0.0.0.0:{port}"}
+    names["openvino"] = "ort"  # what the small bundle holds
     (tmp_path / "token").write_text("0123456789abcdef0123456789abcdef\n")
     environment = {**environment, "GHOST_DEPLOY_TOKEN_FILE": str(tmp_path / "token")}
-    command = [entry, *(str(names.get(word, word)) for word in words), "--fps", "5", "--no-check"]
-    with subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE) as live:
+    with MjpegCamera() as camera:
+        names["rtsp://camera/stream"] = camera.address
+        command = [entry, *(str(names.get(word, word)) for word in words)]
+        live = subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE)
         try:
             deadline = time.monotonic() + 60
             while subprocess.run(health, capture_output=True, check=False).returncode:
@@ -175,4 +177,4 @@ def serves(path: Path, entry: Path, environment: dict[str, str], tmp_path: Path)
         finally:
             live.terminate()
             live.communicate(timeout=60)
-    assert live.returncode in {0, 143}
+    assert live.returncode == 143

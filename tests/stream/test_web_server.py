@@ -222,12 +222,20 @@ def test_motion_jpeg() -> None:
 def test_every_route_needs_the_token() -> None:
     with served(TOKEN) as view:
         view.write(make_result())
-        for path in ROUTES:
+        for path in sorted({*ROUTES} - {"/livez", "/readyz"}):
             assert ask(view, path)[0] == 401, path
             assert ask(view, path, Authorization="Bearer wrong")[0] == 401, path
             assert ask(view, f"{path}?token={TOKEN}")[0] == 401, path
             expected = {"/nowhere": {404}, "/healthz": {503}, "/readyz": {503}}.get(path, {200})
             assert ask(view, path, Authorization=f"Bearer {TOKEN}")[0] in expected, path
+
+
+def test_probes_need_no_token_and_learn_a_word() -> None:
+    with served(TOKEN) as view:
+        assert ask(view, "/livez")[::2] == (200, b"ok\n")
+        assert ask(view, "/readyz")[::2] == (503, b"not ready\n")
+        for path in ("/livez/", "/livez/../metrics", "/healthz", "/metrics", "/livez%2f"):
+            assert ask(view, path)[0] == 401, path
 
 
 def test_a_browser_gets_a_cookie_for_the_token() -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from urllib.parse import quote, unquote
 
-# A password may hold an unescaped `@` or `/`: everything up to the last `@` of the word is hidden. An
-# address that was taken as a path has lost a slash.
-_USER_INFO = re.compile(r"(://|\b(?:https?|mqtts?|rtmps?|rtsps?):/)[^\s\"']*@")
+# A password may hold an unescaped `@` or `/`: everything up to the last `@` of the word is hidden.
+# An address that was taken as a path has lost a slash.
+_USER_INFO = re.compile(r"(://|\b(?:https?|mqtts?|rtmps?|rtsps?):/(?!/))[^\s\"']*@")
 _SECRET = re.compile(
     r"((?:user(?:[-_]?(?:id|pw|name))?|usr|login|pass(?:word|wd)?|pwd?|psw|"
     r"(?:access[-_]?|auth[-_]?)?token|(?:api[-_]?)?key|auth|secret|credential|"

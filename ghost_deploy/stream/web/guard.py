@@ -24,6 +24,9 @@ _HEADERS = {
     "Cache-Control": "no-store",
 }
 
+_OPEN = frozenset({"/login", "/style.css", "/icon.svg", "/livez", "/readyz"})
+"""The login with what its page needs, and the routes of probes, which have no token."""
+
 
 class AccessKeys:
     """Checks the token, and the session cookie that a browser gets in exchange for it.
@@ -94,8 +97,7 @@ class AccessGuard:
         headers = Headers(scope=scope)
         if not is_expected_host(headers.get("host", ""), self._served):
             return PlainTextResponse("This server does not answer to that name.\n", 421)
-        # The login and what its page needs are open.
-        if scope["path"] in {"/login", "/style.css", "/icon.svg"} or self._keys.admits(headers):
+        if scope["path"] in _OPEN or self._keys.admits(headers):
             return None
         if scope["path"] == "/" and "text/html" in headers.get("accept", ""):
             return answer_with("login.html", 401)
