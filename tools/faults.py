@@ -42,6 +42,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import GhostDeployError
+from ghost_deploy.core.leftovers import remove_leftovers
 from ghost_deploy.demo.embedded import MODEL_FILE
 from ghost_deploy.demo.scene_files import LABELS, write_scenes
 from tools.gpu_check import pretend_gpu
@@ -141,6 +142,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             found = _round(place, name, chance, counts)
             counts["rounds"] += 1
             faults += _told(found)
+            if counts["rounds"] % 25 == 0:
+                print(f"{counts['rounds']} rounds, {faults} faults", flush=True)
         faults += _told(_after_next_runs(place, args.commands))
     counts["faults"] = faults
     print(", ".join(f"{count} {what}" for what, count in sorted(counts.items())))
@@ -263,7 +266,7 @@ def _round(place: Workplace, name: str, chance: random.Random, counts: Counter[s
         faults += _bundle_faults(place, name, target, fresh)
         faults += _result_faults(target.parent) if name == "stream" else []
         if (target.parent / "bundle").exists() or fresh:
-            _carry_on(place, name, target)
+            faults += _carry_on(target)
         return [f"{what}: {fault}" for fault in faults]
 
 
@@ -317,14 +320,11 @@ def _litter(place: Workplace) -> Iterator[str]:
             yield str(path.relative_to(place.root))
 
 
-def _carry_on(place: Workplace, name: str, target: Path) -> None:
-    """What the next command that writes there does first."""
-    from ghost_deploy.core.leftovers import remove_leftovers
-
+def _carry_on(target: Path) -> list[str]:
+    """Do what the next command that writes there does first; what is left then."""
     remove_leftovers(target.parent)
     left = [path.name for path in target.parent.iterdir() if _MARK in path.name]
-    if left:
-        _told([f"{name}: {left} beside the bundle after the next one came"])
+    return [f"{left} beside the bundle after the next one came"] if left else []
 
 
 def _after_next_runs(place: Workplace, commands: Sequence[str]) -> list[str]:
