@@ -81,6 +81,7 @@ if TYPE_CHECKING:
     from ghost_deploy.core.evidence.latency import BenchReport
     from ghost_deploy.core.evidence.parity import ParityReport
     from ghost_deploy.core.evidence.statistics_report import StatisticsReport
+    from ghost_deploy.core.evidence.threshold_report import ThresholdReport
     from ghost_deploy.core.frame import Frame
     from ghost_deploy.core.gate_error import GateError
     from ghost_deploy.core.image_input import ImageInput
@@ -122,6 +123,7 @@ _NAMES = {
     "core.evidence.latency": "BenchReport",
     "core.evidence.parity": "ParityReport",
     "core.evidence.statistics_report": "StatisticsReport",
+    "core.evidence.threshold_report": "ThresholdReport",
     "core.frame": "Frame",
     "core.gate_error": "GateError",
     "core.image_input": "ImageInput",
@@ -193,6 +195,7 @@ __all__ = [
     "SpecError",
     "StatisticsReport",
     "StructureError",
+    "ThresholdReport",
     "Thresholds",
     "UnavailableError",
     "UnknownClassError",

@@ -20,7 +20,7 @@ from ghost_deploy.core.spec import ModelSpec, Thresholds
 from ghost_deploy.processing.graph_fit import require_fit
 from ghost_deploy.processing.images import are_several, as_bgr, as_sequence
 from ghost_deploy.processing.letterbox import Letterbox
-from ghost_deploy.processing.postprocess import Postprocessor
+from ghost_deploy.processing.postprocess import Postprocessor, require_class_conf
 from ghost_deploy.processing.preprocess import Preprocessor
 from ghost_deploy.processing.slices import Slicing, detect_in_slices
 from ghost_deploy.runtimes.base import Runtime
@@ -48,13 +48,14 @@ class Detector(Closing):
     Args:
         runtime: a loaded model.
         spec: the description of that model.
-        thresholds: of the post-processing; default: `spec.thresholds`.
+        thresholds: of the post-processing; default: `spec.default_thresholds`.
         slicing: `detect` also looks into slices of each image, see `processing.slices`.
         classes: numbers of the classes to keep, before NMS; all when empty.
 
     Raises:
         ShapeError: the inputs or outputs of the runtime do not match `spec`.
         UsageError: `thresholds` ask for another NMS than the graph has.
+        SpecError: `thresholds.class_conf` has not one score for each class.
     """
 
     def __init__(
@@ -68,8 +69,9 @@ class Detector(Closing):
         require_fit(runtime.inputs, runtime.outputs, spec)
         self._runtime = runtime
         self._spec = spec
-        self._thresholds = thresholds or spec.thresholds
+        self._thresholds = thresholds or spec.default_thresholds
         require_own_nms(spec, self._thresholds)
+        require_class_conf(spec, self._thresholds)
         self._slicing = slicing
         self._classes = tuple(classes)
         self._preprocessor = Preprocessor(spec.input)
@@ -194,7 +196,8 @@ class Detector(Closing):
                 are run in the largest batches that the graph accepts.
             size_hw: (height, width) of the model's input in pixels, for a graph with dynamic
                 size; default: `spec.input.size_hw`.
-            conf, iou, max_det, agnostic: for this call, instead of `thresholds`.
+            conf, iou, max_det, agnostic: for this call, instead of `thresholds`; `conf` is that
+                of all classes.
             classes: names or numbers of the classes to keep, instead of those of the detector;
                 those when empty. Others are dropped before NMS: they take no place among the
                 `max_det` and suppress no box.

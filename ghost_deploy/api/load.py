@@ -66,7 +66,8 @@ def load(
         slices: also look into square slices of so many pixels of each image, for small objects in
             large images; the results are merged, see docs/streams.md.
         overlap: share of a slice, 0 to 0.9, that neighboring ones have in common.
-        conf, iou, max_det, agnostic: thresholds instead of those of the model, see `Thresholds`.
+        conf, iou, max_det, agnostic: thresholds instead of those of the model, see `Thresholds`;
+            `conf` also instead of those that `validate` chose by class.
 
     Returns:
         The detector; `detector.runtime.info` says what was obtained. Close it, or use it as a
@@ -110,7 +111,8 @@ def load(
         opened, spec = _open_file(model, runtime, options, precision, check=check)
     try:
         slicing = None if slices is None else Slicing(slices, overlap)
-        thresholds = spec.thresholds.changed(conf=conf, iou=iou, max_det=max_det, agnostic=agnostic)
+        own = spec.default_thresholds
+        thresholds = own.changed(conf=conf, iou=iou, max_det=max_det, agnostic=agnostic)
         return Detector(opened, spec, thresholds, slicing)
     except BaseException:
         opened.close()

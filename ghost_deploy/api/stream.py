@@ -7,6 +7,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from ghost_deploy.api.common import AnyPath
 from ghost_deploy.api.load import load
 from ghost_deploy.core.bundle import Bundle
@@ -99,9 +101,15 @@ def select_classes(
     from ghost_deploy.stream.class_filter import ClassFilter
 
     spec, thresholds = detector.spec, detector.thresholds
-    wanted = ClassFilter(spec.class_names, thresholds.conf, classes, class_conf)
+    own = thresholds.class_conf or thresholds.conf
+    wanted = ClassFilter(spec.class_names, own, classes, class_conf)
     kept = tuple(class_ids(classes, spec.class_names)) or detector.classes
-    if wanted.least < thresholds.conf or kept != detector.classes:
-        limits = thresholds.changed(conf=min(wanted.least, thresholds.conf))
+    limits = thresholds
+    if thresholds.class_conf:
+        pairs = zip(thresholds.class_conf, wanted.limits, strict=True)
+        limits = replace(thresholds, class_conf=tuple(map(min, pairs)))
+    elif wanted.least < thresholds.conf:
+        limits = thresholds.changed(conf=wanted.least)
+    if limits != thresholds or kept != detector.classes:
         detector = Detector(detector.runtime, spec, limits, detector.slicing, kept)
     return detector, wanted

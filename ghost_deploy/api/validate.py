@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from ghost_deploy.api.common import (
     AnyPath,
     Note,
@@ -15,7 +17,7 @@ from ghost_deploy.api.common import (
 )
 from ghost_deploy.api.open_checkpoint import ForkOption, open_source, require_source
 from ghost_deploy.core.bundle import Bundle
-from ghost_deploy.core.errors import BundleError
+from ghost_deploy.core.errors import BundleError, UsageError
 from ghost_deploy.core.progress import Progress
 from ghost_deploy.runtimes.base import RuntimeOptions
 
@@ -46,6 +48,8 @@ def validate(
     allow_fallback: bool = False,
     slices: int | None = None,
     overlap: float = 0.2,
+    choose_thresholds: bool = False,
+    metric: str = "f1",
     store: bool = True,
     progress: Progress | None = None,
     note: Note | None = None,
@@ -72,6 +76,9 @@ def validate(
         device, threads, allow_fallback: as in `load`.
         slices, overlap: also look into slices of each image, as in `load`; the reference is
             measured alike, and the report is not stored in the bundle.
+        choose_thresholds: also choose the score threshold of each class, on the first artifact that
+            passes; with `store` they become the bundle's default, see docs/results.md.
+        metric: what they are chosen for: `f1`, `precision=P` or `recall=R`, at IoU 0.5.
         store: put the report, without its curves and images, into the bundle's folder. A report
             without a verdict does not replace one with a verdict.
         progress: called for each image.
@@ -90,13 +97,18 @@ def validate(
     if checkpoint is not None and not other_checkpoint:
         require_source(checkpoint, opened)
     require("pycocotools", "validate")
+    from ghost_deploy.judge.accuracy.choose_thresholds import choose_thresholds as choose
+    from ghost_deploy.judge.accuracy.choose_thresholds import threshold_run
     from ghost_deploy.judge.accuracy.validation import run_accuracy
     from ghost_deploy.judge.datasets.open_dataset import open_dataset, readable_data
     from ghost_deploy.processing.slices import Slicing
 
+    if choose_thresholds:
+        _check_choice(metric, slices)
     dataset = open_dataset(data, split=split, images=images, skip_broken=skip_broken_labels)
     dataset = readable_data(dataset, on_broken, progress)
     own = ForkOption(fork, fork_unconfined)
+    options = RuntimeOptions(device=device, threads=threads, allow_fallback=allow_fallback)
     with ExitStack() as stack:
         source = None
         if checkpoint is not None:
@@ -107,12 +119,24 @@ def validate(
             loaded=source.loaded if source else None,
             runtimes=runtimes,
             precisions=precisions,
-            options=RuntimeOptions(device=device, threads=threads, allow_fallback=allow_fallback),
+            options=options,
             max_drop=max_drop,
             map_classes=map_classes,
             slicing=None if slices is None else Slicing(slices, overlap),
             progress=progress,
         )
+    if choose_thresholds:
+        run = threshold_run(opened, report, runtimes, precisions)
+        chosen = choose(
+            opened,
+            dataset,
+            run,
+            metric,
+            options=options,
+            map_classes=map_classes,
+            progress=progress,
+        )
+        report = replace(report, thresholds=chosen)
     if store and slices is not None:
         (note or log_note)("measured in slices: the report was not stored in the bundle")
     elif store:
@@ -120,14 +144,35 @@ def validate(
     return report
 
 
+def _check_choice(metric: str, slices: int | None) -> None:
+    """Refuse what thresholds cannot be chosen for, before anything is measured."""
+    from ghost_deploy.judge.accuracy.threshold_search import ThresholdMetric
+
+    ThresholdMetric.parse(metric)
+    if slices is not None:
+        raise UsageError(
+            "thresholds are chosen without slices",
+            got=f"--slices {slices} and --choose-thresholds",
+            fix="Leave one of them out",
+        )
+
+
 def _store(bundle: Bundle, report: AccuracyReport, note: Note) -> None:
     """Put the report into the bundle's folder; a bundle on a read-only disk is measured too."""
     try:
-        stored = Bundle.read(bundle.path)
+        stored = changed = Bundle.read(bundle.path)
         kept = stored.evidence.accuracy
         if report.unjudged and kept is not None and not kept.unjudged:
             note("nothing was judged: the bundle keeps the verdict that it has")
         else:
-            stored.with_evidence(report.thin()).save()
+            changed = changed.with_evidence(report.thin())
+        if report.thresholds is not None and len(report.thresholds.chosen.kept) < len(
+            report.thresholds.classes
+        ):
+            changed = changed.with_thresholds(report.thresholds)
+        elif report.thresholds is not None:
+            note("no threshold could be chosen: the bundle keeps those that it has")
+        if changed is not stored:
+            changed.save()
     except BundleError as error:
         note(f"the report was not stored in the bundle: {error}")

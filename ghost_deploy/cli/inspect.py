@@ -143,6 +143,7 @@ def _print_bundle(bundle: Bundle, console: Console) -> None:
         ("classes", _names(spec.class_names)),
         ("input", _input(bundle)),
         ("output", spec.head.decoder),
+        ("thresholds", _thresholds(bundle)),
         ("parameters", f"{spec.parameters:,}" if spec.parameters else ""),
         ("GFLOPs", f"{spec.gflops:.2f}" if spec.gflops else ""),
         ("source", f"{source.file} (sha256 {source.sha256[:12]})"),
@@ -166,6 +167,14 @@ def _print_bundle(bundle: Bundle, console: Console) -> None:
     missing = [k for k in ("parity", "accuracy", "latency") if k not in evidence.documents]
     if missing:
         console.result(f"no evidence of: {', '.join(missing)}")
+
+
+def _thresholds(bundle: Bundle) -> str:
+    own, chosen = bundle.spec.thresholds, bundle.spec.chosen
+    text = f"score {own.conf:g}, IoU {own.iou:g}, at most {own.max_det}"
+    if chosen is None:
+        return text
+    return f"{text}; score by class, chosen by {chosen.metric} on {chosen.data}, {chosen.date[:10]}"
 
 
 def _input(bundle: Bundle) -> str:

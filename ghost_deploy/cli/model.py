@@ -11,6 +11,8 @@ from ghost_deploy.core.errors import UsageError
 if TYPE_CHECKING:
     from ghost_deploy.detector import Detector
 
+_MOST_SHOWN = 8
+
 
 def load_detector(args: argparse.Namespace, **options: Any) -> Detector:
     """Open what `args` of `infer` name; `options` are further ones of `api.load`."""
@@ -61,5 +63,14 @@ def say_what_runs(detector: Detector, console: Console) -> None:
     console.note(
         f"{detector.spec.name} {precision}on {info.runtime} {info.version}, {info.device}{threads}"
     )
+    chosen = detector.spec.chosen
+    if chosen is not None and detector.thresholds.class_conf:
+        limits = zip(detector.spec.class_names, detector.thresholds.class_conf, strict=True)
+        shown = [f"{name} {conf:.4g}" for name, conf in limits if conf < 1]
+        more = ["..."] if len(shown) > _MOST_SHOWN else []
+        console.note(
+            f"thresholds by {chosen.metric} on {chosen.data}, {chosen.date[:10]}: "
+            f"{', '.join([*shown[:_MOST_SHOWN], *more])}"
+        )
     for note in info.notes:
         console.note(f"note: {note}")

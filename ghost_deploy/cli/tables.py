@@ -62,9 +62,13 @@ def print_statistics(report: StatisticsReport, console: Console) -> None:
 def print_accuracy(report: AccuracyReport, console: Console) -> None:
     """Print mAP of the runs and AP of the classes, then the verdict."""
     from ghost_deploy.report.sections.accuracy import accuracy
+    from ghost_deploy.report.sections.score_thresholds import thresholds
 
-    print_sections(accuracy(_view(report)), console)
+    view = _view(report)
+    print_sections([*accuracy(view), *thresholds(view)], console)
     console.result(f"{report.summary()}.")
+    if report.thresholds:
+        console.result(f"{report.thresholds.summary()}.")
 
 
 def print_latency(report: BenchReport, console: Console) -> None:

@@ -15,11 +15,15 @@ and fp16, 0.5 in int8 unless its calibration was given another limit; more is ex
 training recorded; without, the first fp32 artifact is: measured alone, it is reported, not judged.
 The report is stored in the bundle, without its curves and images; --json has them too, for
 `ghost-deploy report`.
+
+--choose-thresholds finds the confidence of each class on that data; `infer` and gd.Detector use it
+from then on, and --conf overrides it. A class with fewer than 20 objects keeps the default.
 """
 EXAMPLES = """\
 examples:
   ghost-deploy validate out/best --data data.yaml --checkpoint best.pt
   ghost-deploy validate out/best --data data.yaml --split test --runtime ort --precision fp16
+  ghost-deploy validate out/best --data data.yaml --choose-thresholds --metric precision=0.95
   ghost-deploy validate out/best --data instances_val.json --images val --json > accuracy.json
 """
 
@@ -45,6 +49,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "--skip-broken-labels": "go on without labels that cannot be used, and count them",
         },
     )
+    text = "choose the score threshold of each class, and make them the default of the bundle"
+    options.add_switches(parser, {"--choose-thresholds": text})
+    metric = "f1, precision=P or recall=R: what they are chosen for (default: f1)"
+    options.add_value(parser, "--metric", "M", metric, default="f1")
     options.add_image_limits(parser)
     options.add_slices(parser)
     options.add_json(parser)

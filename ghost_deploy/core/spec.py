@@ -13,12 +13,14 @@ import msgspec
 
 from ghost_deploy.core.errors import SpecError
 from ghost_deploy.core.head_spec import HeadSpec, SpecStruct
+from ghost_deploy.core.thresholds import ChosenThresholds, Thresholds
 
 __all__ = [
     "EMBEDDED_NMS_SCORE",
     "MAX_SIDE",
     "ONE2ONE_ROWS",
     "SCHEMA",
+    "ChosenThresholds",
     "HeadSpec",
     "InputSpec",
     "ModelSpec",
@@ -161,45 +163,6 @@ class InputSpec(SpecStruct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return batch, sides[0], sides[1], sides[2]
 
 
-class Thresholds(SpecStruct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Thresholds of the post-processing.
-
-    Attributes:
-        conf: score threshold, exclusive, 0 to 1.
-        iou: NMS removes a box whose IoU with a better one is greater, 0 to 1.
-        max_det: maximum number of detections per image.
-        agnostic: NMS lets boxes of different classes suppress each other.
-    """
-
-    conf: float = 0.25
-    iou: float = 0.7
-    max_det: int = 300
-    agnostic: bool = False
-
-    def __post_init__(self) -> None:
-        self._require(0 <= self.conf < 1, "conf must be in [0, 1)", self.conf)
-        self._require(0 <= self.iou <= 1, "iou must be in [0, 1]", self.iou)
-        self._require(1 <= self.max_det <= 30_000, "max_det must be 1 to 30000", self.max_det)
-
-    def changed(
-        self,
-        *,
-        conf: float | None = None,
-        iou: float | None = None,
-        max_det: int | None = None,
-        agnostic: bool | None = None,
-    ) -> Thresholds:
-        """These thresholds, with those that are not None in their place.
-
-        Raises:
-            SpecError: one is out of range.
-        """
-        given = {"conf": conf, "iou": iou, "max_det": max_det, "agnostic": agnostic}
-        return msgspec.structs.replace(
-            self, **{name: value for name, value in given.items() if value is not None}
-        )
-
-
 class ModelSpec(SpecStruct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The full description of a detector, besides its weights.
 
@@ -211,6 +174,7 @@ class ModelSpec(SpecStruct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         gflops: 1e9 floating point operations (2 per multiply-add) at `input.size_hw`.
         trained_with: framework and version that wrote the checkpoint, or empty.
         source_sha256: of the checkpoint file, or empty.
+        chosen: score thresholds that `validate --choose-thresholds` found for this model.
     """
 
     Json: ClassVar[str] = "ghost_deploy.spec"
@@ -226,6 +190,7 @@ class ModelSpec(SpecStruct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     gflops: float = 0.0
     trained_with: str = ""
     source_sha256: str = ""
+    chosen: ChosenThresholds | None = None
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
@@ -234,11 +199,20 @@ class ModelSpec(SpecStruct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         self._require(1 <= count <= _MAX_CLASSES, f"1 to {_MAX_CLASSES} class names", count)
         aligned = all(self.input.stride % stride == 0 for stride in self.head.strides)
         self._require(aligned, "input.stride must be a multiple of every head stride", self.head)
+        found = count if self.chosen is None else len(self.chosen.conf)
+        self._require(found == count, "a chosen threshold for each class", found)
 
     @property
     def num_classes(self) -> int:
         """Number of class channels."""
         return len(self.class_names)
+
+    @property
+    def default_thresholds(self) -> Thresholds:
+        """The thresholds of detection: `thresholds`, with the scores that were chosen by class."""
+        if self.chosen is None:
+            return self.thresholds
+        return msgspec.structs.replace(self.thresholds, class_conf=self.chosen.conf)
 
     def output_shape(self) -> tuple[int, int, int]:
         """Shape of the graph's output; -1 on an axis that varies."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghost_deploy.core.detections import Detections
-from ghost_deploy.core.errors import ShapeError
+from ghost_deploy.core.errors import ShapeError, SpecError
 from ghost_deploy.core.own_nms import require_own_nms
 from ghost_deploy.core.spec import ModelSpec, Thresholds
 from ghost_deploy.processing.decode import DECODERS
@@ -54,7 +54,7 @@ class Postprocessor:
                 not referenced by the result.
             letterboxes: of the images in the batch, in order, all of one input size. Further
                 rows of the outputs are ignored.
-            thresholds: score, IoU and maximum number.
+            thresholds: score, of all classes or by class, IoU and maximum number.
             multi_label: return all classes above the score threshold, as for mAP, instead of
                 the best class of each anchor.
             classes: keep those only, before NMS, so that others take no place among the
@@ -83,8 +83,12 @@ class Postprocessor:
         multi_label: bool,
         classes: Sequence[int],
     ) -> Detections:
-        found = self._decode(output, self._spec, box.dst_hw, limits.conf, multi_label)
+        found = self._decode(output, self._spec, box.dst_hw, limits.least_conf, multi_label)
         xyxy, score, class_id = found
+        if limits.class_conf:
+            # Before NMS: what is below its own limit suppresses nothing of another class.
+            wanted = score > limits.conf_of(class_id)
+            xyxy, score, class_id = xyxy[wanted], score[wanted], class_id[wanted]
         if classes:
             wanted = np.isin(class_id, classes)
             xyxy, score, class_id = xyxy[wanted], score[wanted], class_id[wanted]
@@ -121,6 +125,22 @@ class Postprocessor:
                     fix=_WRONG_SPEC,
                 )
         return output
+
+
+def require_class_conf(spec: ModelSpec, thresholds: Thresholds) -> None:
+    """Require that thresholds by class are those of as many classes as the model has.
+
+    Raises:
+        SpecError: they are not.
+    """
+    count = len(thresholds.class_conf)
+    if count not in (0, spec.num_classes):
+        raise SpecError(
+            "class_conf has not one score for each class",
+            got=f"{count} scores",
+            expected=f"{spec.num_classes}, or none",
+            fix="Give a score for each class of the model",
+        )
 
 
 def _fits(shape: tuple[int, ...], want: tuple[int, int]) -> bool:

@@ -90,6 +90,9 @@ FORMS: dict[str, Callable[[Any], str]] = {
     "margin": lambda value: f"{value:.2f}" if value else ABSENT,  # 0: not measured
     "seconds": lambda value: f"{float(f'{value:.3g}'):g} s",
     "map": lambda value: f"{value:.4f}",
+    "conf": lambda value: f"{value:.4g}",
+    "figure": lambda value: f"{value:.3f}",
+    "between": lambda ends: f"{ends['low']:.3f} to {ends['high']:.3f}",
     "score": lambda value: f"{value:.2f}",
     "points": points,
     "ratio": lambda value: f"{value:.2f}",

@@ -17,12 +17,13 @@ from ghost_deploy.report.sections.origin import files, lineage, machine
 from ghost_deploy.report.sections.overview import Tile, overview, tiles
 from ghost_deploy.report.sections.parity import parity
 from ghost_deploy.report.sections.recorded_statistics import statistics
+from ghost_deploy.report.sections.score_thresholds import thresholds
 from ghost_deploy.report.sections.worst_images import images
 from ghost_deploy.report.view import ReportView
 
 _PARTS = (
-    overview, latency, accuracy, images, int8, parity, statistics, fork_code, build, evidence,
-    machine, lineage, files,
+    overview, latency, accuracy, thresholds, images, int8, parity, statistics, fork_code, build,
+    evidence, machine, lineage, files,
 )  # fmt: skip
 
 

@@ -6,6 +6,8 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
+
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import SpecError, UsageError
 from ghost_deploy.core.spec import ModelSpec
@@ -54,8 +56,12 @@ def _check_description(runtime: Runtime, spec: ModelSpec, where: str) -> None:
     Raises:
         SpecError: they differ.
     """
-    inside = runtime.metadata().get(ModelSpec.Json)
-    if inside is not None and ModelSpec.from_json(inside, where=where) != spec:
+    text = runtime.metadata().get(ModelSpec.Json)
+    if text is None:
+        return
+    inside = ModelSpec.from_json(text, where=where)
+    # Scores are chosen for a bundle, whose files stay as they are.
+    if msgspec.structs.replace(inside, chosen=spec.chosen) != spec:
         raise SpecError(
             f"the description inside {where} is not that of the bundle",
             fix="One of them was changed: export the model again",

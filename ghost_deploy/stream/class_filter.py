@@ -17,7 +17,7 @@ class ClassFilter:
         class_names: of the model, by class id.
         classes: names or numbers of the classes to keep; all when empty. What is no name as a
             whole is split at its commas.
-        conf: least score, 0 to 1.
+        conf: least score, 0 to 1, of all classes or of each.
         class_conf: least score for classes by name or number, instead of `conf`.
 
     Raises:
@@ -27,11 +27,11 @@ class ClassFilter:
     def __init__(
         self,
         class_names: Sequence[str],
-        conf: float,
+        conf: float | Sequence[float],
         classes: Classes = (),
         class_conf: Mapping[str, float] | None = None,
     ) -> None:
-        limits = np.full(len(class_names), np.float32(conf), np.float32)
+        limits = np.full(len(class_names), np.asarray(conf, np.float32), np.float32)
         for name, limit in (class_conf or {}).items():
             limits[class_ids([name], class_names)] = limit
         kept = class_ids(classes, class_names)
@@ -39,6 +39,11 @@ class ClassFilter:
             others = np.setdiff1d(np.arange(len(class_names)), kept)
             limits[others] = np.inf
         self._limits = limits
+
+    @property
+    def limits(self) -> tuple[float, ...]:
+        """The limit of each class; above 1 for a class that is not kept."""
+        return tuple(self._limits.tolist())
 
     @property
     def least(self) -> float:

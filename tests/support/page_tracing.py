@@ -19,7 +19,7 @@ from ghost_deploy.report.blocks import KEY
 from ghost_deploy.report.number_format import visible, write
 
 TERMS = re.compile(
-    r"m?AP50(-95)?|\bp(50|90|99)\b|\bIoU 0\.5\b|\b90th\b|\bsha256\b|\bint8\b|\bfp32\b"
+    r"m?AP50(-95)?|\bF1\b|\bp(50|90|99)\b|\bIoU 0\.5\b|\b90th\b|\bsha256\b|\bint8\b|\bfp32\b"
 )
 """Words of ours that hold digits and are no figures."""
 

@@ -41,7 +41,13 @@ from ghost_deploy.core.evidence.parity import (
     TensorFigures,
 )
 from ghost_deploy.core.evidence.shown_boxes import HardImage, ShownBox
+from ghost_deploy.core.evidence.threshold_report import (
+    ClassThreshold,
+    ScoreRange,
+    ThresholdReport,
+)
 from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec, Thresholds
+from ghost_deploy.core.thresholds import ChosenThresholds
 from ghost_deploy.judge.accuracy.recorded import Recorded
 from ghost_deploy.judge.bench.ratios import compared
 from ghost_deploy.judge.bench.statistics import summarize
@@ -267,6 +273,33 @@ def accuracy_report(
         tools={"numpy": "2.4.6"},
         conf=0.25,
         hard_images=tuple(_hard_image(k, len(names)) for k in range(images)) if rows else (),
+        thresholds=threshold_report(names),
+    )  # fmt: skip
+
+
+def threshold_report(names: Sequence[str] = NAMES) -> ThresholdReport:
+    """Of the first class nothing was chosen."""
+    curve = tuple(np.round(1 - np.linspace(0, 1, 101) ** 3, 4).tolist())
+    between = ScoreRange(low=0.31, high=0.52)
+    classes = [
+        ClassThreshold(
+            name=name, boxes=100 + k, conf=0.4 + 0.5 * k / len(names), interval=between,
+            precision=curve[70], recall=0.7, f1=0.68, precision_interval=between,
+            recall_interval=between, curve=curve,
+        )
+        for k, name in enumerate(names[1:], 1)
+    ]  # fmt: skip
+    kept = ClassThreshold(name=names[0], boxes=3, conf=0.25, reason=f"few {HOSTILE}", recall=0.0)
+    return ThresholdReport(
+        chosen=ChosenThresholds(
+            conf=(0.25, *(each.conf for each in classes)), kept=(0,), metric="f1",
+            data=f"data {HOSTILE}.yaml (val)", fingerprint="ef" * 32, images=24, boxes=312,
+            run="onnx-fp32 on ort", date="2026-11-30T12:00:00+00:00",
+        ),
+        default=0.25,
+        classes=(kept, *classes),
+        confidence=0.95,
+        resamples=500,
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from ghost_deploy.core.bundle.trust import Signer, signed_statements
 from ghost_deploy.core.errors import BundleError, ExportError, GhostDeployError
 from ghost_deploy.core.evidence.json_document import Document
 from ghost_deploy.core.evidence.kinds import Evidence
+from ghost_deploy.core.evidence.threshold_report import ThresholdReport
 from ghost_deploy.core.files import MAX_TEXT_BYTES, is_regular, read_regular, write_whole
 from ghost_deploy.core.spec import ModelSpec, decode_json, encode_json
 from ghost_deploy.core.trusted_signers import trusted_signers
@@ -183,6 +184,12 @@ class Bundle:
         evidence = self.evidence.having(document).documents
         changed = msgspec.structs.replace(self.document, evidence=evidence)
         return Bundle(self.path, changed, self.signers)
+
+    def with_thresholds(self, report: ThresholdReport) -> Bundle:
+        """A copy whose spec has the thresholds of `report`, its evidence, not yet saved."""
+        spec = msgspec.structs.replace(self.spec, chosen=report.chosen)
+        document = msgspec.structs.replace(self.document, spec=spec)
+        return Bundle(self.path, document).with_evidence(report)
 
     def save(self) -> None:
         """Write `bundle.json` atomically.

@@ -8,6 +8,7 @@ import msgspec
 
 from ghost_deploy.core.evidence.json_document import Document, Part, verdict_sentence
 from ghost_deploy.core.evidence.shown_boxes import HardImage
+from ghost_deploy.core.evidence.threshold_report import ThresholdReport
 
 
 class ClassAccuracy(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -184,6 +185,8 @@ class AccuracyReport(Document, frozen=True, kw_only=True, forbid_unknown_fields=
         conf: score from which on a detection is shown in `hard_images`.
         hard_images: where a model departs most from the reference, or both are most wrong.
         warnings: further notes for the reader.
+        thresholds: score thresholds by class, where they were chosen; a bundle keeps them as
+            evidence of their own.
     """
 
     KIND: ClassVar[str] = "accuracy"
@@ -201,6 +204,7 @@ class AccuracyReport(Document, frozen=True, kw_only=True, forbid_unknown_fields=
     conf: float = 0.0
     hard_images: tuple[HardImage, ...] = ()
     warnings: tuple[str, ...] = ()
+    thresholds: ThresholdReport | None = None
 
     @property
     def passed(self) -> bool:
@@ -233,7 +237,7 @@ class AccuracyReport(Document, frozen=True, kw_only=True, forbid_unknown_fields=
             replace(row, accuracy=row.accuracy and _without_curves(row.accuracy))
             for row in self.rows
         )
-        return replace(self, reference=reference, rows=rows, hard_images=())
+        return replace(self, reference=reference, rows=rows, hard_images=(), thresholds=None)
 
 
 def _without_curves(accuracy: Accuracy) -> Accuracy:

@@ -17,6 +17,7 @@ from ghost_deploy.core.evidence.latency import BenchReport
 from ghost_deploy.core.evidence.parity import ParityReport
 from ghost_deploy.core.evidence.reference import ReferenceNote
 from ghost_deploy.core.evidence.statistics_report import StatisticsReport
+from ghost_deploy.core.evidence.threshold_report import ThresholdReport
 from ghost_deploy.core.spec import decode_json
 
 D = TypeVar("D", bound=Document)
@@ -84,6 +85,11 @@ class Evidence:
     def statistics(self) -> StatisticsReport | None:
         """Recorded batch norm statistics of the checkpoint against its network."""
         return self._read(StatisticsReport)
+
+    @cached_property
+    def thresholds(self) -> ThresholdReport | None:
+        """Score thresholds by class, and the curves that they were chosen from."""
+        return self._read(ThresholdReport)
 
     def files(self) -> list[tuple[str, str]]:
         """(name, sha256) of the files that documents of any kind name by `file` and `sha256`."""

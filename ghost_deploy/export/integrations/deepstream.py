@@ -221,11 +221,20 @@ def _lines(spec: ModelSpec, configuration: _Configuration, onnx_name: str) -> It
     yield f"parse-bbox-func-name={_FUNCTIONS[spec.head.decoder]}"
     yield f"custom-lib-path={_LIBRARY}"
     yield f"cluster-mode={4 if spec.thresholds.agnostic else 2}"
-    yield ""
-    yield "[class-attrs-all]"
-    yield f"pre-cluster-threshold={spec.thresholds.conf:g}"
-    yield f"nms-iou-threshold={spec.thresholds.iou:g}"
-    yield f"topk={spec.thresholds.max_det}"
+    yield from _class_limits(spec)
+
+
+def _class_limits(spec: ModelSpec) -> Iterator[str]:
+    """The thresholds of all classes, and of each class where they were chosen by class."""
+    limits = spec.default_thresholds
+    groups = {"all": limits.conf} | {str(i): conf for i, conf in enumerate(limits.class_conf)}
+    for name, conf in groups.items():
+        yield ""
+        yield f"[class-attrs-{name}]"
+        yield f"pre-cluster-threshold={conf:g}"
+        # Again for each class: not every version takes them over from all.
+        yield f"nms-iou-threshold={limits.iou:g}"
+        yield f"topk={limits.max_det}"
 
 
 def _own_nms(spec: ModelSpec) -> bytes:

@@ -8,7 +8,7 @@ alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,12 +30,14 @@ class ClassTable:
         hit: (T, D) bool: it found an object that counts.
         ignored: (T, D) bool: it counts neither as found nor as false.
         objects: (I,) number of objects that count.
+        score: (D,) descending; empty where only the order is known.
     """
 
     image: NDArray[np.intp]
     hit: NDArray[np.bool_]
     ignored: NDArray[np.bool_]
     objects: NDArray[np.int64]
+    score: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
 
 
 def class_tables(matches: Sequence[Matches], classes: int) -> list[ClassTable]:
@@ -57,6 +59,7 @@ def _table(column: Sequence[ImageMatches | None]) -> ClassTable:
         hit=(found & ~ignored)[:, order],
         ignored=ignored[:, order],
         objects=objects,
+        score=score[order],
     )
 
 

@@ -25,16 +25,19 @@ class Resampler:
         images: number of images in the data set.
         resamples: how often as many images are drawn.
         seed: of the draws.
+
+    Attributes:
+        weights: (B, I) int64, how many times each of I images was drawn in each of B resamples.
     """
 
     def __init__(self, images: int, resamples: int = RESAMPLES, seed: int = 0) -> None:
         rng = np.random.default_rng(seed)
         shares = np.full(images, 1.0 / images)
-        self._weights = rng.multinomial(images, shares, size=resamples)
+        self.weights = rng.multinomial(images, shares, size=resamples)
 
     def classes(self, tables: Sequence[ClassTable]) -> NDArray[np.float64]:
         """(B, K) AP50-95 of each class on each resample, 0 to 1; NaN where it drew no object."""
-        return coco_classes(tables, self._weights)
+        return coco_classes(tables, self.weights)
 
     @staticmethod
     def interval(reference: NDArray[np.float64], candidate: NDArray[np.float64]) -> Interval:

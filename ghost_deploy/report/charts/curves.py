@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ghost_deploy.report.blocks import Cell
 from ghost_deploy.report.charts.axes import tick
 from ghost_deploy.report.charts.scale import Scale, tick_text
+from ghost_deploy.report.charts.style import mark
 from ghost_deploy.report.charts.svg import Element, add, add_cell, canvas, element, markup
 
 _WIDTH, _HEIGHT = 260.0, 190.0
@@ -17,12 +18,16 @@ _Y = Scale(0, 1, 164, 10, 0.5)
 
 @dataclass(frozen=True)
 class Curve:
-    """Precision at recall 0, 0.01, ... 1, and its place; `style` and `dash` of its line."""
+    """Precision at recall 0, 0.01, ... 1, and its place; `style` and `dash` of its line.
+
+    `point` is a point of it: recall and precision, each with its place.
+    """
 
     precision: Sequence[float]
     at: str
     style: str
     dash: str = ""
+    point: tuple[tuple[float, str], tuple[float, str]] | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,10 @@ def curves(classes: Sequence[ClassCurves]) -> str:
             )
             add(svg, "polyline", class_=f"line {line.style}", points=points, data_y=line.at,
                 stroke_dasharray=line.dash or "none")  # fmt: skip
+            if line.point:
+                (recall, x_at), (precision, y_at) = line.point
+                mark(svg, "circle", _X(recall), _Y(precision), 4, class_=f"mark {line.style}",
+                     data_x=x_at, data_y=y_at)  # fmt: skip
     return markup(root)
 
 
