@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
-
-from msgspec.structs import replace
+from typing import TYPE_CHECKING, Any
 
 from ghost_deploy.api.common import (
     AnyPath,
@@ -97,50 +95,33 @@ def validate(
     if checkpoint is not None and not other_checkpoint:
         require_source(checkpoint, opened)
     require("pycocotools", "validate")
-    from ghost_deploy.judge.accuracy.choose_thresholds import choose_thresholds as choose
-    from ghost_deploy.judge.accuracy.choose_thresholds import threshold_run
+    from ghost_deploy.judge.accuracy.choose_thresholds import with_thresholds
     from ghost_deploy.judge.accuracy.validation import run_accuracy
     from ghost_deploy.judge.datasets.open_dataset import open_dataset, readable_data
     from ghost_deploy.processing.slices import Slicing
 
-    if choose_thresholds:
-        _check_choice(metric, slices)
+    _check_choice(metric, slices if choose_thresholds else None)
     dataset = open_dataset(data, split=split, images=images, skip_broken=skip_broken_labels)
     dataset = readable_data(dataset, on_broken, progress)
     own = ForkOption(fork, fork_unconfined)
     options = RuntimeOptions(device=device, threads=threads, allow_fallback=allow_fallback)
+    shared: dict[str, Any] = {"options": options, "map_classes": map_classes, "progress": progress}
     with ExitStack() as stack:
-        source = None
-        if checkpoint is not None:
-            source = open_source(stack, checkpoint, modules, own, opened)
+        source = checkpoint and open_source(stack, checkpoint, modules, own, opened)
         report = run_accuracy(
             opened,
             dataset,
             loaded=source.loaded if source else None,
             runtimes=runtimes,
             precisions=precisions,
-            options=options,
             max_drop=max_drop,
-            map_classes=map_classes,
             slicing=None if slices is None else Slicing(slices, overlap),
-            progress=progress,
+            **shared,
         )
     if choose_thresholds:
-        run = threshold_run(opened, report, runtimes, precisions)
-        chosen = choose(
-            opened,
-            dataset,
-            run,
-            metric,
-            options=options,
-            map_classes=map_classes,
-            progress=progress,
-        )
-        report = replace(report, thresholds=chosen)
-    if store and slices is not None:
-        (note or log_note)("measured in slices: the report was not stored in the bundle")
-    elif store:
-        _store(opened, report, note or log_note)
+        report = with_thresholds(report, opened, dataset, metric, runtimes, precisions, **shared)
+    if store:
+        _store(opened, report, note or log_note, sliced=slices is not None)
     return report
 
 
@@ -157,8 +138,11 @@ def _check_choice(metric: str, slices: int | None) -> None:
         )
 
 
-def _store(bundle: Bundle, report: AccuracyReport, note: Note) -> None:
+def _store(bundle: Bundle, report: AccuracyReport, note: Note, *, sliced: bool) -> None:
     """Put the report into the bundle's folder; a bundle on a read-only disk is measured too."""
+    if sliced:
+        note("measured in slices: the report was not stored in the bundle")
+        return
     try:
         stored = changed = Bundle.read(bundle.path)
         kept = stored.evidence.accuracy
@@ -166,11 +150,10 @@ def _store(bundle: Bundle, report: AccuracyReport, note: Note) -> None:
             note("nothing was judged: the bundle keeps the verdict that it has")
         else:
             changed = changed.with_evidence(report.thin())
-        if report.thresholds is not None and len(report.thresholds.chosen.kept) < len(
-            report.thresholds.classes
-        ):
-            changed = changed.with_thresholds(report.thresholds)
-        elif report.thresholds is not None:
+        chosen = report.thresholds
+        if chosen is not None and len(chosen.chosen.kept) < len(chosen.classes):
+            changed = changed.with_thresholds(chosen)
+        elif chosen is not None:
             note("no threshold could be chosen: the bundle keeps those that it has")
         if changed is not stored:
             changed.save()

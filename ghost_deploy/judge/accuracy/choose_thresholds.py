@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from typing import Any
 
 import numpy as np
 from msgspec.structs import replace
@@ -130,9 +131,9 @@ def choose_thresholds(
     dataset: DataSet,
     run: PlannedRun,
     metric: str,
-    *,
     options: RuntimeOptions | None = None,
     map_classes: bool = False,
+    *,
     resamples: int = RESAMPLES,
     progress: Progress | None = None,
     now: datetime | None = None,
@@ -146,7 +147,7 @@ def choose_thresholds(
     Args:
         bundle: whose spec gives the default, which classes with too few objects keep.
         dataset: labelled images.
-        run: what is measured; see `threshold_run`.
+        run: what is measured.
         metric: see `ThresholdMetric`.
         options: device and threads.
         map_classes: match the classes of the data set with those of the model by name.
@@ -188,18 +189,23 @@ def choose_thresholds(
     )
 
 
-def threshold_run(
-    bundle: Bundle,
+def with_thresholds(
     report: AccuracyReport,
+    bundle: Bundle,
+    dataset: DataSet,
+    metric: str,
     runtimes: Sequence[str] | None,
     precisions: Sequence[str] | None,
-) -> PlannedRun:
-    """The first run of a report that did not fail: the most exact that runs here.
+    **settings: Any,
+) -> AccuracyReport:
+    """The report with thresholds chosen on its first run that did not fail.
+
+    That is the most exact one that runs here.
 
     Args:
-        bundle: that was measured.
         report: of `run_accuracy`.
-        runtimes, precisions: that it was given.
+        bundle, runtimes, precisions: that it was given.
+        dataset, metric, settings: as in `choose_thresholds`.
 
     Raises:
         UsageError: no run is fit.
@@ -207,7 +213,8 @@ def threshold_run(
     runs = judged_runs(bundle, runtimes, precisions)
     for run, row in zip(runs, report.rows, strict=False):
         if row.status in ("passed", "reference"):
-            return run
+            chosen = choose_thresholds(bundle, dataset, run, metric, **settings)
+            return replace(report, thresholds=chosen)
     raise UsageError(
         "no thresholds were chosen: no artifact that runs here passed its comparison",
         got=report.summary(),
