@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         build,
         calibrate,
         check,
+        compare,
         demo,
         doctor,
         export,
@@ -75,6 +76,7 @@ if TYPE_CHECKING:
     from ghost_deploy.core.evidence.accuracy import AccuracyReport
     from ghost_deploy.core.evidence.build import BuildRecords, DlaReport
     from ghost_deploy.core.evidence.check import CheckReport
+    from ghost_deploy.core.evidence.comparison import CompareReport
     from ghost_deploy.core.evidence.fork_report import ForkReport
     from ghost_deploy.core.evidence.int8 import Int8Report
     from ghost_deploy.core.evidence.kinds import Evidence
@@ -101,8 +103,8 @@ wait_briefly()
 
 _NAMES = {
     "api": (
-        "Calibration DemoResult DemoSize DoctorReport bench build calibrate check demo doctor "
-        "export infer inspect load parity report sign stream validate"
+        "Calibration DemoResult DemoSize DoctorReport bench build calibrate check compare demo "
+        "doctor export infer inspect load parity report sign stream validate"
     ),
     "checkpoints.inspection": "Inspection",
     "core.bundle": "Artifact Bundle",
@@ -117,6 +119,7 @@ _NAMES = {
     "core.evidence.accuracy": "AccuracyReport",
     "core.evidence.build": "BuildRecords DlaReport",
     "core.evidence.check": "CheckReport",
+    "core.evidence.comparison": "CompareReport",
     "core.evidence.fork_report": "ForkReport",
     "core.evidence.int8": "Int8Report",
     "core.evidence.kinds": "Evidence",
@@ -154,6 +157,7 @@ __all__ = [
     "Calibration",
     "CheckReport",
     "CheckpointError",
+    "CompareReport",
     "CorruptCheckpointError",
     "DemoResult",
     "DemoSize",
@@ -207,6 +211,7 @@ __all__ = [
     "build",
     "calibrate",
     "check",
+    "compare",
     "demo",
     "doctor",
     "export",

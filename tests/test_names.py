@@ -16,6 +16,7 @@ MIRRORED = {
         "calibrate",
         "check",
         "sign",
+        "compare",
         "demo",
         "doctor",
         "export",

@@ -9,6 +9,7 @@ from ghost_deploy.api.bench import bench
 from ghost_deploy.api.build import build
 from ghost_deploy.api.calibrate import calibrate
 from ghost_deploy.api.check import check
+from ghost_deploy.api.compare import compare
 from ghost_deploy.api.demo import DemoResult, DemoSize, demo
 from ghost_deploy.api.doctor import DoctorReport, doctor
 from ghost_deploy.api.export import export
@@ -31,6 +32,7 @@ __all__ = [
     "build",
     "calibrate",
     "check",
+    "compare",
     "demo",
     "doctor",
     "export",

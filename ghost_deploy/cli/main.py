@@ -29,6 +29,7 @@ COMMANDS = {
     "parity": "compare a bundle with its checkpoint, number by number",
     "validate": "measure the accuracy of a bundle on labelled images",
     "bench": "measure the latency of bundles, side by side",
+    "compare": "measure a new model against an old one",
     "check": "check a bundle on the machine that runs it",
     "infer": "detect objects in images",
     "report": "render results as one page, with a verdict",

@@ -236,6 +236,11 @@ def points(text: str) -> float:
     return _number(text, float, lambda value: 0 <= value < math.inf, "a number of points from 0")
 
 
+def seconds(text: str) -> float:
+    """A number of seconds, zero or more."""
+    return _number(text, float, lambda value: 0 <= value < 1e9, "a number from 0")
+
+
 def above_zero(text: str) -> float:
     """A number above zero."""
     return _number(text, float, lambda value: 0 < value < 1e9, "a number above 0")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ghost_deploy.core.evidence.accuracy import AccuracyReport
     from ghost_deploy.core.evidence.build import BuildRecords
     from ghost_deploy.core.evidence.check import CheckReport
+    from ghost_deploy.core.evidence.comparison import CompareReport
     from ghost_deploy.core.evidence.fork_report import ForkReport
     from ghost_deploy.core.evidence.int8 import Int8Report
     from ghost_deploy.core.evidence.latency import BenchReport
@@ -69,6 +70,19 @@ def print_accuracy(report: AccuracyReport, console: Console) -> None:
     console.result(f"{report.summary()}.")
     if report.thresholds:
         console.result(f"{report.thresholds.summary()}.")
+
+
+def print_comparison(report: CompareReport, console: Console) -> None:
+    """Print accuracy and times of two models, then the verdict."""
+    from ghost_deploy.report.comparison_page import report_of
+    from ghost_deploy.report.sections.accuracy import accuracy
+    from ghost_deploy.report.sections.latency import latency
+    from ghost_deploy.report.view import ReportView
+
+    made = report_of(report)
+    view = ReportView(made)
+    print_sections([*accuracy(view), *latency(view)], console)
+    print_verdict(made, console)
 
 
 def print_latency(report: BenchReport, console: Console) -> None:

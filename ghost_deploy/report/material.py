@@ -15,6 +15,7 @@ from ghost_deploy.core.bundle import DOCUMENT, Bundle, BundleDocument, file_name
 from ghost_deploy.core.bundle.trust import claimed_signers
 from ghost_deploy.core.errors import GhostDeployError, InputError, UsageError
 from ghost_deploy.core.evidence.accuracy import AccuracyReport
+from ghost_deploy.core.evidence.comparison import CompareReport
 from ghost_deploy.core.evidence.json_document import Document
 from ghost_deploy.core.evidence.latency import BenchReport
 from ghost_deploy.core.evidence.parity import ParityReport
@@ -25,7 +26,7 @@ from ghost_deploy.report.report_document import BundleFacts, Report, SourceFile
 _Part: TypeAlias = "ParityReport | AccuracyReport | BenchReport"
 
 _PARTS = (ParityReport, AccuracyReport, BenchReport)
-_KINDS: dict[str, type[Document]] = {each.KIND: each for each in (*_PARTS, Report)}
+_KINDS: dict[str, type[Document]] = {each.KIND: each for each in (*_PARTS, Report, CompareReport)}
 _AGAIN = "Make it again with this version: ghost-deploy validate, bench or parity with --json"
 _MAKERS = "validate --json, bench --json, parity --json, report --json, or a bundle"
 
@@ -56,6 +57,16 @@ class Material:
         place: list[_Part] = getattr(self, part.KIND)
         if part not in place:
             place.append(part)
+
+    def add_comparison(self, comparison: CompareReport) -> None:
+        """Add the documents of a comparison.
+
+        Raises:
+            InputError: one contradicts itself.
+        """
+        self.add(comparison.accuracy, "the comparison")
+        if comparison.latency is not None:
+            self.add(comparison.latency, "the comparison")
 
     def add_report(self, report: Report) -> None:
         """Add the sources of another report."""
@@ -147,6 +158,8 @@ def _read_file(place: Path, material: Material) -> None:
         ) from error
     if isinstance(part, Report):
         material.add_report(part)
+    elif isinstance(part, CompareReport):
+        material.add_comparison(part)
     elif isinstance(part, _PARTS):
         material.add(part, str(place))
     material.sources.append(_source(place, kind, data))

@@ -26,7 +26,7 @@ class SourceFile(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A file that the report was built from: its name without its folder, and its sha256."""
 
     name: str
-    kind: Literal["accuracy", "bundle", "latency", "parity", "report"]
+    kind: Literal["accuracy", "bundle", "comparison", "latency", "parity", "report"]
     sha256: str
 
 

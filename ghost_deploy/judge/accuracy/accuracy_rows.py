@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghost_deploy.core.bundle import Bundle
-from ghost_deploy.core.evidence.accuracy import Accuracy, AccuracyRow, ClassDelta
+from ghost_deploy.core.evidence.accuracy import Accuracy, AccuracyRow, ClassDelta, Interval
 from ghost_deploy.judge.accuracy.average_precision import coco_map
 from ghost_deploy.judge.accuracy.bootstrap import Resampler
 from ghost_deploy.judge.accuracy.choose_hard_images import ImageDetections
@@ -60,11 +60,8 @@ def row_of(run: MeasuredRun, reference: AccuracyFigures | None, limit: MaxDrop) 
     delta, interval = None, None
     classes: tuple[ClassDelta, ...] = ()
     if figures and reference and figures is not reference:
-        delta = 100 * (figures.accuracy.map50_95 - reference.accuracy.map50_95)
-        interval = Resampler.interval(coco_map(reference.classes), coco_map(figures.classes))
-        classes = tuple(_class_deltas(reference, figures))
-        if delta < -limit.points - _ROUNDING:
-            reasons = (f"lost {-delta:.2f} points of mAP50-95, at most {limit.points:g} allowed",)
+        delta, interval, classes = differences(reference, figures)
+        reasons = lost_too_much(delta, limit.points) or reasons
     elif figures and not reference:
         reasons = ("there is nothing to compare with: no checkpoint and no fp32 artifact",)
     foreign = f"made for {artifact.form}: judged for accuracy here, not for speed"
@@ -88,6 +85,31 @@ def row_of(run: MeasuredRun, reference: AccuracyFigures | None, limit: MaxDrop) 
         compute=info.compute if info else "",
         notes=(*(info.notes if info else ()), *filter(None, remarks)),
     )
+
+
+def differences(
+    reference: AccuracyFigures, figures: AccuracyFigures
+) -> tuple[float, Interval, tuple[ClassDelta, ...]]:
+    """Points of mAP50-95 that were gained, where they lie, and the same of each class.
+
+    Args:
+        reference, figures: of the same images, resamples and classes.
+    """
+    delta = 100 * (figures.accuracy.map50_95 - reference.accuracy.map50_95)
+    interval = Resampler.interval(coco_map(reference.classes), coco_map(figures.classes))
+    return delta, interval, tuple(_class_deltas(reference, figures))
+
+
+def lost_too_much(delta: float, points: float) -> tuple[str, ...]:
+    """Why a difference fails a gate; empty if it passes.
+
+    Args:
+        delta: points of mAP50-95 gained.
+        points: the largest loss that passes.
+    """
+    if delta >= -points - _ROUNDING:
+        return ()
+    return (f"lost {-delta:.2f} points of mAP50-95, at most {points:g} allowed",)
 
 
 def _class_deltas(reference: AccuracyFigures, figures: AccuracyFigures) -> Iterator[ClassDelta]:

@@ -36,6 +36,9 @@ _ANCHORS_IOU = 0.6
 OnImage: TypeAlias = Callable[[tuple[int, int], Detections], None]
 """Called for each image with its (height, width) in pixels and the detections."""
 
+Detect: TypeAlias = Callable[[Sequence[NDArray[np.uint8]]], list[Detections]]
+"""The detections in each image of a batch, (H, W, 3) uint8 BGR each."""
+
 _AT_50, _AT_75 = 0, 5  # places among the IoU thresholds 0.5, 0.55, ... 0.95
 
 
@@ -81,6 +84,28 @@ def measure(
         BackendError: the backend failed, or gave numbers that are not finite.
     """
     spec = detector.spec
+    # A graph of one fixed batch is fed whole batches; memory stays that of one batch.
+    return measure_with(
+        validation_detect(detector, rules, slicing),
+        dataset.for_model(spec.class_names),
+        protocol_of(spec, rules, slicing),
+        step=spec.input.batch[0],
+        progress=progress,
+        label=label,
+        on_image=on_image,
+        enough=enough,
+    )
+
+
+def validation_detect(
+    detector: Detector, rules: ModelSpec | None = None, slicing: Slicing | None = None
+) -> Detect:
+    """Detects by the protocol, with `detector`; its own thresholds are not used.
+
+    Args:
+        detector, rules, slicing: as in `measure`.
+    """
+    spec = detector.spec
     postprocess = Postprocessor(spec)
     rules = rules or spec
     thresholds, multi_label = validation_thresholds(rules), not rules.head.embedded_nms
@@ -95,24 +120,11 @@ def measure(
         batch = spec.input.batch[1]
         return [detect_in_slices(detect, each, slicing, thresholds, batch) for each in images]
 
-    # A graph of one fixed batch is fed whole batches; memory stays that of one batch.
-    step = spec.input.batch[0]
-    own = dataset.for_model(spec.class_names)
-    how = _protocol(spec, rules) + (f", {slicing}" if slicing else "")
-    return measure_with(
-        detect_sliced if slicing else detect,
-        own,
-        how,
-        step=step,
-        progress=progress,
-        label=label,
-        on_image=on_image,
-        enough=enough,
-    )
+    return detect_sliced if slicing else detect
 
 
 def measure_with(
-    detect: Callable[[Sequence[NDArray[np.uint8]]], list[Detections]],
+    detect: Detect,
     dataset: DataSet,
     how: str,
     *,
@@ -185,11 +197,16 @@ def limits(spec: ModelSpec) -> str:
     return f"conf {own.conf:g}, {rules}{agnostic}, max {own.max_det}"
 
 
-def _protocol(spec: ModelSpec, rules: ModelSpec) -> str:
+def protocol_of(
+    spec: ModelSpec, rules: ModelSpec | None = None, slicing: Slicing | None = None
+) -> str:
+    """The protocol in words; arguments as in `measure`."""
+    rules = rules or spec
     height, width = spec.input.size_hw
     shape = "square letterbox" if height == width else "letterbox"
     tool = f"pycocotools {version('pycocotools')}"
-    return f"COCO ({tool}): {limits(rules)}, {shape} at {height}x{width}"
+    how = f"COCO ({tool}): {limits(rules)}, {shape} at {height}x{width}"
+    return f"{how}, {slicing}" if slicing else how
 
 
 def _summary(matches: Sequence[Matches], names: Sequence[str], how: str) -> Measured:

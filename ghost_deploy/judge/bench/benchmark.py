@@ -38,6 +38,7 @@ from ghost_deploy.judge.bench.summaries import figures_of, warnings_of
 from ghost_deploy.judge.bench.timer import Phase, Turn
 from ghost_deploy.judge.bench.worker_main import Task
 from ghost_deploy.judge.bench.worker_process import Measurer, WorkerProcess
+from ghost_deploy.runtimes.base import RuntimeOptions
 
 _BROKEN = (BackendError, InputError)
 """What a damaged or wrong artifact raises when it is opened or run."""
@@ -129,17 +130,54 @@ def run_bench(
         raise UsageError("there is no image to measure on", fix="Name a folder with --images")
     subjects = open_subjects([*models, *([] if baseline is None else [baseline])])
     last = len(subjects) - 1 if baseline is not None else len(subjects)
-    entries = [
-        _Entry(candidate)
+    found = [
+        candidate
         for index, subject in enumerate(subjects)
         for candidate in candidates(subject, selection, baseline=index == last)
     ]
-    size_hw = _size(subjects)
+    return bench_candidates(
+        found,
+        images,
+        _size(subjects),
+        selection.options,
+        settings,
+        image_source=image_source,
+        progress=progress,
+        open_measurer=open_measurer,
+        clock=clock,
+    )
+
+
+def bench_candidates(
+    found: Sequence[BenchCandidate],
+    images: Sequence[Path],
+    size_hw: tuple[int, int],
+    options: RuntimeOptions,
+    settings: Settings,
+    *,
+    image_source: str = "files",
+    progress: Progress = silent,
+    open_measurer: Callable[[Task], Measurer] = WorkerProcess,
+    clock: Callable[[], float] = time.monotonic,
+) -> BenchReport:
+    """Measure candidates side by side.
+
+    Args:
+        found: the candidates, in the order of the rows.
+        images: at least one image file; they are used in turn.
+        size_hw: (height, width) at which a model without description is run, pixels.
+        options: device, and whether a fallback is allowed.
+        settings, image_source, progress, open_measurer, clock: as in `run_bench`.
+
+    Raises:
+        UnavailableError, GhostDeployError: as in `run_bench`.
+    """
+    entries = [_Entry(candidate) for candidate in found]
     snapshot = take_snapshot()
     with ExitStack() as stack:
         for entry in entries:
             progress(f"loading {label_of(entry.candidate)}", 0, 0)
-            task = _task(entry.candidate, images, selection, size_hw)
+            task = _task(entry.candidate, images, options, size_hw)
             _open(entry, task, stack, open_measurer)
         if entries[0].error and not any(entry.phases for entry in entries):
             raise entries[0].error
@@ -191,7 +229,7 @@ def _measure(
 def _task(
     candidate: BenchCandidate,
     images: Sequence[Path],
-    selection: Selection,
+    options: RuntimeOptions,
     size_hw: tuple[int, int],
 ) -> Task:
     return Task(
@@ -200,8 +238,8 @@ def _task(
         images=tuple(str(path.resolve()) for path in images),
         size_hw=size_hw,
         spec=candidate.spec,
-        device=selection.options.device,
-        allow_fallback=selection.options.allow_fallback,
+        device=options.device,
+        allow_fallback=options.allow_fallback,
     )
 
 
