@@ -96,6 +96,7 @@ if TYPE_CHECKING:
     from ghost_deploy.stream.result import Result
     from ghost_deploy.stream.result_stream import ResultStream
     from ghost_deploy.stream.saved.result_writer import ResultWriter, save_results
+    from ghost_deploy.stream.saved.uncertain_frames import UncertainWriter
     from ghost_deploy.stream.source_stats import SourceStats
 
 switch_off()
@@ -139,6 +140,7 @@ _NAMES = {
     "stream.result": "Result",
     "stream.result_stream": "ResultStream",
     "stream.saved.result_writer": "ResultWriter save_results",
+    "stream.saved.uncertain_frames": "UncertainWriter",
     "stream.source_stats": "SourceStats",
 }
 """The public names, by the module that defines them."""
@@ -202,6 +204,7 @@ __all__ = [
     "ThresholdReport",
     "Thresholds",
     "UnavailableError",
+    "UncertainWriter",
     "UnknownClassError",
     "UnsafeCheckpointError",
     "UsageError",

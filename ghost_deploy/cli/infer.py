@@ -12,13 +12,19 @@ from ghost_deploy.cli import options
 from ghost_deploy.cli.console import Console
 from ghost_deploy.cli.live_options import add_live_options, refuse_live_options
 from ghost_deploy.cli.model import classes_of, conf_by_class, load_detector, say_what_runs
-from ghost_deploy.cli.save_options import add_save_options, annotated_folder, saved_forms
+from ghost_deploy.cli.save_options import (
+    add_save_options,
+    annotated_folder,
+    budget_of,
+    saved_forms,
+)
 from ghost_deploy.cli.summary import Summary
 from ghost_deploy.core.errors import ImageError, UsageError
 
 if TYPE_CHECKING:
     from ghost_deploy.core.detections import Detections
     from ghost_deploy.core.frame import Frame
+    from ghost_deploy.detector import Detector
 
 _Write: TypeAlias = "Callable[[Frame, Detections], bool]"
 """Passes on one result; False when the user closed the window."""
@@ -45,6 +51,7 @@ examples:
   ghost-deploy infer out/best drive.mp4 -o annotated --classes person,car
   ghost-deploy infer out/best aerial.tif --slices 640 -o annotated
   ghost-deploy infer out/best rtsp://camera/stream 0 --jsonl out.jsonl --serve 127.0.0.1:8080
+  ghost-deploy infer out/best rtsp://camera/stream --save-uncertain hard --budget 200
   ghost-deploy infer out/best @cameras.txt --fps 5 --skip-still --max-age 500 --mqtt mqtt://broker
 
 A live run ends when all its sources are over (0; 1 if more than 1 % of the frames of a video were
@@ -130,7 +137,6 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 
 def _run_images(args: argparse.Namespace, sources: list[str], console: Console) -> int:
-    from ghost_deploy import api
     from ghost_deploy.stream.sources.image_files import find_images
 
     forms = saved_forms(args)
@@ -146,13 +152,7 @@ def _run_images(args: argparse.Namespace, sources: list[str], console: Console) 
     steps = 0 if args.jsonl == "-" and console.out.isatty() else len(paths)
     with load_detector(args) as detector:
         say_what_runs(detector, console)
-        results = api.infer(
-            detector,
-            paths,
-            classes=classes_of(args),
-            class_conf=conf_by_class(args),
-            on_error=unreadable.append,
-        )
+        results = _results(args, detector, paths, unreadable.append)
         names = detector.spec.class_names
         with (
             _open_outputs(args, forms, paths, names, console) as write,
@@ -167,7 +167,11 @@ def _run_images(args: argparse.Namespace, sources: list[str], console: Console) 
         console.document(summary.document([str(error) for error in unreadable]))
     else:
         console.outcome(lambda to: summary.print(console, to), is_result=args.jsonl != "-")
-    outputs = (("images", annotated_folder(args)), ("results", args.out if forms else None))
+    outputs = (
+        ("images", annotated_folder(args)),
+        ("results", args.out if forms else None),
+        ("uncertain frames", args.save_uncertain),
+    )
     for name, target in (*outputs, ("lines", args.jsonl)):
         if target not in (None, "-"):
             console.note(f"{name}: {target}")
@@ -176,6 +180,32 @@ def _run_images(args: argparse.Namespace, sources: list[str], console: Console) 
     if unreadable:
         console.note(f"{len(unreadable)} of {len(paths)} images could not be read")
     return 2 if unreadable else 0
+
+
+def _results(
+    args: argparse.Namespace,
+    detector: Detector,
+    paths: Sequence[Path],
+    on_error: Callable[[ImageError], None],
+) -> Iterator[tuple[Frame, Detections]]:
+    """The detections of each image; uncertain ones are kept on the way."""
+    from ghost_deploy import api
+
+    budget = budget_of(args)
+    classes, class_conf = classes_of(args), conf_by_class(args)
+    if not args.save_uncertain:
+        yield from api.infer(
+            detector, paths, classes=classes, class_conf=class_conf, on_error=on_error
+        )
+        return
+    from ghost_deploy.api.stream import select_classes
+    from ghost_deploy.stream.saved.uncertain_frames import UncertainWriter
+
+    opened, wanted = select_classes(detector, classes, class_conf)
+    uncertain = UncertainWriter(opened, args.save_uncertain, budget, wanted.limits)
+    for frame, found in api.infer(uncertain.detector, paths, on_error=on_error):
+        uncertain.write(frame, found)
+        yield frame, wanted(found)
 
 
 @contextlib.contextmanager

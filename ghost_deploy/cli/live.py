@@ -14,13 +14,14 @@ from ghost_deploy.cli.live_progress import LiveProgress
 from ghost_deploy.cli.live_report import LiveReport
 from ghost_deploy.cli.log_lines import log_of
 from ghost_deploy.cli.model import classes_of, conf_by_class, load_detector, say_what_runs
-from ghost_deploy.cli.save_options import saved_forms
+from ghost_deploy.cli.save_options import budget_of, saved_forms
 from ghost_deploy.cli.service_manager import ServiceManager
 from ghost_deploy.cli.signals import SignalHandler
 from ghost_deploy.core.install_command import install_command
 from ghost_deploy.stream.descriptors import raise_descriptor_limit
 from ghost_deploy.stream.malloc import use_single_arena
 from ghost_deploy.stream.pipeline import Pipeline
+from ghost_deploy.stream.saved.doubt import lowered_detector
 from ghost_deploy.stream.sinks.context import SinkContext
 from ghost_deploy.stream.sinks.sink_table import SINKS, open_sinks
 from ghost_deploy.stream.sources.source_table import check_readable
@@ -82,10 +83,13 @@ def _run(run: _Run, console: Console, signals: SignalHandler) -> int:
     is_live = any(source.is_live for source in sources)
     # Files do not age: parallel runs are worth more than the latency of each.
     hint = "latency" if is_live else "throughput"
-    targets = sink_targets(args)
+    targets, budget = sink_targets(args), budget_of(args)
     with load_detector(args, hint=hint) as loaded:
         detector, wanted = select_classes(loaded, classes_of(args), conf_by_class(args))
         say_what_runs(detector, console)
+        limits = wanted.limits
+        if args.save_uncertain:
+            detector = lowered_detector(detector, limits)
         pipeline = Pipeline(detector, sources, policy, detection_filter=wanted)
 
         def stop() -> None:
@@ -103,6 +107,8 @@ def _run(run: _Run, console: Console, signals: SignalHandler) -> int:
             note=console.note,
             save=saved_forms(args),
             overwrite=args.overwrite,
+            budget=budget,
+            limits=limits,
         )
         sinks: Sequence[Sink] = open_sinks(targets, context)
         if args.track:

@@ -9,6 +9,7 @@ from ghost_deploy.core.errors import UsageError
 from ghost_deploy.stream.saved.save_forms import FORMS, parse_forms
 
 _ANNOTATED = "annotated"
+_BUDGET = 100
 
 
 def add_save_options(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +19,10 @@ def add_save_options(parser: argparse.ArgumentParser) -> None:
     options.add_value(parser, "--save", "FORM", text, action="append")
     text = "replace files of an earlier run in -o"
     options.add_switches(parser, {"--overwrite": text})
+    text = "keep frames with scores near the thresholds there, with labels to correct"
+    options.add_value(parser, "--save-uncertain", "DIR", text)
+    text = "frames that --save-uncertain keeps at most, the most uncertain (default: 100)"
+    options.add_value(parser, "--budget", "N", text, options.positive)
 
 
 def saved_forms(args: argparse.Namespace) -> tuple[str, ...]:
@@ -32,6 +37,17 @@ def saved_forms(args: argparse.Namespace) -> tuple[str, ...]:
     if not args.out:
         raise UsageError("--save has no folder to write to", fix="Name one: -o DIR")
     return tuple(form for form in forms if form != _ANNOTATED)
+
+
+def budget_of(args: argparse.Namespace) -> int:
+    """How many frames `--save-uncertain` keeps.
+
+    Raises:
+        UsageError: a budget of nothing.
+    """
+    if args.budget is not None and not args.save_uncertain:
+        raise UsageError("--budget is that of --save-uncertain", fix="Add --save-uncertain DIR")
+    return args.budget or _BUDGET
 
 
 def annotated_folder(args: argparse.Namespace) -> str | None:

@@ -19,6 +19,8 @@ class Result:
         frame: `Frame.index` counts the frames captured of that source, from 0, over reconnects.
         detections: boxes in pixels of `frame`.
         age_ms: from capture to this result, milliseconds.
+        unfiltered: all detections of the model, before those of other classes and below the limits
+            of their classes were left out.
         timings_ms: `pre`, `run` and `post`, milliseconds, of the batch that the frame was in.
     """
 
@@ -28,6 +30,7 @@ class Result:
     detections: Detections
     age_ms: float
     timings_ms: Mapping[str, float]
+    unfiltered: Detections | None = None
 
     @property
     def position_s(self) -> float | None:

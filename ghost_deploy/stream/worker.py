@@ -238,6 +238,7 @@ class Worker:
             detections=self._filter(found),
             age_ms=(time.monotonic_ns() - loaded.frame.t_capture_ns) / 1e6,
             timings_ms=timings_ms,
+            unfiltered=found,
         )
 
     def _region(self, size_hw: tuple[int, int]) -> tuple[int, int, int, int]:

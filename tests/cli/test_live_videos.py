@@ -198,3 +198,18 @@ def test_what_cannot_be_saved(
     assert infer(source, *words) == 2
     assert expected in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_uncertain_frames_of_a_video(tmp_path: Path, capsys: Capture) -> None:
+    """The pretended model finds the same in all frames: one of them is kept."""
+    write_video(tmp_path / "clip.avi", 12, **MJPEG)
+    words = ["--save-uncertain", tmp_path / "hard", "--budget", 3, "--conf", 0.55]
+    assert infer(tmp_path / "clip.avi", *words, "--jsonl", tmp_path / "with") == 0
+    assert infer(tmp_path / "clip.avi", "--conf", 0.55, "--jsonl", tmp_path / "without") == 0
+    both = [lines((tmp_path / name).read_text()) for name in ("with", "without")]
+    assert [row["detections"] for row in both[0]] == [row["detections"] for row in both[1]]
+    kept = list((tmp_path / "hard" / "labels").iterdir())
+    assert 1 <= len(kept) <= 3
+    assert f"uncertain frames: {tmp_path / 'hard'}" in capsys.readouterr().err
+    assert infer(tmp_path / "clip.avi", "--budget", 3) == 2
+    assert "--budget is that of --save-uncertain" in capsys.readouterr().err

@@ -208,7 +208,8 @@ def shown(rows: Rows, titles: list[str]) -> Rows:
 @pytest.mark.parametrize("kind", DOCUMENTS)
 def test_page_and_terminal_show_the_same_tables(kind: str) -> None:
     document, print_it = DOCUMENTS[kind]
-    page = on_the_page(page_of(kind, document), kind)
+    whole = page_of(kind, document)
+    page = [*on_the_page(whole, kind), *on_the_page(whole, MORE.get(kind, " "))]
     terminal = on_the_terminal(printed_by(print_it, document))
     assert len(page) == len(terminal) > 0
     for ours, theirs in zip(page, terminal, strict=True):
@@ -218,6 +219,9 @@ def test_page_and_terminal_show_the_same_tables(kind: str) -> None:
         assert all("harmful" in t or "points lost," in t for t in theirs[0] if t not in common)
         assert shown(ours, common) == shown(theirs, common)
 
+
+MORE = {"accuracy": "thresholds"}
+"""Documents that another section shows too."""
 
 ONLY_PAGE = {"least IoU", "gate of matched", "gate of score diff", "samples", "points", "noise, %",
              "precision", "layers"}  # fmt: skip

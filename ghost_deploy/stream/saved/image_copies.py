@@ -68,6 +68,14 @@ class ImageNames:
         self._taken.add(stem.casefold())
         return stem, f"{stem}{suffix}"
 
+    def hold(self, stem: str) -> None:
+        """No image gets this stem."""
+        self._taken.add(stem.casefold())
+
+    def release(self, stem: str) -> None:
+        """The files of that stem are gone: another image may have it."""
+        self._taken.discard(stem.casefold())
+
 
 def write_copy(frame: Frame, target: Path) -> None:
     """Write the image of a frame: its file byte for byte, or its pixels as JPEG.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -29,10 +30,7 @@ class YoloFiles(FormWriter):
 
     def __init__(self, folder: Path, class_names: tuple[str, ...]) -> None:
         self._labels = folder / "labels"
-        # JSON texts are YAML texts too, whatever a name holds.
-        names = [f"  {i}: {json.dumps(name)}" for i, name in enumerate(class_names)]
-        head = ["train: images", "val: images", f"nc: {len(names)}", "names:"]
-        write_file(folder / "data.yaml", "\n".join([*head, *names, ""]).encode())
+        write_file(folder / "data.yaml", data_yaml(class_names))
         lines = [" ".join(name.split()) + "\n" for name in class_names]
         write_file(folder / "classes.txt", "".join(lines).encode())
 
@@ -49,6 +47,14 @@ class YoloScoreFiles(YoloFiles):
     """
 
     with_scores = True
+
+
+def data_yaml(class_names: Sequence[str]) -> bytes:
+    """The description of a data set whose images are in `images` beside it."""
+    # JSON texts are YAML texts too, whatever a name holds.
+    names = [f"  {i}: {json.dumps(name)}" for i, name in enumerate(class_names)]
+    head = ["train: images", "val: images", f"nc: {len(names)}", "names:"]
+    return "\n".join([*head, *names, ""]).encode()
 
 
 def yolo_rows(

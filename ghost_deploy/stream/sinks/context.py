@@ -30,6 +30,8 @@ class SinkContext:
         note: shows the user a line.
         save: the forms that `--save` names.
         overwrite: replace results of an earlier run.
+        budget: frames that `--save-uncertain` keeps at most.
+        limits: the score limit of each class; 1 or more for one that is not kept.
         annotate: shared by the sinks, so that each result is drawn once.
         deliveries: the counters of the sinks that may lose results, by name; filled as sinks are
             opened.
@@ -44,6 +46,8 @@ class SinkContext:
     note: Callable[[str], None] = lambda _: None
     save: tuple[str, ...] = ()
     overwrite: bool = False
+    budget: int = 100
+    limits: tuple[float, ...] | None = None
     annotate: Annotate = field(default_factory=Annotator)
     deliveries: dict[str, ReadDelivery] = field(default_factory=dict)
 

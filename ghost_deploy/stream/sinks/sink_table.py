@@ -75,6 +75,7 @@ SINKS = (
         "write an image there when something is detected",
         on_disk=True,
     ),
+    SinkKind("save_uncertain", "uncertain frames", "sinks.uncertain", on_disk=True),
     SinkKind("webhook", "webhook", "sinks.webhook", "URL", "POST results with detections, as JSON"),
     SinkKind(
         "mqtt",
