@@ -143,11 +143,11 @@ class UncertainWriter(Closing):
         keys = np.array([list(bytes.fromhex(k.frame.key)) for k in self._known], np.uint8)
         rows = doubt > 0
         boxes = Detections(found.xyxy[rows], doubt[rows].astype(np.float32), found.class_id[rows])
-        twin = near_duplicate(key, boxes, keys, [k.boxes for k in self._known])
-        if twin is not None:
-            if total < _WORTH * self._known[twin].frame.doubt:
+        alike = near_duplicate(key, boxes, keys, [k.boxes for k in self._known])
+        if alike is not None:
+            if total < _WORTH * self._known[alike].frame.doubt:
                 return False
-            self._remove(self._known[twin])
+            self._remove(self._known[alike])
         elif len(self._known) >= self._budget:
             self._remove(min(self._known, key=lambda known: known.frame.doubt))
         self._known.append(_Known(self._write(frame, labels, boxes, total, key), boxes))
