@@ -194,18 +194,19 @@ def _results(
     budget = budget_of(args)
     classes, class_conf = classes_of(args), conf_by_class(args)
     if not args.save_uncertain:
-        yield from api.infer(
-            detector, paths, classes=classes, class_conf=class_conf, on_error=on_error
-        )
-        return
+        return api.infer(detector, paths, classes=classes, class_conf=class_conf, on_error=on_error)
     from ghost_deploy.api.stream import select_classes
     from ghost_deploy.stream.saved.uncertain_frames import UncertainWriter
 
     opened, wanted = select_classes(detector, classes, class_conf)
     uncertain = UncertainWriter(opened, args.save_uncertain, budget, wanted.limits)
-    for frame, found in api.infer(uncertain.detector, paths, on_error=on_error):
-        uncertain.write(frame, found)
-        yield frame, wanted(found)
+
+    def passed_on() -> Iterator[tuple[Frame, Detections]]:
+        for frame, found in api.infer(uncertain.detector, paths, on_error=on_error):
+            uncertain.write(frame, found)
+            yield frame, wanted(found)
+
+    return passed_on()
 
 
 @contextlib.contextmanager
