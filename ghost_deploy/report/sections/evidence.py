@@ -12,6 +12,7 @@ from ghost_deploy.core.evidence.build import BuildRecords
 from ghost_deploy.core.evidence.int8 import Int8Report
 from ghost_deploy.core.evidence.json_document import Document
 from ghost_deploy.core.evidence.statistics_report import StatisticsReport
+from ghost_deploy.core.evidence.threshold_report import ThresholdReport
 from ghost_deploy.report.blocks import (
     NOTHING,
     At,
@@ -25,7 +26,9 @@ from ghost_deploy.report.blocks import (
 )
 from ghost_deploy.report.view import ReportView
 
-_SHOWN: tuple[type[Document], ...] = (Int8Report, BuildRecords, StatisticsReport)
+_SHOWN: tuple[type[Document], ...] = (
+    Int8Report, BuildRecords, StatisticsReport, ThresholdReport,
+)  # fmt: skip
 _MOST_LEAVES, _MOST_ROWS, _DEEPEST = 200, 200, 6
 
 

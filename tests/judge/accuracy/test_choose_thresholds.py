@@ -139,4 +139,6 @@ def test_a_bundle_keeps_what_was_chosen_and_uses_it(
     assert main(["inspect", str(bundle)]) == 0
     assert "chosen by precision=0.9 on data.yaml (val)" in capsys.readouterr().out
     assert main(["report", str(bundle), "-o", str(tmp_path / "page.html")]) == 0
-    assert "RBC" in (tmp_path / "page.html").read_text().partition('id="thresholds"')[2]
+    page = (tmp_path / "page.html").read_text()
+    assert "RBC" in page.partition('id="thresholds"')[2]
+    assert "Evidence: thresholds" not in page
