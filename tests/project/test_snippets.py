@@ -5,15 +5,18 @@ from __future__ import annotations
 import ast
 import contextlib
 import io
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ghost_deploy.cli.main import COMMANDS, build_parser
+from ghost_deploy.cli.main import COMMANDS, build_parser, main
+from tests.support.assets import BCCD, GHOST, needs_assets, val_images
 from tests.support.constant_model import write_constant_bundle
 from tests.support.documents import DOCUMENTS, ROOT, blocks, commands
 from tests.support.images import write_image
+from tests.support.videos import write_video
 
 NOW = [path for path in DOCUMENTS if path.name != "CHANGELOG.md"]
 by_document = pytest.mark.parametrize("path", NOW, ids=lambda path: str(path.relative_to(ROOT)))
@@ -73,3 +76,36 @@ def test_the_python_of_the_quickstart_runs(
         exec(code, names)
     assert len(codes) == 2
     assert "b.png 0" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@needs_assets
+def test_the_commands_of_the_quickstart_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In their order in one folder, with a real checkpoint, images and labels."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(GHOST, "best.pt")
+    Path("images").mkdir()
+    for path in val_images()[:4]:
+        shutil.copy(path, "images")
+    Path("data.yaml").write_text((BCCD / "data.yaml").read_text())
+    for each in ("images", "labels"):
+        (tmp_path / "bccd" / each).parent.mkdir(exist_ok=True)
+        (tmp_path / "bccd" / each).symlink_to(BCCD / each)
+    lines = [line for line in Path("data.yaml").read_text().splitlines() if line[:5] != "path:"]
+    Path("data.yaml").write_text("\n".join([f"path: {tmp_path / 'bccd'}", *lines]))
+    write_video(tmp_path / "drive.mp4", 20)
+    done = []
+    for words in commands((ROOT / "docs" / "quickstart.md").read_text()):
+        if "rtsp://camera/1" in words:  # until it is stopped
+            words[words.index("rtsp://camera/1")] = "drive.mp4"
+            words[words.index("127.0.0.1:8080")] = "127.0.0.1:0"
+        done.append((words[0], main(words), capsys.readouterr().err))
+    assert [(name, said) for name, code, said in done if code] == []
+    names = ["inspect", "export", "infer", "infer", "infer", "validate", "bench", "report"]
+    assert [name for name, _, _ in done if name not in {"doctor", "check"}] == names
+    assert Path("report.html").stat().st_size > 10_000
+    assert len(Path("detections.jsonl").read_text().splitlines()) == 4
+    assert Path("annotated/drive.mp4").is_file()
+    assert len(Path("live.jsonl").read_text().splitlines()) == 20
