@@ -174,6 +174,7 @@ class _Steps:
             count=len(images),
             allow_small=True,
             data=self.folder / "scenes" / LABELS,
+            repair=False,
             speed=False,  # all artifacts are timed together afterwards
         )
 

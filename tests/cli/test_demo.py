@@ -29,7 +29,7 @@ Capture = pytest.CaptureFixture[str]
 
 MODULE = sys.modules["ghost_deploy.api.demo"]
 
-SMALL = DemoSize(scenes=3, compared=2, drawn=2, seconds=0.2, rounds=2)
+SMALL = DemoSize(scenes=3, compared=2, calibrated=4, drawn=2, seconds=0.2, rounds=2)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,13 @@ def test_everything_is_in_the_folder(done: Any) -> None:
     assert len(list((done.folder / "scenes" / "images").iterdir())) == SMALL.scenes
     bundle = Bundle.read(done.folder / "bundle", verify=True)
     assert {"parity", "accuracy", "latency"} <= evidence_of(bundle).keys()
-    assert {artifact.precision for artifact in bundle.artifacts} == {"fp32", "fp16"}
+    assert {artifact.precision for artifact in bundle.artifacts} == {"fp32", "fp16", "int8"}
+    assert bundle.evidence.int8 is not None
+    assert {row.status for row in bundle.evidence.int8.rows} <= {"passed", "failed"}
+    labelled, calibrated = (done.folder / name / "images" for name in ("scenes", "calibration"))
+    seen = [{path.read_bytes() for path in folder.iterdir()} for folder in (labelled, calibrated)]
+    assert len(seen[1]) == SMALL.calibrated
+    assert not seen[0] & seen[1]
 
 
 def test_the_report_command_makes_the_same_page(done: Any, tmp_path: Path) -> None:
@@ -120,8 +126,11 @@ def test_old_results_do_not_pass_for_new(
     (tmp_path / "scenes" / "annotations.json").write_text("{}")
     (tmp_path / "report.html").write_text("old")
     monkeypatch.setattr(MODULE, "export", _interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(UsageError, match="results of an earlier demo"):
         demo(tmp_path, checkpoint=checkpoint, size=SMALL)
+    assert (tmp_path / "report.html").read_text() == "old"
+    with pytest.raises(KeyboardInterrupt):
+        demo(tmp_path, checkpoint=checkpoint, size=SMALL, overwrite=True)
     assert not (tmp_path / "report.html").exists()
 
 
