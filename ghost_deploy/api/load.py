@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ghost_deploy.api.common import AnyPath, cache_dir, is_bundle, log_note, model_file, open_bundle
 from ghost_deploy.core.bundle import Bundle
-from ghost_deploy.core.bundle.verdicts import failed_verdicts
+from ghost_deploy.core.bundle.verdicts import failed_verdicts, replacing_command
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.gate_error import GateError
 from ghost_deploy.core.trusted_signers import refuse_if_trust_is_asked, trusting
@@ -127,7 +128,14 @@ def _choose(bundle: Bundle, runtime: str, options: RuntimeOptions, *, fastest: b
     store = VerdictStore.below(options.cache_dir)
     if fastest:
         return fastest_verified(bundle, runtime, options, store)
-    return decided_here(bundle, choose(bundle, runtime=runtime, options=options), options, store)
+    chosen = choose(bundle, runtime=runtime, options=options, failed=partial(_refused, bundle))
+    return decided_here(bundle, chosen, options, store)
+
+
+def _refused(bundle: Bundle, run: PlannedRun) -> bool:
+    """Whether `_refuse_failed` refuses a run."""
+    failed = failed_verdicts(bundle, run.artifact, run.row.name, run.precision)
+    return any(verdict.kind != "accuracy" for verdict in failed)
 
 
 def _open_file(
@@ -166,6 +174,6 @@ def _refuse_failed(bundle: Bundle, run: PlannedRun) -> None:
             raise GateError(
                 f"{artifact.id} on {runtime} {verdict.sentence}",
                 got=verdict.reason or None,
-                fix="Use another precision or runtime, calibrate again with --max-drop, or pass "
-                "--allow-failed-parity (allow_failed_parity=True in Python)",
+                fix=f"Replace it: {replacing_command(bundle, artifact)}; or use another precision "
+                "or runtime, or pass --allow-failed-parity (allow_failed_parity=True in Python)",
             )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from pathlib import Path
 
 from ghost_deploy.cli import options
 from ghost_deploy.cli.console import Console
@@ -61,7 +63,20 @@ def run(args: argparse.Namespace, console: Console) -> int:
         from ghost_deploy.cli.tables import print_latency
 
         print_latency(report, console)
+    for line in _failed(args):
+        console.note(f"failed: {line}")
     if not args.no_store:  # after printing: a note on a folder is no part of the figures
         models = [*args.models, *([args.baseline] if args.baseline else [])]
         store_latency(models, report, console.note)
     return 0 if report.complete else 2
+
+
+def _failed(args: argparse.Namespace) -> Iterator[str]:
+    """What failed of the bundles that were timed, with the command that replaces it."""
+    from ghost_deploy.api.common import is_bundle
+    from ghost_deploy.core.bundle import Bundle
+    from ghost_deploy.export.integrations.failed_artifacts import failure_lines
+
+    for model in args.models:
+        if is_bundle(Path(model)):
+            yield from failure_lines(Bundle.read(model))

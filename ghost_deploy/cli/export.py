@@ -154,9 +154,12 @@ def run(args: argparse.Namespace, console: Console) -> int:
 def _integrate(bundle: Bundle, args: argparse.Namespace, console: Console) -> None:
     """Write the folders for other servers that are named."""
     from ghost_deploy.export.integrations.deepstream import write_deepstream
+    from ghost_deploy.export.integrations.failed_artifacts import failure_lines
     from ghost_deploy.export.integrations.triton import write_triton
 
     say = console.note if args.json else console.result
+    for line in failure_lines(bundle) if args.triton or args.deepstream else ():
+        console.note(f"left out: {line}")
     if args.triton:
         names = write_triton(bundle, args.triton)
         say(f"{args.triton}: Triton model repository with {', '.join(names)}")

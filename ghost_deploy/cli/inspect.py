@@ -135,6 +135,7 @@ def _print_bundle(bundle: Bundle, console: Console) -> None:
         print_statistics,
     )
     from ghost_deploy.core.bundle.trust import claimed_signers
+    from ghost_deploy.export.integrations.failed_artifacts import failure_lines
 
     spec, source = bundle.spec, bundle.document.source
     rows = [
@@ -155,6 +156,8 @@ def _print_bundle(bundle: Bundle, console: Console) -> None:
     console.facts([(name, value) for name, value in rows if value])
     console.result("")
     print_artifacts(bundle, bundle.artifacts, console)
+    for line in failure_lines(bundle):
+        console.result(f"failed: {line}")
     evidence = bundle.evidence
     if evidence.statistics:
         print_statistics(evidence.statistics, console)

@@ -7,10 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from ghost_deploy.core.bundle.verdicts import command_that_replaces
 from ghost_deploy.core.evidence.accuracy import AccuracyRow
 from ghost_deploy.core.evidence.fork_report import ForkReport
 from ghost_deploy.core.evidence.latency import BenchRow, RunConfig
 from ghost_deploy.core.evidence.parity import ParityRow
+from ghost_deploy.core.evidence.statistics_report import StatisticsReport
 from ghost_deploy.report.material import Material
 from ghost_deploy.report.number_format import runtime_title
 from ghost_deploy.report.report_document import BundleFacts, ReportRow, RowRef
@@ -127,6 +129,8 @@ def _details(run: _Run) -> tuple[str, ...]:
 
 def _row(run: _Run, label: str) -> ReportRow:
     reasons = list(_failures(run))
+    if reasons and not run.baseline and run.artifact:
+        reasons.append(f"replace it: {command_that_replaces(run.artifact, run.key[2])}")
     return ReportRow(
         label=label,
         artifact=run.artifact,
@@ -159,7 +163,7 @@ def _failures(run: _Run) -> Iterator[str]:
     if run.int8 and run.int8[0] == "failed":
         yield f"int8: {run.int8[1]}"
     if run.fork:
-        yield f"the fork's own code: {run.fork}"
+        yield run.fork
     if run.latency and run.latency[1].status == "failed":
         yield f"it failed while it was timed: {run.latency[1].reason}"
 
@@ -175,12 +179,18 @@ def _passed(run: _Run) -> bool:
 
 
 def _fork_failures(bundles: Sequence[BundleFacts]) -> Iterator[tuple[str, str]]:
-    """sha256 of each artifact whose network is not the fork's own, and why."""
+    """sha256 of each artifact whose network is not the trained or the fork's own, and why."""
     for bundle in bundles:
+        statistics = bundle.read(StatisticsReport)
+        if statistics and statistics.outcome is False:
+            for artifact in bundle.document.artifacts:
+                why = f"recorded statistics: {statistics.sentence.rstrip('.')}"
+                yield artifact.files[artifact.path], why
         report = bundle.read(ForkReport)
         if report and report.status == "failed":
             for artifact in bundle.document.artifacts:
-                yield artifact.files[artifact.path], "; ".join(report.reasons)
+                why = f"the fork's own code: {'; '.join(report.reasons)}"
+                yield artifact.files[artifact.path], why
 
 
 def int8_rows(bundles: Sequence[BundleFacts]) -> Iterator[tuple[str, str, str]]:

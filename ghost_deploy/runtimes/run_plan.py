@@ -5,7 +5,7 @@ The only place that decides this: loading, parity, accuracy and benchmarks run w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ghost_deploy.core.bundle import NMS_FORM, Artifact, Bundle
@@ -120,6 +120,7 @@ def choose(
     runtime: str = "auto",
     precision: str | None = None,
     options: RuntimeOptions | None = None,
+    failed: Callable[[PlannedRun], bool] = lambda _: False,
 ) -> PlannedRun:
     """Choose the artifact of `bundle` to run, and the runtime that opens it.
 
@@ -131,6 +132,8 @@ def choose(
             is preferred to fp16 and int8: it computes what the checkpoint does, and fp16 is not
             faster on most CPUs.
         options: the device, and whether a fallback is allowed.
+        failed: whether a run failed a verdict; `auto` takes another runtime of the same precision
+            then, if there is one that did not.
 
     Raises:
         UsageError: unknown runtime or precision.
@@ -156,7 +159,11 @@ def choose(
         )
     # A runtime chosen by name checks the device itself; its error names the command that helps.
     any_device = runtime != "auto" or options.allow_fallback
-    return _best(bundle, runs, None if any_device else options)
+    possible = _possible(bundle, runs, None if any_device else options)
+    if runtime == "auto":
+        equal = (run for run in possible if run.precision == possible[0].precision)
+        return next((run for run in equal if not failed(run)), possible[0])
+    return possible[0]
 
 
 def _fix_nothing(bundle: Bundle, foreign: Sequence[PlannedRun]) -> str:
@@ -176,8 +183,10 @@ def _fix_nothing(bundle: Bundle, foreign: Sequence[PlannedRun]) -> str:
     )
 
 
-def _best(bundle: Bundle, runs: list[PlannedRun], options: RuntimeOptions | None) -> PlannedRun:
-    """The preferred run that is possible on the device of `options`; any device if None."""
+def _possible(
+    bundle: Bundle, runs: list[PlannedRun], options: RuntimeOptions | None
+) -> list[PlannedRun]:
+    """The runs that are possible on the device of `options`, any if None, preferred ones first."""
     fitting = [run for run in runs if options is None or options.device_kind in run.row.devices]
     if options and not fitting:
         raise DeviceError(
@@ -189,7 +198,6 @@ def _best(bundle: Bundle, runs: list[PlannedRun], options: RuntimeOptions | None
     fitting.sort(
         key=lambda run: (_PREFERENCE.index(run.artifact.precision), order.index(run.row.name))
     )
-    for run in fitting:
-        if run.row.installed:
-            return run
+    if possible := [run for run in fitting if run.row.installed]:
+        return possible
     raise MissingExtraError.for_extra(fitting[0].row.package, fitting[0].row.extra)

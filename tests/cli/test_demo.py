@@ -200,4 +200,4 @@ def test_an_interrupt_leaves_no_half_bundle(checkpoint: Path, tmp_path: Path) ->
     _, rest = child.communicate(timeout=120)
     assert child.returncode == 130
     assert "interrupted" in rest
-    assert sorted(path.name for path in out.iterdir()) == ["scenes"]
+    assert sorted(path.name for path in out.iterdir()) == ["calibration", "scenes"]

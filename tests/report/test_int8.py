@@ -35,6 +35,7 @@ def test_its_verdict_is_that_of_the_row(status: str, standing: str) -> None:
     if status == "failed":
         assert made.rows[0].reasons == (
             "int8: lost 0.32 points against float, at most 0.5 allowed",
+            "replace it: ghost-deploy calibrate BUNDLE --calib IMAGES --overwrite",
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from ghost_deploy.core.bundle.manifest import Artifact
 from ghost_deploy.core.evidence.accuracy import AccuracyReport
 from ghost_deploy.core.evidence.parity import ParityReport
 
+_FLOAT = ("fp32", "fp16")
 _SENTENCES = {
     "parity": "failed its comparison with the checkpoint",
     "accuracy": "lost too much accuracy",
@@ -73,3 +75,48 @@ def _failed(bundle: Bundle, artifact: Artifact, run: tuple[str, str]) -> Iterato
             lost = "" if row.drop is None else f"{row.drop:.2f} points"
             reason = lost and f"{lost}, at most {row.max_drop:g} allowed"
             yield FailedVerdict("int8", "lost too much accuracy in calibration", reason)
+
+
+def failures_of(bundle: Bundle, artifact: Artifact) -> tuple[FailedVerdict, ...]:
+    """The stored verdicts that an artifact failed in its own precision, on whatever runtime."""
+    evidence = bundle.evidence
+    reports = [each for each in (evidence.parity, evidence.accuracy) if each is not None]
+    rows = [row for report in reports for row in report.rows if row.artifact == artifact.id]
+    runtimes = dict.fromkeys(row.runtime for row in rows if row.precision == artifact.precision)
+    found: dict[FailedVerdict, None] = {}
+    for runtime in runtimes or [""]:
+        found |= dict.fromkeys(failed_verdicts(bundle, artifact, runtime, artifact.precision))
+    return tuple(found)
+
+
+def replacing_command(bundle: Bundle, artifact: Artifact) -> str:
+    """The command that replaces a failed artifact of a bundle, or makes the bundle without it."""
+    place = shlex.quote(str(bundle.path))
+    exported = [each for each in bundle.artifacts if each.format != "tensorrt"]
+    failed = {each.precision for each in exported if failures_of(bundle, each)}
+    kept = {each.precision for each in exported} - failed
+    only = "".join(f" --{precision}" for precision in _FLOAT if precision in kept)
+    source = shlex.quote(bundle.document.source.file)
+    return command_that_replaces(artifact.id, artifact.precision, place, source, only)
+
+
+def command_that_replaces(
+    artifact: str,
+    precision: str,
+    bundle: str = "BUNDLE",
+    checkpoint: str = "CHECKPOINT",
+    only: str = "",
+) -> str:
+    """The command that makes an artifact anew.
+
+    Args:
+        artifact: its id.
+        precision: of it.
+        bundle, checkpoint: their paths.
+        only: options of `export` that name the precisions to make.
+    """
+    if artifact.startswith("tensorrt-"):
+        return f"ghost-deploy build {bundle} --trt --{precision} --overwrite"
+    if precision == "int8":
+        return f"ghost-deploy calibrate {bundle} --calib IMAGES --overwrite"
+    return f"ghost-deploy export {checkpoint} -o {bundle}{only} --images IMAGES --overwrite"

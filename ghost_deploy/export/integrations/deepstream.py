@@ -24,10 +24,12 @@ import onnx
 from onnx import ModelProto, TensorProto
 
 from ghost_deploy.core.bundle import Artifact, Bundle
+from ghost_deploy.core.bundle.verdicts import failures_of
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.files import disk_error
 from ghost_deploy.core.leftovers import Temporary
 from ghost_deploy.core.spec import ModelSpec
+from ghost_deploy.export.integrations.failed_artifacts import refuse_failed
 from ghost_deploy.runtimes.tensorrt.calibration_cache import (
     CACHE_FILE,
     FOREIGN_BUILDS,
@@ -84,10 +86,12 @@ def write_deepstream(
         BundleError: there is no fp32 ONNX artifact, or a file was changed.
         UsageError: the folder holds something, nvinfer cannot feed this graph, or there is no
             calibration cache for such a version.
+        GateError: the fp32 ONNX artifact failed a verdict; an int8 one that did is left out.
         ExportError: the disk refuses; nothing is left behind.
     """
     root = Path(target)
     plain = bundle.artifact("onnx", "fp32")
+    refuse_failed(bundle, plain)
     _check(bundle.spec, root)
     caches = _caches(bundle, trt_version)
     configurations = _configurations(bundle, plain, tuple(caches))
@@ -133,7 +137,8 @@ def _configurations(
         _Configuration("fp32", "fp32", plain),
     ]
     for artifact in bundle.artifacts if caches else ():
-        if artifact.form == "tensorrt" and artifact.format == "onnx":
+        fits = artifact.form == "tensorrt" and artifact.format == "onnx"
+        if fits and not failures_of(bundle, artifact):
             found.append(_Configuration("int8", "int8", artifact, caches[:1]))
             found.append(_Configuration("int8_cache", "int8", plain, caches))
     return found

@@ -17,10 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ghost_deploy.core.bundle import NMS_FORM, Artifact, Bundle
+from ghost_deploy.core.bundle.verdicts import failures_of
 from ghost_deploy.core.errors import BundleError, UsageError
 from ghost_deploy.core.files import disk_error
 from ghost_deploy.core.leftovers import Temporary
 from ghost_deploy.core.spec import ModelSpec
+from ghost_deploy.export.integrations.failed_artifacts import refuse_failed
 from ghost_deploy.export.integrations.prototext import EnumValue, Message, to_text
 
 
@@ -51,14 +53,19 @@ def write_triton(bundle: Bundle, target: str | os.PathLike[str]) -> list[str]:
         target: folder of the repository; models of other names in it stay as they are.
 
     Returns:
-        The names of the models, in the bundle's order.
+        The names of the models, in the bundle's order. Artifacts that failed a verdict which the
+        bundle keeps are left out.
 
     Raises:
         BundleError: no artifact suits a backend, or a file was changed.
+        GateError: all that suit failed a verdict.
         UsageError: a model of such a name is there already.
         ExportError: the disk refuses; nothing is left behind.
     """
-    served = [artifact for artifact in bundle.artifacts if _is_served(artifact)]
+    fitting = [artifact for artifact in bundle.artifacts if _is_served(artifact)]
+    served = [artifact for artifact in fitting if not failures_of(bundle, artifact)]
+    if fitting and not served:
+        refuse_failed(bundle, fitting[0])
     if not served:
         raise BundleError(
             f"{bundle.path} has nothing that a Triton backend runs",
