@@ -93,8 +93,11 @@ class LiveReport(Sink):
         if self._console.is_terminal:
             if now >= self._next:
                 self._next = now + _EVERY_S
-                whole = [f"{progress}"] if progress and progress.share < 1 else []
-                self._draw("   ".join([*whole, *map(_status, sources)]))
+                whole = [str(progress)] if progress and progress.share < 1 else []
+                # The share of one source is that of the run.
+                each_too = not whole or len(sources) > 1
+                shown = (_status(each, with_share=each_too) for each in sources)
+                self._draw("   ".join([*whole, *shown]))
             return
         if self._console.log and now >= self._next:
             self._next = now + _DETAILS_EVERY_S
@@ -211,10 +214,11 @@ def _event(stats: SourceStats) -> str:
     return f"{name} has ended"
 
 
-def _status(stats: SourceStats) -> str:
+def _status(stats: SourceStats, *, with_share: bool = True) -> str:
     if stats.state != "live":
         return f"{stats.id} {stats.state}"
-    share = f" {100 * stats.done_share:.0f} %" if stats.position_s and stats.done_share else ""
+    known = with_share and stats.position_s and stats.done_share
+    share = f" {int(100 * known)} %" if known else ""
     age = "" if stats.age_p50_ms is None else f" {stats.age_p50_ms:.0f} ms"
     drops = sum(stats.dropped.values())
     return f"{stats.id}{share} {stats.fps:.1f} fps{age}{f' -{drops}' if drops else ''}"

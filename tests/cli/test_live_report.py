@@ -181,7 +181,11 @@ def test_a_terminal_has_the_share_and_the_remaining_time_in_its_status_line() ->
     progress = LiveProgress(time_s.monotonic)
     time_s.now += 30
     LiveReport(Console(io.StringIO(), err), stats, progress=progress).tick()
-    assert "25 %, 1:30 left   0 25 % 12.0 fps" in err.getvalue()
+    assert "25 %, 1:30 left   0 12.0 fps" in err.getvalue()
+    err = Terminal()
+    stats.sources = (*stats.sources, video("ended", 200.0))
+    LiveReport(Console(io.StringIO(), err), stats, progress=progress).tick()
+    assert "62 %, 0:18 left   0 25 % 12.0 fps   0 ended" in err.getvalue()
 
 
 def test_in_json_a_terminal_gets_lines_alone() -> None:
