@@ -59,7 +59,8 @@ def _nothing(rows: Sequence[ReportRow], timed: Sequence[TimedRow]) -> Verdict:
             f"{_listed(passing)} {'passes' if len(passing) == 1 else 'pass'}; "
             "nothing that passes was timed, so that none is recommended for its speed."
         )
-        return Verdict(tone="warn", headline=headline, reasons=tuple(failed))
+        time_them = "Time them side by side: ghost-deploy bench BUNDLE"
+        return Verdict(tone="warn", headline=headline, reasons=(*failed, time_them))
     if failed:
         headline = "Deploy nothing of this: no artifact passes."
         return Verdict(tone="bad", headline=headline, reasons=tuple(failed))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ghost_deploy.core.closing import Closing
 from ghost_deploy.core.errors import BackendError, GhostDeployError, ShapeError, UsageError
+from ghost_deploy.core.lookup import near_name
 
 _DEVICE = re.compile(r"cpu|gpu|npu|cuda(:\d+)?|dla:\d+")
 _PRECISIONS = ("", "fp32", "fp16", "bf16", "int8")
@@ -87,9 +88,9 @@ class RuntimeOptions:
         )
         for ok, what, got, expected in checks:
             if not ok:
-                raise UsageError(
-                    f"there is no such {what}", got=got, expected=expected, fix="Name one of those"
-                )
+                near = near_name(str(got), expected.replace("[:N]", "").split(", "))
+                fix = f"Did you mean {near}?" if near else "Name one of those"
+                raise UsageError(f"there is no such {what}", got=got, expected=expected, fix=fix)
 
     @property
     def device_kind(self) -> str:

@@ -114,3 +114,19 @@ def test_existing_file(tmp_path: Path) -> None:
     for path, message in ((tmp_path, "a folder"), (tmp_path / "b", "no such file")):
         with pytest.raises(BackendError, match=message):
             existing_file(path)
+
+
+@pytest.mark.parametrize(
+    ("options", "fix"),
+    [
+        ({"device": "gup"}, "Did you mean gpu?"),
+        ({"device": "toaster"}, "Name one of those"),
+        ({"precision": "fp61"}, "Did you mean fp16?"),
+        ({"threads": -1}, "Name one of those"),
+    ],
+    ids=str,
+)
+def test_a_near_option_is_asked_for(options: dict[str, Any], fix: str) -> None:
+    with pytest.raises(UsageError, match="there is no such") as caught:
+        RuntimeOptions(**options)
+    assert caught.value.fix == fix
