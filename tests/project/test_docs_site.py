@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.util
 import os
 import re
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 import ghost_deploy
 from ghost_deploy.cli.main import COMMANDS, EXIT_CODES, build_parser
+from tests.support.browser import needs_browser, opened, screen
+from tests.support.waiting import wait_until
 from tools import docs_hooks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,21 +80,70 @@ def test_names_of_documents_become_links() -> None:
     )
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(
-    importlib.util.find_spec("mkdocs") is None, reason="mkdocs is not installed (extra docs)"
-)
-def test_the_site_builds_strictly_and_asks_no_other_server(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the site, built strictly."""
+    if importlib.util.find_spec("mkdocs") is None:
+        pytest.skip("mkdocs is not installed (extra docs)")
+    folder = tmp_path_factory.mktemp("site")
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": path}
-    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "-d", str(tmp_path)]
+    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "-d", str(folder)]
     done = subprocess.run(
         words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    pages = list(tmp_path.rglob("*.html"))
+    return folder
+
+
+@pytest.mark.slow
+def test_the_site_asks_no_other_server(site: Path) -> None:
+    pages = list(site.rglob("*.html"))
     assert len(pages) > 40
     loads = re.compile(r"<(?:script|img|link|iframe)\b[^>]*\b(?:src|href)=\"?(?:https?:)?//[^\">]*")
     assert [hit for page in pages for hit in loads.findall(page.read_text())] == []
-    styles = "".join(path.read_text() for path in tmp_path.rglob("*.css"))
+    styles = "".join(path.read_text() for path in site.rglob("*.css"))
     assert not re.search(r"url\(['\"]?(https?:)?//", styles)
+
+
+@pytest.mark.slow
+@needs_browser
+def test_every_page_fits_a_phone_in_light_and_dark(site: Path, tmp_path: Path) -> None:
+    """Nothing is wider than the screen, the page has the colors asked for, and loads from here."""
+    with served(site) as address, opened(tmp_path) as browser:
+        for page in sorted(site.rglob("*.html")):
+            for scheme, name in (("light", "default"), ("dark", "slate")):
+                with screen(browser, 390, prefers_color_scheme=scheme):
+                    browser.get(f"{address}/{page.relative_to(site)}")
+                    browser.execute_script("localStorage.clear(); location.reload()")
+                    wait_until(lambda: browser.execute_script(READY))
+                    width, shown, hosts = browser.execute_script(LOOK)
+                assert width <= 390, page
+                assert shown == name, page
+                assert set(hosts) <= {address.removeprefix("http://")}, page
+
+
+READY = "return document.readyState == 'complete' && document.body != null"
+LOOK = """
+return [document.documentElement.scrollWidth, document.body.dataset.mdColorScheme,
+        performance.getEntriesByType('resource').map(e => new URL(e.name).host)]
+"""
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address of a server of the files in a folder."""
+    handler = functools.partial(QuietHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
