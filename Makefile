@@ -91,7 +91,7 @@ nightly: test-full jetson docs
 
 emulated: $(VENV)/.dev
 	@test -n '$(BUNDLE)' || { echo 'usage: make emulated BUNDLE=folder'; exit 2; }
-	$(BIN)/python tools/emulate.py all -- check '$(BUNDLE)' --no-speed
+	$(BIN)/python tools/emulate.py all -- check '$(BUNDLE)' --no-speed --timeout 1800
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -1,7 +1,7 @@
 """Run ghost-deploy on processors that are not there, by emulation (qemu-user, Debian's packages).
 
     python tools/emulate.py haswell -- doctor
-    python tools/emulate.py haswell cortex-a72 -- check out/best --json
+    python tools/emulate.py haswell cortex-a72 -- check out/best --no-speed --timeout 1800
 
 Needs `qemu-user-static`. ARM processors also need `apt-get` and pip, which fetch Debian's Python
 for arm64 and the aarch64 wheels of the runtimes into a folder of their own (`--cache`), nothing
@@ -122,7 +122,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("processors", nargs="+", choices=[*PROCESSORS, "all"], metavar="PROCESSOR")
     parser.add_argument("--cache", type=Path, default=CACHE, help="folder of the arm64 system")
-    parser.add_argument("--timeout", type=float, default=1800, help="seconds for each processor")
+    parser.add_argument("--timeout", type=float, default=7200, help="seconds for each processor")
     given = list(sys.argv[1:] if words is None else words)
     cut = given.index("--") if "--" in given else len(given)
     args = parser.parse_args(given[:cut])

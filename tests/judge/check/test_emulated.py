@@ -97,9 +97,9 @@ pixels = np.load(image)
 def found(model, check):
     try:
         with gd.load(model, "openvino", "int8" if model != file else None, check=check) as detector:
-            return [round(float(score), 4) for score in detector(pixels).score]
+            return [float(score) for score in detector(pixels).score]
     except gd.GhostDeployError as error:
-        return f"{type(error).__name__}: {error} {error.fix}"
+        return f"{type(error).__name__}: {error}"
 
 runs = {"guarded": (guarded, True), "again": (guarded, True), "old": (old, True),
         "old unchecked": (old, False), "file": (file, False)}
@@ -120,13 +120,13 @@ def test_the_first_load_without_vnni(tmp_path: Path, monkeypatch: pytest.MonkeyP
     pixels = make_scene(3).image
     np.save(tmp_path / "image.npy", pixels)
     with gd.load(guarded, "openvino", "int8", check=False) as detector:
-        expected = [round(float(score), 4) for score in detector(pixels).score]
+        expected = [float(score) for score in detector(pixels).score]
     assert len(expected) > 2
     program = tmp_path / "loads.py"
     program.write_text(LOADS)
     words = [str(each) for each in (guarded.path, old.path, file, tmp_path / "image.npy")]
     said = json.loads(run_on("haswell", [str(program), *words], tmp_path / "emulation"))
-    assert said["guarded"] == said["again"] == expected
+    assert said["guarded"] == said["again"] == pytest.approx(expected, abs=1e-3)
     for name in ("old", "old unchecked", "file"):
         assert said[name].startswith("DeviceError"), name
         assert "for processors with VNNI" in said[name]
@@ -202,7 +202,10 @@ def test_doctor_and_a_whole_bundle_on_each_processor(
 
 
 def _timed(processor: str, words: list[str], cache: Path) -> dict[str, Any]:
-    """The document of a command on a processor, with the seconds that it took."""
-    started = time.monotonic()
+    """The document of a command on a processor, with the seconds that it took: of the clock, and of
+    this machine's processor, which other work does not change."""
+    started, before = time.monotonic(), os.times()
     said = run_on(processor, [*CLI, *words], cache, timeout_s=7200)
-    return {**json.loads(said), "wall_s": round(time.monotonic() - started, 1)}
+    wall_s, after = time.monotonic() - started, os.times()
+    cpu_s = sum(after[2:4]) - sum(before[2:4])  # of the processes that were waited for
+    return {**json.loads(said), "wall_s": round(wall_s, 1), "cpu_s": round(cpu_s, 1)}
