@@ -121,7 +121,7 @@ def validate(
     if choose_thresholds:
         report = with_thresholds(report, opened, dataset, metric, runtimes, precisions, **shared)
     if store:
-        _store(opened, report, note or log_note, sliced=slices is not None)
+        _store(opened, report, note or log_note, slices is not None, choose_thresholds)
     return report
 
 
@@ -138,8 +138,12 @@ def _check_choice(metric: str, slices: int | None) -> None:
         )
 
 
-def _store(bundle: Bundle, report: AccuracyReport, note: Note, *, sliced: bool) -> None:
+def _store(
+    bundle: Bundle, report: AccuracyReport, note: Note, sliced: bool, choose_thresholds: bool
+) -> None:
     """Put the report into the bundle's folder; a bundle on a read-only disk is measured too."""
+    if choose_thresholds and report.thresholds is None:
+        note("no thresholds were chosen: no artifact that runs here passed its comparison")
     if sliced:
         note("measured in slices: the report was not stored in the bundle")
         return

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.detections import Detections
-from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.evidence.accuracy import AccuracyReport
 from ghost_deploy.core.evidence.threshold_report import (
     ClassThreshold,
@@ -198,7 +197,7 @@ def with_thresholds(
     precisions: Sequence[str] | None,
     **settings: Any,
 ) -> AccuracyReport:
-    """The report with thresholds chosen on its first run that did not fail.
+    """The report with thresholds chosen on its first run that did not fail, if there is one.
 
     That is the most exact one that runs here.
 
@@ -206,20 +205,13 @@ def with_thresholds(
         report: of `run_accuracy`.
         bundle, runtimes, precisions: that it was given.
         dataset, metric, settings: as in `choose_thresholds`.
-
-    Raises:
-        UsageError: no run is fit.
     """
     runs = judged_runs(bundle, runtimes, precisions)
     for run, row in zip(runs, report.rows, strict=False):
         if row.status in ("passed", "reference"):
             chosen = choose_thresholds(bundle, dataset, run, metric, **settings)
             return replace(report, thresholds=chosen)
-    raise UsageError(
-        "no thresholds were chosen: no artifact that runs here passed its comparison",
-        got=report.summary(),
-        fix="Export or calibrate it again, or name another one with --runtime and --precision",
-    )
+    return report
 
 
 def _tables(detector: Detector, data: DataSet, progress: Progress | None) -> list[ClassTable]:

@@ -16,6 +16,8 @@ from ghost_deploy.core.spec import ModelSpec, Thresholds
 from ghost_deploy.core.thresholds import ChosenThresholds
 from ghost_deploy.detector import Detector
 from ghost_deploy.export.integrations.deepstream import _class_limits
+from ghost_deploy.judge.accuracy.choose_thresholds import with_thresholds
+from ghost_deploy.judge.datasets.open_dataset import open_dataset
 from ghost_deploy.runtimes.fake import FakeRuntime
 from tests.support.assets import needs_assets, val_images
 from tests.support.exports import shared_proved_bundle
@@ -128,6 +130,14 @@ def test_a_bundle_keeps_what_was_chosen_and_uses_it(
     assert opened.evidence.thresholds
     assert opened.evidence.thresholds.classes[0].curve
     assert {path.name: path.stat().st_mtime_ns for path in bundle.rglob("*.onnx")} == before
+
+    # Of a bundle in which nothing passes, the report alone is kept.
+    failed = opened.evidence.accuracy
+    assert failed
+    rows = tuple(msgspec.structs.replace(row, status="failed") for row in failed.rows)
+    failed = msgspec.structs.replace(failed, rows=rows)
+    data = open_dataset(words[1])
+    assert with_thresholds(failed, opened, data, "f1", ["openvino"], ["fp32"]) is failed
 
     image = str(val_images()[0])
     with gd.load(bundle, "openvino", check=False) as detector:
