@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import inspect
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +60,11 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, RuntimeOptions]]:
         calls.append((run.row.name, options))
         return FakeRuntime.for_spec(SPEC, gd.Detections.empty())
 
-    monkeypatch.setattr(sys.modules["ghost_deploy.api.load"], "open_planned", open_planned)
     monkeypatch.setattr(
-        "ghost_deploy.judge.check.first_load.ask_child", lambda *_, **__: CheckReply()
+        importlib.import_module("ghost_deploy.api.load"), "open_planned", open_planned
+    )
+    monkeypatch.setattr(
+        "ghost_deploy.judge.check.ask_child.ask_child", lambda *_, **__: CheckReply()
     )
     return calls
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from ghost_deploy.api.common import AnyPath, cache_dir, is_bundle, log_note, model_file, open_bundle
 from ghost_deploy.core.bundle import Bundle
@@ -13,7 +13,7 @@ from ghost_deploy.core.bundle.verdicts import failed_verdicts, replacing_command
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.gate_error import GateError
 from ghost_deploy.core.trusted_signers import refuse_if_trust_is_asked, trusting
-from ghost_deploy.runtimes.base import RuntimeOptions
+from ghost_deploy.runtimes.base import Hint, RuntimeOptions
 from ghost_deploy.runtimes.opener import open_path, open_planned, row_for
 from ghost_deploy.runtimes.run_plan import PlannedRun, choose
 
@@ -33,7 +33,7 @@ def load(
     *,
     device: str = "cpu",
     threads: int = 0,
-    hint: Literal["latency", "throughput"] = "latency",
+    hint: Hint = "latency",
     allow_fallback: bool = False,
     allow_failed_parity: bool = False,
     check: bool = True,
@@ -57,7 +57,8 @@ def load(
             takes the fastest artifact that `check` has verified on this machine.
         device: `cpu`, `cuda`, `cuda:N`, `gpu`, `npu`.
         threads: CPU threads; 0 lets the runtime choose.
-        hint: `throughput` where several frames are run side by side, see `RuntimeOptions`.
+        hint: `throughput` where several frames are run side by side, `once` for a single image, see
+            `RuntimeOptions`.
         allow_fallback: accept another device or precision than the one asked for.
         allow_failed_parity: open an artifact although its comparison with the checkpoint failed.
         check: an artifact that was never loaded on this machine is run once on the images that

@@ -150,7 +150,8 @@ def _run_images(args: argparse.Namespace, sources: list[str], console: Console) 
     summary = Summary()
     # A progress bar would break up lines that go to a terminal.
     steps = 0 if args.jsonl == "-" and console.out.isatty() else len(paths)
-    with load_detector(args) as detector:
+    hint = {"hint": "once"} if len(paths) == 1 else {}
+    with load_detector(args, **hint) as detector:
         say_what_runs(detector, console)
         results = _results(args, detector, paths, unreadable.append)
         names = detector.spec.class_names
@@ -218,19 +219,23 @@ def _open_outputs(
     console: Console,
 ) -> Iterator[_Write]:
     """Open the outputs besides the summary; a window that the user closes ends the run."""
-    from ghost_deploy.stream.saved.result_writer import ResultWriter
-    from ghost_deploy.stream.sinks.image_writer import ImageWriter
-    from ghost_deploy.stream.sinks.jsonl_writer import JsonlWriter
-
     folder = annotated_folder(args)
-    images = ImageWriter(Path(folder), overwrite=args.overwrite) if folder else None
-    if images:
+    images, saved, lines = None, None, None
+    # Each is imported where it is asked for: a summary alone needs none of them.
+    if folder:
+        from ghost_deploy.stream.sinks.image_writer import ImageWriter
+
+        images = ImageWriter(Path(folder), overwrite=args.overwrite)
         images.require_free(paths)
-    target = console.out if args.jsonl == "-" else Path(args.jsonl or "")
-    saved = None
     if forms:
+        from ghost_deploy.stream.saved.result_writer import ResultWriter
+
         saved = ResultWriter(args.out, forms, class_names, overwrite=args.overwrite)
-    lines = JsonlWriter(target, append=True) if args.jsonl else None
+    if args.jsonl:
+        from ghost_deploy.stream.sinks.jsonl_writer import JsonlWriter
+
+        target = console.out if args.jsonl == "-" else Path(args.jsonl)
+        lines = JsonlWriter(target, append=True)
 
     def write(frame: Frame, found: Detections) -> bool:
         if lines:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,10 @@ class TensorSpec:
         )
 
 
+Hint: TypeAlias = Literal["latency", "throughput", "once"]
+"""What a model is opened for, see `RuntimeOptions`."""
+
+
 @dataclass(frozen=True)
 class RuntimeOptions:
     """What the user requests.
@@ -51,7 +55,8 @@ class RuntimeOptions:
             fp32 file computed in bfloat16. Empty: the precision of the file, without bfloat16.
         threads: CPU threads; 0 lets the backend choose.
         hint: `latency` optimizes for one request at a time, `throughput` for several models or
-            streams that share the cores.
+            streams that share the cores, `once` for a single run: `latency` without threads that
+            spin while they wait, which costs more than it gains before the first result.
         allow_fallback: accept another device or precision than the requested one.
         cache_dir: folder for compiled models; None disables the cache.
         any_form: run an int8 graph built for another runtime, to measure its accuracy; its
@@ -64,7 +69,7 @@ class RuntimeOptions:
     device: str = "cpu"
     precision: str = ""
     threads: int = 0
-    hint: Literal["latency", "throughput"] = "latency"
+    hint: Hint = "latency"
     allow_fallback: bool = False
     cache_dir: Path | None = None
     any_form: bool = False
@@ -83,7 +88,7 @@ class RuntimeOptions:
                 self.precision,
                 ", ".join(_PRECISIONS[1:]),
             ),
-            (self.hint in ("latency", "throughput"), "hint", self.hint, "latency, throughput"),
+            (self.hint in get_args(Hint), "hint", self.hint, ", ".join(get_args(Hint))),
             (self.threads >= 0, "number of threads", self.threads, "0 or more"),
         )
         for ok, what, got, expected in checks:

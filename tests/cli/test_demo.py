@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -27,7 +28,7 @@ pytest.importorskip("torch")
 
 Capture = pytest.CaptureFixture[str]
 
-MODULE = sys.modules["ghost_deploy.api.demo"]
+MODULE = importlib.import_module("ghost_deploy.api.demo")
 
 SMALL = DemoSize(scenes=3, compared=2, calibrated=4, drawn=2, seconds=0.2, rounds=2)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -15,7 +16,7 @@ from ghost_deploy.core.install_command import install_command
 from ghost_deploy.runtimes.dot_product import DotProduct
 from ghost_deploy.runtimes.table import RUNTIMES
 
-DOCTOR = sys.modules["ghost_deploy.api.doctor"]
+DOCTOR = importlib.import_module("ghost_deploy.api.doctor")
 Capture = pytest.CaptureFixture[str]
 
 # Found by every Python process started with its folder in PYTHONPATH.

@@ -247,6 +247,35 @@ def test_a_bundle_runs_without_torch(bundle: Path, images: Path) -> None:
     assert "2 images" in done.stdout
 
 
+@needs_assets
+@pytest.mark.parametrize("runtime", ["ort", "openvino"])
+def test_one_image_loads_nothing_that_it_does_not_use(
+    bundle: Path, images: Path, runtime: str
+) -> None:
+    """Other commands, the check of a first load, writers, and OpenVINO's converter of models."""
+    words = ["infer", str(bundle), str(next(images.iterdir())), "--runtime", runtime]
+    unused = (
+        *(f"ghost_deploy.api.{name}" for name in ("bench", "demo", "export")),
+        *("ghost_deploy.judge.parity", "ghost_deploy.judge.check.check_child"),
+        *("ghost_deploy.stream.saved.result_writer", "ghost_deploy.stream.sinks.jsonl_writer"),
+        "openvino.tools.ovc",
+    )
+    code = (
+        "import sys\n"
+        "from ghost_deploy.cli.main import main\n"
+        f"assert main({words!r}) == 0\n"
+        f"loaded = [name for name in {unused!r} if name in sys.modules]\n"
+        "assert not loaded, loaded\n"
+        f"if {runtime!r} == 'openvino':\n"
+        "    import openvino\n"
+        "    assert callable(openvino.convert_model)\n"
+    )
+    # The second load finds the verdict of the first.
+    assert main(words) == 0
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_images_are_those_of_the_data_set() -> None:
     """Guards the tests above against an empty folder of images."""
     if BCCD.is_dir():

@@ -87,7 +87,7 @@ def test_a_provider_that_the_session_did_not_take(
         assert f"could only open {CPU}" in runtime.info.notes[0]
 
 
-@pytest.mark.parametrize(("hint", "spins"), [("latency", "1"), ("throughput", "0")])
+@pytest.mark.parametrize(("hint", "spins"), [("latency", "1"), ("throughput", "0"), ("once", "0")])
 def test_only_latency_spins(tmp_path: Path, hint: Any, spins: str) -> None:
     options = RuntimeOptions(hint=hint)
     with ort.open_model(write_onnx(tmp_path / "model.onnx"), options) as runtime:

@@ -8,22 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.gate_error import GateError
-from ghost_deploy.judge.check.ask_child import ask_child, can_ask
-from ghost_deploy.judge.check.check_child import CheckReply
 from ghost_deploy.judge.check.verdict_store import (
     StoredVerdict,
     VerdictStore,
     backend_key,
     verdict_key,
 )
-from ghost_deploy.judge.parity.self_check import self_check
 from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.run_plan import PlannedRun
 from ghost_deploy.runtimes.table import RuntimeRow
 from ghost_deploy.runtimes.wheels import illegal_instruction
+
+if TYPE_CHECKING:
+    from ghost_deploy.judge.check.check_child import CheckReply
 
 
 def check_first_load(
@@ -87,7 +88,11 @@ def check_backend(
         UnavailableError: the backend uses instructions that this processor lacks.
     """
     key = backend_key(row, options.device)
-    if store.get(key) is not None or not can_ask():
+    if store.get(key) is not None:
+        return
+    from ghost_deploy.judge.check.ask_child import ask_child, can_ask
+
+    if not can_ask():
         return
     reply = ask_child(path, row, options, precision=options.precision)
     _require_legal(reply, row)
@@ -121,6 +126,11 @@ def _check(
 
 
 def _reply(bundle: Bundle, run: PlannedRun, options: RuntimeOptions) -> CheckReply:
+    # Imported here: later loads, which read the verdict, need nothing of it.
+    from ghost_deploy.judge.check.ask_child import ask_child, can_ask
+    from ghost_deploy.judge.check.check_child import CheckReply
+    from ghost_deploy.judge.parity.self_check import self_check
+
     if can_ask():
         return ask_child(
             bundle, run.row, options, artifact=run.artifact.id, precision=run.precision

@@ -77,7 +77,7 @@ def test_the_first_load_checks_and_the_second_reads(
     gd.load(bundle, "ort", "int8").close()
     assert f"{INT8} on ort checked on this machine" in caplog.text
     monkeypatch.setattr(
-        "ghost_deploy.judge.check.first_load.ask_child", lambda *_, **__: pytest.fail("ran again")
+        "ghost_deploy.judge.check.ask_child.ask_child", lambda *_, **__: pytest.fail("ran again")
     )
     gd.load(bundle, "ort", "int8").close()
     monkeypatch.setattr(

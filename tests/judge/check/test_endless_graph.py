@@ -14,8 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import ghost_deploy as gd
 from ghost_deploy.core.bundle import Bundle, BundleWriter
-from ghost_deploy.judge.check import first_load
-from ghost_deploy.judge.check.ask_child import ask_child
+from ghost_deploy.judge.check import ask_child as asking
 from tests.support.constant_model import write_constant_bundle, write_constant_onnx
 from tests.support.waiting import wait_until
 
@@ -72,7 +71,8 @@ def test_check_ends_it_and_goes_on(bundle: Bundle) -> None:
 
 
 def test_the_first_load_refuses_it(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(first_load, "ask_child", lambda *a, **k: ask_child(*a, **k, timeout_s=2))
+    ask_child = asking.ask_child
+    monkeypatch.setattr(asking, "ask_child", lambda *a, **k: ask_child(*a, **k, timeout_s=2))
     with pytest.raises(gd.GhostDeployError, match="no answer within 2 s"):
         gd.load(bundle, "ort", "fp16")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import importlib
 
 import msgspec
 import onnx
@@ -77,7 +77,7 @@ def test_of_several_int8_files_the_one_is_loaded_that_check_decided_for(
 ) -> None:
     both = with_candidate(bundle)
     opened: list[str] = []
-    room = sys.modules["ghost_deploy.api.load"]
+    room = importlib.import_module("ghost_deploy.api.load")
     real = room.open_planned
 
     def open_planned(bundle: Bundle, run: PlannedRun, options: RuntimeOptions) -> Runtime:

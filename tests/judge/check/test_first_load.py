@@ -11,7 +11,7 @@ import ghost_deploy as gd
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import BundleError, UnavailableError
 from ghost_deploy.core.gate_error import GateError
-from ghost_deploy.judge.check import ask_child, first_load
+from ghost_deploy.judge.check import ask_child
 from ghost_deploy.runtimes.int8_forms import ort_form
 from ghost_deploy.runtimes.wheels import distributions_of, illegal_instruction
 from tests.support import fake_backends
@@ -45,14 +45,14 @@ def test_a_backend_that_hangs_crashes_or_is_wrong_is_refused_from_then_on(
 ) -> None:
     limit = 3.0 if "no answer" in reason else 60.0
     ask = ask_child.ask_child
-    monkeypatch.setattr(first_load, "ask_child", lambda *a, **k: ask(*a, **k, timeout_s=limit))
+    monkeypatch.setattr(ask_child, "ask_child", lambda *a, **k: ask(*a, **k, timeout_s=limit))
     with monkeypatch.context() as patch:
         fake_backends.install(program, tmp_path / "fake", patch)
         for _ in range(2):
             with pytest.raises(GateError, match="wrong on this machine") as caught:
                 gd.load(bundle, "ort", "fp32")
             assert reason in str(caught.value)
-            monkeypatch.setattr(first_load, "ask_child", lambda *_, **__: pytest.fail("again"))
+            monkeypatch.setattr(ask_child, "ask_child", lambda *_, **__: pytest.fail("again"))
 
 
 def test_a_single_file_asks_once_for_its_backend(
@@ -60,7 +60,7 @@ def test_a_single_file_asks_once_for_its_backend(
 ) -> None:
     file = bundle.path / "model.fp32.onnx"
     gd.load(file).close()
-    monkeypatch.setattr(first_load, "ask_child", lambda *_, **__: pytest.fail("asked again"))
+    monkeypatch.setattr(ask_child, "ask_child", lambda *_, **__: pytest.fail("asked again"))
     gd.load(shutil.copy(file, tmp_path / "other.onnx")).close()
 
 
@@ -72,7 +72,7 @@ def test_an_artifact_without_outputs_is_run_once_and_says_so_at_every_load(
     bare.save()
     gd.load(bundle.path, "ort", "int8").close()
     assert f"{INT8} on ort run on this machine, once" in caplog.text
-    monkeypatch.setattr(first_load, "ask_child", lambda *_, **__: pytest.fail("asked again"))
+    monkeypatch.setattr(ask_child, "ask_child", lambda *_, **__: pytest.fail("asked again"))
     caplog.clear()
     gd.load(bundle.path, "ort", "int8").close()
     assert "was not checked on this machine" in caplog.text
