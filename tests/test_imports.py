@@ -31,6 +31,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "runtimes.file_description": (CORE | {"runtimes", "processing"}, BASE),
     "runtimes.ort": (CORE | {"runtimes"}, BASE | {"onnxruntime"}),
     "runtimes.openvino": (CORE | {"runtimes"}, BASE | {"openvino"}),
+    "runtimes.openvino_package": (CORE | {"runtimes"}, BASE | {"openvino"}),
     "runtimes.eager": (CORE | {"runtimes", "checkpoints"}, BASE | {"torch"}),
     "runtimes.tensorrt": (CORE, BASE | {"tensorrt"}),
     "detector": (CORE | {"processing", "runtimes"}, BASE),

@@ -5,12 +5,9 @@ from __future__ import annotations
 import copy
 import functools
 import hashlib
-import importlib
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from numpy.typing import NDArray
@@ -29,6 +26,7 @@ from ghost_deploy.runtimes.compiled_cache import CompiledCache
 from ghost_deploy.runtimes.cpu_cores import available_cores, cpu_quota
 from ghost_deploy.runtimes.dot_product import read_dot_product
 from ghost_deploy.runtimes.int8_forms import forms_here, require_guard
+from ghost_deploy.runtimes.openvino_package import import_openvino
 from ghost_deploy.runtimes.vendor import existing_file, fallback, vendor_errors, vendor_import
 
 _DEVICES = {"cpu": "CPU", "gpu": "GPU", "npu": "NPU"}
@@ -49,7 +47,6 @@ _FIX_DEVICE = {
     "npu": "Install Intel's driver from https://github.com/intel/linux-npu-driver/releases",
 }
 _UNNAMED = "output"
-_CONVERTER = "openvino.tools.ovc"
 # OpenVINO 2026.4: on a Cortex-A76 48 of 52 int8 convolutions run as `ref_any_f16`, on a Cortex-A72
 # compiling ends with "object is not initialized"; both emulated.
 _INT8_ON_ARM = (
@@ -68,7 +65,7 @@ class OvRuntime(Runtime):
     def __init__(self, path: Path, options: RuntimeOptions) -> None:
         """Open `path`; see `open_model`."""
         with vendor_import("openvino", "openvino"):
-            openvino = _import_openvino()
+            openvino = import_openvino()
         core = _core()
         choice = _resolve(core, options)
         config = _config(options, choice)
@@ -152,7 +149,7 @@ def probe() -> Probe:
     """Report the version and devices of OpenVINO."""
     try:
         with vendor_import("openvino", "openvino"):
-            openvino = _import_openvino()
+            openvino = import_openvino()
         with vendor_errors("OpenVINO cannot list its devices", "Install it again"):
             core = _core()
             devices = tuple(_probed(core, name) for name in core.available_devices)
@@ -198,29 +195,7 @@ def _version(openvino: Any) -> str:
 @functools.cache
 def _core() -> Any:
     """The OpenVINO core of the process, which loads each device plugin once."""
-    return _import_openvino().Core()
-
-
-def _import_openvino() -> Any:
-    """The package without its converter of models, which takes as long to import as all the rest.
-
-    `openvino.convert_model` imports it when it is called.
-    """
-    if "openvino" not in sys.modules:
-        converter = ModuleType(_CONVERTER)
-        converter.convert_model = _convert_model  # type: ignore[attr-defined]
-        sys.modules[_CONVERTER] = converter
-        try:
-            import openvino
-        finally:
-            del sys.modules[_CONVERTER]
-    import openvino
-
-    return openvino
-
-
-def _convert_model(*args: Any, **options: Any) -> Any:
-    return importlib.import_module(_CONVERTER).convert_model(*args, **options)
+    return import_openvino().Core()
 
 
 @dataclass(frozen=True)

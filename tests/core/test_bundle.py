@@ -336,6 +336,37 @@ def test_an_artifact_is_put_beside_those_of_a_bundle(tmp_path: Path) -> None:
     assert leftovers(tmp_path) == []
 
 
+def with_int8(folder: Path, format: str, *forms: str) -> Bundle:
+    """A bundle with int8 artifacts of a format besides its fp32 file."""
+    old = write(folder)
+    with BundleWriter(old.path, overwrite=True) as writer:
+        writer.adopt(old)
+        for number, form in enumerate(forms):
+            file = writer.folder / f"int8.{number}"
+            file.write_bytes(form.encode())
+            writer.add(format=format, precision="int8", path=file, parent="0", tools={}, form=form)
+        writer.draft(SPEC, SOURCE, "test")
+        return writer.finish()
+
+
+def test_the_only_int8_form_of_a_format_needs_no_name(tmp_path: Path) -> None:
+    bundle = with_int8(tmp_path / "b", "openvino", "openvino", "openvino+nncf")
+    assert bundle.artifact("openvino", "int8").form == "openvino"
+    assert bundle.artifact("openvino", "int8", "openvino+nncf").form == "openvino+nncf"
+    with pytest.raises(BundleError, match="no openvino artifact in int8 of the form ort-x86"):
+        bundle.artifact("openvino", "int8", "ort-x86")
+
+
+def test_of_several_int8_forms_one_must_be_named(tmp_path: Path) -> None:
+    bundle = with_int8(tmp_path / "b", "onnx", "ort-x86", "tensorrt")
+    with pytest.raises(BundleError, match="has several onnx artifacts in int8") as caught:
+        bundle.artifact("onnx", "int8")
+    assert caught.value.got == "onnx-int8-ort-x86, onnx-int8-tensorrt"
+    assert caught.value.expected == "one of ort-x86, tensorrt"
+    assert bundle.artifact("onnx", "int8", "tensorrt").form == "tensorrt"
+    assert bundle.artifact("onnx", "fp32").form == ""
+
+
 def test_an_artifact_made_anew_is_not_adopted(tmp_path: Path) -> None:
     old = write(tmp_path / "b")
     with BundleWriter(old.path, overwrite=True) as writer:

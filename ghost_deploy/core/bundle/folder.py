@@ -124,22 +124,31 @@ class Bundle:
         for artifact in self.artifacts:
             self.verified_path(artifact)
 
-    def artifact(self, format: str, precision: str, form: str = "") -> Artifact:
+    def artifact(self, format: str, precision: str, form: str | None = None) -> Artifact:
         """The artifact of that format, precision and form.
 
         Args:
-            format, precision, form: as in `Artifact`.
+            format, precision: as in `Artifact`.
+            form: as in `Artifact`; where None, the artifact without a form, or the only int8 one of
+                the format that is no candidate.
 
         Raises:
-            BundleError: the bundle has none; the message lists those that it has.
+            BundleError: the bundle has none, or several int8 ones; the message lists those that it
+                has.
         """
-        for artifact in self.artifacts:
-            if (artifact.format, artifact.precision, artifact.form) == (format, precision, form):
-                return artifact
+        there = [a for a in self.artifacts if (a.format, a.precision) == (format, precision)]
+        found = [each for each in there if each.form == (form or "")]
+        if form is None and not found and precision == "int8":
+            found = [each for each in there if not each.is_candidate]
+        if len(found) == 1:
+            return found[0]
+        what = f"{format} artifact{'s' if found else ''} in {precision}"
         raise BundleError(
-            f"{self.path} has no {format} artifact in {precision}",
-            got=", ".join(a.id for a in self.artifacts) or "none",
-            fix="Export it, or choose one of those",
+            f"{self.path} has {'several' if found else 'no'} {what}"
+            + (f" of the form {form}" if form else ""),
+            got=", ".join(a.id for a in (found or self.artifacts)) or "none",
+            expected=f"one of {', '.join(each.form for each in found)}" if found else None,
+            fix="Name its form" if found else "Export it, or choose one of those",
         )
 
     def verified_path(self, artifact: Artifact) -> Path:
