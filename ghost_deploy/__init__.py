@@ -48,7 +48,7 @@ if TYPE_CHECKING:
         stream,
         validate,
     )
-    from ghost_deploy.checkpoints.inspection import Inspection
+    from ghost_deploy.checkpoints.inspection_record import Inspection
     from ghost_deploy.core.bundle import Artifact, Bundle
     from ghost_deploy.core.detections import Detection, Detections
     from ghost_deploy.core.errors import (
@@ -107,7 +107,7 @@ _NAMES = {
         "Calibration DemoResult DemoSize DoctorReport bench build calibrate check compare demo "
         "doctor export infer inspect load parity report sign stream validate"
     ),
-    "checkpoints.inspection": "Inspection",
+    "checkpoints.inspection_record": "Inspection",
     "core.bundle": "Artifact Bundle",
     "core.detections": "Detection Detections",
     "core.errors": (

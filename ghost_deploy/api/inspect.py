@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,12 +12,12 @@ import msgspec
 
 from ghost_deploy.api.common import AnyPath, Images, find_readable, is_bundle, require
 from ghost_deploy.api.open_checkpoint import ForkOption, with_fork
-from ghost_deploy.core.bundle import Bundle
-from ghost_deploy.core.errors import UsageError
+from ghost_deploy.core.bundle import Bundle, file_name
+from ghost_deploy.core.errors import MissingExtraError, UsageError
 from ghost_deploy.core.files import refuse_existing, write_whole
 
 if TYPE_CHECKING:
-    from ghost_deploy.checkpoints.inspection import Inspection
+    from ghost_deploy.checkpoints.inspection_record import Inspection
     from ghost_deploy.checkpoints.skeleton import Skeleton
     from ghost_deploy.processing.broken_images import OnBroken
 
@@ -34,6 +35,7 @@ def inspect(
     fork_unconfined: bool = False,
     on_broken: OnBroken = "skip",
     overwrite: bool = False,
+    on_read: Callable[[Inspection], None] | None = None,
 ) -> Inspection | Bundle:
     """What a checkpoint or a bundle holds, without running any of it.
 
@@ -49,9 +51,11 @@ def inspect(
         on_broken: what is done with `images` that cannot be read, as in `export`; the inspection
             counts those that were left out.
         overwrite: replace a `skeleton` that is there.
+        on_read: called with what a checkpoint says of itself, before its network is built.
 
     Returns:
-        The inspection of a checkpoint or network. A bundle is read, and every hash is checked.
+        The inspection of a checkpoint or network. Where torch is not installed, what a checkpoint
+        says of itself: `fitted` is False then. A bundle is read, and every hash is checked.
 
     Raises:
         CheckpointError: the file cannot be read at all.
@@ -71,6 +75,13 @@ def inspect(
         return Bundle.read(path, verify=True)
     if skeleton is not None:
         refuse_existing(Path(skeleton), overwrite=overwrite)
+    if not name.startswith(_ZOO):
+        seen = _seen(path)
+        if on_read:
+            on_read(seen)
+        plain = not (images or modules or fork) and skeleton is None
+        if plain and find_spec("torch") is None:
+            return seen
     require("torch", "export")
     if name.startswith(_ZOO):
         return _inspect_zoo(name.removeprefix(_ZOO), skeleton)
@@ -91,6 +102,17 @@ def inspect(
     return found if fork is None else with_fork(found, path, ForkOption(fork, fork_unconfined))
 
 
+def _seen(path: AnyPath) -> Inspection:
+    """What a checkpoint says of itself."""
+    from ghost_deploy.checkpoints.file_types import read_file
+    from ghost_deploy.checkpoints.inert_description import describe
+
+    seen, _ = describe(file_name(path), read_file(path))
+    missing = MissingExtraError.for_extra("torch", "export")
+    note = f"whether it can be exported needs torch. {missing.fix}"
+    return msgspec.structs.replace(seen, fitted=False, warnings=(*seen.warnings, note))
+
+
 def _write(target: AnyPath, skeleton: Skeleton) -> None:
     from ghost_deploy.checkpoints.skeleton import encode_skeleton
 
@@ -99,7 +121,7 @@ def _write(target: AnyPath, skeleton: Skeleton) -> None:
 
 
 def _inspect_zoo(name: str, skeleton: AnyPath | None) -> Inspection:
-    from ghost_deploy.checkpoints.inspection import Inspection
+    from ghost_deploy.checkpoints.inspection_record import Inspection
     from ghost_deploy.checkpoints.skeleton import skeleton_of
     from ghost_deploy.models.flops import gflops
     from ghost_deploy.models.tree_writer import to_node

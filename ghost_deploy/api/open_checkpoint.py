@@ -24,7 +24,7 @@ from ghost_deploy.core.progress import Progress, silent
 
 if TYPE_CHECKING:
     from ghost_deploy.checkpoints.fork.fork_checkpoint import AnyCheckpoint, ForkCheckpoint
-    from ghost_deploy.checkpoints.inspection import Inspection
+    from ghost_deploy.checkpoints.inspection_record import Inspection
 
 
 @dataclass(frozen=True)

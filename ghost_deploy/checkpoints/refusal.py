@@ -4,26 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import msgspec
-
+from ghost_deploy.checkpoints.inspection_record import OpenClass
 from ghost_deploy.core.errors import AmbiguousClassError, StructureError, UnknownClassError
 from ghost_deploy.models.assembler import describe
 from ghost_deploy.models.tree import ModuleNode
-
-
-class OpenClass(msgspec.Struct, frozen=True, kw_only=True):
-    """A class that stands between a checkpoint and its export.
-
-    Attributes:
-        path: `module.Class` as named in the file. count: number of its modules.
-        module: the first one, e.g. `model.5`.
-        parts: its attributes, children and shapes, a line each.
-    """
-
-    path: str
-    count: int
-    module: str
-    parts: tuple[str, ...]
 
 
 def open_classes(tree: ModuleNode | None, error: Exception) -> tuple[OpenClass, ...]:

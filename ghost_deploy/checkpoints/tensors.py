@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ghost_deploy.checkpoints.archive import Archive
 from ghost_deploy.checkpoints.limits import MAX_DIMENSIONS
 from ghost_deploy.checkpoints.records import Call, GlobalRef, PersistentId, describe, pairs_of
@@ -109,7 +111,16 @@ class TensorTable(Mapping[str, "torch.Tensor"]):
         view = self._view(_unwrap(record, name), name)
         if view.elements > limit:
             return None
-        return [float(value) for value in self._read(view).flatten().tolist()]
+        if view.elements == 0:
+            return []
+        # By NumPy: a description of the file needs no torch.
+        dtype = np.dtype("uint16" if view.dtype == "bfloat16" else view.dtype)
+        flat = np.frombuffer(self._piece(view), dtype.newbyteorder("<"))
+        if view.dtype == "bfloat16":
+            flat = (flat.astype(np.uint32) << 16).view(np.float32)
+        steps = [step * flat.itemsize for step in view.stride]
+        values = np.lib.stride_tricks.as_strided(flat, view.shape, steps).ravel()
+        return [float(value) for value in values.tolist()]
 
     def __getitem__(self, key: str) -> torch.Tensor:
         return self._read(self._views[key])
@@ -160,13 +171,14 @@ class TensorTable(Mapping[str, "torch.Tensor"]):
 
         if view.elements == 0:
             return torch.empty(view.shape, dtype=getattr(torch, view.dtype))
-        start = view.offset * view.item_bytes
-        piece = self._archive.storages[view.storage][
-            start : start + view.elements * view.item_bytes
-        ]
         # A bytearray, because torch requires writable memory.
-        flat = torch.frombuffer(bytearray(piece), dtype=getattr(torch, view.dtype))
+        flat = torch.frombuffer(bytearray(self._piece(view)), dtype=getattr(torch, view.dtype))
         return flat.as_strided(view.shape, view.stride).contiguous()
+
+    def _piece(self, view: _View) -> memoryview:
+        start = view.offset * view.item_bytes
+        end = start + view.elements * view.item_bytes
+        return self._archive.storages[view.storage][start:end]
 
 
 def _unwrap(record: Any, name: str) -> Call:

@@ -118,9 +118,9 @@ class Console:
         """Whether messages go to a terminal, where a line may be drawn anew."""
         return self.err.isatty() and not (self.log and self.log.as_json)
 
-    def facts(self, rows: Sequence[tuple[str, object]]) -> None:
-        """Names and values, one pair a line, as a result."""
-        width = max((len(name) for name, _ in rows), default=0)
+    def facts(self, rows: Sequence[tuple[str, object]], width: int = 0) -> None:
+        """Names and values, one pair a line, as a result; names take at least `width`."""
+        width = max((width, *(len(name) for name, _ in rows)))
         for name, value in rows:
             self.result(f"{name:<{width}}  {value}".rstrip())
 

@@ -57,7 +57,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 
 def _facts(model: object) -> str:
-    from ghost_deploy.checkpoints.inspection import Inspection
+    from ghost_deploy.checkpoints.inspection_record import Inspection
 
     assert isinstance(model, Inspection)
     classes = ", ".join(model.class_names)

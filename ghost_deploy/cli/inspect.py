@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ghost_deploy.cli.console import Column, Console
@@ -18,7 +19,7 @@ from ghost_deploy.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from ghost_deploy.checkpoints.inspection import Inspection
+    from ghost_deploy.checkpoints.inspection_record import ClassUse, Inspection
     from ghost_deploy.core.bundle import Bundle
     from ghost_deploy.core.evidence.fork_report import ForkCode
 
@@ -37,6 +38,8 @@ examples:
 """
 
 _MOST_NAMES = 12
+_WIDTH = len("exportable")
+"""Of the names of facts: they come in two parts."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,6 +69,13 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from ghost_deploy import api
     from ghost_deploy.core.bundle import Bundle
 
+    seen: list[Inspection] = []
+
+    def on_read(read: Inspection) -> None:
+        seen.append(read)
+        if not args.json:
+            _print_seen(read, console)
+
     found = api.inspect(
         args.file,
         args.images,
@@ -75,42 +85,43 @@ def run(args: argparse.Namespace, console: Console) -> int:
         fork_unconfined=args.fork_unconfined,
         on_broken=args.on_broken,
         overwrite=args.overwrite,
+        on_read=on_read,
     )
     if args.json:
         console.document(found.document if isinstance(found, Bundle) else found)
     elif isinstance(found, Bundle):
         _print_bundle(found, console)
     else:
-        _print_checkpoint(found, console)
+        _print_checkpoint(found, console, seen[0] if seen else None)
     return 0
 
 
-def _print_checkpoint(found: Inspection, console: Console) -> None:
+def _print_seen(seen: Inspection, console: Console) -> None:
+    """What the file says of itself, while its network is built."""
+    console.facts(_shown(_said(seen)), width=_WIDTH)
+    console.out.flush()
+
+
+def _print_checkpoint(found: Inspection, console: Console, seen: Inspection | None) -> None:
     from ghost_deploy.cli.tables import print_statistics
 
+    printed = set(_said(seen)) if seen else set()
     rows = [
-        ("file", f"{found.file} ({mebibytes(found.bytes)})" if found.bytes else found.file),
-        ("sha256", found.sha256),
-        ("family", f"{found.family}{f', scale {found.scale}' if found.scale else ''}"),
-        ("classes", _names(found.class_names)),
-        ("input", f"{by(found.size_hw)} pixels by default" if found.size_hw else ""),
-        ("strides", ", ".join(map(str, found.strides))),
+        *(row for row in _said(found) if row not in printed),
         ("output", found.decoder),
         ("parameters", f"{found.parameters:,}" if found.parameters else ""),
         ("GFLOPs", f"{found.gflops:.2f}" if found.gflops else ""),
-        ("trained", " on ".join(filter(None, (found.trained_with, found.trained_at[:10])))),
-        ("metrics", ", ".join(f"{name} {value:.4g}" for name, value in found.metrics.items())),
         *((f"training {topic}", text) for topic, text in found.training.items()),
         ("the fork's code", _fork(found.fork) if found.fork else ""),
-        ("exportable", _targets() if found.exportable else "no"),
+        ("exportable", _targets() if found.exportable else "no" if found.fitted else "not known"),
     ]
-    console.facts([(name, value) for name, value in rows if value])
+    console.facts(_shown(rows), width=_WIDTH)
     if found.classes:
         console.result("")
         columns = (Column("module class in the file"), Column("count", right=True), Column("is"))
         console.table(
             columns,
-            [[use.path, str(use.count), use.definition or "unknown"] for use in found.classes],
+            [[use.path, str(use.count), _definition(use, found)] for use in found.classes],
         )
     if found.statistics:
         print_statistics(found.statistics, console)
@@ -124,6 +135,24 @@ def _print_checkpoint(found: Inspection, console: Console) -> None:
             console.result(f"  {line}")
     if found.advice:
         console.result(f"\nnext: {found.advice}")
+
+
+def _said(found: Inspection) -> list[tuple[str, str]]:
+    """What a file says of itself."""
+    return [
+        ("file", f"{found.file} ({mebibytes(found.bytes)})" if found.bytes else found.file),
+        ("sha256", found.sha256),
+        ("family", f"{found.family}{f', scale {found.scale}' if found.scale else ''}"),
+        ("classes", _names(found.class_names)),
+        ("input", f"{by(found.size_hw)} pixels by default" if found.size_hw else ""),
+        ("strides", ", ".join(map(str, found.strides))),
+        ("trained", " on ".join(filter(None, (found.trained_with, found.trained_at[:10])))),
+        ("metrics", ", ".join(f"{name} {value:.4g}" for name, value in found.metrics.items())),
+    ]
+
+
+def _shown(rows: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    return [(name, value) for name, value in rows if value]
 
 
 def _print_bundle(bundle: Bundle, console: Console) -> None:
@@ -186,6 +215,10 @@ def _input(bundle: Bundle) -> str:
         return f"{by(spec.size_hw)} pixels, batch {spec.batch[0]}"
     sizes = f"{by(spec.min_hw)} to {by(spec.max_hw)}"
     return f"{by(spec.size_hw)} pixels ({sizes}), batch {spec.batch[0]} to {spec.batch[1]}"
+
+
+def _definition(use: ClassUse, found: Inspection) -> str:
+    return use.definition or ("unknown" if found.fitted else "not looked up")
 
 
 def _targets() -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from ghost_deploy.checkpoints.inspection import Inspection, inspect_checkpoint
+from ghost_deploy.checkpoints.inspection import inspect_checkpoint
+from ghost_deploy.checkpoints.inspection_record import Inspection
 from ghost_deploy.checkpoints.records import GlobalRef
 from ghost_deploy.core.errors import CheckpointError
 from tests.support import forged_checkpoints as forged
@@ -106,3 +109,46 @@ def test_a_wrong_network_is_told(tmp_path: Path) -> None:
     seen = inspect_checkpoint(forged.written(tmp_path, forged.changed_checkpoint(change)))
     assert "1 class names" in seen.problems[0]
     assert seen.sha256 != inspect_checkpoint(GHOST).sha256
+
+
+@needs_assets
+def test_what_the_file_says_comes_before_torch_is_imported() -> None:
+    code = (
+        "import sys\n"
+        "import ghost_deploy as gd\n"
+        "seen = []\n"
+        "def on_read(read):\n"
+        "    assert 'torch' not in sys.modules\n"
+        "    seen.append(read)\n"
+        f"found = gd.inspect({str(GHOST)!r}, on_read=on_read)\n"
+        "assert found.exportable and found.fitted and not seen[0].fitted\n"
+        "same = 'file bytes sha256 class_names size_hw strides family scale metrics trained_with'\n"
+        "for name in same.split():\n"
+        "    assert getattr(found, name) == getattr(seen[0], name), name\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@needs_assets
+def test_without_torch_the_file_is_described_and_the_rest_says_what_to_install() -> None:
+    code = (
+        "import importlib.util as util, sys\n"
+        "sys.modules['torch'] = None\n"
+        "find = util.find_spec\n"
+        "util.find_spec = lambda name, *more: None if name == 'torch' else find(name, *more)\n"
+        "import ghost_deploy as gd\n"
+        f"found = gd.inspect({str(GHOST)!r})\n"
+        "assert isinstance(found, gd.Inspection)\n"
+        "assert found.class_names == ('RBC', 'WBC', 'Platelets') and len(found.sha256) == 64\n"
+        "assert not found.fitted and not found.exportable and not found.problems\n"
+        "assert 'pip install' in found.warnings[-1]\n"
+        "try:\n"
+        f"    gd.inspect({str(GHOST)!r}, modules=['none.py'])\n"
+        "except gd.MissingExtraError as error:\n"
+        "    assert 'pip install' in error.fix\n"
+        "else:\n"
+        "    raise AssertionError('modules need torch')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from ghost_deploy import api
-from ghost_deploy.checkpoints.inspection import Inspection
+from ghost_deploy.checkpoints.inspection_record import Inspection
 from ghost_deploy.cli.main import main
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import GhostDeployError, UsageError
