@@ -2,6 +2,7 @@
 
     python -m benchmarks.stream live BUNDLE [rtsp://...] [--size 1080 1920] [--camera-fps 30]
     python -m benchmarks.stream files BUNDLE IMAGES
+    python -m benchmarks.stream cameras BUNDLE IMAGES [--cameras 1 2 4 8 16] [--batch 4]
 
 `live` runs the same camera alternately through the pipeline and through the plain loop
 `capture.read(); detector(frame)`, several times. Without an address it starts one, an RTSP server
@@ -12,6 +13,9 @@ measures is known: from the arrival, corrected by the stream's own time stamps.
 `files` runs decoded images through the whole pipeline, OpenVINO's own `benchmark_app -hint
 throughput` on the same file in the same precision, and our runtime alone with as many parallel
 requests, alternately; the ratios show the cost of pre- and post-processing and of the pipeline.
+
+`cameras` runs several cameras of decoded images at their own pace, each through the pipeline and
+through a plain loop that takes the frames of all cameras in turn, beside `benchmark_app`.
 
 Each ends with a table in markdown: the median over the rounds, and the range in brackets.
 """
@@ -30,6 +34,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -187,6 +192,53 @@ def run_files(detector: gd.Detector, images: Sequence[NDArray[np.uint8]], second
     return recorder.run
 
 
+class PacedCamera(Decoded):
+    """A camera of decoded images that come at their own pace; a late reader gets the newest."""
+
+    def __init__(self, images: Sequence[NDArray[np.uint8]], fps: float) -> None:
+        super().__init__(images)
+        self._interval, self._due = 1 / fps, time.monotonic()
+
+    def grab(self) -> int:
+        self._due = max(self._due + self._interval, time.monotonic() - self._interval)
+        time.sleep(max(0.0, self._due - time.monotonic()))
+        return time.monotonic_ns()
+
+
+def run_cameras(
+    detector: gd.Detector, images: Sequence[NDArray[np.uint8]], count: int, args: argparse.Namespace
+) -> Run:
+    """So many live cameras through the pipeline."""
+    recorder = Recorder(args.seconds, lambda result: result.age_ms)
+    sources = [SourceAddress("rtsp", f"memory:{i}", f"memory {i}") for i in range(count)]
+    policy = LivePolicy(batch=min(args.batch, count))
+    pipeline = Pipeline(
+        detector, sources, policy, opener=lambda *_: PacedCamera(images, args.camera_fps)
+    )
+    recorder.stop = pipeline.stop
+    pipeline.run([recorder])
+    recorder.run.run_s /= detector.runtime.info.streams
+    return recorder.run
+
+
+def loop_cameras(
+    detector: gd.Detector, images: Sequence[NDArray[np.uint8]], count: int, args: argparse.Namespace
+) -> Run:
+    """The plain loop: the next frame of each camera in turn; none is left out."""
+    run, began, taken = Run(), time.monotonic(), 0
+    while run.seconds < args.seconds:
+        made = began + (taken // count) / args.camera_fps  # all cameras make a frame at once
+        time.sleep(max(0.0, made - time.monotonic()))
+        detector(images[taken % len(images)])
+        taken += 1
+        now = time.monotonic()
+        if now - began >= _WARMUP_S:
+            run.results += 1
+            run.seconds = now - began - _WARMUP_S
+            run.ages_ms.append((now - made) * 1e3)
+    return run
+
+
 def run_bare(detector: gd.Detector, images: Sequence[NDArray[np.uint8]], seconds: float) -> Run:
     """The model alone, as many parallel requests as it computes, fed from memory."""
     feeds, _ = detector.preprocess([images[0]])
@@ -270,13 +322,20 @@ def files_methods(args: argparse.Namespace, detector: gd.Detector) -> dict[str, 
         bundle = Bundle.read(args.bundle)
         xml = bundle.verified_path(bundle.artifact("openvino", args.stored or args.precision))
         methods["benchmark_app"] = lambda: run_benchmark_app(xml, args.precision, args.seconds)
+    if args.kind == "cameras":
+        runs: dict[str, Callable[[], Run]] = {}
+        for count in args.cameras:
+            given = (detector, images, count, args)
+            runs[f"pipeline, {count} cameras"] = partial(run_cameras, *given)
+            runs[f"plain loop, {count} cameras"] = partial(loop_cameras, *given)
+        return runs | {name: each for name, each in methods.items() if name == "benchmark_app"}
     methods["our runtime alone"] = lambda: run_bare(detector, images, args.seconds)
     return methods
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("kind", choices=["live", "files"])
+    parser.add_argument("kind", choices=["live", "files", "cameras"])
     parser.add_argument("bundle")
     parser.add_argument("source", nargs="?")
     parser.add_argument("--seconds", type=float, default=20.0)
@@ -286,11 +345,13 @@ def main() -> None:
     parser.add_argument("--stored", help="precision of the file, where another runs: fp32 for bf16")
     parser.add_argument("--size", type=int, nargs=2, default=[1080, 1920], metavar=("H", "W"))
     parser.add_argument("--camera-fps", type=int, default=30)
+    parser.add_argument("--cameras", type=int, nargs="+", default=[1, 2, 4, 8, 16])
+    parser.add_argument("--batch", type=int, default=1, help="frames of several cameras at once")
     args = parser.parse_args()
     args.epoch = None
     assert args.source or args.kind == "live", "name a folder of images"
     print(machine())
-    hint = "latency" if args.kind == "live" else "throughput"
+    hint = "latency" if args.kind == "live" else "throughput"  # of cameras too: they are several
     with contextlib.ExitStack() as stack:
         detector = stack.enter_context(
             gd.load(args.bundle, runtime=args.runtime, precision=args.precision, hint=hint)

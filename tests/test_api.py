@@ -155,7 +155,6 @@ def test_torch_is_asked_for_where_it_is_needed(
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     for use in (
-        lambda: gd.inspect(tmp_path / "best.pt"),
         lambda: gd.inspect("zoo:yolov8n-ghost"),
         lambda: gd.export(tmp_path / "best.pt", tmp_path / "out"),
         lambda: gd.parity(tmp_path / "best.pt", bundle()),

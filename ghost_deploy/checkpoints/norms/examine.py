@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 from torch import Tensor
@@ -59,10 +59,19 @@ class CheckpointParts:
     tensors: Mapping[str, Tensor]
     extra: UserClasses
     trained_hw: tuple[int, int] | None
+    _first: dict[tuple[tuple[Kind, str], ...], DetectionNet] = field(
+        default_factory=dict, init=False, repr=False
+    )
 
     def build(self, choices: Choices) -> DetectionNet:
-        """The network with these choices."""
-        return build(self.node, self.tensors, extra=self.extra, choices=choices)
+        """The network with these choices; the one that was built first is kept for later."""
+        key = tuple(choices.items())
+        net = self._first.get(key)
+        if net is None:
+            net = build(self.node, self.tensors, extra=self.extra, choices=choices)
+            if not self._first:
+                self._first[key] = net
+        return net
 
 
 def examine(

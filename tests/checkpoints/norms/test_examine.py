@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from ghost_deploy.judge.witness import witness_of_arrays, witness_of_files
 from ghost_deploy.models import registry
 from ghost_deploy.models.ghost import GhostConv
 from ghost_deploy.models.ghostnet_v2 import GhostModuleV2
+from ghost_deploy.models.instantiate import build
 from tests.support.assets import BCCD, CHECKPOINTS, SHARED, needs_assets, val_images
 
 FORKS = SHARED / "forks"
@@ -157,6 +159,21 @@ def test_a_trained_checkpoint_agrees(checkpoint: Path) -> None:
     assert report.verdict == "agrees", report.sentence
     assert report.view == "416 x 416 pixels"
     assert all(choice.margin > 2 for choice in report.choices)
+
+
+@needs_assets
+def test_each_reading_is_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[tuple[str, ...]] = []
+
+    def counted(*args: Any, choices: Any, **more: Any) -> Any:
+        built.append(tuple(choices.values()))
+        return build(*args, choices=choices, **more)
+
+    monkeypatch.setattr("ghost_deploy.checkpoints.norms.examine.build", counted)
+    report = load_checkpoint(CHECKPOINTS[0], images=val(4)).statistics
+    assert report.verdict == "agrees"
+    assert len(built) > 1
+    assert len(set(built)) == len(built)
 
 
 @pytest.mark.slow
