@@ -165,7 +165,7 @@ def refuse_replaced(bundle: Bundle, ids: Sequence[str], command: str, *, overwri
     if there and not overwrite:
         raise UsageError(
             f"{bundle.path} has {', '.join(there)} already",
-            fix=f"Replace what is there: ghost-deploy {command} {bundle.path} --overwrite "
+            fix=f"Add --overwrite to ghost-deploy {command} to replace what is there "
             "(overwrite=True in Python)",
         )
 

@@ -44,7 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     rounds = "turns each has in that time (default: 20)"
     options.add_value(parser, "--rounds", "N", rounds, options.positive, default=20)
-    options.add_switches(parser, {"--no-store": "do not store the figures in the bundles"})
+    parser.add_argument(
+        "--no-store",
+        dest="store",
+        action="store_false",
+        help="do not store the figures in the bundles",
+    )
     options.add_image_limits(parser, broken=False)
     options.add_json(parser)
     options.add_run_options(parser, several_threads=True)
@@ -56,7 +61,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from ghost_deploy.api.bench import store_latency
 
     with console.steps() as progress:
-        report = api.bench(**options.arguments(args, "no_store"), store=False, progress=progress)
+        report = api.bench(**options.arguments(args, "store"), store=False, progress=progress)
     if args.json:
         console.document(report.to_document())
     else:
@@ -65,7 +70,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         print_latency(report, console)
     for line in _failed(args):
         console.note(f"failed: {line}")
-    if not args.no_store:  # after printing: a note on a folder is no part of the figures
+    if args.store:  # after printing: a note on a folder is no part of the figures
         models = [*args.models, *([args.baseline] if args.baseline else [])]
         store_latency(models, report, console.note)
     return 0 if report.complete else 2

@@ -213,7 +213,9 @@ def test_a_second_calibration_replaces_the_first(
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(DEFAULT_DROPS, "agreement", -1.0)
         patch.setattr("ghost_deploy.calib.search.form_pipeline.recipes_for", _first_only)
-        assert calibrate(folder, images) == 1
+        assert calibrate(folder, images) == 2
+        assert "Add --overwrite" in capsys.readouterr().err
+        assert calibrate(folder, images, "--overwrite") == 1
     said = capsys.readouterr()
     assert "Do not use onnx-int8-tensorrt" in said.out
     assert "loses too much" in said.err
