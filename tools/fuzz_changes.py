@@ -131,7 +131,9 @@ def _replace_at_random(document: Any, chance: random.Random) -> Any:
     if not keys:
         return document
     key, action = chance.choice(keys), chance.random()
-    if action < 0.7:
+    if action < 0.4:
+        place[key] = _alike(place[key], chance)
+    elif action < 0.7:
         place[key] = _value(chance)
     elif action < 0.85:
         del place[key]
@@ -140,6 +142,21 @@ def _replace_at_random(document: Any, chance: random.Random) -> Any:
     else:
         place += [place[key]] * chance.choice((1, 300))
     return document
+
+
+def _alike(value: Any, chance: random.Random) -> Any:
+    """Another value of the same type, which a strict decoder lets through."""
+    if isinstance(value, bool) or value is None:
+        return not value
+    if isinstance(value, int):
+        return chance.choice((0, -1, 1, value + 1, value * 1000, -value, 2**31, 2**63))
+    if isinstance(value, float):
+        return chance.choice((0.0, -0.0, -1.0, value * 1e6, -value, 1e308, 1e-320, value + 1))
+    if isinstance(value, str):
+        return chance.choice((*_TEXTS, value * 2, value[:1], value.upper()))
+    if isinstance(value, list):
+        return chance.choice(([], value * 2, value[::-1], value[:1], value[1:]))
+    return {}
 
 
 def _containers(value: Any) -> list[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import logging
 import shutil
 import socket
@@ -15,11 +16,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import cv2
+import msgspec
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import ghost_deploy as gd
+from ghost_deploy.core.evidence.json_document import Document
 from ghost_deploy.core.spec import ModelSpec
 from tests.support.constant_model import write_constant_bundle
 from tests.support.image_files import huge_headers, png_with_exif, tiff, webp_with_exif
@@ -78,14 +81,80 @@ class BundleDocumentTarget(Target):
     is_json = True
 
     def make(self) -> Sequence[bytes]:
-        write_constant_bundle(self.folder / "b")
+        bundle = write_constant_bundle(self.folder / "b")
         self._image = _scene()
-        return [(self.folder / "b" / "bundle.json").read_bytes()]
+        found = [(self.folder / "b" / "bundle.json").read_bytes()]
+        for document in _evidence():
+            bundle.with_evidence(document).save()
+            found.append((self.folder / "b" / "bundle.json").read_bytes())
+        return found
 
     def run(self, data: bytes) -> object:
         (self.folder / "b" / "bundle.json").write_bytes(data)
         with gd.load(self.folder / "b", "ort", check=False, allow_failed_parity=False) as detector:
             return len(detector(self._image))
+
+
+def _evidence() -> list[Document]:
+    """Documents of several kinds."""
+    from tests.support.int8_reports import int8_row, small_int8_report
+    from tests.support.parity_reports import parity_row, small_parity_report
+    from tests.support.report_documents import USUAL, accuracy_report, bench_report
+
+    return [
+        small_parity_report(parity_row(status="passed"), parity_row("onnx-fp16")),
+        small_int8_report(int8_row("onnx-int8-ort-x86", 0.1)),
+        accuracy_report(USUAL).thin(),
+        bench_report(USUAL, samples=4),
+    ]
+
+
+class ReportTarget(Target):
+    """What the commands print with --json, and reports, read and shown as pages."""
+
+    name = "report"
+    is_json = True
+
+    def make(self) -> Sequence[bytes]:
+        from tests.support.report_documents import (
+            USUAL,
+            accuracy_report,
+            bench_report,
+            make_report,
+            parity_report,
+        )
+
+        made = (
+            parity_report(USUAL),
+            accuracy_report(USUAL),
+            bench_report(USUAL, samples=4),
+            make_report(USUAL),
+        )
+        return [msgspec.json.encode(each.to_document()) for each in made]
+
+    def run(self, data: bytes) -> object:
+        (self.folder / "r.json").write_bytes(data)
+        pages = {form: self.folder / f"page.{form}" for form in ("html", "markdown")}
+        gd.report(self.folder / "r.json", **pages)
+        return None
+
+
+class InspectedBundleTarget(BundleDocumentTarget):
+    """`bundle.json`: shown by `inspect` and `report`."""
+
+    name = "inspect"
+
+    def run(self, data: bytes) -> object:
+        from ghost_deploy.cli.main import main
+
+        (self.folder / "b" / "bundle.json").write_bytes(data)
+        said = io.StringIO()
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+            code = main(["inspect", str(self.folder / "b")])
+        if "This is a bug" in said.getvalue():
+            raise RuntimeError(said.getvalue())
+        gd.report(self.folder / "b", markdown=self.folder / "page.md")
+        return code
 
 
 class SignedBundleTarget(Target):
@@ -233,8 +302,6 @@ class CocoTarget(_DataSetTarget):
     is_json = True
 
     def documents(self) -> Sequence[bytes]:
-        import msgspec
-
         images = [
             {"id": i, "file_name": f"{i}.png", "width": _SIDE, "height": _SIDE} for i in range(2)
         ]
@@ -373,8 +440,6 @@ class CheckpointTarget(Target):
     )
 
     def make(self) -> Sequence[bytes]:
-        import io
-
         import torch
         from torch import nn
 
@@ -557,10 +622,22 @@ def _named(kinds: Sequence[type[Target]]) -> Iterator[tuple[str, Callable[[], Ta
 
 
 _ALL: tuple[type[Target], ...] = (
-    BundleDocumentTarget, SpecTarget, DataYamlTarget, LabelsTarget, CocoTarget, ImageTarget,
-    MjpegTarget, VideoTarget, CheckpointTarget, StatisticsTarget, CalibrationCacheTarget, WebTarget,
+    BundleDocumentTarget,
+    InspectedBundleTarget,
+    ReportTarget,
+    SpecTarget,
+    DataYamlTarget,
+    LabelsTarget,
+    CocoTarget,
+    ImageTarget,
+    MjpegTarget,
+    VideoTarget,
+    CheckpointTarget,
+    StatisticsTarget,
+    CalibrationCacheTarget,
+    WebTarget,
     ModelCacheTarget,
-)  # fmt: skip
+)
 
 TARGETS: dict[str, Callable[[], Target]] = dict(
     _named([*_ALL, *([SignedBundleTarget] if shutil.which("ssh-keygen") else [])])
