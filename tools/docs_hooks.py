@@ -179,7 +179,10 @@ def definition(module: str, name: str) -> tuple[str, ast.AST]:
     spec = importlib.util.find_spec(module)
     assert spec is not None
     assert spec.origin is not None
-    for node in ast.parse(Path(spec.origin).read_text()).body:
+    body = ast.parse(Path(spec.origin).read_text()).body
+    # What is imported when it is first used stands below `if TYPE_CHECKING`.
+    body += [each for node in body if isinstance(node, ast.If) for each in node.body]
+    for node in body:
         if isinstance(node, ast.ImportFrom) and any(each.name == name for each in node.names):
             return definition(str(node.module), name)
         if name in defined(node):
