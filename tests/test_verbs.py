@@ -27,8 +27,12 @@ FOUND = Detections([[8, 8, 40, 24], [30, 30, 60, 60]], [0.9, 0.6], [0, 2])
 FRAMES = 12
 
 
+OWN = ("save", "no_store", "out", "slices", "overlap")
+"""Options of a command that are no parameter of that name."""
+
 WORDS = {
     "bench": ["bundle"],
+    "compare": ["old", "new", "--data", "data.yaml"],
     "parity": ["best.pt", "bundle"],
     "validate": ["bundle", "--data", "data.yaml"],
 }
@@ -64,7 +68,7 @@ def video(tmp_path: Path) -> Path:
 def test_options_have_the_names_and_defaults_of_parameters(name: str) -> None:
     parsed = build_parser([name]).parse_args([name, *WORDS[name]])
     parameters = inspect.signature(getattr(gd, name)).parameters
-    for option, value in options.arguments(parsed, "save", "slices", "overlap").items():
+    for option, value in options.arguments(parsed, *OWN).items():
         default = parameters[option].default
         assert default in (inspect.Parameter.empty, value) or list(default) == value, option
 
