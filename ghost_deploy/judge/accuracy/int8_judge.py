@@ -148,7 +148,9 @@ def int8_judge(
     """
     by: Literal["labels", "agreement"]
     opened = open_file("ort", source, replace(options, precision="fp32", hint="throughput"))
-    with Detector(opened, spec) as detector:
+    # Scores that were chosen for a bundle decide nothing here: a chosen precision of 0.95 would
+    # leave few of the detections that an int8 file must find again.
+    with Detector(opened, spec, spec.thresholds) as detector:
         if isinstance(data, DataSet):
             by, name = "labels", f"{data.name} {data.split}".strip()
             labelled = data.for_model(spec.class_names)

@@ -6,11 +6,13 @@ import pickle
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ghost_deploy.checkpoints.loading import load_checkpoint
 from ghost_deploy.core.errors import BackendError
 from ghost_deploy.core.spec import ModelSpec
+from ghost_deploy.core.thresholds import ChosenThresholds
 from ghost_deploy.export.plan import plan_spec
 from ghost_deploy.export.trace_onnx import onnx_from_net
 from ghost_deploy.judge.accuracy.int8_judge import DEFAULT_DROPS, int8_judge
@@ -49,6 +51,21 @@ def test_without_labels_the_float_model_is_the_reference(
     # The float file takes the place of an int8 one: nothing is lost.
     assert quiet.points("ort", float_model[1]) == pytest.approx(judge.facts.reference)
     assert told == []
+
+
+def test_thresholds_chosen_for_the_bundle_do_not_change_the_judge(
+    float_model: tuple[ModelSpec, Path],
+) -> None:
+    spec, path = float_model
+    chosen = ChosenThresholds(
+        conf=(0.9, 0.9, 0.9), metric="f1", data="d", fingerprint="", images=1, boxes=1, run="r",
+        date="2026",
+    )  # fmt: skip
+    judges = [
+        int8_judge(each, path, val_images()[:2], OPTIONS)
+        for each in (spec, msgspec.structs.replace(spec, chosen=chosen))
+    ]
+    assert judges[0].fingerprint == judges[1].fingerprint
 
 
 def test_with_labels_the_limit_is_that_of_validation(float_model: tuple[ModelSpec, Path]) -> None:
