@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ghost_deploy.api.common import AnyPath, is_bundle, model_file, require
+from ghost_deploy.api.common import AnyPath, is_bundle, model_file, open_bundle, require
 from ghost_deploy.core.bundle import Bundle, sha256_of
 from ghost_deploy.core.bundle.verdicts import failed_verdicts
 from ghost_deploy.core.errors import UsageError
@@ -141,7 +141,7 @@ def _open(
     if not isinstance(model, Bundle):
         model = model_file(Path(model))
     if isinstance(model, Bundle) or is_bundle(model):
-        bundle = model if isinstance(model, Bundle) else Bundle.read(model)
+        bundle = open_bundle(model)
         return _of_bundle(stack, bundle, runtime or "auto", precision, options)
     return _of_file(stack, model, runtime or "auto", precision, options)
 

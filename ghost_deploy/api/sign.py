@@ -90,6 +90,14 @@ def say_what_became(bundle: Bundle, was_signed: bool, say: Note = log_note) -> N
         )
         return
     try:
+        signed_model(bundle.path, bundle.document)
+    except UsageError:
+        say(
+            "the signature of the model does not hold any more. Sign it again: ghost-deploy sign "
+            f"{bundle.path} --key FILE"
+        )
+        return
+    try:
         signed_model(bundle.path, bundle.document, whole=True)
     except UsageError:
         say(

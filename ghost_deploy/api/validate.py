@@ -14,6 +14,7 @@ from ghost_deploy.api.common import (
     require,
 )
 from ghost_deploy.api.open_checkpoint import ForkOption, open_source, require_source
+from ghost_deploy.api.sign import is_signed, say_what_became
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import BundleError, UsageError
 from ghost_deploy.core.progress import Progress
@@ -161,5 +162,6 @@ def _store(
             note("no threshold could be chosen: the bundle keeps those that it has")
         if changed is not stored:
             changed.save()
+            say_what_became(changed, is_signed(bundle.path), note)
     except BundleError as error:
         note(f"the report was not stored in the bundle: {error}")

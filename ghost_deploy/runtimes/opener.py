@@ -11,6 +11,7 @@ import msgspec
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import SpecError, UsageError
 from ghost_deploy.core.spec import ModelSpec
+from ghost_deploy.core.trusted_signers import refuse_if_trust_is_asked
 from ghost_deploy.runtimes.base import Runtime, RuntimeOptions
 from ghost_deploy.runtimes.file_description import description_of
 from ghost_deploy.runtimes.run_plan import PlannedRun
@@ -85,9 +86,11 @@ def open_path(
     Raises:
         UsageError: unknown runtime, or none that reads such a file.
         SpecError: the file has no description, or a damaged one.
+        SignatureError: signatures are asked for, which a single file does not have.
         UnavailableError, BackendError, CheckpointError: see `open_model` of the backend.
     """
     path = Path(path)
+    refuse_if_trust_is_asked(str(path))
     row = row_for(path, runtime)
     opened = open_file(row.name, path, options)
     try:

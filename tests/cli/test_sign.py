@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import ghost_deploy as gd
@@ -62,6 +63,8 @@ COMMANDS = {
     "check": ["check", "B", "--no-speed"],
     "bench": ["bench", "B", "--duration", "0.1", "--rounds", "2"],
     "baseline": ["bench", "OK", "--baseline", "B", "--duration", "0.1", "--rounds", "2"],
+    "compare": ["compare", "OK", "B", "--data", "none.json"],
+    "compared with a file": ["compare", "OK", "B/F", "--data", "none.json"],
     "validate": ["validate", "B", "--data", "none.json"],
     "parity": ["parity", "none.pt", "B"],
     "calibrate": ["calibrate", "B", "--calib", "I"],
@@ -128,11 +131,15 @@ def test_it_is_said_what_becomes_of_a_signature(
         assert "does not cover what was added" in caplog.messages[-1]
         say_what_became(gd.sign(bundle, keys / "device", device=True), True)
         assert len(caplog.messages) == 1
+        spec = msgspec.structs.replace(signed.spec, name="other")
+        document = msgspec.structs.replace(gd.Bundle.read(bundle).document, spec=spec)
+        say_what_became(gd.Bundle(bundle, document), True)
+        assert "does not hold any more" in caplog.messages[-1]
         with BundleWriter(bundle, overwrite=True) as writer:
             writer.draft(signed.spec, signed.document.source, "test")
             emptied = writer.finish()
         say_what_became(emptied, False)
-        assert len(caplog.messages) == 1
+        assert len(caplog.messages) == 2
         say_what_became(emptied, True)
         assert "was dropped" in caplog.messages[-1]
 
