@@ -87,10 +87,11 @@ class ResultWriter(Closing):
             names = detections.class_names if self._class_names is None else self._class_names
             self._writers = [form.open(self._folder, names) for form in self._forms]
         stem, file_name = self._names.take(frame)
-        if self._with_images:
-            write_copy(frame, self._folder / "images" / file_name)
         for writer in self._writers:
             writer.write(SavedImage(stem, file_name, frame, detections))
+        # Last: an image without labels would be taken for one that shows nothing.
+        if self._with_images:
+            write_copy(frame, self._folder / "images" / file_name)
 
     def close(self) -> None:
         """Write what belongs to all images; calling it again does nothing.

@@ -229,6 +229,18 @@ def test_an_error_leaves_no_table(tmp_path: Path) -> None:
     assert "labels/frame-000000.txt" in everything(tmp_path)
 
 
+def test_no_image_is_without_its_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be taken for one that shows nothing: the image is written last."""
+
+    def full(self: object, saved: object) -> None:
+        raise InputError("cannot write", fix="Free some space")
+
+    monkeypatch.setattr("ghost_deploy.stream.saved.yolo_files.YoloFiles.write", full)
+    with pytest.raises(InputError), ResultWriter(tmp_path, "yolo") as writer:
+        writer.write(noisy_image(), FOUND)
+    assert not (tmp_path / "images").exists()
+
+
 def test_a_killed_run_leaves_no_half_file(tmp_path: Path) -> None:
     code = (
         "import os, signal, numpy as np\n"
