@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
 
-.PHONY: help demo test test-full soak fuzz faults jetson nightly check format emulated bench docs packages clean
+.PHONY: help demo test test-emulated test-full soak fuzz faults jetson nightly check format emulated bench docs packages clean
 
 help:
 	@echo 'make demo [OUT=out/demo]'
@@ -16,6 +16,7 @@ help:
 	@echo 'make demo MODEL=best.pt IMAGES=folder [OUT=out/demo]'
 	@echo '                  install, then inspect, export, prove and run that checkpoint'
 	@echo 'make test         install, then the test suite (under 12 minutes on two cores)'
+	@echo 'make test-emulated   int8 on an emulated processor without VNNI, as CI runs it'
 	@echo 'make test-full    everything, slow tests too'
 	@echo 'make soak [MINUTES=10]   live cameras on loopback: does anything grow, age or get lost?'
 	@echo 'make fuzz [MINUTES=10]   damaged inputs of all kinds: only our own errors, or equal results?'
@@ -52,7 +53,10 @@ else
 endif
 
 test: $(VENV)/.dev
-	$(PYTEST) -m 'not slow'
+	$(PYTEST) -m 'not slow and not emulated'
+
+test-emulated: $(VENV)/.dev
+	$(PYTEST) -m 'emulated and not slow' tests/judge/check
 
 test-full: $(VENV)/.dev
 	$(PYTEST)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,6 +44,7 @@ def inspect(
         path: a checkpoint, a bundle folder, or `zoo:NAME` for an untrained network of 80 classes.
         images: of the kind that a checkpoint was trained on: a folder, file or glob, or several.
             They decide between readings, and show whether it computes what it did in training.
+            Without any, plots of the training beside the file decide where class names do not.
         modules: Python files with classes that the checkpoint names. They are run.
         skeleton: a file to write, the module tree of a checkpoint or network as JSON, with
             attributes and shapes and without weights, paths and class names; also of one that is
@@ -86,6 +88,7 @@ def inspect(
     if name.startswith(_ZOO):
         return _inspect_zoo(name.removeprefix(_ZOO), skeleton)
     from ghost_deploy.checkpoints.inspection import inspect_checkpoint
+    from ghost_deploy.judge.training_plots import training_plots
     from ghost_deploy.judge.witness import witness_of_files
 
     if skeleton is not None:
@@ -93,11 +96,11 @@ def inspect(
 
         _write(skeleton, read_skeleton(path))
     files, notes = find_readable(images, on_broken)
-    found = inspect_checkpoint(
-        path,
-        modules=[Path(module) for module in modules],
-        images=witness_of_files(files or ()),
-    )
+    describe = partial(inspect_checkpoint, path, modules=[Path(module) for module in modules])
+    found = describe(images=witness_of_files(files or ()))
+    plots = None if found.exportable or files else training_plots(Path(path))
+    if plots is not None:  # as in `export`, they choose between readings
+        found = describe(images=plots)
     found = msgspec.structs.replace(found, warnings=(*found.warnings, *notes))
     return found if fork is None else with_fork(found, path, ForkOption(fork, fork_unconfined))
 

@@ -9,6 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from ghost_deploy.api.common import load_checkpoint
+from ghost_deploy.api.inspect import inspect
+from ghost_deploy.checkpoints.inspection_record import Inspection
 from ghost_deploy.core.errors import AmbiguousClassError
 from ghost_deploy.judge.training_plots import training_plots
 from tests.support.assets import BCCD, SHARED, needs_assets
@@ -62,6 +64,9 @@ def test_they_choose_between_readings(tmp_path: Path) -> None:
     checkpoint = Path(shutil.copy(FORK, weights / "best.pt"))
     with pytest.raises(AmbiguousClassError, match="--images"):
         load_checkpoint(checkpoint, ())
+    refused = inspect(checkpoint)
+    assert isinstance(refused, Inspection)
+    assert not refused.exportable
     files = sorted((BCCD / "images" / "train").iterdir())[:32]
     for number in range(2):
         images = [cv2.imread(str(file)) for file in files[16 * number : 16 * number + 16]]
@@ -72,3 +77,8 @@ def test_they_choose_between_readings(tmp_path: Path) -> None:
     assert loaded.statistics.verdict == "not judged"
     assert [row.decided_by for row in loaded.statistics.choices] == ["images"]
     assert type(loaded.net.model[2].m[0].ghost1).__name__ == "GhostModuleV2NoPool"
+    found = inspect(checkpoint)
+    assert isinstance(found, Inspection)
+    assert found.exportable
+    assert found.statistics is not None
+    assert found.statistics.source == "training plots"

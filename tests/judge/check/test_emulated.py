@@ -47,6 +47,7 @@ np.save(sys.argv[2], session.run(None, {"x": pixels})[0])
 """
 
 
+@pytest.mark.emulated
 @pytest.mark.parametrize("limit", [127, 64])
 def test_the_simulation_of_overflow_agrees_to_the_bit(limit: int, tmp_path: Path) -> None:
     """A 1x1 convolution whose sums overflow on purpose, and one within half the range.
@@ -68,6 +69,7 @@ def test_the_simulation_of_overflow_agrees_to_the_bit(limit: int, tmp_path: Path
     assert np.array_equal(found, expected)
 
 
+@pytest.mark.emulated
 def test_int8_files_for_x86_are_right_and_those_for_vnni_are_refused(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
