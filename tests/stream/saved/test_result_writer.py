@@ -23,6 +23,7 @@ from ghost_deploy.judge.datasets.open_dataset import open_dataset
 from ghost_deploy.stream.saved.crop_files import class_folders
 from ghost_deploy.stream.saved.result_writer import ResultWriter, save_results
 from ghost_deploy.stream.saved.save_forms import FORMS
+from ghost_deploy.stream.saved.yolo_files import YoloFiles
 from tests.support.assets import needs_assets, val_images
 from tests.support.exports import shared_proved_bundle
 from tests.support.image_files import jpeg_with_exif
@@ -235,7 +236,7 @@ def test_no_image_is_without_its_labels(tmp_path: Path, monkeypatch: pytest.Monk
     def full(self: object, saved: object) -> None:
         raise InputError("cannot write", fix="Free some space")
 
-    monkeypatch.setattr("ghost_deploy.stream.saved.yolo_files.YoloFiles.write", full)
+    monkeypatch.setattr(YoloFiles, "write", full)
     with pytest.raises(InputError), ResultWriter(tmp_path, "yolo") as writer:
         writer.write(noisy_image(), FOUND)
     assert not (tmp_path / "images").exists()
