@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import random
 import resource
 import subprocess
@@ -35,6 +36,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ghost_deploy.core.errors import GhostDeployError
+from ghost_deploy.core.parent_death import end_with_parent, parent_mark
 from tools.fuzz_changes import change
 from tools.fuzz_targets import TARGETS, Target
 
@@ -153,7 +155,11 @@ class Fuzz:
         words += ["--first", str(self._first), "--minutes", str(seconds / 60)]
         words += ["--targets", ",".join(self.names)]
         with subprocess.Popen(
-            words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            words,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **parent_mark()},
         ) as child:
             assert child.stderr is not None
             errors: list[str] = []
@@ -253,6 +259,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Fuzz, or run one case again; the exit code."""
     args = _parse(argv)
     if args.worker:
+        end_with_parent()
         work(args.targets, args.seed, args.first, 60 * args.minutes, args.worker)
         return 0
     if args.only:
