@@ -74,7 +74,7 @@ class RtspCamera:
         """SIGKILL: the connection breaks off, as when a camera loses its power."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait(10)
+            self._process.wait(60)
             assert self._process.stdout is not None
             self._process.stdout.close()
             self._process = None
