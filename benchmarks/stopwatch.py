@@ -112,18 +112,21 @@ def take_turns(
 def table(title: str, pairs: Mapping[str, tuple[list[Cost], list[Cost] | None]]) -> Iterator[str]:
     """Markdown: a row for each command, with the figures of before where there are some."""
     yield f"\n{title}\n"
-    yield "| what | wall, s | processor, s | peak, MiB | wall before | of it |"
-    yield "|---|---|---|---|---|---|"
+    yield (
+        "| what | wall, s | processor, s | peak, MiB | wall before | of it | processor before "
+        "| of it |"
+    )
+    yield "|---|---|---|---|---|---|---|---|"
     for name, (now, before) in pairs.items():
         wall, cpu, mib = (
             statistics.median(getattr(cost, what) for cost in now)
             for what in ("wall", "cpu", "mib")
         )
-        cells = [name, f"{wall:.2f}", f"{cpu:.2f}", f"{mib:.0f}", "", ""]
-        if before:
-            old = statistics.median(cost.wall for cost in before)
-            ratios = [a.wall / b.wall for a, b in zip(now, before, strict=True)]
-            cells[4:] = [f"{old:.2f}", f"{statistics.median(ratios):.2f}"]
+        cells = [name, f"{wall:.2f}", f"{cpu:.2f}", f"{mib:.0f}"]
+        for what in ("wall", "cpu"):
+            old = [getattr(cost, what) for cost in before or ()]
+            ratios = [getattr(a, what) / b for a, b in zip(now, old, strict=False)]
+            cells += [f"{statistics.median(each):.2f}" if each else "" for each in (old, ratios)]
         yield f"| {' | '.join(cells)} |"
 
 
@@ -230,7 +233,11 @@ def main() -> None:
             measure(HERE, [*shape, *size, *int8, "-o", str(bundle)], Path(folder))
         if "infer" in args.only:
             names = {"ONNX Runtime": "ort", "OpenVINO": "openvino"}
-            call = ["infer", str(bundle), args.image, "--runtime"]
+            common = bundle
+            if args.before:  # a bundle of the older version is read by both
+                common = Path(folder, "common")
+                measure(args.before, [*shape, *size, "-o", str(common)], Path(folder))
+            call = ["infer", str(common), args.image, "--runtime"]
             one = {title: [*call, name] for title, name in names.items()}
             compare(args, "One image on the command line", one, rounds=args.rounds, warm=True)
         if "phases" in args.only:

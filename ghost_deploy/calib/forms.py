@@ -258,14 +258,14 @@ def forms_of(formats: Iterable[str], targets: Collection[str]) -> list[Int8Form]
 def recipes_for(form: Int8Form, *, repair: bool = True, search: bool = True) -> list[list[Recipe]]:
     """What is tried for a form: variants that differ in speed, each a list of recipes.
 
-    The recipes of a variant are tried in order until one is accurate enough; all variants are
-    tried, because the fastest depends on the processor.
+    The recipes of a variant are tried in order until one is accurate enough. A search tries all
+    variants, because the fastest depends on the processor; else the next one is tried only where
+    none before it is accurate enough.
 
     Args:
         form: of the table.
         repair: also try to correct biases of our own graphs.
-        search: all variants; else the default placement alone.
+        search: what a search tries; else our own graphs come first, see `Int8Form.quick`.
     """
-    if not search:
-        return form.quick(form.name, {"": form.options}, repair)
-    return form.recipes(form.name, {"": form.options, **form.variants}, repair)
+    recipes = form.recipes if search else form.quick
+    return recipes(form.name, {"": form.options, **form.variants}, repair)

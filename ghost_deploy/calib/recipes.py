@@ -91,10 +91,9 @@ def openvino_recipes_of_one_pass(
     Args:
         form, placements, repair: as in `qdq_recipes`.
     """
-    ((first, *others),) = qdq_recipes(form, {"": placements[""]}, repair)
-    corrected = [each for each in others if each.correct_bias]
-    rest = [each for each in others if not each.correct_bias]
-    return [[first, *corrected, Recipe("nncf", form, placements[""], via="nncf"), *rest]]
+    plain = {"": placements[""]}
+    nncf = Recipe("nncf", form, placements[""], via="nncf")
+    return [*qdq_recipes(form, plain, repair), [nncf]]
 
 
 def _by_method(form: str, label: str, options: PlacementOptions, repair: bool) -> Iterator[Recipe]:

@@ -54,7 +54,7 @@ class FormPipeline:
         stopwatch: times variants that differ in speed.
         fallback: returns layers to float where too much is lost; None returns none.
         repair: also try to correct biases of our own graphs.
-        search: try all variants; else the default placement alone.
+        search: try and time all variants; else take the most accurate of the first that is good.
         progress: receives each step.
     """
 
@@ -71,8 +71,12 @@ class FormPipeline:
         Raises:
             ExportError: none of them worked.
         """
-        tried = recipes_for(form, repair=self.repair, search=self.search)
-        variants = [[*self._until_good(variant)] for variant in tried]
+        variants = []
+        for variant in recipes_for(form, repair=self.repair, search=self.search):
+            variants.append([*self._until_good(variant)])
+            half = self.artifacts.max_drop / 2
+            if not self.search and any(self._lost(each) <= half for each in _built(variants)):
+                break
         candidates = _built(variants)
         sensitivity: Sensitivity | None = None
         if candidates and not any(map(self._holds, candidates)):
@@ -98,12 +102,15 @@ class FormPipeline:
         return self._lost(candidate) <= self.artifacts.max_drop
 
     def _until_good(self, variant: Sequence[Recipe]) -> Iterator[Int8Candidate | Trial]:
-        """Try the recipes in order; stop at one that loses less than half of the limit."""
+        """Try the recipes in order; stop at one that loses less than a part of the limit.
+
+        A search, which also has other variants to compare, is content with half of it.
+        """
         for recipe in variant:
             tried = self._try(recipe)
             yield tried
-            half = self.artifacts.max_drop / 2
-            if isinstance(tried, Int8Candidate) and self._lost(tried) <= half:
+            enough = self.artifacts.max_drop / (2 if self.search else 5)
+            if isinstance(tried, Int8Candidate) and self._lost(tried) <= enough:
                 return
 
     def _try(self, recipe: Recipe) -> Int8Candidate | Trial:
@@ -157,7 +164,7 @@ class FormPipeline:
         trials: Sequence[Trial],
     ) -> Iterator[Int8Candidate]:
         """The leaders of the other variants: another processor may run one of them faster."""
-        if not form.executed:
+        if not (form.executed and self.search):
             return
         times = {trial.recipe: trial.time for trial in trials}
         limit = (times.get(chosen.recipe.name) or 0) * _HOPELESS
@@ -178,7 +185,7 @@ class FormPipeline:
     ) -> list[Int8Candidate]:
         """All candidates, with the times of the leaders, among which speed decides."""
         candidates, leaders = _built(variants), self._leaders(variants)
-        if len(leaders) < 2 or not _runs_here(form):
+        if len(leaders) < 2 or not _runs_here(form) or not self.search:
             return candidates
         try:
             times = self.stopwatch.file_times_ms([each.built.path for each in leaders])

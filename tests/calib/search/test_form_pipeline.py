@@ -109,7 +109,7 @@ def test_recipes_are_tried_until_one_loses_less_than_half_the_limit() -> None:
 
 def test_without_a_search_one_placement_is_tried_and_nothing_else_is_carried() -> None:
     def no_times(files: Sequence[Path]) -> dict[Path, float]:
-        raise AssertionError("one variant needs no times")
+        raise AssertionError("nothing is timed")
 
     rig = Rig(lambda name: 56.5 if name == "minmax" else 56.8, times=no_times, search=False)
     rig.result("ort-x86")
@@ -117,13 +117,26 @@ def test_without_a_search_one_placement_is_tried_and_nothing_else_is_carried() -
     assert rig.carried == []
 
 
-def test_without_a_search_nncf_runs_only_where_our_own_graphs_lose_too_much() -> None:
-    good = Rig(lambda name: 56.8, search=False)
+def test_without_a_search_the_most_accurate_is_taken_if_none_is_very_good() -> None:
+    points = {"minmax": 56.7, "minmax, biases corrected": 56.66, "mse": 56.74, "percentile": 56.6}
+    rig = Rig(lambda name: points[name], search=False)
+    rig.result("ort-x86")
+    assert rig.made == list(points)
+    assert rig.written[0].recipe.name == "mse"
+
+
+def test_without_a_search_other_variants_run_only_where_none_is_good() -> None:
+    good = Rig(lambda name: 56.7, search=False)
     good.result("openvino")
-    assert good.made == ["minmax"]
-    bad = Rig(lambda name: 56.8 if name == "nncf" else 56.3, search=False)
+    assert "nncf" not in good.made
+    bad = Rig(lambda name: 56.8 if name == "nncf" else 56.4, search=False)
     bad.result("openvino")
-    assert bad.made == ["minmax", "minmax, biases corrected", "nncf"]
+    assert bad.made == ["minmax", "minmax, biases corrected", "mse", "percentile", "nncf"]
+    assert bad.written[0].recipe.name == "nncf"
+    entry = Rig(lambda name: 56.8 if "entry" in name else 56.4, search=False)
+    entry.result("ort-x86")
+    assert entry.written[0].recipe.name == "minmax, entry int8"
+    assert entry.carried == []
 
 
 def test_without_repairs_none_is_tried() -> None:
