@@ -51,6 +51,11 @@ class Recipe:
         """Name in progress reports, without spaces."""
         return f"{self.form}/{self.name.replace(', ', '/').replace(' ', '-')}"
 
+    def is_like(self, other: Recipe) -> bool:
+        """Whether it chooses ranges and corrects biases as `other` does."""
+        ways = [(each.via, each.method, each.correct_bias) for each in (self, other)]
+        return ways[0] == ways[1]
+
     def with_float(self, nodes: frozenset[str]) -> Recipe:
         """Returns a copy that keeps these nodes float too."""
         kept = self.options.float_nodes | nodes

@@ -71,12 +71,7 @@ class FormPipeline:
         Raises:
             ExportError: none of them worked.
         """
-        variants = []
-        for variant in recipes_for(form, repair=self.repair, search=self.search):
-            variants.append([*self._until_good(variant)])
-            half = self.artifacts.max_drop / 2
-            if not self.search and any(self._lost(each) <= half for each in _built(variants)):
-                break
+        variants = self._tried(recipes_for(form, repair=self.repair, search=self.search))
         candidates = _built(variants)
         sensitivity: Sensitivity | None = None
         if candidates and not any(map(self._holds, candidates)):
@@ -94,6 +89,20 @@ class FormPipeline:
         for other in self._candidates(form, variants, chosen, trials):
             rows.append(self.artifacts.write_candidate(form, other))
         return FormResult(tuple(rows), tuple(marked), sensitivity)
+
+    def _tried(self, recipes: Sequence[Sequence[Recipe]]) -> list[list[Int8Candidate | Trial]]:
+        """All variants; without a search the others only while none is good, in the best way."""
+        variants: list[list[Int8Candidate | Trial]] = []
+        for variant in recipes:
+            built = _built(variants)
+            best = min(built, key=self._lost, default=None)
+            alike: list[Recipe] = []
+            if best is not None and not self.search:
+                if self._lost(best) <= self.artifacts.max_drop / 2:
+                    break
+                alike = [each for each in variant if each.is_like(best.recipe)]
+            variants.append([*self._until_good(alike or variant)])
+        return variants
 
     def _lost(self, candidate: Int8Candidate) -> float:
         return self.artifacts.judge.facts.reference - candidate.points

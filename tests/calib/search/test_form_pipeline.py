@@ -136,6 +136,8 @@ def test_without_a_search_other_variants_run_only_where_none_is_good() -> None:
     entry = Rig(lambda name: 56.8 if "entry" in name else 56.4, search=False)
     entry.result("ort-x86")
     assert entry.written[0].recipe.name == "minmax, entry int8"
+    # Other placements are made in the way that was the best so far.
+    assert entry.made[4:] == ["minmax, depthwise float", "minmax, entry int8"]
     assert entry.carried == []
 
 
