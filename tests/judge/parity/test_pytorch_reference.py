@@ -119,6 +119,7 @@ def test_the_recorded_thresholds_are_the_defaults() -> None:
     loaded = load_checkpoint(GHOST)
     assert msgspec.to_builtins(loaded.spec.thresholds) == {
         "conf": 0.25,
+        "class_conf": (),
         "iou": 0.7,
         "max_det": 300,
         "agnostic": False,
