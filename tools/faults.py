@@ -257,7 +257,8 @@ def _round(place: Workplace, name: str, chance: random.Random, counts: Counter[s
         counts[f"{name}: " + ("had ended" if ended else number.name)] += 1
         what = f"{name} {number.name} {'into a new folder' if fresh else 'over a bundle'}"
         faults = _outlived(child.pid)
-        if not ended and number == signal.SIGTERM and code not in (0, 1, 143):
+        # Before the handler is there, and when all is done and it has gone, SIGTERM ends Python.
+        if not ended and number == signal.SIGTERM and code not in (0, 1, 143, -number):
             faults.append(f"exit code {code} of {number.name}: {messages[-2000:]}")
         left = sorted(set(_litter(place)) - before)
         if left and number == signal.SIGTERM:
