@@ -113,7 +113,11 @@ def test_calibration_images(data: Path) -> None:
             folder / "a.pt", folder / "out", images=images, on_broken="stop"
         ),
         lambda folder, images: gd.parity(
-            folder / "a.pt", folder / "bundle", images, on_broken="stop"
+            folder / "a.pt",
+            write_constant_bundle(folder / "bundle"),
+            images,
+            on_broken="stop",
+            other_checkpoint=True,
         ),
     ],
     ids=["export", "parity"],
