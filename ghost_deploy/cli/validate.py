@@ -6,6 +6,7 @@ import argparse
 
 from ghost_deploy.cli import options
 from ghost_deploy.cli.console import Console
+from ghost_deploy.core.errors import UsageError
 
 DESCRIPTION = """\
 Measure COCO's mAP of every artifact of a bundle, on every runtime that is installed, on labelled
@@ -52,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "choose the score threshold of each class, and make them the default of the bundle"
     options.add_switches(parser, {"--choose-thresholds": text})
     metric = "f1, precision=P or recall=R: what they are chosen for (default: f1)"
-    options.add_value(parser, "--metric", "M", metric, default="f1")
+    options.add_value(parser, "--metric", "M", metric)
     options.add_image_limits(parser)
     options.add_slices(parser)
     options.add_json(parser)
@@ -65,6 +66,13 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
     notes: list[str] = []
     arguments = {**options.arguments(args, "slices", "overlap"), **options.slices_of(args)}
+    if args.metric is None:
+        del arguments["metric"]
+    elif not args.choose_thresholds:
+        raise UsageError(
+            "--metric is that of --choose-thresholds",
+            fix="Add --choose-thresholds, or leave it out",
+        )
     with console.steps() as progress:
         report = api.validate(**arguments, progress=progress, note=notes.append)
     if args.json:

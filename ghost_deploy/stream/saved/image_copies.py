@@ -19,6 +19,8 @@ from ghost_deploy.stream.sinks.sink import cannot_write, write_file
 
 _QUALITY = 95
 _LONGEST_STEM = 150
+_MOST_BYTES = 200
+"""Of a stem: file systems take 255 for a name, and suffixes and numbers follow."""
 
 
 def jpeg_of(image: NDArray[np.uint8]) -> bytes:
@@ -60,6 +62,7 @@ class ImageNames:
             wanted, suffix = f"{source[:_LONGEST_STEM]}-{frame.index:06d}", ".jpg"
         # Lines of tables and names of other systems have no surrogates.
         wanted = os.fsencode(wanted).decode("utf-8", "replace")
+        wanted = wanted.encode()[:_MOST_BYTES].decode("utf-8", "ignore")
         stem, count = wanted, 1
         # Compared without case: on some file systems `A.jpg` and `a.jpg` are the same file.
         while stem.casefold() in self._taken:

@@ -10,6 +10,8 @@ from ghost_deploy.core.detections import Detections
 from ghost_deploy.processing.boxes import iou_matrix
 
 _SIDE = 16
+HASH_BYTES = _SIDE * _SIDE // 8
+"""Length of `image_hash`."""
 _MOST_BITS = 20
 """Of 256. Two frames of one scene differ by about 10 in noise and compression; scenes by 100."""
 _LEAST_IOU = 0.5

@@ -21,7 +21,7 @@ from ghost_deploy.detector import Detector
 from ghost_deploy.stream.saved.doubt import doubts, lowered_detector
 from ghost_deploy.stream.saved.image_copies import ImageNames, write_copy
 from ghost_deploy.stream.saved.labelme_files import LabelmeFiles
-from ghost_deploy.stream.saved.near_duplicates import image_hash, near_duplicate
+from ghost_deploy.stream.saved.near_duplicates import HASH_BYTES, image_hash, near_duplicate
 from ghost_deploy.stream.saved.saved_image import SavedImage
 from ghost_deploy.stream.saved.yolo_files import YoloFiles, data_yaml
 from ghost_deploy.stream.sinks.sink import cannot_write, write_file
@@ -148,7 +148,8 @@ class UncertainWriter(Closing):
             if total < _WORTH * self._known[alike].frame.doubt:
                 return False
             self._remove(self._known[alike])
-        elif len(self._known) >= self._budget:
+        # An earlier run may have had a larger budget.
+        while len(self._known) >= self._budget:
             self._remove(min(self._known, key=lambda known: known.frame.doubt))
         self._known.append(_Known(self._write(frame, labels, boxes, total, key), boxes))
         return True
@@ -169,6 +170,16 @@ class UncertainWriter(Closing):
         for one that shows nothing."""
         stem, file_name = self._names.take(frame)
         saved = SavedImage(stem, file_name, frame, labels)
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._unlink, stem, file_name)
+            kept = self._write_files(saved, boxes, doubt, key)
+            undo.pop_all()
+        return kept
+
+    def _write_files(
+        self, saved: SavedImage, boxes: Detections, doubt: float, key: bytes
+    ) -> KeptFrame:
+        frame, stem, file_name = saved.frame, saved.stem, saved.file_name
         self._yolo.write(saved)
         self._labelme.write(saved)
         kept = KeptFrame(
@@ -193,11 +204,14 @@ class UncertainWriter(Closing):
         frame = known.frame
         if any(_hash(self._folder / name) != each for name, each in frame.sha256.items()):
             return
-        files = [f"images/{frame.file_name}", *frame.sha256, f"frames/{frame.stem}.json"]
-        for name in files:
+        self._unlink(frame.stem, frame.file_name)
+
+    def _unlink(self, stem: str, file_name: str) -> None:
+        """Remove the files of a frame that are there."""
+        for name in (f"images/{file_name}", *_label_files(stem), f"frames/{stem}.json"):
             with contextlib.suppress(OSError):
                 (self._folder / name).unlink()
-        self._names.release(frame.stem)
+        self._names.release(stem)
 
     def _continue(self) -> list[_Known]:
         """The frames of an earlier run that are whole and unchanged; names of all are taken."""
@@ -208,7 +222,7 @@ class UncertainWriter(Closing):
         for path in _files(self._folder / "frames"):
             try:
                 frame = msgspec.json.decode(read_regular(path, MAX_TEXT_BYTES), type=KeptFrame)
-                known = _Known.of(frame)
+                known = _Known.of(_checked(frame, path.stem))
             except (OSError, msgspec.DecodeError, UnicodeDecodeError, ValueError, InputError):
                 continue
             found.append(known)
@@ -237,6 +251,20 @@ def _check_folder(folder: Path, names: tuple[str, ...]) -> None:
             got=", ".join(held[:5]),
             fix="Choose another folder",
         )
+
+
+def _checked(frame: KeptFrame, stem: str) -> KeptFrame:
+    """The frame, whose files lie where those of `stem` do.
+
+    Raises:
+        ValueError: they do not, or the hash of the image is none.
+    """
+    own = frame.stem == stem and Path(frame.file_name).name == frame.file_name
+    if not own or set(frame.sha256) != set(_label_files(stem)):
+        raise ValueError("names files of something else")
+    if len(bytes.fromhex(frame.key)) != HASH_BYTES:
+        raise ValueError("no hash of an image")
+    return frame
 
 
 def _label_files(stem: str) -> tuple[str, str]:

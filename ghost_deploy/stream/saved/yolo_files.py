@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -51,10 +50,19 @@ class YoloScoreFiles(YoloFiles):
 
 def data_yaml(class_names: Sequence[str]) -> bytes:
     """The description of a data set whose images are in `images` beside it."""
-    # JSON texts are YAML texts too, whatever a name holds.
-    names = [f"  {i}: {json.dumps(name)}" for i, name in enumerate(class_names)]
+    names = [f"  {i}: {_yaml_text(name)}" for i, name in enumerate(class_names)]
     head = ["train: images", "val: images", f"nc: {len(names)}", "names:"]
     return "\n".join([*head, *names, ""]).encode()
+
+
+def _yaml_text(name: str) -> str:
+    """A text in quotes, whatever it holds: not JSON, whose surrogate pairs YAML does not join."""
+    plain = {char: chr(char) for char in range(0x20, 0x7F)} | {0x22: r"\"", 0x5C: r"\\"}
+    return '"' + "".join(plain.get(ord(c)) or _escaped(ord(c)) for c in name) + '"'
+
+
+def _escaped(char: int) -> str:
+    return f"\\u{char:04x}" if char < 0x10000 else f"\\U{char:08x}"
 
 
 def yolo_rows(

@@ -108,7 +108,8 @@ def test_a_bundle_keeps_what_was_chosen_and_uses_it(
     for wrong in ({"metric": "f2"}, {"slices": 320}):
         with pytest.raises(UsageError):
             gd.validate(bundle, words[1], choose_thresholds=True, **wrong)  # type: ignore[arg-type]
-    capsys.readouterr()  # of an export
+    assert main(["validate", str(bundle), *words, "--metric", "recall=0.9"]) == 2
+    assert "Add --choose-thresholds" in capsys.readouterr().err
     choose = ["--choose-thresholds", "--metric", "precision=0.9", "--json"]
     assert main(["validate", str(bundle), *words, *choose]) == 0
     document = json.loads(capsys.readouterr().out)

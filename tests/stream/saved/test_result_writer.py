@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import yaml
 
 import ghost_deploy as gd
 from ghost_deploy.cli.main import main
@@ -23,7 +24,7 @@ from ghost_deploy.judge.datasets.open_dataset import open_dataset
 from ghost_deploy.stream.saved.crop_files import class_folders
 from ghost_deploy.stream.saved.result_writer import ResultWriter, save_results
 from ghost_deploy.stream.saved.save_forms import FORMS
-from ghost_deploy.stream.saved.yolo_files import YoloFiles
+from ghost_deploy.stream.saved.yolo_files import YoloFiles, data_yaml
 from tests.support.assets import needs_assets, val_images
 from tests.support.exports import shared_proved_bundle
 from tests.support.image_files import jpeg_with_exif
@@ -212,6 +213,29 @@ def test_images_of_one_name_stay_apart(tmp_path: Path) -> None:
         assert (tmp_path / "out/images" / name).read_bytes() == path.read_bytes()
         label = tmp_path / "out/labels" / f"{Path(name).stem}.txt"
         assert len(label.read_text().splitlines()) == number
+
+
+@pytest.mark.parametrize("letter", ["x", "ü"])
+def test_names_as_long_as_file_systems_take(letter: str, tmp_path: Path) -> None:
+    """With a longer suffix, or a number behind it, they would be too long."""
+    name = letter * (251 // len(letter.encode())) + ".jpg"
+    paths = [write_image(tmp_path / n / name, noisy_image(seed=ord(n))) for n in "xy"]
+    with ResultWriter(tmp_path / "out", ALL) as writer:
+        for path in paths:
+            writer.write(path, FOUND)
+    copies = sorted((tmp_path / "out/images").glob("*.jpg"))
+    assert [path.stem[:50] for path in copies] == [letter * 50] * 2
+    assert len(everything(tmp_path / "out")) == 2 * (1 + 1 + 1 + len(FOUND)) + 4
+    (named, _) = json.loads((tmp_path / "out/coco.json").read_text())["images"]
+    assert tmp_path / "out/images" / named["file_name"] in copies
+
+
+NOT_ASCII = ("\U0001f600", "\x7f", "a\u2028b", "\ufeffb", '"\\', "\t", "", "null", "# c", "é\u0085")
+
+
+def test_class_names_survive_yaml() -> None:
+    """Every one is what it was: YAML does not join the surrogate pairs of JSON."""
+    assert tuple(yaml.safe_load(data_yaml(NOT_ASCII))["names"].values()) == NOT_ASCII
 
 
 def test_results_of_a_stream_are_saved_too(tmp_path: Path) -> None:

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from ghost_deploy.core.detections import Detections
-from ghost_deploy.core.errors import UsageError
+from ghost_deploy.core.errors import InputError, UsageError
 from ghost_deploy.core.frame import Frame
 from ghost_deploy.detector import Detector
 from ghost_deploy.judge.datasets.open_dataset import open_dataset
 from ghost_deploy.runtimes.fake import FakeRuntime
+from ghost_deploy.stream.saved import uncertain_frames
 from ghost_deploy.stream.saved.doubt import doubts
 from ghost_deploy.stream.saved.near_duplicates import are_alike, differing_bits, image_hash
 from ghost_deploy.stream.saved.uncertain_frames import UncertainWriter
@@ -154,6 +155,55 @@ def test_what_a_person_changed_is_never_removed(
         hard.write(frame(seed, seed), found(0.2 + 0.01 * seed))
     assert stems(tmp_path) == ["cam-000000", "cam-000004"]
     assert (tmp_path / changed).read_text() == "corrected"
+
+
+def test_a_smaller_budget_of_a_later_run_holds(tmp_path: Path) -> None:
+    with writer(tmp_path, 5) as hard:
+        for seed in range(5):
+            hard.write(frame(seed, seed), found(0.2 + 0.002 * seed))
+    with writer(tmp_path, 2) as again:
+        assert not again.write(frame(5, 5), found(0.15))
+        assert again.write(frame(6, 6), found(0.24))
+    assert stems(tmp_path) == ["cam-000004", "cam-000006"]
+
+
+def test_nothing_is_left_of_a_frame_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(frame: Frame, target: Path) -> None:
+        raise InputError("cannot write", fix="Free some space")
+
+    with writer(tmp_path) as hard:
+        hard.write(frame(0), found(0.2))
+        with monkeypatch.context() as patched:
+            patched.setattr(uncertain_frames, "write_copy", full)
+            with pytest.raises(InputError):
+                hard.write(frame(1, 1), found(0.2))
+        assert stems(tmp_path) == ["cam-000000"]
+        assert hard.write(frame(1, 1), found(0.2))
+    assert stems(tmp_path) == ["cam-000000", "cam-000001"]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"file_name": "../../mine.jpg"}, {"stem": "../../mine"}, {"key": "00"}, {"key": "?"},
+        {"sha256": {"../mine.jpg": ""}},
+    ],
+)  # fmt: skip
+def test_what_is_remembered_names_nothing_else(changed: dict[str, str], tmp_path: Path) -> None:
+    """A folder that came from elsewhere removes no files of its owner."""
+    (tmp_path / "mine.jpg").write_text("mine")
+    folder = tmp_path / "hard"
+    with writer(folder, 1) as hard:
+        hard.write(frame(0), found(0.2))
+    record = folder / "frames/cam-000000.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), **changed}))
+    with writer(folder, 1) as again:
+        for seed in range(1, 4):
+            again.write(frame(seed, seed), found(0.2 + 0.01 * seed))
+    assert (tmp_path / "mine.jpg").read_text() == "mine"
+    assert (folder / "images/cam-000000.jpg").exists()
 
 
 def test_a_frame_whose_image_is_not_there_is_cleared_away(tmp_path: Path) -> None:
