@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghost_deploy.calib.images.video_frames import Video, spread
-from ghost_deploy.core.bundle import sha256_of
+from ghost_deploy.core.bundle import file_name, sha256_of
 from ghost_deploy.core.errors import ImageError
 from ghost_deploy.processing.data_yaml import listed_images, read_description, split_images, splits
 from ghost_deploy.processing.images import list_images, read_image
@@ -36,7 +36,8 @@ class ImageLocation:
     @property
     def name(self) -> str:
         """Name for messages, without the folder."""
-        return self.path.name if self.frame is None else f"{self.path.name} frame {self.frame}"
+        name = file_name(self.path)
+        return name if self.frame is None else f"{name} frame {self.frame}"
 
 
 @dataclass(frozen=True)

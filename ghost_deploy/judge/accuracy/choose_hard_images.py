@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ghost_deploy.core.bundle import file_name
 from ghost_deploy.core.detections import Detections
 from ghost_deploy.core.evidence.shown_boxes import HardImage, ShownBox
 from ghost_deploy.judge.datasets.dataset import DataSet, LabelledImage
@@ -93,7 +94,7 @@ def _compared(
     own[first], other[second] = False, False
     reference, candidate = _boxes(image, right, own), _boxes(image, left, other)
     return HardImage(
-        name=image.path.name,
+        name=file_name(image.path),
         size_hw=right.size_hw,
         row=row,
         differences=sum(box.alone for box in (*reference, *candidate)),

@@ -7,6 +7,7 @@ cores), and memory, processor time and loading could not be measured for each.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -157,7 +158,7 @@ def main() -> None:
     with _own_output() as out:
         lines = iter(sys.stdin.buffer)
         try:
-            timer, ready = open_timer(msgspec.json.decode(next(lines), type=Task))
+            timer, ready = open_timer(msgspec.convert(json.loads(next(lines)), type=Task))
             _send(out, ready)
             for line in lines:
                 request = msgspec.json.decode(line, type=MeasureRequest)

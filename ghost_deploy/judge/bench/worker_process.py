@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -87,7 +88,9 @@ class WorkerProcess(Closing):
         assert self._child.stdin is not None
         assert self._child.stdout is not None
         with contextlib.suppress(BrokenPipeError):  # its last answer may still be in the pipe
-            self._child.stdin.write(msgspec.json.encode(message) + b"\n")
+            # Paths that are not UTF-8 hold surrogates, which msgspec's own JSON has not.
+            text = json.dumps(msgspec.to_builtins(message))
+            self._child.stdin.write(text.encode() + b"\n")
             self._child.stdin.flush()
         line = self._child.stdout.readline()
         if not line:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -157,7 +158,7 @@ def _fingerprint(images: Sequence[LabelledImage]) -> str:
     digest = hashlib.sha256()
     for image in images:
         labels = image.labels
-        digest.update(image.path.name.encode() + b"\0")
+        digest.update(os.fsencode(image.path.name) + b"\0")
         for column in (labels.xyxy, labels.class_id, labels.crowd):
             digest.update(np.ascontiguousarray(column).tobytes() + b"\0")
     return digest.hexdigest()

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from ghost_deploy._version import __version__
-from ghost_deploy.core.bundle import Bundle, sha256_of
+from ghost_deploy.core.bundle import Bundle, file_name, sha256_of
 from ghost_deploy.core.evidence.parity import ParityReport
 from ghost_deploy.judge.bench.read_machine import read_machine
 from ghost_deploy.runtimes.base import RuntimeOptions
@@ -54,7 +54,7 @@ def comparison_key(
         bundle.document.source.sha256,
         bundle.spec,
         [(artifact.id, artifact.files) for artifact in bundle.artifacts],
-        None if images is None else [(path.name, sha256_of(path)) for path in images],
+        None if images is None else [(file_name(path), sha256_of(path)) for path in images],
         list(notes),
     )
     return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()
