@@ -16,7 +16,7 @@ from ghost_deploy.checkpoints.archive import Archive, open_archive
 from ghost_deploy.checkpoints.checkpoint_info import CheckpointInfo
 from ghost_deploy.checkpoints.file_types import ZIP_MAGIC, reject_foreign
 from ghost_deploy.checkpoints.inspection_record import ClassUse, Inspection
-from ghost_deploy.checkpoints.native import is_native, read_native
+from ghost_deploy.checkpoints.native import describe_native, is_native
 from ghost_deploy.checkpoints.pickle_reader import read_pickle
 from ghost_deploy.checkpoints.plain_values import PlainReader
 from ghost_deploy.checkpoints.records import Pickle
@@ -123,7 +123,7 @@ def _described(
 
 
 def _describe_native(name: str, data: bytes) -> Inspection:
-    native = read_native(name, data)
+    native = describe_native(name, data)
     nodes = Counter(node.class_path for _, node in native.tree.walk())
     return Inspection(
         file=name,

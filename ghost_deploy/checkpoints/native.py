@@ -59,6 +59,14 @@ class _Document(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
             raise ValueError(f"this version reads checkpoint schema {_SCHEMA}, got {self.schema}")
 
 
+class _Stored(msgspec.Struct):
+    """A tensor in the header of a safetensors file."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    data_offsets: tuple[int, int]
+
+
 class NativeCheckpoint(msgspec.Struct, frozen=True):
     """The content of a file of our own form."""
 
@@ -130,14 +138,7 @@ def read_native(name: str, data: bytes) -> NativeCheckpoint:
     from safetensors.torch import load
 
     try:
-        metadata = _metadata(data)
-        if _KEY not in metadata:
-            raise CorruptCheckpointError(
-                f"{name} has weights but not the network they belong to",
-                expected="a safetensors file that ghost-deploy wrote",
-                fix="Give the .pt file of the training",
-            )
-        document = msgspec.json.decode(metadata[_KEY], type=_Document)
+        document = _document(name, data)
         tensors = load(data)
         tree = _Reader(name, tensors).tree(document.tree)
     except (*_UNREADABLE, SafetensorError, KeyError) as error:
@@ -145,6 +146,42 @@ def read_native(name: str, data: bytes) -> NativeCheckpoint:
             f"{name} is damaged, or from another version", got=f"{error!s:.200}", fix=_AGAIN
         ) from error
     return NativeCheckpoint(tree=tree, tensors=tensors, spec=document.spec, source=document.source)
+
+
+def describe_native(name: str, data: bytes) -> NativeCheckpoint:
+    """What `read_native` reads, without the tensors and without torch: from the header alone.
+
+    Args:
+        name, data: as in `read_native`.
+
+    Raises:
+        CorruptCheckpointError: as `read_native`.
+    """
+    try:
+        document = _document(name, data)
+        size = int.from_bytes(data[:8], "little")
+        header = msgspec.json.decode(data[8 : 8 + size], type=dict[str, msgspec.Raw])
+        header.pop("__metadata__", None)
+        stored = {key: msgspec.json.decode(raw, type=_Stored) for key, raw in header.items()}
+        tree = _Reader(name, stored).tree(document.tree)
+    except _UNREADABLE as error:
+        raise CorruptCheckpointError(
+            f"{name} is damaged, or from another version", got=f"{error!s:.200}", fix=_AGAIN
+        ) from error
+    if max((each.data_offsets[1] for each in stored.values()), default=0) != len(data) - 8 - size:
+        raise CorruptCheckpointError(f"{name} is damaged: it has another length", fix=_AGAIN)
+    return NativeCheckpoint(tree=tree, tensors={}, spec=document.spec, source=document.source)
+
+
+def _document(name: str, data: bytes) -> _Document:
+    metadata = _metadata(data)
+    if _KEY not in metadata:
+        raise CorruptCheckpointError(
+            f"{name} has weights but not the network they belong to",
+            expected="a safetensors file that ghost-deploy wrote",
+            fix="Give the .pt file of the training",
+        )
+    return msgspec.json.decode(metadata[_KEY], type=_Document)
 
 
 def _metadata(data: bytes) -> dict[str, str]:
@@ -169,7 +206,7 @@ def _to_json(node: ModuleNode) -> _Node:
 class _Reader:
     """Rebuilds the tree and requires that it matches the tensors."""
 
-    def __init__(self, name: str, tensors: Mapping[str, Tensor]) -> None:
+    def __init__(self, name: str, tensors: Mapping[str, Tensor | _Stored]) -> None:
         self._name = name
         self._tensors = tensors
         self._used: set[str] = set()

@@ -12,8 +12,10 @@ import pytest
 
 from ghost_deploy.checkpoints.inspection import inspect_checkpoint
 from ghost_deploy.checkpoints.inspection_record import Inspection
+from ghost_deploy.checkpoints.native import describe_native
 from ghost_deploy.checkpoints.records import GlobalRef
 from ghost_deploy.core.errors import CheckpointError
+from ghost_deploy.demo.embedded import MODEL_FILE
 from tests.support import forged_checkpoints as forged
 from tests.support.assets import GHOST, GHOSTNET, needs_assets
 
@@ -152,3 +154,23 @@ def test_without_torch_the_file_is_described_and_the_rest_says_what_to_install()
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_without_torch_the_included_checkpoint_is_described() -> None:
+    code = (
+        "import sys\n"
+        "sys.modules['torch'] = sys.modules['safetensors'] = None\n"
+        "import ghost_deploy as gd\n"
+        f"found = gd.inspect({str(MODEL_FILE)!r})\n"
+        "assert isinstance(found, gd.Inspection)\n"
+        "assert found.class_names[0] == 'nut' and found.parameters == 1720134\n"
+        "assert not found.fitted and 'pip install' in found.warnings[-1]\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("cut", [-1, -1000, 5000, 9, 8, 3])
+def test_a_cut_file_is_refused_from_its_header(cut: int) -> None:
+    with pytest.raises(CheckpointError):
+        describe_native("model.safetensors", MODEL_FILE.read_bytes()[:cut])
