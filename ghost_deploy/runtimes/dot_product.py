@@ -1,4 +1,4 @@
-"""The 8-bit dot product instructions of this CPU.
+"""What the instructions of this CPU mean for int8: 8-bit dot products, fused multiply-add.
 
 On x86 without VNNI, ONNX Runtime and OpenVINO multiply unsigned by signed 8-bit numbers with
 VPMADDUBSW, which adds pairs of products in 16 bits with saturation: an int8 file without the guard
@@ -70,6 +70,18 @@ def read_dot_product(root: Path = Path("/"), machine: str | None = None) -> DotP
         return DotProduct(saturates=None if family.saturates else False)
     name = next((name for flag, name in family.names.items() if flag in flags), "")
     return DotProduct(name, saturates=family.saturates and not name)
+
+
+def fuses_multiply_add(root: Path = Path("/"), machine: str | None = None) -> bool:
+    """Whether a product and a sum are rounded once: not on x86 without FMA (before Haswell).
+
+    Args:
+        root, machine: see `read_dot_product`. True where the flags are not known.
+    """
+    if _FAMILIES.get((machine or platform.machine()).lower()) is not _X86:
+        return True
+    flags = _flags(text_of(root / "proc" / "cpuinfo"), _X86.field)
+    return "fma" in flags or not flags >= _X86.base
 
 
 def _flags(cpuinfo: str, field: str) -> frozenset[str]:

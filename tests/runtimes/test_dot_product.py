@@ -10,7 +10,7 @@ from ghost_deploy.core.bundle import FORM_KEY, GUARD_KEY
 from ghost_deploy.core.errors import DeviceError
 from ghost_deploy.runtimes import int8_forms
 from ghost_deploy.runtimes.base import RuntimeOptions
-from ghost_deploy.runtimes.dot_product import DotProduct, read_dot_product
+from ghost_deploy.runtimes.dot_product import DotProduct, fuses_multiply_add, read_dot_product
 from ghost_deploy.runtimes.ort import open_model
 from tests.support.runtime_cases import write_onnx
 
@@ -143,3 +143,21 @@ def test_arm_has_one_form(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(int8_forms, "ort_form", lambda: "ort-arm")
     assert int8_forms.forms_here("ort") == ("ort-arm",)
     assert int8_forms.forms_here("openvino") == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "machine", "fused"),
+    [
+        ("", "x86_64", True),
+        ("flags :", "x86_64", True),
+        (cpuinfo("flags", BASE), "x86_64", True),
+        (cpuinfo("flags", BASE.replace(" fma", "")), "x86_64", False),
+        (cpuinfo("flags", BASE, "fpu sse sse2"), "AMD64", False),
+        (cpuinfo("Features", ARM), "aarch64", True),
+        (cpuinfo("flags", "sse2"), "riscv64", True),
+    ],
+)
+def test_fused_multiply_add(tmp_path: Path, text: str, machine: str, fused: bool) -> None:
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc" / "cpuinfo").write_text(text)
+    assert fuses_multiply_add(tmp_path, machine) == fused

@@ -24,6 +24,7 @@ from ghost_deploy.judge.parity.stored_reference import (
     read_stored,
 )
 from ghost_deploy.runtimes.base import RuntimeOptions, TensorSpec
+from ghost_deploy.runtimes.dot_product import fuses_multiply_add
 from ghost_deploy.runtimes.fake import FakeRuntime
 from ghost_deploy.runtimes.run_plan import PlannedRun
 from ghost_deploy.runtimes.table import probe, runtime_row
@@ -106,7 +107,7 @@ def _int8_reference(
             continue
         made_by = source.runtime, source.version
         same = source.native and made_by == (runtime, probe(runtime).version)
-        return found, INT8_REPEAT if same else INT8_OTHER
+        return found, INT8_REPEAT if same and fuses_multiply_add() else INT8_OTHER
     return stored, gate_for("int8")
 
 

@@ -15,7 +15,7 @@ from ghost_deploy.core.errors import BundleError
 from ghost_deploy.core.evidence.check import CheckReport
 from ghost_deploy.core.gate_error import GateError
 from ghost_deploy.judge.check import ask_child
-from ghost_deploy.judge.parity.gate import INT8_REPEAT
+from ghost_deploy.judge.parity.gate import INT8_OTHER, INT8_REPEAT
 from ghost_deploy.judge.parity.self_check import self_check
 from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.int8_forms import ort_form
@@ -134,6 +134,15 @@ def test_one_scale_wrong_by_two_percent_fails_in_any_part(index: int, bundle: Bu
     row = self_check(wrong, wrong.artifacts[1], "ort", RuntimeOptions())
     assert row is not None
     assert row.status == "failed", row.tensor
+
+
+def test_without_fused_multiply_add_int8_need_not_repeat_to_the_bit(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ghost_deploy.judge.parity.self_check.fuses_multiply_add", lambda: False)
+    row = self_check(bundle, bundle.artifacts[1], "ort", RuntimeOptions())
+    assert row is not None
+    assert (row.status, row.gate) == ("passed", INT8_OTHER)
 
 
 def test_what_this_machine_has_no_kernels_for_is_named(
