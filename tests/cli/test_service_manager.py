@@ -60,7 +60,7 @@ def test_without_a_manager_nothing_happens(environment: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("usec", "pid", "expected"),
     [
-        ("30000000", str(os.getpid()), 30.0),
+        ("30000000", "own", 30.0),
         ("30000000", None, 30.0),
         ("30000000", "1", None),  # meant for another process
         ("0", None, None),
@@ -71,7 +71,7 @@ def test_without_a_manager_nothing_happens(environment: dict[str, str]) -> None:
 def test_what_the_watchdog_expects(usec: str, pid: str | None, expected: float | None) -> None:
     environment = {"NOTIFY_SOCKET": "@none", "WATCHDOG_USEC": usec}
     if pid:
-        environment["WATCHDOG_PID"] = pid
+        environment["WATCHDOG_PID"] = str(os.getpid()) if pid == "own" else pid
     assert ServiceManager(environment).watchdog_s == expected
     assert environment == {}  # children are not to answer
 
