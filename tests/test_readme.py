@@ -44,9 +44,9 @@ RUN = {
     "ghost-deploy export best.pt -o out/best --images images": 0,
     "ghost-deploy parity best.pt out/best --images images": 0,
     "ghost-deploy infer out/best images -o annotated --jsonl detections.jsonl": 0,
+    "ghost-deploy calibrate out/best --calib images --data data.yaml": 0,
     "ghost-deploy validate out/best --data data.yaml": 0,
     "ghost-deploy bench out/best --images images": 0,
-    "ghost-deploy calibrate out/best --calib images --data data.yaml": 0,
     REPORT: 0,
     "ghost-deploy build out/best --trt --fp16": 3,  # there is no GPU
     # Until it is stopped.

@@ -159,11 +159,15 @@ def _run_images(args: argparse.Namespace, sources: list[str], console: Console) 
             _open_outputs(args, forms, paths, names, console) as write,
             console.progress("detecting", steps) as show,
         ):
-            for frame, found in results:
-                summary.add(frame, found)
-                show(frame.index + 1)
-                if not write(frame, found):
-                    break
+            try:
+                for frame, found in results:
+                    summary.add(frame, found)
+                    show(frame.index + 1)
+                    if not write(frame, found):
+                        break
+            except KeyboardInterrupt:
+                console.note(f"{summary.images} of {len(paths)} images are done")
+                raise
     if args.json:
         console.document(summary.document([str(error) for error in unreadable]))
     else:
@@ -231,6 +235,7 @@ def _open_outputs(
         from ghost_deploy.stream.saved.result_writer import ResultWriter
 
         saved = ResultWriter(args.out, forms, class_names, overwrite=args.overwrite)
+        saved.require_apart(paths)
     if args.jsonl:
         from ghost_deploy.stream.sinks.jsonl_writer import JsonlWriter
 

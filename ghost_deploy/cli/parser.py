@@ -17,13 +17,17 @@ class CommandParser(argparse.ArgumentParser):
     """An argument parser whose errors end with a hint."""
 
     def error(self, message: str) -> NoReturn:
-        """Print the usage, what is wrong and what was probably meant; exit code 2."""
+        """Print what is wrong and what was probably meant; exit code 2.
+
+        Without argparse's usage: the options of `infer` alone fill a screen, and hide the message.
+        """
         from ghost_deploy.stream.sources.masking import mask
 
         message = mask(message)
         choice = _CHOICE.search(message)
         near = near_name(choice[1], re.findall(r"[^\s',]+", choice[2])) if choice else ""
-        super().error(f"{message}\ndid you mean {near}?" if near else message)
+        hint = f"\ndid you mean {near}?" if near else ""
+        self.exit(2, f"{self.prog}: error: {message}{hint}\n`{self.prog} --help` has all options\n")
 
     def refuse_unknown(
         self, unknown: Sequence[str], elsewhere: Iterable[tuple[str, CommandParser]]

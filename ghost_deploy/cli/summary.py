@@ -29,6 +29,11 @@ class Summary:
         self._images: list[tuple[str, Counter[str]]] = []
         self._only: Detections | None = None
 
+    @property
+    def images(self) -> int:
+        """How many results were added."""
+        return len(self._images)
+
     def add(self, frame: Frame, found: Detections) -> None:
         """Add the result of one image."""
         self._only = found if not self._images else None

@@ -243,13 +243,25 @@ def list_images(source: str | os.PathLike[str]) -> list[Path]:
     images = sorted((entry for entry in images if entry.is_file()), key=natural_order)
     if not images:
         where = "no image in the folder" if path.is_dir() else "no image at"
+        folders = [text for entry in sorted(found, key=natural_order) if (text := _content(entry))]
         raise ImageError(
             f"{where} {os.fspath(source)}",
-            got=f"{len(found)} other entries" if found else None,
+            got=", ".join(folders) or (f"{len(found)} other entries" if found else None),
             expected=f"files named {' '.join(IMAGE_SUFFIXES)}",
-            fix="Check the path; quote a pattern so that the shell does not change it",
+            fix="Name the folder that holds the images"
+            if folders
+            else "Check the path; quote a pattern so that the shell does not change it",
         )
     return images
+
+
+def _content(entry: Path) -> str:
+    """What a folder holds, if there are images in it."""
+    try:
+        count = sum(file.suffix.lower() in IMAGE_SUFFIXES for file in entry.iterdir())
+    except OSError:  # no folder, or not ours to read
+        return ""
+    return f"{entry} with {count} image{'s' * (count > 1)}" if count else ""
 
 
 def natural_order(path: Path) -> list[tuple[str, int, str]]:

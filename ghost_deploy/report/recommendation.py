@@ -45,6 +45,7 @@ def recommend(material: Material, rows: Sequence[ReportRow]) -> Verdict:
             "The other latency documents were not measured side by side with the first and are "
             "not compared with it"
         )
+    reasons += _not_timed(material)
     reasons += _noise(material)
     return msgspec.structs.replace(verdict, reasons=tuple(reasons), row=chosen)
 
@@ -206,6 +207,20 @@ def _others(timed: Sequence[TimedRow], best: TimedRow) -> Iterator[str]:
         if each.ms < best.ms and not each.row.baseline and each.row.standing != "passes":
             why = "; ".join(each.row.reasons) or "its accuracy was not judged"
             yield f"{each.label} is faster ({each.ms:.2f} ms an image) and not recommended: {why}"
+
+
+def _not_timed(material: Material) -> Iterator[str]:
+    """Int8 artifacts that calibration timed beside the others, and the benchmark did not."""
+    timed = {row.artifact for report in material.latency for row in report.rows}
+    reports = [bundle.int8 for bundle in material.bundles if bundle.int8]
+    usable = {row.artifact for report in reports for row in report.rows if row.status != "failed"}
+    ran = {row.artifact for report in reports for row in report.speed}
+    missing = sorted((usable & ran) - timed)
+    if missing:
+        yield (
+            f"{_listed(missing)} {'is' if len(missing) == 1 else 'are'} not among what was timed "
+            "side by side: ghost-deploy bench BUNDLE times all artifacts"
+        )
 
 
 def _noise(material: Material) -> Iterator[str]:

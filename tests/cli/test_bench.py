@@ -55,7 +55,7 @@ def test_wrong_use(words: list[str], capsys: Capture) -> None:
     assert main(["bench", *words]) == 2
     said = capsys.readouterr()
     assert said.out == ""
-    assert "usage: ghost-deploy bench" in said.err
+    assert "ghost-deploy bench: error:" in said.err
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,19 @@ def test_an_empty_folder(asked: list[Any], tmp_path: Path, capsys: Capture) -> N
     assert asked == []
 
 
+def test_a_folder_of_folders_names_those_with_images(
+    asked: list[Any], tmp_path: Path, capsys: Capture
+) -> None:
+    for folder in ("val", "train", "empty"):
+        (tmp_path / folder).mkdir()
+    for name in ("train/1.png", "train/2.png", "val/1.png"):
+        write_image(tmp_path / name, solid_image((64, 64), 99))
+    assert main(["infer", "b", str(tmp_path)]) == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert f"{tmp_path / 'train'} with 2 images, {tmp_path / 'val'} with 1 images" in error
+    assert asked == []
+
+
 def test_classes_may_be_repeated_and_have_commas(
     asked: list[Any], folder: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

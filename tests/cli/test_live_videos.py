@@ -173,7 +173,7 @@ def test_frames_of_a_video_are_saved_as_a_data_set(tmp_path: Path, capsys: Captu
     assert f"results: {tmp_path / 'out'}" in capsys.readouterr().err
     assert not list((tmp_path / "out").glob("*.mp4"))
     assert infer(tmp_path / "clip.avi", *words) == 2
-    assert "has results already" in capsys.readouterr().err
+    assert "has results of an earlier run" in capsys.readouterr().err
     assert infer(tmp_path / "clip.avi", "--every", 4, *words[2:], "--overwrite") == 0
 
 

@@ -89,7 +89,9 @@ def test_wrong_use(words: list[str], capsys: Capture) -> None:
     assert main(words) == 2
     said = capsys.readouterr()
     assert said.out == ""
-    assert "usage: ghost-deploy" in said.err
+    assert said.err.startswith("ghost-deploy")
+    assert ": error: " in said.err
+    assert said.err.endswith("--help` has all options\n")
 
 
 def test_an_export_without_a_folder_says_what_is_missing(capsys: Capture) -> None:

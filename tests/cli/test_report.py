@@ -36,7 +36,7 @@ def test_wrong_use(words: list[str], capsys: Capture) -> None:
     assert main(["report", *words]) == 2
     said = capsys.readouterr()
     assert said.out == ""
-    assert "usage: ghost-deploy report" in said.err
+    assert "ghost-deploy report: error:" in said.err
 
 
 def test_what_cannot_be_read(tmp_path: Path, capsys: Capture) -> None:

@@ -50,7 +50,7 @@ def test_wrong_use(words: list[str], capsys: Capture) -> None:
     assert main(["validate", "b", *words]) == 2
     said = capsys.readouterr()
     assert said.out == ""
-    assert "usage: ghost-deploy validate" in said.err
+    assert "ghost-deploy validate: error:" in said.err
 
 
 def test_what_is_not_there(bundle: Path, data: Path, capsys: Capture) -> None:

@@ -250,6 +250,13 @@ def test_a_strange_key_is_refused(tmp_path: Path, keys: Keys) -> None:
         Bundle.read(tmp_path / "b", trust=keys.trust)
 
 
+def test_a_public_key_alone_names_no_signer(tmp_path: Path, keys: Keys) -> None:
+    write(tmp_path / "b")
+    sign(tmp_path / "b", keys / "maker")
+    with pytest.raises(SignatureError, match="each line of it is a name and a key"):
+        Bundle.read(tmp_path / "b", trust=keys.folder / "maker.pub")
+
+
 def test_the_key_of_a_device_signs_no_model(tmp_path: Path, keys: Keys) -> None:
     write(tmp_path / "b")
     sign(tmp_path / "b", keys / "device")

@@ -11,6 +11,7 @@ from ghost_deploy.judge.bench.ratios import compared
 from ghost_deploy.report.assemble import assemble
 from ghost_deploy.report.report_document import Report, Verdict
 from tests.support.report_documents import USUAL, Run, make_report, material
+from tests.support.report_int8_documents import INT8, int8_document, report_with_int8
 
 ORT, OV = Run("ort", "fp32", ms=20.0), Run("openvino", "fp32", ms=10.0)
 
@@ -215,3 +216,16 @@ def test_labels_tell_rows_apart() -> None:
     several = [ORT, replace(ORT, batch=2), replace(ORT, batch=4)]
     assert labels(make_report(several))[1] == "ONNX Runtime FP32, batch 2"
     assert len(set(labels(make_report([ORT, replace(ORT, subject="other")])))) == 2
+
+
+@pytest.mark.parametrize(("timed", "said"), [([ORT, OV], True), ([ORT, OV, INT8], False)])
+def test_int8_that_was_made_after_the_benchmark_is_named(timed: list[Run], said: bool) -> None:
+    made = report_with_int8(int8_document(), ORT, OV, timed=timed)
+    about = [each for each in made.verdict.reasons if "not among what was timed" in each]
+    assert bool(about) == said
+    assert all(INT8.artifact in each and "ghost-deploy bench" in each for each in about)
+
+
+def test_int8_that_failed_need_not_be_timed() -> None:
+    made = report_with_int8(int8_document("failed"), ORT, OV, timed=[ORT, OV])
+    assert not any("not among" in each for each in made.verdict.reasons)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -20,7 +21,7 @@ from ghost_deploy.core.evidence.int8 import (
 )
 from ghost_deploy.report.assemble import assemble
 from ghost_deploy.report.report_document import Report
-from tests.support.report_documents import HOSTILE, NOW, Run, material
+from tests.support.report_documents import HOSTILE, NOW, Run, bench_report, material
 from tests.support.stored_evidence import as_json
 
 INT8 = Run("openvino", "int8", form="openvino", ms=6.0, accuracy=None, parity=None)
@@ -85,8 +86,11 @@ def int8_document(status: Any = "passed") -> dict[str, Any]:
     ).to_document()  # fmt: skip
 
 
-def report_with_int8(document: Any, *runs: Run) -> Report:
+def report_with_int8(document: Any, *runs: Run, timed: Sequence[Run] | None = None) -> Report:
+    """A report with that document; `timed` are the runs of the benchmark, by default all."""
     found = material([INT8, *runs])
+    if timed is not None:
+        found.latency = [bench_report(timed)]
     (facts,) = found.bundles
     changed = msgspec.structs.replace(facts.document, evidence=as_json({"int8": document}))
     found.bundles = [msgspec.structs.replace(facts, document=changed)]

@@ -11,6 +11,7 @@ import base64
 import binascii
 import hashlib
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -137,13 +138,25 @@ def verify(data: bytes, signature: SshSignature, trust: Path, namespace: str) ->
         (folder / "trust").write_bytes(allowed)
         (folder / "signature").write_bytes(signature.armor)
         where = ["-f", str(folder / "trust"), "-s", str(folder / "signature")]
-        reason = "the key is not among them"
+        reason = _MISSING if not _bare_keys(allowed) else _BARE
         for name in _principals(where):
             code, text = _run("verify", *where, "-I", name, "-n", namespace, data=data)
             if not code:
                 return name
             reason = text.replace(str(folder / "trust"), str(trust))
     raise _refused(signature, trust, f"the key {signature.key}: {reason}")
+
+
+_MISSING = "the key is not among them"
+_BARE = (
+    "the file holds public keys alone; each line of it is a name and a key, such as "
+    "`maker@factory ssh-ed25519 AAAA...`"
+)
+
+
+def _bare_keys(allowed: bytes) -> bool:
+    """Whether a line of a file of allowed signers starts with a key in place of a name."""
+    return re.search(rb"^(?:ssh-|ecdsa-|sk-)[\w@.-]+ AAAA", allowed, re.MULTILINE) is not None
 
 
 def _principals(where: list[str]) -> list[str]:

@@ -192,5 +192,6 @@ class BundleWriter:
             return
         raise UsageError(
             f"{self.target} exists already" + ("" if is_bundle else " and is not a bundle"),
-            fix="Choose another folder" + (", or pass --overwrite" if is_bundle else ""),
+            fix="Choose another folder"
+            + (", or pass --overwrite (overwrite=True in Python)" if is_bundle else ""),
         )

@@ -86,7 +86,7 @@ def compare_recorded(
             "another data set, split or input size than the recorded one"
         )
     if not exact:
-        parts.append("the protocols differ; name the checkpoint to measure by that of the training")
+        parts.append("the protocols differ; --checkpoint best.pt measures by that of the training")
     return Recorded(
         recorded=recorded,
         measured=measured,

@@ -214,4 +214,4 @@ def _advice(rows: Sequence[CheckRow]) -> str:
     over = best.over_fastest_float
     if _is_float(best) or over is None:
         return f"{name} in {best.precision}: verified here, the fastest."
-    return f"{name}: verified here, {1 / over.median:.1f} times the fastest float."
+    return f"{name}: verified here, {1 / over.median:.1f} times as fast as the fastest float."

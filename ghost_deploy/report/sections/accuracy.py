@@ -82,9 +82,14 @@ def _figures(view: ReportView, index: int, report: AccuracyReport) -> At:
 
 def _runs(view: ReportView, index: int, report: AccuracyReport, rows: Sequence[RowView]) -> Table:
     places, names = [row.at("accuracy") for row in rows], [row.name for row in rows]
-    if report.reference and report.reference.kind == "checkpoint":
+    reference = report.reference
+    if reference and reference.kind == "checkpoint":
         places.insert(0, ("accuracy", index, "reference"))
         names.insert(0, ("checkpoint",))
+    elif reference and all(row.accuracy != reference.accuracy for row in report.rows):
+        # Not one of the runs, but the old model of a comparison.
+        places.insert(0, ("accuracy", index, "reference"))
+        names.insert(0, view.line("{reference/name:text}", "accuracy", index))
     return field_table(view, places, _RUNS, names=names)
 
 

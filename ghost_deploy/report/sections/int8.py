@@ -38,10 +38,10 @@ _SPEED = (
     Field("runtime", "runtime", "runtime"),
     Field("precision", "precision", "text"),
     Field("p50 ms", "p50_ms", "ms"),
-    Field("of the fastest float", "over_fastest_float", "ratio"),
+    Field("time / fastest float", "over_fastest_float", "ratio"),
     Field("quartiles from", "low", "ratio"),
     Field("to", "high", "ratio"),
-    Field("of fp32 there", "over_fp32", "ratio"),
+    Field("time / fp32 of the runtime", "over_fp32", "ratio"),
 )
 
 

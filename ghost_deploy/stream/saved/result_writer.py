@@ -69,6 +69,35 @@ class ResultWriter(Closing):
         except OSError as error:
             raise cannot_write(str(self._folder), error) from error
 
+    def require_apart(self, sources: Sequence[Path]) -> None:
+        """Raise UsageError if an image of these sources could be replaced before it is read.
+
+        The images of `images` in the folder itself may be written in place, onto themselves.
+
+        Args:
+            sources: the image files of the whole run.
+        """
+        root = self._folder.resolve()
+        inside = [each for each in map(Path.resolve, sources) if self._is_output(each, root)]
+        stems = {each.stem.casefold() for each in inside}
+        in_place = all(each.parent == root / "images" for each in inside)
+        if inside and not (in_place and len(inside) == len(stems) == len(sources)):
+            raise UsageError(
+                f"{inside[0]} is an input, and lies where results are written",
+                fix="Choose another output folder",
+            )
+
+    def _is_output(self, path: Path, root: Path) -> bool:
+        """Whether a path lies in one of the folders that the forms write."""
+        if not path.is_relative_to(root):
+            return False
+        return path.relative_to(root).parts[0] in self._outputs()
+
+    def _outputs(self) -> set[str]:
+        """The files and folders that the forms write."""
+        names = {name for form in self._forms for name in form.outputs}
+        return names | {"images"} if self._with_images else names
+
     def write(self, image: ImageInput, detections: Detections) -> None:
         """Write the results of one image.
 
@@ -116,12 +145,10 @@ class ResultWriter(Closing):
         return Frame(as_bgr(image), index=self._images, source=source)
 
     def _check_free(self) -> None:
-        outputs = {name for form in self._forms for name in form.outputs}
-        outputs |= {"images"} if self._with_images else set()
-        taken = sorted(name for name in outputs if _holds_something(self._folder / name))
+        taken = sorted(name for name in self._outputs() if _holds_something(self._folder / name))
         if taken:
             raise UsageError(
-                f"{self._folder} has results already",
+                f"the folder {self._folder} has results of an earlier run",
                 got=", ".join(taken),
                 fix="Choose another folder, or replace files with --overwrite (overwrite=True)",
             )

@@ -45,6 +45,34 @@ def box_of(path: Path, line: int = 0) -> list[float]:
     return [float(word) for word in path.read_text().splitlines()[line].split()]
 
 
+@pytest.mark.parametrize(
+    ("sources", "allowed"),
+    [
+        ([], True),
+        (["in/a.jpg", "in/b.jpg"], True),
+        (["out/a.jpg"], True),
+        (["out/images/a.jpg", "out/images/b.jpg"], True),  # onto themselves
+        (["out/images/a.jpg", "in/a.jpg"], False),
+        (["in/b.jpg", "out/images/a.jpg"], False),
+        (["out/images/a.jpg", "out/images/A.png"], False),
+        (["out/images/more/a.jpg"], False),
+        (["out/crops/cat/a.jpg"], False),
+        (["in/../out/images/a.jpg", "in/a.jpg"], False),
+    ],
+)
+def test_no_input_is_replaced_before_it_is_read(
+    sources: list[str], allowed: bool, tmp_path: Path
+) -> None:
+    writer = ResultWriter(tmp_path / "out", "yolo,crops", NAMES)
+    paths = [tmp_path / source for source in sources]
+    if allowed:
+        writer.require_apart(paths)
+    else:
+        with pytest.raises(UsageError, match="is an input"):
+            writer.require_apart(paths)
+    writer.close()
+
+
 @pytest.mark.parametrize("forms", ["", " , ", "voc", "yolo,voc", "yolo,yolo-conf"])
 def test_forms_that_are_not_there(forms: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError):
@@ -64,7 +92,7 @@ def test_results_of_another_run_are_not_replaced(form: str, tmp_path: Path) -> N
         with ResultWriter(tmp_path / "out", form, overwrite=True) as writer:
             writer.write(image, FOUND)
     before = {name: (tmp_path / "out" / name).read_bytes() for name in everything(tmp_path / "out")}
-    with pytest.raises(UsageError, match="has results already"):
+    with pytest.raises(UsageError, match="has results of an earlier run"):
         ResultWriter(tmp_path / "out", form)
     assert before == {name: (tmp_path / "out" / name).read_bytes() for name in before}
 
