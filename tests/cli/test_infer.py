@@ -66,7 +66,7 @@ def test_a_folder_of_folders_names_those_with_images(
         write_image(tmp_path / name, solid_image((64, 64), 99))
     assert main(["infer", "b", str(tmp_path)]) == 2
     error = " ".join(capsys.readouterr().err.split())
-    assert f"{tmp_path / 'train'} with 2 images, {tmp_path / 'val'} with 1 images" in error
+    assert f"{tmp_path / 'train'} with 2 images, {tmp_path / 'val'} with 1 image" in error
     assert asked == []
 
 
