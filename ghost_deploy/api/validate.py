@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from ghost_deploy.core.evidence.accuracy import AccuracyReport
     from ghost_deploy.processing.broken_images import OnBroken
 
+_METRIC = "f1"
+
 
 def validate(
     bundle: AnyPath | Bundle,
@@ -48,7 +50,7 @@ def validate(
     slices: int | None = None,
     overlap: float = 0.2,
     choose_thresholds: bool = False,
-    metric: str = "f1",
+    metric: str | None = None,
     store: bool = True,
     progress: Progress | None = None,
     note: Note | None = None,
@@ -77,7 +79,7 @@ def validate(
             measured alike, and the report is not stored in the bundle.
         choose_thresholds: also choose the score threshold of each class, on the first artifact that
             passes; with `store` they become the bundle's default, see docs/results.md.
-        metric: what they are chosen for: `f1`, `precision=P` or `recall=R`, at IoU 0.5.
+        metric: what they are chosen for: `f1` (when None), `precision=P` or `recall=R`, at IoU 0.5.
         store: put the report, without its curves and images, into the bundle's folder. A report
             without a verdict does not replace one with a verdict.
         progress: called for each image.
@@ -101,7 +103,7 @@ def validate(
     from ghost_deploy.judge.datasets.open_dataset import open_dataset, readable_data
     from ghost_deploy.processing.slices import Slicing
 
-    _check_choice(metric, slices if choose_thresholds else None)
+    _check_choice(metric, choose_thresholds, slices)
     dataset = open_dataset(data, split=split, images=images, skip_broken=skip_broken_labels)
     dataset = readable_data(dataset, on_broken, progress)
     own = ForkOption(fork, fork_unconfined)
@@ -120,18 +122,26 @@ def validate(
             **shared,
         )
     if choose_thresholds:
-        report = with_thresholds(report, opened, dataset, metric, runtimes, precisions, **shared)
+        chosen_for = metric or _METRIC
+        report = with_thresholds(
+            report, opened, dataset, chosen_for, runtimes, precisions, **shared
+        )
     if store:
         _store(opened, report, note or log_note, slices is not None, choose_thresholds)
     return report
 
 
-def _check_choice(metric: str, slices: int | None) -> None:
+def _check_choice(metric: str | None, choose_thresholds: bool, slices: int | None) -> None:
     """Refuse what thresholds cannot be chosen for, before anything is measured."""
     from ghost_deploy.judge.accuracy.threshold_search import ThresholdMetric
 
-    ThresholdMetric.parse(metric)
-    if slices is not None:
+    ThresholdMetric.parse(metric or _METRIC)
+    if metric is not None and not choose_thresholds:
+        raise UsageError(
+            "--metric is that of --choose-thresholds",
+            fix="Add --choose-thresholds (choose_thresholds=True), or leave it out",
+        )
+    if choose_thresholds and slices is not None:
         raise UsageError(
             "thresholds are chosen without slices",
             got=f"--slices {slices} and --choose-thresholds",

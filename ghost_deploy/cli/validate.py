@@ -6,7 +6,6 @@ import argparse
 
 from ghost_deploy.cli import options
 from ghost_deploy.cli.console import Console
-from ghost_deploy.core.errors import UsageError
 
 DESCRIPTION = """\
 Measure COCO's mAP of every artifact of a bundle, on every runtime that is installed, on labelled
@@ -66,13 +65,6 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
     notes: list[str] = []
     arguments = {**options.arguments(args, "slices", "overlap"), **options.slices_of(args)}
-    if args.metric is None:
-        del arguments["metric"]
-    elif not args.choose_thresholds:
-        raise UsageError(
-            "--metric is that of --choose-thresholds",
-            fix="Add --choose-thresholds, or leave it out",
-        )
     with console.steps() as progress:
         report = api.validate(**arguments, progress=progress, note=notes.append)
     if args.json:

@@ -24,6 +24,9 @@ TensorRT"); four times that leaves steps to choose from when most of a long rang
 _SMALLEST_EXPONENT = -100
 """Smaller values share the two bins beside zero: no int8 scale is that small."""
 
+_LARGEST_EXPONENT = 114
+"""With BINS bins a wider grid ends beyond float32, which is what OpenCV takes its ends as."""
+
 _CHUNK = 1 << 22
 """Values at a time: OpenCV returns counts as float32, which is exact up to 2**24."""
 
@@ -159,12 +162,15 @@ def _count(values: NDArray[np.float32], exponent: int, first: int, bins: int) ->
     negative value too small to change the sum is taken for zero.
     """
     counts = np.zeros(bins, np.int64)
+    below = int(np.count_nonzero(values < 0))
+    if exponent > _LARGEST_EXPONENT:
+        values, exponent = values / np.float32(4), exponent - 2
     ends = [math.ldexp(first, exponent), math.ldexp(first + bins, exponent)]
     for start in range(0, values.size, _CHUNK):
         chunk = values[start : start + _CHUNK].reshape(1, -1)
         counts += cv2.calcHist([chunk], [0], None, [bins], ends).ravel().astype(np.int64)
     if first < 0:
-        tiny = int(np.count_nonzero(values < 0)) - int(counts[:-first].sum())
+        tiny = below - int(counts[:-first].sum())
         counts[-first] -= tiny
         counts[-first - 1] += tiny
     return counts

@@ -218,7 +218,8 @@ def test_where_the_kernel_grants_no_namespaces_it_refuses(tmp_path: Path) -> Non
 
 
 _HOLD = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a run in the background ignores it
 from pathlib import Path
 from ghost_deploy.checkpoints.fork.fork_folder import open_fork_folder
 from ghost_deploy.checkpoints.fork.fork_process import ForkProcess
