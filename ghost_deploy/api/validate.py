@@ -103,7 +103,7 @@ def validate(
     from ghost_deploy.judge.datasets.open_dataset import open_dataset, readable_data
     from ghost_deploy.processing.slices import Slicing
 
-    _check_choice(metric, choose_thresholds, slices)
+    metric = _checked(metric, choose_thresholds, slices)
     dataset = open_dataset(data, split=split, images=images, skip_broken=skip_broken_labels)
     dataset = readable_data(dataset, on_broken, progress)
     own = ForkOption(fork, fork_unconfined)
@@ -122,20 +122,18 @@ def validate(
             **shared,
         )
     if choose_thresholds:
-        chosen_for = metric or _METRIC
-        report = with_thresholds(
-            report, opened, dataset, chosen_for, runtimes, precisions, **shared
-        )
+        report = with_thresholds(report, opened, dataset, metric, runtimes, precisions, **shared)
     if store:
         _store(opened, report, note or log_note, slices is not None, choose_thresholds)
     return report
 
 
-def _check_choice(metric: str | None, choose_thresholds: bool, slices: int | None) -> None:
-    """Refuse what thresholds cannot be chosen for, before anything is measured."""
+def _checked(metric: str | None, choose_thresholds: bool, slices: int | None) -> str:
+    """What thresholds are chosen for; what they cannot be is refused before measuring."""
     from ghost_deploy.judge.accuracy.threshold_search import ThresholdMetric
 
-    ThresholdMetric.parse(metric or _METRIC)
+    wanted = metric or _METRIC
+    ThresholdMetric.parse(wanted)
     if metric is not None and not choose_thresholds:
         raise UsageError(
             "--metric is that of --choose-thresholds",
@@ -147,6 +145,7 @@ def _check_choice(metric: str | None, choose_thresholds: bool, slices: int | Non
             got=f"--slices {slices} and --choose-thresholds",
             fix="Leave one of them out",
         )
+    return wanted
 
 
 def _store(
