@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ghost_deploy.checkpoints.loading import load_checkpoint
-from ghost_deploy.checkpoints.norms.deviation import deviations
-from ghost_deploy.checkpoints.norms.norm_verdict import NormVerdict, judge_norms
+from ghost_deploy.checkpoints.norms.examine import judge_views
+from ghost_deploy.checkpoints.norms.norm_verdict import NormVerdict
 from ghost_deploy.checkpoints.norms.witness_images import View
 from ghost_deploy.judge.witness import witness_of_files
 from ghost_deploy.models.conv import Concat
@@ -137,7 +137,7 @@ def judge_fault(net: DetectionNet, fault: Fault, view: View) -> Finding:
     modules = fault.modules(changed)
     for _, module in modules:
         module.forward = types.MethodType(fault.forward, module)  # type: ignore[method-assign]
-    verdict = judge_norms(changed, deviations(changed, view.batches))
+    _, verdict = judge_views(changed, view)
     names = tuple(name for name, _ in modules)
     return Finding(verdict, verdict.departs in _near(verdict, names), names)
 
@@ -158,7 +158,7 @@ def _near(verdict: NormVerdict, changed: Sequence[str]) -> set[str]:
 
 def table(checkpoint: Path, view: View, net: DetectionNet) -> Iterator[str]:
     """Yield the rows of the table for one checkpoint, in Markdown."""
-    right = judge_norms(net, deviations(net, view.batches))
+    _, right = judge_views(net, view)
     rows = [("right", right, True), *(
         (fault.name, finding.verdict, finding.located)
         for fault in FAULTS

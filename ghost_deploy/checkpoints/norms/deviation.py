@@ -62,17 +62,21 @@ class Deviation:
         return np.minimum(np.hypot(self.mean, self.sd), _CAP)
 
 
-def deviations(net: DetectionNet, batches: Iterable[NDArray[np.float32]]) -> list[Deviation]:
+def deviations(
+    net: DetectionNet, batches: Iterable[NDArray[np.float32]], *, each_alone: bool = True
+) -> list[Deviation]:
     """Compare what arrives at each batch norm with what it recorded.
 
     Args:
         net: in eval mode.
         batches: images, see `collect_norm_inputs`.
+        each_alone: see `collect_norm_inputs`.
 
     Returns:
         In the order in which the norms run; norms with the statistics of a new network are absent.
     """
-    found = (_deviation(net, each) for each in collect_norm_inputs(net, batches))
+    inputs = collect_norm_inputs(net, batches, each_alone=each_alone)
+    found = (_deviation(net, each) for each in inputs)
     return [each for each in found if each is not None]
 
 

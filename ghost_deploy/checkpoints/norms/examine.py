@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
+import numpy as np
 from torch import Tensor
 
 from ghost_deploy.checkpoints.norms.choose_reading import CLEAR, Comparison, compare_readings
@@ -15,6 +16,7 @@ from ghost_deploy.checkpoints.norms.deviation import Deviation, deviations, misf
 from ghost_deploy.checkpoints.norms.norm_verdict import (
     STEM_LIMIT,
     NormVerdict,
+    judge_added_up,
     judge_norms,
     stem_level,
 )
@@ -28,6 +30,7 @@ from ghost_deploy.models.registry import UserClasses
 from ghost_deploy.models.tree import ModuleNode
 
 _COMPARED_BATCHES = 1
+_ADDED_UP_BATCHES = 2
 _SIDES = (640, 416, 320)
 _STRIDE = 32
 _UNSEEN = (
@@ -104,7 +107,7 @@ def examine(
     if choices:
         compared = _compare(parts, choices, images, view)
         net = parts.build({kind: _decided(each, parts.file) for kind, each in compared.items()})
-    view, verdict = _judge(net, view, others)
+    view, verdict = judge_views(net, view, others)
     if images.source == "training plots":
         verdict = NormVerdict("not judged", _PLOTS, "", verdict.rows)
     report = _report(parts.file, net, verdict, start)
@@ -182,7 +185,9 @@ def _decided(found: Comparison, file: str) -> str:
     )
 
 
-def _judge(net: DetectionNet, view: View, others: Iterator[View]) -> tuple[View, NormVerdict]:
+def judge_views(
+    net: DetectionNet, view: View, others: Iterable[View] = ()
+) -> tuple[View, NormVerdict]:
     """The verdict at the size that fits best; others are tried only where the first disagrees."""
     found = deviations(net, view.batches)
     verdict = judge_norms(net, found)
@@ -192,7 +197,22 @@ def _judge(net: DetectionNet, view: View, others: Iterator[View]) -> tuple[View,
         again = deviations(net, other.batches)
         if misfit(again) < misfit(found):
             view, found, verdict = other, again, judge_norms(net, again)
+    if verdict.verdict == "agrees":
+        verdict = _added_up(net, view, verdict)
     return view, verdict
+
+
+def _added_up(net: DetectionNet, view: View, verdict: NormVerdict) -> NormVerdict:
+    """The verdict where deviations add up, on the first images."""
+    images = np.concatenate(view.batches[:_ADDED_UP_BATCHES])
+    if len(images) < 2:
+        return verdict
+    one, other = np.array_split(images, 2)
+    return judge_added_up(
+        net,
+        verdict,
+        (deviations(net, [one], each_alone=False), deviations(net, [other], each_alone=False)),
+    )
 
 
 def _row(net: DetectionNet, found: Comparison) -> ChoiceRow:

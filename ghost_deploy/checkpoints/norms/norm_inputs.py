@@ -48,18 +48,20 @@ class NormInput:
 
 
 def collect_norm_inputs(
-    net: DetectionNet, batches: Iterable[NDArray[np.float32]]
+    net: DetectionNet, batches: Iterable[NDArray[np.float32]], *, each_alone: bool = True
 ) -> list[NormInput]:
     """Run images through a network and collect the inputs of its batch norms.
 
     Args:
         net: in eval mode, with its batch norms. It is not changed.
         batches: images, float32 (B, 3, H, W), RGB, 0 to 1; sides are multiples of the stride.
+        each_alone: norms normalize by their batch, so that a deviation is not passed on; otherwise
+            by what they recorded, as in use, so that deviations add up.
 
     Returns:
         In the order in which the norms run. Norms that do not run are absent.
     """
-    seen = _Seen()
+    seen = _Seen(each_alone)
     with torch.inference_mode(), _observed(net, seen):
         for batch in batches:
             seen.height, seen.pooled = batch.shape[2], False
@@ -89,6 +91,7 @@ class _Sums:
 class _Seen:
     """State of a pass: the norms that ran, the image height, whether a pooling ran since a norm."""
 
+    each_alone: bool
     norms: dict[str, _Sums] = field(default_factory=dict)
     height: int = 0
     pooled: bool = False
@@ -109,7 +112,8 @@ class _Seen:
         sums.weight += len(x)
         self.pooled = False
         # The statistics of a few values would be noise for the layers behind.
-        return y if values >= FEWEST_VALUES else nn.BatchNorm2d.forward(norm, x)
+        alone = self.each_alone and values >= FEWEST_VALUES
+        return y if alone else nn.BatchNorm2d.forward(norm, x)
 
     def pool(self, *_: object) -> None:
         """Note that a maximum pooling runs."""

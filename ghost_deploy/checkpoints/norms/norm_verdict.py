@@ -10,10 +10,15 @@ The rule, in the order of the network:
    little everywhere. A norm above its upper limit is outside the band: the network disagrees, and
    the first such norm lies directly behind the fault.
 3. All norms within their lower limits: it agrees. Otherwise it is not judged.
+4. That looks at each norm alone. Deviations add up where each norm normalizes by what it recorded:
+   if one is then above `ADDED_UP`, by more than the sampling error that two halves of the images
+   show, a network that agrees is not judged either.
 
 The limits are measured, see `docs/recorded-statistics.md`. With right definitions and images of the
 model's kind the stem is below 0.12, early norms below 0.2 and deep ones below 0.13; with blurred,
-noisy, recoloured, cut and shuffled images that pass the stem, 0.33 and 0.21.
+noisy, recoloured, cut and shuffled images that pass the stem, 0.33 and 0.21. Added up, right
+networks are below 0.38 with images of their kind and size; with one wrong module of many often
+above 0.5, as right ones are with mosaics and at other sizes.
 """
 
 from __future__ import annotations
@@ -23,6 +28,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
+import numpy as np
 from torch import nn
 
 from ghost_deploy.checkpoints.norms.deviation import Deviation
@@ -35,6 +41,8 @@ STEM_LIMIT = 0.2
 EARLY_STRIDE = 4
 EARLY = (0.35, 0.45)
 DEEP = (0.2, 0.27)
+ADDED_UP = 0.4
+_ERRORS = 2.0
 _EARLY_BY_STEM, _DEEP_BY_STEM = 3.0, 2.0
 _LEAST_NORMS = 4
 
@@ -75,6 +83,43 @@ def judge_norms(net: DetectionNet, found: Sequence[Deviation]) -> NormVerdict:
     )
     verdict, sentence, departs = _decide(rows, limits, level)
     return NormVerdict(verdict, sentence, departs, rows)
+
+
+def judge_added_up(
+    net: DetectionNet,
+    verdict: NormVerdict,
+    halves: tuple[Sequence[Deviation], Sequence[Deviation]],
+) -> NormVerdict:
+    """Apply rule 4 to a verdict that agrees.
+
+    Args:
+        net: the network.
+        verdict: on each norm alone.
+        halves: the deviations of its norms where they add up, on two halves of the images.
+    """
+    sums = (_added_up(one, other) for one, other in zip(*halves, strict=True) if one.judged)
+    above = next((each for each in sums if each[0] > ADDED_UP), None)
+    if verdict.verdict != "agrees" or above is None:
+        return verdict
+    size, name = above
+    return NormVerdict(
+        "not judged",
+        "What arrives at each batch norm alone is what training recorded. Behind one another their "
+        f"deviations add up to at least {size:.2f} standard deviations at {name} "
+        f"({_owner(net, name)}), more than {ADDED_UP:g}: images of another size or kind than in "
+        "training do that, and so does a small fault before this layer.",
+        "",
+        verdict.rows,
+    )
+
+
+def _added_up(one: Deviation, other: Deviation) -> tuple[float, str]:
+    """The deviation of both halves of the images less its sampling error, and the norm."""
+    sizes = [
+        float(np.median(np.abs(a + b)) / 2 - _ERRORS * np.median(np.abs(a - b)) / 2)
+        for a, b in ((one.mean, other.mean), (one.sd, other.sd))
+    ]
+    return max(sizes), one.name
 
 
 def stem_level(net: DetectionNet, found: Sequence[Deviation]) -> float:

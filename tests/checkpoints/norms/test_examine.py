@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from ghost_deploy.checkpoints.loading import LoadedCheckpoint, load_checkpoint
+from ghost_deploy.checkpoints.norms.examine import judge_views
 from ghost_deploy.checkpoints.norms.witness_images import WitnessImages
 from ghost_deploy.core.errors import AmbiguousClassError
 from ghost_deploy.demo.embedded import MODEL_FILE
 from ghost_deploy.demo.scenes import make_scene
 from ghost_deploy.judge.witness import witness_of_arrays, witness_of_files
 from ghost_deploy.models import registry
-from ghost_deploy.models.ghost import GhostConv
+from ghost_deploy.models.ghost import GhostBottleneck, GhostConv
 from ghost_deploy.models.ghostnet_v2 import GhostModuleV2
 from ghost_deploy.models.instantiate import build
 from tests.support.assets import BCCD, CHECKPOINTS, SHARED, needs_assets, val_images
@@ -38,6 +40,13 @@ def val(count: int = 8) -> WitnessImages:
     found = witness_of_files(val_images()[:count])
     assert found is not None
     return found
+
+
+class Nothing(nn.Module):
+    """In place of a shortcut: the addition is left out."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.zeros_like(x)
 
 
 def difference(loaded: LoadedCheckpoint, name: str) -> float:
@@ -174,6 +183,26 @@ def test_each_reading_is_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert report.verdict == "agrees"
     assert len(built) > 1
     assert len(set(built)) == len(built)
+
+
+@needs_assets
+@pytest.mark.parametrize("checkpoint", CHECKPOINTS, ids=lambda path: path.stem)
+def test_one_wrong_module_of_many_is_not_said_to_agree(checkpoint: Path) -> None:
+    net = load_checkpoint(checkpoint).net
+    block = net.get_submodule("model.4.m.0")
+    assert isinstance(block, GhostBottleneck)
+    assert isinstance(block.shortcut, nn.Identity)
+    block.shortcut = Nothing()
+    _, verdict = judge_views(net, next(val().views((416, 416), 32)))
+    assert verdict.verdict != "agrees"
+
+
+@needs_assets
+def test_another_size_than_that_of_training_is_not_judged() -> None:
+    net = load_checkpoint(CHECKPOINTS[0]).net
+    _, verdict = judge_views(net, next(val().views((640, 640), 32)))
+    assert verdict.verdict == "not judged"
+    assert "another size" in verdict.sentence
 
 
 @pytest.mark.slow

@@ -7,10 +7,12 @@ import pytest
 
 from ghost_deploy.checkpoints.norms.deviation import Deviation
 from ghost_deploy.checkpoints.norms.norm_verdict import (
+    ADDED_UP,
     DEEP,
     EARLY,
     EARLY_STRIDE,
     STEM_LIMIT,
+    judge_added_up,
     judge_norms,
     stem_level,
 )
@@ -90,3 +92,33 @@ def test_a_network_whose_first_layer_is_in_doubt_has_a_stem_of_one() -> None:
     assert isinstance(NET, DetectionNet)
     inside = [each for each in found() if ".m." in each.name]
     assert stem_level(NET, inside) == 0.05
+
+
+@pytest.mark.parametrize(
+    ("alone", "halves", "verdict"),
+    [
+        ({}, (0.05, 0.05), "agrees"),
+        ({}, (ADDED_UP - 0.01, ADDED_UP - 0.01), "agrees"),
+        ({}, (ADDED_UP + 0.01, ADDED_UP + 0.01), "not judged"),
+        ({}, (2 * ADDED_UP, 0.05), "agrees"),
+        ({}, (2 * ADDED_UP, 1.5 * ADDED_UP), "not judged"),
+        ({"at_5": DEEP[1] + 0.01}, (2.0, 2.0), "disagrees"),
+        ({"stem": STEM_LIMIT + 0.01}, (0.05, 0.05), "not judged"),
+    ],
+)
+def test_deviations_that_add_up_beyond_their_error_leave_it_open(
+    alone: dict[str, float], halves: tuple[float, float], verdict: str
+) -> None:
+    first = judge_norms(NET, found(**alone))
+    one, other = (found(at_6=size) for size in halves)
+    judged = judge_added_up(NET, first, (one, other))
+    assert judged.verdict == verdict
+    assert judged.rows == first.rows
+    assert (NAMES[6] in judged.sentence) == (first.verdict == "agrees" != verdict)
+
+
+def test_norms_that_cannot_be_judged_do_not_add_up() -> None:
+    deviations = found(at_5=2.0)
+    deviations[5] = Deviation(NAMES[5], np.full(8, 2.0), np.zeros(8), 16, False)
+    first = judge_norms(NET, found())
+    assert judge_added_up(NET, first, (deviations, deviations)).verdict == "agrees"
