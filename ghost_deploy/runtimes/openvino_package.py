@@ -22,7 +22,7 @@ def import_openvino() -> Any:
         try:
             import openvino
         finally:
-            del sys.modules[_CONVERTER]
+            sys.modules.pop(_CONVERTER, None)  # another thread may have been as early
     import openvino
 
     return openvino
