@@ -88,7 +88,7 @@ jetson:
 
 # With a folder for Debian's system of ARM, which the tests of emulated ARM processors fetch once.
 nightly: export GHOST_DEPLOY_EMULATION ?= $(HOME)/.cache/ghost-deploy-emulation
-nightly: test-full jetson docs
+nightly: docs test-full jetson
 	$(MAKE) fuzz MINUTES=30
 	$(MAKE) faults MINUTES=30
 	$(MAKE) soak MINUTES=60
