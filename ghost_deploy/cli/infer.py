@@ -150,7 +150,7 @@ def _run_images(args: argparse.Namespace, sources: list[str], console: Console) 
     summary = Summary()
     # A progress bar would break up lines that go to a terminal.
     steps = 0 if args.jsonl == "-" and console.out.isatty() else len(paths)
-    hint = {"hint": "once"} if len(paths) == 1 else {}
+    hint = _for_one_image() if len(paths) == 1 else {}
     with load_detector(args, **hint) as detector:
         say_what_runs(detector, console)
         results = _results(args, detector, paths, unreadable.append)
@@ -185,6 +185,14 @@ def _run_images(args: argparse.Namespace, sources: list[str], console: Console) 
     if unreadable:
         console.note(f"{len(unreadable)} of {len(paths)} images could not be read")
     return 2 if unreadable else 0
+
+
+def _for_one_image() -> dict[str, str]:
+    """What to load the model with for a single run; the process is made small for it."""
+    from ghost_deploy.stream.malloc import return_large_blocks
+
+    return_large_blocks()
+    return {"hint": "once"}
 
 
 def _results(

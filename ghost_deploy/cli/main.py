@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
+import os
 import sys
 from collections.abc import Collection, Sequence
 from typing import Protocol, cast
@@ -82,6 +83,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         # This process is the command's own. Without OpenVINO's model converter, which no command
         # uses, it starts 0.1 s sooner.
         sys.modules.setdefault("openvino.tools.ovc", None)  # type: ignore[arg-type]
+        # NumPy and OpenCV each start threads of OpenBLAS when they are imported, which takes 20 to
+        # 45 ms; no command multiplies matrices that are worth them.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     words = sys.argv[1:] if argv is None else list(argv)
     with termination_as_exception(), separated_output() as out:
         console = Console(out, sys.stderr)
@@ -127,28 +131,40 @@ def _guarded(words: list[str], console: Console) -> int:
             code = stop.code if isinstance(stop.code, int) else _FAILED
         console.out.flush()
         return code
-    except GhostDeployError as error:
-        if debug:
-            console.traceback()
-        console.error(error)
-        return error.exit_code
     except KeyboardInterrupt as stop:
-        terminated = isinstance(stop, Terminated)
-        console.note("terminated" if terminated else "interrupted")
-        return _TERMINATED if terminated else _INTERRUPTED
+        return _stopped(stop, console)
     except BrokenPipeError:
         # The reader has gone, e.g. `| head`: no message, but no success either.
-        return _FAILED
-    except OSError as error:  # mostly a standard output that cannot be written to
-        if debug:
-            console.traceback()
-        console.error(_refused(error))
         return _FAILED
     except Exception as error:  # the last boundary: a traceback is shown with --debug only
         if debug:
             console.traceback()
-        console.unexpected(error)
+        if cause := _interruption(error):
+            return _stopped(cause, console)
+        if isinstance(error, GhostDeployError):
+            console.error(error)
+            return error.exit_code
+        if isinstance(error, OSError):  # mostly a standard output that cannot be written to
+            console.error(_refused(error))
+        else:
+            console.unexpected(error)
         return _FAILED
+
+
+def _stopped(stop: KeyboardInterrupt, console: Console) -> int:
+    terminated = isinstance(stop, Terminated)
+    console.note("terminated" if terminated else "interrupted")
+    return _TERMINATED if terminated else _INTERRUPTED
+
+
+def _interruption(error: BaseException) -> KeyboardInterrupt | None:
+    """The signal that an error stands for: a compiled module makes an ImportError of one that comes
+    while it is imported.
+    """
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, KeyboardInterrupt):
+        cause = cause.__cause__
+    return cause
 
 
 def _refused(error: OSError) -> GhostDeployError:

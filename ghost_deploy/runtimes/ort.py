@@ -21,6 +21,7 @@ from ghost_deploy.runtimes.base import (
 )
 from ghost_deploy.runtimes.cpu_cores import available_cores
 from ghost_deploy.runtimes.int8_forms import forms_here, require_form, require_guard
+from ghost_deploy.runtimes.ort_optimized import open_optimized
 from ghost_deploy.runtimes.vendor import existing_file, fallback, vendor_errors, vendor_import
 
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
@@ -48,7 +49,8 @@ class OrtRuntime(Runtime):
 
     Spinning: with the hint `latency` the worker threads spin between operators, which is fastest
     for a single model in a process; with `throughput` they sleep, because several spinning
-    sessions compete for the cores.
+    sessions compete for the cores. With `once` they sleep too, memory is returned as soon as it is
+    free, and the optimized graph is kept in `options.cache_dir`.
     """
 
     def __init__(self, path: Path, options: RuntimeOptions) -> None:
@@ -155,20 +157,31 @@ def _open_session(onnxruntime: Any, path: Path, options: RuntimeOptions, provide
     the cause.
     """
 
-    def session(provider: str) -> Any:
+    def session(
+        file: Path, save_to: Path | None = None, optimize: bool = True, *, on: str = _CPU
+    ) -> Any:
+        settings = _session_options(onnxruntime, options)
+        levels = onnxruntime.GraphOptimizationLevel
+        settings.graph_optimization_level = (
+            levels.ORT_ENABLE_ALL if optimize else levels.ORT_DISABLE_ALL
+        )
+        if save_to:
+            settings.optimized_model_filepath = str(save_to)
         return onnxruntime.InferenceSession(
-            str(path),
-            _session_options(onnxruntime, options),
-            providers=_provider_list(provider, options.device_index),
+            str(file),
+            settings,
+            providers=_provider_list(on, options.device_index),
             enable_fallback=0,
         )
 
+    if provider == _CPU:
+        if options.hint == "once" and options.cache_dir:
+            return open_optimized(path, options.cache_dir, onnxruntime.__version__, session)
+        return session(path)
     try:
-        return session(provider)
+        return session(path, on=provider)
     except Exception:  # its errors have no other common base
-        if provider == _CPU:
-            raise
-        return session(_CPU)
+        return session(path)
 
 
 def _provider_list(provider: str, index: int) -> list[Any]:
@@ -181,10 +194,11 @@ def _provider_list(provider: str, index: int) -> list[Any]:
 
 def _session_options(onnxruntime: Any, options: RuntimeOptions) -> Any:
     settings = onnxruntime.SessionOptions()
-    settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     settings.intra_op_num_threads = options.threads or available_cores()
     settings.inter_op_num_threads = 1
     settings.log_severity_level = _QUIET
+    if options.hint == "once":  # an arena keeps, and a pattern reserves, what a second run needs
+        settings.enable_cpu_mem_arena = settings.enable_mem_pattern = False
     spin = "1" if options.hint == "latency" else "0"
     settings.add_session_config_entry("session.intra_op.allow_spinning", spin)
     return settings

@@ -1,10 +1,11 @@
-"""Keep the resident memory of a process with many threads from growing."""
+"""Keep the resident memory of a process small: glibc keeps much of what is freed."""
 
 from __future__ import annotations
 
 import ctypes
 
-_M_ARENA_MAX = -8  # of glibc's malloc.h
+_M_ARENA_MAX, _M_MMAP_THRESHOLD = -8, -3  # of glibc's malloc.h
+_LARGE = 128 * 1024
 
 
 def use_single_arena() -> None:
@@ -18,6 +19,18 @@ def use_single_arena() -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_ARENA_MAX, 1)
+
+
+def return_large_blocks() -> None:
+    """Let each freed block of 128 KiB or more go back to the system at once.
+
+    By default glibc raises this limit to the size of the largest block freed so far, and keeps
+    those below it. Returning costs page faults, so that it suits a process that runs a model
+    once. Without glibc this does nothing.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _LARGE)
 
 
 def return_free_memory() -> None:

@@ -14,8 +14,10 @@ import pytest
 from ghost_deploy import api
 from ghost_deploy._version import __version__
 from ghost_deploy.cli.main import COMMANDS, EXIT_CODES, build_parser, main
+from ghost_deploy.cli.signals import Terminated
 from ghost_deploy.core.errors import InputError, MissingExtraError
 from ghost_deploy.core.gate_error import GateError
+from ghost_deploy.runtimes.vendor import vendor_import
 
 Capture = pytest.CaptureFixture[str]
 HEAVY = ("torch", "onnx", "onnxruntime", "openvino", "cv2", "numpy", "rich", "msgspec", "shtab")
@@ -128,6 +130,29 @@ def test_errors_have_a_code_and_no_traceback(
     quiet = isinstance(error, KeyboardInterrupt | BrokenPipeError)
     assert ("Traceback" in said.err) is (debug and not quiet)
     assert quiet or "\nnext: " in said.err
+
+
+@pytest.mark.parametrize(
+    ("stop", "code", "said"),
+    [(KeyboardInterrupt(), 130, "interrupted\n"), (Terminated(), 143, "terminated\n")],
+)
+def test_a_signal_while_a_package_is_imported(
+    stop: BaseException,
+    code: int,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Capture,
+) -> None:
+    """As compiled modules do it: what was raised in them becomes the cause of an ImportError."""
+
+    def fail(*_: object, **__: object) -> None:
+        with vendor_import("onnxruntime", "onnxruntime"):
+            raise ImportError("initialization failed") from stop
+
+    monkeypatch.setattr(api, "inspect", fail)
+    assert main(["inspect", "x"]) == code
+    assert capsys.readouterr().err == said
 
 
 def test_an_error_says_what_got_expected_next(

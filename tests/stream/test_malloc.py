@@ -72,3 +72,47 @@ def test_what_was_freed_goes_back_to_the_system() -> None:
     )
     before, after = map(int, ran.stdout.split())
     assert after < before - 5000, "pages of 4 KiB, of 12 000 that were freed"
+
+
+LARGE = """
+import ctypes, sys
+from ghost_deploy.stream.malloc import return_large_blocks
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1])
+
+if sys.argv[1:]:
+    return_large_blocks()
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+
+def fill(size):
+    block = ctypes.c_void_p(libc.malloc(size))
+    ctypes.memset(block, 1, size)
+    return block
+
+libc.free(fill(30_000_000))  # by default blocks below this size are kept from here on
+before = resident()
+blocks = [fill(1_000_000) for _ in range(20)]
+held = fill(1_000)
+for block in blocks:
+    libc.free(block)
+print(resident() - before)
+"""
+
+
+@pytest.mark.parametrize(("words", "most"), [(["at once"], 500), ([], 10**6)])
+def test_large_blocks_go_back_when_they_are_freed(words: list[str], most: int) -> None:
+    if not hasattr(ctypes.CDLL(None), "malloc_info"):
+        pytest.skip("not glibc")
+    ran = subprocess.run(
+        [sys.executable, "-c", LARGE, *words],
+        check=True,
+        timeout=60,
+        capture_output=True,
+        text=True,
+    )
+    pages = int(ran.stdout)
+    assert pages < most
+    assert words or pages > 4000, "pages of 4 KiB: glibc keeps them by default"
