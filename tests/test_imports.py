@@ -36,7 +36,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "runtimes.tensorrt": (CORE, BASE | {"tensorrt"}),
     "detector": (CORE | {"processing", "runtimes"}, BASE),
     "export": (
-        CORE | {"models", "checkpoints", "runtimes"},
+        CORE | {"processing", "models", "checkpoints", "runtimes"},
         BASE | {"torch", "onnx", "onnxsim", "openvino", "onnxruntime"},
     ),
     "calib": (

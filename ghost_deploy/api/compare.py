@@ -153,7 +153,9 @@ def _of_bundle(
     from ghost_deploy.judge.accuracy.compare_models import OpenModel
 
     run = choose(bundle, runtime=runtime, precision=precision, options=options)
-    detector = stack.enter_context(Detector(open_planned(bundle, run, options), bundle.spec))
+    detector = stack.enter_context(
+        Detector(open_planned(bundle, run, options), bundle.spec_of(run.artifact))
+    )
     artifact = run.artifact
     facts = ComparedModel(
         name=bundle.path.resolve().name,

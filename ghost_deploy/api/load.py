@@ -104,7 +104,7 @@ def load(
             if check:
                 _check_here(bundle, run, options)
         opened = open_planned(bundle, run, options)
-        spec = bundle.spec
+        spec = bundle.spec_of(run.artifact)
     elif not os.path.exists(model):
         raise UsageError(f"there is no bundle or model {model}", fix="Check the path")
     else:

@@ -18,7 +18,7 @@ class SpecStruct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class HeadSpec(SpecStruct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The output format: how boxes are decoded from the output tensor.
+    """The output format: how boxes are decoded from the output tensor, or from raw maps.
 
     Decoders:
         dfl: `output` is (B, 4 + classes, A): centre x, centre y, width, height in letterboxed
@@ -37,6 +37,16 @@ class HeadSpec(SpecStruct, frozen=True, kw_only=True, forbid_unknown_fields=True
             objectness times class probability. Needs NMS.
         anchors-raw: `output` is (B, A, 5 + classes) before the sigmoid: only candidates above the
             threshold are decoded, on the host, from `anchor_sizes`. Needs NMS.
+        one2one-raw: as `dfl-raw`, of a one2one branch, in `maps` alone: the best K scores are
+            selected on the host as in the graph of `one2one`, then their boxes are decoded. No NMS.
+
+    A graph that was cut before its decoding ends in `maps` (B, C, h, w), one cell for each stride
+    of the input; the decoder is `dfl-raw`, `one2one-raw` or `anchors-raw`. A level has
+
+        - of a head with anchors one map, of anchors * (5 + classes) logits, anchor by anchor;
+        - else a box map of 4 * reg_max logits, and a class map of class logits;
+        - or three maps, as Rockchip's examples read them: the box map, class probabilities, and
+          their sum, clipped to 1, of one channel.
 
     Attributes:
         strides: pixels per cell of each level, in output order.
@@ -44,24 +54,52 @@ class HeadSpec(SpecStruct, frozen=True, kw_only=True, forbid_unknown_fields=True
             level, as many for all levels; else empty. Its output has A in the order of levels,
             anchors, rows, columns.
         reg_max: bins of the box distribution.
-        output: name of the output tensor.
+        output: name of the output tensor, of a graph without `maps`.
+        maps: names of the output tensors of each level, in the order of `strides`; empty for a
+            graph with a single output.
         branch: the exported branch of the head.
     """
 
-    decoder: Literal["dfl", "dfl-raw", "one2one", "efficient-nms", "nms", "anchors", "anchors-raw"]
+    decoder: Literal[
+        "dfl",
+        "dfl-raw",
+        "one2one",
+        "one2one-raw",
+        "efficient-nms",
+        "nms",
+        "anchors",
+        "anchors-raw",
+    ]
     strides: tuple[int, ...]
     reg_max: int = 16
     output: str = "output0"
     branch: Literal["one2many", "one2one"] = "one2many"
     anchor_sizes: tuple[tuple[tuple[float, float], ...], ...] = ()
+    maps: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
         self._require(len(self.strides) > 0, "at least one stride", self.strides)
         self._require(all(0 < s <= 1024 for s in self.strides), "strides 1 to 1024", self.strides)
         self._require(1 <= self.reg_max <= 256, "reg_max must be 1 to 256", self.reg_max)
-        fits = (self.decoder == "one2one") <= (self.branch == "one2one")
-        self._require(fits, "decoder one2one needs branch one2one", self.branch)
+        fits = self.decoder.startswith("one2one") <= (self.branch == "one2one")
+        self._require(fits, f"decoder {self.decoder} needs branch one2one", self.branch)
         self._check_anchors()
+        self._check_maps()
+
+    def _check_maps(self) -> None:
+        maps = self.maps
+        if not maps:
+            single = self.decoder != "one2one-raw"
+            self._require(single, "decoder one2one-raw needs maps", maps)
+            return
+        raw = self.decoder.endswith("-raw")
+        self._require(raw, "maps need a raw decoder", self.decoder)
+        self._require(len(maps) == len(self.strides), "maps: one entry a level", maps)
+        counts = (1,) if self.per_row else (2, 3)
+        fits = len({len(level) for level in maps}) == 1 and len(maps[0]) in counts
+        self._require(fits, f"maps: {' or '.join(map(str, counts))} names a level", maps)
+        names = [name for level in maps for name in level]
+        self._require(all(names) and len(set(names)) == len(names), "maps: unique names", maps)
 
     def _check_anchors(self) -> None:
         sizes = self.anchor_sizes
@@ -78,8 +116,8 @@ class HeadSpec(SpecStruct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     @property
     def end_to_end(self) -> bool:
-        """Whether the graph's output is final, without NMS."""
-        return self.decoder == "one2one" or self.embedded_nms
+        """Whether no NMS follows on the host."""
+        return self.decoder.startswith("one2one") or self.embedded_nms
 
     @property
     def embedded_nms(self) -> bool:
@@ -102,8 +140,28 @@ class HeadSpec(SpecStruct, frozen=True, kw_only=True, forbid_unknown_fields=True
         cells = sum((height // s) * (width // s) for s in self.strides)
         return cells * (len(self.anchor_sizes[0]) if self.anchor_sizes else 1)
 
+    @property
+    def scores_in_maps(self) -> bool:
+        """Whether the class maps hold probabilities, as Rockchip's examples read them."""
+        return bool(self.maps) and len(self.maps[0]) == 3
+
+    def map_channels(self, classes: int) -> tuple[int, ...]:
+        """Channels of each map of a level."""
+        if self.per_row:
+            return (len(self.anchor_sizes[0]) * (5 + classes),)
+        return (4 * self.reg_max, classes, 1)[: len(self.maps[0])]
+
+    def map_shapes(self, classes: int, size_hw: tuple[int, int]) -> dict[str, tuple[int, int, int]]:
+        """(channels, height, width) of each map for one image of (height, width) pixels."""
+        channels, (height, width) = self.map_channels(classes), size_hw
+        return {
+            name: (count, height // stride, width // stride)
+            for level, stride in zip(self.maps, self.strides, strict=True)
+            for name, count in zip(level, channels, strict=True)
+        }
+
     def output_shape(self, classes: int, anchors: int) -> tuple[int, int]:
-        """Shape of the output for one image, of a head that is not end-to-end.
+        """Shape of the output for one image, of a head with one output that is not end-to-end.
 
         Args:
             classes: their number.
@@ -111,5 +169,6 @@ class HeadSpec(SpecStruct, frozen=True, kw_only=True, forbid_unknown_fields=True
         """
         if self.per_row:
             return anchors, 5 + classes
-        boxes = 4 * self.reg_max if self.decoder == "dfl-raw" else 4
+        raw = self.decoder in ("dfl-raw", "one2one-raw")
+        boxes = 4 * self.reg_max if raw else 4
         return boxes + classes, anchors

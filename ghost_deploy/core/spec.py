@@ -214,8 +214,23 @@ class ModelSpec(SpecStruct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             return self.thresholds
         return msgspec.structs.replace(self.thresholds, class_conf=self.chosen.conf)
 
+    def output_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each output of the graph, by name; -1 on an axis that varies."""
+        if not self.head.maps:
+            return {self.head.output: self.output_shape()}
+        low, high = self.input.batch
+        batch = low if low == high else -1
+        least, most = (
+            self.head.map_shapes(self.num_classes, size)
+            for size in (self.input.min_hw, self.input.max_hw)
+        )
+        return {
+            name: (batch, *(a if a == b else -1 for a, b in zip(shape, most[name], strict=True)))
+            for name, shape in least.items()
+        }
+
     def output_shape(self) -> tuple[int, int, int]:
-        """Shape of the graph's output; -1 on an axis that varies."""
+        """Shape of the graph's only output; -1 on an axis that varies."""
         low, high = self.input.batch
         batch = low if low == high else -1
         fewest, most = map(self.head.anchors, (self.input.min_hw, self.input.max_hw))

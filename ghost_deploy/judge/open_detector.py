@@ -71,7 +71,8 @@ def open_detector(bundle: Bundle, run: PlannedRun, options: RuntimeOptions) -> D
                 expected=run.precision,
                 fix="Compare it in the precision that this machine has",
             )
-        return Detector(runtime, bundle.spec, lowered(bundle.spec.thresholds))
+        spec = bundle.spec_of(run.artifact)
+        return Detector(runtime, spec, lowered(spec.thresholds))
     except BaseException:
         runtime.close()
         raise

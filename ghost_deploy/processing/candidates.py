@@ -76,6 +76,13 @@ def logit_below(conf: float) -> float:
     return math.log(lower / (1 - lower)) if lower > 0 else -math.inf
 
 
+def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Probabilities of logits, float32; 0 below -88."""
+    with np.errstate(over="ignore"):  # exp(-logit) is inf there
+        scores: NDArray[np.float32] = np.float32(1) / (np.float32(1) + np.exp(-logits))
+    return scores
+
+
 def finite(values: NDArray[np.float32], what: str) -> NDArray[np.float32]:
     """Return `values`; raise `BackendError` if one of them is NaN or infinite."""
     if not np.isfinite(values).all():

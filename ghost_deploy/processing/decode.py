@@ -2,7 +2,7 @@
 
 All decoders have the signature of `Decoder` and keep scores strictly greater than `conf`. Only
 candidates are decoded, so the cost is one pass over the scores. Those of heads with anchors are in
-`decode_anchors`.
+`decode_anchors`, those of graphs that end in raw maps in `decode_maps`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 from ghost_deploy.core.errors import SpecError
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.processing.boxes import xywh_to_xyxy
-from ghost_deploy.processing.candidates import Candidates, Decoder, above, finite, logit_below
+from ghost_deploy.processing.candidates import (
+    Candidates,
+    Decoder,
+    above,
+    finite,
+    logit_below,
+    sigmoid,
+)
 from ghost_deploy.processing.decode_anchors import decode_anchors, decode_anchors_raw
 
 
@@ -51,18 +58,52 @@ def decode_dfl_raw(
     see `Decoder`.
     """
     bins = 4 * spec.head.reg_max
-    anchor, class_id, logit = above(output[bins:], logit_below(conf), multi_label)
-    with np.errstate(over="ignore"):  # exp(-logit) is inf below -88, and the score then 0
-        score = np.float32(1) / (np.float32(1) + np.exp(-logit))
+    anchor, class_id, score = probable(output[bins:], conf, multi_label)
+    xyxy = dfl_boxes(output[:bins, anchor], anchor, spec, size_hw)
+    return Candidates(xyxy, score, class_id)
+
+
+def probable(
+    classes: NDArray[np.float32], conf: float, multi_label: bool, *, logits: bool = True
+) -> tuple[NDArray[np.intp], NDArray[np.int32], NDArray[np.float32]]:
+    """Anchor, class and score of what exceeds `conf`, in the order of anchors, then classes.
+
+    Args:
+        classes: (classes, A) float32.
+        conf, multi_label: see `Decoder`.
+        logits: whether `classes` is before the sigmoid.
+    """
+    if not logits:
+        return above(classes, conf, multi_label)
+    anchor, class_id, logit = above(classes, logit_below(conf), multi_label)
+    score = sigmoid(logit)
     keep = score > np.float32(conf)
-    anchor, class_id, score = anchor[keep], class_id[keep], score[keep]
+    return anchor[keep], class_id[keep], score[keep]
+
+
+def dfl_boxes(
+    logits: NDArray[np.float32],
+    anchor: NDArray[np.intp],
+    spec: ModelSpec,
+    size_hw: tuple[int, int],
+) -> NDArray[np.float32]:
+    """Corners in pixels of the model's input, (N, 4), of distributions over distances.
+
+    Args:
+        logits: (4 * reg_max, N) float32.
+        anchor: (N,) index of the anchor of each column.
+        spec: with the strides and `reg_max` of the head.
+        size_hw: (height, width) of the model's input, pixels.
+
+    Raises:
+        BackendError: they are not finite.
+    """
     points, stride = anchor_points(size_hw, spec.head.strides)
-    logits = finite(output[:bins, anchor], "boxes")
-    ltrb = _expectation(logits, spec.head.reg_max)
+    ltrb = _expectation(finite(logits, "boxes"), spec.head.reg_max)
     centre = points[:, anchor]
     with np.errstate(over="ignore"):
         xyxy = np.concatenate((centre - ltrb[:2], centre + ltrb[2:])) * stride[anchor]
-    return Candidates(finite(xyxy.T, "boxes"), score, class_id)
+    return finite(xyxy.T, "boxes")
 
 
 def decode_one2one(

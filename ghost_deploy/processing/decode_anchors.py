@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.processing.boxes import xywh_to_xyxy
-from ghost_deploy.processing.candidates import Candidates, above, finite, logit_below
+from ghost_deploy.processing.candidates import Candidates, above, finite, logit_below, sigmoid
 
 
 def decode_anchors(
@@ -24,11 +24,11 @@ def decode_anchors(
     The score is the product of both, which is at most the objectness. Candidates are in the order
     of anchors, then classes. Arguments: see `Decoder`.
     """
-    likely = output[_likely(output[:, 4], conf)]
+    rows = output[likely(output[:, 4], conf)]
     with np.errstate(over="ignore", invalid="ignore"):
-        scores = likely[:, 4:5] * likely[:, 5:]
+        scores = rows[:, 4:5] * rows[:, 5:]
     row, class_id, score = above(scores.T, conf, multi_label)
-    xywh = finite(likely[row, :4], "boxes")  # before arithmetic, which would warn
+    xywh = finite(rows[row, :4], "boxes")  # before arithmetic, which would warn
     with np.errstate(over="ignore"):
         xyxy = xywh_to_xyxy(xywh)
     return Candidates(finite(xyxy, "boxes"), score, class_id)
@@ -46,7 +46,7 @@ def decode_anchors_raw(
     Same boxes and order as `decode_anchors` of the decoded form, within float32 rounding.
     Arguments: see `Decoder`.
     """
-    kept = _likely(output[:, 4], logit_below(conf))
+    kept = likely(output[:, 4], logit_below(conf))
     rows = anchors_from_raw(output[kept], kept, spec, size_hw)
     return decode_anchors(rows, spec, size_hw, conf, multi_label)
 
@@ -68,8 +68,7 @@ def anchors_from_raw(
         spec: with the strides and anchors of the head.
         size_hw: (height, width) of the model's input, pixels.
     """
-    with np.errstate(over="ignore"):  # exp(-logit) is inf below -88, and the probability then 0
-        rows: NDArray[np.float32] = np.float32(1) / (np.float32(1) + np.exp(-logits))
+    rows = sigmoid(logits)
     corner, stride, size = anchor_grid(size_hw, spec.head.strides, spec.head.anchor_sizes)
     rows[:, :2] = (rows[:, :2] * 2 - np.float32(0.5) + corner[anchor]) * stride[anchor, None]
     rows[:, 2:4] = np.square(rows[:, 2:4] * 2) * size[anchor]
@@ -106,7 +105,7 @@ def anchor_grid(
     return arrays[0], arrays[1], arrays[2]
 
 
-def _likely(objectness: NDArray[np.float32], limit: float) -> NDArray[np.intp]:
+def likely(objectness: NDArray[np.float32], limit: float) -> NDArray[np.intp]:
     """The anchors of an objectness greater than `limit`."""
     if len(objectness):
         finite(objectness.max(), "scores")  # the maximum of anything with a NaN is NaN

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from ghost_deploy.core.errors import ShapeError
 from ghost_deploy.core.spec import ModelSpec
-from ghost_deploy.processing.postprocess import output_shape
+from ghost_deploy.processing.postprocess import output_shapes
 
 
 class GraphTensor(Protocol):
@@ -47,22 +47,30 @@ def require_fit(
 
 
 def _require_output(outputs: Sequence[GraphTensor], spec: ModelSpec) -> None:
-    fixed_size = spec.input.min_hw == spec.input.max_hw
-    one = output_shape(spec, spec.input.size_hw)
-    if not fixed_size and not spec.head.end_to_end:
-        one = spec.head.output_shape(spec.num_classes, -1)
-    want = (-1, *one)
-    tensor = next((each for each in outputs if each.name == spec.head.output), None)
-    if (
-        tensor is None
-        or tensor.dtype != "float32"
-        or len(tensor.shape) != len(want)
-        or any(
-            have != size and -1 not in (have, size)
-            for have, size in zip(tensor.shape, want, strict=True)
-        )
-    ):
-        _refuse("output", outputs, f"{spec.head.output} float32 {want}")
+    for name, shape in _wanted(spec).items():
+        want = (-1, *shape)
+        tensor = next((each for each in outputs if each.name == name), None)
+        if (
+            tensor is None
+            or tensor.dtype != "float32"
+            or len(tensor.shape) != len(want)
+            or any(
+                have != size and -1 not in (have, size)
+                for have, size in zip(tensor.shape, want, strict=True)
+            )
+        ):
+            _refuse("output", outputs, f"{name} float32 {want}")
+
+
+def _wanted(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
+    """The outputs without the batch axis; -1 on an axis of any size."""
+    head, size = spec.head, spec.input
+    shapes = output_shapes(spec, size.size_hw)
+    if size.min_hw == size.max_hw:
+        return shapes
+    if head.maps:
+        return {name: (shape[0], -1, -1) for name, shape in shapes.items()}
+    return shapes if head.end_to_end else {head.output: head.output_shape(spec.num_classes, -1)}
 
 
 def _refuse(side: str, have: Sequence[GraphTensor], want: str) -> None:

@@ -12,23 +12,28 @@ from ghost_deploy.core.detections import Detections
 from ghost_deploy.core.errors import ShapeError, SpecError
 from ghost_deploy.core.own_nms import require_own_nms
 from ghost_deploy.core.spec import ModelSpec, Thresholds
+from ghost_deploy.processing.candidates import Candidates
 from ghost_deploy.processing.decode import DECODERS
+from ghost_deploy.processing.decode_maps import MAP_DECODERS
 from ghost_deploy.processing.letterbox import Letterbox
 from ghost_deploy.processing.nms import nms
 
 _WRONG_SPEC = "The model and its description do not match: export the model again"
 
 
-def output_shape(spec: ModelSpec, size_hw: tuple[int, int]) -> tuple[int, int]:
-    """Return the shape of the output tensor without the batch axis; -1 on an axis of any size.
+def output_shapes(spec: ModelSpec, size_hw: tuple[int, int]) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each output without the batch axis; -1 on an axis of any size.
 
     Args:
         spec: of the model.
         size_hw: (height, width) of the model's input, pixels.
     """
-    if spec.head.end_to_end:
-        return -1, 6
-    return spec.head.output_shape(spec.num_classes, spec.head.anchors(size_hw))
+    head = spec.head
+    if head.maps:
+        return {**head.map_shapes(spec.num_classes, size_hw)}
+    if head.end_to_end:
+        return {head.output: (-1, 6)}
+    return {head.output: head.output_shape(spec.num_classes, head.anchors(size_hw))}
 
 
 class Postprocessor:
@@ -36,7 +41,6 @@ class Postprocessor:
 
     def __init__(self, spec: ModelSpec) -> None:
         self._spec = spec
-        self._decode = DECODERS[spec.head.decoder]
 
     def __call__(
         self,
@@ -69,22 +73,23 @@ class Postprocessor:
             BackendError: the output holds values that are not finite.
         """
         require_own_nms(self._spec, thresholds)
-        output = self._output(outputs, letterboxes)
+        arrays = self._checked(outputs, letterboxes)
         return [
-            self._detections(row, box, thresholds, multi_label, classes)
-            for row, box in zip(output, letterboxes, strict=False)
+            self._detections(
+                [array[row] for array in arrays], box, thresholds, multi_label, classes
+            )
+            for row, box in enumerate(letterboxes)
         ]
 
     def _detections(
         self,
-        output: NDArray[np.float32],
+        arrays: Sequence[NDArray[np.float32]],
         box: Letterbox,
         limits: Thresholds,
         multi_label: bool,
         classes: Sequence[int],
     ) -> Detections:
-        found = self._decode(output, self._spec, box.dst_hw, limits.least_conf, multi_label)
-        xyxy, score, class_id = found
+        xyxy, score, class_id = self._decode(arrays, box.dst_hw, limits.least_conf, multi_label)
         if limits.class_conf:
             # Before NMS: what is below its own limit suppresses nothing of another class.
             wanted = score > limits.conf_of(class_id)
@@ -99,32 +104,42 @@ class Postprocessor:
         names = self._spec.class_names
         return Detections(box.invert(xyxy[kept]), score[kept], class_id[kept], names)
 
-    def _output(
+    def _decode(
+        self,
+        arrays: Sequence[NDArray[np.float32]],
+        size_hw: tuple[int, int],
+        conf: float,
+        multi_label: bool,
+    ) -> Candidates:
+        spec = self._spec
+        if spec.head.maps:
+            return MAP_DECODERS[spec.head.decoder](arrays, spec, size_hw, conf, multi_label)
+        return DECODERS[spec.head.decoder](arrays[0], spec, size_hw, conf, multi_label)
+
+    def _checked(
         self, outputs: Mapping[str, NDArray[Any]], letterboxes: Sequence[Letterbox]
-    ) -> NDArray[np.float32]:
-        """The checked output of the head."""
-        name = self._spec.head.output
-        if name not in outputs:
-            raise ShapeError(
-                f"the model gave no output {name!r}",
-                got=sorted(outputs),
-                fix=_WRONG_SPEC,
-            )
-        output = outputs[name]
-        count = len(letterboxes)
+    ) -> list[NDArray[np.float32]]:
+        """The checked outputs of the head, in the order of its description."""
+        count, checked = len(letterboxes), {}
         for size_hw in dict.fromkeys(box.dst_hw for box in letterboxes):
-            want = output_shape(self._spec, size_hw)
-            rows_fit = output.ndim == 3 and len(output) >= count
-            if not rows_fit or output.dtype != np.float32 or not _fits(output.shape[1:], want):
+            for name, want in output_shapes(self._spec, size_hw).items():
+                if name not in outputs:
+                    raise ShapeError(
+                        f"the model gave no output {name!r}", got=sorted(outputs), fix=_WRONG_SPEC
+                    )
+                output = checked[name] = outputs[name]
+                rows_fit = output.ndim == 1 + len(want) and len(output) >= count
+                if rows_fit and output.dtype == np.float32 and _fits(output.shape[1:], want):
+                    continue
                 raise ShapeError(
                     f"output {name!r} does not fit the model description",
                     got=f"{output.dtype} {output.shape}",
-                    expected=f"float32 ({count} or more, {_size(want[0])}, {_size(want[1])}) for "
+                    expected=f"float32 ({count} or more, {', '.join(map(_size, want))}) for "
                     f"decoder {self._spec.head.decoder}, {self._spec.num_classes} classes and "
                     f"input {size_hw[0]} x {size_hw[1]}",
                     fix=_WRONG_SPEC,
                 )
-        return output
+        return list(checked.values())
 
 
 def require_class_conf(spec: ModelSpec, thresholds: Thresholds) -> None:
@@ -143,7 +158,7 @@ def require_class_conf(spec: ModelSpec, thresholds: Thresholds) -> None:
         )
 
 
-def _fits(shape: tuple[int, ...], want: tuple[int, int]) -> bool:
+def _fits(shape: tuple[int, ...], want: tuple[int, ...]) -> bool:
     return all(size in (-1, have) for size, have in zip(want, shape, strict=True))
 
 

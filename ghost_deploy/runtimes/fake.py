@@ -76,7 +76,7 @@ class FakeRuntime(Runtime):
         function = _canned(spec, found) if isinstance(found, Detections) else found
         return cls(
             inputs=[TensorSpec(spec.input.name, spec.input.graph_shape(), spec.input.dtype)],
-            outputs=[TensorSpec(spec.head.output, _output_shape(spec), "float32")],
+            outputs=_outputs(spec),
             function=function,
             metadata={ModelSpec.Json: spec.to_json().decode()},
         )
@@ -91,6 +91,13 @@ class FakeRuntime(Runtime):
 
     def _close(self) -> None:
         self._extra = {}
+
+
+def _outputs(spec: ModelSpec) -> list[TensorSpec]:
+    if spec.head.maps:
+        shapes = spec.output_shapes().items()
+        return [TensorSpec(name, shape, "float32") for name, shape in shapes]
+    return [TensorSpec(spec.head.output, _output_shape(spec), "float32")]
 
 
 def _output_shape(spec: ModelSpec) -> tuple[int, ...]:

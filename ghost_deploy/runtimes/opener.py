@@ -36,7 +36,7 @@ def open_planned(bundle: Bundle, run: PlannedRun, options: RuntimeOptions) -> Ru
     options = replace(options, precision=run.precision, any_form=options.any_form or run.foreign)
     opened = open_file(run.row.name, path, options)
     try:
-        _check_description(opened, bundle.spec, run.artifact.path)
+        _check_description(opened, bundle.spec_of(run.artifact), run.artifact.path)
     except BaseException:
         opened.close()
         raise

@@ -14,6 +14,7 @@ from ghost_deploy.processing.decode import (
     decode_dfl_raw,
     decode_one2one,
 )
+from ghost_deploy.processing.decode_maps import MAP_DECODERS
 from tests.support.model_specs import make_spec
 
 SIZE = (64, 96)
@@ -67,7 +68,8 @@ def test_every_decoder_of_the_spec_is_here():
     for decoder in DECODERS:
         anchors = sizes if decoder.startswith("anchors") else ()
         assert make_spec(decoder=decoder, anchor_sizes=anchors).head.decoder == decoder
-    assert sorted(DECODERS) == sorted(get_args(get_type_hints(HeadSpec)["decoder"]))
+    known = {*DECODERS, *MAP_DECODERS}
+    assert sorted(known) == sorted(get_args(get_type_hints(HeadSpec)["decoder"]))
 
 
 @pytest.mark.parametrize("multi_label", [False, True])

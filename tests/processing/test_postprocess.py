@@ -8,7 +8,7 @@ import pytest
 from ghost_deploy.core.errors import ShapeError, UsageError
 from ghost_deploy.core.spec import Thresholds
 from ghost_deploy.processing.letterbox import Letterbox
-from ghost_deploy.processing.postprocess import Postprocessor, output_shape
+from ghost_deploy.processing.postprocess import Postprocessor, output_shapes
 from tests.support.assets import CHECKPOINTS, MODELS, needs_assets
 from tests.support.model_specs import BCCD_NAMES, make_spec
 
@@ -33,7 +33,7 @@ def post(output, boxes=(BOX,), limits=None, *, spec=None, **options):
     ("decoder", "shape"), [("dfl", (7, 84)), ("dfl-raw", (67, 84)), ("one2one", (-1, 6))]
 )
 def test_output_shape(decoder, shape):
-    assert output_shape(make_spec(decoder=decoder), (64, 64)) == shape
+    assert output_shapes(make_spec(decoder=decoder), (64, 64)) == {"output0": shape}
 
 
 @pytest.mark.parametrize(

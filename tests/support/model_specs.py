@@ -29,7 +29,7 @@ def make_spec(
         fields: of `ModelSpec` by name, others of `InputSpec`.
     """
     whole = {key: fields.pop(key) for key in ModelSpec.__struct_fields__ if key in fields}
-    branch: Any = "one2one" if decoder == "one2one" else "one2many"
+    branch: Any = "one2one" if decoder.startswith("one2one") else "one2many"
     values: dict[str, Any] = {
         "name": "model",
         "family": "yolov8-ghost",

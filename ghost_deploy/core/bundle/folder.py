@@ -44,6 +44,10 @@ class Bundle:
         """The model's description."""
         return self.document.spec
 
+    def spec_of(self, artifact: Artifact) -> ModelSpec:
+        """The description of an artifact's graph, with which a detector opens it."""
+        return artifact.spec_in(self.spec)
+
     @cached_property
     def evidence(self) -> Evidence:
         """The measurements of the artifacts."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from ghost_deploy.core.files import open_regular
-from ghost_deploy.core.spec import ModelSpec
+from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec
 
 DOCUMENT = "bundle.json"
 """Name of the document within the bundle's folder."""
@@ -84,6 +84,9 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         form: of an int8 graph, the runtime that its Q/DQ placement is for, e.g. `ort-x86`: no
             single int8 file serves all runtimes; of a candidate with its name, e.g.
             `ort-x86+minmax-entry-int8`. `NMS_FORM` of a graph with TensorRT's plugin. Else empty.
+        head: of a graph whose outputs are others than those of the bundle's spec, as of one that
+            was cut before its decoding; else None.
+        input: of a graph whose input is another one, e.g. of a fixed size; else None.
     """
 
     format: str
@@ -95,6 +98,14 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     options: dict[str, str] = {}
     form: str = ""
     sizes: dict[str, int] = {}
+    head: HeadSpec | None = None
+    input: InputSpec | None = None
+
+    def spec_in(self, bundle: ModelSpec) -> ModelSpec:
+        """The description of this artifact's graph: that of the bundle, with its own parts."""
+        return msgspec.structs.replace(
+            bundle, head=self.head or bundle.head, input=self.input or bundle.input
+        )
 
     @property
     def id(self) -> str:

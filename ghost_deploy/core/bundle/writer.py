@@ -15,7 +15,7 @@ from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.evidence.kinds import Evidence
 from ghost_deploy.core.files import disk_error, is_regular
 from ghost_deploy.core.leftovers import Temporary, remove_leftovers
-from ghost_deploy.core.spec import ModelSpec
+from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec
 
 
 class BundleWriter:
@@ -57,11 +57,13 @@ class BundleWriter:
         options: dict[str, str] | None = None,
         extra_files: tuple[Path, ...] = (),
         form: str = "",
+        head: HeadSpec | None = None,
+        input: InputSpec | None = None,
     ) -> Artifact:
         """Record an artifact whose files lie below `folder`.
 
         Args:
-            format, precision, parent, tools, options, form: as in `Artifact`.
+            format, precision, parent, tools, options, form, head, input: as in `Artifact`.
             path: of the file that a runtime opens.
             extra_files: files that belong to it besides `path`.
         """
@@ -76,6 +78,8 @@ class BundleWriter:
             tools=tools,
             options=options or {},
             form=form,
+            head=head,
+            input=input,
         )
         self._artifacts.append(artifact)
         return artifact

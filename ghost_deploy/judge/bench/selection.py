@@ -179,7 +179,7 @@ def _of_bundle(name: str, bundle: Bundle, selection: Selection) -> list[BenchCan
                 path=bundle.verified_path(artifact),
                 sha256=artifact.files[artifact.path],
                 bytes=sum((bundle.path / file).stat().st_size for file in artifact.files),
-                spec=bundle.spec,
+                spec=bundle.spec_of(artifact),
                 config=RunConfig(runtime=runtime, precision=run.precision),
                 named=run.named,
                 failed_verdicts=tuple(map(str, failed)),

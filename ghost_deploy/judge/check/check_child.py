@@ -99,7 +99,7 @@ def _check(request: CheckRequest, options: RuntimeOptions) -> CheckReply:
     row = self_check(bundle, artifact, request.runtime, options, precision=request.precision)
     if row is None:
         run = PlannedRun(artifact, runtime_row(request.runtime), request.precision)
-        _run_once(open_planned(bundle, run, options), bundle.spec)
+        _run_once(open_planned(bundle, run, options), bundle.spec_of(artifact))
     return CheckReply(row=row)
 
 

@@ -16,7 +16,7 @@ from ghost_deploy.judge.parity.diagnose import FailedCandidate, diagnose
 from ghost_deploy.judge.parity.float64_check import Float64Check, Float64Pass
 from ghost_deploy.judge.parity.gate import failures, gate_for
 from ghost_deploy.judge.parity.inputs import InputImage
-from ghost_deploy.judge.parity.stages import ReferenceResult, compare
+from ghost_deploy.judge.parity.stages import ReferenceResult, accepts_size, compare
 from ghost_deploy.judge.parity.tally import Tally
 from ghost_deploy.runtimes.base import RuntimeInfo, RuntimeOptions
 from ghost_deploy.runtimes.run_plan import PlannedRun, plan_runs
@@ -70,6 +70,8 @@ class ParityRun(Closing):
         """
         if self._detector is None or self._broken:
             return
+        if not accepts_size(self._detector.spec.input, reference.size_hw):
+            return  # of a bundle of any size, an artifact of one
         conf = self._bundle.spec.thresholds.conf
         try:
             result = compare(reference, self._detector, self._gate, conf)

@@ -53,7 +53,7 @@ def comparison_key(
         (options.device, options.threads, options.allow_fallback),
         bundle.document.source.sha256,
         bundle.spec,
-        [(artifact.id, artifact.files) for artifact in bundle.artifacts],
+        [(each.id, each.files, each.head, each.input) for each in bundle.artifacts],
         None if images is None else [(file_name(path), sha256_of(path)) for path in images],
         list(notes),
     )

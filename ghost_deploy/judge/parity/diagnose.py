@@ -17,7 +17,7 @@ from ghost_deploy.detector import Detector
 from ghost_deploy.judge.parity.differences import DetectionDiff, compare_detections
 from ghost_deploy.judge.parity.gate import GATES, failures
 from ghost_deploy.judge.parity.inputs import InputImage
-from ghost_deploy.judge.parity.output_forms import canonical
+from ghost_deploy.judge.parity.output_forms import canonical_outputs
 from ghost_deploy.judge.parity.stages import (
     ReferenceResult,
     StageOutputs,
@@ -148,8 +148,8 @@ def _reference_detections(
     reference: Detector, candidate: Detector, theirs: StageOutputs, letterboxes: list[Letterbox]
 ) -> Detections:
     """What the reference's post-processing makes of the candidate's raw output."""
-    output = theirs.outputs[candidate.spec.head.output][0]
-    decoded = canonical(output, candidate.spec, theirs.letterboxes[0].dst_hw)
+    size_hw = theirs.letterboxes[0].dst_hw
+    decoded = canonical_outputs(theirs.outputs, candidate.spec, size_hw)
     return detect(reference, {reference.spec.head.output: decoded[None]}, letterboxes)
 
 

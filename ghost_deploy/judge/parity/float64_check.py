@@ -20,7 +20,7 @@ from ghost_deploy.core.evidence.parity import DetectionFigures, Gate, TensorFigu
 from ghost_deploy.detector import Detector
 from ghost_deploy.judge.parity.gate import failures, raw_failures
 from ghost_deploy.judge.parity.inputs import InputImage
-from ghost_deploy.judge.parity.stages import ReferenceResult, compare
+from ghost_deploy.judge.parity.stages import ReferenceResult, accepts_size, compare
 from ghost_deploy.judge.parity.tally import Tally
 
 SLACK = 4.0
@@ -102,6 +102,8 @@ class Float64Check:
     ) -> Tally:
         tally = Tally()
         for name, result_of in expected.items():
+            if not accepts_size(detector.spec.input, result_of.size_hw):
+                continue
             result = compare(result_of, detector, gate, self.conf)
             tally.add(name, result.tensor, result.detections, result.input_max)
         return tally

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.processing.boxes import xyxy_to_xywh
-from ghost_deploy.processing.decode import decode_dfl_raw
+from ghost_deploy.processing.candidates import sigmoid
 from ghost_deploy.processing.decode_anchors import anchors_from_raw
+from ghost_deploy.processing.plain_output import plain_output, with_scores
 
 
 def canonical(
@@ -34,12 +38,21 @@ def canonical(
         return output
     if spec.head.per_row:
         return anchors_from_raw(output, np.arange(len(output)), spec, size_hw)
-    # The decoder leaves out scores of 0, which float32 gives for logits below -88.
     bins = 4 * spec.head.reg_max
-    logits = np.maximum(output[bins:], np.float32(-80))
-    boxes = decode_dfl_raw(np.concatenate((output[:bins], logits)), spec, size_hw, 0.0, False)
-    scores = np.float32(1) / (np.float32(1) + np.exp(-logits))
-    return np.concatenate((xyxy_to_xywh(boxes.xyxy).T, scores))
+    return with_scores(output[:bins], sigmoid(output[bins:]), spec, size_hw)
+
+
+def canonical_outputs(
+    outputs: Mapping[str, NDArray[Any]], spec: ModelSpec, size_hw: tuple[int, int]
+) -> NDArray[np.float32]:
+    """`canonical` of the outputs of one image, (1, ...) by name, of a graph with maps or without.
+
+    The maps of a one2one branch become the (K, 6) rows that its whole graph gives. Where a map is
+    not finite, all is NaN.
+    """
+    if spec.head.maps:
+        return plain_output(outputs, spec, size_hw)
+    return canonical(outputs[spec.head.output][0], spec, size_hw)
 
 
 def _anchors_of(

@@ -23,9 +23,9 @@ from ghost_deploy.judge.parity.differences import (
 )
 from ghost_deploy.judge.parity.gate import GATES
 from ghost_deploy.judge.parity.nms_rows import rows_to_compare
-from ghost_deploy.judge.parity.output_forms import canonical, scored
+from ghost_deploy.judge.parity.output_forms import canonical_outputs, scored
 from ghost_deploy.processing.letterbox import Letterbox
-from ghost_deploy.processing.postprocess import output_shape
+from ghost_deploy.processing.postprocess import output_shapes
 from ghost_deploy.processing.preprocess import convert_input
 
 _REACH = max(gate.margin for gate in GATES.values())
@@ -34,6 +34,12 @@ _REACH = max(gate.margin for gate in GATES.values())
 def lowered(thresholds: Thresholds) -> Thresholds:
     """Thresholds far enough below `conf` to find the partners of detections near it."""
     return msgspec.structs.replace(thresholds, conf=max(0.0, thresholds.conf - _REACH))
+
+
+def accepts_size(spec: InputSpec, size_hw: tuple[int, int]) -> bool:
+    """Whether a graph takes an input of (height, width) pixels."""
+    ranges = zip(spec.min_hw, size_hw, spec.max_hw, strict=True)
+    return all(low <= side <= high for low, side, high in ranges)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +137,9 @@ def run_stages(
     feeds, letterboxes = detector.preprocess([image] * count, size_hw)
     (own,) = (array.copy() for array in feeds.values())
     form = detector.spec.input
-    tensor = own if fed is None else convert_input(fed.tensor, fed.input, form)
+    tensor = own
+    if fed is not None:
+        tensor = np.repeat(convert_input(fed.tensor[-1:], fed.input, form), count, axis=0)
     given = tensor.copy()
     outputs = detector.runtime.run(dict.fromkeys(feeds, given))
     if not np.array_equal(given, tensor):
@@ -144,7 +152,9 @@ def run_stages(
 
 def input_difference(own: StageOutputs, theirs: StageOutputs) -> float:
     """Largest absolute difference of two input tensors, in the form of the first."""
-    return largest_difference(own.tensor, convert_input(theirs.tensor, theirs.input, own.input))
+    # Their last rows: one graph may take more images at once than the other.
+    other = convert_input(theirs.tensor[-1:], theirs.input, own.input)
+    return largest_difference(own.tensor[-1:], other)
 
 
 def _last_row(outputs: Mapping[str, NDArray[Any]], count: int) -> dict[str, NDArray[Any]]:
@@ -216,15 +226,16 @@ def compare_raw(
             problem=f"the artifact's decoder is {spec.head.decoder!r}, "
             f"the reference's {own.decoder!r}"
         )
-    output = theirs.outputs.get(spec.head.output)
-    expected = output_shape(spec, reference.size_hw)
-    if output is None or not _fits(output, expected):
-        got = sorted(theirs.outputs) if output is None else f"{output.dtype} {output.shape}"
-        return TensorDiff(problem=f"output {got}, described as float32 (B, {expected})")
+    for name, expected in output_shapes(spec, reference.size_hw).items():
+        output = theirs.outputs.get(name)
+        if output is None or not _fits(output, expected):
+            got = sorted(theirs.outputs) if output is None else f"{output.dtype} {output.shape}"
+            return TensorDiff(problem=f"output {got}, described as float32 (B, {expected})")
     if embedded:
+        output = theirs.outputs[spec.head.output]
         rows = rows_to_compare(target, output[0], spec, reference.size_hw)
         return compare_tensors(*rows, end_to_end=True)
-    decoded = canonical(output[0], spec, reference.size_hw)
+    decoded = canonical_outputs(theirs.outputs, spec, reference.size_hw)
     if own.per_row != spec.head.per_row:
         return TensorDiff(
             problem=f"the artifact's decoder is {spec.head.decoder!r}, "
@@ -235,10 +246,10 @@ def compare_raw(
     return compare_tensors(target, decoded, end_to_end=own.end_to_end)
 
 
-def _fits(output: NDArray[Any], expected: tuple[int, int]) -> bool:
+def _fits(output: NDArray[Any], expected: tuple[int, ...]) -> bool:
     return (
         output.dtype == np.float32
-        and output.ndim == 3
+        and output.ndim == 1 + len(expected)
         and all(want in (-1, have) for want, have in zip(expected, output.shape[1:], strict=True))
     )
 

@@ -17,9 +17,9 @@ from ghost_deploy.core.evidence.reference import Int8Outputs, ReferenceNote
 from ghost_deploy.detector import Detector
 from ghost_deploy.judge.open_detector import BROKEN, open_detector
 from ghost_deploy.judge.parity.inputs import InputImage, demo_images, file_images
-from ghost_deploy.judge.parity.output_forms import canonical
+from ghost_deploy.judge.parity.output_forms import canonical_outputs
 from ghost_deploy.judge.parity.pytorch_reference import open_float64, open_reference
-from ghost_deploy.judge.parity.stages import ReferenceResult, lowered
+from ghost_deploy.judge.parity.stages import ReferenceResult, accepts_size, lowered
 from ghost_deploy.judge.parity.stored_reference import (
     FILE,
     StoredImage,
@@ -130,11 +130,15 @@ def store_int8_outputs(bundle: Bundle, options: RuntimeOptions) -> Bundle:
 
 def _output(detector: Detector, image: StoredImage) -> NDArray[np.float32]:
     size_hw = (image.pixels.shape[0], image.pixels.shape[1])
-    result = ReferenceResult.of(detector, image.pixels, size_hw)
-    output = result.stages.outputs[detector.spec.head.output]
-    if detector.spec.head.embedded_nms:  # the reference has the form before NMS
-        output = canonical(output[0], detector.spec, size_hw)[np.newaxis]
-    return np.array(output, np.float32)
+    if not accepts_size(detector.spec.input, size_hw):
+        return np.zeros_like(image.output)  # compared on the other images alone
+    outputs, spec = (
+        ReferenceResult.of(detector, image.pixels, size_hw).stages.outputs,
+        detector.spec,
+    )
+    if spec.head.embedded_nms or spec.head.maps:  # the reference has the plain form
+        return np.array(canonical_outputs(outputs, spec, size_hw)[np.newaxis], np.float32)
+    return np.array(outputs[spec.head.output], np.float32)
 
 
 def _store(
