@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
 
-.PHONY: help demo test test-emulated test-full soak fuzz faults jetson nightly check format emulated bench docs packages clean
+.PHONY: help demo test test-emulated test-litert test-full soak fuzz faults jetson nightly check format emulated bench docs packages clean
 
 help:
 	@echo 'make demo [OUT=out/demo]'
@@ -17,6 +17,7 @@ help:
 	@echo '                  install, then inspect, export, prove and run that checkpoint'
 	@echo 'make test         install, then the test suite (under 12 minutes on two cores)'
 	@echo 'make test-emulated   int8 on an emulated processor without VNNI, as CI runs it'
+	@echo 'make test-litert  LiteRT files with the real converter, installed into .venv-litert (2 GB)'
 	@echo 'make test-full    everything, slow tests too'
 	@echo 'make soak [MINUTES=10]   live cameras on loopback: does anything grow, age or get lost?'
 	@echo 'make fuzz [MINUTES=10]   damaged inputs of all kinds: only our own errors, or equal results?'
@@ -58,6 +59,16 @@ test: $(VENV)/.dev
 test-emulated: $(VENV)/.dev
 	$(PYTEST) -m 'emulated and not slow' tests/judge/check
 
+# The converter for LiteRT, in an environment of its own (2 GB); its torch is that of constraints.txt.
+LITERT := .venv-litert/bin/python
+$(LITERT): constraints.txt
+	test -x $(LITERT) || $(PYTHON) -m venv .venv-litert
+	$(LITERT) -m pip --disable-pip-version-check install -q "$$(grep ^torch== constraints.txt)" litert-torch==0.10.0
+	@touch $@
+
+test-litert: $(VENV)/.dev $(LITERT)
+	GHOST_DEPLOY_LITERT_PYTHON=$(LITERT) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/export/test_litert.py
+
 test-full: $(VENV)/.dev
 	$(PYTEST)
 
@@ -88,7 +99,7 @@ jetson:
 
 # With a folder for Debian's system of ARM, which the tests of emulated ARM processors fetch once.
 nightly: export GHOST_DEPLOY_EMULATION ?= $(HOME)/.cache/ghost-deploy-emulation
-nightly: docs test-full jetson
+nightly: docs test-full jetson test-litert
 	$(MAKE) fuzz MINUTES=30
 	$(MAKE) faults MINUTES=30
 	$(MAKE) soak MINUTES=60

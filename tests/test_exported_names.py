@@ -84,7 +84,7 @@ def test_export_stays_the_function(first: str) -> None:
         "before = gd.export\n"
         "import ghost_deploy.export.plan\n"
         "from ghost_deploy import export\n"
-        "from ghost_deploy.export.plan import TARGETS\n"
+        "from ghost_deploy.export.targets import TARGETS\n"
         "assert before is gd.export is export, gd.export\n"
         "assert gd.export.__name__ == 'export' and callable(gd.export)\n"
     )

@@ -33,12 +33,14 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "runtimes.openvino": (CORE | {"runtimes"}, BASE),
     "runtimes.openvino_package": (CORE, BASE | {"openvino"}),
     "runtimes.eager": (CORE | {"runtimes", "checkpoints"}, BASE | {"torch"}),
+    "runtimes.litert": (CORE | {"runtimes"}, BASE | {"ai_edge_litert"}),
     "runtimes.tensorrt": (CORE, BASE | {"tensorrt"}),
     "detector": (CORE | {"processing", "runtimes"}, BASE),
     "export": (
         CORE | {"processing", "models", "checkpoints", "runtimes"},
         BASE | {"torch", "onnx", "onnxsim", "openvino", "onnxruntime"},
     ),
+    "export.converters": (CORE, BASE | {"litert_torch", "torch"}),
     "calib": (
         CORE | {"processing", "runtimes", "export"},
         BASE | {"cv2", "onnxruntime", "nncf", "openvino", "onnx", "rich"},

@@ -27,8 +27,8 @@ MIRRORED = {
     *("report", "validate"),
     # kinds of evidence and the sections of a report that show them
     *("accuracy", "int8", "latency"),
-    # an export target, its backend
-    "openvino",
+    # export targets, their backends
+    *("litert", "openvino"),
 }
 """Names of modules that say the same thing in mirrored places."""
 

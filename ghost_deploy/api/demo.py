@@ -239,7 +239,7 @@ class _Steps:
     def _formats(self) -> list[str]:
         """Formats whose tools are all installed; the others are left out."""
         require("torch", "export")
-        from ghost_deploy.export.plan import TARGETS, require_tools
+        from ghost_deploy.export.targets import TARGETS, require_tools
 
         found = []
         for name, target in {each.format: each for each in TARGETS if each.default}.items():

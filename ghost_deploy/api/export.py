@@ -26,7 +26,7 @@ from ghost_deploy.core.bundle import Bundle, BundleWriter
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.progress import Progress, silent
 from ghost_deploy.export.artifacts import describe_export, export_artifacts
-from ghost_deploy.export.plan import plan_export
+from ghost_deploy.export.plan import ExportPlan, plan_export
 from ghost_deploy.runtimes.base import RuntimeOptions
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def export(
     modules: Sequence[AnyPath] = (),
     fork: AnyPath | None = None,
     fork_unconfined: bool = False,
+    litert_python: AnyPath | None = None,
     overwrite: bool = False,
     on_broken: OnBroken = "skip",
     max_images: int | None = COMPARED,
@@ -62,8 +63,8 @@ def export(
     Args:
         checkpoint: an Ultralytics `.pt`, or our `.safetensors`; none of its code is run.
         out: folder of the bundle.
-        formats: `onnx`, `openvino`, `tensorrt`. TensorRT engines are built on this machine's GPU
-            from the ONNX graphs, which are then part of the bundle too.
+        formats: `onnx`, `openvino`, `litert`, `tensorrt`. TensorRT engines are built on this
+            machine's GPU from the ONNX graphs, which are then part of the bundle too.
         precisions: `fp32`, `fp16`, `int8`. With `int8` there are fp32 artifacts too: it is made
             from them, and judged beside them.
         imgsz: input side, or (height, width), in pixels, multiples of the model's stride; by
@@ -93,6 +94,8 @@ def export(
             is exported and is the reference.
         fork_unconfined: run that code also where the kernel cannot confine it: with the rights of
             the user.
+        litert_python: Python of an environment with litert-torch, which makes LiteRT files; by
+            default `$GHOST_DEPLOY_LITERT_PYTHON`, else this one.
         overwrite: replace a bundle that is there.
         on_broken: what is done with `images` that cannot be read, which is known before the export
             starts: `skip` leaves them out and the report counts them, `stop` raises.
@@ -116,6 +119,7 @@ def export(
     """
     progress = progress or silent
     plan = plan_export(formats, precisions, calibrated=calib is not None, opset=opset)
+    pythons = _pythons(plan, litert_python)
     size_hw = _size_hw(imgsz)
     int8 = None if calib is None else read_int8_inputs(calib, plan.int8_formats, progress)
     files, notes = _find(images, on_broken, int8, max_images)
@@ -125,16 +129,15 @@ def export(
         progress("loading", 0, 0)
         load = partial(open_checkpoint, stack, one2one=one2one, class_names=given, images=files)
         opened = load(checkpoint, modules, ForkOption(fork, fork_unconfined))
-        if nms and opened.has_one2one:
-            opened = opened.on_one2one()
+        opened = opened.on_one2one() if nms and opened.has_one2one else opened
         loaded = opened.loaded
-        decoder = nms and plan.nms_decoder(loaded.spec)
+        decoder = plan.nms_decoder(loaded.spec, nms, dynamic)
         if int8 and int8.data:
             int8.data.for_model(loaded.spec.class_names)  # before any work is done
         spec = describe_export(
             loaded, size_hw=size_hw, dynamic=dynamic, embedded=embed_preprocess, agnostic=agnostic
         )
-        export_artifacts(loaded, spec, plan.graphs, writer, progress, plan.opset)
+        export_artifacts(loaded, spec, plan.graphs, writer, progress, plan.opset, pythons)
         draft = writer.draft(spec, loaded.source, f"ghost-deploy {__version__}")
         prove = partial(_prove, opened, images=files, progress=progress, notes=notes)
         if int8 or decoder != "nms":
@@ -149,6 +152,16 @@ def export(
     say_what_became(bundle, was_signed)
     require_proved(bundle)
     return bundle
+
+
+def _pythons(plan: ExportPlan, litert: AnyPath | None) -> dict[str, str]:
+    """The interpreters of the converters that a plan needs, by package; before any work is done."""
+    if not any(target.format == "litert" for target in plan.graphs):
+        return {}
+    from ghost_deploy.export.litert import litert_converter
+
+    converter = litert_converter()
+    return {converter.package: converter.python(litert)}
 
 
 def _find(

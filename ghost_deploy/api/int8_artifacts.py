@@ -15,7 +15,7 @@ from ghost_deploy.api.common import AnyPath, cache_dir, require
 from ghost_deploy.core.bundle import Bundle, BundleWriter
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.progress import Progress, silent
-from ghost_deploy.export.plan import check_devices
+from ghost_deploy.export.targets import check_devices
 from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.dot_product import read_dot_product
 

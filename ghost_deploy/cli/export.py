@@ -34,8 +34,10 @@ examples:
   ghost-deploy export best.pt -o out/best --images images --json | jq '.artifacts[].path'
 """
 
-_FORMATS = ("onnx", "openvino")
+_FORMATS = ("onnx", "openvino", "litert")
+_DEFAULT_FORMATS = _FORMATS[:2]
 _PRECISIONS = ("fp32", "fp16", "int8")
+PYTHON_HELP = "Python of an environment that has {} (default: this one)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         {
             "--onnx": "ONNX",
             "--openvino": "OpenVINO IR",
+            "--litert": "LiteRT (TensorFlow Lite), fp32",
             "--trt": "TensorRT engines for this very machine",
             "--fp32": "as it was trained",
             "--fp16": "a graph of half precision",
@@ -85,6 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_fork(others)
     text = "data.yaml whose class names replace those of the checkpoint, which may be lost"
     options.add_value(others, "--names", "FILE", text)
+    options.add_value(others, "--litert-python", "PATH", PYTHON_HELP.format("litert-torch"))
     options.add_value(others, "--triton", "DIR", "also write a Triton model repository")
     options.add_value(others, "--deepstream", "DIR", "also write a folder for DeepStream")
     version = (
@@ -133,6 +137,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
                 modules=args.modules,
                 fork=args.fork,
                 fork_unconfined=args.fork_unconfined,
+                litert_python=args.litert_python,
                 overwrite=args.overwrite,
                 on_broken=args.on_broken,
                 max_images=args.max_images,
@@ -171,7 +176,7 @@ def _integrate(bundle: Bundle, args: argparse.Namespace, console: Console) -> No
 def _formats(args: argparse.Namespace) -> tuple[str, ...]:
     """The formats that are named; without any, ONNX and OpenVINO."""
     named = _named(args, _FORMATS)
-    return (*named, "tensorrt") if args.trt else named or _FORMATS
+    return (*named, "tensorrt") if args.trt else named or _DEFAULT_FORMATS
 
 
 def _named(args: argparse.Namespace, names: tuple[str, ...]) -> tuple[str, ...]:

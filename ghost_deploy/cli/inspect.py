@@ -222,7 +222,7 @@ def _definition(use: ClassUse, found: Inspection) -> str:
 
 
 def _targets() -> str:
-    from ghost_deploy.export.plan import TARGETS
+    from ghost_deploy.export.targets import TARGETS
 
     return "yes, as " + ", ".join(target.id for target in TARGETS)
 

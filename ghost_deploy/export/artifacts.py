@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,12 +18,14 @@ from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.progress import Progress, silent
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.export.opset import OPSET
-from ghost_deploy.export.plan import Target, plan_spec
+from ghost_deploy.export.plan import plan_spec
+from ghost_deploy.export.targets import Target
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
     from ghost_deploy.checkpoints.fork.fork_checkpoint import AnyCheckpoint
+    from ghost_deploy.export.converter_process import Converter
 
 
 def describe_export(
@@ -62,6 +64,7 @@ def export_artifacts(
     writer: BundleWriter,
     progress: Progress = silent,
     opset: int = OPSET,
+    pythons: Mapping[str, str] | None = None,
 ) -> list[Artifact]:
     """Write artifacts into the writer's folder and record them there.
 
@@ -72,6 +75,7 @@ def export_artifacts(
         writer: of the bundle.
         progress: called once for each artifact, e.g. with `ONNX fp32`.
         opset: of the ONNX graphs.
+        pythons: interpreters that have a vendor's converter, by its package.
 
     Returns:
         The artifacts, in the order of `targets`.
@@ -82,7 +86,7 @@ def export_artifacts(
         OSError: the disk refuses; leaving the writer's block raises ExportError instead.
     """
     with tempfile.TemporaryDirectory(dir=writer.folder) as scratch:
-        session = ExportSession(loaded, spec, writer, Path(scratch), progress, opset)
+        session = ExportSession(loaded, spec, writer, Path(scratch), progress, opset, pythons or {})
         return [
             importlib.import_module(f"{__package__}.{target.format}").make_artifact(session, target)
             for target in targets
@@ -99,6 +103,7 @@ class ExportSession:
     scratch: Path
     progress: Progress
     opset: int = OPSET
+    pythons: Mapping[str, str] = field(default_factory=dict)
     _onnx_files: dict[str, Path] = field(default_factory=dict)
     _foreign: bytes = b""
 
@@ -111,6 +116,10 @@ class ExportSession:
             path.write_bytes(model.SerializeToString(deterministic=True))
             self._onnx_files[precision] = path
         return self._onnx_files[precision]
+
+    def python_of(self, converter: Converter) -> str:
+        """The interpreter that has a vendor's converter; raises as `Converter.python`."""
+        return converter.python(self.pythons.get(converter.package))
 
     def _graph(self, precision: str) -> ModelProto:
         from ghost_deploy.checkpoints.fork.fork_checkpoint import ForkCheckpoint
@@ -133,7 +142,12 @@ class ExportSession:
         return onnx_from_net(self.loaded.net, self.spec, precision, self.opset)
 
     def add(
-        self, target: Target, path: Path, parent: str, extra_files: Sequence[Path] = ()
+        self,
+        target: Target,
+        path: Path,
+        parent: str,
+        extra_files: Sequence[Path] = (),
+        tools: Mapping[str, str] | None = None,
     ) -> Artifact:
         """Record an artifact.
 
@@ -142,6 +156,7 @@ class ExportSession:
             path: what a runtime opens.
             parent: SHA-256 of the file that it was built from.
             extra_files: files that belong to it besides `path`.
+            tools: versions of packages in other environments.
         """
         versions = {name: importlib.metadata.version(name) for name in target.packages}
         return self.writer.add(
@@ -149,7 +164,7 @@ class ExportSession:
             precision=target.precision,
             path=path,
             parent=parent,
-            tools={"ghost-deploy": __version__, **versions},
+            tools={"ghost-deploy": __version__, **versions, **(tools or {})},
             options=self._options(target),
             extra_files=tuple(extra_files),
         )

@@ -8,7 +8,7 @@ from ghost_deploy.core.bundle import Artifact
 
 if TYPE_CHECKING:
     from ghost_deploy.export.artifacts import ExportSession
-    from ghost_deploy.export.plan import Target
+    from ghost_deploy.export.targets import Target
 
 
 def make_artifact(session: ExportSession, target: Target) -> Artifact:

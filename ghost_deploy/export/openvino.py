@@ -20,7 +20,7 @@ from ghost_deploy.export.metadata import model_info, ultralytics_yaml
 
 if TYPE_CHECKING:
     from ghost_deploy.export.artifacts import ExportSession
-    from ghost_deploy.export.plan import Target
+    from ghost_deploy.export.targets import Target
 
 _SIDECAR = "metadata.yaml"
 _NUMBERED = re.compile(r"\w+_\d+")

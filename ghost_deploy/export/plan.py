@@ -1,92 +1,25 @@
-"""What an export makes: the table of targets, and the plan of one export.
-
-A target that is exported as a float graph is made by the module of this folder that has the name
-of its format.
-"""
+"""The plan of one export: what it makes of the table of targets, and in which shape."""
 
 from __future__ import annotations
 
-import importlib.util
-import platform
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
 
-from ghost_deploy.core.errors import MissingExtraError, UsageError
-from ghost_deploy.core.lookup import unknown_name
+from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.own_nms import require_own_nms
 from ghost_deploy.core.spec import MAX_SIDE, ModelSpec
 from ghost_deploy.export.opset import OPSET, check_opset
-
-
-@dataclass(frozen=True)
-class Target:
-    """A format and a precision that can be made.
-
-    Attributes:
-        format: what a runtime opens: `onnx`, `openvino`, `tensorrt`.
-        precision: of the graph: `fp32`, `fp16`, `int8`.
-        packages: Python packages that make it.
-        default: whether it is made when no format and no precision is named.
-    """
-
-    format: str
-    precision: str
-    packages: tuple[str, ...]
-    default: bool = False
-
-    @property
-    def id(self) -> str:
-        """Short name, as `Artifact.id`."""
-        return f"{self.format}-{self.precision}"
-
-
-_ONNX = ("torch", "onnx", "onnxsim", "onnxruntime")
-_OPENVINO = (*_ONNX, "openvino")
-_TENSORRT = ("tensorrt", *_ONNX)
-
-TARGETS = (
-    Target("onnx", "fp32", _ONNX, default=True),
-    Target("onnx", "fp16", _ONNX, default=True),
-    Target("onnx", "int8", _ONNX),
-    Target("openvino", "fp32", _OPENVINO, default=True),
-    Target("openvino", "fp16", _OPENVINO, default=True),
-    Target("openvino", "int8", _OPENVINO),
-    Target("tensorrt", "fp32", _TENSORRT),
-    Target("tensorrt", "fp16", _TENSORRT),
-    Target("tensorrt", "int8", _TENSORRT),
+from ghost_deploy.export.targets import (
+    TARGETS,
+    Target,
+    check_known,
+    check_made,
+    require_tools,
+    targets_of,
 )
-"""All combinations, in the order in which they are made."""
-
-
-DEVICES = {
-    "x86": "all x86-64 processors, also without VNNI; the default on x86",
-    "x86-vnni": "x86-64 processors with VNNI alone: int8 weights keep their full range",
-    "arm64": "64-bit ARM processors; the default on ARM",
-}
-"""Processors that int8 artifacts can be made for: `--for NAME`."""
-
-
-def default_device(machine: str | None = None) -> str:
-    """The entry of `DEVICES` for this machine.
-
-    Args:
-        machine: processor family as `platform.machine()` gives it; this machine's when None.
-    """
-    arm = (machine or platform.machine()).lower() in ("aarch64", "arm64")
-    return "arm64" if arm else "x86"
-
-
-def check_devices(names: Sequence[str]) -> tuple[str, ...]:
-    """The devices to make int8 artifacts for; this machine's where none is named.
-
-    Raises:
-        UsageError: a name is not known; the message lists those that are.
-    """
-    _check_known("target", names, set(DEVICES))
-    return tuple(dict.fromkeys(names)) or (default_device(),)
 
 
 @dataclass(frozen=True)
@@ -108,14 +41,36 @@ class ExportPlan:
     others: tuple[str, ...]
     opset: int = OPSET
 
-    def nms_decoder(self, spec: ModelSpec) -> Literal["", "nms", "efficient-nms"]:
-        """The decoder of an export with NMS inside the graph: TensorRT has a plugin for it, all
-        others the standard operator. Empty for a head that needs none.
+    def require_shape(self, *, dynamic: bool, nms: bool) -> None:
+        """Require that all graphs can be made so.
+
+        Args:
+            dynamic: of any size.
+            nms: with the operator NMS inside.
 
         Raises:
-            UsageError: NMS inside the graph does not fit the plan.
+            UsageError: one cannot.
         """
-        if spec.head.end_to_end:
+        plain = [target.format for target in self.graphs if target.plain]
+        if plain and (dynamic or nms):
+            raise UsageError(
+                f"{plain[0]} is made for one size and without NMS inside",
+                got="--dynamic" if dynamic else "--nms",
+                fix=f"Leave it out, or export {plain[0]} into a bundle of its own",
+            )
+
+    def nms_decoder(
+        self, spec: ModelSpec, nms: bool = True, dynamic: bool = False
+    ) -> Literal["", "nms", "efficient-nms"]:
+        """The decoder of an export with NMS inside the graph: TensorRT has a plugin for it, all
+        others the standard operator. Empty for a head that needs none, and without `nms`.
+
+        Raises:
+            UsageError: NMS inside the graph, or a graph of any size, does not fit the plan.
+        """
+        wanted = nms and not spec.head.end_to_end
+        self.require_shape(dynamic=dynamic, nms=wanted)
+        if not wanted:
             return ""
         if not self.engines:
             return "nms"
@@ -151,22 +106,24 @@ def plan_export(
     """Plan the artifacts of an export.
 
     Args:
-        formats: `onnx`, `openvino`, `tensorrt`; ONNX and OpenVINO when none is named.
+        formats: `onnx`, `openvino`, `litert`, `tensorrt`; ONNX and OpenVINO when none is named.
         precisions: `fp32`, `fp16`, `int8`; fp32 and fp16 when none is named.
         calibrated: calibration images are given.
         opset: of the ONNX graphs.
 
     Raises:
-        UsageError: a format or precision is not known; int8 without calibration images, or these
-            without int8; or as `check_opset`.
+        UsageError: a format or precision is not known, or a format is made in none of the
+            precisions; int8 without calibration images, or these without int8; or as
+            `check_opset`.
         MissingExtraError: a package that one of the targets needs is not installed.
     """
-    _check_known("format", formats, {target.format for target in TARGETS})
-    _check_known("precision", precisions, {target.precision for target in TARGETS})
+    check_known("format", formats, {target.format for target in TARGETS})
+    check_known("precision", precisions, {target.precision for target in TARGETS})
     default = [target for target in TARGETS if target.default]
     requested = tuple(dict.fromkeys(formats or [target.format for target in default]))
     floats = set(precisions or [target.precision for target in default])
     int8 = "int8" in floats
+    check_made(requested, floats)
     if int8 != calibrated:
         raise UsageError(
             "int8 and calibration images belong together",
@@ -175,12 +132,12 @@ def plan_export(
             fix="Name both --int8 and --calib FOLDER, or neither",
         )
     check_opset(opset, formats, int8=int8)
-    engines = _targets(["tensorrt"] if "tensorrt" in requested else [], floats)
+    engines = targets_of(["tensorrt"] if "tensorrt" in requested else [], floats)
     formats = list(dict.fromkeys("onnx" if name == "tensorrt" else name for name in requested))
     if int8:  # built from the fp32 ONNX graph and judged beside the fp32 artifacts
-        graphs = _targets(["onnx", *formats], floats - {"int8"} | {"fp32"})
+        graphs = targets_of(["onnx", *formats], floats - {"int8"} | {"fp32"})
     else:
-        graphs = _targets(formats, floats)
+        graphs = targets_of(formats, floats)
     require_tools((*engines, *graphs))
     return ExportPlan(
         graphs=graphs,
@@ -189,28 +146,6 @@ def plan_export(
         others=tuple(name for name in requested if name != "tensorrt"),
         opset=opset,
     )
-
-
-def _targets(formats: Collection[str], precisions: Collection[str]) -> tuple[Target, ...]:
-    return tuple(t for t in TARGETS if t.format in formats and t.precision in precisions)
-
-
-def require_tools(targets: Sequence[Target]) -> None:
-    """Check that the packages of all targets are installed, before any work is done.
-
-    Raises:
-        MissingExtraError: one is not; the message has the command that brings it.
-    """
-    for package in dict.fromkeys(name for target in targets for name in target.packages):
-        if importlib.util.find_spec(package) is not None:
-            continue
-        if package == "tensorrt":
-            raise MissingExtraError(
-                "the Python package 'tensorrt' is not installed here",
-                fix="An engine runs only where it is built: export without --trt, carry the bundle "
-                "to the device and run there: ghost-deploy build BUNDLE --trt",
-            )
-        raise MissingExtraError.for_extra(package, "export")
 
 
 def plan_spec(
@@ -272,16 +207,3 @@ def _check_size(hw: tuple[int, int], stride: int) -> None:
         got=f"{hw[0]}x{hw[1]}",
         fix=f"The next size that fits is {height}x{width}",
     )
-
-
-def _check_known(what: str, names: Sequence[str], known: set[str]) -> None:
-    if isinstance(names, str):  # which is a sequence, too: of its letters
-        raise UsageError(
-            f"the {what}s are one text",
-            got=repr(names),
-            expected="a tuple or a list of names",
-            fix=f"Write ({names!r},)",
-        )
-    for name in names:
-        if name not in known:
-            raise unknown_name(f"there is no {what} {name!r}", name, sorted(known))

@@ -23,7 +23,13 @@ def points(value: float) -> str:
     return text.lstrip("+-") if float(text) == 0 else text
 
 
-_RUNTIMES = {"eager": "PyTorch", "openvino": "OpenVINO", "ort": "ONNX Runtime", "trt": "TensorRT"}
+_RUNTIMES = {
+    "eager": "PyTorch",
+    "litert": "LiteRT",
+    "openvino": "OpenVINO",
+    "ort": "ONNX Runtime",
+    "trt": "TensorRT",
+}
 
 
 def runtime_title(name: str) -> str:

@@ -90,6 +90,16 @@ RUNTIMES: dict[str, RuntimeRow] = {
             forms=forms_here("ort"),
         ),
         RuntimeRow(
+            name="litert",
+            module="ghost_deploy.runtimes.litert",
+            package="ai_edge_litert",
+            extra="litert",
+            format="litert",
+            suffixes=(".tflite",),
+            precisions={"fp32": ("fp32",)},
+            devices=("cpu",),
+        ),
+        RuntimeRow(
             name="eager",
             module="ghost_deploy.runtimes.eager",
             package="torch",

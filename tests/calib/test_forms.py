@@ -6,7 +6,7 @@ import pytest
 
 from ghost_deploy.calib.forms import FORMS, forms_of, int8_form, recipes_for
 from ghost_deploy.core.errors import UsageError
-from ghost_deploy.export.plan import DEVICES
+from ghost_deploy.export.targets import DEVICES
 from ghost_deploy.runtimes.table import RUNTIMES
 
 

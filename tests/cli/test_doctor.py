@@ -22,7 +22,7 @@ Capture = pytest.CaptureFixture[str]
 # Found by every Python process started with its folder in PYTHONPATH.
 BARE = """\
 import sys
-for name in ("torch", "onnxruntime", "openvino", "cv2", "onnx"):
+for name in ("torch", "onnxruntime", "openvino", "ai_edge_litert", "cv2", "onnx"):
     sys.modules[name] = None
 """
 

@@ -44,6 +44,8 @@ def static(case: RuntimeCase, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture(scope="module")
 def dynamic(case: RuntimeCase, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
+    if case.always_static:
+        pytest.skip(f"{case.id} runs files of one size alone")
     with case.open(tmp_path_factory.mktemp("dynamic"), True, ONE_THREAD) as runtime:
         yield runtime
 

@@ -10,7 +10,7 @@ from ghost_deploy.core.bundle import Bundle, BundleWriter, sha256_of
 from ghost_deploy.core.errors import ExportError, UsageError
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.export import artifacts as float_artifacts
-from ghost_deploy.export.plan import TARGETS
+from ghost_deploy.export.targets import TARGETS
 from ghost_deploy.models.flops import gflops
 from tests.support.exports import export_artifacts
 from tests.support.tiny_detectors import tiny_loaded, tiny_spec

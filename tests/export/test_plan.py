@@ -5,7 +5,8 @@ import importlib.util
 import pytest
 
 from ghost_deploy.core.errors import MissingExtraError, UsageError
-from ghost_deploy.export.plan import TARGETS, ExportPlan, plan_export, plan_spec
+from ghost_deploy.export.plan import ExportPlan, plan_export, plan_spec
+from ghost_deploy.export.targets import TARGETS
 from tests.support.model_specs import make_spec
 
 DEFAULT = ["onnx-fp32", "onnx-fp16", "openvino-fp32", "openvino-fp16"]

@@ -26,6 +26,7 @@ from ghost_deploy.runtimes.fake import FakeRuntime
 from ghost_deploy.runtimes.table import RUNTIMES, open_file
 from tests.support.fake_cuda import COMPILER, fake_machine
 from tests.support.fake_tensorrt import Tensor, make_plan
+from tests.support.litert_files import write_tflite
 
 STATIC, DYNAMIC = (1, 3, 8, 16), (-1, 3, -1, -1)
 TEXT = "what the file says of itself"
@@ -92,6 +93,11 @@ def _open_ir(folder: Path, dynamic: bool, options: RuntimeOptions) -> Runtime:
     return open_file("openvino", write_ir(folder / "model.xml", dynamic), options)
 
 
+def _open_tflite(folder: Path, dynamic: bool, options: RuntimeOptions) -> Runtime:
+    path = folder / "model.tflite"
+    return open_file("litert", write_tflite(path, WEIGHT, BIAS, STATIC, {"text": TEXT}), options)
+
+
 def _open_eager(folder: Path, dynamic: bool, options: RuntimeOptions) -> Runtime:
     import torch
 
@@ -145,6 +151,7 @@ class RuntimeCase:
         open: (empty folder, dynamic, options) to the model in that runtime.
         absent_device: a device that no machine offers to it.
         always_dynamic: it takes every size, so its specs have no static form.
+        always_static: it runs files of one size alone.
         device: what it obtains in this suite.
         takes_threads: the number of threads has a meaning to it.
         carries_text: its file holds metadata of any kind.
@@ -155,6 +162,7 @@ class RuntimeCase:
     open: Callable[[Path, bool, RuntimeOptions], Runtime]
     absent_device: str = ""
     always_dynamic: bool = False
+    always_static: bool = False
     device: str = "cpu"
     takes_threads: bool = True
     carries_text: bool = True
@@ -166,7 +174,9 @@ class RuntimeCase:
 
     @property
     def installed(self) -> bool:
-        needed = {"openvino": ("onnx",), "ort": ("onnx",)}.get(self.id, ())
+        needed = {"openvino": ("onnx",), "ort": ("onnx",), "litert": ("flatbuffers",)}.get(
+            self.id, ()
+        )
         there = all(importlib.util.find_spec(package) for package in needed)
         if self.id == "trt":
             return COMPILER is not None
@@ -178,6 +188,7 @@ RUNTIME_CASES = {
     for case in (
         RuntimeCase("openvino", _open_ir, absent_device="cuda:63"),
         RuntimeCase("ort", _open_onnx, absent_device="npu"),
+        RuntimeCase("litert", _open_tflite, absent_device="gpu", always_static=True),
         RuntimeCase(
             "trt",
             _open_trt,

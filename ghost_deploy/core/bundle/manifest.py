@@ -72,7 +72,7 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """One deployable model in a bundle.
 
     Attributes:
-        format: `onnx`, `openvino` or `tensorrt`.
+        format: `onnx`, `openvino`, `litert` or `tensorrt`.
         precision: `fp32`, `fp16` or `int8`: a property of the graph.
         path: of the file that a runtime opens, relative to the bundle, with forward slashes.
         files: sha256 of every file that belongs to it, by relative path.

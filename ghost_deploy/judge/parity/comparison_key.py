@@ -25,6 +25,7 @@ _PACKAGES = (
     "onnxruntime-gpu",
     "openvino",
     "tensorrt",
+    "ai-edge-litert",
 )
 """Distributions whose arithmetic the outputs depend on."""
 

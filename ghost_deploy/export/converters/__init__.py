@@ -1,0 +1,1 @@
+"""What runs inside the interpreters of vendors' converters, see `converter_main`."""

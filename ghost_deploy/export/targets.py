@@ -1,0 +1,150 @@
+"""The table of export targets, and of the processors that int8 is made for.
+
+A target that is exported as a float graph is made by the module of this folder that has the name
+of its format.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from ghost_deploy.core.errors import MissingExtraError, UsageError
+from ghost_deploy.core.lookup import unknown_name
+
+
+@dataclass(frozen=True)
+class Target:
+    """A format and a precision that can be made.
+
+    Attributes:
+        format: what a runtime opens: `onnx`, `openvino`, `litert`, `tensorrt`.
+        precision: of the graph: `fp32`, `fp16`, `int8`.
+        packages: Python packages that make it.
+        default: whether it is made when no format and no precision is named.
+        plain: it is made for one size and one image, without NMS inside.
+    """
+
+    format: str
+    precision: str
+    packages: tuple[str, ...]
+    default: bool = False
+    plain: bool = False
+
+    @property
+    def id(self) -> str:
+        """Short name, as `Artifact.id`."""
+        return f"{self.format}-{self.precision}"
+
+
+_ONNX = ("torch", "onnx", "onnxsim", "onnxruntime")
+_OPENVINO = (*_ONNX, "openvino")
+_TENSORRT = ("tensorrt", *_ONNX)
+
+TARGETS = (
+    Target("onnx", "fp32", _ONNX, default=True),
+    Target("onnx", "fp16", _ONNX, default=True),
+    Target("onnx", "int8", _ONNX),
+    Target("openvino", "fp32", _OPENVINO, default=True),
+    Target("openvino", "fp16", _OPENVINO, default=True),
+    Target("openvino", "int8", _OPENVINO),
+    # Their converters may be in other environments.
+    Target("litert", "fp32", ("torch",), plain=True),
+    Target("tensorrt", "fp32", _TENSORRT),
+    Target("tensorrt", "fp16", _TENSORRT),
+    Target("tensorrt", "int8", _TENSORRT),
+)
+"""All combinations, in the order in which they are made."""
+
+_REFUSED = {
+    ("litert", "int8"): "int8 is no faster than fp32 in LiteRT on the processors that were "
+    "measured (1.08 of its time), and fails at run time where the decoding is part of the graph",
+}
+"""Combinations that could be made and are not, with the reason."""
+
+
+DEVICES = {
+    "x86": "all x86-64 processors, also without VNNI; the default on x86",
+    "x86-vnni": "x86-64 processors with VNNI alone: int8 weights keep their full range",
+    "arm64": "64-bit ARM processors; the default on ARM",
+}
+"""Processors that int8 artifacts can be made for: `--for NAME`."""
+
+
+def default_device(machine: str | None = None) -> str:
+    """The entry of `DEVICES` for this machine.
+
+    Args:
+        machine: processor family as `platform.machine()` gives it; this machine's when None.
+    """
+    arm = (machine or platform.machine()).lower() in ("aarch64", "arm64")
+    return "arm64" if arm else "x86"
+
+
+def check_devices(names: Sequence[str]) -> tuple[str, ...]:
+    """The devices to make int8 artifacts for; this machine's where none is named.
+
+    Raises:
+        UsageError: a name is not known; the message lists those that are.
+    """
+    check_known("target", names, set(DEVICES))
+    return tuple(dict.fromkeys(names)) or (default_device(),)
+
+
+def check_made(formats: Sequence[str], precisions: Collection[str]) -> None:
+    """Require that each format is made in one of the precisions, and no refused one is asked."""
+    for name in formats:
+        for precision in precisions:
+            if reason := _REFUSED.get((name, precision)):
+                raise UsageError(
+                    f"{name} is not made in {precision}: {reason}",
+                    fix=f"Export it without --{precision}; the {precision} files of other formats "
+                    "are added to that bundle with: ghost-deploy calibrate BUNDLE --calib FOLDER",
+                )
+        made = [target.precision for target in TARGETS if target.format == name]
+        if not set(made) & set(precisions):
+            raise UsageError(
+                f"{name} is not made in that precision",
+                got=", ".join(sorted(precisions)),
+                expected=", ".join(made),
+                fix="Name one of these",
+            )
+
+
+def targets_of(formats: Collection[str], precisions: Collection[str]) -> tuple[Target, ...]:
+    """The targets of these formats in these precisions, in their order."""
+    return tuple(t for t in TARGETS if t.format in formats and t.precision in precisions)
+
+
+def require_tools(targets: Sequence[Target]) -> None:
+    """Check that the packages of all targets are installed, before any work is done.
+
+    Raises:
+        MissingExtraError: one is not; the message has the command that brings it.
+    """
+    for package in dict.fromkeys(name for target in targets for name in target.packages):
+        if importlib.util.find_spec(package) is not None:
+            continue
+        if package == "tensorrt":
+            raise MissingExtraError(
+                "the Python package 'tensorrt' is not installed here",
+                fix="An engine runs only where it is built: export without --trt, carry the bundle "
+                "to the device and run there: ghost-deploy build BUNDLE --trt",
+            )
+        raise MissingExtraError.for_extra(package, "export")
+
+
+def check_known(what: str, names: Sequence[str], known: set[str]) -> None:
+    """Raise UsageError for a name that is not known; the message lists those that are."""
+    if isinstance(names, str):  # which is a sequence, too: of its letters
+        raise UsageError(
+            f"the {what}s are one text",
+            got=repr(names),
+            expected="a tuple or a list of names",
+            fix=f"Write ({names!r},)",
+        )
+    for name in names:
+        if name not in known:
+            raise unknown_name(f"there is no {what} {name!r}", name, sorted(known))
