@@ -92,6 +92,7 @@ if TYPE_CHECKING:
     from ghost_deploy.detector import Detector
     from ghost_deploy.report.report_document import Report, Verdict
     from ghost_deploy.runtimes.base import Runtime, RuntimeInfo, RuntimeOptions
+    from ghost_deploy.runtimes.inference_server import InferenceServer
     from ghost_deploy.stream.policy import LivePolicy, Roi
     from ghost_deploy.stream.result import Result
     from ghost_deploy.stream.result_stream import ResultStream
@@ -136,6 +137,7 @@ _NAMES = {
     "detector": "Detector",
     "report.report_document": "Report Verdict",
     "runtimes.base": "Runtime RuntimeInfo RuntimeOptions",
+    "runtimes.inference_server": "InferenceServer",
     "stream.policy": "LivePolicy Roi",
     "stream.result": "Result",
     "stream.result_stream": "ResultStream",
@@ -179,6 +181,7 @@ __all__ = [
     "ImageError",
     "ImageInput",
     "ImageTooLargeError",
+    "InferenceServer",
     "InputError",
     "InputSpec",
     "Inspection",

@@ -34,6 +34,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "runtimes.openvino_package": (CORE, BASE | {"openvino"}),
     "runtimes.eager": (CORE | {"runtimes", "checkpoints"}, BASE | {"torch"}),
     "runtimes.litert": (CORE | {"runtimes"}, BASE | {"ai_edge_litert"}),
+    "runtimes.kserve": (CORE | {"runtimes"}, BASE | {"grpc", "tritonclient"}),
     "runtimes.tensorrt": (CORE, BASE | {"tensorrt"}),
     "detector": (CORE | {"processing", "runtimes"}, BASE),
     "export": (
@@ -174,7 +175,7 @@ def test_a_circle_is_seen_even_if_it_is_of_types_only(
     assert sorted(set(circle([one, two]))) == ["core.one", "core.two"]
 
 
-HEAVY = ("torch", "onnx", "onnxruntime", "openvino", "cv2", "rich", "tensorrt")
+HEAVY = ("grpc", "torch", "onnx", "onnxruntime", "openvino", "cv2", "rich", "tensorrt")
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,10 @@ from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.gate_error import GateError
 from ghost_deploy.core.trusted_signers import refuse_if_trust_is_asked, trusting
 from ghost_deploy.runtimes.base import Hint, RuntimeOptions
+from ghost_deploy.runtimes.inference_server import InferenceServer, is_server_url
 from ghost_deploy.runtimes.opener import open_path, open_planned, row_for
-from ghost_deploy.runtimes.run_plan import PlannedRun, choose
+from ghost_deploy.runtimes.run_plan import PlannedRun, choose, plan_runs
+from ghost_deploy.runtimes.served import open_served, served_view, server_of
 
 if TYPE_CHECKING:
     from ghost_deploy.core.spec import ModelSpec
@@ -27,10 +29,11 @@ FASTEST = "fastest"
 
 
 def load(
-    model: AnyPath | Bundle,
+    model: AnyPath | Bundle | InferenceServer,
     runtime: str = "auto",
     precision: str | None = None,
     *,
+    url: str | InferenceServer | None = None,
     device: str = "cpu",
     threads: int = 0,
     hint: Hint = "latency",
@@ -50,11 +53,15 @@ def load(
     Args:
         model: a bundle, whose files are checked against their hashes; or a checkpoint; or an
             `.onnx` file, `.xml` file or engine, written by us or by Ultralytics (the folder of an
-            OpenVINO model too), about which nothing is known but what it says itself.
+            OpenVINO model too), about which nothing is known but what it says itself; or the
+            address of a model on a server, as `url`, which must describe it.
         runtime: `openvino`, `ort` or `eager`; `auto` takes the first of these that is installed,
-            knows the device and can open something of the bundle.
+            knows the device and can open something of the bundle. `kserve` runs the model on a
+            server, `url`.
         precision: `fp32`, `fp16`, `bf16` or `int8`; the most exact there is when None. `fastest`
             takes the fastest artifact that `check` has verified on this machine.
+        url: of a server that runs a model of the bundle, e.g. `grpc://host:8001/MODEL`; an
+            `InferenceServer` also has headers and time limits. See docs/serving.md.
         device: `cpu`, `cuda`, `cuda:N`, `gpu`, `npu`.
         threads: CPU threads; 0 lets the runtime choose.
         hint: `throughput` where several frames are run side by side, `once` for a single image, see
@@ -77,6 +84,7 @@ def load(
 
     Raises:
         UsageError: there is no such model or runtime, or the model has no NMS to change.
+        BackendError: the server is away, or runs another model.
         BundleError: the bundle is damaged, or has nothing that fits.
         SignatureError: trust is asked for, and it is not signed by a trusted signer, or changed.
         GateError: the artifact failed its parity gate.
@@ -93,24 +101,20 @@ def load(
         hint=hint,
         allow_fallback=allow_fallback,
         cache_dir=cache_dir(),
+        server=server_of(model, url, runtime),
     )
-    if not isinstance(model, Bundle):
-        model = model_file(Path(model))
-    if isinstance(model, Bundle) or is_bundle(model):
-        bundle = open_bundle(model, trust)
-        run = _choose(bundle, runtime, options, fastest=precision == FASTEST)
-        if not allow_failed_parity:
-            _refuse_failed(bundle, run)
-            if check:
-                _check_here(bundle, run, options)
-        opened = open_planned(bundle, run, options)
-        spec = bundle.spec_of(run.artifact)
-    elif not os.path.exists(model):
-        raise UsageError(f"there is no bundle or model {model}", fix="Check the path")
-    else:
-        with trusting(trust):
-            refuse_if_trust_is_asked(str(model))
-        opened, spec = _open_file(model, runtime, options, precision, check=check)
+    if options.server is not None:
+        opened, spec = _open_served(model, options, precision, trust)
+    elif not isinstance(model, InferenceServer):  # which `server_of` has taken
+        opened, spec = _open_here(
+            model,
+            runtime,
+            options,
+            precision,
+            trust,
+            allow_failed_parity=allow_failed_parity,
+            check=check,
+        )
     try:
         slicing = None if slices is None else Slicing(slices, overlap)
         own = spec.default_thresholds
@@ -119,6 +123,58 @@ def load(
     except BaseException:
         opened.close()
         raise
+
+
+def _open_here(
+    model: AnyPath | Bundle,
+    runtime: str,
+    options: RuntimeOptions,
+    precision: str | None,
+    trust: AnyPath | None,
+    *,
+    allow_failed_parity: bool,
+    check: bool,
+) -> tuple[Runtime, ModelSpec]:
+    """Open a bundle's artifact or a single file on this machine."""
+    found = model if isinstance(model, Bundle) else model_file(Path(model))
+    if isinstance(found, Bundle) or is_bundle(found):
+        bundle = open_bundle(found, trust)
+        run = _choose(bundle, runtime, options, fastest=precision == FASTEST)
+        if not allow_failed_parity:
+            _refuse_failed(bundle, run)
+            if check:
+                _check_here(bundle, run, options)
+        return open_planned(bundle, run, options), bundle.spec_of(run.artifact)
+    if not os.path.exists(found):
+        raise UsageError(f"there is no bundle or model {found}", fix="Check the path")
+    with trusting(trust):
+        refuse_if_trust_is_asked(str(found))
+    return _open_file(found, runtime, options, precision, check=check)
+
+
+def _open_served(
+    model: AnyPath | Bundle | InferenceServer,
+    options: RuntimeOptions,
+    precision: str | None,
+    trust: AnyPath | None,
+) -> tuple[Runtime, ModelSpec]:
+    """Open a model on a server, of a bundle or described by the server."""
+    if precision == FASTEST:
+        raise UsageError(
+            "a server decides what it runs", got="precision fastest", fix="Leave it out"
+        )
+    with trusting(trust):
+        if isinstance(model, InferenceServer) or is_server_url(model):
+            return open_served(options)
+        if not isinstance(model, Bundle) and not is_bundle(Path(model)):
+            raise UsageError(
+                "a model on a server is opened with its bundle, or by its address alone",
+                got=str(model),
+                fix="Give the bundle that it was made of, or the address in its place",
+            )
+        bundle = served_view(open_bundle(model), options, precision)
+        (run,) = plan_runs(bundle, ["kserve"])
+        return open_planned(bundle, run, options), bundle.spec_of(run.artifact)
 
 
 def _choose(bundle: Bundle, runtime: str, options: RuntimeOptions, *, fastest: bool) -> PlannedRun:

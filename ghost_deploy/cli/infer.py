@@ -18,6 +18,7 @@ from ghost_deploy.cli.save_options import (
     budget_of,
     saved_forms,
 )
+from ghost_deploy.cli.server_options import add_server_options
 from ghost_deploy.cli.summary import Summary
 from ghost_deploy.core.errors import ImageError, UsageError
 
@@ -52,6 +53,7 @@ examples:
   ghost-deploy infer out/best aerial.tif --slices 640 -o annotated
   ghost-deploy infer out/best rtsp://camera/stream 0 --jsonl out.jsonl --serve 127.0.0.1:8080
   ghost-deploy infer out/best rtsp://camera/stream --save-uncertain hard --budget 200
+  ghost-deploy infer out/best images --runtime kserve --url grpc://server:8001/best_onnx-fp32
   ghost-deploy infer out/best @cameras.txt --fps 5 --skip-still --max-age 500 --mqtt mqtt://broker
 
 A live run ends when all its sources are over (0; 1 if more than 1 % of the frames of a video were
@@ -66,13 +68,14 @@ deleted at any time.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    options.add_bundle(parser, help="folder that `export` wrote, or a checkpoint")
+    text = "folder that `export` wrote, a checkpoint, or the address of a model on a server"
+    options.add_bundle(parser, help=text)
     parser.add_argument(
         "sources", nargs="+", metavar="SOURCE", help="image, folder, glob, video, camera or address"
     )
     runtime = (
-        "auto, openvino, trt, ort or eager; default: auto, the first of them that is installed, "
-        "knows the device and has an artifact"
+        "auto, openvino, trt, ort, eager or kserve (on a server, with --url); default: auto, the "
+        "first of the others that is installed, knows the device and has an artifact"
     )
     precision = (
         "fp32, fp16, bf16 or int8 (default: the most exact there); fastest: the fastest that "
@@ -109,6 +112,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_log(parser)
     add_live_options(parser)
     options.add_run_options(parser)
+    add_server_options(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:

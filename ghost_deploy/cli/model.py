@@ -18,12 +18,15 @@ def load_detector(args: argparse.Namespace, **options: Any) -> Detector:
     """Open what `args` of `infer` name; `options` are further ones of `api.load`."""
     from ghost_deploy import api
     from ghost_deploy.cli.options import slices_of
+    from ghost_deploy.cli.server_options import server_of_options
 
     plain = [limit for name, limit in args.conf or () if name is None]
+    model, url = server_of_options(args, args.bundle)
     return api.load(
-        args.bundle,
+        model,
         args.runtime,
         args.precision,
+        url=url,
         device=args.device,
         threads=args.threads,
         allow_fallback=args.allow_fallback,

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ghost_deploy.core.closing import Closing
 from ghost_deploy.core.errors import BackendError, GhostDeployError, ShapeError, UsageError
 from ghost_deploy.core.lookup import near_name
+from ghost_deploy.runtimes.inference_server import InferenceServer
 
 _DEVICE = re.compile(r"cpu|gpu|npu|cuda(:\d+)?|dla:\d+")
 _PRECISIONS = ("", "fp32", "fp16", "bf16", "int8")
@@ -61,6 +62,7 @@ class RuntimeOptions:
         cache_dir: folder for compiled models; None disables the cache.
         any_form: run an int8 graph built for another runtime, to measure its accuracy; its
             speed is not meaningful.
+        server: the model on a server that the runtime `kserve` runs.
 
     Raises:
         UsageError: unknown device, precision or hint, or a negative thread count.
@@ -73,6 +75,7 @@ class RuntimeOptions:
     allow_fallback: bool = False
     cache_dir: Path | None = None
     any_form: bool = False
+    server: InferenceServer | None = None
 
     def __post_init__(self) -> None:
         checks = (
@@ -114,8 +117,9 @@ class RuntimeInfo:
 
     Attributes:
         runtime: name in the runtimes table, e.g. `ort`.
-        version: of the vendor package.
-        device: the device obtained, named as in `RuntimeOptions.device`.
+        version: of the vendor package; of a server its name and version, and those of its model.
+        device: the device obtained, named as in `RuntimeOptions.device`; `server` where a server
+            decides.
         precision: precision of the run, as in `RuntimeOptions.precision`; empty for a single
             file opened without one.
         compute: element type of the floating-point arithmetic where the backend reports it, e.g.

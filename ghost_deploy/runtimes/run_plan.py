@@ -57,7 +57,7 @@ def plan_runs(
 
     Args:
         bundle: whose artifacts.
-        runtimes: names from the runtimes table; default: all.
+        runtimes: names from the runtimes table; default: all of this machine.
         precisions: of the runs; default: all.
 
     Returns:
@@ -67,7 +67,8 @@ def plan_runs(
     Raises:
         UsageError: unknown runtime or precision.
     """
-    rows = [runtime_row(name) for name in dict.fromkeys(RUNTIMES if runtimes is None else runtimes)]
+    local = [name for name, row in RUNTIMES.items() if not row.remote]
+    rows = [runtime_row(name) for name in dict.fromkeys(local if runtimes is None else runtimes)]
     check_precisions(precisions)
     return [
         PlannedRun(
@@ -76,7 +77,7 @@ def plan_runs(
             precision,
             named=precisions is not None
             or (runtimes is not None and precision == artifact.precision),
-            foreign=artifact.kernels not in ("", *row.forms),
+            foreign=not row.remote and artifact.kernels not in ("", *row.forms),
         )
         for artifact in bundle.artifacts
         for row in rows
@@ -99,7 +100,11 @@ def check_precisions(names: Sequence[str] | None) -> None:
 
 def runs_of(artifact: Artifact, row: RuntimeRow) -> tuple[str, ...]:
     """The precisions in which a runtime can run an artifact, default first; none if it cannot."""
-    if artifact.format != row.format or artifact.form == NMS_FORM:
+    if artifact.form == NMS_FORM:
+        return ()
+    if row.remote:
+        return (artifact.precision,)
+    if artifact.format != row.format:
         return ()
     return row.precisions.get(artifact.precision, ())
 

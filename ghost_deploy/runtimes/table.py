@@ -17,6 +17,9 @@ from ghost_deploy.core.lookup import entry_of
 from ghost_deploy.runtimes.base import Probe, Runtime, RuntimeOptions
 from ghost_deploy.runtimes.int8_forms import forms_here
 
+NO_FILE = Path()
+"""What is opened of a model on a server, which `RuntimeOptions.server` names."""
+
 
 @dataclass(frozen=True)
 class RuntimeRow:
@@ -35,6 +38,8 @@ class RuntimeRow:
         precisions: for each artifact precision, the precisions it can be run in, default first.
         devices: supported kinds of device, as in `RuntimeOptions.device`.
         forms: int8 forms (`Artifact.form`) that it executes in int8.
+        remote: a server runs the model, `RuntimeOptions.server`: it runs artifacts of every format
+            and is only taken by name.
     """
 
     name: str
@@ -46,6 +51,7 @@ class RuntimeRow:
     precisions: dict[str, tuple[str, ...]]
     devices: tuple[str, ...]
     forms: tuple[str, ...] = ()
+    remote: bool = False
 
     @property
     def installed(self) -> bool:
@@ -109,6 +115,17 @@ RUNTIMES: dict[str, RuntimeRow] = {
             precisions={"fp32": ("fp32",)},
             devices=("cpu", "cuda", "gpu"),
         ),
+        RuntimeRow(
+            name="kserve",
+            module="ghost_deploy.runtimes.kserve.kserve_runtime",
+            package="tritonclient",
+            extra="kserve",
+            format="",
+            suffixes=(),
+            precisions={},
+            devices=(),
+            remote=True,
+        ),
     )
 }
 """All backends that open files, in order of preference: `auto` takes the first that is installed,
@@ -129,7 +146,7 @@ def open_file(name: str, path: Path, options: RuntimeOptions | None = None) -> R
 
     Args:
         name: a key of `RUNTIMES`.
-        path: the model file.
+        path: the model file; of a remote runtime it is not read.
         options: device, precision, threads; default: CPU with the defaults of the backend.
 
     Raises:

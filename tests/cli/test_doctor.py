@@ -22,7 +22,7 @@ Capture = pytest.CaptureFixture[str]
 # Found by every Python process started with its folder in PYTHONPATH.
 BARE = """\
 import sys
-for name in ("torch", "onnxruntime", "openvino", "ai_edge_litert", "cv2", "onnx"):
+for name in ("torch", "onnxruntime", "openvino", "ai_edge_litert", "cv2", "onnx", "tritonclient"):
     sys.modules[name] = None
 """
 
@@ -56,7 +56,8 @@ def test_this_machine(capsys: Capture) -> None:
     for row in found.values():
         assert row["installed"] == bool(row["version"])
         if row["installed"] and not row["problem"]:
-            assert "cpu" in [device["name"] for device in row["devices"]]
+            place = "server" if RUNTIMES[row["runtime"]].remote else "cpu"
+            assert place in [device["name"] for device in row["devices"]]
     assert report["opencv"]["details"].keys() == {"GStreamer", "FFMPEG", "GUI", "CUDA"}
     assert report["machine"]["cpus"] >= 1
     assert report["int8_dot_product"]
@@ -93,7 +94,7 @@ def test_a_machine_without_any_vendor(tmp_path: Path) -> None:
             check=False,
         )
         assert (done.returncode, done.stderr) == (0, "")
-        for extra in ("openvino", "onnxruntime", "export", "stream"):
+        for extra in ("openvino", "onnxruntime", "export", "stream", "kserve"):
             assert f"[{extra}]" in done.stdout
     report = json.loads(done.stdout)
     assert not any(row["installed"] for row in (*report["runtimes"], report["opencv"]))

@@ -100,6 +100,7 @@ def test_options_reach_the_loader(asked: list[Any], folder: Path) -> None:
         (
             ("b", "ort", "fp16"),
             {
+                "url": None,
                 "device": "cuda:1",
                 "threads": 3,
                 "allow_fallback": True,

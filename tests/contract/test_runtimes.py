@@ -226,23 +226,33 @@ def row(request: pytest.FixtureRequest) -> Iterator[str]:
         yield case.id
 
 
-def test_a_missing_file(row: str, tmp_path: Path) -> None:
-    missing = tmp_path / f"missing{RUNTIMES[row].suffixes[0]}"
+FILES = [name for name, found in RUNTIMES.items() if not found.remote]
+
+
+@pytest.fixture(params=sorted(FILES))
+def file_row(request: pytest.FixtureRequest) -> Iterator[str]:
+    case = case_or_skip(request.param)
+    with case.environment():
+        yield case.id
+
+
+def test_a_missing_file(file_row: str, tmp_path: Path) -> None:
+    missing = tmp_path / f"missing{RUNTIMES[file_row].suffixes[0]}"
     with pytest.raises(BackendError, match=missing.name):
-        open_file(row, missing)
+        open_file(file_row, missing)
 
 
-def test_a_folder_is_no_file(row: str, tmp_path: Path) -> None:
+def test_a_folder_is_no_file(file_row: str, tmp_path: Path) -> None:
     with pytest.raises(BackendError, match="a folder"):
-        open_file(row, tmp_path)
+        open_file(file_row, tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", bytes(5000), b"<?xml version='1.0'?><net/>"])
-def test_a_corrupt_file(row: str, tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / f"corrupt{RUNTIMES[row].suffixes[0]}"
+def test_a_corrupt_file(file_row: str, tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / f"corrupt{RUNTIMES[file_row].suffixes[0]}"
     path.write_bytes(content)
     with pytest.raises((BackendError, CheckpointError), match=path.name):
-        open_file(row, path, RuntimeOptions(device=RUNTIME_CASES[row].device))
+        open_file(file_row, path, RuntimeOptions(device=RUNTIME_CASES[file_row].device))
 
 
 # Asked is not got

@@ -10,8 +10,8 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,11 @@ from numpy.typing import NDArray
 from ghost_deploy.core.spec import InputSpec
 from ghost_deploy.runtimes.base import Runtime, RuntimeOptions, TensorSpec
 from ghost_deploy.runtimes.fake import FakeRuntime
-from ghost_deploy.runtimes.table import RUNTIMES, open_file
+from ghost_deploy.runtimes.inference_server import InferenceServer
+from ghost_deploy.runtimes.table import NO_FILE, RUNTIMES, open_file
 from tests.support.fake_cuda import COMPILER, fake_machine
 from tests.support.fake_tensorrt import Tensor, make_plan
+from tests.support.kserve_server import Hosted, KServeServer
 from tests.support.litert_files import write_tflite
 
 STATIC, DYNAMIC = (1, 3, 8, 16), (-1, 3, -1, -1)
@@ -142,6 +144,34 @@ def _open_trt(folder: Path, dynamic: bool, options: RuntimeOptions) -> Runtime:
     return open_file("trt", path, options)
 
 
+def hosted_model(dynamic: bool) -> Hosted:
+    """The model of the suite on a server."""
+    return Hosted(
+        lambda feeds: {"output0": expected(feeds["images"])},
+        (TensorSpec("images", DYNAMIC if dynamic else STATIC, "float32"),),
+        (TensorSpec("output0", (-1, 7, -1) if dynamic else (1, 7, 128), "float32"),),
+        {"text": TEXT},
+    )
+
+
+_SERVERS: list[KServeServer] = []
+
+
+@contextmanager
+def _running_server() -> Iterator[None]:
+    with KServeServer({"static": hosted_model(False), "dynamic": hosted_model(True)}) as server:
+        _SERVERS.append(server)
+        yield
+        _SERVERS.pop()
+
+
+def _open_kserve(folder: Path, dynamic: bool, options: RuntimeOptions) -> Runtime:
+    """The static model by HTTP, the other one by gRPC."""
+    transport, name = ("grpc", "dynamic") if dynamic else ("http", "static")
+    server = InferenceServer(_SERVERS[-1].url(transport, name))
+    return open_file("kserve", NO_FILE, replace(options, server=server))
+
+
 @dataclass(frozen=True)
 class RuntimeCase:
     """How one runtime joins the suite.
@@ -200,6 +230,14 @@ RUNTIME_CASES = {
         ),
         RuntimeCase("eager", _open_eager, absent_device="cuda:63", always_dynamic=True),
         RuntimeCase("fake", _open_fake),
+        RuntimeCase(
+            "kserve",
+            _open_kserve,
+            absent_device="cuda:63",
+            device="server",
+            takes_threads=False,
+            environment=_running_server,
+        ),
     )
 }
 

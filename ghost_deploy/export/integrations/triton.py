@@ -4,7 +4,7 @@ One model for each artifact that a Triton backend runs, with the layout and the 
 https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/user_guide/model_repository.html
 and `model_config.proto` of https://github.com/triton-inference-server/common describe. The server
 returns raw outputs: decoding and NMS stay with the client, who finds the model's description in
-the parameter `ghost_deploy.spec`.
+the parameter `ghost_deploy.spec`; others name the precision and the hash of the artifact.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from ghost_deploy.core.leftovers import Temporary
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.export.integrations.failed_artifacts import refuse_failed
 from ghost_deploy.export.integrations.prototext import EnumValue, Message, to_text
+from ghost_deploy.runtimes.inference_server import HASH_KEY, PRECISION_KEY
 
 
 @dataclass(frozen=True)
@@ -130,10 +131,14 @@ def model_config(spec: ModelSpec, artifact: Artifact, name: str) -> Message:
             },
         },
     }
-    config["parameters"] = {
-        "key": ModelSpec.Json,
-        "value": {"string_value": spec.to_json().decode()},
+    texts = {
+        ModelSpec.Json: spec.to_json().decode(),
+        PRECISION_KEY: artifact.precision,
+        HASH_KEY: artifact.files[artifact.path],
     }
+    config["parameters"] = [
+        {"key": key, "value": {"string_value": text}} for key, text in texts.items()
+    ]
     return config  # type: ignore[return-value] # a dict of such values
 
 

@@ -12,6 +12,7 @@ from ghost_deploy.core.errors import BundleError, UsageError
 from ghost_deploy.core.spec import HeadSpec, ModelSpec
 from ghost_deploy.export.integrations.prototext import EnumValue, to_text
 from ghost_deploy.export.integrations.triton import write_triton
+from ghost_deploy.runtimes.inference_server import HASH_KEY, PRECISION_KEY
 from tests.support.bundles import DYNAMIC, SPEC, write_placeholder_bundle
 
 text_format = pytest.importorskip("google.protobuf.text_format")
@@ -78,10 +79,17 @@ def test_a_dynamic_graph_is_batched(tmp_path: Path) -> None:
 
 
 def test_the_description_travels_along(tmp_path: Path) -> None:
-    write_triton(write_placeholder_bundle(tmp_path / "b"), tmp_path / "models")
+    bundle = write_placeholder_bundle(tmp_path / "b")
+    write_triton(bundle, tmp_path / "models")
     for config in configs(tmp_path / "models").values():
         text = config.parameters[ModelSpec.Json].string_value
         assert ModelSpec.from_json(text, where="config.pbtxt") == SPEC
+        artifact = next(a for a in bundle.artifacts if config.name.endswith(a.id))
+        said = {key: config.parameters[key].string_value for key in (PRECISION_KEY, HASH_KEY)}
+        assert said == {
+            PRECISION_KEY: artifact.precision,
+            HASH_KEY: artifact.files[artifact.path],
+        }
 
 
 @pytest.mark.parametrize(
