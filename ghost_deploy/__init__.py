@@ -44,10 +44,13 @@ if TYPE_CHECKING:
         load,
         parity,
         report,
+        run_batch,
         sign,
         stream,
         validate,
     )
+    from ghost_deploy.batch.run_progress import BatchProgress
+    from ghost_deploy.batch.run_record import BatchReport
     from ghost_deploy.checkpoints.inspection_record import Inspection
     from ghost_deploy.core.bundle import Artifact, Bundle
     from ghost_deploy.core.detections import Detection, Detections
@@ -67,6 +70,7 @@ if TYPE_CHECKING:
         ShapeError,
         SignatureError,
         SpecError,
+        StoreError,
         StructureError,
         UnavailableError,
         UnknownClassError,
@@ -106,8 +110,10 @@ wait_briefly()
 _NAMES = {
     "api": (
         "Calibration DemoResult DemoSize DoctorReport bench build calibrate check compare demo "
-        "doctor export infer inspect load parity report sign stream validate"
+        "doctor export infer inspect load parity report run_batch sign stream validate"
     ),
+    "batch.run_progress": "BatchProgress",
+    "batch.run_record": "BatchReport",
     "checkpoints.inspection_record": "Inspection",
     "core.bundle": "Artifact Bundle",
     "core.detections": "Detection Detections",
@@ -115,8 +121,8 @@ _NAMES = {
         "AmbiguousClassError BackendError BundleError CheckpointError CorruptCheckpointError "
         "DeviceError ExportError GhostDeployError ImageError ImageTooLargeError "
         "InputError MissingExtraError "
-        "ShapeError SignatureError SpecError StructureError UnavailableError UnknownClassError "
-        "UnsafeCheckpointError UsageError"
+        "ShapeError SignatureError SpecError StoreError StructureError UnavailableError "
+        "UnknownClassError UnsafeCheckpointError UsageError"
     ),
     "core.evidence.accuracy": "AccuracyReport",
     "core.evidence.build": "BuildRecords DlaReport",
@@ -154,6 +160,8 @@ __all__ = [
     "AmbiguousClassError",
     "Artifact",
     "BackendError",
+    "BatchProgress",
+    "BatchReport",
     "BenchReport",
     "BuildRecords",
     "Bundle",
@@ -203,6 +211,7 @@ __all__ = [
     "SourceStats",
     "SpecError",
     "StatisticsReport",
+    "StoreError",
     "StructureError",
     "ThresholdReport",
     "Thresholds",
@@ -226,6 +235,7 @@ __all__ = [
     "load",
     "parity",
     "report",
+    "run_batch",
     "save_results",
     "set_max_pixels",
     "sign",

@@ -54,6 +54,11 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
         CORE | {"processing", "detector"},
         BASE | {"cv2", "av", "paho", "PIL", "starlette", "uvicorn"},
     ),
+    "batch": (
+        CORE | {"batch", "processing", "detector", "stream"},
+        BASE | {"cv2", "pyarrow", "fsspec"},
+    ),
+    "batch.ray_engine": (CORE | {"batch"}, BASE | {"ray"}),
     "report": (CORE, BASE | {"jinja2"}),
 }
 ABOVE = {"api", "cli", "__init__"}  # may import every room

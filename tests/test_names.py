@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "ghost_deploy"
 MIRRORED = {
     # a verb and its command
     *(
+        "batch",
         "bench",
         "build",
         "calibrate",

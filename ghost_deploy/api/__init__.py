@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ghost_deploy.api.batch import run_batch
     from ghost_deploy.api.bench import bench
     from ghost_deploy.api.build import build
     from ghost_deploy.api.calibrate import calibrate
@@ -48,6 +49,7 @@ _HOME = {
     "load": "load",
     "parity": "parity",
     "report": "report",
+    "run_batch": "batch",
     "sign": "sign",
     "stream": "stream",
     "validate": "validate",
@@ -72,6 +74,7 @@ __all__ = [
     "load",
     "parity",
     "report",
+    "run_batch",
     "sign",
     "stream",
     "validate",

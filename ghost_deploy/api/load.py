@@ -139,7 +139,7 @@ def _open_here(
     found = model if isinstance(model, Bundle) else model_file(Path(model))
     if isinstance(found, Bundle) or is_bundle(found):
         bundle = open_bundle(found, trust)
-        run = _choose(bundle, runtime, options, fastest=precision == FASTEST)
+        run = choose_run(bundle, runtime, options, fastest=precision == FASTEST)
         if not allow_failed_parity:
             _refuse_failed(bundle, run)
             if check:
@@ -177,8 +177,16 @@ def _open_served(
         return open_planned(bundle, run, options), bundle.spec_of(run.artifact)
 
 
-def _choose(bundle: Bundle, runtime: str, options: RuntimeOptions, *, fastest: bool) -> PlannedRun:
-    """What to run: of several int8 placements the one that `check` decided for here."""
+def choose_run(
+    bundle: Bundle, runtime: str, options: RuntimeOptions, *, fastest: bool
+) -> PlannedRun:
+    """What `load` runs: of several int8 placements the one that `check` decided for here.
+
+    Args:
+        bundle: whose artifacts.
+        runtime, options: as in `load`.
+        fastest: what is fastest here is asked for.
+    """
     from ghost_deploy.judge.check.fastest import decided_here, fastest_verified
     from ghost_deploy.judge.check.verdict_store import VerdictStore
 

@@ -33,6 +33,7 @@ COMMANDS = {
     "compare": "measure a new model against an old one",
     "check": "check a bundle on the machine that runs it",
     "infer": "detect objects in images",
+    "batch": "detect objects in an archive, on this machine or a cluster",
     "report": "render results as one page, with a verdict",
     "doctor": "show what this machine can run, and what would add the rest",
     "demo": "run all steps on the built-in detector",

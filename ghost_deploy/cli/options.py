@@ -166,17 +166,22 @@ def slices_of(args: argparse.Namespace) -> dict[str, Any]:
     return {"slices": args.slices, **overlap}
 
 
-def add_run_options(parser: argparse.ArgumentParser, *, several_threads: bool = False) -> None:
+def add_run_options(
+    parser: argparse.ArgumentParser, *, several_threads: bool = False, default_threads: int = 0
+) -> None:
     """The options of every command that runs a model.
 
     Args:
         several_threads: `--threads` takes a list of counts.
+        default_threads: without `--threads`.
     """
     group = parser.add_argument_group("running")
     devices = "cpu, cuda[:N], gpu, npu or dla:N (default: cpu)"
     add_value(group, "--device", "DEVICE", devices, default="cpu")
-    text = "CPU threads; 0 lets the runtime choose (default: 0)"
-    several: dict[str, Any] = {"nargs": "+", "default": [0]} if several_threads else {"default": 0}
+    text = f"CPU threads; 0 lets the runtime choose (default: {default_threads})"
+    several: dict[str, Any] = {"default": default_threads}
+    if several_threads:
+        several = {"nargs": "+", "default": [default_threads]}
     add_value(group, "--threads", "N", text, natural, **several)
     text = "accept another device or precision than the one asked for, and say so"
     add_switches(group, {"--allow-fallback": text})

@@ -17,6 +17,7 @@
     │           └── AmbiguousClassError  the parts match several definitions of the class
     ├── ExportError                  an export step failed; nothing was written
     ├── BackendError                 a backend failed while it loaded or ran a model
+    ├── StoreError                   a disk or a bucket that is full, refuses or does not answer
     ├── GateError                    a measured figure is outside its gate; exit code 1
     └── UnavailableError             not available on this machine; exit code 3
         ├── MissingExtraError        a Python package is not installed
@@ -28,7 +29,7 @@ required argument.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ghost_deploy.core.install_command import install_command
 
@@ -60,6 +61,17 @@ class GhostDeployError(Exception):
         ]
         text = f"{self.what}: {', '.join(facts)}" if facts else self.what
         return f"{text}. {self.fix}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Pickled from a worker process: an exception is made anew from its `args` alone.
+        return _without_arguments, (type(self), self.args), self.__dict__
+
+
+def _without_arguments(kind: type[GhostDeployError], args: tuple[Any, ...]) -> GhostDeployError:
+    """An error as `pickle` makes it, before its attributes are set."""
+    error = kind.__new__(kind, *args)
+    error.args = args
+    return error
 
 
 class UsageError(GhostDeployError):
@@ -142,6 +154,10 @@ class ExportError(GhostDeployError):
 
 class BackendError(GhostDeployError):
     """A backend failed while it loaded or ran a model."""
+
+
+class StoreError(GhostDeployError):
+    """A disk or a bucket that is full, refuses or does not answer; what it holds is whole."""
 
 
 class UnavailableError(GhostDeployError):

@@ -1,0 +1,192 @@
+"""Files on this machine and in object stores, by their address.
+
+Stores are reached through `pyarrow.fs` (s3, gs, abfs, hdfs), and through fsspec for the addresses
+that it does not know. Credentials are found as those libraries find them; ones that are written
+into an address stay out of everything that is stored or shown.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ghost_deploy.core.errors import MissingExtraError, StoreError, UsageError
+from ghost_deploy.core.install_command import install_command
+from ghost_deploy.stream.sources.source_labels import scheme_of
+
+_PUT_WHOLE = frozenset({"abfs", "abfss", "az", "gcs", "gs", "s3", "s3a"})
+"""Stores in which an object is there when it is whole, and replaced at once."""
+
+_QUERY = re.compile(r"\?(?=[A-Za-z_]+=)")
+_MISSING = ("NO_SUCH_KEY", "RESOURCE_NOT_FOUND", "status 404", "does not exist", "Not Found")
+_REFUSED = (
+    *("ACCESS_DENIED", "INVALID_ACCESS_KEY", "SIGNATURE_DOES_NOT_MATCH", "INVALID_CLIENT_TOKEN"),
+    *("Expired", "EXPIRED", "InvalidToken", "status 401", "status 403", "Forbidden", "Permission"),
+    *("permission", "credentials", "AccessDenied", "UNRECOGNIZED_CLIENT"),
+)
+_GCS_WAITS_S = 60
+"""Google's client tries a request again for so long; its default is a quarter of an hour."""
+
+
+def is_remote(word: str) -> bool:
+    """Whether the word is an address of a store, not a path of this machine."""
+    return scheme_of(word) not in {"", "file"}
+
+
+def split_query(word: str) -> tuple[str, str]:
+    """An address and its options: `s3://a/b?region=x` gives `s3://a/b` and `?region=x`."""
+    match = _QUERY.search(word)
+    return (word[: match.start()], word[match.start() :]) if match else (word, "")
+
+
+def shown(word: str) -> str:
+    """An address without options and credentials, as it is stored and shown."""
+    address = split_query(word)[0]
+    return re.sub(r"^([A-Za-z][\w+.-]*://)[^/@]*@", r"\1", address)
+
+
+def root_of(address: str) -> str:
+    """The scheme and the bucket or host of an address, e.g. `s3://bucket`."""
+    match = re.match(r"[A-Za-z][\w+.-]*://[^/]*", shown(address))
+    return match[0] if match else ""
+
+
+def is_missing(error: BaseException) -> bool:
+    """Whether the error of a store says that there is no such object."""
+    return isinstance(error, FileNotFoundError) or any(text in str(error) for text in _MISSING)
+
+
+def is_refused(error: BaseException) -> bool:
+    """Whether the error of a store says that access is denied."""
+    return isinstance(error, PermissionError) or any(text in str(error) for text in _REFUSED)
+
+
+def reason_of(error: BaseException) -> str:
+    """What the error of a store or a file system says, on one line."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(str(text).split())[:500]
+
+
+@dataclass(frozen=True)
+class FileAccess:
+    """Opens stores. It travels to other processes, and opens each store there once.
+
+    Attributes:
+        roots: the address that a user gave for a bucket, with its options, by `root_of`.
+    """
+
+    roots: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, words: Iterable[str]) -> FileAccess:
+        """With the options of all addresses among the words."""
+        roots = {}
+        for word in filter(is_remote, words):
+            address, query = split_query(word)
+            match = re.match(r"[A-Za-z][\w+.-]*://[^/]*", address)
+            if match and (query or "@" in match[0]):
+                roots[root_of(word)] = match[0] + query
+        return cls(roots)
+
+    def locate(self, address: str) -> tuple[Any, str]:
+        """The file system of an address, a `pyarrow.fs.FileSystem`, and the path in it.
+
+        Raises:
+            StoreError: the store cannot be opened.
+            MissingExtraError: the package that opens it is not installed.
+        """
+        plain, root = shown(address), root_of(address)
+        return _file_system(self.roots.get(root, root)), _path_in_store(plain)
+
+    def read(self, address: str, most_bytes: int) -> bytes:
+        """The content of an object.
+
+        Args:
+            address: of the object.
+            most_bytes: the largest size that is read.
+
+        Raises:
+            OSError: as the store says it; EFBIG for a larger object.
+        """
+        system, path = self.locate(address)
+        with system.open_input_file(path) as file:
+            size = file.size()
+            if size > most_bytes:
+                raise OSError(errno.EFBIG, f"{size} bytes, at most {most_bytes} are read", address)
+            data: bytes = file.read()
+            return data
+
+    def check(self, address: str) -> None:
+        """Ask the store for an object's size: raises what the store answers.
+
+        Raises:
+            OSError: it refuses, does not answer, or has no such object.
+        """
+        system, path = self.locate(address)
+        with system.open_input_file(path) as file:
+            file.read(1)
+
+
+def puts_whole(address: str) -> bool:
+    """Whether an object of this store is visible only when it is whole."""
+    return scheme_of(address) in _PUT_WHOLE
+
+
+def _path_in_store(plain: str) -> str:
+    scheme = scheme_of(plain)
+    return plain if scheme in {"http", "https"} else plain[len(scheme) + 3 :]
+
+
+@functools.lru_cache(maxsize=64)
+def _file_system(root: str) -> Any:
+    try:
+        import pyarrow as pa
+        from pyarrow import fs
+    except ImportError as error:
+        raise MissingExtraError.for_extra("pyarrow", "batch") from error
+    address, query = split_query(root)
+    scheme = scheme_of(address)
+    if scheme in {"gs", "gcs"} and "retry_limit_seconds" not in query:
+        query += ("&" if query else "?") + f"retry_limit_seconds={_GCS_WAITS_S}"
+    try:
+        return fs.FileSystem.from_uri(address + query)[0]
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
+        if scheme in _PUT_WHOLE:
+            raise _unusable(root, error) from error
+        return _by_fsspec(root, fs.PyFileSystem, fs.FSSpecHandler)
+    except OSError as error:
+        raise _unusable(root, error) from error
+
+
+def _by_fsspec(root: str, wrap: Callable[[Any], Any], handle: Callable[[Any], Any]) -> Any:
+    try:
+        import fsspec
+    except ImportError as error:
+        raise MissingExtraError.for_extra("fsspec", "batch") from error
+    try:
+        return wrap(handle(fsspec.filesystem(scheme_of(root))))
+    except ImportError as error:
+        raise MissingExtraError(
+            f"what opens {scheme_of(root)}:// addresses is not installed",
+            got=str(error),
+            fix=f"Install what it names beside {install_command('batch')}",
+        ) from error
+    except ValueError as error:
+        raise UsageError(
+            f"an address {scheme_of(root)}:// cannot be read",
+            got=str(error),
+            expected="a path, s3://, gs://, abfs:// or an address that fsspec knows",
+            fix="Give one of those",
+        ) from error
+
+
+def _unusable(root: str, error: BaseException) -> StoreError:
+    return StoreError(
+        f"the store {shown(root)} cannot be opened",
+        got=reason_of(error),
+        fix="Check the address and the credentials; docs/scale.md says where they are looked for",
+    )

@@ -1,0 +1,300 @@
+"""The images and videos that the inputs of a run name."""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import io
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ghost_deploy.batch.file_access import FileAccess, is_remote, reason_of, shown
+from ghost_deploy.batch.result_rows import key_text
+from ghost_deploy.batch.work_tasks import ArchiveFile
+from ghost_deploy.core.errors import InputError, StoreError, UsageError
+from ghost_deploy.processing.images import IMAGE_SUFFIXES
+from ghost_deploy.processing.video_kind import VIDEO_SUFFIXES, is_video
+from ghost_deploy.stream.sources.source_labels import scheme_of
+
+_PARQUET = (".parquet", ".pq")
+_LISTS = (".txt", ".lst")
+_PATH_COLUMNS = ("path", "source", "file", "filename", "file_name", "image", "uri", "url")
+_WILD = re.compile(r"[*?\[]")
+_CHUNK = 100_000
+
+
+@dataclass
+class FoundSources:
+    """What the inputs name, each once, in the order of the inputs.
+
+    Attributes:
+        images: a `pyarrow.ChunkedArray` of texts of the column `source`.
+        videos: the videos.
+        duplicates: how many times something was named again.
+        odd: the paths that are not their text, by it.
+    """
+
+    images: Any
+    videos: list[ArchiveFile]
+    duplicates: int = 0
+    odd: dict[str, str] = field(default_factory=dict)
+
+    def files(self, sources: Sequence[str]) -> tuple[ArchiveFile, ...]:
+        """The files of some sources."""
+        return tuple(ArchiveFile(source, self.odd.get(source, "")) for source in sources)
+
+
+def find_sources(
+    words: Sequence[str], access: FileAccess, column: str | None, note: Callable[[str], None]
+) -> FoundSources:
+    """The images and videos of some inputs; none is opened but files that are named themselves.
+
+    Args:
+        words: files, folders with all below them, patterns, lists of paths (`.txt`, `@list`),
+            Parquet files with a column of paths; on this machine or addresses of a store.
+        access: opens stores.
+        column: with the paths, of Parquet files; by default the first that has a usual name.
+        note: is told of what is left out.
+
+    Raises:
+        UsageError: an input does not exist or names nothing.
+        StoreError: a store refuses or does not answer.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    odd: dict[str, str] = {}
+    videos: dict[str, ArchiveFile] = {}
+    chunks, chunk, named = [], [], 0
+    for path in _all_paths(words, access, column, note):
+        text = key_text(path)
+        if text != path:
+            odd[text] = path
+        named += 1
+        if _looks_like_video(path):
+            videos.setdefault(text, ArchiveFile(text, odd.get(text, "")))
+            continue
+        chunk.append(text)
+        if len(chunk) >= _CHUNK:
+            chunks.append(pa.array(chunk, pa.large_string()))
+            chunk = []
+    chunks.append(pa.array(chunk, pa.large_string()))
+    images = pa.chunked_array([pc.unique(pa.chunked_array(chunks))])
+    found = FoundSources(images, list(videos.values()), odd=odd)
+    found.duplicates = named - len(images) - len(videos)
+    return found
+
+
+def _all_paths(
+    words: Sequence[str], access: FileAccess, column: str | None, note: Callable[[str], None]
+) -> Iterator[str]:
+    if not words:
+        raise UsageError("no input is named", fix="Give folders, files, patterns or lists")
+    for word in words:
+        count = 0
+        for path in _paths_of(word, access, column, note):
+            count += 1
+            yield path
+        if not count:
+            raise UsageError(
+                f"{shown(word)} names no image and no video",
+                expected=f"files named {' '.join(IMAGE_SUFFIXES)}, or as videos are",
+                fix="Check the path; quote a pattern so that the shell does not change it",
+            )
+
+
+def _paths_of(
+    word: str, access: FileAccess, column: str | None, note: Callable[[str], None]
+) -> Iterator[str]:
+    listed = word.startswith("@") and not os.path.lexists(word)
+    name = word[1:] if listed else word
+    if listed or name.lower().endswith(_LISTS):
+        yield from _listed(name, access)
+    elif name.lower().endswith(_PARQUET):
+        for file in _matching(name, access):
+            yield from _of_parquet(file, access, column, note)
+    elif is_remote(name):
+        yield from _in_store(name, access)
+    else:
+        yield from _on_this_machine(name.removeprefix("file://"), note)
+
+
+def _on_this_machine(name: str, note: Callable[[str], None]) -> Iterator[str]:
+    path = os.path.abspath(name)
+    if os.path.isdir(path):
+        yield from filter(_is_named_as_source, _walk(path, note))
+    elif os.path.lexists(path):
+        yield path
+    elif _WILD.search(name):
+        for each in sorted(glob.glob(path, recursive=True)):
+            if os.path.isfile(each) and _is_named_as_source(each):
+                yield each
+    else:
+        raise UsageError(f"there is no input {name}", fix="Check the path")
+
+
+def _walk(folder: str, note: Callable[[str], None]) -> Iterator[str]:
+    """The files below a folder, in the order of their names; hidden ones are left out."""
+
+    def tell(error: OSError) -> None:
+        note(f"{key_text(str(error.filename))} cannot be listed and is left out: {error.strerror}")
+
+    for here, folders, names in os.walk(folder, onerror=tell):
+        folders[:] = sorted(each for each in folders if not each.startswith("."))
+        for name in sorted(names):
+            if not name.startswith("."):
+                yield os.path.join(here, name)
+
+
+def _in_store(word: str, access: FileAccess) -> Iterator[str]:
+    from pyarrow import fs
+
+    if scheme_of(word) in {"http", "https"}:
+        yield shown(word)
+        return
+    try:
+        if _WILD.search(shown(word)):
+            yield from filter(_is_named_as_source, _matching(word, access))
+            return
+        system, path = access.locate(word)
+        if system.get_file_info(path).type == fs.FileType.File:
+            yield shown(word)
+            return
+        below = _below(word, access, path)
+        yield from filter(_is_named_as_source, below)
+    except FileNotFoundError as error:
+        raise UsageError(f"there is no input {shown(word)}", fix="Check the address") from error
+    except OSError as error:
+        raise _not_listed(word, error) from error
+
+
+def _below(word: str, access: FileAccess, path: str) -> Iterator[str]:
+    """The addresses of the objects below a path in the store of `word`, by their names."""
+    from pyarrow import fs
+
+    system = access.locate(word)[0]
+    scheme = scheme_of(word)
+    infos = system.get_file_info(fs.FileSelector(path, recursive=True))
+    for each in sorted(info.path for info in infos if info.type == fs.FileType.File):
+        if not re.search(r"/[._][^/]*$", each):
+            yield f"{scheme}://{each}"
+
+
+def _matching(word: str, access: FileAccess) -> Iterator[str]:
+    """The files that a pattern matches, or `word` itself where it is none."""
+    address = shown(word) if is_remote(word) else os.path.abspath(word)
+    wild = _WILD.search(address)
+    if wild is None or (not is_remote(word) and os.path.lexists(address)):
+        yield address
+        return
+    if not is_remote(word):
+        yield from sorted(filter(os.path.isfile, glob.glob(address, recursive=True)))
+        return
+    start = address[: wild.start()].rpartition("/")[0]
+    path = access.locate(start)[1]
+    matches = re.compile(_pattern(address)).fullmatch
+    try:
+        yield from filter(matches, _below(start, access, path))
+    except OSError as error:
+        raise _not_listed(word, error) from error
+
+
+def _pattern(address: str) -> str:
+    """A regular expression for a pattern in which `*` does not cross folders and `**` does."""
+    parts = []
+    for part in address.split("/"):
+        if part == "**":
+            parts.append("(?:[^/]+/)*")
+        else:
+            text = fnmatch.translate(part).removeprefix("(?s:").removesuffix(r")\Z")
+            parts.append(text.removesuffix(r")\z").replace(".*", "[^/]*") + "/")
+    return "".join(parts).removesuffix("/")
+
+
+def _listed(name: str, access: FileAccess) -> Iterator[str]:
+    """The paths of a list, one a line; relative ones are beside the list or in this folder."""
+    try:
+        if is_remote(name):
+            text = access.read(shown(name), 1 << 34).decode("utf-8", "surrogateescape")
+        else:
+            text = Path(name).read_text(encoding="utf-8", errors="surrogateescape")
+    except FileNotFoundError as error:
+        raise UsageError(f"there is no list {shown(name)}", fix="Check the path") from error
+    except OSError as error:
+        raise _not_listed(name, error) from error
+    lines = (line.strip() for line in text.splitlines())
+    yield from _placed((line for line in lines if line and not line.startswith("#")), name)
+
+
+def _placed(paths: Iterable[str], beside: str) -> Iterator[str]:
+    """The paths as absolute ones or addresses."""
+    folder = "" if is_remote(beside) else os.path.dirname(os.path.abspath(beside))
+    for path in paths:
+        if is_remote(path):
+            yield shown(path)
+            continue
+        plain = path.removeprefix("file://")
+        here = os.path.join(folder, plain)
+        is_beside = folder and not os.path.isabs(plain) and os.path.lexists(here)
+        yield os.path.abspath(here if is_beside else plain)
+
+
+def _of_parquet(
+    file: str, access: FileAccess, column: str | None, note: Callable[[str], None]
+) -> Iterator[str]:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        source: Any = io.BytesIO(access.read(file, 1 << 34)) if is_remote(file) else file
+        with parquet.ParquetFile(source) as opened:
+            name = _path_column(opened.schema_arrow, column, file)
+            empty = 0
+            for batch in opened.iter_batches(columns=[name]):
+                values = batch.column(0).to_pylist()
+                empty += sum(not value for value in values)
+                yield from _placed((str(value) for value in values if value), file)
+            if empty:
+                note(f"{file}: {empty} rows without a path are left out")
+    except FileNotFoundError as error:
+        raise UsageError(f"there is no input {file}", fix="Check the path") from error
+    except (pa.ArrowException, OSError) as error:
+        raise _not_listed(file, error) from error
+
+
+def _path_column(schema: Any, column: str | None, file: str) -> str:
+    names = list(schema.names)
+    found = [column] if column else [name for name in _PATH_COLUMNS if name in names]
+    if found and found[0] in names:
+        return str(found[0])
+    raise UsageError(
+        f"{file} has no column {column}" if column else f"{file} has no column of paths",
+        got=", ".join(names),
+        expected=None if column else f"one of {', '.join(_PATH_COLUMNS)}",
+        fix="Name the column: --path-column NAME",
+    )
+
+
+def _is_named_as_source(path: str) -> bool:
+    suffix = os.path.splitext(path)[1].lower()
+    return suffix in IMAGE_SUFFIXES or suffix in VIDEO_SUFFIXES
+
+
+def _looks_like_video(path: str) -> bool:
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix in IMAGE_SUFFIXES or suffix in VIDEO_SUFFIXES or is_remote(path):
+        return suffix in VIDEO_SUFFIXES
+    # Of a name that says nothing the content decides.
+    return os.path.isfile(path) and is_video(path)
+
+
+def _not_listed(word: str, error: BaseException) -> InputError | StoreError:
+    return StoreError(
+        f"{shown(word)} cannot be read",
+        got=reason_of(error),
+        fix="Check the path, the permissions and the credentials",
+    )

@@ -1,0 +1,165 @@
+"""Read the images of a task, from this machine or ahead of time from a store."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ghost_deploy.batch.file_access import (
+    FileAccess,
+    is_missing,
+    is_refused,
+    is_remote,
+    reason_of,
+    shown,
+)
+from ghost_deploy.batch.work_tasks import ArchiveFile
+from ghost_deploy.core.errors import GhostDeployError, ImageError, StoreError
+from ghost_deploy.core.pixel_limit import max_pixels
+from ghost_deploy.processing.decode_image import decode_image
+from ghost_deploy.processing.images import read_image
+
+_AHEAD = 8
+"""Objects that are fetched while others are decoded: a store answers after tens of milliseconds."""
+_WAITS_S = (1.0, 4.0)
+_BYTES_A_PIXEL = 32
+_CHUNK = 8 << 20
+
+
+class FileReader:
+    """Reads images and whole files, and knows when a store has begun to refuse all of them.
+
+    One object that may not be read is a fact about that object. Where nothing can be read any
+    more, credentials were revoked or the connection is gone, and the run must stop: else the rest
+    of an archive would become rows with errors.
+
+    Args:
+        access: opens stores.
+    """
+
+    def __init__(self, access: FileAccess) -> None:
+        self._access = access
+        self._readable = ""  # the object that was read last
+        self._refused = ""  # one that was refused since
+        self._reason = ""
+
+    def images(
+        self, files: Sequence[ArchiveFile]
+    ) -> Iterator[tuple[ArchiveFile, NDArray[np.uint8] | ImageError]]:
+        """Each file with its image, (H, W, 3) uint8 BGR, or the error of reading it."""
+        for remote, group in itertools.groupby(files, lambda file: is_remote(file.opened)):
+            if remote:
+                yield from self._ahead(list(group))
+            else:
+                yield from ((file, _decoded(file, None)) for file in group)
+
+    def copy(self, file: ArchiveFile, target: str) -> None:
+        """Copy an object to a file of this machine.
+
+        Raises:
+            ImageError: it is not there or may not be read.
+            OSError: the file cannot be written.
+        """
+        got: bytes | OSError | GhostDeployError = b""
+        try:
+            system, path = self._access.locate(file.opened)
+            with system.open_input_stream(path) as stream, open(target, "wb") as to:
+                while data := stream.read(_CHUNK):
+                    to.write(data)
+        except (OSError, GhostDeployError) as error:
+            if getattr(error, "errno", None) == errno.ENOSPC:
+                raise
+            got = error
+        self._noted(file, got)
+
+    def check(self) -> None:
+        """Require that the store still gives what it gave before.
+
+        Raises:
+            StoreError: since something was refused nothing could be read.
+        """
+        refused, self._refused = self._refused, ""
+        if not refused:
+            return
+        try:
+            if not self._readable:
+                raise StoreError(refused, got=self._reason, fix="")
+            self._access.check(self._readable)
+        except (OSError, StoreError) as error:
+            raise StoreError(
+                f"{shown(refused)} cannot be read, and neither can others of the store",
+                got=self._reason or reason_of(error),
+                fix="Check the credentials and the connection, and run the same command again: it "
+                "continues with what is not written",
+            ) from error
+
+    def _ahead(
+        self, files: Sequence[ArchiveFile]
+    ) -> Iterator[tuple[ArchiveFile, NDArray[np.uint8] | ImageError]]:
+        most = max_pixels() * _BYTES_A_PIXEL
+        waiting: deque[tuple[ArchiveFile, Future[bytes | OSError | GhostDeployError]]] = deque()
+        with ThreadPoolExecutor(_AHEAD) as pool:
+            for index in range(len(files) + _AHEAD):
+                if index < len(files):
+                    file = files[index]
+                    waiting.append((file, pool.submit(_fetched, self._access, file.opened, most)))
+                if index >= _AHEAD - 1 and waiting:
+                    file, future = waiting.popleft()
+                    try:
+                        yield file, _decoded(file, self._noted(file, future.result()))
+                    except ImageError as error:
+                        yield file, error
+
+    def _noted(self, file: ArchiveFile, got: bytes | OSError | GhostDeployError) -> bytes:
+        """What was fetched; the error of a file that could not be."""
+        if isinstance(got, bytes):
+            self._readable, self._refused = file.opened, ""
+            return got
+        if not is_missing(got) and getattr(got, "errno", None) != errno.EFBIG:
+            self._refused, self._reason = file.opened, reason_of(got)
+        raise ImageError(
+            f"the image {file.source} cannot be read",
+            got="no such object" if is_missing(got) else reason_of(got),
+            fix="Check the address and its permissions",
+        )
+
+
+def _fetched(access: FileAccess, address: str, most: int) -> bytes | OSError | GhostDeployError:
+    for wait_s in (*_WAITS_S, None):
+        try:
+            return access.read(address, most)
+        except GhostDeployError as error:
+            return error
+        except OSError as error:
+            if (
+                wait_s is None
+                or is_missing(error)
+                or is_refused(error)
+                or error.errno == errno.EFBIG
+            ):
+                return error
+            time.sleep(wait_s)
+    raise AssertionError
+
+
+def _decoded(file: ArchiveFile, data: bytes | None) -> NDArray[np.uint8] | ImageError:
+    """The image of a file, or of its content."""
+    what = f"the image {file.source}"
+    try:
+        return read_image(file.opened) if data is None else decode_image(data, what)
+    except ImageError as error:
+        return error
+    # A decoder that fails in a way of its own must not end a run over a million images.
+    except Exception as error:
+        return ImageError(
+            f"{what} cannot be decoded",
+            got=f"{type(error).__name__}: {error}",
+            fix="Check that other programs can open it",
+        )

@@ -1,0 +1,85 @@
+"""A worker process of the engine `local`: gets tasks over a pipe, and writes parts itself.
+
+Messages are pickled pairs. To the worker: `setup`, then a task at a time. From it:
+
+    ("ready", what runs)
+    ("step", (source, share of the task that is done))
+    ("done", TaskDone)
+    ("failed", an exception)
+"""
+
+from __future__ import annotations
+
+import pickle
+import queue
+import signal
+import sys
+import threading
+from multiprocessing.connection import Connection
+from typing import Any
+
+from ghost_deploy.batch.part_worker import PartWorker
+from ghost_deploy.batch.work_tasks import Task
+from ghost_deploy.core.errors import BackendError, GhostDeployError
+from ghost_deploy.core.parent_death import end_with_parent
+
+
+def main(descriptor: int) -> None:
+    """Work until the pipe ends.
+
+    Args:
+        descriptor: of this end of the pipe.
+    """
+    end_with_parent()
+    # Ctrl-C reaches the whole group; the driver ends this process when it has understood.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with Connection(descriptor) as pipe:
+        try:
+            _work(pipe)
+        except (EOFError, BrokenPipeError):
+            return
+        # The driver raises it again.
+        except Exception as error:
+            pipe.send(("failed", _portable(error)))
+
+
+def _work(pipe: Connection) -> None:
+    def step(source: str, share: float) -> None:
+        pipe.send(("step", (source, share)))
+
+    setup = pipe.recv()
+    tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(pipe, tasks), daemon=True).start()
+    with PartWorker(setup, step) as worker:
+        pipe.send(("ready", worker.described))
+        while (task := tasks.get()) is not None:
+            pipe.send(("done", worker.run(task)))
+
+
+def _receive(pipe: Connection, tasks: queue.SimpleQueue[Task | None]) -> None:
+    """Take tasks at once: a driver that waits for that reads no messages, and both would wait."""
+    try:
+        while True:
+            tasks.put(pipe.recv())
+    except (EOFError, OSError):
+        tasks.put(None)
+
+
+def _portable(error: Exception) -> Any:
+    """The error, or one of ours in its place where it cannot be pickled."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    # Pickling calls the code of the exception's class.
+    except Exception:
+        return _unexpected(error)
+    return error if isinstance(error, GhostDeployError) else _unexpected(error)
+
+
+def _unexpected(error: Exception) -> BackendError:
+    return BackendError(
+        f"unexpected {type(error).__name__} in a worker: {error}", fix="This is a bug: report it"
+    )
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

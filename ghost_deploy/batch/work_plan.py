@@ -1,0 +1,86 @@
+"""What is left to do: the sources that have no rows yet, cut into tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ghost_deploy.batch.found_sources import FoundSources
+from ghost_deploy.batch.output_store import WrittenRows
+from ghost_deploy.batch.work_tasks import ImagesTask, Task, VideoTask, images_name, video_name
+
+MOST_ROWS = 1000
+_LEAST_ROWS, _LEAST_ROWS_OF_VIDEOS = 16, 128
+_PARTS_A_WORKER = 32
+"""At the end of a run workers wait for the last task: so many parts keep that below 3 %."""
+
+
+def rows_of_a_part(images: int, videos: int, workers: int) -> int:
+    """How many rows a part gets at most, from the size of the run."""
+    least = _LEAST_ROWS_OF_VIDEOS if videos else _LEAST_ROWS
+    return max(least, min(MOST_ROWS, images // (workers * _PARTS_A_WORKER)))
+
+
+@dataclass(frozen=True)
+class WorkPlan:
+    """The tasks of a run.
+
+    Attributes:
+        found: the sources.
+        written: what the output holds.
+        part_rows: most rows of a part.
+        retries: errors are tried again.
+    """
+
+    found: FoundSources
+    written: WrittenRows
+    part_rows: int
+    retries: bool = False
+
+    @property
+    def sources(self) -> int:
+        """How many images and videos there are."""
+        return len(self.found.images) + len(self.found.videos)
+
+    def left(self) -> tuple[int, int]:
+        """How many images and videos are to be done."""
+        tasks = list(self.tasks())
+        images = sum(task.size for task in tasks if isinstance(task, ImagesTask))
+        return images, sum(isinstance(task, VideoTask) for task in tasks)
+
+    def tasks(self) -> Iterator[Task]:
+        """What is to be done: videos first, because one may take long."""
+        yield from self._videos()
+        yield from self._retried()
+        yield from self._images()
+
+    def _videos(self) -> Iterator[VideoTask]:
+        for file in self.found.videos:
+            name = video_name(file.source)
+            done = self.written.videos.get(name, set())
+            failed = set()
+            if self.retries:
+                failed = {each for each in done if f"{name}-{each:06}" in self.written.failed}
+            if failed or name not in self.written.ended:
+                yield VideoTask(name, file, frozenset(done - failed))
+
+    def _retried(self) -> Iterator[ImagesTask]:
+        if not self.retries:
+            return
+        named = set(self.found.images.to_pylist()) if self.written.failed else set()
+        for name, sources in self.written.failed.items():
+            again = [source for source in sources if source in named]
+            if again and not name.startswith("video-"):
+                yield ImagesTask(name, self.found.files(again), keeps=True)
+
+    def _images(self) -> Iterator[ImagesTask]:
+        import pyarrow.compute as pc
+
+        missing: Any = pc.invert(pc.is_in(self.found.images, value_set=self.written.images))
+        # Blocks of all sources, not of the missing ones: another run makes the same parts.
+        for start in range(0, len(self.found.images), self.part_rows):
+            block = self.found.images.slice(start, self.part_rows)
+            left = block.filter(missing.slice(start, self.part_rows)).to_pylist()
+            if left:
+                yield ImagesTask(images_name(left), self.found.files(left))

@@ -1,0 +1,128 @@
+"""What the inputs of a run name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ghost_deploy.batch.file_access import FileAccess
+from ghost_deploy.batch.found_sources import FoundSources, find_sources
+from ghost_deploy.core.errors import StoreError, UsageError
+
+pa = pytest.importorskip("pyarrow")
+NAMES = ("b.jpg", "deep/er/a.PNG", "deep/c.jpeg", "clip.mp4")
+LEFT_OUT = (".hidden.jpg", ".cache/d.jpg", "notes.md", "part.parquet")
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    for name in (*NAMES, *LEFT_OUT):
+        path = tmp_path / "archive" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    return tmp_path / "archive"
+
+
+def find(*words: object, column: str | None = None) -> FoundSources:
+    return find_sources([str(word) for word in words], FileAccess(), column, lambda _: None)
+
+
+def names(found: FoundSources, below: Path) -> list[str]:
+    every = [*found.images.to_pylist(), *(file.source for file in found.videos)]
+    return [os.path.relpath(path, below) for path in every]
+
+
+def write_parquet(target: Path, **columns: list[object]) -> Path:
+    from pyarrow import parquet
+
+    parquet.write_table(pa.table(columns), target)
+    return target
+
+
+WRONG: dict[str, tuple[Callable[[Path], list[object]], str]] = {
+    "nothing": (lambda _: [], "no input is named"),
+    "an empty text": (lambda _: [""], "names no image|no input"),
+    "missing": (lambda folder: [folder / "no"], "there is no input"),
+    "an empty folder": (lambda folder: [folder / "archive" / ".cache" / "e"], "there is no input"),
+    "a pattern without a match": (lambda folder: [folder / "*.tif"], "names no image"),
+    "a missing list": (lambda folder: [f"@{folder}/no"], "there is no list"),
+    "a list without a line": (lambda folder: [folder / "empty.txt"], "names no image"),
+    "a Parquet file without paths": (lambda folder: [folder / "other.parquet"], "no column of"),
+    "a missing Parquet file": (lambda folder: [folder / "no.parquet"], "there is no input"),
+}
+
+
+@pytest.mark.parametrize(("words", "message"), WRONG.values(), ids=WRONG)
+def test_what_names_nothing(
+    archive: Path, words: Callable[[Path], list[object]], message: str
+) -> None:
+    (archive.parent / "empty.txt").write_text("# nothing\n\n")
+    write_parquet(archive.parent / "other.parquet", number=[1])
+    with pytest.raises(UsageError, match=message):
+        find(*words(archive.parent))
+
+
+def test_a_parquet_file_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_bytes(b"no")
+    with pytest.raises(StoreError, match="cannot be read"):
+        find(tmp_path / "a.parquet")
+
+
+def test_a_column_that_is_missing(tmp_path: Path) -> None:
+    index = write_parquet(tmp_path / "a.parquet", path=["a.jpg"])
+    with pytest.raises(UsageError, match="no column where"):
+        find(index, column="where")
+
+
+def test_a_folder_with_all_below_it(archive: Path) -> None:
+    assert names(find(archive), archive) == ["b.jpg", "deep/c.jpeg", "deep/er/a.PNG", "clip.mp4"]
+
+
+def test_the_same_source_counts_once(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(archive)
+    found = find(archive, "b.jpg", "./deep/../b.jpg", archive / "*.mp4")
+    assert len(found.images) == 3
+    assert len(found.videos) == 1
+    assert found.duplicates == 3
+
+
+def test_a_pattern(archive: Path) -> None:
+    assert names(find(archive / "**" / "*.jp*"), archive) == ["b.jpg", "deep/c.jpeg"]
+
+
+def test_lists_name_what_may_not_be_there(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path of a list that does not exist is a row with an error, and no reason not to start."""
+    (archive / "list.txt").write_text(f"b.jpg\n# no\n\n{archive}/gone.jpg\nhere.png\n")
+    (archive.parent / "here.png").write_bytes(b"x")
+    monkeypatch.chdir(archive.parent)
+    expected = ["b.jpg", "gone.jpg", "../here.png"]
+    assert names(find(archive / "list.txt"), archive) == expected
+    assert names(find(f"@{archive}/list.txt"), archive) == expected
+
+
+@pytest.mark.parametrize(("column", "asked"), [("path", None), ("uri", None), ("where", "where")])
+def test_parquet_with_a_column_of_paths(archive: Path, column: str, asked: str | None) -> None:
+    paths = ["b.jpg", str(archive / "clip.mp4"), None, "", "b.jpg", f"file://{archive}/deep/c.jpeg"]
+    index = write_parquet(archive / "index.parquet", number=list(range(6)), **{column: paths})
+    found = find(index, column=asked)
+    assert names(found, archive) == ["b.jpg", "deep/c.jpeg", "clip.mp4"]
+    assert found.duplicates == 1
+
+
+def test_a_name_that_is_not_utf8(tmp_path: Path) -> None:
+    raw = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.jpg")
+    Path(raw).write_bytes(b"x")
+    found = find(tmp_path)
+    (source,) = found.images.to_pylist()
+    assert source == f"{tmp_path}/\\xff.jpg"
+    assert found.files([source])[0].opened == raw
+
+
+def test_content_decides_where_the_name_says_nothing(tmp_path: Path) -> None:
+    (tmp_path / "movie").write_bytes(b"\0\0\0\x18ftypmp42" + bytes(64))
+    (tmp_path / "image").write_bytes(b"\xff\xd8\xff")
+    found = find(tmp_path / "movie", tmp_path / "image")
+    assert (len(found.images), len(found.videos)) == (1, 1)

@@ -1,0 +1,138 @@
+"""Whole runs with worker processes: continued, killed, refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ghost_deploy.batch.run_manifest import MANIFEST
+from ghost_deploy.core.errors import BackendError, StoreError, UnavailableError, UsageError
+from tests.support.batch_runs import PretendModel, keys_twice, rows_in, run_pretended
+from tests.support.images import solid_image, write_image
+from tests.support.waiting import wait_until
+
+pytest.importorskip("pyarrow")
+
+
+def write_grey(folder: Path, count: int) -> list[Path]:
+    return [write_image(folder / f"{k:03}.png", solid_image((64, 64), k)) for k in range(count)]
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    write_grey(tmp_path / "images", 40)
+    return tmp_path / "images"
+
+
+REFUSED = {
+    "another model": {"model": PretendModel("b" * 64)},
+    "other frames": {"identity": {"every": 2}},
+    "other classes": {"identity": {"classes": (1,)}},
+}
+
+
+def test_a_run_is_continued_and_another_refused(images: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run_pretended([images], out, part_rows=8)
+    names = sorted(os.listdir(out))
+    for settings in REFUSED.values():
+        with pytest.raises(UsageError, match="another model or other settings"):
+            run_pretended([images], out, **settings)  # type: ignore[arg-type]
+    (images / "000.png").write_bytes(b"changed")  # is done already
+    again = run_pretended([images], out)
+    assert (again.rows, again.skipped, again.complete) == (0, 40, True)
+    write_image(images / "new.png")
+    more = run_pretended([images], out)
+    assert (more.rows, more.total_rows) == (1, 41)
+    assert set(names) < set(os.listdir(out))
+    manifest = json.loads((out / MANIFEST).read_text())
+    assert (manifest["part_rows"], manifest["complete"]) == (8, True)
+    assert sum(part["rows"] for part in manifest["parts"]) == 41
+    assert not keys_twice(rows_in(out))
+
+
+def test_a_part_that_is_removed_is_made_again(images: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run_pretended([images], out, part_rows=8)
+    part = next(out.glob("*.parquet"))
+    before = part.read_bytes()
+    part.write_bytes(before[:-9])
+    with pytest.raises(StoreError, match="damaged"):
+        run_pretended([images], out)
+    part.unlink()
+    assert run_pretended([images], out).rows == 8
+    assert len(rows_in(out)) == 40
+
+
+def test_an_output_that_holds_something_else(images: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.tex").write_text("")
+    with pytest.raises(UsageError, match="holds something else"):
+        run_pretended([images], tmp_path / "out")
+    assert os.listdir(tmp_path / "out") == ["thesis.tex"]
+
+
+def test_errors_are_read_again(images: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (images / "004.png").write_bytes(b"")
+    (images / "005.png").write_bytes(b"")
+    assert run_pretended([images], out, part_rows=8).errors == 2
+    write_image(images / "004.png")
+    assert run_pretended([images], out).rows == 0
+    again = run_pretended([images], out, retry_errors=True)
+    assert (again.rows, again.total_rows, again.total_errors) == (2, 40, 1)
+    assert not keys_twice(rows_in(out))
+
+
+def test_an_image_that_ends_every_process(images: Path, tmp_path: Path) -> None:
+    notes: list[str] = []
+    report = run_pretended(
+        [images], tmp_path / "out", PretendModel(deadly=11), part_rows=16, note=notes.append
+    )
+    assert (report.rows, report.errors, report.restarts) == (40, 1, 3)
+    (bad,) = [row for row in rows_in(tmp_path / "out") if row["error"]]
+    assert bad["source"].endswith("011.png")
+    assert sum("ended (SIGKILL)" in note for note in notes) == 3
+
+
+def test_a_model_that_does_not_open(images: Path, tmp_path: Path) -> None:
+    with pytest.raises(UnavailableError, match="no such device"):
+        run_pretended([images], tmp_path / "out", PretendModel(opens="no such device"))
+    with pytest.raises(BackendError, match="end before they have opened"):
+        run_pretended([images], tmp_path / "out", PretendModel(opens="kill"))
+    assert rows_in(tmp_path / "out") == []
+
+
+DRIVER = """
+import sys
+from tests.support.batch_runs import run_pretended
+run_pretended([sys.argv[1]], sys.argv[2], part_rows=4, note=lambda text: print(text, flush=True))
+"""
+
+
+def start_driver(images: Path, out: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(images), str(out)], stdout=subprocess.PIPE, text=True
+    )
+
+
+def test_a_killed_driver_and_two_at_once(tmp_path: Path) -> None:
+    images, out = tmp_path / "images", tmp_path / "out"
+    write_grey(images, 250)
+    with start_driver(images, out) as driver:
+        wait_until(lambda: any(out.glob("*.parquet")))
+        with pytest.raises(UsageError, match="another run writes"):
+            run_pretended([images], out)
+        driver.send_signal(signal.SIGKILL)
+    first = len(rows_in(out))
+    assert run_pretended([images], out).skipped >= min(first, 1)
+    rows = rows_in(out)
+    assert len(rows) == 250
+    assert not keys_twice(rows)
+    assert [path.name for path in out.iterdir() if ".ghost-deploy-" in path.name] == []
