@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
 
-.PHONY: help demo test test-emulated test-litert test-full soak fuzz faults jetson nightly check format emulated bench docs packages clean
+.PHONY: help demo test test-emulated test-litert test-rknn test-full soak fuzz faults jetson nightly check format emulated bench docs packages clean
 
 help:
 	@echo 'make demo [OUT=out/demo]'
@@ -18,6 +18,7 @@ help:
 	@echo 'make test         install, then the test suite (under 12 minutes on two cores)'
 	@echo 'make test-emulated   int8 on an emulated processor without VNNI, as CI runs it'
 	@echo 'make test-litert  LiteRT files with the real converter, installed into .venv-litert (2 GB)'
+	@echo 'make test-rknn    RKNN files with the real toolkit and its simulator, in .venv-rknn (1.5 GB)'
 	@echo 'make test-full    everything, slow tests too'
 	@echo 'make soak [MINUTES=10]   live cameras on loopback: does anything grow, age or get lost?'
 	@echo 'make fuzz [MINUTES=10]   damaged inputs of all kinds: only our own errors, or equal results?'
@@ -69,6 +70,12 @@ $(LITERT): constraints.txt
 test-litert: $(VENV)/.dev $(LITERT)
 	GHOST_DEPLOY_LITERT_PYTHON=$(LITERT) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/export/test_litert.py
 
+# rknn-toolkit2, in an environment of its own (1.5 GB); elsewhere: make test-rknn RKNN=path/to/python
+RKNN ?= .venv-rknn/bin/python
+test-rknn: $(VENV)/.dev
+	test -x '$(RKNN)' || tools/rknn_env.sh .venv-rknn
+	GHOST_DEPLOY_RKNN_PYTHON='$(RKNN)' OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/export/test_rknn.py
+
 test-full: $(VENV)/.dev
 	$(PYTEST)
 
@@ -99,7 +106,7 @@ jetson:
 
 # With a folder for Debian's system of ARM, which the tests of emulated ARM processors fetch once.
 nightly: export GHOST_DEPLOY_EMULATION ?= $(HOME)/.cache/ghost-deploy-emulation
-nightly: docs test-full jetson test-litert
+nightly: docs test-full jetson test-litert test-rknn
 	$(MAKE) fuzz MINUTES=30
 	$(MAKE) faults MINUTES=30
 	$(MAKE) soak MINUTES=60

@@ -35,13 +35,14 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "runtimes.eager": (CORE | {"runtimes", "checkpoints"}, BASE | {"torch"}),
     "runtimes.litert": (CORE | {"runtimes"}, BASE | {"ai_edge_litert"}),
     "runtimes.kserve": (CORE | {"runtimes"}, BASE | {"grpc", "tritonclient"}),
+    "runtimes.rknn": (CORE | {"runtimes"}, BASE | {"rknnlite"}),
     "runtimes.tensorrt": (CORE, BASE | {"tensorrt"}),
     "detector": (CORE | {"processing", "runtimes"}, BASE),
     "export": (
         CORE | {"processing", "models", "checkpoints", "runtimes"},
         BASE | {"torch", "onnx", "onnxsim", "openvino", "onnxruntime"},
     ),
-    "export.converters": (CORE, BASE | {"litert_torch", "torch"}),
+    "export.converters": (CORE, BASE | {"litert_torch", "rknn", "torch"}),
     "calib": (
         CORE | {"processing", "runtimes", "export"},
         BASE | {"cv2", "onnxruntime", "nncf", "openvino", "onnx", "rich"},

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from msgspec.structs import replace
 
@@ -21,12 +21,14 @@ from ghost_deploy.api.int8_artifacts import (
     read_int8_inputs,
 )
 from ghost_deploy.api.open_checkpoint import ForkOption, OpenedCheckpoint, open_checkpoint
+from ghost_deploy.api.rknn_artifacts import RknnFiles, rknn_request
 from ghost_deploy.api.sign import is_signed, say_what_became
 from ghost_deploy.core.bundle import Bundle, BundleWriter
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.progress import Progress, silent
 from ghost_deploy.export.artifacts import describe_export, export_artifacts
 from ghost_deploy.export.plan import ExportPlan, plan_export
+from ghost_deploy.export.targets import check_socs
 from ghost_deploy.runtimes.base import RuntimeOptions
 
 if TYPE_CHECKING:
@@ -53,6 +55,9 @@ def export(
     fork: AnyPath | None = None,
     fork_unconfined: bool = False,
     litert_python: AnyPath | None = None,
+    devices: Sequence[str] = (),
+    rknn_python: AnyPath | None = None,
+    rknn_layout: Literal["rockchip", "logits"] = "rockchip",
     overwrite: bool = False,
     on_broken: OnBroken = "skip",
     max_images: int | None = COMPARED,
@@ -63,8 +68,9 @@ def export(
     Args:
         checkpoint: an Ultralytics `.pt`, or our `.safetensors`; none of its code is run.
         out: folder of the bundle.
-        formats: `onnx`, `openvino`, `litert`, `tensorrt`. TensorRT engines are built on this
-            machine's GPU from the ONNX graphs, which are then part of the bundle too.
+        formats: `onnx`, `openvino`, `litert`, `rknn`, `tensorrt`. TensorRT engines are built on
+            this machine's GPU from the ONNX graphs, which are then part of the bundle too, as the
+            fp32 one is for RKNN files.
         precisions: `fp32`, `fp16`, `int8`. With `int8` there are fp32 artifacts too: it is made
             from them, and judged beside them.
         imgsz: input side, or (height, width), in pixels, multiples of the model's stride; by
@@ -96,6 +102,12 @@ def export(
             the user.
         litert_python: Python of an environment with litert-torch, which makes LiteRT files; by
             default `$GHOST_DEPLOY_LITERT_PYTHON`, else this one.
+        devices: the systems on a chip that RKNN files are for, e.g. `rk3588`; those that `calib`
+            names are for int8 alone.
+        rknn_python: Python of an environment with rknn-toolkit2, which makes and simulates RKNN
+            files; by default `$GHOST_DEPLOY_RKNN_PYTHON`, else that of `tools/rknn_env.sh`.
+        rknn_layout: outputs of RKNN files: `rockchip`, as Rockchip's examples read them (boxes,
+            probabilities and their sum), or `logits`.
         overwrite: replace a bundle that is there.
         on_broken: what is done with `images` that cannot be read, which is known before the export
             starts: `skip` leaves them out and the report counts them, `stop` raises.
@@ -120,6 +132,8 @@ def export(
     progress = progress or silent
     plan = plan_export(formats, precisions, calibrated=calib is not None, opset=opset)
     pythons = _pythons(plan, litert_python)
+    socs = check_socs(devices, plan.others)
+    request = rknn_request(socs, plan.rknn, rknn_python, rknn_layout)
     size_hw = _size_hw(imgsz)
     int8 = None if calib is None else read_int8_inputs(calib, plan.int8_formats, progress)
     files, notes = _find(images, on_broken, int8, max_images)
@@ -140,18 +154,36 @@ def export(
         export_artifacts(loaded, spec, plan.graphs, writer, progress, plan.opset, pythons)
         draft = writer.draft(spec, loaded.source, f"ghost-deploy {__version__}")
         prove = partial(_prove, opened, images=files, progress=progress, notes=notes)
-        if int8 or decoder != "nms":
-            draft = prove(draft)
-        if int8:
-            draft = add_int8(writer, draft, int8, plan.int8_formats, RuntimeOptions(), progress)
-        if decoder:
-            draft = _with_nms(writer, draft, decoder, prove)
-        draft = _add_engines(writer, draft, plan.engines, progress)
+        rknn = RknnFiles(stack, writer, request, progress) if request else None
+        draft = _prove_and_add(writer, draft, plan, int8, rknn, decoder, prove, progress)
         draft.save()
         bundle = writer.finish()
     say_what_became(bundle, was_signed)
     require_proved(bundle)
     return bundle
+
+
+def _prove_and_add(
+    writer: BundleWriter,
+    draft: Bundle,
+    plan: ExportPlan,
+    int8: Int8Inputs | None,
+    rknn: RknnFiles | None,
+    decoder: str,
+    prove: Callable[..., Bundle],
+    progress: Progress,
+) -> Bundle:
+    """The draft with what is made of its float graphs, proved."""
+    draft = rknn.add_float(draft) if rknn else draft
+    if int8 or decoder != "nms":
+        draft = prove(draft)
+    if int8 and plan.int8_formats:
+        draft = add_int8(writer, draft, int8, plan.int8_formats, RuntimeOptions(), progress)
+    if int8 and rknn:
+        draft = rknn.add_int8(draft, int8)
+    if decoder:
+        draft = _with_nms(writer, draft, decoder, prove)
+    return _add_engines(writer, draft, plan.engines, progress)
 
 
 def _pythons(plan: ExportPlan, litert: AnyPath | None) -> dict[str, str]:

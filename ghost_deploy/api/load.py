@@ -142,6 +142,7 @@ def _open_here(
         run = choose_run(bundle, runtime, options, fastest=precision == FASTEST)
         if not allow_failed_parity:
             _refuse_failed(bundle, run)
+            _say_simulated(bundle, run)
             if check:
                 _check_here(bundle, run, options)
         return open_planned(bundle, run, options), bundle.spec_of(run.artifact)
@@ -229,6 +230,18 @@ def _check_here(bundle: Bundle, run: PlannedRun, options: RuntimeOptions) -> Non
 
     store = VerdictStore.below(options.cache_dir)
     check_first_load(bundle, run, options, store, log_note)
+
+
+def _say_simulated(bundle: Bundle, run: PlannedRun) -> None:
+    """Note that the artifact was compared with the checkpoint on a simulator alone."""
+    report = bundle.evidence.parity
+    sha256 = run.artifact.files[run.artifact.path]
+    rows = report.rows if report else ()
+    if any(row.simulated and row.sha256 == sha256 for row in rows):
+        log_note(
+            f"{run.artifact.id} was compared with the checkpoint by the vendor's simulator; "
+            "ghost-deploy check compares it on this device"
+        )
 
 
 def _refuse_failed(bundle: Bundle, run: PlannedRun) -> None:

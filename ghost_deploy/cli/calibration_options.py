@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from ghost_deploy.cli import options
+from ghost_deploy.runtimes.rockchip import SOCS
 
 if TYPE_CHECKING:
     from ghost_deploy.api import Calibration
@@ -31,7 +32,8 @@ def add_calibration_options(parser: argparse.ArgumentParser, *, required: bool) 
     )
     targets = (
         "processors to make int8 files for: x86, x86-vnni, arm64 (default: the family of this "
-        "machine; files for x86 are right with and without VNNI)"
+        "machine; files for x86 are right with and without VNNI); of --rknn the system on a chip, "
+        "in float too: " + ", ".join(SOCS)
     )
     options.add_value(
         group, "--for", "TARGET[,TARGET]", targets, _names, dest="devices", default=()

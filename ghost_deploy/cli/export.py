@@ -27,6 +27,7 @@ examples:
   ghost-deploy export best.pt -o out/best --onnx --fp32 --imgsz 480 640
   ghost-deploy export best.pt -o out/best --fp32 --int8 --calib images/train --data data.yaml
   ghost-deploy export best.pt -o out/best --dynamic --overwrite
+  ghost-deploy export best.pt -o out/best --rknn --for rk3588 --int8 --calib images/train
   ghost-deploy export out/best --triton models --deepstream deepstream
   ghost-deploy export fork.pt -o out/fork --modules fork_blocks.py
   ghost-deploy export fork.pt -o out/fork --fork checkout_of_the_fork --images images
@@ -34,10 +35,10 @@ examples:
   ghost-deploy export best.pt -o out/best --images images --json | jq '.artifacts[].path'
 """
 
-_FORMATS = ("onnx", "openvino", "litert")
+_FORMATS = ("onnx", "openvino", "litert", "rknn")
 _DEFAULT_FORMATS = _FORMATS[:2]
 _PRECISIONS = ("fp32", "fp16", "int8")
-PYTHON_HELP = "Python of an environment that has {} (default: this one)"
+_PYTHON = "Python of an environment that has {} (default: this one)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "--onnx": "ONNX",
             "--openvino": "OpenVINO IR",
             "--litert": "LiteRT (TensorFlow Lite), fp32",
+            "--rknn": "RKNN for the NPUs of Rockchip that --for names, fp16 and int8",
             "--trt": "TensorRT engines for this very machine",
             "--fp32": "as it was trained",
             "--fp16": "a graph of half precision",
@@ -88,7 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_fork(others)
     text = "data.yaml whose class names replace those of the checkpoint, which may be lost"
     options.add_value(others, "--names", "FILE", text)
-    options.add_value(others, "--litert-python", "PATH", PYTHON_HELP.format("litert-torch"))
+    _add_converters(parser)
     options.add_value(others, "--triton", "DIR", "also write a Triton model repository")
     options.add_value(others, "--deepstream", "DIR", "also write a folder for DeepStream")
     version = (
@@ -100,6 +102,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_calibration_options(parser, required=False)
     options.add_image_limits(parser)
     options.add_json(parser)
+
+
+def _add_converters(parser: argparse.ArgumentParser) -> None:
+    """Options of vendors' converters, which may be in other environments."""
+    group = parser.add_argument_group("converters")
+    options.add_value(group, "--litert-python", "PATH", _PYTHON.format("litert-torch"))
+    options.add_value(group, "--rknn-python", "PATH", _PYTHON.format("rknn-toolkit2"))
+    text = (
+        "outputs of RKNN files: rockchip, as its examples read them, or logits (default: rockchip)"
+    )
+    layouts = ("rockchip", "logits")
+    options.add_value(group, "--rknn-layout", "NAME", text, choices=layouts, default="rockchip")
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -138,6 +152,9 @@ def run(args: argparse.Namespace, console: Console) -> int:
                 fork=args.fork,
                 fork_unconfined=args.fork_unconfined,
                 litert_python=args.litert_python,
+                devices=args.devices,
+                rknn_python=args.rknn_python,
+                rknn_layout=args.rknn_layout,
                 overwrite=args.overwrite,
                 on_broken=args.on_broken,
                 max_images=args.max_images,

@@ -43,6 +43,7 @@ class Converter:
         variable: environment variable that names an interpreter that has it.
         option: of the command line, for the same.
         fix: how to get it.
+        default: interpreter that is taken where none is named and it is there.
     """
 
     name: str
@@ -51,9 +52,10 @@ class Converter:
     variable: str
     option: str
     fix: str
+    default: Path | None = None
 
     def python(self, given: str | os.PathLike[str] | None = None) -> str:
-        """The interpreter to use: the one given, that of `variable`, else this one.
+        """The interpreter to use: the one given, that of `variable`, `default`, else this one.
 
         Raises:
             UsageError: the one named is no program.
@@ -68,6 +70,8 @@ class Converter:
                     f"{source} is no Python that can be started", got=str(named), fix=self.fix
                 )
             return os.path.abspath(found)
+        if self.default is not None and self.default.exists():
+            return str(self.default)
         if importlib.util.find_spec(self.package) is not None:
             return sys.executable
         raise MissingExtraError(f"{self.name} is not installed here", fix=self.fix)

@@ -31,6 +31,7 @@ class ExportPlan:
             and engines are built from are among them.
         int8_formats: formats of the int8 artifacts; empty without int8.
         engines: precisions of the TensorRT engines; empty without `tensorrt`.
+        rknn: precisions of the RKNN files; empty without `rknn`.
         others: the requested formats besides `tensorrt`.
         opset: of the ONNX graphs.
     """
@@ -40,6 +41,7 @@ class ExportPlan:
     engines: tuple[str, ...]
     others: tuple[str, ...]
     opset: int = OPSET
+    rknn: tuple[str, ...] = ()
 
     def require_shape(self, *, dynamic: bool, nms: bool) -> None:
         """Require that all graphs can be made so.
@@ -52,6 +54,7 @@ class ExportPlan:
             UsageError: one cannot.
         """
         plain = [target.format for target in self.graphs if target.plain]
+        plain += ["rknn"] * bool(self.rknn)
         if plain and (dynamic or nms):
             raise UsageError(
                 f"{plain[0]} is made for one size and without NMS inside",
@@ -106,7 +109,8 @@ def plan_export(
     """Plan the artifacts of an export.
 
     Args:
-        formats: `onnx`, `openvino`, `litert`, `tensorrt`; ONNX and OpenVINO when none is named.
+        formats: `onnx`, `openvino`, `litert`, `rknn`, `tensorrt`; ONNX and OpenVINO when none is
+            named.
         precisions: `fp32`, `fp16`, `int8`; fp32 and fp16 when none is named.
         calibrated: calibration images are given.
         opset: of the ONNX graphs.
@@ -133,18 +137,24 @@ def plan_export(
         )
     check_opset(opset, formats, int8=int8)
     engines = targets_of(["tensorrt"] if "tensorrt" in requested else [], floats)
-    formats = list(dict.fromkeys("onnx" if name == "tensorrt" else name for name in requested))
+    rknn = targets_of(["rknn"] if "rknn" in requested else [], floats)
+    own = [name for name in requested if name != "rknn"]
+    formats = list(dict.fromkeys("onnx" if name == "tensorrt" else name for name in own))
     if int8:  # built from the fp32 ONNX graph and judged beside the fp32 artifacts
         graphs = targets_of(["onnx", *formats], floats - {"int8"} | {"fp32"})
     else:
         graphs = targets_of(formats, floats)
-    require_tools((*engines, *graphs))
+    if rknn:  # made of the fp32 ONNX graph, as int8 artifacts are
+        others = graphs if formats else ()
+        graphs = tuple(dict.fromkeys((*targets_of(["onnx"], {"fp32"}), *others)))
+    require_tools((*engines, *rknn, *graphs))
     return ExportPlan(
         graphs=graphs,
         int8_formats=tuple(formats) if int8 else (),
         engines=tuple(target.precision for target in engines),
         others=tuple(name for name in requested if name != "tensorrt"),
         opset=opset,
+        rknn=tuple(target.precision for target in rknn),
     )
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from ghost_deploy.core.errors import MissingExtraError, UsageError
 from ghost_deploy.core.lookup import unknown_name
+from ghost_deploy.runtimes.rockchip import SOCS
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Target:
     """A format and a precision that can be made.
 
     Attributes:
-        format: what a runtime opens: `onnx`, `openvino`, `litert`, `tensorrt`.
+        format: what a runtime opens: `onnx`, `openvino`, `litert`, `rknn`, `tensorrt`.
         precision: of the graph: `fp32`, `fp16`, `int8`.
         packages: Python packages that make it.
         default: whether it is made when no format and no precision is named.
@@ -52,6 +53,8 @@ TARGETS = (
     Target("openvino", "int8", _OPENVINO),
     # Their converters may be in other environments.
     Target("litert", "fp32", ("torch",), plain=True),
+    Target("rknn", "fp16", _ONNX, plain=True),
+    Target("rknn", "int8", _ONNX, plain=True),
     Target("tensorrt", "fp32", _TENSORRT),
     Target("tensorrt", "fp16", _TENSORRT),
     Target("tensorrt", "int8", _TENSORRT),
@@ -70,7 +73,7 @@ DEVICES = {
     "x86-vnni": "x86-64 processors with VNNI alone: int8 weights keep their full range",
     "arm64": "64-bit ARM processors; the default on ARM",
 }
-"""Processors that int8 artifacts can be made for: `--for NAME`."""
+"""Processors that int8 artifacts can be made for: `--for NAME`, which also takes `SOCS`."""
 
 
 def default_device(machine: str | None = None) -> str:
@@ -86,11 +89,36 @@ def default_device(machine: str | None = None) -> str:
 def check_devices(names: Sequence[str]) -> tuple[str, ...]:
     """The devices to make int8 artifacts for; this machine's where none is named.
 
+    Args:
+        names: of `DEVICES`; those of Rockchip's systems on a chip are left out.
+
     Raises:
         UsageError: a name is not known; the message lists those that are.
     """
-    check_known("target", names, set(DEVICES))
-    return tuple(dict.fromkeys(names)) or (default_device(),)
+    check_known("target", names, set(DEVICES) | set(SOCS))
+    return tuple(dict.fromkeys(name for name in names if name in DEVICES)) or (default_device(),)
+
+
+def check_socs(names: Sequence[str], formats: Sequence[str]) -> tuple[str, ...]:
+    """Rockchip's systems on a chip to make RKNN files for.
+
+    Args:
+        names: of `--for`.
+        formats: that are made.
+
+    Raises:
+        UsageError: a name is not known, or RKNN files and such names are not both there.
+    """
+    check_known("target", names, set(DEVICES) | set(SOCS))
+    socs = tuple(dict.fromkeys(name for name in names if name in SOCS))
+    if bool(socs) != ("rknn" in formats):
+        raise UsageError(
+            "RKNN files and the system on a chip that they are for belong together",
+            got=f"--for {','.join(socs)} without --rknn" if socs else "--rknn without --for",
+            expected="--rknn --for " + " or ".join(SOCS),
+            fix="Name both, or neither",
+        )
+    return socs
 
 
 def check_made(formats: Sequence[str], precisions: Collection[str]) -> None:

@@ -27,6 +27,7 @@ _RUNTIMES = {
     "eager": "PyTorch",
     "litert": "LiteRT",
     "openvino": "OpenVINO",
+    "rknn": "RKNN",
     "ort": "ONNX Runtime",
     "trt": "TensorRT",
 }

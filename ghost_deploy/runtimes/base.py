@@ -18,7 +18,7 @@ from ghost_deploy.core.errors import BackendError, GhostDeployError, ShapeError,
 from ghost_deploy.core.lookup import near_name
 from ghost_deploy.runtimes.inference_server import InferenceServer
 
-_DEVICE = re.compile(r"cpu|gpu|npu|cuda(:\d+)?|dla:\d+")
+_DEVICE = re.compile(r"cpu|gpu|npu(:\d+)?|cuda(:\d+)?|dla:\d+")
 _PRECISIONS = ("", "fp32", "fp16", "bf16", "int8")
 
 
@@ -51,10 +51,10 @@ class RuntimeOptions:
     """What the user requests.
 
     Attributes:
-        device: `cpu`, `cuda`, `cuda:N`, `gpu`, `npu` or `dla:N`.
+        device: `cpu`, `cuda`, `cuda:N`, `gpu`, `npu`, `npu:N` (a core of it) or `dla:N`.
         precision: precision of the run: the artifact's `fp32`, `fp16` or `int8`, or `bf16` for an
             fp32 file computed in bfloat16. Empty: the precision of the file, without bfloat16.
-        threads: CPU threads; 0 lets the backend choose.
+        threads: CPU threads, of an NPU the cores that share a run; 0 lets the backend choose.
         hint: `latency` optimizes for one request at a time, `throughput` for several models or
             streams that share the cores, `once` for a single run: `latency` without threads that
             spin while they wait, which costs more than it gains before the first result.
@@ -83,7 +83,7 @@ class RuntimeOptions:
                 _DEVICE.fullmatch(self.device),
                 "device",
                 self.device,
-                "cpu, cuda[:N], gpu, npu, dla:N",
+                "cpu, cuda[:N], gpu, npu[:N], dla:N",
             ),
             (
                 self.precision in _PRECISIONS,
@@ -126,6 +126,7 @@ class RuntimeInfo:
             `f32` for an fp16 file on a CPU without fp16 arithmetic.
         threads: CPU threads in use; 0 when the backend does not report them.
         notes: remarks for the user, e.g. an allowed fallback.
+        simulated: a simulator of the vendor computes, not the device itself.
         streams: recommended number of parallel runs, each with its own runtime, see
             `Runtime.fork`.
     """
@@ -138,6 +139,7 @@ class RuntimeInfo:
     threads: int = 0
     notes: tuple[str, ...] = ()
     streams: int = 1
+    simulated: bool = False
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from typing import cast
 from ghost_deploy.core.lookup import entry_of
 from ghost_deploy.runtimes.base import Probe, Runtime, RuntimeOptions
 from ghost_deploy.runtimes.int8_forms import forms_here
+from ghost_deploy.runtimes.rockchip import socs_here
 
 NO_FILE = Path()
 """What is opened of a model on a server, which `RuntimeOptions.server` names."""
@@ -37,7 +38,8 @@ class RuntimeRow:
         suffixes: file name suffixes of that format.
         precisions: for each artifact precision, the precisions it can be run in, default first.
         devices: supported kinds of device, as in `RuntimeOptions.device`.
-        forms: int8 forms (`Artifact.form`) that it executes in int8.
+        forms: int8 forms (`Artifact.form`) that it executes in int8; of RKNN files the targets
+            that this board runs.
         remote: a server runs the model, `RuntimeOptions.server`: it runs artifacts of every format
             and is only taken by name.
     """
@@ -104,6 +106,17 @@ RUNTIMES: dict[str, RuntimeRow] = {
             suffixes=(".tflite",),
             precisions={"fp32": ("fp32",)},
             devices=("cpu",),
+        ),
+        RuntimeRow(
+            name="rknn",
+            module="ghost_deploy.runtimes.rknn",
+            package="rknnlite",
+            extra="rknn",
+            format="rknn",
+            suffixes=(".rknn",),
+            precisions={"fp16": ("fp16",), "int8": ("int8",)},
+            devices=("npu",),
+            forms=socs_here(),
         ),
         RuntimeRow(
             name="eager",

@@ -66,7 +66,7 @@ def test_int8_and_images_belong_together(precisions: list[str], calibrated: bool
 
 @pytest.mark.parametrize(
     ("formats", "precisions", "known"),
-    [(["onx"], [], "onnx, openvino, tensorrt"), ([], ["fp8"], "fp16, fp32, int8")],
+    [(["onx"], [], "onnx, openvino, rknn, tensorrt"), ([], ["fp8"], "fp16, fp32, int8")],
 )
 def test_an_unknown_name_lists_the_known(
     formats: list[str], precisions: list[str], known: str

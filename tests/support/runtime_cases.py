@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -20,12 +21,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ghost_deploy.core.spec import InputSpec
+from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec
 from ghost_deploy.runtimes.base import Runtime, RuntimeOptions, TensorSpec
 from ghost_deploy.runtimes.fake import FakeRuntime
 from ghost_deploy.runtimes.inference_server import InferenceServer
 from ghost_deploy.runtimes.table import NO_FILE, RUNTIMES, open_file
 from tests.support.fake_cuda import COMPILER, fake_machine
+from tests.support.fake_rknnlite import fake_board, write_rknn
 from tests.support.fake_tensorrt import Tensor, make_plan
 from tests.support.kserve_server import Hosted, KServeServer
 from tests.support.litert_files import write_tflite
@@ -172,6 +174,32 @@ def _open_kserve(folder: Path, dynamic: bool, options: RuntimeOptions) -> Runtim
     return open_file("kserve", NO_FILE, replace(options, server=server))
 
 
+# The model of the suite gives 4 + 3 numbers for every pixel: a head with one stride of 1.
+_RKNN_SPEC = ModelSpec(
+    name="suite",
+    family="",
+    class_names=("a", "b", "c"),
+    input=InputSpec(size_hw=(STATIC[2], STATIC[3]), stride=8),
+    head=HeadSpec(decoder="dfl", strides=(1,)),
+)
+
+
+def _open_rknn(folder: Path, dynamic: bool, options: RuntimeOptions) -> Runtime:
+    """A file for the fake NPU of `_rknn_board`."""
+    if options.device == "cpu":  # which the suite's options say where it does not matter
+        options = replace(options, device="npu")
+    return open_file("rknn", write_rknn(folder / "model.rknn", "rk3588", _RKNN_SPEC), options)
+
+
+@contextmanager
+def _rknn_board() -> Iterator[None]:
+    with (
+        tempfile.TemporaryDirectory() as root,
+        fake_board(Path(root), lambda images: [expected(images)]),
+    ):
+        yield
+
+
 @dataclass(frozen=True)
 class RuntimeCase:
     """How one runtime joins the suite.
@@ -210,6 +238,8 @@ class RuntimeCase:
         there = all(importlib.util.find_spec(package) for package in needed)
         if self.id == "trt":
             return COMPILER is not None
+        if self.id == "rknn":
+            return True
         return there and (not self.opens_files or RUNTIMES[self.id].installed)
 
 
@@ -227,6 +257,16 @@ RUNTIME_CASES = {
             takes_threads=False,
             carries_text=False,
             environment=lambda: fake_machine("10.3", expected, reset=False),
+        ),
+        RuntimeCase(
+            "rknn",
+            _open_rknn,
+            absent_device="cuda:63",
+            always_static=True,
+            device="npu",
+            takes_threads=False,
+            carries_text=False,
+            environment=_rknn_board,
         ),
         RuntimeCase("eager", _open_eager, absent_device="cuda:63", always_dynamic=True),
         RuntimeCase("fake", _open_fake),

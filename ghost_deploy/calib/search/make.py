@@ -24,6 +24,7 @@ from ghost_deploy.core.bundle import Bundle, BundleWriter, sha256_of
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.evidence.int8 import CalibrationFacts, Int8Report
 from ghost_deploy.core.progress import Progress, silent
+from ghost_deploy.core.spec import InputSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +141,7 @@ def _make_forms(
     return Int8Report(
         model=request.bundle.spec.name,
         parent=parent,
-        calibration=_calibration_facts(request),
+        calibration=calibration_facts(request.images, request.bundle.spec.input, request.seed),
         judged=judge.facts,
         rows=tuple(row for each in results.values() for row in each.rows),
         trials=tuple(trial for each in results.values() for trial in each.trials),
@@ -174,13 +175,19 @@ def _builder(request: Int8Request, scratch: Path, progress: Progress) -> Int8Bui
     )
 
 
-def _calibration_facts(request: Int8Request) -> CalibrationFacts:
-    images = request.images
+def calibration_facts(images: CalibrationSet, spec: InputSpec, seed: int) -> CalibrationFacts:
+    """The record of the images that ranges were taken from.
+
+    Args:
+        images: that were used.
+        spec: the preprocessing.
+        seed: of their choice.
+    """
     return CalibrationFacts(
         images=len(images),
         fingerprint=images.fingerprint,
-        preprocessing=preprocessing_fingerprint(request.bundle.spec.input),
-        seed=request.seed,
+        preprocessing=preprocessing_fingerprint(spec),
+        seed=seed,
         skipped=tuple(each.name for each in images.skipped),
         duplicates=len(images.duplicates),
         notes=images.notes,

@@ -134,6 +134,7 @@ class Int8Row(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
         executed: the arithmetic that ran, where a runtime here runs the form.
         kept_float: nodes that were returned to float for the sake of accuracy.
         notes: for the user.
+        simulated: it was judged on a simulator of the vendor, not on the device itself.
     """
 
     artifact: str
@@ -152,6 +153,7 @@ class Int8Row(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     executed: Executed | None = None
     kept_float: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    simulated: bool = False
 
 
 class SpeedRow(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -205,7 +205,7 @@ class ParityRow(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
             float64: float32 itself is too coarse for the network; else empty.
         tensor, detections: the figures; None when it did not run.
         attribution: the cause of the difference; None unless a comparison failed.
-        device, version, compute, notes: as the runtime reported them.
+        device, version, compute, notes, simulated: as the runtime reported them.
     """
 
     artifact: str
@@ -223,6 +223,7 @@ class ParityRow(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     version: str = ""
     compute: str = ""
     notes: tuple[str, ...] = ()
+    simulated: bool = False
 
     def __post_init__(self) -> None:
         # Documents of before 0.2 call it passed.

@@ -186,6 +186,7 @@ class ParityRun(Closing):
             version=info.version if info else "",
             compute=info.compute if info else "",
             notes=notes,
+            simulated=info.simulated if info else False,
         )
 
 

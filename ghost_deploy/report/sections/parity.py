@@ -60,6 +60,17 @@ def _blocks(view: ReportView, index: int, report: ParityReport) -> Iterator[Bloc
             found = "where it comes from: {stage:text}: {sentence:text} ({image:text})"
             lines.append((*name, ": ", *view.line(found, *place, "attribution")))
     yield from notes(lines, "bad" if failed else "")
+    simulated: list[Line] = [
+        (
+            *name,
+            *view.line(
+                ": simulated by the vendor's toolkit ({version:text}), on no device", *place
+            ),
+        )
+        for place, name, row in zip(places, names, report.rows, strict=True)
+        if row.simulated
+    ]
+    yield from notes(simulated)
     coarse: list[Line] = [
         (*name, *view.line(": {coarse:text}", *place))
         for place, name, row in zip(places, names, report.rows, strict=True)
