@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
+from ghost_deploy.models.dry_run import DryRun
 from ghost_deploy.models.network import DetectionNet, WidthCheck, meta_copy
 
 NORM_FLOPS = 8
@@ -38,6 +38,6 @@ def gflops(net: DetectionNet, size_hw: tuple[int, int] = (640, 640)) -> float:
     for module in dry.modules():
         if isinstance(module, WidthCheck):
             module.register_forward_hook(count)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with DryRun() as counted, torch.no_grad():
         dry(torch.empty((1, 3, *size_hw), device="meta"))
-    return float((counter.get_total_flops() + NORM_FLOPS * normalized) / 1e9)
+    return float(counted.flops + NORM_FLOPS * normalized) / 1e9

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ghost_deploy.models.activations import Activation
 from ghost_deploy.models.block import Block, Names, require
 from ghost_deploy.models.conv import ConvLike
+from ghost_deploy.models.dry_run import DryRun
 from ghost_deploy.models.feature_gate import FeatureGate
 from ghost_deploy.models.fields import SHORTCUT_FLAGS, MisfitError, OptionalFlag
 
@@ -73,7 +74,8 @@ class FreeBottleneck(Block):
         first = next(part for part in self.modules() if isinstance(part, ConvLike))
         x = torch.empty((1, first.in_channels, _PROBE, _PROBE), device="meta")
         try:
-            return x, self._run_body(x)
+            with DryRun():
+                return x, self._run_body(x)
         except Exception as error:  # any operator may refuse the shapes
             raise MisfitError(f"its parts do not follow each other: {error}") from error
 

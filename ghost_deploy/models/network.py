@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ghost_deploy.core.errors import StructureError
+from ghost_deploy.models.dry_run import DryRun
 from ghost_deploy.models.head import top_k
 from ghost_deploy.models.head_base import Branch, Head
 from ghost_deploy.models.readings import OpenChoice
@@ -145,7 +147,8 @@ class DetectionNet(nn.Module):
             return _checked_call(what, layers[index], value, most)
 
         image = torch.empty((1, 3, *size_hw), device="meta")
-        features = dry._run_layers(image, call)
+        with DryRun():
+            features = dry._run_layers(image, call)
         measured = _strides(features, size_hw)
         if not self.strides:
             self.head.stride = measured
@@ -157,8 +160,10 @@ class DetectionNet(nn.Module):
                 fix="The checkpoint contradicts itself: export it again from where it was trained",
             )
         what = f"layer {len(layers) - 1} (the head)"
-        for branch in dry.branches:
-            _checked_call(what, lambda maps, branch=branch: dry.head.raw(maps, branch), features)
+        with DryRun():
+            for branch in dry.branches:
+                raw = functools.partial(dry.head.raw, branch=branch)
+                _checked_call(what, raw, features)
 
     def _run_layers(self, x: Tensor, call: LayerCall) -> list[Tensor]:
         """Run all layers except the head; an output is kept until its last use."""
