@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
+import torch
 from onnx import ModelProto
 
 from ghost_deploy.checkpoints.loading import head_spec
@@ -19,8 +20,10 @@ GRAPH_SIZE_HW = (64, 64)
 
 @cache
 def zoo_net(name: str) -> DetectionNet:
-    """Three classes; not to be changed by a test."""
-    return condition(build_zoo(name, nc=3))
+    """Three classes, the same weights in every run; not to be changed by a test."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return condition(build_zoo(name, nc=3))
 
 
 def spec_of(net: DetectionNet, size_hw: tuple[int, int], decoder: str = "") -> ModelSpec:
