@@ -20,7 +20,7 @@ GRAPH_SIZE_HW = (64, 64)
 
 @cache
 def zoo_net(name: str) -> DetectionNet:
-    """Three classes, the same weights in every run; not to be changed by a test."""
+    """Three classes, always the same weights; not to be changed by a test."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return condition(build_zoo(name, nc=3))
