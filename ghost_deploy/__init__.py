@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from ghost_deploy.core.errors import (
         AmbiguousClassError,
         BackendError,
+        BoardError,
         BundleError,
         CheckpointError,
         CorruptCheckpointError,
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
         ImageError,
         ImageTooLargeError,
         InputError,
+        LineError,
         MissingExtraError,
         ShapeError,
         SignatureError,
@@ -78,6 +80,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from ghost_deploy.core.evidence.accuracy import AccuracyReport
+    from ghost_deploy.core.evidence.boards import BoardsReport
     from ghost_deploy.core.evidence.build import BuildRecords, DlaReport
     from ghost_deploy.core.evidence.check import CheckReport
     from ghost_deploy.core.evidence.comparison import CompareReport
@@ -118,13 +121,14 @@ _NAMES = {
     "core.bundle": "Artifact Bundle",
     "core.detections": "Detection Detections",
     "core.errors": (
-        "AmbiguousClassError BackendError BundleError CheckpointError CorruptCheckpointError "
-        "DeviceError ExportError GhostDeployError ImageError ImageTooLargeError "
-        "InputError MissingExtraError "
+        "AmbiguousClassError BackendError BoardError BundleError CheckpointError "
+        "CorruptCheckpointError DeviceError ExportError GhostDeployError ImageError "
+        "ImageTooLargeError InputError LineError MissingExtraError "
         "ShapeError SignatureError SpecError StoreError StructureError UnavailableError "
         "UnknownClassError UnsafeCheckpointError UsageError"
     ),
     "core.evidence.accuracy": "AccuracyReport",
+    "core.evidence.boards": "BoardsReport",
     "core.evidence.build": "BuildRecords DlaReport",
     "core.evidence.check": "CheckReport",
     "core.evidence.comparison": "CompareReport",
@@ -163,6 +167,8 @@ __all__ = [
     "BatchProgress",
     "BatchReport",
     "BenchReport",
+    "BoardError",
+    "BoardsReport",
     "BuildRecords",
     "Bundle",
     "BundleError",
@@ -194,6 +200,7 @@ __all__ = [
     "InputSpec",
     "Inspection",
     "Int8Report",
+    "LineError",
     "LivePolicy",
     "MissingExtraError",
     "ModelSpec",

@@ -61,6 +61,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     ),
     "batch.ray_engine": (CORE | {"batch"}, BASE | {"ray"}),
     "report": (CORE, BASE | {"jinja2"}),
+    "remote": (CORE | {"runtimes"}, BASE),
 }
 ABOVE = {"api", "cli", "__init__"}  # may import every room
 

@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     options.add_switches(parser, {"--no-speed": "do not time what was verified"})
     options.add_json(parser)
+    options.add_on(parser)
     options.add_run_options(parser)
 
 

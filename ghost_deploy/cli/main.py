@@ -15,6 +15,7 @@ from typing import Protocol, cast
 
 from ghost_deploy._version import __version__
 from ghost_deploy.cli.console import Console, separated_output
+from ghost_deploy.cli.options import refuse_without_boards
 from ghost_deploy.cli.parser import CommandParser, commands_of
 from ghost_deploy.cli.signals import Terminated, termination_as_exception
 from ghost_deploy.core.errors import GhostDeployError
@@ -184,6 +185,12 @@ def _run(words: list[str], console: Console) -> int:
         args = _parse(words, name)
     limit, signers = getattr(args, "max_pixels", None), getattr(args, "trust", None)
     with pixel_limit(limit), trusting(signers):
+        if getattr(args, "on", None):
+            from ghost_deploy.cli.on_boards import run_on_boards
+
+            parser = commands_of(build_parser({args.command}))[args.command]
+            return run_on_boards(args, parser, words[words.index(args.command) + 1 :], console)
+        refuse_without_boards(args)
         return _module(args.command).run(args, console)
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, TypeVar
 from ghost_deploy.core.errors import UsageError
 
 N = TypeVar("N", int, float)
-_OF_THE_COMMAND = ("command", "debug", "json", "max_pixels", "trust")
+_OF_THE_COMMAND = ("command", "debug", "json", "max_pixels", "trust", "on", "wheels", "clean")
 """What `cli.main` and a command's output take from the arguments, not a verb."""
 
 Arguments: TypeAlias = "argparse.ArgumentParser | argparse._ArgumentGroup"
@@ -144,6 +144,30 @@ def add_trust(parser: Arguments) -> None:
     """`--trust`."""
     text = "refuse a bundle that none of the signers in FILE has signed (docs/signing.md; default: "
     add_value(parser, "--trust", "FILE", text + "$GHOST_DEPLOY_TRUST)")
+
+
+def add_on(parser: argparse.ArgumentParser) -> None:
+    """`--on`, `--wheels` and `--clean`: run the command on boards."""
+    group = parser.add_argument_group("on boards at the other end of an SSH line")
+    text = "run there, ssh://[user@]host[:port][/folder]; may be repeated (docs/howto)"
+    add_value(group, "--on", "BOARD", text, action="append")
+    text = "wheels for boards without a network; what is missing is fetched into DIR here"
+    add_value(group, "--wheels", "DIR", text)
+    text = "remove from the boards what earlier commands left there, and do nothing else"
+    add_switches(group, {"--clean": text})
+
+
+def refuse_without_boards(args: argparse.Namespace) -> None:
+    """Raise for options that only mean something with `--on`.
+
+    Raises:
+        UsageError: one was given.
+    """
+    for flag in ("wheels", "clean"):
+        if getattr(args, flag, None):
+            raise UsageError(
+                f"--{flag} is for boards", fix="Add --on ssh://user@board, or leave it out"
+            )
 
 
 def add_slices(parser: Arguments) -> None:

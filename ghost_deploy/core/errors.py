@@ -18,6 +18,8 @@
     ├── ExportError                  an export step failed; nothing was written
     ├── BackendError                 a backend failed while it loaded or ran a model
     ├── StoreError                   a disk or a bucket that is full, refuses or does not answer
+    ├── BoardError                   a board at the other end of an SSH line cannot be used
+    │   └── LineError                it cannot be reached, or the line broke
     ├── GateError                    a measured figure is outside its gate; exit code 1
     └── UnavailableError             not available on this machine; exit code 3
         ├── MissingExtraError        a Python package is not installed
@@ -158,6 +160,14 @@ class BackendError(GhostDeployError):
 
 class StoreError(GhostDeployError):
     """A disk or a bucket that is full, refuses or does not answer; what it holds is whole."""
+
+
+class BoardError(GhostDeployError):
+    """A board at the other end of an SSH line cannot be used."""
+
+
+class LineError(BoardError):
+    """A board cannot be reached, or the line to it broke."""
 
 
 class UnavailableError(GhostDeployError):

@@ -15,6 +15,7 @@ import re
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 if sys.platform != "win32":
@@ -85,6 +86,20 @@ class Temporary:
         _remove(self.path)
         _close(self._handle)
         self._handle = -1
+
+
+@contextlib.contextmanager
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Keep other processes that ask for it from the folder while the block runs.
+
+    Where the file system or the system has no `flock`, nothing is locked.
+    """
+    handle = _open(folder)
+    try:
+        _lock(handle, wait=True)
+        yield
+    finally:
+        _close(handle)
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from ghost_deploy.core.evidence.json_document import Document
 from ghost_deploy.core.evidence.kinds import Evidence
 from ghost_deploy.core.evidence.threshold_report import ThresholdReport
 from ghost_deploy.core.files import MAX_TEXT_BYTES, is_regular, read_regular, write_whole
+from ghost_deploy.core.leftovers import locked_folder
 from ghost_deploy.core.spec import ModelSpec, decode_json, encode_json
 from ghost_deploy.core.trusted_signers import trusted_signers
 
@@ -220,6 +222,29 @@ class Bundle:
                 got=error.got if isinstance(error, ExportError) else error.strerror,
                 fix="Free some space or choose a folder that you may write to",
             ) from error
+
+    @classmethod
+    def amend(cls, path: Path, change: Callable[[Bundle], Bundle | None]) -> Bundle | None:
+        """Read `bundle.json` as it is now, change it and save it.
+
+        Processes that do so at the same time wait for each other, so that none loses what another
+        wrote.
+
+        Args:
+            path: the folder.
+            change: gives the changed bundle, or None to leave it as it is.
+
+        Returns:
+            What was saved; None where nothing was.
+
+        Raises:
+            BundleError: the bundle cannot be read or written to.
+        """
+        with locked_folder(path):
+            changed = change(cls.read(path))
+            if changed is not None:
+                changed.save()
+            return changed
 
     def _sha256_of(self, name: str) -> str:
         try:

@@ -9,6 +9,7 @@ from typing import TypeVar
 import msgspec
 
 from ghost_deploy.core.evidence.accuracy import AccuracyReport
+from ghost_deploy.core.evidence.boards import BoardsReport
 from ghost_deploy.core.evidence.build import BuildRecords
 from ghost_deploy.core.evidence.fork_report import ForkReport
 from ghost_deploy.core.evidence.int8 import Int8Report
@@ -70,6 +71,11 @@ class Evidence:
     def build(self) -> BuildRecords | None:
         """TensorRT engines."""
         return self._read(BuildRecords)
+
+    @cached_property
+    def boards(self) -> BoardsReport | None:
+        """What the bundle did on boards at the other end of an SSH line."""
+        return self._read(BoardsReport)
 
     @cached_property
     def reference(self) -> ReferenceNote | None:

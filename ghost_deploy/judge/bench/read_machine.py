@@ -47,7 +47,7 @@ def read_machine(root: Path = Path("/")) -> Machine:
         distribution=_distribution(root),
         architecture=platform.machine(),
         cpus=_usable_cpus(),
-        cpu=_cpu_name(cpuinfo),
+        cpu=processor_name(cpuinfo) or platform.processor(),
         cpu_flags=tuple(sorted(_RELEVANT_FLAGS.intersection(flags))),
         memory_bytes=_memory(root, "MemTotal"),
         memory_available_bytes=_memory(root, "MemAvailable"),
@@ -71,12 +71,16 @@ def _field(text: str, name: str) -> str:
     return found[1].strip() if found else ""
 
 
-def _cpu_name(cpuinfo: str) -> str:
+def processor_name(cpuinfo: str) -> str:
+    """The processor that a `/proc/cpuinfo` describes; of another machine, too.
+
+    Empty where it names none.
+    """
     if name := _field(cpuinfo, "model name"):
         return name
     implementer, part = _field(cpuinfo, "CPU implementer"), _field(cpuinfo, "CPU part")
     if not (implementer and part):
-        return platform.processor()
+        return ""
     known = _ARM_CORES.get((int(implementer, 16), int(part, 16)))
     return known or f"ARM implementer {implementer} part {part}"
 

@@ -1,0 +1,90 @@
+"""A command with `--on`: it runs on all boards at once, and what it found comes back."""
+
+from __future__ import annotations
+
+import argparse
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+
+from ghost_deploy.cli.board_outcome import BoardOutcome, clean_board, run_on
+from ghost_deploy.cli.board_results import finish
+from ghost_deploy.cli.board_words import job_of
+from ghost_deploy.cli.console import Console
+from ghost_deploy.core.scratch import scratch_folder
+from ghost_deploy.remote.address import BoardAddress, parse_boards
+from ghost_deploy.remote.session import BoardSession
+
+_POLL_S = 0.2
+
+
+def run_on_boards(
+    args: argparse.Namespace,
+    parser: argparse.ArgumentParser,
+    words: Sequence[str],
+    console: Console,
+) -> int:
+    """Run a command on the boards that `--on` names; the largest exit code of them.
+
+    Args:
+        args: of the command.
+        parser: of the command; its types are taken away.
+        words: behind the name of the command.
+        console: to print on.
+
+    Raises:
+        UsageError: an option that boards do not take, or a wrong address.
+    """
+    addresses = parse_boards(args.on)
+    if args.clean:
+        outcomes = _on_all(addresses, console, clean_board)
+        return finish(args, outcomes, console)
+    with scratch_folder() as folder:
+        job = job_of(args, parser, words, folder)
+
+        def run(session: BoardSession) -> BoardOutcome:
+            results = folder / session.name.replace(":", "_").replace("/", "_")
+            return run_on(session, job, results)
+
+        outcomes = _on_all(addresses, console, run)
+        return finish(args, outcomes, console, job)
+
+
+def _on_all(
+    addresses: Sequence[BoardAddress],
+    console: Console,
+    action: Callable[[BoardSession], BoardOutcome],
+) -> list[BoardOutcome]:
+    """Do something on all boards at once; the outcomes in their order.
+
+    Ctrl-C ends what runs on all of them, and is raised when nothing runs any more.
+    """
+    sessions: list[BoardSession] = []
+    lock = threading.Lock()
+    prefixed = len(addresses) > 1
+
+    def say(name: str, text: str) -> None:
+        with lock:
+            console.note(f"{name}: {text}" if prefixed else text)
+
+    def one(address: BoardAddress) -> BoardOutcome:
+        return BoardOutcome.of(
+            address, lambda text: say(address.name, text), action, sessions.append
+        )
+
+    with ThreadPoolExecutor(len(addresses)) as pool:
+        running = [pool.submit(one, address) for address in addresses]
+        try:
+            _wait(running)
+        except KeyboardInterrupt:
+            console.note("ending what runs on the boards")
+            for session in list(sessions):
+                session.stop()
+            raise
+    return [each.result() for each in running]
+
+
+def _wait(running: Sequence[Future[BoardOutcome]]) -> None:
+    """Wait in pieces: a signal is handled between them."""
+    while wait(running, timeout=_POLL_S).not_done:
+        pass
