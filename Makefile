@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
 
-.PHONY: help demo test test-emulated test-litert test-rknn test-full soak fuzz faults jetson nightly check format emulated bench docs packages clean
+.PHONY: help demo test test-emulated test-litert test-rknn test-triton test-full soak fuzz faults jetson nightly check format emulated bench docs packages clean
 
 help:
 	@echo 'make demo [OUT=out/demo]'
@@ -19,6 +19,7 @@ help:
 	@echo 'make test-emulated   int8 on an emulated processor without VNNI, as CI runs it'
 	@echo 'make test-litert  LiteRT files with the real converter, installed into .venv-litert (2 GB)'
 	@echo 'make test-rknn    RKNN files with the real toolkit and its simulator, in .venv-rknn (1.5 GB)'
+	@echo 'make test-triton  a real Triton server, in an environment of its own (.venv-triton, 0.4 GB)'
 	@echo 'make test-full    everything, slow tests too'
 	@echo 'make soak [MINUTES=10]   live cameras on loopback: does anything grow, age or get lost?'
 	@echo 'make fuzz [MINUTES=10]   damaged inputs of all kinds: only our own errors, or equal results?'
@@ -55,7 +56,7 @@ else
 endif
 
 test: $(VENV)/.dev
-	$(PYTEST) -m 'not slow and not emulated'
+	$(PYTEST) -m 'not slow and not emulated' --ignore=tests/serving
 
 test-emulated: $(VENV)/.dev
 	$(PYTEST) -m 'emulated and not slow' tests/judge/check
@@ -91,6 +92,21 @@ faults: $(VENV)/.dev
 
 # The runtime part of the suite on what JetPack 6 ships, without torch and onnx. The two tests that
 # are left out have images of one pixel, which OpenCV 4.5.4 does not take.
+# A real Triton server. Its Python gets the packages of the tests but for NumPy: the stub of this Triton
+# returns empty tensors with NumPy 2. Without the dependencies of pytriton, of which only the server is
+# used, and of packages that ask for NumPy 2 but run with 1.26.
+TRITON ?= .venv-triton
+TRITON_PIP := $(TRITON)/bin/python -m pip --disable-pip-version-check install -q
+$(TRITON)/.made: pyproject.toml constraints.txt
+	test -x $(TRITON)/bin/python || $(PYTHON) -m venv $(TRITON)
+	$(TRITON_PIP) 'numpy==1.26.4' -e .
+	$(TRITON_PIP) -c constraints.txt --no-deps onnxruntime opencv-python-headless 'nvidia-pytriton==0.7.0'
+	@touch $@
+
+test-triton: $(VENV)/.dev $(TRITON)/.made
+	OMP_NUM_THREADS=1 GHOST_DEPLOY_TRITON='$(abspath $(TRITON))' \
+	  $(BIN)/python -m pytest -q -m 'not slow' tests/serving
+
 JETSON_PYTHON ?= python3.10
 JETSON := .venv-jetson/bin/python
 jetson:

@@ -43,6 +43,10 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
         BASE | {"torch", "onnx", "onnxsim", "openvino", "onnxruntime"},
     ),
     "export.converters": (CORE, BASE | {"litert_torch", "rknn", "torch"}),
+    "export.integrations.triton_model": (
+        CORE | {"processing"},
+        BASE | {"triton_python_backend_utils"},
+    ),
     "calib": (
         CORE | {"processing", "runtimes", "export"},
         BASE | {"cv2", "onnxruntime", "nncf", "openvino", "onnx", "rich"},

@@ -3,8 +3,10 @@
 One model for each artifact that a Triton backend runs, with the layout and the fields that
 https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/user_guide/model_repository.html
 and `model_config.proto` of https://github.com/triton-inference-server/common describe. The server
-returns raw outputs: decoding and NMS stay with the client, who finds the model's description in
-the parameter `ghost_deploy.spec`; others name the precision and the hash of the artifact.
+returns their raw outputs: decoding and NMS stay with the client, who finds the model's description
+in the parameter `ghost_deploy.spec`; others name the precision and the hash of the artifact.
+
+One more model is the whole detector in Triton's Python backend, see `triton_pipeline`.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from ghost_deploy.core.leftovers import Temporary
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.export.integrations.failed_artifacts import refuse_failed
 from ghost_deploy.export.integrations.prototext import EnumValue, Message, to_text
+from ghost_deploy.export.integrations.triton_pipeline import PIPELINE, write_labels, write_pipeline
 from ghost_deploy.runtimes.inference_server import HASH_KEY, PRECISION_KEY
 
 
@@ -54,8 +57,8 @@ def write_triton(bundle: Bundle, target: str | os.PathLike[str]) -> list[str]:
         target: folder of the repository; models of other names in it stay as they are.
 
     Returns:
-        The names of the models, in the bundle's order. Artifacts that failed a verdict which the
-        bundle keeps are left out.
+        The names of the models, in the bundle's order, and that of the whole detector for Triton's
+        Python backend. Artifacts that failed a verdict which the bundle keeps are left out.
 
     Raises:
         BundleError: no artifact suits a backend, or a file was changed.
@@ -75,8 +78,9 @@ def write_triton(bundle: Bundle, target: str | os.PathLike[str]) -> list[str]:
             fix="Export ONNX, OpenVINO or TensorRT artifacts",
         )
     root = Path(target)
-    names = [_model_name(bundle.spec, artifact) for artifact in served]
-    for name in names:
+    names = [_model_name(bundle.spec, artifact.id) for artifact in served]
+    pipeline = _model_name(bundle.spec, PIPELINE)
+    for name in (*names, pipeline):
         if (root / name).exists():
             raise UsageError(
                 f"{root / name} exists already", fix="Choose another folder, or remove the model"
@@ -86,11 +90,12 @@ def write_triton(bundle: Bundle, target: str | os.PathLike[str]) -> list[str]:
         with closing(Temporary(root / "models", folder=True)) as scratch:
             for artifact, name in zip(served, names, strict=True):
                 _write_model(bundle, artifact, scratch.path / name)
-            for name in names:
+            write_pipeline(bundle, scratch.path / pipeline)
+            for name in (*names, pipeline):
                 os.replace(scratch.path / name, root / name)
     except OSError as error:
         raise disk_error(root, error) from error
-    return names
+    return [*names, pipeline]
 
 
 def model_config(spec: ModelSpec, artifact: Artifact, name: str) -> Message:
@@ -149,8 +154,8 @@ def _is_served(artifact: Artifact) -> bool:
     return artifact.format != "onnx" or not artifact.form.startswith("tensorrt")
 
 
-def _model_name(spec: ModelSpec, artifact: Artifact) -> str:
-    return re.sub(r"[^A-Za-z0-9_.-]+", "_", f"{spec.name}_{artifact.id}").strip("._") or "model"
+def _model_name(spec: ModelSpec, kind: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", f"{spec.name}_{kind}").strip("._") or "model"
 
 
 def _write_model(bundle: Bundle, artifact: Artifact, folder: Path) -> None:
@@ -161,7 +166,6 @@ def _write_model(bundle: Bundle, artifact: Artifact, folder: Path) -> None:
     sources = (opened, opened.with_suffix(".bin"))
     for source, name in zip(sources, _BACKENDS[artifact.format].files, strict=False):
         shutil.copyfile(source, version / name)
-    config = to_text(model_config(bundle.spec, artifact, folder.name))
+    config = to_text(model_config(bundle.spec_of(artifact), artifact, folder.name))
     (folder / "config.pbtxt").write_text(config, encoding="ascii")
-    labels = "".join(f"{name}\n" for name in bundle.spec.class_names)
-    (folder / "labels.txt").write_text(labels, encoding="utf-8")
+    write_labels(bundle.spec, folder)
