@@ -76,7 +76,7 @@ class KServeServer:
         models: by name; may be replaced while the server runs.
         faults: what goes wrong with the next answers, first one first: a change of `_change`, or
             `away`, `internal`, `reset`, `slow`, `truncated`, `garbage`, `list`, `contents`,
-            `no outputs`, `replaced`.
+            `no outputs`, `replaced`, `other version`, `other id`.
         asked: (transport, model, number of images) of the requests for inference.
         received: number of requests for inference, those that were refused too.
         headers: of the last request, names in lower case.
@@ -201,6 +201,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # the body follows the headers in a packet of its own
     owner: KServeServer
+    id = ""
 
     def do_GET(self) -> None:  # noqa: PLR0911
         if not self.owner.permits(self.headers):
@@ -231,6 +232,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         name, version, rest = _parts(self.path.split("/")[1:])
         length = int(self.headers["Inference-Header-Content-Length"])
         facts, data = json.loads(body[:length]), body[length:]
+        self.id = facts["id"]
         tensors: list[Wire] = []
         for each in facts["inputs"]:
             size = each["parameters"]["binary_data_size"]
@@ -258,6 +260,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return None
         if fault == "garbage":
             return self._send_bytes(200, b"<html>not yours</html>", {})
+        own = "0" if fault == "other id" else self.id
         if fault in ("list", "contents"):
             outputs = [
                 {
@@ -268,12 +271,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 }
                 for n, d, s, b in wires
             ]
-            return self._send(200, {"model_version": version, "outputs": outputs})
+            return self._send(200, {"id": own, "model_version": version, "outputs": outputs})
         outputs = [
             {"name": n, "datatype": d, "shape": s, "parameters": {"binary_data_size": len(b)}}
             for n, d, s, b in wires
         ]
-        head = json.dumps({"model_version": version, "outputs": outputs}).encode()
+        head = json.dumps({"id": own, "model_version": version, "outputs": outputs}).encode()
         body = head + b"".join(wire[3] for wire in wires)
         lengths = {"Inference-Header-Content-Length": str(len(head))}
         if fault == "truncated":
@@ -372,7 +375,8 @@ def _servicer(owner: KServeServer) -> Any:
                 context.abort(grpc.StatusCode.UNAVAILABLE, "too much to do")
             if fault == "internal":
                 context.abort(grpc.StatusCode.INTERNAL, "it broke")
-            answer = pb.ModelInferResponse(model_name=name, model_version=version)
+            own = "0" if fault == "other id" else request.id
+            answer = pb.ModelInferResponse(model_name=name, model_version=version, id=own)
             for name, datatype, shape, data in wires:
                 tensor = answer.outputs.add(name=name, datatype=datatype, shape=shape)
                 if fault in ("list", "contents"):

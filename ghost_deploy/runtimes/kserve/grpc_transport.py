@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from ghost_deploy.core.errors import BackendError
 from ghost_deploy.runtimes.inference_server import InferenceServer, default_roots
 from ghost_deploy.runtimes.kserve.protocol import (
+    FIX_FAILED,
+    FIX_REFUSED,
     NUMPY_OF,
     WIRE_OF,
     Arrays,
@@ -21,6 +23,7 @@ from ghost_deploy.runtimes.kserve.protocol import (
     Transport,
     array_of,
     broken_answer,
+    require_id,
     tensor_spec,
     too_slow,
 )
@@ -67,7 +70,7 @@ class GrpcTransport(Transport):
                 from tritonclient.grpc import service_pb2, service_pb2_grpc
             except RuntimeError as error:  # of tritonclient, without its extra for gRPC
                 raise error.__cause__ or error from error
-        self._grpc, self._pb = grpc, service_pb2
+        self._grpc, self._pb, self._number = grpc, service_pb2, 0
         self._server, self._address = server, server.address
         self._metadata = [(name.lower(), value) for name, value in server.sent_headers().items()]
         target, options = self._address.target, list(_OPTIONS)
@@ -107,8 +110,11 @@ class GrpcTransport(Transport):
             return False
 
     def infer(self, feeds: Arrays, outputs: tuple[str, ...]) -> InferAnswer:
+        self._number += 1
         request = self._pb.ModelInferRequest(
-            model_name=self._address.model, model_version=self._address.version
+            model_name=self._address.model,
+            model_version=self._address.version,
+            id=str(self._number),
         )
         for name, array in feeds.items():
             tensor = request.inputs.add(name=name, datatype=WIRE_OF[array.dtype.name])
@@ -117,6 +123,7 @@ class GrpcTransport(Transport):
         for name in outputs:
             request.outputs.add(name=name)
         answer = self._call(self._stub.ModelInfer, request)
+        require_id(answer.id, self._number, str(self._address))
         raw = answer.raw_output_contents
         if raw and len(raw) != len(answer.outputs):
             raise broken_answer(str(self._address), f"{len(raw)} contents")
@@ -178,5 +185,5 @@ class GrpcTransport(Transport):
         return kind(
             f"{self._address} refuses the request",
             got=f"{code.name}: {details}",
-            fix="Check the name of the model, its version and the token",
+            fix=FIX_FAILED if code in (codes.INTERNAL, codes.UNKNOWN) else FIX_REFUSED,
         )

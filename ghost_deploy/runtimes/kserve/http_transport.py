@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from ghost_deploy.core.errors import BackendError
 from ghost_deploy.runtimes.inference_server import InferenceServer
 from ghost_deploy.runtimes.kserve.protocol import (
+    FIX_FAILED,
+    FIX_REFUSED,
     NUMPY_OF,
     WIRE_OF,
     Arrays,
@@ -29,6 +31,7 @@ from ghost_deploy.runtimes.kserve.protocol import (
     Transport,
     array_of,
     broken_answer,
+    require_id,
     tensor_spec,
     too_slow,
 )
@@ -48,7 +51,7 @@ class HttpTransport(Transport):
     def __init__(self, server: InferenceServer) -> None:
         self._server, self._address = server, server.address
         self._headers = server.sent_headers()
-        self._path = self._address.model_path
+        self._path, self._number = self._address.model_path, 0
         context = ssl.create_default_context() if self._address.secure else None
         host, port = self._address.host, self._address.port
         self._connection = (
@@ -82,8 +85,10 @@ class HttpTransport(Transport):
 
     def infer(self, feeds: Arrays, outputs: tuple[str, ...]) -> InferAnswer:
         arrays = {name: np.ascontiguousarray(array) for name, array in feeds.items()}
+        self._number += 1
         head = json.dumps(
             {
+                "id": str(self._number),  # KServe's own server fails without one
                 "inputs": [
                     {
                         "name": name,
@@ -112,6 +117,7 @@ class HttpTransport(Transport):
         try:
             length = len(body) if header_length is None else int(header_length)
             facts = json.loads(body[:length])
+            require_id(str(facts.get("id") or ""), self._number, where)
             rest = memoryview(body)[length:]
             outputs: dict[str, NDArray[Any]] = {}
             for each in facts["outputs"]:
@@ -153,7 +159,7 @@ class HttpTransport(Transport):
         raise kind(
             f"{self._address} refuses the request",
             got=f"status {status}: {reason}",
-            fix="Check the name of the model, its version and the token",
+            fix=FIX_REFUSED if status < 500 else FIX_FAILED,
         )
 
     def _exchange(

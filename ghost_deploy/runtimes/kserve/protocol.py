@@ -36,6 +36,9 @@ NUMPY_OF = {
 
 WIRE_OF = {numpy: wire for wire, numpy in NUMPY_OF.items()}
 
+FIX_REFUSED = "Check the name of the model, its version and the token"
+FIX_FAILED = "Look into the log of the server: the model fails there"
+
 Arrays = Mapping[str, NDArray[Any]]
 
 
@@ -120,6 +123,16 @@ def broken_answer(where: str, got: object) -> BackendError:
         got=got,
         fix="Check the address and its port: HTTP and gRPC have ports of their own",
     )
+
+
+def require_id(got: str, asked: int, where: str) -> None:
+    """Require that an answer is that of the request; a server need not repeat its number.
+
+    Raises:
+        BackendError: it is the answer to another request.
+    """
+    if got not in ("", str(asked)):
+        raise broken_answer(where, f"the answer to request {got[:40]!r} for request {asked}")
 
 
 def too_slow(where: str, seconds: float) -> BackendError:

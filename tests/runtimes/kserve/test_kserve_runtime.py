@@ -240,6 +240,7 @@ BROKEN = {
     "negative shape": r"-1, 7, 128",
     "garbage": r"KServe protocol",
     "no outputs": r"other outputs.*none",
+    "other id": r"answer to request '0' for request 1",
     "internal": r"refuses the request.*(status 500|INTERNAL)",
 }
 
