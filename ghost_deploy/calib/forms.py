@@ -36,6 +36,7 @@ from ghost_deploy.calib.recipes import (
     openvino_recipes,
     openvino_recipes_of_one_pass,
     qdq_recipes,
+    signed_recipes,
 )
 from ghost_deploy.core.lookup import entry_of
 from ghost_deploy.core.spec import ModelSpec
@@ -140,6 +141,7 @@ _TENSORRT = Int8Form(
     # Float depthwise and first convolutions lose 0.1 and 0.4 points of mAP50-95 at 416, int8 ones
     # 0.2 and 0.6; TensorRT's speed was not measured.
     options=PlacementOptions(first_conv="float", depthwise="float"),
+    quick=signed_recipes,
     write=write_tensorrt_file,
     side_files=(write_cache_file,),
     derived=(DerivedForm(name=STRONG_FORM, convert=strongly_typed_form),),

@@ -41,6 +41,8 @@ def test_without_a_search_our_own_graphs_of_the_default_placement_come_first(for
     row = FORMS[form]
     first, *later = recipes_for(row, search=False)
     names = ["minmax", "minmax, biases corrected", "mse", "percentile"]
+    if form == "tensorrt":  # signed activations: on trained detectors the others lose more
+        names = [names[3], *names[:3]]
     assert [recipe.name for recipe in first] == names
     assert {recipe.options for recipe in first} == {row.options}
     # NNCF's graph needs a further run of the network on all images.
