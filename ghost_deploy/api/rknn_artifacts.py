@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from ghost_deploy._version import __version__
 from ghost_deploy.core.bundle import Artifact, Bundle, BundleWriter
-from ghost_deploy.core.evidence.int8 import FileAccuracy, Int8Report, Int8Row
+from ghost_deploy.core.evidence.int8 import FileAccuracy, Int8Report, Int8Row, Judged
 from ghost_deploy.core.progress import Progress, silent
 from ghost_deploy.runtimes.base import RuntimeOptions
 
 if TYPE_CHECKING:
     from ghost_deploy.api.int8_artifacts import Int8Inputs
+    from ghost_deploy.calib import CalibrationSet
     from ghost_deploy.export.cut_graph import Layout
     from ghost_deploy.export.rknn import RknnSource
     from ghost_deploy.judge.accuracy.int8_judge import Int8Judge
@@ -109,7 +110,9 @@ class RknnFiles:
                 row = self._left_out(artifact, row)
             rows.append(row)
         draft = self._draft(bundle)
-        draft = draft.with_evidence(_report(draft, inputs, judge, rows))
+        draft = draft.with_evidence(
+            _report(draft, chosen, inputs.calibration.seed, judge.facts, rows)
+        )
         options = RuntimeOptions()
         carried = inputs.images.subset(8).files(self._scratch())
         return store_int8_outputs(ensure_reference(draft, carried, options), options)
@@ -238,7 +241,7 @@ def _row(
 
 
 def _report(
-    bundle: Bundle, inputs: Int8Inputs, judge: Int8Judge, rows: Sequence[Int8Row]
+    bundle: Bundle, images: CalibrationSet, seed: int, judged: Judged, rows: Sequence[Int8Row]
 ) -> Int8Report:
     """The report of the bundle with these rows; a new one where there is none."""
     from ghost_deploy.calib.search.advice import verdict
@@ -250,10 +253,8 @@ def _report(
         old = Int8Report(
             model=bundle.spec.name,
             parent=parent.files[parent.path],
-            calibration=calibration_facts(
-                inputs.images, bundle.spec.input, inputs.calibration.seed
-            ),
-            judged=judge.facts,
+            calibration=calibration_facts(images, bundle.spec.input, seed),
+            judged=judged,
             rows=(),
         )
     report = msgspec.structs.replace(old, rows=(*old.rows, *rows))

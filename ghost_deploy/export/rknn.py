@@ -168,7 +168,7 @@ class RknnNetwork(Closing):
                 raise ExportError(
                     "rknn-toolkit2 wrote no RKNN file",
                     got=f"{len(content)} bytes",
-                    fix="Look at what it printed, with --debug",
+                    fix="Make its environment again with tools/rknn_env.sh",
                 )
             out.write_bytes(content)
             stack.pop_all()

@@ -28,8 +28,8 @@ class PlannedRun:
         precision: of the run, e.g. `bf16` for an fp32 artifact.
         named: the user named this precision, or this runtime and the precision is the artifact's
             own. A named run is never skipped: if it is not possible here, that is an error.
-        foreign: an int8 graph built for another runtime: its accuracy here counts, its speed does
-            not.
+        foreign: an int8 graph built for another runtime, or an RKNN file for another board: its
+            accuracy here counts, its speed does not.
     """
 
     artifact: Artifact
@@ -176,11 +176,17 @@ def _fix_nothing(bundle: Bundle, foreign: Sequence[PlannedRun]) -> str:
 
     Args:
         bundle: the bundle.
-        foreign: int8 files in forms for other kernels than those of this machine.
+        foreign: int8 files in forms for other kernels than those of this machine, or RKNN files
+            for other boards.
     """
     if not foreign:
         return "Choose another --runtime or --precision, or export what is missing"
     forms = ", ".join(sorted({run.artifact.form for run in foreign}))
+    if all(run.artifact.format == "rknn" for run in foreign):
+        return (
+            f"Its RKNN files are for boards with the NPU of {forms}. Run it on such a board, "
+            "export it for this one (--rknn --for SOC), or choose another --runtime"
+        )
     return (
         f"Its int8 files are for other processors or runtimes ({forms}). Make one for this "
         f"processor, on any machine: ghost-deploy calibrate {bundle.path} --calib FOLDER --for "

@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ghost_deploy.core.errors import BackendError, DeviceError, MissingExtraError, UsageError
+import ghost_deploy as gd
+from ghost_deploy.core.bundle import Bundle, BundleWriter, Source
+from ghost_deploy.core.bundle.verdicts import replacing_command
+from ghost_deploy.core.errors import (
+    BackendError,
+    BundleError,
+    DeviceError,
+    MissingExtraError,
+    UsageError,
+)
 from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec
 from ghost_deploy.runtimes import rknn, rockchip
 from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.opener import open_path
 from ghost_deploy.runtimes.rockchip import Simulation, board_soc, simulated, socs_here
-from ghost_deploy.runtimes.table import open_file, probe
+from ghost_deploy.runtimes.run_plan import choose
+from ghost_deploy.runtimes.table import RUNTIMES, open_file, probe
 from tests.support.fake_rknnlite import Npu, fake_board, make_lite, write_rknn
 
 NPU = RuntimeOptions(device="npu")
@@ -287,3 +300,65 @@ def test_no_such_core_name() -> None:
 def test_the_table_of_chips_is_that_of_the_vendor() -> None:
     assert set(rockchip.CORES) <= set(rockchip.SOCS)
     assert rknn._MASKS.keys() == {2, 3}
+
+
+# Bundles on other machines
+
+
+@pytest.mark.parametrize("runtime", ["rknn", "auto"])
+def test_a_bundle_for_a_board_says_so(runtime: str, tmp_path: Path) -> None:
+    bundle = rknn_bundle(tmp_path / "bundle")
+    with pytest.raises(BundleError, match=r"for boards with the NPU of rk3588\. Run it on such"):
+        choose(bundle, runtime=runtime)
+    (row,) = gd.check(bundle, device="npu", timeout_s=5).rows
+    assert (row.status, row.reasons) == (
+        "skipped",
+        ("cannot run here: it is for boards with the NPU of rk3588",),
+    )
+
+
+def test_the_command_that_replaces_a_file(tmp_path: Path) -> None:
+    bundle = rknn_bundle(tmp_path / "bundle")
+    command = replacing_command(bundle, bundle.artifacts[0])
+    assert command.endswith("--rknn --for rk3588 --int8 --calib IMAGES --overwrite")
+
+
+def rknn_bundle(folder: Path) -> Bundle:
+    """A bundle of one int8 file for rk3588."""
+    with BundleWriter(folder) as writer:
+        path = write_rknn(writer.folder / "model.int8.rk3588.rknn", "rk3588", SPEC)
+        writer.add(
+            format="rknn",
+            precision="int8",
+            path=path,
+            extra_files=(path.with_suffix(".json"),),
+            parent="ab" * 32,
+            tools={},
+            form="rk3588",
+            head=SPEC.head,
+            input=SPEC.input,
+        )
+        whole = HeadSpec(decoder="dfl", strides=(8, 16), reg_max=2)
+        spec = msgspec.structs.replace(
+            SPEC, head=whole, input=InputSpec(size_hw=(32, 48), stride=16)
+        )
+        writer.draft(spec, Source(file="m.pt", sha256="cd" * 32), "test")
+        return writer.finish()
+
+
+def test_it_runs_on_the_board(tmp_path: Path) -> None:
+    bundle = rknn_bundle(tmp_path / "bundle")
+    with fake_board(tmp_path / "root", maps_of), forms_of_board():
+        assert choose(bundle, options=NPU).artifact.id == "rknn-int8-rk3588"
+        with gd.load(bundle, device="npu", check=False, conf=0.3) as detector:
+            assert detector.runtime.info.runtime == "rknn"
+            found = detector(np.zeros((32, 48, 3), np.uint8))
+            assert len(found) > 0  # the second map, of scores, is 1 everywhere
+
+
+@contextmanager
+def forms_of_board() -> Iterator[None]:
+    """The table is made when it is imported, on the machine of the tests."""
+    row = replace(RUNTIMES["rknn"], forms=socs_here())
+    with patch.dict(RUNTIMES, {"rknn": row}):
+        yield

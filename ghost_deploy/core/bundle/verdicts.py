@@ -117,6 +117,10 @@ def command_that_replaces(
     """
     if artifact.startswith("tensorrt-"):
         return f"ghost-deploy build {bundle} --trt --{precision} --overwrite"
+    if artifact.startswith("rknn-"):
+        soc = artifact.rpartition("-")[2]
+        calib = " --int8 --calib IMAGES" if precision == "int8" else " --images IMAGES"
+        return f"ghost-deploy export {checkpoint} -o {bundle} --rknn --for {soc}{calib} --overwrite"
     if precision == "int8":
         return f"ghost-deploy calibrate {bundle} --calib IMAGES --overwrite"
     return f"ghost-deploy export {checkpoint} -o {bundle}{only} --images IMAGES --overwrite"

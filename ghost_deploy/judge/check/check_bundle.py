@@ -132,6 +132,8 @@ def _row(bundle: Bundle, run: PlannedRun, options: RuntimeOptions, timeout_s: fl
 
 def _missing(run: PlannedRun, options: RuntimeOptions) -> str:
     """What this machine lacks for a run, as far as is known without opening the file."""
+    if run.foreign and run.artifact.format == "rknn":
+        return f"cannot run here: it is for boards with the NPU of {run.artifact.form}"
     if run.foreign:
         return f"cannot run here: int8 of the form {run.artifact.form} is for other kernels"
     if options.device_kind not in run.row.devices:
