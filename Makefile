@@ -40,6 +40,7 @@ $(VENV)/.user: pyproject.toml constraints.txt
 $(VENV)/.dev: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install -q -c constraints.txt -e '.[dev]'
+	$(PIP) install -q --no-deps pnnx==20261020 # converts to NCNN; what it asks for is not needed
 	@touch $@ $(VENV)/.user
 
 OUT ?= out/demo

@@ -30,6 +30,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "runtimes.opener": (CORE | {"runtimes"}, BASE),
     "runtimes.file_description": (CORE | {"runtimes", "processing"}, BASE),
     "runtimes.ort": (CORE | {"runtimes"}, BASE | {"onnxruntime"}),
+    "runtimes.ncnn": (CORE | {"runtimes"}, BASE | {"ncnn"}),
     "runtimes.openvino": (CORE | {"runtimes"}, BASE),
     "runtimes.openvino_package": (CORE, BASE | {"openvino"}),
     "runtimes.eager": (CORE | {"runtimes", "checkpoints"}, BASE | {"torch"}),
@@ -49,7 +50,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     ),
     "calib": (
         CORE | {"processing", "runtimes", "export"},
-        BASE | {"cv2", "onnxruntime", "nncf", "openvino", "onnx", "rich"},
+        BASE | {"cv2", "onnxruntime", "nncf", "ncnn", "openvino", "onnx", "rich"},
     ),
     "judge": (
         CORE | {"processing", "runtimes", "detector", "demo", "checkpoints", "models"},

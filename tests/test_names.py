@@ -29,7 +29,7 @@ MIRRORED = {
     # kinds of evidence and the sections of a report that show them
     *("accuracy", "int8", "latency"),
     # export targets, their backends
-    *("litert", "openvino", "rknn"),
+    *("litert", "ncnn", "openvino", "rknn"),
 }
 """Names of modules that say the same thing in mirrored places."""
 

@@ -39,6 +39,7 @@ ARM_WHEELS = (
     "opencv-python-headless",
     "onnxruntime",
     "openvino",
+    "ncnn",
 )
 _GLIBC = (17, 24, 26, 27, 28, 31, 34, 35, 36)
 """manylinux_2_N tags that Debian 12's C library can load."""
@@ -253,12 +254,12 @@ def _versioned(apt: Sequence[str]) -> list[str]:
 
 def arm_packages(system: Path, site: Path, python: str) -> Path:
     """The aarch64 wheels of the runtimes in `site`, fetched unless they are there."""
-    if (site / "onnxruntime").is_dir():
+    if all((site / name).is_dir() for name in ("onnxruntime", "ncnn")):
         return site
     version = Path(python).name.removeprefix("python")
     tags = [f"--platform=manylinux_2_{minor}_aarch64" for minor in _GLIBC]
     subprocess.run(
-        [sys.executable, "-m", "pip", "install", "-q", "--target", str(site), *tags,
+        [sys.executable, "-m", "pip", "install", "-q", "--upgrade", "--target", str(site), *tags,
          "--platform=manylinux2014_aarch64", "--python-version", version,
          "--implementation", "cp", "--only-binary=:all:", "-c", str(ROOT / "constraints.txt"),
          *ARM_WHEELS],

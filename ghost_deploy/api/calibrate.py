@@ -13,7 +13,7 @@ from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.progress import Progress, silent
 from ghost_deploy.runtimes.base import RuntimeOptions
 
-_FORMATS = ("onnx", "openvino")
+_FORMATS = ("onnx", "openvino", "ncnn")
 
 
 def calibrate(
@@ -35,7 +35,7 @@ def calibrate(
     Args:
         bundle: its folder, or what `export` returned. It is replaced as a whole at the end.
         calib: the images, or a `Calibration` that says more.
-        formats: `onnx`, `openvino`; those that the bundle has when none is named.
+        formats: `onnx`, `openvino`, `ncnn`; those that the bundle has when none is named.
         device, threads, allow_fallback: of the runtimes that judge, as in `load`.
         overwrite: replace the int8 artifacts that the bundle has.
         progress: called at each step.

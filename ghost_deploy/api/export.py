@@ -68,9 +68,9 @@ def export(
     Args:
         checkpoint: an Ultralytics `.pt`, or our `.safetensors`; none of its code is run.
         out: folder of the bundle.
-        formats: `onnx`, `openvino`, `litert`, `rknn`, `tensorrt`. TensorRT engines are built on
-            this machine's GPU from the ONNX graphs, which are then part of the bundle too, as the
-            fp32 one is for RKNN files.
+        formats: `onnx`, `openvino`, `ncnn`, `litert`, `rknn`, `tensorrt`. TensorRT engines are
+            built on this machine's GPU from the ONNX graphs, which are then part of the bundle
+            too, as the fp32 one is for RKNN files.
         precisions: `fp32`, `fp16`, `int8`. With `int8` there are fp32 artifacts too: it is made
             from them, and judged beside them.
         imgsz: input side, or (height, width), in pixels, multiples of the model's stride; by

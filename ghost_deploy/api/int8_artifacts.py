@@ -15,7 +15,7 @@ from ghost_deploy.api.common import AnyPath, cache_dir, require
 from ghost_deploy.core.bundle import Bundle, BundleWriter
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.progress import Progress, silent
-from ghost_deploy.export.targets import check_devices
+from ghost_deploy.export.targets import Target, check_devices, require_tools
 from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.dot_product import read_dot_product
 
@@ -111,6 +111,8 @@ def read_int8_inputs(
     """
     for package in ("onnx", "onnxruntime", "pycocotools", *(f for f in formats if f == "openvino")):
         require(package, "int8")
+    if "ncnn" in formats:
+        require_tools([Target("ncnn", "int8", ("ncnn", "pnnx"))])
     from ghost_deploy.calib import collect_images
     from ghost_deploy.judge.datasets.open_dataset import open_dataset, readable_data
 

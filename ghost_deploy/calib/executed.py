@@ -6,6 +6,7 @@ the runtime's version, so every int8 result reports the measured share.
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -37,10 +38,11 @@ def executed(path: str | Path, size_hw: tuple[int, int]) -> Executed:
 
     An ONNX file is run once under ONNX Runtime's profiler, which lists the kernels after all
     fusions with the shapes and types of their inputs. An OpenVINO IR is compiled for the CPU, and
-    the executable graph is read back.
+    the executable graph is read back. The layers of an NCNN network say which of them NCNN computes
+    in int8.
 
     Args:
-        path: `.onnx` for ONNX Runtime, `.xml` for OpenVINO.
+        path: `.onnx` for ONNX Runtime, `.xml` for OpenVINO, `.param` for NCNN.
         size_hw: (height, width) of the input in pixels, for dynamic graphs.
 
     Raises:
@@ -52,11 +54,13 @@ def executed(path: str | Path, size_hw: tuple[int, int]) -> Executed:
         return _in_onnxruntime(path, size_hw)
     if suffix == ".xml":
         return _in_openvino(path, size_hw)
+    if suffix == ".param":
+        return _in_ncnn(path)
     raise UsageError(
         f"the executed kernels of {path} cannot be read",
         got=suffix or "no suffix",
-        expected=".onnx, .xml",
-        fix="Give an ONNX file or an OpenVINO IR",
+        expected=".onnx, .xml, .param",
+        fix="Give an ONNX file, an OpenVINO IR or an NCNN network",
     )
 
 
@@ -91,6 +95,14 @@ def _in_openvino(path: str | Path, size_hw: tuple[int, int]) -> Executed:
         compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         kernels = list(_ov_kernels(compiled.get_runtime_model().get_ordered_ops()))
     return _sum("openvino", openvino.__version__.split("-")[0], kernels, path)
+
+
+def _in_ncnn(path: str | Path) -> Executed:
+    from ghost_deploy.calib.executed_ncnn import ncnn_kernels
+
+    with _vendor_errors("NCNN", path):
+        kernels = list(ncnn_kernels(Path(path)))
+    return _sum("ncnn", importlib.metadata.version("ncnn"), kernels, path)
 
 
 def _ort_kernels(events: Sequence[Mapping[str, Any]]) -> Iterator[_Kernel]:

@@ -28,6 +28,7 @@ from ghost_deploy.calib.quantize.int8_files import (
     write_openvino_file,
     write_tensorrt_file,
 )
+from ghost_deploy.calib.quantize.ncnn_int8 import write_ncnn_file
 from ghost_deploy.calib.quantize.qdq import QdqGraph
 from ghost_deploy.calib.ranges.histogram import TensorStatistics
 from ghost_deploy.calib.ranges.methods import Method
@@ -216,6 +217,21 @@ _ORT_ARM = Int8Form(
 )  # fmt: skip
 
 
+_NCNN = Int8Form(
+    format="ncnn",
+    path="model.int8_ncnn_model",
+    runtime="ncnn",
+    convention=Convention(
+        form="ncnn",
+        signed=True, symmetric=True, rounds="inputs", int32_bias=False, stored_weights=False,
+        convolutions_only=True,
+    ),
+    options=PlacementOptions(first_conv="float", depthwise="float"),
+    variants={"depthwise int8": PlacementOptions(first_conv="float")},
+    write=write_ncnn_file,
+)  # fmt: skip
+
+
 def _for_vnni(form: Int8Form) -> Int8Form:
     """The form without the guard: refused by processors without VNNI."""
     name = f"{form.name}-vnni"
@@ -227,7 +243,7 @@ def _for_vnni(form: Int8Form) -> Int8Form:
     )
 
 
-_ALL = (_ORT_X86, _for_vnni(_ORT_X86), _ORT_ARM, _TENSORRT, _OPENVINO, _for_vnni(_OPENVINO))
+_ALL = (_ORT_X86, _for_vnni(_ORT_X86), _ORT_ARM, _TENSORRT, _OPENVINO, _for_vnni(_OPENVINO), _NCNN)
 
 FORMS: Mapping[str, Int8Form] = {form.name: form for form in _ALL}
 """All forms that are built by recipes, by name."""

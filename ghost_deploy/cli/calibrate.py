@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         {
             "--onnx": "for ONNX Runtime on this processor, and for TensorRT",
             "--openvino": "for OpenVINO",
+            "--ncnn": "for NCNN, on all processors",
             "--overwrite": "replace the int8 artifacts that the bundle has, all of them",
         },
     )
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
             bundle = api.calibrate(
                 args.bundle,
                 calibration,
-                formats=[name for name in ("onnx", "openvino") if getattr(args, name)],
+                formats=[name for name in ("onnx", "openvino", "ncnn") if getattr(args, name)],
                 device=args.device,
                 threads=args.threads,
                 allow_fallback=args.allow_fallback,

@@ -35,7 +35,7 @@ examples:
   ghost-deploy export best.pt -o out/best --images images --json | jq '.artifacts[].path'
 """
 
-_FORMATS = ("onnx", "openvino", "litert", "rknn")
+_FORMATS = ("onnx", "openvino", "ncnn", "litert", "rknn")
 _DEFAULT_FORMATS = _FORMATS[:2]
 _PRECISIONS = ("fp32", "fp16", "int8")
 _PYTHON = "Python of an environment that has {} (default: this one)"
@@ -55,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         {
             "--onnx": "ONNX",
             "--openvino": "OpenVINO IR",
+            "--ncnn": "NCNN, for a Raspberry Pi and other small boards; decoded on the host",
             "--litert": "LiteRT (TensorFlow Lite), fp32",
             "--rknn": "RKNN for the NPUs of Rockchip that --for names, fp16 and int8",
             "--trt": "TensorRT engines for this very machine",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import msgspec
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
     from ghost_deploy.checkpoints.fork.fork_checkpoint import AnyCheckpoint
     from ghost_deploy.export.converter_process import Converter
+
+
+T = TypeVar("T")
 
 
 def describe_export(
@@ -106,6 +109,7 @@ class ExportSession:
     pythons: Mapping[str, str] = field(default_factory=dict)
     _onnx_files: dict[str, Path] = field(default_factory=dict)
     _foreign: bytes = b""
+    _made: dict[str, object] = field(default_factory=dict)
 
     def onnx_file(self, precision: str, folder: Path | None = None) -> Path:
         """The ONNX file of that precision, made in `folder`, by default a temporary one, unless
@@ -141,6 +145,15 @@ class ExportSession:
 
         return onnx_from_net(self.loaded.net, self.spec, precision, self.opset)
 
+    def once(self, name: str, make: Callable[[Path], T]) -> T:
+        """What `make` returned for an empty temporary folder, the first time that it was asked for
+        under that name."""
+        if name not in self._made:
+            folder = self.scratch / name
+            folder.mkdir()
+            self._made[name] = make(folder)
+        return cast("T", self._made[name])
+
     def add(
         self,
         target: Target,
@@ -148,6 +161,7 @@ class ExportSession:
         parent: str,
         extra_files: Sequence[Path] = (),
         tools: Mapping[str, str] | None = None,
+        own: ModelSpec | None = None,
     ) -> Artifact:
         """Record an artifact.
 
@@ -157,7 +171,9 @@ class ExportSession:
             parent: SHA-256 of the file that it was built from.
             extra_files: files that belong to it besides `path`.
             tools: versions of packages in other environments.
+            own: description of the graph where it is not that of the export.
         """
+        spec = own or self.spec
         versions = {name: importlib.metadata.version(name) for name in target.packages}
         return self.writer.add(
             format=target.format,
@@ -165,14 +181,16 @@ class ExportSession:
             path=path,
             parent=parent,
             tools={"ghost-deploy": __version__, **versions, **(tools or {})},
-            options=self._options(target),
+            options=self._options(target, spec),
             extra_files=tuple(extra_files),
+            head=None if spec.head == self.spec.head else spec.head,
+            input=None if spec.input == self.spec.input else spec.input,
         )
 
-    def _options(self, target: Target) -> dict[str, str]:
+    def _options(self, target: Target, spec: ModelSpec) -> dict[str, str]:
         """What shaped the graph."""
-        size = self.spec.input
-        options = {"decoder": self.spec.head.decoder, "size": _by(size.size_hw)}
+        size = spec.input
+        options = {"decoder": spec.head.decoder, "size": _by(size.size_hw)}
         if target.format == "onnx" and self.opset != OPSET:
             options["opset"] = str(self.opset)
         if size.embedded:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
@@ -30,9 +32,30 @@ def cut_difference(whole: ModelProto, spec: ModelSpec, cut: ModelProto, own: Mod
     if own.head.end_to_end:
         fewest = min(len(expected), len(got))  # a graph of any size ends with what its smallest has
         expected, got = expected[:fewest, 4:5], got[:fewest, 4:5]
+    return _relative(expected, got, axis=0 if own.head.per_row or own.head.end_to_end else 1)
+
+
+def decoded_difference(
+    expected: Mapping[str, NDArray[Any]], got: Mapping[str, NDArray[Any]], spec: ModelSpec
+) -> float:
+    """Largest difference of what two sets of maps decode to, relative to the range of a channel.
+
+    Args:
+        expected, got: maps of one image, (1, C, h, w) by name.
+        spec: of both.
+    """
+    head = spec.head
+    if head.end_to_end:  # all anchors, not the best ones alone
+        head = msgspec.structs.replace(head, decoder="dfl-raw")
+    dense = msgspec.structs.replace(spec, head=head)
+    size_hw = spec.input.size_hw
+    one, other = (plain_output(maps, dense, size_hw) for maps in (expected, got))
+    return _relative(one, other, axis=0 if head.per_row else 1)
+
+
+def _relative(expected: NDArray[Any], got: NDArray[Any], *, axis: int) -> float:
     if expected.shape != got.shape or not np.isfinite(got).all():
         return float("inf")
-    axis = 0 if own.head.per_row or own.head.end_to_end else 1
     scale = np.maximum(1.0, np.abs(expected).max(axis=axis))
     return float((np.abs(expected - got).max(axis=axis) / scale).max())
 

@@ -53,11 +53,11 @@ class ExportPlan:
         Raises:
             UsageError: one cannot.
         """
-        plain = [target.format for target in self.graphs if target.plain]
+        plain = [each.format for each in self.graphs if each.plain or (each.cut and nms)]
         plain += ["rknn"] * bool(self.rknn)
         if plain and (dynamic or nms):
             raise UsageError(
-                f"{plain[0]} is made for one size and without NMS inside",
+                f"{plain[0]} is made {'for one size' if dynamic else 'without NMS inside'}",
                 got="--dynamic" if dynamic else "--nms",
                 fix=f"Leave it out, or export {plain[0]} into a bundle of its own",
             )
@@ -109,8 +109,8 @@ def plan_export(
     """Plan the artifacts of an export.
 
     Args:
-        formats: `onnx`, `openvino`, `litert`, `rknn`, `tensorrt`; ONNX and OpenVINO when none is
-            named.
+        formats: `onnx`, `openvino`, `ncnn`, `litert`, `rknn`, `tensorrt`; ONNX and OpenVINO when
+            none is named.
         precisions: `fp32`, `fp16`, `int8`; fp32 and fp16 when none is named.
         calibrated: calibration images are given.
         opset: of the ONNX graphs.

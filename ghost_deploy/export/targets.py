@@ -21,11 +21,12 @@ class Target:
     """A format and a precision that can be made.
 
     Attributes:
-        format: what a runtime opens: `onnx`, `openvino`, `litert`, `rknn`, `tensorrt`.
+        format: what a runtime opens: `onnx`, `openvino`, `ncnn`, `litert`, `rknn`, `tensorrt`.
         precision: of the graph: `fp32`, `fp16`, `int8`.
         packages: Python packages that make it.
         default: whether it is made when no format and no precision is named.
         plain: it is made for one size and one image, without NMS inside.
+        cut: it ends in the maps of the head, so that no NMS can follow inside.
     """
 
     format: str
@@ -33,6 +34,7 @@ class Target:
     packages: tuple[str, ...]
     default: bool = False
     plain: bool = False
+    cut: bool = False
 
     @property
     def id(self) -> str:
@@ -43,6 +45,7 @@ class Target:
 _ONNX = ("torch", "onnx", "onnxsim", "onnxruntime")
 _OPENVINO = (*_ONNX, "openvino")
 _TENSORRT = ("tensorrt", *_ONNX)
+_NCNN = (*_ONNX, "ncnn", "pnnx")
 
 TARGETS = (
     Target("onnx", "fp32", _ONNX, default=True),
@@ -51,6 +54,9 @@ TARGETS = (
     Target("openvino", "fp32", _OPENVINO, default=True),
     Target("openvino", "fp16", _OPENVINO, default=True),
     Target("openvino", "int8", _OPENVINO),
+    Target("ncnn", "fp32", _NCNN, cut=True),
+    Target("ncnn", "fp16", _NCNN, cut=True),
+    Target("ncnn", "int8", _NCNN, cut=True),
     # Their converters may be in other environments.
     Target("litert", "fp32", ("torch",), plain=True),
     Target("rknn", "fp16", _ONNX, plain=True),
@@ -161,7 +167,13 @@ def require_tools(targets: Sequence[Target]) -> None:
                 fix="An engine runs only where it is built: export without --trt, carry the bundle "
                 "to the device and run there: ghost-deploy build BUNDLE --trt",
             )
-        raise MissingExtraError.for_extra(package, "export")
+        if package == "pnnx":
+            raise MissingExtraError(
+                "the converter 'pnnx' is not installed",
+                fix="Install it with: pip install --no-deps pnnx (85 MB; what it asks for besides "
+                "is not needed)",
+            )
+        raise MissingExtraError.for_extra(package, "ncnn" if package == "ncnn" else "export")
 
 
 def check_known(what: str, names: Sequence[str], known: set[str]) -> None:

@@ -26,6 +26,7 @@ def points(value: float) -> str:
 _RUNTIMES = {
     "eager": "PyTorch",
     "litert": "LiteRT",
+    "ncnn": "NCNN",
     "openvino": "OpenVINO",
     "rknn": "RKNN",
     "ort": "ONNX Runtime",

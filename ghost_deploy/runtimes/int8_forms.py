@@ -35,8 +35,10 @@ def forms_here(runtime: str) -> tuple[str, ...]:
     None for OpenVINO on ARM: its form is made for x86 and was verified on no ARM processor.
 
     Args:
-        runtime: `ort` or `openvino`.
+        runtime: `ort`, `openvino`, or `ncnn`, whose files serve all processors.
     """
+    if runtime == "ncnn":
+        return ("ncnn",)
     own = ort_form()
     if own == "ort-arm" and runtime == "openvino":
         return ()

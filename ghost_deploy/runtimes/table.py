@@ -119,6 +119,17 @@ RUNTIMES: dict[str, RuntimeRow] = {
             forms=socs_here(),
         ),
         RuntimeRow(
+            name="ncnn",
+            module="ghost_deploy.runtimes.ncnn",
+            package="ncnn",
+            extra="ncnn",
+            format="ncnn",
+            suffixes=(".param",),
+            precisions={"fp32": ("fp32",), "fp16": ("fp16",), "int8": ("int8",)},
+            devices=("cpu",),
+            forms=forms_here("ncnn"),
+        ),
+        RuntimeRow(
             name="eager",
             module="ghost_deploy.runtimes.eager",
             package="torch",

@@ -22,7 +22,8 @@ Capture = pytest.CaptureFixture[str]
 # Found by every Python process started with its folder in PYTHONPATH.
 BARE = """\
 import sys
-for name in ("torch", "onnxruntime", "openvino", "ai_edge_litert", "cv2", "onnx", "tritonclient"):
+ABSENT = "torch onnxruntime openvino ncnn ai_edge_litert cv2 onnx tritonclient"
+for name in ABSENT.split():
     sys.modules[name] = None
 """
 
@@ -94,7 +95,7 @@ def test_a_machine_without_any_vendor(tmp_path: Path) -> None:
             check=False,
         )
         assert (done.returncode, done.stderr) == (0, "")
-        for extra in ("openvino", "onnxruntime", "export", "stream", "kserve"):
+        for extra in ("openvino", "onnxruntime", "ncnn", "export", "stream", "kserve"):
             assert f"[{extra}]" in done.stdout
     report = json.loads(done.stdout)
     assert not any(row["installed"] for row in (*report["runtimes"], report["opencv"]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -59,8 +60,9 @@ def checked_bundle(
         for form in forms:
             row = int8_form(form)
             graph = quantize(model, statistics_of(model, feeds), form)
-            scratch = folder / form
-            scratch.mkdir()
+            graph = replace(graph, source=source.verified_path(fp32))
+            scratch = folder / form / "file"
+            scratch.mkdir(parents=True)
             built = row.write(graph, scratch, source.spec).move(writer.folder / row.path)
             writer.add(
                 format=row.format,
@@ -70,6 +72,8 @@ def checked_bundle(
                 tools={},
                 extra_files=built.extra_files,
                 form=form,
+                head=built.spec.head if built.spec else None,
+                input=built.spec.input if built.spec else None,
             )
         draft = writer.draft(source.spec, source.document.source, "test", source.evidence)
         store_int8_outputs(draft, RuntimeOptions()).save()

@@ -89,6 +89,33 @@ def write_ir(path: Path, dynamic: bool = False, metadata: Mapping[str, str] | No
     return path
 
 
+def write_ncnn(
+    param: Path, dynamic: bool = False, metadata: Mapping[str, str] | None = None
+) -> Path:
+    """The three files of the model, by hand: a layer a line, then the weights in their order."""
+    from ghost_deploy.runtimes.ncnn_description import NcnnDescription, NcnnTensor
+
+    shapes = (DYNAMIC, (-1, 7, -1)) if dynamic else (STATIC, (1, 7, STATIC[2] * STATIC[3]))
+    param.write_text(
+        "7767517\n4 4\n"
+        "Input images 0 1 images\n"
+        "Sigmoid soft 1 1 images soft\n"
+        f"Convolution map 1 1 soft map 0=7 1=1 5=1 6={WEIGHT.size}\n"
+        "Reshape flat 1 1 map output0 0=-1 1=7\n"
+    )
+    param.with_suffix(".bin").write_bytes(bytes(4) + WEIGHT.tobytes() + BIAS.tobytes())
+    NcnnDescription(
+        inputs=(NcnnTensor(name="images", shape=shapes[0]),),
+        outputs=(NcnnTensor(name="output0", shape=shapes[1]),),
+        metadata={"text": TEXT} if metadata is None else dict(metadata),
+    ).write(param)
+    return param
+
+
+def _open_ncnn(folder: Path, dynamic: bool, options: RuntimeOptions) -> Runtime:
+    return open_file("ncnn", write_ncnn(folder / "model.param", dynamic), options)
+
+
 def _open_onnx(folder: Path, dynamic: bool, options: RuntimeOptions) -> Runtime:
     return open_file("ort", write_onnx(folder / "model.onnx", dynamic), options)
 
@@ -249,6 +276,7 @@ RUNTIME_CASES = {
         RuntimeCase("openvino", _open_ir, absent_device="cuda:63"),
         RuntimeCase("ort", _open_onnx, absent_device="npu"),
         RuntimeCase("litert", _open_tflite, absent_device="gpu", always_static=True),
+        RuntimeCase("ncnn", _open_ncnn, absent_device="cuda:63"),
         RuntimeCase(
             "trt",
             _open_trt,

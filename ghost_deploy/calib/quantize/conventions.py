@@ -26,6 +26,8 @@ class Convention:
             in front of Q and DQ.
         overflow_guard: scales of weights are enlarged until no pair of products overflows on an
             x86 processor without VNNI, see `calib.quantize.overflow`.
+        convolutions_only: nothing but convolutions computes in int8, each from a float input that
+            it rounds on a scale of its own.
     """
 
     form: str
@@ -35,6 +37,7 @@ class Convention:
     int32_bias: bool
     stored_weights: bool
     overflow_guard: bool = False
+    convolutions_only: bool = False
 
 
 @dataclass(frozen=True)

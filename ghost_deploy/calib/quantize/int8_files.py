@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from onnx import ModelProto
@@ -36,11 +36,13 @@ class BuiltFile:
         path: the file that a runtime opens.
         extra_files: files that belong to it, in the same folder.
         graph: our own Q/DQ graph; None for NNCF's.
+        spec: description of the file where it is not that of the float model.
     """
 
     path: Path
     extra_files: tuple[Path, ...] = ()
     graph: QdqGraph | None = None
+    spec: ModelSpec | None = None
 
     @property
     def planned_share(self) -> float | None:
@@ -54,10 +56,10 @@ class BuiltFile:
             OSError: the disk refuses.
         """
         if not self.extra_files:
-            return BuiltFile(self.path.replace(target), (), self.graph)
+            return replace(self, path=self.path.replace(target))
         self.path.parent.replace(target)
         extra = tuple(target / each.name for each in self.extra_files)
-        return BuiltFile(target / self.path.name, extra, self.graph)
+        return replace(self, path=target / self.path.name, extra_files=extra)
 
 
 def write_model(model: ModelProto, path: Path) -> Path:

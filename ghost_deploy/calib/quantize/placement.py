@@ -18,7 +18,7 @@ from ghost_deploy.calib.quantize.roles import (
     reads_at_sources,
     why_float,
 )
-from ghost_deploy.calib.quantize.scale_groups import scale_groups
+from ghost_deploy.calib.quantize.scale_groups import ScaleGroups, scale_groups
 from ghost_deploy.core.errors import UsageError
 
 
@@ -62,15 +62,20 @@ def place(structure: Structure, convention: Convention, options: PlacementOption
     at_outputs = convention.rounds == "outputs"
     kept = dict(kept_float(structure, options))
     int8 = int8_nodes(structure, options, kept, at_outputs=at_outputs)
+    if convention.convolutions_only:
+        int8 = int8.intersection(structure.convs)
     reads = (reads_at_outputs if at_outputs else reads_at_inputs)(structure, int8)
     if options.ghost_primary == "int8" and convention.rounds == "inputs":
         reads = {**reads, **ghost_primaries(structure, int8)}
-    groups = scale_groups(
-        structure,
-        reads,
-        ghost_apart=options.ghost_concat == "apart",
-        concat_apart=options.concat == "apart",
-    )
+    if convention.convolutions_only:
+        groups = ScaleGroups({name: name for name in reads}, 0)
+    else:
+        groups = scale_groups(
+            structure,
+            reads,
+            ghost_apart=options.ghost_concat == "apart",
+            concat_apart=options.concat == "apart",
+        )
     if convention.rounds == "sources":
         reads = reads_at_sources(structure, reads, groups.by_tensor)
     return Placement(

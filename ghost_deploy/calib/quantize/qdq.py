@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,7 @@ class QdqGraph:
             model whose weights are multiples of them reproduces exactly those weights.
         macs_planned: share of the multiply-adds, 0 to 1, in int8 convolutions of the placement;
             what a runtime executes in int8 is measured by `calib.executed`.
+        source: the file of the float model, where the builder names it.
     """
 
     model: ModelProto
@@ -49,6 +51,7 @@ class QdqGraph:
     weight_scales: Mapping[str, NDArray[np.float32]] = field(repr=False)
     macs_planned: float
     conversions: Conversions
+    source: Path | None = None
 
 
 def quantize(

@@ -94,7 +94,7 @@ class ArtifactWriter:
     def write_candidate(self, form: Int8Form, other: Int8Candidate) -> Int8Row:
         """Write another file of a form, for the machine that runs the bundle to time."""
         name = f"{form.name}{CANDIDATE}{re.sub('[^a-z0-9]+', '-', other.recipe.base.lower())}"
-        ending = "_openvino_model" if form.format == "openvino" else ".onnx"
+        ending = ".onnx" if form.format == "onnx" else f"_{form.format}_model"
         built = other.built.move(self.writer.folder / f"model.int8.{name}{ending}")
         row = self._row(form, name, other, built, (), other.judged)
         return msgspec.structs.replace(row, notes=(*row.notes, _CANDIDATE_NOTE))
@@ -175,6 +175,8 @@ class ArtifactWriter:
             options={"size": "{}x{}".format(*self.builder.spec.input.size_hw)},
             extra_files=(*built.extra_files, *sides),
             form=name,
+            head=built.spec.head if built.spec else None,
+            input=built.spec.input if built.spec else None,
         )
         drop = self._drop(accuracy.points)
         status: Literal["passed", "failed"] = "passed" if drop <= self.max_drop else "failed"

@@ -94,12 +94,13 @@ class Int8Builder:
         )
         plain = quantized(self.model)
         if not recipe.correct_bias:
-            return plain
+            return replace(plain, source=self.source)
         feeds = list(self.calibration.subset(CORRECTION_IMAGES).batches(self.spec.input))
         corrected = correct_bias(
             self.model, plain.model, plain.weight_scales, feeds, threads=self.threads
         )
-        return quantized(corrected, weight_scales=plain.weight_scales)
+        graph = quantized(corrected, weight_scales=plain.weight_scales)
+        return replace(graph, source=self.source)
 
     def write(self, graph: QdqGraph) -> BuiltFile:
         """Write a Q/DQ graph as the file of its form.

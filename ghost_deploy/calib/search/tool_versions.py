@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 from ghost_deploy._version import __version__
 
-_PACKAGES = ("onnx", "onnxruntime", "openvino", "nncf")
+_PACKAGES = ("onnx", "onnxruntime", "openvino", "nncf", "ncnn", "pnnx")
 
 
 def versions() -> dict[str, str]:

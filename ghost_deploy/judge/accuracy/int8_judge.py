@@ -9,6 +9,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 import numpy as np
 
 from ghost_deploy.core.evidence.int8 import FileAccuracy, Judged
@@ -21,7 +22,7 @@ from ghost_deploy.judge.accuracy.max_drop import MAX_DROP
 from ghost_deploy.judge.accuracy.measure import Enough, Measured, measure
 from ghost_deploy.judge.accuracy.paired_loss import PairedLoss
 from ghost_deploy.judge.datasets.dataset import DataSet
-from ghost_deploy.runtimes.base import RuntimeOptions
+from ghost_deploy.runtimes.base import Runtime, RuntimeOptions
 from ghost_deploy.runtimes.table import open_file
 
 AGREEMENT_IMAGES = 150
@@ -113,13 +114,23 @@ class Int8Judge:
         self, runtime: str, path: Path, label: str, enough: Enough | None = None
     ) -> Measured:
         options = replace(self.options, precision="int8", hint="throughput", any_form=True)
-        with Detector(open_file(runtime, path, options), self.spec) as detector:
+        opened = open_file(runtime, path, options)
+        with Detector(opened, _spec_inside(opened, self.spec, path)) as detector:
             return measure(detector, self.data, self.progress, label, enough=enough)
 
     def quiet(self, threads: int | None = None) -> Int8Judge:
         """Returns a picklable copy without progress reporting, with `threads` if given."""
         options = self.options if threads is None else replace(self.options, threads=threads)
         return replace(self, progress=silent, options=options)
+
+
+def _spec_inside(opened: Runtime, spec: ModelSpec, path: Path) -> ModelSpec:
+    """`spec` with the input and the outputs that a file says it has, as one that was cut does."""
+    text = opened.metadata().get(ModelSpec.Json)
+    if text is None:
+        return spec
+    own = ModelSpec.from_json(text, where=str(path))
+    return msgspec.structs.replace(spec, input=own.input, head=own.head)
 
 
 def int8_judge(

@@ -15,6 +15,7 @@ from tests.support.small_graphs import Net, ghost_net
 from tests.support.zoo_networks import zoo_graph
 
 ALL_INT8 = PlacementOptions()
+FORMS_THAT_MOVE_INT8 = [name for name, row in FORMS.items() if not row.convention.convolutions_only]
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +106,16 @@ def test_a_residual_sum_reads_the_other_branch_rounded() -> None:
     assert "second.mul:out" not in found.reads
 
 
+def test_where_convolutions_alone_are_int8_each_input_has_a_scale_of_its_own(
+    small: Structure,
+) -> None:
+    found = place(small, "ncnn", ALL_INT8)
+    assert set(found.int8_nodes) == set(found.weights)
+    assert found.groups == {name: name for name in found.reads}
+    inputs = {small.graph.node[name].input[0] for name in found.weights}
+    assert found.reads.keys() == inputs
+
+
 def test_a_scale_passes_through_what_only_moves() -> None:
     net = Net()
     x = net.silu(net.conv("images", 8, "first"), "first")
@@ -113,7 +124,7 @@ def test_a_scale_passes_through_what_only_moves() -> None:
     joined = net.concat([x, once, net.node("MaxPool", [once], "pool2", 8, **pool)], "spp")
     outer = net.concat([joined, x], "outer")
     structure = find_structure(index_float(net.model(behind(net, outer))))
-    for form in FORMS:
+    for form in FORMS_THAT_MOVE_INT8:
         found = place(structure, form, ALL_INT8)
         assert found.requantized == 0
         groups = {found.groups[name] for name in (x, once, "pool2:out", joined, outer)}
@@ -173,9 +184,10 @@ def test_nodes_asked_for_by_name_stay_float(small: Structure) -> None:
 
 
 def test_everything_is_rounded_in_the_naive_setting(small: Structure) -> None:
-    for form in FORMS:
+    for form, row in FORMS.items():
         found = place(small, form, NAIVE)
-        assert {"last", "scores"} <= set(found.int8_nodes)
+        convolutions = row.convention.convolutions_only
+        assert {"last", *["scores"] * (not convolutions)} <= set(found.int8_nodes)
         assert "output0" not in found.reads
     assert not NAIVE.per_channel
 

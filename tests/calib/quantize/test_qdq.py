@@ -97,7 +97,9 @@ def test_the_naive_setting_has_one_scale_for_all_channels(
 def test_only_the_tensorrt_form_obeys_its_parser(
     model: ModelProto, statistics: dict[str, TensorStatistics]
 ) -> None:
-    found = {form: lint(quantize(model, statistics, form).model) for form in FORMS}
+    # The graph of the form `ncnn` is in no file: it carries levels and scales to NCNN's own.
+    forms = [form for form in FORMS if form != "ncnn"]
+    found = {form: lint(quantize(model, statistics, form).model) for form in forms}
     assert [form for form, findings in found.items() if not findings] == ["tensorrt"]
 
 
