@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ghost_deploy.export.artifacts import ExportSession
-    from ghost_deploy.export.plan import Target
+    from ghost_deploy.export.targets import Target
 
 FOLDER = "model.{}_ncnn_model"
 """Name of the folder of an artifact, by its precision."""

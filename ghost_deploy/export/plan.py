@@ -53,11 +53,12 @@ class ExportPlan:
         Raises:
             UsageError: one cannot.
         """
-        plain = [each.format for each in self.graphs if each.plain or (each.cut and nms)]
-        plain += ["rknn"] * bool(self.rknn)
+        cut = [each.format for each in self.graphs if each.cut and nms]
+        plain = [each.format for each in self.graphs if each.plain] + ["rknn"] * bool(self.rknn)
+        plain = cut or plain
         if plain and (dynamic or nms):
             raise UsageError(
-                f"{plain[0]} is made {'for one size' if dynamic else 'without NMS inside'}",
+                f"{plain[0]} is made {'without' if cut else 'for one size and without'} NMS inside",
                 got="--dynamic" if dynamic else "--nms",
                 fix=f"Leave it out, or export {plain[0]} into a bundle of its own",
             )
