@@ -38,6 +38,17 @@ examples:
 _FORMATS = ("onnx", "openvino", "ncnn", "litert", "rknn")
 _DEFAULT_FORMATS = _FORMATS[:2]
 _PRECISIONS = ("fp32", "fp16", "int8")
+_WHAT = {
+    "--onnx": "ONNX",
+    "--openvino": "OpenVINO IR",
+    "--ncnn": "NCNN, for a Raspberry Pi and other small boards; decoded on the host",
+    "--litert": "LiteRT (TensorFlow Lite), fp32",
+    "--rknn": "RKNN for the NPUs of Rockchip that --for names, fp16 and int8",
+    "--trt": "TensorRT engines for this very machine",
+    "--fp32": "as it was trained",
+    "--fp16": "a graph of half precision",
+    "--int8": "quantized, with ranges from --calib",
+}
 _PYTHON = "Python of an environment that has {} (default: this one)"
 
 
@@ -50,20 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-o", "--out", metavar="BUNDLE", help="folder to make")
     options.add_switches(parser, {"--overwrite": "replace a bundle that is there"})
-    options.add_switches(
-        parser.add_argument_group("what to make"),
-        {
-            "--onnx": "ONNX",
-            "--openvino": "OpenVINO IR",
-            "--ncnn": "NCNN, for a Raspberry Pi and other small boards; decoded on the host",
-            "--litert": "LiteRT (TensorFlow Lite), fp32",
-            "--rknn": "RKNN for the NPUs of Rockchip that --for names, fp16 and int8",
-            "--trt": "TensorRT engines for this very machine",
-            "--fp32": "as it was trained",
-            "--fp16": "a graph of half precision",
-            "--int8": "quantized, with ranges from --calib",
-        },
-    )
+    options.add_switches(parser.add_argument_group("what to make"), _WHAT)
     shape = parser.add_argument_group("shape")
     size = "input side, or height and width, in pixels (default: what it was trained at)"
     options.add_value(shape, "--imgsz", ("H", "W"), size, options.positive, nargs="+")
