@@ -16,7 +16,7 @@ from ghost_deploy.runtimes.cpu_cores import cpu_quota
 
 _PACKAGES = (
     *("numpy", "opencv-python-headless", "opencv-python", "onnxruntime", "onnxruntime-gpu"),
-    *("openvino", "tensorrt", "torch"),
+    *("openvino", "ncnn", "tensorrt", "torch"),
 )
 _QUERY_LIMIT_S = 10
 

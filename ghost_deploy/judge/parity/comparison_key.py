@@ -24,6 +24,7 @@ _PACKAGES = (
     "onnxruntime",
     "onnxruntime-gpu",
     "openvino",
+    "ncnn",
     "tensorrt",
     "ai-edge-litert",
 )
