@@ -28,8 +28,8 @@ CALIBRATED_ON = 100
 """Calibration images that the toolkit gets; it keeps what they make in memory."""
 
 MAX_UNASKED_DROP = 1.0
-"""Points: an int8 file that loses more, with the whole interval, is kept only if `max_drop`
-says so."""
+"""Points of mAP50-95 on labels: an int8 file that loses more, with the whole interval, is kept only
+if `max_drop` says so. Without labels the default of agreement takes its place."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,7 @@ class RknnFiles:
         chosen = inputs.images.subset(CALIBRATED_ON)
         judge = self._judge(bundle, inputs)
         limit = inputs.calibration.max_drop
+        bound = MAX_UNASKED_DROP if judge.facts.by == "labels" else judge.default_max_drop
         rows = []
         for soc in self._request.socs:
             artifact = self._make(bundle, soc, "int8", chosen.batches(source.spec.input))
@@ -106,8 +107,8 @@ class RknnFiles:
             most = judge.default_max_drop if limit is None else limit
             accuracy = replace(judge, spec=source.spec).accuracy("rknn", path, most, label)
             row = _row(artifact, accuracy, judge.facts.reference, most, len(chosen))
-            if limit is None and accuracy.low is not None and accuracy.low > MAX_UNASKED_DROP:
-                row = self._left_out(artifact, row)
+            if limit is None and accuracy.low is not None and accuracy.low > bound:
+                row = self._left_out(artifact, row, bound)
             rows.append(row)
         draft = self._draft(bundle)
         draft = draft.with_evidence(
@@ -181,13 +182,13 @@ class RknnFiles:
         options = RuntimeOptions()
         return int8_judge(bundle.spec, whole, data, options, self._progress, early=True)
 
-    def _left_out(self, artifact: Artifact, row: Int8Row) -> Int8Row:
+    def _left_out(self, artifact: Artifact, row: Int8Row, bound: float) -> Int8Row:
         """The row of a file that is not kept."""
         self._writer.forget(artifact.id)
         for name in artifact.files:
             (self._writer.folder / name).unlink()
         note = (
-            f"not kept: even the lower end of the interval is above {MAX_UNASKED_DROP:g} point; "
+            f"not kept: even the lower end of the interval is above {bound:g}; "
             "--max-drop POINTS keeps it"
         )
         return msgspec.structs.replace(row, notes=(*row.notes, note))

@@ -9,13 +9,19 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnxruntime
 import pytest
+from numpy.typing import NDArray
 
 import ghost_deploy as gd
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.gate_error import GateError
+from ghost_deploy.judge.parity.self_check import self_check
+from ghost_deploy.runtimes.base import RuntimeOptions
 from tests.support.assets import BCCD, GHOST, needs_assets, val_images
 from tests.support.fake_rknn_toolkit import toolkit_python
+from tests.support.fake_rknnlite import fake_board
 
 pytestmark = needs_assets
 
@@ -101,6 +107,31 @@ def test_the_board_gets_outputs_to_compare_with(bundle: Bundle) -> None:
     int8 = [artifact for artifact in bundle.artifacts if artifact.precision == "int8"]
     assert set(note.int8) == {artifact.files[artifact.path] for artifact in int8}
     assert {each.native for each in note.int8.values()} == {False}
+
+
+def test_the_board_is_compared_again(bundle: Bundle, tmp_path: Path) -> None:
+    """What `check` does in its child: fp16 with the checkpoint, int8 with the simulator."""
+    options = RuntimeOptions(device="npu")
+    for precision in ("fp16", "int8"):
+        artifact = bundle.artifact("rknn", precision, "rk3588")
+        network = bundle.verified_path(artifact).read_bytes().partition(b"\n")[2]
+        session = onnxruntime.InferenceSession(network, providers=["CPUExecutionProvider"])
+
+        def right(pixels: NDArray[Any], session: Any = session) -> list[NDArray[np.float32]]:
+            planes = (pixels / np.float32(255)).transpose(0, 3, 1, 2)
+            found: list[NDArray[np.float32]] = session.run(
+                None, {"images": np.ascontiguousarray(planes, np.float32)}
+            )
+            return found
+
+        def wrong(pixels: NDArray[Any], right: Any = right) -> list[NDArray[np.float32]]:
+            return [each * np.float32(0.5) for each in right(pixels)]
+
+        for function, status in ((right, "passed"), (wrong, "failed")):
+            with fake_board(tmp_path / f"{precision}-{status}", function):
+                row = self_check(bundle, artifact, "rknn", options, precision=precision)
+            assert row is not None
+            assert (row.status, row.simulated, row.device) == (status, False, "npu")
 
 
 def test_what_the_toolkit_overwrites_is_a_copy(bundle: Bundle) -> None:

@@ -2,6 +2,7 @@
 
 Its simulator is ONNX Runtime. As the real one it returns 0 for networks that find nothing, prints
 on standard output, simulates only what this process has built, and changes files that it is given.
+Its files run on `fake_rknnlite`: the ONNX file is behind the first line.
 """
 
 from __future__ import annotations
@@ -9,7 +10,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from ghost_deploy.runtimes.rockchip import SOCS
+
 _API = """
+import json
+
 import numpy as np
 
 class RKNN:
@@ -23,7 +28,7 @@ class RKNN:
         for values in (mean_values, std_values):
             if not all(type(v) is float for row in values for v in row):
                 raise ValueError(f"The mean_values {values} is invalid format!")
-        assert target_platform in ("rk3588", "rk3566")
+        self._npu = NPUS[target_platform]
         assert quantized_algorithm in ("normal", "kl_divergence", "mmse")
         self._settings = [np.float32(v[0]) for v in (mean_values, std_values)]
         return 0
@@ -52,7 +57,10 @@ class RKNN:
     def export_rknn(self, export_path, **kwargs):
         if not self._built:
             return -1
-        open(export_path, "wb").write(b"RKNN" + self._spoil.encode() + self._model)
+        _, _, height, width = self._session.get_inputs()[0].shape
+        network = {"npu": self._npu, "shape": [1, height, width, 3], "dtype": "uint8"}
+        header = json.dumps({**network, "spoiled": self._spoil}).encode()
+        open(export_path, "wb").write(b"RKNN" + header + b"\\n" + self._model)
         return 0
 
     def init_runtime(self, target=None, device_id=None, perf_debug=False, eval_mem=False,
@@ -84,7 +92,7 @@ def toolkit_python(folder: Path, fault: str = "") -> Path:
     api = folder / "site" / "rknn"
     api.mkdir(parents=True)
     (api / "__init__.py").touch()
-    (api / "api.py").write_text(f"FAULT = {fault!r}\n{_API}")
+    (api / "api.py").write_text(f"FAULT = {fault!r}\nNPUS = {SOCS!r}\n{_API}")
     info = folder / "site" / "rknn_toolkit2-2.5.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: rknn-toolkit2\nVersion: 2.5.0\n")

@@ -91,7 +91,7 @@ def make_lite(npu: Npu) -> type:
             if self._data is None or "init_runtime" in npu.fails:
                 return -1
             try:
-                self._network = json.loads(self._data[4:])
+                self._network = json.loads(self._data[4:].partition(b"\n")[0])
             except ValueError:
                 return -1
             if self._network["npu"] != rockchip.SOCS[npu.soc]:
