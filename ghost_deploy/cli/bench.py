@@ -52,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     options.add_image_limits(parser, broken=False)
     options.add_json(parser)
+    options.add_on(parser)
     options.add_run_options(parser, several_threads=True)
 
 

@@ -19,13 +19,8 @@ from typing import Final
 
 from ghost_deploy.core.errors import UsageError
 
-_RUN = {
-    "runtimes": "passed",
-    "precisions": "passed",
+_ALL = {
     "device": "passed",
-    "threads": "passed",
-    "allow_fallback": "passed",
-    "max_pixels": "passed",
     "trust": "file",
     "json": "here",
     "debug": "passed",
@@ -33,13 +28,17 @@ _RUN = {
     "wheels": "here",
     "clean": "here",
 }
+_RUN = {**_ALL, "threads": "passed", "allow_fallback": "passed"}
+_SEVERAL = {**_RUN, "runtimes": "passed", "precisions": "passed"}
 _CODE = "refused: a checkpoint is no file for a board, which has no PyTorch"
+_SERVER = "refused: a model on a server needs no board"
 _LIVE = "refused: it is for cameras and streams; run ghost-deploy on the board for those"
 
 BOARD_OPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
-    "check": {**_RUN, "bundle": "bundle", "timeout_s": "passed", "no_speed": "passed"},
+    "check": {**_SEVERAL, "bundle": "bundle", "timeout_s": "passed", "no_speed": "passed"},
     "bench": {
-        **_RUN,
+        **_SEVERAL,
+        "max_pixels": "passed",
         "models": "bundle",
         "baseline": "bundle",
         "batches": "passed",
@@ -50,7 +49,7 @@ BOARD_OPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "store": "here",
     },
     "build": {
-        **_RUN,
+        **_ALL,
         "bundle": "bundle",
         "trt": "passed",
         "fp32": "passed",
@@ -70,10 +69,11 @@ BOARD_OPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "verbose": "passed",
     },
     "validate": {
-        **_RUN,
+        **_SEVERAL,
+        "max_pixels": "passed",
         "bundle": "bundle",
         "data": "data",
-        "split": "here",
+        "split": "passed",
         "images": "here",
         "checkpoint": _CODE,
         "modules": _CODE,
@@ -91,6 +91,7 @@ BOARD_OPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "infer": {
         **_RUN,
+        "max_pixels": "passed",
         "bundle": "bundle",
         "sources": "sources",
         "runtime": "passed",
@@ -133,6 +134,10 @@ BOARD_OPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "serve": _LIVE,
         "keep": _LIVE,
         "strict_health": _LIVE,
+        "url": _SERVER,
+        "header": _SERVER,
+        "request_timeout": _SERVER,
+        "retry": _SERVER,
     },
 }
 """By command and by where the option is stored."""

@@ -5,17 +5,24 @@ from __future__ import annotations
 import argparse
 import shlex
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 import msgspec
 
 from ghost_deploy.cli.board_outcome import BoardOutcome, report_of
+from ghost_deploy.cli.board_sources import here, put_results
 from ghost_deploy.cli.board_table import board_rows
 from ghost_deploy.cli.console import Column, Console
+from ghost_deploy.cli.format import plural, printable
+from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import GhostDeployError
 from ghost_deploy.remote.bring_back import store_report
+from ghost_deploy.remote.bring_engines import store_engines
 from ghost_deploy.remote.job import BoardJob
 
+_MOST_ROWS = 20
+_OUTPUT_NAMES = {"out": "results", "save_uncertain": "uncertain frames", "jsonl": "lines"}
 SCHEMA = 1
 """Version of the form of what `--on ... --json` prints."""
 
@@ -37,7 +44,7 @@ def finish(
     codes = [outcome.code for outcome in outcomes]
     if job is not None:
         for outcome in outcomes:
-            codes.append(_store(args, outcome, job, console))
+            codes.append(_store(args, outcome, job, console, several=len(outcomes) > 1))
     if args.json:
         console.document(
             {"schema": SCHEMA, "boards": [_plain(args, outcome) for outcome in outcomes]}
@@ -55,19 +62,43 @@ def finish(
     return max(codes)
 
 
-def _store(args: argparse.Namespace, outcome: BoardOutcome, job: BoardJob, console: Console) -> int:
-    """Put the report of a board into the bundles here; an exit code."""
-    if outcome.facts is None or outcome.plain is None:
-        return 0
-    if args.command == "bench" and not args.store:
+def _store(
+    args: argparse.Namespace,
+    outcome: BoardOutcome,
+    job: BoardJob,
+    console: Console,
+    *,
+    several: bool,
+) -> int:
+    """Put what a board found into the bundles here, and its outputs in place; an exit code."""
+    if outcome.result is None or outcome.facts is None or outcome.results is None:
         return 0
     try:
-        for sentence in store_report(args.command, outcome.facts, outcome.plain, job.bundles):
-            console.note(sentence)
+        if args.command == "infer":
+            places = outcome.result.places
+            for option, place in put_results(
+                args, outcome.results, outcome.name, places, console.out, several=several
+            ):
+                console.note(f"{_OUTPUT_NAMES[option]}: {place}")
+        elif args.command == "build" and outcome.plain is not None:
+            _store_engines(job.bundles[0], outcome.results, console)
+        elif outcome.plain is not None and getattr(args, "store", True):
+            for sentence in store_report(args.command, outcome.facts, outcome.plain, job.bundles):
+                console.note(sentence)
     except GhostDeployError as error:
         console.error(error)
         return error.exit_code
     return 0
+
+
+def _store_engines(sent: Bundle, back: Path, console: Console) -> None:
+    from ghost_deploy.api.sign import is_signed, say_what_became
+
+    was_signed = is_signed(sent.path)
+    built = store_engines(sent, back)
+    if built is not None:
+        console.note(f"the engines are stored in {sent.path}")
+        say_what_became(built, was_signed, console.note)
 
 
 def _plain(args: argparse.Namespace, outcome: BoardOutcome) -> dict[str, Any]:
@@ -79,17 +110,30 @@ def _plain(args: argparse.Namespace, outcome: BoardOutcome) -> dict[str, Any]:
         **(
             {"removed": [{"name": name, "bytes": size} for name, size in outcome.removed]}
             if args.clean
-            else {"report": outcome.plain}
+            else {"report": _with_names_here(outcome)}
         ),
     }
+
+
+def _with_names_here(outcome: BoardOutcome) -> dict[str, Any] | None:
+    """The document of the board, with the files here in the place of their copies."""
+    plain, places = outcome.plain, outcome.result.places if outcome.result else {}
+    images = plain.get("images") if plain else None
+    for image in images if isinstance(images, list) else ():
+        if isinstance(image, dict) and "source" in image:
+            image["source"] = here(image["source"], places)
+    return plain
 
 
 def _print_one(args: argparse.Namespace, outcome: BoardOutcome, console: Console) -> None:
     if outcome.plain is None:
         return
+    lines = getattr(args, "jsonl", None) == "-"  # they are the result
+    to = console.err if lines else console.out
     if outcome.facts is not None:
-        console.result(f"board {outcome.name}: {outcome.facts.sentence}")
+        print(printable(f"board {outcome.name}: {outcome.facts.sentence}"), file=to)
     from ghost_deploy.cli import tables
+    from ghost_deploy.core.evidence.accuracy import AccuracyReport
     from ghost_deploy.core.evidence.check import CheckReport
     from ghost_deploy.core.evidence.latency import BenchReport
 
@@ -97,6 +141,34 @@ def _print_one(args: argparse.Namespace, outcome: BoardOutcome, console: Console
         tables.print_check(report_of(outcome, CheckReport), console)
     elif args.command == "bench":
         tables.print_latency(report_of(outcome, BenchReport), console)
+    elif args.command == "validate":
+        tables.print_accuracy(report_of(outcome, AccuracyReport), console)
+    elif args.command == "infer":
+        _print_counts(outcome, console, to)
+    else:
+        titles, rows = board_rows(args.command, [outcome])
+        console.table([Column(title) for title in titles], rows)
+
+
+def _print_counts(outcome: BoardOutcome, console: Console, to: IO[str]) -> None:
+    plain = _with_names_here(outcome)
+    assert plain is not None
+    rows = [
+        [Path(image["source"]).name, str(sum(image["classes"].values())), _counts(image["classes"])]
+        for image in plain.get("images", ())[:_MOST_ROWS]
+    ]
+    if rows:
+        columns = [Column("image"), Column("found", right=True), Column("classes")]
+        console.table(columns, rows, to=to)
+    images = len(plain.get("images", ()))
+    what = plural(images, "image") if images else plural(len(plain.get("sources", ())), "source")
+    print(f"{what}, {plural(plain['detections'], 'detection')}", file=to)
+    for error in plain.get("unreadable", ()):
+        console.note(f"error: {error}")
+
+
+def _counts(classes: dict[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in classes.items())
 
 
 def _say_failure(outcome: BoardOutcome, console: Console, *, named: bool) -> None:

@@ -60,6 +60,61 @@ def _check_lines(plain: dict[str, Any]) -> list[Cells]:
     ]
 
 
+def _bench_lines(plain: dict[str, Any]) -> list[Cells]:
+    lines = []
+    for row in plain["rows"]:
+        figures = row.get("figures")
+        times = figures["stages"] if figures else {}
+        lines.append(
+            [
+                row["artifact"],
+                f"{row['config']['runtime']} {row['config']['precision']}",
+                _ms(times.get("run_alone", {}).get("p50")),
+                _ms(times.get("run_alone", {}).get("p99")),
+                _ms(times.get("end_to_end", {}).get("p50")),
+                _rate(figures["throughput"] or figures["run_throughput"]) if figures else "",
+                row.get("reason") or "",
+            ]
+        )
+    return lines
+
+
+def _validate_lines(plain: dict[str, Any]) -> list[Cells]:
+    return [
+        [
+            row["artifact"],
+            f"{row['runtime']} {row['precision']}",
+            row["status"],
+            f"{row['accuracy']['map50_95']:.4f}" if row.get("accuracy") else "",
+            "" if row.get("delta") is None else f"{row['delta']:+.3f}",
+            next(iter(row.get("reasons") or ()), ""),
+        ]
+        for row in plain["rows"]
+    ]
+
+
+def _infer_lines(plain: dict[str, Any]) -> list[Cells]:
+    classes = ", ".join(f"{count} {name}" for name, count in plain["classes"].items())
+    count = len(plain.get("images", plain.get("sources", ())))
+    return [[str(count), str(plain["detections"]), classes]]
+
+
+def _build_lines(plain: dict[str, Any]) -> list[Cells]:
+    engines = [each for each in plain["artifacts"] if each["format"] == "tensorrt"]
+    return [[f"tensorrt-{each['precision']}", "built"] for each in engines]
+
+
+def _rate(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"
+
+
 _TABLES: dict[str, tuple[tuple[str, ...], Callable[[dict[str, Any]], list[Cells]]]] = {
     "check": (("artifact", "runtime", "verdict", "median", "reason"), _check_lines),
+    "bench": (
+        ("artifact", "run", "median", "p99", "end to end", "images/s", "reason"),
+        _bench_lines,
+    ),
+    "validate": (("artifact", "run", "verdict", "mAP50-95", "lost", "reason"), _validate_lines),
+    "infer": (("sources", "found", "classes"), _infer_lines),
+    "build": (("engine", "state"), _build_lines),
 }

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ghost_deploy.cli.board_options import BOARD_OPTIONS, flag_of, given_options, refuse
+from ghost_deploy.cli.board_sources import OUTPUTS, sent_images, sent_sources
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import InputError, UsageError
-from ghost_deploy.remote.job import BoardJob, SentBundle, SentFiles, Word
+from ghost_deploy.remote.job import BoardJob, Returned, SentBundle, SentFiles, Word
 
 _ALWAYS_REFUSED = "refused: it is not known what it means on a board"
 
@@ -32,12 +33,17 @@ def job_of(
     table = BOARD_OPTIONS[args.command]
     found: list[Word | tuple[str, Word]] = []
     behind: list[Word | tuple[str, Word]] = []
-    for action, values in given_options(parser, list(words)):
-        handling = table.get(action.dest, _ALWAYS_REFUSED)
-        refuse(action, handling)
+    given = given_options(parser, list(words))
+    for action, _ in given:
+        refuse(action, table.get(action.dest, _ALWAYS_REFUSED))
+    for action, values in given:
+        handling = table[action.dest]
         if handling == "here":
             continue
-        placed = [word for value in _values(handling, values, args, scratch) for word in [value]]
+        if handling == "data":
+            found += _data(args, scratch)
+            continue
+        placed = _values(handling, values, action.dest)
         if not action.option_strings:
             behind += placed
         elif action.nargs == 0:
@@ -46,37 +52,74 @@ def job_of(
             found += [flag_of(action), *placed]
         else:
             found += [(flag_of(action), word) for word in placed]
-    names = [bundle.path.absolute().name for bundle in _bundles(found + behind)]
+    _refuse_one_name(found + behind)
+    words_there = [*found, "--", *behind]
+    return BoardJob(
+        args.command, words_there, _runtimes(args), _wheels(args), _extras(args.command, behind)
+    )
+
+
+def _extras(command: str, sources: Sequence[Word | tuple[str, Word]]) -> tuple[str, ...]:
+    """What a command needs besides a backend: to judge, or to read videos."""
+    from ghost_deploy.processing.images import IMAGE_SUFFIXES
+
+    if command == "validate":
+        return ("validate",)
+    names = [word.target for word in sources if isinstance(word, SentFiles) and word.target]
+    videos = [name for name in names if Path(name).suffix.lower() not in IMAGE_SUFFIXES]
+    return ("stream",) if videos else ()
+
+
+def _refuse_one_name(words: Sequence[Word | tuple[str, Word]]) -> None:
+    values = [word[1] if isinstance(word, tuple) else word for word in words]
+    names = [v.bundle.path.absolute().name for v in values if isinstance(v, SentBundle)]
     if len(set(names)) < len(names):
         raise UsageError(
             "two bundles have one name, and reports of boards could not tell them apart",
             got=", ".join(names),
             fix="Rename the folder of one",
         )
-    runtimes = getattr(args, "runtimes", None) or (
-        [args.runtime] if getattr(args, "runtime", "auto") != "auto" else None
-    )
-    wheels = Path(args.wheels) if args.wheels else None
-    return BoardJob(args.command, [*found, "--", *behind], runtimes, wheels)
 
 
-def _bundles(words: Sequence[Word | tuple[str, Word]]) -> list[Bundle]:
-    values = [word[1] if isinstance(word, tuple) else word for word in words]
-    return [value.bundle for value in values if isinstance(value, SentBundle)]
+def _runtimes(args: argparse.Namespace) -> Sequence[str] | None:
+    """The runtimes that the user named."""
+    if args.command == "build":
+        return ["trt"]
+    one = getattr(args, "runtime", "auto")
+    return getattr(args, "runtimes", None) or (None if one == "auto" else [one])
 
 
-def _values(
-    handling: str, values: Sequence[str], args: argparse.Namespace, scratch: Path
-) -> list[Word]:
+def _wheels(args: argparse.Namespace) -> Path | None:
+    return Path(args.wheels) if args.wheels else None
+
+
+def _values(handling: str, values: Sequence[str], stored: str) -> Sequence[Word]:
     """The values of an option as the board gets them."""
-    if handling == "passed":
-        return list(values)
-    several: dict[str, Callable[[], list[Word]]] = {
+    kinds: dict[str, Callable[[], Sequence[Word]]] = {
+        "passed": lambda: list(values),
         "bundle": lambda: [_bundle(value) for value in values],
         "file": lambda: [_file(value) for value in values],
         "images": lambda: [_images(values)],
+        "sources": lambda: sent_sources(values),
+        "output": lambda: [Returned(OUTPUTS[stored])],
     }
-    return several[handling]()
+    return kinds[handling]()
+
+
+def _data(args: argparse.Namespace, scratch: Path) -> list[Word | tuple[str, Word]]:
+    """The data set: read here, so that what is wrong with it is said before anything is sent."""
+    from ghost_deploy.cli.board_data import data_for_board
+    from ghost_deploy.judge.datasets.open_dataset import open_dataset
+
+    dataset = open_dataset(
+        args.data, split=args.split, images=args.images, skip_broken=args.skip_broken_labels
+    )
+    file = Path(args.data)
+    sent, images = data_for_board(file / "data.yaml" if file.is_dir() else file, dataset, scratch)
+    found: list[Word | tuple[str, Word]] = [("--data", sent)]
+    if images:
+        found.append(("--images", SentFiles(sent.files, images, sent.origin)))
+    return found
 
 
 def _bundle(value: str) -> SentBundle:
@@ -98,12 +141,12 @@ def _file(value: str) -> SentFiles:
 
 
 def _images(values: Sequence[str]) -> SentFiles:
-    """Images by names that stay apart: those of one folder keep theirs."""
-    from ghost_deploy.stream.sources.image_files import find_images
-
-    paths = find_images(list(values))
+    """Images of one option, which names one folder there."""
     files: dict[str, Path] = {}
-    for index, path in enumerate(paths):
-        name = path.name if path.name not in files else f"{index}/{path.name}"
-        files[name] = path
+    for each in sent_images(values):
+        for path in each.files.values():
+            name = path.name
+            if name in files:
+                name = f"{path.stem}-{len(files)}{path.suffix}"
+            files[name] = path
     return SentFiles(files)

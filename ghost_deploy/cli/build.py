@@ -81,6 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "--verbose": "show what TensorRT logs, except its finest detail",
         },
     )
+    options.add_on(parser)
     options.add_json(parser)
 
 

@@ -111,6 +111,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_json(parser)
     options.add_log(parser)
     add_live_options(parser)
+    options.add_on(parser)
     options.add_run_options(parser)
     add_server_options(parser)
 

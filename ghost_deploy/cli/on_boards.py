@@ -9,10 +9,12 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from ghost_deploy.cli.board_outcome import BoardOutcome, clean_board, run_on
 from ghost_deploy.cli.board_results import finish
+from ghost_deploy.cli.board_sources import require_free
 from ghost_deploy.cli.board_words import job_of
 from ghost_deploy.cli.console import Console
 from ghost_deploy.core.scratch import scratch_folder
 from ghost_deploy.remote.address import BoardAddress, parse_boards
+from ghost_deploy.remote.job import SentFiles
 from ghost_deploy.remote.session import BoardSession
 
 _POLL_S = 0.2
@@ -41,6 +43,9 @@ def run_on_boards(
         return finish(args, outcomes, console)
     with scratch_folder() as folder:
         job = job_of(args, parser, words, folder)
+        if args.command == "infer":
+            sources = [value for value in job.values if isinstance(value, SentFiles)]
+            require_free(args, [address.name for address in addresses], sources)
 
         def run(session: BoardSession) -> BoardOutcome:
             results = folder / session.name.replace(":", "_").replace("/", "_")

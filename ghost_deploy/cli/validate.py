@@ -56,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_image_limits(parser)
     options.add_slices(parser)
     options.add_json(parser)
+    options.add_on(parser)
     options.add_run_options(parser)
 
 

@@ -32,13 +32,9 @@ class Wanted:
     system_packages: bool
 
     def key(self, wheel: Path, python: str) -> str:
-        """Name of the folder: the same content has the same name."""
-        parts = (
-            hashlib.sha256(wheel.read_bytes()).hexdigest(),
-            python,
-            *self.extras,
-            str(self.system_packages),
-        )
+        """Name of the folder; extras may be added to an environment that is there."""
+        digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+        parts = (digest, python, str(self.system_packages))
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
@@ -59,7 +55,7 @@ def choose_backends(
     if runtimes:
         rows = tuple(runtime_row(name) for name in runtimes if name != "auto")
         for row in rows:
-            if row.format == "checkpoint":
+            if row.format == "checkpoint" or row.remote:
                 raise UsageError(
                     f"the runtime {row.name} is not installed on boards",
                     fix="Name another, or leave --runtime out",
@@ -70,7 +66,9 @@ def choose_backends(
     if "tensorrt" in board.packages and formats & {"tensorrt", "onnx"}:
         return (RUNTIMES["trt"],)
     order = _ORDER.get(board.architecture, ("ort", "openvino"))
-    fitting = [RUNTIMES[name] for name in order if RUNTIMES[name].format in formats]
+    others = [r.name for r in RUNTIMES.values() if not r.remote and r.format != "checkpoint"]
+    known = dict.fromkeys((*order, *(name for name in others if name != "trt")))
+    fitting = [RUNTIMES[name] for name in known if RUNTIMES[name].format in formats]
     if not fitting:
         raise UsageError(
             "the bundle has no artifact that a board of this kind runs",

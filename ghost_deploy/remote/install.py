@@ -13,7 +13,8 @@ from ghost_deploy.remote.session import BoardSession
 from ghost_deploy.remote.target_wheels import resolve_wheels
 from ghost_deploy.remote.transfer import no_space
 
-_READY = "ghost-deploy-ready"
+_READY = "ghost-deploy-ready"  # the extras that are installed
+_BASE = "ghost-deploy"
 _UNPACKED = 4  # times the bytes of wheels, with the wheels themselves
 
 
@@ -35,7 +36,8 @@ def ensure_environment(session: BoardSession, wanted: Wanted, wheels: Path | Non
         own = pack_own_wheel(scratch)
         place = ("environments", wanted.key(own, session.board.executable + session.board.python))
         python = session.board.path(*place, "bin", "python")
-        if session.read(*place, _READY):
+        there = set(session.read(*place, _READY).decode().split())
+        if there >= {_BASE, *wanted.extras}:
             return python
         pip = _pip_wheel(scratch)
         files = {each.name: each for each in filter(None, (own, pip))}
@@ -44,10 +46,13 @@ def ensure_environment(session: BoardSession, wanted: Wanted, wheels: Path | Non
             files |= resolve_wheels(session.board, own, wanted.extras, wheels, scratch / "chosen")
         _require_space(session, files, carried=wheels is not None)
         session.say("installing " + ", ".join(("ghost-deploy", *wanted.extras)))
-        there = session.send(files, "wheels")
-        _make_environment(session, wanted, place)
-        _install(session, python, there, own, pip, wanted, carried=wheels is not None)
-        session.write("ready\n", *place, _READY)
+        # What fails half-way is not taken for whole; environments of other versions are not used.
+        session.remove("/".join((*place, _READY)) if there else "environments")
+        folder = session.send(files, "wheels")
+        if not there:
+            _make_environment(session, wanted, place)
+        _install(session, python, folder, own, pip, wanted, carried=wheels is not None)
+        session.write(" ".join(sorted({_BASE, *wanted.extras, *there})), *place, _READY)
         session.remove("wheels")
         return python
 

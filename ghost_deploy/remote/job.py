@@ -14,10 +14,6 @@ from ghost_deploy.remote.environment import choose_backends, wanted
 from ghost_deploy.remote.install import ensure_environment
 from ghost_deploy.remote.session import BoardSession
 
-_EXTRAS = {"validate": ("validate",), "infer": ("stream",)}
-"""Pip extras that a command needs besides its backend."""
-
-
 _SEVERAL_RUNTIMES = frozenset({"check", "bench", "validate"})
 """Commands that run on every runtime that is installed, unless some are named."""
 
@@ -29,15 +25,19 @@ class SentFiles:
     Attributes:
         files: local files by their names below the folder there.
         target: what of that folder the argument names; empty for the folder itself.
+        origin: what the files were made of, where some were made to be sent.
     """
 
     files: Mapping[str, Path]
     target: str = ""
+    origin: str = ""
 
     @property
     def key(self) -> str:
         """Name of the folder: the same files come to the same place, where they may still be."""
-        parts = (f"{name}\0{path.absolute()}" for name, path in sorted(self.files.items()))
+        parts = [f"{name}\0{path.absolute()}" for name, path in sorted(self.files.items())]
+        if self.origin:
+            parts = [self.origin]
         return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
@@ -82,12 +82,14 @@ class BoardJob:
         words: its arguments in order; of an option with a value that is no text, `(option, value)`.
         runtimes: those that the user named; None for the one that suits the board.
         wheels: folder here with wheels for boards.
+        extras: pip extras that it needs besides that of its backend.
     """
 
     command: str
     words: Sequence[Word | tuple[str, Word]]
     runtimes: Sequence[str] | None = None
     wheels: Path | None = None
+    extras: Sequence[str] = ()
 
     @property
     def values(self) -> list[Word]:
@@ -129,7 +131,7 @@ def run_job(session: BoardSession, job: BoardJob, results: Path) -> JobResult:
         GhostDeployError: the board lacks something, or the line broke while the command ran.
     """
     rows = choose_backends(job.bundles, session.board, job.runtimes)
-    needed = wanted(rows, session.board, _EXTRAS.get(job.command, ()))
+    needed = wanted(rows, session.board, job.extras)
     python = ensure_environment(session, needed, job.wheels)
     placed = _Placed(session)
     words = [placed.word(word) for word in job.words]
@@ -143,8 +145,11 @@ def run_job(session: BoardSession, job: BoardJob, results: Path) -> JobResult:
     answer = session.run(
         [python, "-I", "-X", "utf8", "-m", "ghost_deploy.cli.main", job.command, "--json", *words],
         cwd=out,
-        said=session.say,
+        said=lambda text: None if f"{out}/" in text else session.say(text),  # places there
     )
+    if job.command == "build" and answer.output.strip():
+        (bundle,) = [value for value in job.values if isinstance(value, SentBundle)]
+        session.fetch(session.board.path("bundles", *bundle.place), results)
     if any(isinstance(value, Returned) for value in job.values):
         session.fetch(out, results)
     session.remove("out", "tmp")
@@ -157,6 +162,7 @@ class _Placed:
     def __init__(self, session: BoardSession) -> None:
         self._session = session
         self.places: dict[str, str] = {}
+        self._sent: set[str] = set()
 
     def word(self, word: Word | tuple[str, Word]) -> str:
         """The argument as the board's command gets it."""
@@ -174,8 +180,11 @@ class _Placed:
             there = self._session.send(value.files, "bundles", *value.place)
             self.places[there] = str(value.bundle.path)
             return there
+        there = self._session.board.path("data", value.key)
+        if there in self._sent:
+            return f"{there}/{value.target}" if value.target else there
         self._session.say(f"sending {len(value.files)} files")
-        there = self._session.send(value.files, "data", value.key)
+        self._sent.add(self._session.send(value.files, "data", value.key))
         for name, path in value.files.items():
             self.places[f"{there}/{name}"] = str(path)
         return f"{there}/{value.target}" if value.target else there

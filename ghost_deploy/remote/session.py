@@ -160,7 +160,12 @@ class BoardSession:
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
             "PIP_NO_INPUT": "1",
         }
-        return self.line.call(words, cwd=cwd, env=environment, said=said)
+
+        def shown(text: str) -> None:
+            if not self._stopped.is_set():  # what a command says that was ended is no message
+                said(text)
+
+        return self.line.call(words, cwd=cwd, env=environment, said=shown)
 
     def make(self, *place: str) -> str:
         """Make a folder below ours; its path there."""

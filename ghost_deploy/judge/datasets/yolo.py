@@ -70,13 +70,13 @@ def read_yolo(file: Path, *, split: str = "val", skip_broken: bool = False) -> D
     tally.problems += [LabelProblem(where, what) for where, what in absent]
     images = []
     for path in paths:
-        labels = _read_labels(_label_file(path), count, tally)
+        labels = _read_labels(label_file(path), count, tally)
         images.append(LabelledImage(path, labels))
     if tally.unlabelled == len(images):
         raise InputError(
             f"no image of {file} ({split}) has a label file",
             got=f"{len(images)} images",
-            expected=f"for example {_label_file(paths[0])}",
+            expected=f"for example {label_file(paths[0])}",
             fix="Put the labels beside the images: .../images/NAME.jpg and .../labels/NAME.txt",
         )
     broken = check_problems(tally.problems, f"{file} ({split})", skip=skip_broken)
@@ -124,7 +124,8 @@ def _classes(description: Mapping[str, Any], file: Path) -> tuple[tuple[str, ...
     return tuple(str(name).strip() for name in names), len(names)
 
 
-def _label_file(image: Path) -> Path:
+def label_file(image: Path) -> Path:
+    """The file of the labels of an image: beside it, or below `labels` instead of `images`."""
     parts = list(image.with_suffix(".txt").parts)
     folders = parts[:-1]
     if "images" in folders:
@@ -195,7 +196,7 @@ def _orphans(images: list[Path]) -> list[str]:
     """A note on label files beside which there is no image."""
     orphans: list[str] = []
     for folder in sorted({path.parent for path in images}):
-        labels = _label_file(folder / "x.jpg").parent
+        labels = label_file(folder / "x.jpg").parent
         if not labels.is_dir():
             continue
         stems = {p.stem for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES}
