@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
 
-.PHONY: help demo test test-emulated test-litert test-rknn test-triton test-full soak fuzz faults jetson nightly check format emulated bench docs packages clean
+.PHONY: help demo test test-emulated test-litert test-rknn test-triton test-kserve test-full soak fuzz faults jetson nightly check format emulated bench docs packages clean
 
 help:
 	@echo 'make demo [OUT=out/demo]'
@@ -20,6 +20,7 @@ help:
 	@echo 'make test-litert  LiteRT files with the real converter, installed into .venv-litert (2 GB)'
 	@echo 'make test-rknn    RKNN files with the real toolkit and its simulator, in .venv-rknn (1.5 GB)'
 	@echo 'make test-triton  a real Triton server, in an environment of its own (.venv-triton, 0.4 GB)'
+	@echo 'make test-kserve  KServe'"'"'s own server, in .venv-kserve (0.5 GB)'
 	@echo 'make test-full    everything, slow tests too'
 	@echo 'make soak [MINUTES=10]   live cameras on loopback: does anything grow, age or get lost?'
 	@echo 'make fuzz [MINUTES=10]   damaged inputs of all kinds: only our own errors, or equal results?'
@@ -108,6 +109,17 @@ test-triton: $(VENV)/.dev $(TRITON)/.made
 	OMP_NUM_THREADS=1 GHOST_DEPLOY_TRITON='$(abspath $(TRITON))' \
 	  $(BIN)/python -m pytest -q -m 'not slow' tests/serving
 
+# KServe's own server, with a model of its Python.
+KSERVE ?= .venv-kserve
+$(KSERVE)/.made: Makefile
+	test -x $(KSERVE)/bin/python || $(PYTHON) -m venv $(KSERVE)
+	$(KSERVE)/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt onnxruntime
+	$(KSERVE)/bin/python -m pip --disable-pip-version-check install -q 'kserve==0.21.*'
+	@touch $@
+
+test-kserve: $(VENV)/.dev $(KSERVE)/.made
+	OMP_NUM_THREADS=1 GHOST_DEPLOY_KSERVE='$(abspath $(KSERVE))' $(BIN)/python -m pytest -q tests/serving/test_kserve.py
+
 JETSON_PYTHON ?= python3.10
 JETSON := .venv-jetson/bin/python
 jetson:
@@ -123,7 +135,7 @@ jetson:
 
 # With a folder for Debian's system of ARM, which the tests of emulated ARM processors fetch once.
 nightly: export GHOST_DEPLOY_EMULATION ?= $(HOME)/.cache/ghost-deploy-emulation
-nightly: docs test-full jetson test-litert test-rknn
+nightly: docs test-full jetson test-litert test-rknn test-triton test-kserve
 	$(MAKE) fuzz MINUTES=30
 	$(MAKE) faults MINUTES=30
 	$(MAKE) soak MINUTES=60

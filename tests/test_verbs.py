@@ -27,7 +27,7 @@ FOUND = Detections([[8, 8, 40, 24], [30, 30, 60, 60]], [0.9, 0.6], [0, 2])
 FRAMES = 12
 
 
-OWN = ("save", "no_store", "out", "slices", "overlap")
+OWN = ("save", "no_store", "out", "slices", "overlap", "header", "request_timeout", "retry")
 """Options of a command that are no parameter of that name."""
 
 VERBS = {"batch": "run_batch"}

@@ -14,6 +14,8 @@ from ghost_deploy.core.errors import BundleError
 from ghost_deploy.core.progress import Progress, silent
 from ghost_deploy.core.scratch import scratch_folder
 from ghost_deploy.runtimes.base import RuntimeOptions
+from ghost_deploy.runtimes.inference_server import InferenceServer
+from ghost_deploy.runtimes.served import server_of
 
 if TYPE_CHECKING:
     from ghost_deploy.core.evidence.latency import BenchReport
@@ -33,6 +35,7 @@ def bench(
     streams: Sequence[int] = (1,),
     device: str = "cpu",
     allow_fallback: bool = False,
+    url: str | InferenceServer | None = None,
     duration_s: float = 10.0,
     rounds: int = 20,
     image_source: str = "",
@@ -54,6 +57,8 @@ def bench(
         threads: numbers of CPU threads; 0 lets the runtime choose.
         streams: numbers of concurrent requests, each to a copy of the model.
         device, allow_fallback: as in `load`.
+        url: of a server that runs a model of each bundle, as in `load`: it is measured beside the
+            runtimes of this machine, with the network between.
         duration_s: seconds to measure each candidate.
         rounds: turns that each candidate has in that time.
         image_source: what the images are, for the report; the name of the source by default.
@@ -80,7 +85,9 @@ def bench(
         batches=batches,
         threads=threads,
         streams=streams,
-        options=RuntimeOptions(device=device, allow_fallback=allow_fallback),
+        options=RuntimeOptions(
+            device=device, allow_fallback=allow_fallback, server=server_of(None, url)
+        ),
     )
     settings = Settings(duration_s=duration_s, rounds=rounds)
     with _files(images) as (files, source):

@@ -23,6 +23,8 @@ from ghost_deploy.api.open_checkpoint import ForkOption, open_source, require_so
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.progress import Progress, silent
 from ghost_deploy.runtimes.base import RuntimeOptions
+from ghost_deploy.runtimes.inference_server import InferenceServer
+from ghost_deploy.runtimes.served import served_view, server_of
 
 if TYPE_CHECKING:
     from ghost_deploy.core.evidence.parity import ParityReport
@@ -44,6 +46,7 @@ def parity(
     device: str = "cpu",
     threads: int = 0,
     allow_fallback: bool = False,
+    url: str | InferenceServer | None = None,
     progress: Progress | None = None,
     note: Note | None = None,
 ) -> ParityReport:
@@ -59,6 +62,7 @@ def parity(
         other_checkpoint: compare although the bundle was exported from another file.
         again: compare although nothing has changed.
         device, threads, allow_fallback: as in `load`.
+        url: of a server that runs a model of the bundle, as in `load`: that one alone is compared.
         note: called if nothing was compared, because nothing has changed; logged by default.
 
     Returns:
@@ -70,15 +74,21 @@ def parity(
         UsageError: the bundle was exported from another checkpoint.
         CheckpointError, BundleError, ImageError: an input cannot be used.
         UnavailableError: a package or a device is missing.
+        BackendError: the server is away.
     """
     opened = open_bundle(bundle)
     if not other_checkpoint:
         require_source(checkpoint, opened)
     files, notes = find_readable(images, on_broken, max_images)
     own = ForkOption(fork, fork_unconfined)
-    options = RuntimeOptions(device=device, threads=threads, allow_fallback=allow_fallback)
+    server = server_of(None, url)
+    options = RuntimeOptions(
+        device=device, threads=threads, allow_fallback=allow_fallback, server=server
+    )
+    if server is not None:
+        opened = served_view(opened, options)
     own_code = bool(modules) or fork is not None or other_checkpoint
-    kept = None if again or own_code else _kept(opened, files, options, notes)
+    kept = None if again or own_code or server is not None else _kept(opened, files, options, notes)
     if kept is not None:
         (note or log_note)(
             "nothing has changed since the bundle was compared: this is the verdict that it keeps"
@@ -91,7 +101,13 @@ def parity(
         from ghost_deploy.judge.parity.prove import run_parity
 
         report = run_parity(
-            source.loaded, opened, files, options=options, progress=progress, notes=notes
+            source.loaded,
+            opened,
+            files,
+            runtimes=None if server is None else ["kserve"],
+            options=options,
+            progress=progress,
+            notes=notes,
         )
         judged = source.report(opened, files, progress or silent)
     if judged is not None:

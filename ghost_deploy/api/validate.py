@@ -19,6 +19,8 @@ from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import BundleError, UsageError
 from ghost_deploy.core.progress import Progress
 from ghost_deploy.runtimes.base import RuntimeOptions
+from ghost_deploy.runtimes.inference_server import InferenceServer
+from ghost_deploy.runtimes.served import served_view, server_of
 
 if TYPE_CHECKING:
     from ghost_deploy.core.evidence.accuracy import AccuracyReport
@@ -47,6 +49,7 @@ def validate(
     device: str = "cpu",
     threads: int = 0,
     allow_fallback: bool = False,
+    url: str | InferenceServer | None = None,
     slices: int | None = None,
     overlap: float = 0.2,
     choose_thresholds: bool = False,
@@ -75,6 +78,8 @@ def validate(
         on_broken: what is done with images that cannot be read, which is known before anything is
             measured: `skip` leaves them out and the report counts them, `stop` raises.
         device, threads, allow_fallback: as in `load`.
+        url: of a server that runs a model of the bundle, as in `load`: that one alone is measured,
+            and the report is not stored in the bundle.
         slices, overlap: also look into slices of each image, as in `load`; the reference is
             measured alike, and the report is not stored in the bundle.
         choose_thresholds: also choose the score threshold of each class, on the first artifact that
@@ -94,10 +99,8 @@ def validate(
         BundleError, CheckpointError: as in `parity`.
         UnavailableError: a package, or a runtime that was named, is missing.
     """
-    opened = open_bundle(bundle)
-    if checkpoint is not None and not other_checkpoint:
-        require_source(checkpoint, opened)
-    require("pycocotools", "validate")
+    (server, *_) = [server_of(None, url, name) for name in runtimes or ("auto",)]
+    opened = _opened(bundle, checkpoint, other_checkpoint)
     from ghost_deploy.judge.accuracy.choose_thresholds import with_thresholds
     from ghost_deploy.judge.accuracy.validation import run_accuracy
     from ghost_deploy.judge.datasets.open_dataset import open_dataset, readable_data
@@ -107,25 +110,39 @@ def validate(
     dataset = open_dataset(data, split=split, images=images, skip_broken=skip_broken_labels)
     dataset = readable_data(dataset, on_broken, progress)
     own = ForkOption(fork, fork_unconfined)
-    options = RuntimeOptions(device=device, threads=threads, allow_fallback=allow_fallback)
+    options = RuntimeOptions(device, "", threads, allow_fallback=allow_fallback, server=server)
     shared: dict[str, Any] = {"options": options, "map_classes": map_classes, "progress": progress}
+    shared |= {"runtimes": runtimes, "precisions": precisions}
+    if server is not None:
+        opened, shared["runtimes"] = served_view(opened, options), ["kserve"]
     with ExitStack() as stack:
         source = checkpoint and open_source(stack, checkpoint, modules, own, opened)
         report = run_accuracy(
             opened,
             dataset,
             loaded=source.loaded if source else None,
-            runtimes=runtimes,
-            precisions=precisions,
             max_drop=max_drop,
             slicing=None if slices is None else Slicing(slices, overlap),
             **shared,
         )
     if choose_thresholds:
-        report = with_thresholds(report, opened, dataset, metric, runtimes, precisions, **shared)
+        report = with_thresholds(report, opened, dataset, metric, **shared)
     if store:
-        _store(opened, report, note or log_note, slices is not None, choose_thresholds)
+        _store(opened, report, note or log_note, _unlike(slices, server), choose_thresholds)
     return report
+
+
+def _unlike(slices: int | None, server: InferenceServer | None) -> str:
+    """What sets a measurement apart from that of the bundle's own files; empty if nothing."""
+    return "in slices" if slices is not None else "on a server" if server is not None else ""
+
+
+def _opened(bundle: AnyPath | Bundle, checkpoint: AnyPath | None, other_checkpoint: bool) -> Bundle:
+    opened = open_bundle(bundle)
+    if checkpoint is not None and not other_checkpoint:
+        require_source(checkpoint, opened)
+    require("pycocotools", "validate")
+    return opened
 
 
 def _checked(metric: str | None, choose_thresholds: bool, slices: int | None) -> str:
@@ -149,13 +166,13 @@ def _checked(metric: str | None, choose_thresholds: bool, slices: int | None) ->
 
 
 def _store(
-    bundle: Bundle, report: AccuracyReport, note: Note, sliced: bool, choose_thresholds: bool
+    bundle: Bundle, report: AccuracyReport, note: Note, unlike: str, choose_thresholds: bool
 ) -> None:
     """Put the report into the bundle's folder; a bundle on a read-only disk is measured too."""
     if choose_thresholds and report.thresholds is None:
         note("no thresholds were chosen: no artifact that runs here passed its comparison")
-    if sliced:
-        note("measured in slices: the report was not stored in the bundle")
+    if unlike:
+        note(f"measured {unlike}: the report was not stored in the bundle")
         return
     try:
         stored = changed = Bundle.read(bundle.path)

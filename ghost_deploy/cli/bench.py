@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ghost_deploy.cli import options
 from ghost_deploy.cli.console import Console
+from ghost_deploy.cli.server_options import add_server_options, server_arguments
 
 DESCRIPTION = """\
 Measure latency and throughput, host to host: the model alone, and each stage from image file to
@@ -54,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_json(parser)
     options.add_on(parser)
     options.add_run_options(parser, several_threads=True)
+    add_server_options(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -62,7 +64,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from ghost_deploy.api.bench import store_latency
 
     with console.steps() as progress:
-        report = api.bench(**options.arguments(args, "store"), store=False, progress=progress)
+        report = api.bench(**server_arguments(args, "store"), store=False, progress=progress)
     if args.json:
         console.document(report.to_document())
     else:

@@ -6,6 +6,7 @@ import argparse
 
 from ghost_deploy.cli import options
 from ghost_deploy.cli.console import Console
+from ghost_deploy.cli.server_options import add_server_options, server_arguments
 from ghost_deploy.core.errors import UnavailableError
 from ghost_deploy.core.gate_error import GateError
 
@@ -40,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_image_limits(parser)
     options.add_json(parser)
     options.add_run_options(parser)
+    add_server_options(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -49,7 +51,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
     notes: list[str] = []
     with console.steps() as progress:
-        report = api.parity(**options.arguments(args), progress=progress, note=notes.append)
+        report = api.parity(**server_arguments(args), progress=progress, note=notes.append)
     if args.json:
         console.document(report.to_document())
     else:

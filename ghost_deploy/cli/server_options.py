@@ -56,6 +56,17 @@ def server_of_options(args: argparse.Namespace, model: Any) -> tuple[Any, Infere
     return (server, None) if named and args.url is None else (model, server)
 
 
+def server_arguments(args: argparse.Namespace, *without: str) -> dict[str, Any]:
+    """`options.arguments` of a verb that takes a bundle and `url`.
+
+    Raises:
+        UsageError, InputError: as `server_of_options`.
+    """
+    _, url = server_of_options(args, None)
+    own = ("header", "request_timeout", "retry", "url")
+    return {**options.arguments(args, *own, *without), "url": url}
+
+
 def _header(text: str) -> tuple[str, str]:
     name, colon, value = (part.strip() for part in text.partition(":"))
     if not colon or not name or not value:

@@ -6,6 +6,7 @@ import argparse
 
 from ghost_deploy.cli import options
 from ghost_deploy.cli.console import Console
+from ghost_deploy.cli.server_options import add_server_options, server_arguments
 
 DESCRIPTION = """\
 Measure COCO's mAP of every artifact of a bundle, on every runtime that is installed, on labelled
@@ -58,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_json(parser)
     options.add_on(parser)
     options.add_run_options(parser)
+    add_server_options(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -65,7 +67,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from ghost_deploy import api
 
     notes: list[str] = []
-    arguments = {**options.arguments(args, "slices", "overlap"), **options.slices_of(args)}
+    arguments = {**server_arguments(args, "slices", "overlap"), **options.slices_of(args)}
     with console.steps() as progress:
         report = api.validate(**arguments, progress=progress, note=notes.append)
     if args.json:

@@ -61,7 +61,7 @@ def test_wrong_use(words: list[str], capsys: Capture) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["--runtime", "ncnn"], 2, "no runtime 'ncnn'"),
+        (["--runtime", "tensorflow"], 2, "no runtime 'tensorflow'"),
         (["--runtime", "trt"], 2, "nothing of small can be measured"),
         (["--precision", "fp8"], 2, "no precision 'fp8'"),
         (["--precision", "int8"], 2, "nothing of small can be measured"),

@@ -208,3 +208,39 @@ def test_secrets_stay_off_the_command_line(
 )
 def test_options_that_cannot_be_used(small: gd.Bundle, options: list[str]) -> None:
     assert main(["infer", str(small.path), "image.png", *options]) == 2
+
+
+# Measuring
+
+
+def test_what_is_measured_needs_a_server(
+    small: gd.Bundle, served: KServeServer, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="belong together"):
+        gd.bench(small, runtimes=["ort", "kserve"])
+    url = served.url("http", "fp32")
+    for runtimes, address in ((["ort", "kserve"], url), (["ort"], url), (["kserve"], None)):
+        with pytest.raises(UsageError, match="belong together"):
+            gd.validate(small, tmp_path / "data.yaml", runtimes=runtimes, url=address)
+
+
+def test_bench_has_the_server_beside_this_machine(
+    small: gd.Bundle, served: KServeServer, tmp_path: Path
+) -> None:
+    import cv2
+
+    cv2.imwrite(str(tmp_path / "a.png"), IMAGE)
+    report = gd.bench(
+        small,
+        tmp_path / "a.png",
+        precisions=["fp32"],
+        url=gd.InferenceServer(served.url("http", "fp32"), headers={"X-Route": "edge"}),
+        duration_s=0.1,
+        rounds=2,
+        store=False,
+    )
+    rows = {row.config.runtime: row for row in report.rows}
+    assert rows.keys() == {"ort", "kserve"}
+    assert {row.status for row in rows.values()} == {"measured"}
+    assert any("include the network" in text for text in report.warnings)
+    assert served.headers["x-route"] == "edge"

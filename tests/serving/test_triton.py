@@ -22,7 +22,7 @@ import pytest
 import ghost_deploy as gd
 from ghost_deploy.cli.main import main
 from ghost_deploy.runtimes.inference_server import HASH_KEY, PRECISION_KEY
-from tests.support.assets import needs_assets, val_images
+from tests.support.assets import BCCD, GHOST, needs_assets, val_images
 from tests.support.exports import shared_proved_bundle
 from tests.support.triton_server import (
     TritonServer,
@@ -112,7 +112,7 @@ def test_detections_are_those_of_this_machine(
                 require_same(detector(path), wanted)
 
 
-def test_parity_over_the_network(
+def test_outputs_are_those_of_this_machine(
     server: TritonServer, bundle: gd.Bundle, local: gd.Detector, images: Any, transport: str
 ) -> None:
     feeds, _ = local.preprocess([images[0]])
@@ -143,6 +143,25 @@ def test_what_triton_refuses(server: TritonServer, transport: str, bundle: gd.Bu
         gd.load(server.url(transport, WHOLE))
     with pytest.raises(gd.BundleError, match=r"in fp32.*onnx-fp16"):
         gd.load(bundle, precision="fp32", url=server.url(transport, HALF))
+
+
+@pytest.mark.slow
+def test_parity_and_accuracy_of_what_the_server_runs(
+    server: TritonServer, bundle: gd.Bundle, images: Any
+) -> None:
+    url = server.url("grpc", RAW)
+    report = gd.parity(GHOST, bundle, images[:4], url=url)
+    (row,) = report.rows
+    assert (row.runtime, row.artifact, row.status) == ("kserve", "onnx-fp32", "passed")
+    assert row.version == "triton 2.51.0, raw version 1"
+    notes: list[str] = []
+    data = BCCD / "data.yaml"
+    accuracy = gd.validate(bundle, data, url=url, note=notes.append)
+    (measured,) = accuracy.rows
+    assert (measured.runtime, measured.precision) == ("kserve", "fp32")
+    here = gd.validate(bundle, data, runtimes=["ort"], precisions=["fp32"], store=False)
+    assert measured.accuracy == here.rows[0].accuracy
+    assert notes == ["measured on a server: the report was not stored in the bundle"]
 
 
 # The whole detector on the server

@@ -33,6 +33,7 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Open the bundle; an error here is why Triton does not load the model."""
+        require_working_numpy()
         config = json.loads(args["model_config"])
         settings = settings_of(config.get("parameters") or {})
         folder = os.path.join(args["model_repository"], args["model_version"], "bundle")
@@ -75,6 +76,24 @@ class TritonPythonModel:
             for place, detections in zip(places, found, strict=True):
                 rows[place] = detections
         return rows
+
+
+def require_working_numpy() -> None:
+    """Require that numbers come back from Triton's side as they went there.
+
+    With a NumPy that the backend was not built for, tensors arrive empty or as zeros.
+
+    Raises:
+        RuntimeError: they do not.
+    """
+    sent = np.arange(1, 4, dtype=np.float32)
+    there = pb_utils.Tensor("check", sent)
+    back = pb_utils.Tensor.from_dlpack("check", there.to_dlpack()).as_numpy()
+    if not np.array_equal(back, sent):
+        raise RuntimeError(
+            f"this Triton's Python backend does not work with NumPy {np.__version__}: tensors come "
+            "back empty. Install another one in the server's Python: pip install 'numpy<2'"
+        )
 
 
 def settings_of(parameters: dict[str, Any]) -> dict[str, Any]:

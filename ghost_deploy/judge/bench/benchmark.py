@@ -240,6 +240,7 @@ def _task(
         spec=candidate.spec,
         device=options.device,
         allow_fallback=options.allow_fallback,
+        server=options.server,
     )
 
 

@@ -18,7 +18,8 @@ from ghost_deploy.core.evidence.latency import BenchRow, RunConfig
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.core.trusted_signers import refuse_if_trust_is_asked, trusted_signers
 from ghost_deploy.runtimes.base import RuntimeOptions
-from ghost_deploy.runtimes.run_plan import check_precisions, plan_runs
+from ghost_deploy.runtimes.run_plan import PlannedRun, check_precisions, plan_runs
+from ghost_deploy.runtimes.served import served_view, server_of
 from ghost_deploy.runtimes.table import RUNTIMES, runtime_row
 
 
@@ -85,6 +86,8 @@ class Selection:
 
     def __post_init__(self) -> None:
         check_precisions(self.precisions)
+        if "kserve" in (self.runtimes or ()):
+            server_of(None, self.options.server, "kserve")
         for what, counts, least in (
             ("batch", (1,) if self.batches is None else self.batches, 1),
             ("number of threads", self.threads, 0),
@@ -167,7 +170,7 @@ def candidates(
 
 def _of_bundle(name: str, bundle: Bundle, selection: Selection) -> list[BenchCandidate]:
     found = []
-    for run in plan_runs(bundle, selection.runtimes, selection.precisions):
+    for run in _plans(bundle, selection):
         if run.foreign:
             continue
         artifact, runtime = run.artifact, run.row.name
@@ -186,6 +189,17 @@ def _of_bundle(name: str, bundle: Bundle, selection: Selection) -> list[BenchCan
             )
         )
     return found
+
+
+def _plans(bundle: Bundle, selection: Selection) -> list[PlannedRun]:
+    """The runs of this machine, and that of the server."""
+    names, options = selection.runtimes, selection.options
+    local = None if names is None else [name for name in names if not runtime_row(name).remote]
+    plans = plan_runs(bundle, local, selection.precisions)
+    if options.server is not None and (names is None or len(local or ()) < len(names)):
+        view = served_view(bundle, options)
+        plans += plan_runs(view, ["kserve"], selection.precisions)
+    return plans
 
 
 def _of_file(subject: Subject, selection: Selection) -> list[BenchCandidate]:

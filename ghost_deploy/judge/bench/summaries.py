@@ -73,6 +73,8 @@ def warnings_of(rows: Sequence[BenchRow], snapshot: Snapshot) -> Iterator[str]:
             f"the machine is noisy: rounds of one candidate differ by up to {max(spreads):.0%}; "
             "trust the ratios more than the times, and measure longer on an idle machine"
         )
+    if any(row.config.runtime == "kserve" for row in rows):
+        yield "times of kserve include the network, and what else the server does"
     for row in rows:
         if row.status != "measured":
             yield f"{label_of(row)} was not measured ({row.status}): {row.reason}"

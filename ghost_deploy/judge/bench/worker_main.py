@@ -26,6 +26,7 @@ from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.judge.bench.memory import peak_memory_bytes
 from ghost_deploy.judge.bench.timer import RUN_ALONE, CandidateTimer, Phase, Stream, Turn
 from ghost_deploy.runtimes.base import Runtime, RuntimeInfo, RuntimeOptions
+from ghost_deploy.runtimes.inference_server import InferenceServer
 from ghost_deploy.runtimes.table import open_file
 
 
@@ -38,7 +39,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         images: files to measure on.
         size_hw: (height, width) for a model that has no description.
         spec: the description; when None, the one inside the file, if any.
-        device, allow_fallback: as in `RuntimeOptions`.
+        device, allow_fallback, server: as in `RuntimeOptions`.
     """
 
     path: str
@@ -48,6 +49,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     spec: ModelSpec | None = None
     device: str = "cpu"
     allow_fallback: bool = False
+    server: InferenceServer | None = None
 
 
 class MeasureRequest(msgspec.Struct, frozen=True):
@@ -130,6 +132,7 @@ def open_timer(task: Task) -> tuple[CandidateTimer, Ready]:
         threads=config.threads,
         hint=config.hint,
         allow_fallback=task.allow_fallback,
+        server=task.server,
     )
     with ExitStack() as stack:
         streams, load_ms = [], 0.0

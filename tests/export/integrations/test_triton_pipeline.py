@@ -37,12 +37,31 @@ class Logger:
         cls.lines.append(text)
 
 
+class FakeTensor:
+    """`lost` is what a NumPy does that the backend was not built for."""
+
+    lost = False
+
+    def __init__(self, name: str, array: Any) -> None:
+        self.name, self.array = name, array
+
+    def to_dlpack(self) -> Any:
+        return np.zeros_like(self.array) if self.lost else self.array
+
+    @classmethod
+    def from_dlpack(cls, name: str, array: Any) -> FakeTensor:
+        return cls(name, array)
+
+    def as_numpy(self) -> Any:
+        return self.array
+
+
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Path], ModuleType]:
     """Imports a `model.py` as Triton does, with its module of helpers."""
     utils = SimpleNamespace(
         Logger=Logger,
-        Tensor=lambda name, array: SimpleNamespace(name=name, array=array),
+        Tensor=FakeTensor,
         TritonError=str,
         InferenceResponse=lambda output_tensors=(), error=None: SimpleNamespace(
             tensors={each.name: each.array for each in output_tensors}, error=error
@@ -204,3 +223,15 @@ def test_a_bundle_that_cannot_be_opened_is_told(
                 "model_name": name,
             }
         )
+
+
+def test_a_numpy_that_the_backend_was_not_built_for(
+    tmp_path: Path, model: Callable[[Path], ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = write_constant_bundle(tmp_path / "b")
+    *_, name = write_triton(bundle, tmp_path / "models")
+    module = model(tmp_path / "models" / name / "1" / "model.py")
+    module.require_working_numpy()
+    monkeypatch.setattr(FakeTensor, "lost", True)
+    with pytest.raises(RuntimeError, match="numpy<2"):
+        module.TritonPythonModel().initialize({})

@@ -33,9 +33,9 @@ def test_what_is_not_there(tmp_path: Path) -> None:
         open_subjects([tmp_path / "absent"])
     with pytest.raises(BundleError, match="not a bundle"):
         open_subjects([tmp_path])
-    (tmp_path / "model.tflite").write_bytes(b"x")
+    (tmp_path / "model.mlmodel").write_bytes(b"x")
     with pytest.raises(UsageError, match="no runtime reads"):
-        open_subjects([tmp_path / "model.tflite"])
+        open_subjects([tmp_path / "model.mlmodel"])
 
 
 def test_one_bundle_given_twice(bundle: Bundle) -> None:
@@ -63,8 +63,8 @@ def test_selections_that_make_no_sense(selection: dict[str, Any]) -> None:
 
 
 def test_unknown_runtimes(bundle: Bundle) -> None:
-    with pytest.raises(UsageError, match="no runtime 'ncnn'"):
-        candidates(only(bundle), Selection(runtimes=["ncnn"]))
+    with pytest.raises(UsageError, match="no runtime 'tensorflow'"):
+        candidates(only(bundle), Selection(runtimes=["tensorflow"]))
 
 
 @pytest.mark.parametrize(
