@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
 
-.PHONY: help demo test test-emulated test-litert test-rknn test-triton test-kserve test-full soak fuzz faults jetson nightly check format emulated bench docs packages clean
+.PHONY: help demo test test-emulated test-litert test-rknn test-triton test-kserve test-ray test-full soak fuzz faults jetson nightly check format emulated bench docs packages clean
 
 help:
 	@echo 'make demo [OUT=out/demo]'
@@ -21,6 +21,7 @@ help:
 	@echo 'make test-rknn    RKNN files with the real toolkit and its simulator, in .venv-rknn (1.5 GB)'
 	@echo 'make test-triton  a real Triton server, in an environment of its own (.venv-triton, 0.4 GB)'
 	@echo 'make test-kserve  KServe'"'"'s own server, in .venv-kserve (0.5 GB)'
+	@echo 'make test-ray     archives on a Ray cluster and in a bucket, in an environment of its own'
 	@echo 'make test-full    everything, slow tests too'
 	@echo 'make soak [MINUTES=10]   live cameras on loopback: does anything grow, age or get lost?'
 	@echo 'make fuzz [MINUTES=10]   damaged inputs of all kinds: only our own errors, or equal results?'
@@ -79,6 +80,17 @@ test-rknn: $(VENV)/.dev
 	test -x '$(RKNN)' || tools/rknn_env.sh .venv-rknn
 	GHOST_DEPLOY_RKNN_PYTHON='$(RKNN)' OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/export/test_rknn.py
 
+# Ray, an S3 server and the data sets of Hugging Face, a gigabyte that nothing else needs.
+RAY_VENV ?= .venv-ray
+$(RAY_VENV)/.ready: pyproject.toml constraints.txt
+	test -x $(RAY_VENV)/bin/python || $(PYTHON) -m venv $(RAY_VENV)
+	$(RAY_VENV)/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt \
+	  -e '.[batch,onnxruntime,ray,stream]' 'datasets>=3' duckdb hypothesis 'moto[server]>=5' onnx pandas pytest
+	@touch $@
+
+test-ray: $(RAY_VENV)/.ready
+	OMP_NUM_THREADS=1 PYTHONPATH=. $(RAY_VENV)/bin/python -m pytest -q tests/batch
+
 test-full: $(VENV)/.dev
 	$(PYTEST)
 
@@ -135,7 +147,7 @@ jetson:
 
 # With a folder for Debian's system of ARM, which the tests of emulated ARM processors fetch once.
 nightly: export GHOST_DEPLOY_EMULATION ?= $(HOME)/.cache/ghost-deploy-emulation
-nightly: docs test-full jetson test-litert test-rknn test-triton test-kserve
+nightly: docs test-full test-ray jetson test-litert test-rknn test-triton test-kserve
 	$(MAKE) fuzz MINUTES=30
 	$(MAKE) faults MINUTES=30
 	$(MAKE) soak MINUTES=60

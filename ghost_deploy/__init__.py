@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         stream,
         validate,
     )
+    from ghost_deploy.api.batch_detector import BatchDetector
     from ghost_deploy.batch.run_progress import BatchProgress
     from ghost_deploy.batch.run_record import BatchReport
     from ghost_deploy.checkpoints.inspection_record import Inspection
@@ -115,6 +116,7 @@ _NAMES = {
         "Calibration DemoResult DemoSize DoctorReport bench build calibrate check compare demo "
         "doctor export infer inspect load parity report run_batch sign stream validate"
     ),
+    "api.batch_detector": "BatchDetector",
     "batch.run_progress": "BatchProgress",
     "batch.run_record": "BatchReport",
     "checkpoints.inspection_record": "Inspection",
@@ -164,6 +166,7 @@ __all__ = [
     "AmbiguousClassError",
     "Artifact",
     "BackendError",
+    "BatchDetector",
     "BatchProgress",
     "BatchReport",
     "BenchReport",

@@ -33,6 +33,16 @@ def load_example() -> ModuleType:
 
 
 EXAMPLE = load_example()
+
+
+@pytest.mark.parametrize("name", ["batch_daft", "batch_ray", "batch_spark"])
+def test_the_jobs_of_other_engines_compile(name: str) -> None:
+    """`make test-ray` runs the one of Ray."""
+    source = PATH.with_name(f"{name}.py").read_text()
+    assert "gd.BatchDetector" in source
+    compile(source, name, "exec")
+
+
 TASKS = [
     node
     for node in ast.parse(PATH.read_text()).body

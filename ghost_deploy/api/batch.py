@@ -14,7 +14,8 @@ from ghost_deploy.core.errors import UsageError
 
 if TYPE_CHECKING:
     from ghost_deploy.batch.drive import BatchRequest
-    from ghost_deploy.batch.part_worker import FrameChoice, OpenedModel
+    from ghost_deploy.batch.part_worker import FrameChoice
+    from ghost_deploy.batch.row_detector import OpenedModel
     from ghost_deploy.batch.run_manifest import RunManifest
     from ghost_deploy.batch.run_progress import BatchProgress, ShowProgress
     from ghost_deploy.batch.run_record import BatchReport
@@ -120,6 +121,7 @@ def run_batch(
         tuple(os.fspath(word) for word in words),
         os.fspath(out),
         workers or default_workers(threads),
+        workers,
         _frames(every, every_s),
         **what,
     )

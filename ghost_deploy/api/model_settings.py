@@ -16,7 +16,7 @@ from ghost_deploy.core.errors import UsageError
 from ghost_deploy.runtimes.base import RuntimeOptions
 
 if TYPE_CHECKING:
-    from ghost_deploy.batch.part_worker import OpenedModel
+    from ghost_deploy.batch.row_detector import OpenedModel
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class ModelSettings:
             GhostDeployError: as `load`; UsageError: the model has no such class.
         """
         from ghost_deploy.api.stream import select_classes
-        from ghost_deploy.batch.part_worker import OpenedModel
+        from ghost_deploy.batch.row_detector import OpenedModel
 
         sha256 = self.sha256()
         opened = load(

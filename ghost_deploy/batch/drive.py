@@ -14,7 +14,8 @@ from ghost_deploy.batch.file_access import FileAccess
 from ghost_deploy.batch.found_sources import find_sources
 from ghost_deploy.batch.local_engine import run_local
 from ghost_deploy.batch.output_store import OutputStore, WrittenRows
-from ghost_deploy.batch.part_worker import FrameChoice, ModelOpener, WorkerSetup
+from ghost_deploy.batch.part_worker import FrameChoice, WorkerSetup
+from ghost_deploy.batch.row_detector import ModelOpener
 from ghost_deploy.batch.run_manifest import RunManifest
 from ghost_deploy.batch.run_progress import ProgressMeter, ShowProgress
 from ghost_deploy.batch.run_record import BatchReport
@@ -30,11 +31,17 @@ FEW_SOURCES = 3000
 
 @dataclass(frozen=True)
 class BatchRequest:
-    """What a run is asked for; attributes as the arguments of `ghost_deploy.run_batch`."""
+    """What a run is asked for; attributes as the arguments of `ghost_deploy.run_batch`.
+
+    Attributes:
+        workers: of this machine, by default.
+        most_workers: that the user named.
+    """
 
     inputs: tuple[str, ...]
     out: str
     workers: int
+    most_workers: int | None = None
     frames: FrameChoice = field(default_factory=FrameChoice)
     engine: Engine = "auto"
     address: str | None = None
@@ -129,7 +136,16 @@ def _engine_run(
         request.max_pixels,
     )
     count = sum(1 for _ in plan.tasks())
-    return EngineRun(setup, plan.tasks, count, request.workers, request.threads, meter, note)
+    return EngineRun(
+        setup,
+        plan.tasks,
+        count,
+        request.workers,
+        request.most_workers,
+        request.threads,
+        meter,
+        note,
+    )
 
 
 def _choose_engine(request: BatchRequest, left: int, note: Note) -> Literal["local", "ray"]:

@@ -18,7 +18,8 @@ class EngineRun:
         setup: of the workers.
         tasks: makes what is to be done.
         count: how many tasks that are.
-        workers: how many work side by side.
+        workers: how many work side by side on this machine.
+        most_workers: that the user named; None where the machines decide.
         threads: compute threads of each.
         meter: counts.
         note: is told in words what happens.
@@ -28,6 +29,7 @@ class EngineRun:
     tasks: Callable[[], Iterator[Task]]
     count: int
     workers: int
+    most_workers: int | None
     threads: int
     meter: ProgressMeter
     note: Callable[[str], None]

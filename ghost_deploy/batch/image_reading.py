@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import itertools
+import os
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -20,6 +22,7 @@ from ghost_deploy.batch.file_access import (
     reason_of,
     shown,
 )
+from ghost_deploy.batch.result_rows import key_text
 from ghost_deploy.batch.work_tasks import ArchiveFile
 from ghost_deploy.core.errors import GhostDeployError, ImageError, StoreError
 from ghost_deploy.core.pixel_limit import max_pixels
@@ -129,6 +132,30 @@ class FileReader:
             got="no such object" if is_missing(got) else reason_of(got),
             fix="Check the address and its permissions",
         )
+
+
+def image_of(
+    reader: FileReader, value: object, name: object = None
+) -> tuple[str, NDArray[np.uint8] | ImageError]:
+    """The text and the image of a path, an address or the bytes of a file.
+
+    Args:
+        reader: of paths.
+        value: the path or bytes.
+        name: the path, where the value is bytes; a hash of them where it is None.
+    """
+    if isinstance(value, bytes | bytearray | memoryview):
+        data = bytes(value)
+        source = f"sha256:{hashlib.sha256(data).hexdigest()}" if name is None else str(name)
+        source = key_text(source)
+        return source, _decoded(ArchiveFile(source), data)
+    path = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(path, str):
+        what = f"this is no path and no file: {type(value).__name__}"
+        return str(value), ImageError(what, fix="Give paths, or the bytes of image files")
+    file = ArchiveFile(key_text(path), path)
+    ((_, image),) = reader.images([file])
+    return file.source, image
 
 
 def _fetched(access: FileAccess, address: str, most: int) -> bytes | OSError | GhostDeployError:

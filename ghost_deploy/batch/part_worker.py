@@ -4,41 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
-
-import cv2
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from ghost_deploy.batch.file_access import FileAccess
 from ghost_deploy.batch.image_reading import FileReader
 from ghost_deploy.batch.part_files import PartFiles
 from ghost_deploy.batch.result_rows import ResultRows, arrow_schema
+from ghost_deploy.batch.row_detector import FrameToDetect, ModelOpener, RowDetector
 from ghost_deploy.batch.work_tasks import ArchiveFile, ImagesTask, Task, TaskDone
-from ghost_deploy.core.closing import Closing
-from ghost_deploy.core.detections import Detections
-from ghost_deploy.core.errors import BackendError, GhostDeployError, ImageError
+from ghost_deploy.core.errors import BackendError, ImageError
 from ghost_deploy.core.pixel_limit import set_max_pixels
-from ghost_deploy.detector import Detector
-
-
-class OpenedModel(NamedTuple):
-    """An open detector, the filter of its detections, and the hash of the model's files."""
-
-    detector: Detector
-    wanted: Callable[[Detections], Detections]
-    sha256: str
-
-
-class ModelOpener(Protocol):
-    """Opens the model, in whichever process it is called; it can be pickled."""
-
-    def open(self) -> OpenedModel:
-        """Open it.
-
-        Raises:
-            GhostDeployError: as `ghost_deploy.load`.
-        """
 
 
 @dataclass(frozen=True)
@@ -79,20 +54,11 @@ class WorkerSetup:
     max_pixels: int | None = None
 
 
-class FrameToDetect(NamedTuple):
-    """An image, and what its row says of it."""
-
-    image: NDArray[np.uint8]
-    source: str
-    frame: int = 0
-    position_s: float | None = None
-
-
 def no_step(source: str, done: float) -> None:
     """Where it is not asked how far a task is."""
 
 
-class PartWorker(Closing):
+class PartWorker(RowDetector):
     """Does tasks, one after another.
 
     Args:
@@ -105,28 +71,20 @@ class PartWorker(Closing):
     """
 
     def __init__(self, setup: WorkerSetup, step: Callable[[str, float], None] = no_step) -> None:
-        cv2.setNumThreads(1)  # each worker is one thread, and there are as many as cores
         if setup.max_pixels is not None:
             set_max_pixels(setup.max_pixels)
+        super().__init__(setup.model)
         self.setup = setup
         self.step = step
         self.reader = FileReader(setup.access)
-        self._has_worked = False
-        self._model = setup.model.open()
-        if self._model.sha256 != setup.sha256:
-            self._model.detector.close()
+        if self.sha256 != setup.sha256:
+            self.close()
             raise BackendError(
                 "this worker opened another model than the run is about",
-                got=self._model.sha256[:12],
+                got=self.sha256[:12],
                 expected=setup.sha256[:12],
                 fix="Name --runtime and --precision, and give every node the same bundle",
             )
-
-    @property
-    def described(self) -> str:
-        """What runs, e.g. `ort 1.32 cpu fp32`."""
-        info = self._model.detector.runtime.info
-        return f"{info.runtime} {info.version} {info.device} {info.precision}"
 
     def run(self, task: Task) -> TaskDone:
         """Do a task: write its part, or those of a video.
@@ -140,41 +98,6 @@ class PartWorker(Closing):
         from ghost_deploy.batch.video_frames_task import run_video
 
         return run_video(self, task)
-
-    def rows(self) -> ResultRows:
-        """Rows to fill."""
-        return ResultRows(self.setup.sha256)
-
-    def close(self) -> None:
-        """Close the model."""
-        self._model.detector.close()
-
-    def detect(self, frames: Sequence[FrameToDetect], rows: ResultRows) -> None:
-        """Add a row for each frame.
-
-        Raises:
-            BackendError: the model fails, and has not worked before.
-        """
-        if not frames:
-            return
-        try:
-            found = self._model.detector.detect([frame.image for frame in frames])
-        # Of vendors' libraries anything may come.
-        except Exception as error:
-            if len(frames) > 1:
-                for frame in frames:
-                    self.detect([frame], rows)
-                return
-            if not self._has_worked:
-                raise
-            reason = str(error) if isinstance(error, GhostDeployError) else repr(error)
-            rows.add_error(frames[0].source, reason, frames[0].frame, frames[0].position_s)
-            return
-        self._has_worked = True
-        for frame, each in zip(frames, found, strict=True):
-            size_hw = frame.image.shape[:2]
-            wanted = self._model.wanted(each)
-            rows.add(frame.source, wanted, size_hw, frame.frame, frame.position_s)
 
     def write(self, name: str, rows: ResultRows, facts: dict[str, str] | None = None) -> None:
         """Write a part, if the store of the sources did not refuse them all.

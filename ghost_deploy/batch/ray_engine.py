@@ -10,15 +10,20 @@ unpickled by Ray's own code.
 from __future__ import annotations
 
 import contextlib
+import json
+import logging
 import os
 import pickle
+import re
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+from ghost_deploy.batch.death_marks import DeathMarks
 from ghost_deploy.batch.engine_run import EngineRun
-from ghost_deploy.batch.part_worker import PartWorker, WorkerSetup
+from ghost_deploy.batch.part_worker import PartWorker
 from ghost_deploy.batch.work_tasks import TaskDone
 from ghost_deploy.core.errors import (
     BackendError,
@@ -31,14 +36,18 @@ from ghost_deploy.core.trusted_signers import VARIABLE as TRUST
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _LOCAL = "local"
+_ANSWERS_WITHIN_S = 10.0
+_USAGE = "RAY_USAGE_STATS_ENABLED"
 
 
 def run_ray(run: EngineRun, address: str | None) -> str:
     """Do all tasks.
 
     Args:
-        run: what is to be done; its number of workers is a limit, the cores of the cluster another.
-        address: as `ray.init` takes it; `local` starts a cluster for this run.
+        run: what is to be done; a number of workers that the user named is a limit, the cores of
+            the cluster another.
+        address: as `ray.init` takes it; `local` starts a cluster for this run; None joins the one
+            that is there, or else starts one.
 
     Returns:
         The cluster, in words.
@@ -55,30 +64,41 @@ def run_ray(run: EngineRun, address: str | None) -> str:
         return cluster
 
 
-class RayWorker:
-    """A `PartWorker` as Ray Data calls it: batches of pickled tasks in, pickled answers out."""
+class RayPartWorker:
+    """A `PartWorker` as Ray Data calls it: batches of pickled tasks in, pickled answers out.
 
-    def __init__(self, setup: bytes) -> None:
+    Args:
+        setup: a pickled `WorkerSetup`.
+        token: of the run.
+    """
+
+    def __init__(self, setup: bytes, token: str) -> None:
         self._name = f"{socket.gethostname()}:{os.getpid()}"
-        self._began_s = time.time()
+        self._marks = DeathMarks(token)
         self._error: GhostDeployError | None = None
         self._worker: PartWorker | None = None
         try:
-            loaded: WorkerSetup = pickle.loads(setup)
-            self._worker = PartWorker(loaded)
+            self._worker = PartWorker(pickle.loads(setup), self._marks.step)
         except GhostDeployError as error:
             self._error = error
+        self._ready_s = time.time()
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
         """Do the tasks of a batch."""
         answers = [self._answer(bytes(task)) for task in batch["task"]]
-        return {"worker": [self._name] * len(answers), "answer": answers}
+        return {
+            "index": list(batch["index"]),
+            "worker": [self._name] * len(answers),
+            "ready_s": [self._ready_s] * len(answers),
+            "answer": answers,
+        }
 
-    def _answer(self, task: bytes) -> bytes:
+    def _answer(self, data: bytes) -> bytes:
         try:
             if self._worker is None:
                 raise self._error or AssertionError
-            return pickle.dumps(self._worker.run(pickle.loads(task)))
+            with self._marks.watched(pickle.loads(data)) as task:
+                return pickle.dumps(self._worker.run(task))
         except GhostDeployError as error:
             return pickle.dumps(error)
         # Of vendors' libraries anything may come.
@@ -92,21 +112,20 @@ def _run_tasks(run: EngineRun) -> None:
     from ray.data import ActorPoolStrategy
 
     ray.data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     sizes: list[int] = []
     rows = []
     for index, task in enumerate(run.tasks()):
         sizes.append(task.size)
         rows.append({"index": index, "task": pickle.dumps(task)})
-    cores = int(ray.cluster_resources().get("CPU", 1)) // run.threads
-    workers = max(1, min(run.workers, cores, len(rows)))
     environment = dict.fromkeys(_THREADS, str(run.threads))
     environment |= {name: os.environ[name] for name in (MAX_PIXELS, TRUST) if name in os.environ}
     results = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-        _IndexedWorker,
-        fn_constructor_args=(pickle.dumps(run.setup),),
+        RayPartWorker,
+        fn_constructor_args=(pickle.dumps(run.setup), os.urandom(8).hex()),
         batch_size=1,
         num_cpus=run.threads,
-        compute=ActorPoolStrategy(size=workers),
+        compute=ActorPoolStrategy(size=_workers(run, len(rows))),
         runtime_env={"env_vars": environment},
     )
     for row in _rows_of(results):
@@ -114,16 +133,16 @@ def _run_tasks(run: EngineRun) -> None:
         if isinstance(done, GhostDeployError):
             raise done
         assert isinstance(done, TaskDone)
-        run.meter.began(row["worker"])
+        run.meter.began(row["worker"], time.time() - row["ready_s"])
         run.meter.add(row["worker"], sizes[row["index"]], done.rows, done.errors)
         run.meter.show(0.0)
 
 
-class _IndexedWorker(RayWorker):
-    """Also gives back which task it was."""
+def _workers(run: EngineRun, tasks: int) -> int:
+    import ray
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
-        return {"index": list(batch["index"]), **super().__call__(batch)}
+    cores = int(ray.cluster_resources().get("CPU", 1)) // run.threads
+    return max(1, min(run.most_workers or cores, cores, tasks))
 
 
 def _rows_of(results: Any) -> Iterator[dict[str, Any]]:
@@ -135,35 +154,45 @@ def _rows_of(results: Any) -> Iterator[dict[str, Any]]:
         raise BackendError(
             "Ray gave the run up",
             got=" ".join(str(error).split())[:300],
-            fix="Run the same command again to continue; --engine local finds a source that ends "
-            "every process that reads it",
+            fix="Run the same command again to continue",
         ) from error
 
 
 @contextlib.contextmanager
 def _connected(address: str | None) -> Iterator[str]:
     """Join or start a cluster; one that was started here ends with the block."""
+    _report_no_usage()
     try:
         import ray
     except ImportError as error:
         raise MissingExtraError.for_extra("ray", "ray") from error
-    mine = not ray.is_initialized()
-    if mine:
-        _join(address)
+    if ray.is_initialized():
+        yield _described("of the calling program")
+        return
+    how = _join(address)
     try:
-        yield _described(address, started=mine)
+        yield _described(how)
     finally:
-        if mine:
-            ray.shutdown()
+        ray.shutdown()
 
 
-def _join(address: str | None) -> None:
+def _join(address: str | None) -> str:
+    """Join the cluster, or start one; how, in words."""
     import ray
 
-    settings: dict[str, Any] = {} if address != _LOCAL else {"include_dashboard": False}
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR", **settings)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+        if address is None:
+            with contextlib.suppress(ConnectionError):
+                ray.init(address="auto", **quiet)
+                return "joined"
+        if address in (None, _LOCAL):
+            ray.init(address=_LOCAL, include_dashboard=False, **quiet)
+            return "started for this run"
+        _require_answer(str(address))
+        ray.init(address=address, **quiet)
+        return "joined"
+    except (OSError, ValueError, RuntimeError) as error:
         raise UnavailableError(
             f"there is no Ray cluster at {address or 'the usual place'}",
             got=" ".join(str(error).split())[:300],
@@ -172,14 +201,29 @@ def _join(address: str | None) -> None:
         ) from error
 
 
-def _described(address: str | None, *, started: bool) -> str:
+def _require_answer(address: str) -> None:
+    """Raise unless something listens at `HOST:PORT`: Ray would wait for it for minutes."""
+    match = re.fullmatch(r"(?:ray://)?\[?([^/]+?)\]?:(\d+)", address)
+    if match:
+        with socket.create_connection((match[1], int(match[2])), _ANSWERS_WITHIN_S):
+            pass
+
+
+def _described(how: str) -> str:
     """Where it is, and how large, e.g. `at 10.0.0.1:6379 (joined), 2 nodes, 8 cores`."""
     import ray
 
     nodes = sum(node["Alive"] for node in ray.nodes())
     cores = int(ray.cluster_resources().get("CPU", 0))
-    how = "of the calling program" if not started else "joined"
-    if started and address == _LOCAL:
-        how = "started for this run"
     where = ray.get_runtime_context().gcs_address
     return f"at {where} ({how}), {nodes} node{'s' if nodes != 1 else ''}, {cores} cores"
+
+
+def _report_no_usage() -> None:
+    """Ray reports its usage unless it is told not to; what the user has set is kept."""
+    try:
+        config = json.loads((Path.home() / ".ray" / "config.json").read_text())
+    except (OSError, ValueError, RuntimeError):
+        config = {}
+    if not (isinstance(config, dict) and "usage_stats" in config):
+        os.environ.setdefault(_USAGE, "0")

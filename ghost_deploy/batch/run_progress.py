@@ -65,9 +65,9 @@ class ProgressMeter:
         self._recent: deque[tuple[float, str, int]] = deque()
         self._worker_began: dict[str, float] = {}
 
-    def began(self, worker: str) -> None:
-        """A worker is ready."""
-        self._worker_began.setdefault(worker, self._now_s())
+    def began(self, worker: str, before_s: float = 0.0) -> None:
+        """A worker is ready, or was so many seconds before."""
+        self._worker_began.setdefault(worker, self._now_s() - before_s)
 
     def add(self, worker: str, size: int, rows: int, errors: int) -> None:
         """A worker has done a task.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ghost_deploy.batch.file_access import is_remote
+from ghost_deploy.batch.row_detector import FrameToDetect
 from ghost_deploy.batch.work_tasks import ArchiveFile, TaskDone, VideoTask, video_part
 from ghost_deploy.core.errors import GhostDeployError, ImageError, InputError
 from ghost_deploy.core.scratch import scratch_folder
@@ -103,8 +104,6 @@ class _VideoRun:
 
 
 def _take_frames(worker: PartWorker, reader: Reader, run: _VideoRun) -> None:
-    from ghost_deploy.batch.part_worker import FrameToDetect
-
     source = run.source
     choice, index = worker.setup.frames, -1
     slot = -math.inf

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ghost_deploy.batch.drive import BatchRequest, drive
-from ghost_deploy.batch.part_worker import OpenedModel
+from ghost_deploy.batch.row_detector import OpenedModel
 from ghost_deploy.batch.run_manifest import RunIdentity, RunManifest
 from ghost_deploy.batch.run_record import BatchReport
 from ghost_deploy.core.detections import Detections
@@ -33,12 +34,14 @@ class PretendModel:
         sha256: what it says it is.
         deadly: the process ends by SIGKILL when the model runs on an image of this grey value.
         fails: the model fails on an image of this grey value.
+        seconds: that each image takes.
         opens: or the error that opening it raises; "kill" ends the process.
     """
 
     sha256: str = "a" * 64
     deadly: int = -1
     fails: int = -1
+    seconds: float = 0.0
     opens: str = ""
 
     def open(self) -> OpenedModel:
@@ -56,6 +59,7 @@ class PretendModel:
                 os.kill(os.getpid(), signal.SIGKILL)
             if middle == self.fails:
                 raise RuntimeError("the model fails here")
+            time.sleep(self.seconds)
             return canned(feeds)
 
         runtime._function = run

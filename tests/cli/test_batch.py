@@ -1,0 +1,116 @@
+"""`ghost-deploy batch` as a user runs it, on a small real model."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ghost_deploy.cli.main import main
+from tests.support.batch_runs import keys_twice, rows_in
+from tests.support.constant_model import write_constant_bundle
+from tests.support.images import write_image, write_images
+from tests.support.waiting import wait_until
+
+pytest.importorskip("pyarrow")
+pytest.importorskip("onnxruntime")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_constant_bundle(tmp_path_factory.mktemp("bundle") / "small").path
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    write_images(tmp_path / "images", 5)
+    return tmp_path / "images"
+
+
+def words(bundle: Path, images: Path, out: Path, *more: str) -> list[str]:
+    common = ("--runtime", "ort", "--no-check", "--workers", "1")
+    return ["batch", str(bundle), str(images), "-o", str(out), *common, *more]
+
+
+WRONG = {
+    "no input": (["--every", "2"], "there is no input"),
+    "both kinds of frames": (["--every", "2", "--every-seconds", "1"], "in place of every"),
+    "more than the graph accepts": (["--batch", "9"], "does not accept so many"),
+    "no such class": (["--classes", "horse"], "no class 'horse'"),
+    "a server": ([], "cannot run an archive"),
+}
+
+
+@pytest.mark.parametrize(("more", "message"), WRONG.values(), ids=WRONG)
+def test_wrong_use(
+    bundle: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    more: list[str], message: str,
+) -> None:  # fmt: skip
+    given = words(bundle, images, tmp_path / "out", *more)
+    if message == "there is no input":
+        given[2] = str(tmp_path / "gone")
+    if "archive" in message:
+        given[1] = "grpc://localhost:1/model"
+    assert main(given) == 2
+    assert message in capsys.readouterr().err
+    assert rows_in(tmp_path / "out") == []
+
+
+def test_a_run_and_its_document(
+    bundle: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    (images / "bad.png").write_bytes(b"bad")
+    assert main(words(bundle, images, out, "--json")) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["sources"], found["rows"], found["errors"]) == (6, 6, 1)
+    assert (found["engine"], found["complete"], list(found["workers"])) == ("local", True, ["0"])
+    write_image(images / "bad.png")
+    assert main(words(bundle, images, out, "--retry-errors")) == 0
+    printed = capsys.readouterr()
+    assert "6 of 6 sources have their rows already" not in printed.err
+    assert "1 in" in printed.out
+    assert main(words(bundle, images, out, "--conf", "0.5")) == 2
+    assert "other settings" in capsys.readouterr().err
+    assert len(rows_in(out)) == 6
+
+
+def test_no_source_can_be_read(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.png").write_bytes(b"bad")
+    assert main(words(bundle, tmp_path / "images", tmp_path / "out")) == 2
+    assert "--retry-errors" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
+)
+def test_a_signal_keeps_what_is_written(
+    bundle: Path, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    images, out = tmp_path / "images", tmp_path / "out"
+    for copy in range(20):
+        write_images(images / str(copy), 60)
+    more = words(bundle, images, out, "--part-rows", "20")
+    command = [sys.executable, "-m", "ghost_deploy.cli.main", *more]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        wait_until(lambda: any(out.glob("*.parquet")))
+        process.send_signal(number)
+        errors = process.communicate()[1]
+    assert process.returncode == code
+    assert "run the same command again and it continues" in errors
+    manifest = json.loads((out / "_manifest.json").read_text())
+    before = sum(part["rows"] for part in manifest["parts"])
+    assert 0 < before == len(rows_in(out)) < 1200
+    assert not manifest["complete"]
+    assert main(more) == 0
+    rows = rows_in(out)
+    assert len(rows) == 1200
+    assert not keys_twice(rows)
