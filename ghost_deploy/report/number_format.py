@@ -25,6 +25,7 @@ def points(value: float) -> str:
 
 _RUNTIMES = {
     "eager": "PyTorch",
+    "kserve": "KServe",
     "litert": "LiteRT",
     "ncnn": "NCNN",
     "openvino": "OpenVINO",

@@ -7,15 +7,18 @@ next answers as `faults` says.
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import http.server
 import json
 import socket
+import ssl
 import struct
 import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -81,22 +84,31 @@ class KServeServer:
         received: number of requests for inference, those that were refused too.
         headers: of the last request, names in lower case.
         unready: the model cannot be used for so many questions whether it is ready.
+        most_bytes: of a request by HTTP.
         slow_s: seconds that a slow answer takes.
     """
 
-    def __init__(self, models: Mapping[str, Hosted], *, token: str = "") -> None:
+    def __init__(
+        self,
+        models: Mapping[str, Hosted],
+        *,
+        token: str = "",
+        certificate: tuple[Path, Path] | None = None,
+    ) -> None:
         self.models = dict(models)
         self.faults: collections.deque[str] = collections.deque()
         self.asked: list[tuple[str, str, int]] = []
         self.received = 0
         self.headers: dict[str, str] = {}
         self.slow_s = 1.0
+        self.most_bytes = 1 << 30
         self.unready = 0
-        self._token = token
+        self._token, self._certificate = token, certificate
         self._ports = {"http": 0, "grpc": 0}
 
     def url(self, transport: str, model: str) -> str:
-        return f"{transport}://127.0.0.1:{self._ports[transport]}/{model}"
+        scheme = f"{transport}s" if self._certificate else transport
+        return f"{scheme}://127.0.0.1:{self._ports[transport]}/{model}"
 
     def __enter__(self) -> KServeServer:
         self._start_http()
@@ -168,6 +180,12 @@ class KServeServer:
         handler = type("Handler", (_Handler,), {"owner": self})
         self._http = http.server.ThreadingHTTPServer(("127.0.0.1", self._ports["http"]), handler)
         self._http.daemon_threads = True
+        if self._certificate:
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            context.load_cert_chain(*self._certificate)
+            self._http.socket = context.wrap_socket(
+                self._http.socket, server_side=True, do_handshake_on_connect=False
+            )
         self._ports["http"] = self._http.server_port
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
@@ -178,8 +196,13 @@ class KServeServer:
 
         self._grpc = grpc.server(ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0)])
         service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(_servicer(self), self._grpc)
-        port = self._grpc.add_insecure_port(f"127.0.0.1:{self._ports['grpc']}")
-        self._ports["grpc"] = port
+        place = f"127.0.0.1:{self._ports['grpc']}"
+        if self._certificate:
+            certificate, key = (path.read_bytes() for path in self._certificate)
+            secrets = grpc.ssl_server_credentials([(key, certificate)])
+            self._ports["grpc"] = self._grpc.add_secure_port(place, secrets)
+        else:
+            self._ports["grpc"] = self._grpc.add_insecure_port(place)
         self._grpc.start()
 
 
@@ -226,6 +249,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return self._send(200, {**facts, **tensors})
 
     def do_POST(self) -> None:
+        if self.owner.most_bytes < int(self.headers["Content-Length"]):
+            return self._refuse_unread()
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if not self.owner.permits(self.headers):
             return self._send(401, {"error": "who are you?"})
@@ -248,6 +273,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         except RefusedRequestError as error:
             return self._send(400, {"error": str(error)})
         return self._answer(*found)
+
+    def _refuse_unread(self) -> None:
+        """As a gateway does with a body that is too large: it answers, and reads none of it."""
+        self.close_connection = True
+        self._send(413, {"error": "too large"})
+        self.connection.shutdown(socket.SHUT_WR)
+        self.connection.settimeout(5)
+        time.sleep(0.2)
+        with contextlib.suppress(OSError):
+            while self.rfile.read1(1 << 16):
+                pass
 
     def _answer(self, fault: str, version: str, wires: list[Wire]) -> None:
         if fault in ("away", "internal"):

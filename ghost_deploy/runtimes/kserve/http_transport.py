@@ -6,6 +6,7 @@ images and tokens to another server than the one that was named.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import ssl
@@ -40,7 +41,11 @@ _LENGTH = "Inference-Header-Content-Length"
 _AWAY = {429, 502, 503, 504}
 """Status codes of a server, or of a gateway before it, that is away or overloaded."""
 _REFUSALS = {400, 404, 409, 422}
-_REFUSED = {401: "the token is refused or missing", 403: "the token may not do this"}
+_REFUSED = {
+    401: "the token is refused or missing",
+    403: "the token may not do this",
+    413: "the request is larger than the server, or a gateway before it, allows",
+}
 _MAX_ANSWER = 1 << 30
 _CHUNK = 1 << 20
 
@@ -181,7 +186,9 @@ class HttpTransport(Transport):
         try:
             self._connect()
             deadline = time.monotonic() + self._server.request_s
-            self._connection.request(method, path, iter(parts) if parts else None, sent)
+            # A gateway that refuses a request may close before all was sent: its answer says why.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                self._connection.request(method, path, iter(parts) if parts else None, sent)
             with self._connection.getresponse() as response:
                 body = b"".join(self._pieces(response, deadline))
                 if response.will_close:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
+import subprocess
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,6 +42,7 @@ def served(strict: KServeServer) -> KServeServer:
     strict.models = {"m": hosted_model(False), "dynamic": hosted_model(True), "small": small}
     strict.faults.clear()
     strict.asked.clear()
+    strict.most_bytes = 1 << 30
     strict.unready, strict.slow_s, strict.received = 0, 1.0, 0
     return strict
 
@@ -161,6 +165,41 @@ def test_no_proxy_is_used(
         run(runtime)
 
 
+# Encryption
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate for loopback, and its key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    folder = tmp_path_factory.mktemp("certificate")
+    names = (folder / "certificate.pem", folder / "key.pem")
+    words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=x"
+    extra = ["-addext", "subjectAltName=IP:127.0.0.1", "-out", str(names[0]), "-keyout"]
+    command = ["openssl", *words.split(), *extra, str(names[1])]
+    subprocess.run(command, check=True, capture_output=True)
+    return names
+
+
+def test_an_authority_of_ones_own(
+    certificate: tuple[Path, Path], transport: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with KServeServer({"m": hosted_model(False)}, certificate=certificate) as guarded:
+        assert guarded.url(transport, "m").startswith(f"{transport}s://")
+        monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+        with pytest.raises(BackendError, match=r"(?i)certificate|handshake|ssl|UNAVAILABLE"):
+            opened(guarded, transport, connect_s=1)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+        with opened(guarded, transport, request_s=5) as runtime:
+            run(runtime)
+        plain = guarded.url(transport, "m").replace("s://", "://", 1)
+        with pytest.raises(BackendError):
+            open_model(
+                NO_FILE, RuntimeOptions(server=InferenceServer(plain, connect_s=1, request_s=2))
+            )
+
+
 # Opening
 
 
@@ -280,6 +319,16 @@ def test_what_the_server_refuses_is_not_sent_again(served: KServeServer, transpo
         with pytest.raises(BackendError, match="refuses the request"):
             run(runtime)
         assert served.received == 1
+
+
+def test_a_request_that_is_too_large(served: KServeServer) -> None:
+    """The answer is read although the server took none of the request, and ends the matter."""
+    with opened(served, "http", "dynamic") as runtime:
+        served.most_bytes = 10_000
+        with pytest.raises(BackendError, match=r"status 413.*larger than"):
+            run(runtime, shape=(8, 3, 512, 512))
+        served.most_bytes = 1 << 30
+        run(runtime)
 
 
 # Batches
