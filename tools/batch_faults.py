@@ -106,6 +106,8 @@ class Faults:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run; the exit code."""
     args = _parse(argv)
+    # A shell lets what it starts in the background ignore it, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     faults, chance = Faults(), random.Random(args.seed)
     with tempfile.TemporaryDirectory(prefix="batch-faults-") as folder:
         place = _workplace(Path(folder), args)
@@ -254,6 +256,7 @@ def _kill_during(
             kind = "driver"
     command.wait(_ENDS_WITHIN_S * 10)
     faults.counts["runs"] += 1
+    print(f"{faults.counts['kills']} kills, {_parts(out)} parts", flush=True)
     if args.engine == "local":
         left = [pid for pid in _all_workers() if pid != os.getpid()]
         _wait(lambda: not _all_workers(), 10)

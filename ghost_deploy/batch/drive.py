@@ -83,7 +83,7 @@ def drive(
     manifest = msgspec.structs.replace(manifest, part_rows=rows)
     with OutputStore(request.out, manifest, note) as store:
         plan = WorkPlan(found, store.written(), store.manifest.part_rows, request.retry_errors)
-        left = sum(plan.left())
+        left = plan.left()
         if store.is_continued:
             note(f"{plan.sources - left} of {plan.sources} sources have their rows already")
         meter = ProgressMeter(plan.sources, plan.sources - left, show)
@@ -97,7 +97,7 @@ def drive(
             raise
         written = store.written()
         _refuse_twice(written)
-        missing = sum(WorkPlan(found, written, plan.part_rows).left())
+        missing = WorkPlan(found, written, plan.part_rows).left()
         store.save(written.records, complete=not missing)
     return BatchReport(
         out=store.parts.out,
@@ -135,11 +135,9 @@ def _engine_run(
         request.batch,
         request.max_pixels,
     )
-    count = sum(1 for _ in plan.tasks())
     return EngineRun(
         setup,
         plan.tasks,
-        count,
         request.workers,
         request.most_workers,
         request.threads,
@@ -174,7 +172,7 @@ def _save_state(store: OutputStore, plan: WorkPlan, note: Note) -> None:
     """Say what is written when a run ends early, and keep it in the manifest if that can be."""
     try:
         written = store.written()
-        left = sum(WorkPlan(plan.found, written, plan.part_rows).left())
+        left = WorkPlan(plan.found, written, plan.part_rows).left()
         note(
             f"{plan.sources - left} of {plan.sources} sources have their rows, in "
             f"{len(written.records)} parts; run the same command again and it continues"

@@ -17,7 +17,6 @@ class EngineRun:
     Attributes:
         setup: of the workers.
         tasks: makes what is to be done.
-        count: how many tasks that are.
         workers: how many work side by side on this machine.
         most_workers: that the user named; None where the machines decide.
         threads: compute threads of each.
@@ -27,7 +26,6 @@ class EngineRun:
 
     setup: WorkerSetup
     tasks: Callable[[], Iterator[Task]]
-    count: int
     workers: int
     most_workers: int | None
     threads: int

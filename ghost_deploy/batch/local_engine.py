@@ -18,8 +18,8 @@ from ghost_deploy.core.errors import BackendError
 
 _AHEAD = 2
 _POLL_S = 0.5
-_MOST_DEATHS = 3
-"""At one source, then it is an error; before the model is open, then the run ends."""
+_MOST_DEATHS, _MOST_DEATHS_AT_START = 3, 5
+"""At one source, then it is an error; one after another before the model is open: the run ends."""
 
 
 def run_local(run: EngineRun) -> None:
@@ -43,22 +43,28 @@ class _LocalRun:
         self._deaths_at_start = 0
 
     def run(self) -> None:
-        count = min(self._run.workers, max(1, self._run.count))
         try:
-            for number in range(count):
-                self._start(number)
+            for number in range(self._run.workers):
+                if not self._start(number):
+                    break
             while self._workers:
                 for worker in wait_for(self._workers, _POLL_S):
                     self._serve(worker)
-                self._run.meter.show(self._under_way())
+                if self._run.meter.is_due():
+                    self._run.meter.show(self._under_way())
         finally:
             for worker in self._workers:
                 worker.close()
 
-    def _start(self, number: int) -> None:
+    def _start(self, number: int) -> bool:
+        """Start a worker, unless there is nothing for it to do."""
+        task = self._next()
+        if task is None:
+            return False
         worker = WorkerHandle(number, self._run.setup, self._run.threads)
         self._workers.append(worker)
-        self._fill(worker)
+        worker.give(task)
+        return True
 
     def _fill(self, worker: WorkerHandle) -> None:
         """Give it tasks; one that has none and gets none ends."""
@@ -85,6 +91,7 @@ class _LocalRun:
         if kind == "ready":
             self._deaths_at_start = 0
             self._run.meter.began(name)
+            self._fill(worker)  # each has one task before another has two
         if kind == "done":
             assert isinstance(value, TaskDone)
             task = worker.tasks.popleft()
@@ -94,25 +101,27 @@ class _LocalRun:
     def _replace(self, worker: WorkerHandle) -> None:
         self._workers.remove(worker)
         how = worker.how_ended()
+        at, _ = worker.step()
         worker.close()
         tasks = list(worker.tasks)
         if not worker.is_ready:
             self._deaths_at_start += 1
-            if self._deaths_at_start >= _MOST_DEATHS:
+            if self._deaths_at_start >= _MOST_DEATHS_AT_START:
                 raise BackendError(
                     "workers end before they have opened the model",
                     got=how,
                     fix="See what they printed; with less memory take fewer: --workers N",
                 )
-        elif worker.at:
-            self._deaths[worker.at] += 1
-            if self._deaths[worker.at] >= _MOST_DEATHS:
-                tasks[0] = dataclasses.replace(tasks[0], fatal=tasks[0].fatal | {worker.at})
+        elif at and tasks:
+            self._deaths[at] += 1
+            if self._deaths[at] >= _MOST_DEATHS:
+                tasks[0] = dataclasses.replace(tasks[0], fatal=tasks[0].fatal | {at})
         self._run.meter.restarts += 1
-        where = f" at {worker.at}" if worker.at else ""
+        where = f" at {at}" if at else ""
         self._run.note(f"worker {worker.number} ended ({how}){where} and is replaced")
         self._again.extendleft(reversed(tasks))
         self._start(worker.number)
 
     def _under_way(self) -> float:
-        return sum(worker.tasks[0].size * worker.share for worker in self._workers if worker.tasks)
+        busy = [worker for worker in self._workers if worker.tasks]
+        return sum(worker.tasks[0].size * worker.step()[1] for worker in busy)

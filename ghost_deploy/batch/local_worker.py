@@ -3,9 +3,10 @@
 Messages are pickled pairs. To the worker: `setup`, then a task at a time. From it:
 
     ("ready", what runs)
-    ("step", (source, share of the task that is done))
     ("done", TaskDone)
     ("failed", an exception)
+
+What it reads at the moment is in a `StepNote`.
 """
 
 from __future__ import annotations
@@ -19,23 +20,25 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from ghost_deploy.batch.part_worker import PartWorker
+from ghost_deploy.batch.step_note import StepNote
 from ghost_deploy.batch.work_tasks import Task
 from ghost_deploy.core.errors import BackendError, GhostDeployError
 from ghost_deploy.core.parent_death import end_with_parent
 
 
-def main(descriptor: int) -> None:
+def main(descriptor: int, note: int) -> None:
     """Work until the pipe ends.
 
     Args:
         descriptor: of this end of the pipe.
+        note: of the `StepNote`.
     """
     end_with_parent()
     # Ctrl-C reaches the whole group; the driver ends this process when it has understood.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with Connection(descriptor) as pipe:
         try:
-            _work(pipe)
+            _work(pipe, StepNote(note))
         except (EOFError, BrokenPipeError):
             return
         # The driver raises it again.
@@ -43,17 +46,16 @@ def main(descriptor: int) -> None:
             pipe.send(("failed", _portable(error)))
 
 
-def _work(pipe: Connection) -> None:
-    def step(source: str, share: float) -> None:
-        pipe.send(("step", (source, share)))
-
+def _work(pipe: Connection, note: StepNote) -> None:
     setup = pipe.recv()
     tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(pipe, tasks), daemon=True).start()
-    with PartWorker(setup, step) as worker:
+    with PartWorker(setup, note.write) as worker:
         pipe.send(("ready", worker.described))
         while (task := tasks.get()) is not None:
-            pipe.send(("done", worker.run(task)))
+            done = worker.run(task)
+            note.write("", 0.0)
+            pipe.send(("done", done))
 
 
 def _receive(pipe: Connection, tasks: queue.SimpleQueue[Task | None]) -> None:
@@ -82,4 +84,4 @@ def _unexpected(error: Exception) -> BackendError:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), int(sys.argv[2]))

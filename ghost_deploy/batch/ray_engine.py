@@ -135,7 +135,8 @@ def _run_tasks(run: EngineRun) -> None:
         assert isinstance(done, TaskDone)
         run.meter.began(row["worker"], time.time() - row["ready_s"])
         run.meter.add(row["worker"], sizes[row["index"]], done.rows, done.errors)
-        run.meter.show(0.0)
+        if run.meter.is_due():
+            run.meter.show(0.0)
 
 
 def _workers(run: EngineRun, tasks: int) -> int:

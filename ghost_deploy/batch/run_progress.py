@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+_SHOWN_EVERY_S = 0.5
 _WINDOW_S = 60.0
 """The rate is that of the last minute: the cores may be shared, and sources differ."""
 
@@ -83,17 +84,17 @@ class ProgressMeter:
         self.errors += errors
         self._recent.append((self._now_s(), worker, rows))
 
-    def show(self, under_way: float, *, always: bool = False) -> None:
-        """Tell the progress, if it is time.
+    def is_due(self) -> bool:
+        """Whether it is time to tell the progress."""
+        return self._now_s() - self._shown_s >= _SHOWN_EVERY_S
+
+    def show(self, under_way: float) -> None:
+        """Tell the progress.
 
         Args:
             under_way: sources that are done in tasks that are not.
-            always: tell it now.
         """
-        now = self._now_s()
-        if not always and now - self._shown_s < 0.5:
-            return
-        self._shown_s = now
+        self._shown_s = self._now_s()
         self._show(self.read(under_way))
 
     def counted(self) -> dict[str, Any]:

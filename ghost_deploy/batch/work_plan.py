@@ -43,11 +43,12 @@ class WorkPlan:
         """How many images and videos there are."""
         return len(self.found.images) + len(self.found.videos)
 
-    def left(self) -> tuple[int, int]:
+    def left(self) -> int:
         """How many images and videos are to be done."""
-        tasks = list(self.tasks())
-        images = sum(task.size for task in tasks if isinstance(task, ImagesTask))
-        return images, sum(isinstance(task, VideoTask) for task in tasks)
+        import pyarrow.compute as pc
+
+        again = sum(task.size for task in self._retried())
+        return (pc.sum(self._missing()).as_py() or 0) + again + sum(1 for _ in self._videos())
 
     def tasks(self) -> Iterator[Task]:
         """What is to be done: videos first, because one may take long."""
@@ -75,12 +76,16 @@ class WorkPlan:
                 yield ImagesTask(name, self.found.files(again), keeps=True)
 
     def _images(self) -> Iterator[ImagesTask]:
-        import pyarrow.compute as pc
-
-        missing: Any = pc.invert(pc.is_in(self.found.images, value_set=self.written.images))
+        missing = self._missing()
         # Blocks of all sources, not of the missing ones: another run makes the same parts.
         for start in range(0, len(self.found.images), self.part_rows):
             block = self.found.images.slice(start, self.part_rows)
             left = block.filter(missing.slice(start, self.part_rows)).to_pylist()
             if left:
                 yield ImagesTask(images_name(left), self.found.files(left))
+
+    def _missing(self) -> Any:
+        """For each image whether it has no row."""
+        import pyarrow.compute as pc
+
+        return pc.invert(pc.is_in(self.found.images, value_set=self.written.images))

@@ -12,6 +12,7 @@ from collections import deque
 from typing import Any
 
 from ghost_deploy.batch.part_worker import WorkerSetup
+from ghost_deploy.batch.step_note import StepNote
 from ghost_deploy.batch.work_tasks import Task
 from ghost_deploy.core.closing import Closing
 from ghost_deploy.core.parent_death import parent_mark
@@ -35,8 +36,6 @@ class WorkerHandle(Closing):
     Attributes:
         number: see above.
         tasks: that were given to it and are not done, in order.
-        at: the source that it reads; empty before the first.
-        share: of the first task, done.
         is_ready: the model is open.
         described: what it runs.
     """
@@ -44,15 +43,17 @@ class WorkerHandle(Closing):
     def __init__(self, number: int, setup: WorkerSetup, threads: int) -> None:
         self.number = number
         self.tasks: deque[Task] = deque()
-        self.at, self.share = "", 0.0
+        self._note = StepNote.create()
         self.is_ready, self.described = False, ""
+        self._is_closed = False
         self.pipe, other = multiprocessing.Pipe()
         environment = {**os.environ, **parent_mark()}
         environment.update(dict.fromkeys(_THREADS, str(threads)))
         with other:
+            passed = [other.fileno(), self._note.descriptor]
             self._process = subprocess.Popen(
-                [sys.executable, *_COMMAND, str(other.fileno())],
-                pass_fds=[other.fileno()],
+                [sys.executable, *_COMMAND, *map(str, passed)],
+                pass_fds=passed,
                 stdin=subprocess.DEVNULL,
                 env=environment,
             )
@@ -62,6 +63,10 @@ class WorkerHandle(Closing):
     def pid(self) -> int:
         """Of the process."""
         return self._process.pid
+
+    def step(self) -> tuple[str, float]:
+        """The source that it reads, and how much of its first task is done."""
+        return self._note.read()
 
     def give(self, task: Task) -> None:
         """Give a task; the process does them one after another."""
@@ -78,12 +83,8 @@ class WorkerHandle(Closing):
             kind, value = self.pipe.recv()
         except (OSError, EOFError) as error:
             raise EOFError from error
-        if kind == "step":
-            self.at, self.share = value
-        elif kind == "ready":
+        if kind == "ready":
             self.is_ready, self.described = True, value
-        elif kind == "done":
-            self.at, self.share = "", 0.0
         return kind, value
 
     def how_ended(self) -> str:
@@ -97,9 +98,13 @@ class WorkerHandle(Closing):
 
     def close(self) -> None:
         """End the process at once: what it has written is whole."""
-        self.pipe.close()
+        if not self.pipe.closed:
+            self.pipe.close()
         self._process.kill()
         self._process.wait()
+        if not self._is_closed:
+            self._is_closed = True
+            self._note.close()
 
     def finish(self) -> None:
         """Let the process end by itself, which has nothing left to do."""
