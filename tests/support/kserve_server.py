@@ -7,7 +7,6 @@ next answers as `faults` says.
 from __future__ import annotations
 
 import collections
-import contextlib
 import dataclasses
 import http.server
 import json
@@ -85,6 +84,7 @@ class KServeServer:
         headers: of the last request, names in lower case.
         unready: the model cannot be used for so many questions whether it is ready.
         most_bytes: of a request by HTTP.
+        cut_config: the next configuration by HTTP ends early.
         slow_s: seconds that a slow answer takes.
     """
 
@@ -101,7 +101,7 @@ class KServeServer:
         self.received = 0
         self.headers: dict[str, str] = {}
         self.slow_s = 1.0
-        self.most_bytes = 1 << 30
+        self.most_bytes, self.cut_config = 1 << 30, False
         self.unready = 0
         self._token, self._certificate = token, certificate
         self._ports = {"http": 0, "grpc": 0}
@@ -239,6 +239,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return self._send(404, {"error": str(error)})
         if rest == ["ready"]:
             return self._send(200 if self.owner.is_ready() else 400, {})
+        if rest == ["config"] and model.configured and self.owner.cut_config:
+            self.owner.cut_config = False
+            self.close_connection = True
+            return self._send_bytes(200, b"{", {}, announced=100)
         if rest == ["config"] and model.configured:
             texts = {key: {"string_value": text} for key, text in model.parameters.items()}
             return self._send(200, {"max_batch_size": model.max_batch, "parameters": texts})
@@ -278,12 +282,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         """As a gateway does with a body that is too large: it answers, and reads none of it."""
         self.close_connection = True
         self._send(413, {"error": "too large"})
-        self.connection.shutdown(socket.SHUT_WR)
-        self.connection.settimeout(5)
-        time.sleep(0.2)
-        with contextlib.suppress(OSError):
-            while self.rfile.read1(1 << 16):
-                pass
 
     def _answer(self, fault: str, version: str, wires: list[Wire]) -> None:
         if fault in ("away", "internal"):

@@ -354,6 +354,13 @@ def test_a_request_is_sent_again(served: KServeServer, transport: str, fault: st
     assert len(served.asked) == 3
 
 
+def test_a_configuration_that_ends_early_is_asked_for_again(served: KServeServer) -> None:
+    with opened(served, "http") as runtime:
+        served.cut_config = True
+        run(runtime)
+    assert not served.cut_config
+
+
 def test_it_is_not_tried_for_ever(served: KServeServer, transport: str) -> None:
     with opened(served, transport, retry_s=0.3) as runtime:
         served.faults.extend(["away"] * 50)
