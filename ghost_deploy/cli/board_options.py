@@ -32,12 +32,14 @@ _RUN = {**_ALL, "threads": "passed", "allow_fallback": "passed"}
 _SEVERAL = {**_RUN, "runtimes": "passed", "precisions": "passed"}
 _CODE = "refused: a checkpoint is no file for a board, which has no PyTorch"
 _SERVER = "refused: a model on a server needs no board"
+_OF_A_SERVER = dict.fromkeys(("url", "header", "request_timeout", "retry"), _SERVER)
 _LIVE = "refused: it is for cameras and streams; run ghost-deploy on the board for those"
 
 BOARD_OPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
     "check": {**_SEVERAL, "bundle": "bundle", "timeout_s": "passed", "no_speed": "passed"},
     "bench": {
         **_SEVERAL,
+        **_OF_A_SERVER,
         "max_pixels": "passed",
         "models": "bundle",
         "baseline": "bundle",
@@ -70,6 +72,7 @@ BOARD_OPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "validate": {
         **_SEVERAL,
+        **_OF_A_SERVER,
         "max_pixels": "passed",
         "bundle": "bundle",
         "data": "data",
@@ -134,10 +137,7 @@ BOARD_OPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "serve": _LIVE,
         "keep": _LIVE,
         "strict_health": _LIVE,
-        "url": _SERVER,
-        "header": _SERVER,
-        "request_timeout": _SERVER,
-        "retry": _SERVER,
+        **_OF_A_SERVER,
     },
 }
 """By command and by where the option is stored."""

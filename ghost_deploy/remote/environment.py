@@ -119,6 +119,11 @@ def failed_install(name: str, messages: str, *, carried: bool) -> BoardError | U
             fix="Free some, remove what an earlier command left (--clean), or name another folder: "
             "ssh://HOST/FOLDER",
         )
+    if "certificate is not yet valid" in messages or "certificate has expired" in messages:
+        fix = "Set the clock of the board, or let the wheels come from here: --wheels DIR"
+        return UnavailableError(
+            f"the packages cannot be installed on {name}: its clock is wrong", got=got, fix=fix
+        )
     fix = (
         "Look at the wheels in that folder; they must be for the board's Python and processor"
         if carried

@@ -8,7 +8,7 @@ from pathlib import Path
 from ghost_deploy.core.errors import BoardError, UnavailableError
 from ghost_deploy.core.scratch import scratch_folder
 from ghost_deploy.remote.environment import INSTALLED_BYTES, Wanted, failed_install
-from ghost_deploy.remote.own_wheel import pack_own_wheel, pack_wheel
+from ghost_deploy.remote.own_wheel import pack_own_wheel, pack_wheel, require_extras
 from ghost_deploy.remote.session import BoardSession
 from ghost_deploy.remote.target_wheels import resolve_wheels
 from ghost_deploy.remote.transfer import no_space
@@ -32,6 +32,7 @@ def ensure_environment(session: BoardSession, wanted: Wanted, wheels: Path | Non
         BoardError: the board lacks space, or refuses.
         LineError: the line broke too often.
     """
+    require_extras(wanted.extras)
     with scratch_folder() as scratch:
         own = pack_own_wheel(scratch)
         place = ("environments", wanted.key(own, session.board.executable + session.board.python))

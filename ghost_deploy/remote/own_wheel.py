@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 
@@ -63,6 +63,24 @@ def pack_wheel(name: str, folder: Path, package: Path | None = None) -> Path:
 def pack_own_wheel(folder: Path) -> Path:
     """The wheel of this package, as it runs now."""
     return pack_wheel("ghost-deploy", folder, _PACKAGE)
+
+
+def require_extras(extras: Sequence[str]) -> None:
+    """Raise unless the installed metadata of this package have these extras.
+
+    Those of a checkout are as old as its installation; pip leaves unknown extras out silently.
+
+    Raises:
+        UnavailableError: one is missing.
+    """
+    known = metadata.metadata("ghost-deploy").get_all("Provides-Extra") or []
+    for extra in extras:
+        if extra not in known:
+            raise UnavailableError(
+                f"this installation of ghost-deploy does not know the extra {extra}",
+                got=", ".join(known),
+                fix="Install it again: pip install -e . in the checkout",
+            )
 
 
 def _folder_files(package: Path) -> Iterator[tuple[str, bytes]]:

@@ -238,6 +238,8 @@ def opened(
         try:
             session.connect()
             session.over_line(session.read_facts)
+            if session.transfer.without_rsync:
+                say(f"{session.transfer.without_rsync}: files go as an archive")
             yield session
         finally:
             session.line.close()

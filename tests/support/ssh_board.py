@@ -109,6 +109,12 @@ class SshBoard:
                 os.kill(pid, signal.SIGKILL)
         wait_until(lambda: not self.processes(), state=self.processes)
 
+    def restart_with(self, **variables: str) -> None:
+        """Give the account other environment variables."""
+        self.environment = variables
+        self._own(self.home)
+        self.restart()
+
     def restart(self) -> None:
         """As a reboot."""
         self.stop()
