@@ -254,7 +254,7 @@ def test_a_file_that_does_not(tmp_path: Path, metadata: dict[str, str], message:
 @pytest.mark.parametrize(
     ("name", "runtime", "message"),
     [
-        ("m.tflite", "auto", r"got \.tflite, expected \.xml, \.plan, \.engine, \.onnx"),
+        ("m.mlmodel", "auto", r"got \.mlmodel, expected \.xml, \.plan, \.engine, \.onnx"),
         ("m", "auto", "no suffix"),
         ("m.onnx", "openvino", r"expected \.xml"),
         ("m.onnx", "nothing", "no runtime 'nothing'"),

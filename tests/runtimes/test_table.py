@@ -23,7 +23,7 @@ def test_a_suffix_belongs_to_one_row() -> None:
 
 @pytest.mark.parametrize("name", ["", "auto", "tensorflow", "ORT", "fake"])
 def test_an_unknown_runtime(name: str) -> None:
-    with pytest.raises(UsageError, match="openvino, trt, ort, litert, rknn, eager"):
+    with pytest.raises(UsageError, match="openvino, trt, ort, litert, rknn, ncnn, eager"):
         runtime_row(name)
 
 
