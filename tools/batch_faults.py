@@ -259,7 +259,7 @@ def _kill_during(
     print(f"{faults.counts['kills']} kills, {_parts(out)} parts", flush=True)
     if args.engine == "local":
         left = [pid for pid in _all_workers() if pid != os.getpid()]
-        _wait(lambda: not _all_workers(), 10)
+        _wait(lambda: not _all_workers(), _ENDS_WITHIN_S)
         faults.check(not _all_workers(), f"{len(left)} workers live on")
 
 

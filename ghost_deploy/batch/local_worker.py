@@ -19,7 +19,6 @@ import threading
 from multiprocessing.connection import Connection
 from typing import Any
 
-from ghost_deploy.batch.part_worker import PartWorker
 from ghost_deploy.batch.step_note import StepNote
 from ghost_deploy.batch.work_tasks import Task
 from ghost_deploy.core.errors import BackendError, GhostDeployError
@@ -47,6 +46,9 @@ def main(descriptor: int, note: int) -> None:
 
 
 def _work(pipe: Connection, note: StepNote) -> None:
+    # Behind `end_with_parent`: importing takes seconds on a busy machine, and the driver may die.
+    from ghost_deploy.batch.part_worker import PartWorker
+
     setup = pipe.recv()
     tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(pipe, tasks), daemon=True).start()
