@@ -196,6 +196,8 @@ def _print_bundle(bundle: Bundle, console: Console) -> None:
         print_fork(evidence.fork, console)
     if evidence.accuracy:
         print_accuracy(evidence.accuracy, console)
+    for record in evidence.boards.boards if evidence.boards else ():
+        console.result(f"board {record.board.name}: {record.board.sentence}; {record.kinds}")
     missing = [k for k in ("parity", "accuracy", "latency") if k not in evidence.documents]
     if missing:
         console.result(f"no evidence of: {', '.join(missing)}")

@@ -241,6 +241,9 @@ def test_times_of_a_clock_that_is_an_hour_behind_are_corrected(bundle: Path) -> 
     check = boards.boards[0].check
     assert check is not None
     assert check.machine.measured_at == "2026-01-01T01:00:00+00:00"
+    assert (
+        f"board pi5: {FACTS.sentence}; check failed" in run_command("inspect", str(bundle)).stdout
+    )
     assert boards.boards[0].board.packages == {"onnxruntime": "1.2"}
 
 

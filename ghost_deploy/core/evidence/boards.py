@@ -71,6 +71,14 @@ class BoardRecord(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     latency: BenchReport | None = None
     accuracy: AccuracyReport | None = None
 
+    @property
+    def kinds(self) -> str:
+        """The reports that there are, and their verdicts."""
+        reports = (self.check, self.latency, self.accuracy)
+        verdicts = {True: " passed", False: " failed", None: ""}
+        found = [f"{each.KIND}{verdicts[each.outcome]}" for each in reports if each is not None]
+        return ", ".join(found)
+
 
 class BoardsReport(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a bundle did on boards.
