@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import msgspec
 
 from ghost_deploy.core.bundle import NMS_FORM, Artifact, Bundle
-from ghost_deploy.core.errors import BundleError, SpecError, UsageError
+from ghost_deploy.core.errors import BundleError, SignatureError, SpecError, UsageError
 from ghost_deploy.core.spec import ModelSpec
-from ghost_deploy.core.trusted_signers import refuse_if_trust_is_asked
+from ghost_deploy.core.trusted_signers import trusted_signers
 from ghost_deploy.runtimes.base import Runtime, RuntimeOptions
 from ghost_deploy.runtimes.inference_server import (
     HASH_KEY,
@@ -62,7 +62,7 @@ def open_served(options: RuntimeOptions) -> tuple[Runtime, ModelSpec]:
         BackendError, UnavailableError: as `open_model` of the runtime `kserve`.
     """
     where = _where(options)
-    refuse_if_trust_is_asked(where)
+    _refuse_if_trust_is_asked(where)
     opened = open_file("kserve", NO_FILE, options)
     try:
         text = opened.metadata().get(ModelSpec.Json)
@@ -95,7 +95,7 @@ def served_view(bundle: Bundle, options: RuntimeOptions, precision: str | None =
     """
     check_precisions([precision] if precision else None)
     where = _where(options)
-    refuse_if_trust_is_asked(where)
+    _refuse_if_trust_is_asked(where)
     with open_file("kserve", NO_FILE, options) as opened:
         artifact = _artifact_of(bundle, opened.metadata(), precision, where)
     document = msgspec.structs.replace(bundle.document, artifacts=(artifact,))
@@ -136,3 +136,13 @@ def _artifact_of(
 
 def _where(options: RuntimeOptions) -> str:
     return str(options.server.address) if options.server else "a server"
+
+
+def _refuse_if_trust_is_asked(where: str) -> None:
+    if trusted_signers() is not None:
+        raise SignatureError(
+            f"what {where} runs cannot be verified",
+            expected=f"a model signed by one of {trusted_signers()}",
+            fix="Run the signed bundle on this machine, or do without --trust and "
+            "$GHOST_DEPLOY_TRUST for this server",
+        )

@@ -13,8 +13,10 @@ import pytest
 import ghost_deploy as gd
 from ghost_deploy.cli.main import main
 from ghost_deploy.core.errors import BundleError, SignatureError, SpecError, UsageError
-from ghost_deploy.runtimes.base import TensorSpec
+from ghost_deploy.core.trusted_signers import trusting
+from ghost_deploy.runtimes.base import RuntimeOptions, TensorSpec
 from ghost_deploy.runtimes.inference_server import HASH_KEY, PRECISION_KEY
+from ghost_deploy.runtimes.served import open_served, served_view
 from tests.support.assets import needs_assets, val_images
 from tests.support.constant_model import write_constant_bundle
 from tests.support.exports import shared_proved_bundle
@@ -117,6 +119,13 @@ def test_signatures_are_asked_for(small: gd.Bundle, served: KServeServer, tmp_pa
     for model, arguments in ((small, {"url": url}), (url, {})):
         with pytest.raises(SignatureError):
             gd.load(model, trust=tmp_path / "signers", **arguments)
+    options = RuntimeOptions(server=gd.InferenceServer(url))
+    with trusting(tmp_path / "signers"):
+        # Of a bundle that was read before, or is signed.
+        with pytest.raises(SignatureError, match="cannot be verified"):
+            served_view(small, options)
+        with pytest.raises(SignatureError, match="cannot be verified"):
+            open_served(options)
 
 
 # What does
