@@ -10,6 +10,7 @@ from ghost_deploy.cli.board_options import BOARD_OPTIONS, flag_of, given_options
 from ghost_deploy.cli.board_sources import OUTPUTS, sent_images, sent_sources
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import InputError, UsageError
+from ghost_deploy.core.trusted_signers import trusted_signers
 from ghost_deploy.remote.job import BoardJob, Returned, SentBundle, SentFiles, Word
 
 _ALWAYS_REFUSED = "refused: it is not known what it means on a board"
@@ -52,6 +53,9 @@ def job_of(
             found += [flag_of(action), *placed]
         else:
             found += [(flag_of(action), word) for word in placed]
+    signers = trusted_signers()
+    if signers is not None and not args.trust:  # asked for by this machine's environment
+        found.append(("--trust", _file(str(signers))))
     _refuse_one_name(found + behind)
     words_there = [*found, "--", *behind]
     return BoardJob(

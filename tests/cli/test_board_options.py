@@ -94,6 +94,18 @@ def test_words(tmp_path: Path, bundle: str, words: list[str], expected: list[obj
     assert [shown(word) for word in found.words] == expected
 
 
+def test_trust_that_the_environment_asks_for_is_asked_for_there(
+    tmp_path: Path, bundle: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signers = tmp_path / "signers"
+    signers.write_text("")
+    monkeypatch.setattr("ghost_deploy.cli.board_words.trusted_signers", lambda: signers)
+    found = job(tmp_path, "check", bundle)
+    assert [shown(word) for word in found.words] == [
+        ("--trust", (["signers"], "signers")), "--", "best",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -125,6 +125,12 @@ def test_closing_ends_children_that_hide(board: SshBoard, line: Line) -> None:
     wait_until(lambda: not board.processes(), state=board.processes)
 
 
+def test_what_a_command_leaves_behind_is_ended_with_it(board: SshBoard, line: Line) -> None:
+    answer = line.call(["sh", "-c", "setsid sleep 98764 >/dev/null 2>&1 & sleep 0.3; exit 4"])
+    assert answer.code == 4
+    assert not [text for text in board.processes().values() if "98764" in text]
+
+
 def test_a_process_here_that_is_killed_leaves_nothing_there(
     board: SshBoard, tmp_path: Path
 ) -> None:
