@@ -29,6 +29,7 @@ from ghost_deploy.judge.parity.stored_reference import (
 )
 from ghost_deploy.processing.letterbox import Letterbox
 from ghost_deploy.runtimes.base import RuntimeOptions
+from ghost_deploy.runtimes.int8_forms import target_here
 from ghost_deploy.runtimes.run_plan import PlannedRun, plan_runs
 from ghost_deploy.runtimes.table import runtime_row
 
@@ -122,7 +123,9 @@ def store_int8_outputs(bundle: Bundle, options: RuntimeOptions) -> Bundle:
                 version = detector.runtime.info.version
         except (*BROKEN, UnavailableError):
             continue
-        notes[sha256] = Int8Outputs(runtime=run.row.name, version=version, native=not run.foreign)
+        notes[sha256] = Int8Outputs(
+            runtime=run.row.name, version=version, native=not run.foreign, family=target_here()
+        )
     path = bundle.path / FILE
     _write(replace(stored, int8=outputs), path, bundle)
     return bundle.with_evidence(msgspec.structs.replace(note, sha256=sha256_of(path), int8=notes))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import os
 import time
@@ -26,6 +27,9 @@ pytestmark = [
     needs_qemu,
     pytest.mark.skipif(ort_form() != "ort-x86", reason="x86 processors are emulated on x86"),
 ]
+
+NCNN = ("ncnn",) if all(importlib.util.find_spec(name) for name in ("ncnn", "pnnx")) else ()
+"""The format and the form, where they can be made."""
 
 PRODUCT = """
 import sys
@@ -74,13 +78,13 @@ def test_int8_files_for_x86_are_right_and_those_for_vnni_are_refused(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     folder = tmp_path_factory.mktemp("emulated")
-    forms = ("ort-x86", "openvino", "openvino-vnni")
+    forms = ("ort-x86", "openvino", "openvino-vnni", *NCNN)
     bundle: Bundle = checked_bundle(folder, forms)
     words = ["-m", "ghost_deploy.cli.main", "check", str(bundle.path), "--no-speed", "--json"]
     report = json.loads(run_on("haswell", words, folder / "emulation"))
     rows = {row["artifact"]: row for row in report["rows"]}
     assert rows["onnx-fp32"]["status"] == "verified"
-    for artifact in ("onnx-int8-ort-x86", "openvino-int8"):
+    for artifact in ("onnx-int8-ort-x86", "openvino-int8", *[f"{each}-int8" for each in NCNN]):
         assert rows[artifact]["status"] == "verified", rows[artifact]["reasons"]
         assert rows[artifact]["parity"]["tensor"]["score"]["mean"] < 1e-4
     unguarded = rows["openvino-int8-openvino-vnni"]
@@ -154,7 +158,7 @@ def test_a_package_that_needs_avx_is_named_on_a_processor_without(tmp_path: Path
     assert "without avx, avx2, fma, avx512f" in said
 
 
-FORMS_OF_TARGETS = ("ort-x86", "ort-arm", "openvino", "openvino-vnni")
+FORMS_OF_TARGETS = ("ort-x86", "ort-arm", "openvino", "openvino-vnni", *NCNN)
 """What `--for x86,x86-vnni,arm64` makes for the CPU runtimes, but for `ort-x86-vnni`."""
 
 CLI = ("-m", "ghost_deploy.cli.main")
@@ -164,7 +168,8 @@ CLI = ("-m", "ghost_deploy.cli.main")
 def whole_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """fp32, fp16 and int8 for both runtimes, made on this machine."""
     folder = tmp_path_factory.mktemp("whole")
-    return checked_bundle(folder, FORMS_OF_TARGETS, ("onnx", "openvino"), ("fp32", "fp16"))
+    formats = ("onnx", "openvino", *NCNN)
+    return checked_bundle(folder, FORMS_OF_TARGETS, formats, ("fp32", "fp16"))
 
 
 @pytest.mark.slow
@@ -188,14 +193,15 @@ def test_doctor_and_a_whole_bundle_on_each_processor(
         answers = json.dumps({"doctor": doctor, "check": check}, indent=1)
         (cache / f"{processor}.json").write_text(answers)
     found = {row["runtime"]: row for row in doctor["runtimes"]}
-    for name in ("ort", "openvino"):
+    for name in ("ort", "openvino", *NCNN):
         assert not found[name]["problem"]
         (cpu,) = (each for each in found[name]["devices"] if each["name"] == "cpu")
         assert {"fp32", "fp16"} <= set(cpu["precisions"])
-        assert ("int8" in cpu["precisions"]) == (name == "ort" or not arm)
+        assert ("int8" in cpu["precisions"]) == (name != "openvino" or not arm)
     dot_product = {"cortex-a76": "SDOT", "cortex-a72": "none; int8 does not saturate"}
     assert doctor["int8_dot_product"].startswith(dot_product.get(processor, "none: int8 files"))
     own = {"onnx-int8-ort-arm"} if arm else {"onnx-int8-ort-x86", "openvino-int8"}
+    own |= {f"{each}-int8" for each in NCNN}
     for row in check["rows"]:
         if row["precision"] == "bf16":
             continue  # where the processor has no such arithmetic it is skipped
