@@ -42,6 +42,9 @@ class RuntimeRow:
             that this board runs.
         remote: a server runs the model, `RuntimeOptions.server`: it runs artifacts of every format
             and is only taken by name.
+        int8_repeats: whether int8 files give equal outputs on all processors. Else the float steps
+            between exact sums differ in the last digit by instruction set, and a value on the
+            border of two levels is rounded the other way.
     """
 
     name: str
@@ -53,6 +56,7 @@ class RuntimeRow:
     precisions: dict[str, tuple[str, ...]]
     devices: tuple[str, ...]
     forms: tuple[str, ...] = ()
+    int8_repeats: bool = True
     remote: bool = False
 
     @property
@@ -128,6 +132,7 @@ RUNTIMES: dict[str, RuntimeRow] = {
             precisions={"fp32": ("fp32",), "fp16": ("fp16",), "int8": ("int8",)},
             devices=("cpu",),
             forms=forms_here("ncnn"),
+            int8_repeats=False,
         ),
         RuntimeRow(
             name="eager",

@@ -13,13 +13,14 @@ class Int8Outputs(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     Attributes:
         runtime, version: of the backend.
         native: whether it computed in int8; else it emulated the arithmetic in float.
-        family: of the processor, `x86` or `arm64`; empty where an older version stored them.
+        processor: that computed them, as `MachineFacts.cpu_key`; empty where an older version
+            stored them.
     """
 
     runtime: str
     version: str
     native: bool
-    family: str = ""
+    processor: str = ""
 
 
 class ReferenceNote(

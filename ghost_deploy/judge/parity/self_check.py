@@ -13,6 +13,7 @@ from ghost_deploy.core.bundle import Artifact, Bundle
 from ghost_deploy.core.errors import BackendError
 from ghost_deploy.core.evidence.parity import Gate, ParityRow
 from ghost_deploy.detector import Detector
+from ghost_deploy.judge.bench.read_machine import read_machine
 from ghost_deploy.judge.parity.candidate_run import ParityRun
 from ghost_deploy.judge.parity.gate import INT8_OTHER, INT8_REPEAT, gate_for
 from ghost_deploy.judge.parity.inputs import InputImage
@@ -26,7 +27,6 @@ from ghost_deploy.judge.parity.stored_reference import (
 from ghost_deploy.runtimes.base import RuntimeOptions, TensorSpec
 from ghost_deploy.runtimes.dot_product import fuses_multiply_add
 from ghost_deploy.runtimes.fake import FakeRuntime
-from ghost_deploy.runtimes.int8_forms import target_here
 from ghost_deploy.runtimes.run_plan import PlannedRun
 from ghost_deploy.runtimes.table import probe, runtime_row
 
@@ -108,8 +108,8 @@ def _int8_reference(
             continue
         made_by = source.runtime, source.version
         same = source.native and made_by == (runtime, probe(runtime).version)
-        # The float steps between sums differ between families in the last digit.
-        same = same and source.family in ("", target_here())
+        if not runtime_row(runtime).int8_repeats:
+            same = same and source.processor == read_machine().cpu_key
         return found, INT8_REPEAT if same and fuses_multiply_add() else INT8_OTHER
     return stored, gate_for("int8")
 

@@ -15,6 +15,7 @@ from ghost_deploy.core.bundle import Bundle, sha256_of
 from ghost_deploy.core.errors import UnavailableError
 from ghost_deploy.core.evidence.reference import Int8Outputs, ReferenceNote
 from ghost_deploy.detector import Detector
+from ghost_deploy.judge.bench.read_machine import read_machine
 from ghost_deploy.judge.open_detector import BROKEN, open_detector
 from ghost_deploy.judge.parity.inputs import InputImage, demo_images, file_images
 from ghost_deploy.judge.parity.output_forms import canonical_outputs
@@ -29,7 +30,6 @@ from ghost_deploy.judge.parity.stored_reference import (
 )
 from ghost_deploy.processing.letterbox import Letterbox
 from ghost_deploy.runtimes.base import RuntimeOptions
-from ghost_deploy.runtimes.int8_forms import target_here
 from ghost_deploy.runtimes.run_plan import PlannedRun, plan_runs
 from ghost_deploy.runtimes.table import runtime_row
 
@@ -124,7 +124,10 @@ def store_int8_outputs(bundle: Bundle, options: RuntimeOptions) -> Bundle:
         except (*BROKEN, UnavailableError):
             continue
         notes[sha256] = Int8Outputs(
-            runtime=run.row.name, version=version, native=not run.foreign, family=target_here()
+            runtime=run.row.name,
+            version=version,
+            native=not run.foreign,
+            processor=read_machine().cpu_key,
         )
     path = bundle.path / FILE
     _write(replace(stored, int8=outputs), path, bundle)
