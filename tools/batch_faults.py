@@ -465,17 +465,20 @@ def _failing_store(place: Workplace, faults: Faults) -> None:
         proxy.slow_share, proxy.dropped_share = 0.03, 0.02
         for _ in range(20):
             proxy.is_revoked = False
-            timer = threading.Timer(
-                4 + proxy.chance.random() * 8, proxy.__setattr__, ("is_revoked", True)
-            )
-            timer.start()
+            ended = threading.Event()
+            after = proxy.counts["passed"] + proxy.chance.randrange(1000)
+            thread = threading.Thread(target=_revoke, args=(proxy, after, ended))
+            thread.start()
             done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
-            timer.cancel()
+            ended.set()
+            thread.join()
             if done.returncode == 0:
                 break
             faults.counts["revoked credentials"] += 1
-            told = "continue" in done.stderr and "Traceback" not in done.stderr
-            faults.check(done.returncode == 2 and told, f"revoked: {done.stderr[-600:]}")
+            # In the beginning nothing is written that could be continued.
+            told = "continue" in done.stderr or "Check the path" in done.stderr
+            is_right = done.returncode == 2 and told and "Traceback" not in done.stderr
+            faults.check(is_right, f"revoked: {done.stderr[-600:]}")
         proxy.is_revoked, proxy.slow_share, proxy.dropped_share = False, 0.0, 0.0
         done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
         faults.check(done.returncode == 0, f"the last run on the store: {done.stderr[-600:]}")
@@ -483,6 +486,13 @@ def _failing_store(place: Workplace, faults: Faults) -> None:
             faults.counts[f"requests {what}"] += number
         system, path = FileAccess().locate(out)
         _check_rows(expected, path, min(place.broken, count), faults, system)
+
+
+def _revoke(proxy: Any, after: int, ended: threading.Event) -> None:
+    """Revoke the credentials behind so many requests."""
+    while proxy.counts["passed"] < after and not ended.wait(0.01):
+        pass
+    proxy.is_revoked = True
 
 
 if __name__ == "__main__":
