@@ -233,6 +233,9 @@ class Runtime(Closing, ABC):
         self._check_open()
         return self._fork()
 
+    def hurry(self) -> None:
+        """Give up what waits for a server that is away; from any thread, before `close`."""
+
     def close(self) -> None:
         """Free the resources of the backend; calling it again does nothing."""
         if not self._closed:

@@ -182,6 +182,8 @@ class Pipeline:
         for source, _ in self._mailboxes.close():
             self._captures[source].counters.dropped("stopped")
         self._pacer.close()
+        for sibling in self._siblings:
+            sibling.runtime.hurry()
 
     def _end_workers(self, threads: Sequence[threading.Thread]) -> None:
         self._close_inputs()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib import metadata
@@ -48,7 +49,7 @@ class KServeRuntime(Runtime):
         """Connect and read what the server says; see `open_model`."""
         device_notes = _device_notes(options)
         self._server, self._options = server, options
-        self._where = str(server.address)
+        self._where, self._hurried = str(server.address), threading.Event()
         self._transport = _transport(server)
         try:
             limit_s = min(server.connect_s, server.retry_s)
@@ -89,7 +90,18 @@ class KServeRuntime(Runtime):
         return self._checked(answer.outputs, feeds)
 
     def _answered(self, ask: Callable[[], T]) -> T:
-        return answered(ask, self._where, self._server.retry_s, self._transport.ready)
+        return answered(
+            ask,
+            self._where,
+            self._server.retry_s,
+            self._transport.ready,
+            hurried=self._hurried.is_set,
+            sleep=self._hurried.wait,
+        )
+
+    def hurry(self) -> None:
+        """Send nothing again from now on, and end a pause."""
+        self._hurried.set()
 
     def _identity(self, model: ServedModel) -> ServedModel:
         """`model`, without what may change where a version is asked for."""

@@ -8,6 +8,7 @@ again, and neither is what it did not answer in time: an overloaded server would
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -18,6 +19,10 @@ from ghost_deploy.runtimes.kserve.protocol import NoAnswerError, RequestRefusedE
 T = TypeVar("T")
 
 _FIRST_S, _LONGEST_S = 0.05, 2.0
+_QUIET_S = 1.0
+"""An absence that is shorter is not told."""
+
+_LOG = logging.getLogger("ghost_deploy")
 
 
 def answered(
@@ -26,7 +31,8 @@ def answered(
     limit_s: float,
     ready: Callable[[], bool] | None = None,
     *,
-    sleep: Callable[[float], None] = time.sleep,
+    hurried: Callable[[], bool] = lambda: False,
+    sleep: Callable[[float], object] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> T:
     """The answer to a request, which is sent again while there is none.
@@ -36,18 +42,27 @@ def answered(
         where: the server, for messages.
         limit_s: seconds in which it is sent again; the pauses grow from 0.05 s to 2 s.
         ready: whether the model is ready; a refusal of a model that is not counts as no answer.
+        hurried: whether to wait no longer.
         sleep, clock: of the system.
 
     Raises:
         BackendError: the server refuses, did not answer in time or is away for too long.
     """
-    start, pause = clock(), 0.0
+    start, pause, told = clock(), 0.0, False
     while True:
         try:
-            return _ask(ask, ready)
+            answer = _ask(ask, ready)
         except NoAnswerError as error:
-            if clock() - start + pause > limit_s:
-                raise _away(where, error, clock() - start) from error
+            seconds = clock() - start
+            if seconds + pause > limit_s or hurried():
+                raise _away(where, error, seconds) from error
+            if seconds > _QUIET_S and not told:
+                told = True
+                _LOG.warning("%s is away (%s); trying for up to %g s", where, error, limit_s)
+        else:
+            if told:
+                _LOG.warning("%s is back after %.1f s", where, clock() - start)
+            return answer
         sleep(pause)
         pause = min(max(_FIRST_S, pause * 2), _LONGEST_S)
 

@@ -371,6 +371,17 @@ def test_it_is_not_tried_for_ever(served: KServeServer, transport: str) -> None:
         run(runtime)
 
 
+def test_who_hurries_waits_no_longer(served: KServeServer, transport: str) -> None:
+    """A run that is stopped does not wait for a server that is away."""
+    with opened(served, transport, retry_s=60) as runtime:
+        served.faults.extend(["away"] * 1000)
+        hurry = threading.Timer(0.3, runtime.hurry)
+        hurry.start()
+        with pytest.raises(BackendError, match=r"cannot be reached.*tried for [0-9]\."):
+            run(runtime)
+        hurry.join()
+
+
 def test_a_slow_answer_is_not_asked_for_again(served: KServeServer, transport: str) -> None:
     with opened(served, transport, request_s=0.2) as runtime:
         served.slow_s = 0.6
