@@ -22,7 +22,7 @@ class BatchReport(msgspec.Struct, frozen=True, kw_only=True):
         seconds: of this run.
         rate: rows a second, from the first worker that was ready.
         workers: rows a second of each worker.
-        restarts: workers that ended and were replaced.
+        restarts: worker processes that ended and were replaced; Ray does not count them.
         model: sha256 of the model.
         complete: every source has its rows.
         schema: version of this document.
