@@ -134,8 +134,8 @@ def check_made(formats: Sequence[str], precisions: Collection[str]) -> None:
             if reason := _REFUSED.get((name, precision)):
                 raise UsageError(
                     f"{name} is not made in {precision}: {reason}",
-                    fix=f"Export it without --{precision}; the {precision} files of other formats "
-                    "are added to that bundle with: ghost-deploy calibrate BUNDLE --calib FOLDER",
+                    fix=f"Export it without --{precision}, beside --onnx; {precision} files of "
+                    "other formats are then added: ghost-deploy calibrate BUNDLE --calib FOLDER",
                 )
         made = [target.precision for target in TARGETS if target.format == name]
         if not set(made) & set(precisions):
