@@ -19,12 +19,13 @@ fi
 }
 "$python" -m venv "$folder"
 install() { "$folder/bin/python" -m pip --disable-pip-version-check install --quiet "$@"; }
+echo 'pip will report conflicts with what the toolkit asks for: they are expected'
 install --no-deps rknn-toolkit2==2.5.0
 # A build without CUDA is enough: on a machine where pip finds the large one, name the index of the
 # CPU builds in TORCH_INDEX, as pytorch.org says.
 install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} --no-deps "torch==${TORCH:-2.13.0}"
 install 'numpy<=1.26.4' 'onnx>=1.16.1,<=1.18.0' 'onnxruntime>=1.17,<1.24' 'protobuf>=4.21.6,<=4.25.4' \
-  'opencv-python-headless<4.12' 'setuptools<81' psutil ruamel.yaml scipy tqdm fast-histogram \
+  'opencv-python-headless<4.12' 'setuptools>=77.0.3,<81' psutil ruamel.yaml scipy tqdm fast-histogram \
   filelock fsspec jinja2 networkx sympy typing_extensions
 "$folder/bin/python" -c 'from rknn.api import RKNN' # it answers
 du -sm "$folder" | awk '{ print "rknn-toolkit2 is in " $2 ", " $1 " MB" }'
