@@ -76,6 +76,7 @@ def test_a_source_that_ends_every_actor(images: Path, tmp_path: Path, cluster: A
 
 def test_an_actor_and_a_node_are_killed(images: Path, tmp_path: Path, cluster: Any) -> None:
     out, done = tmp_path / "out", threading.Event()
+    ended: list[str] = []
 
     def kill() -> None:
         while not any(out.glob("*.parquet")) and not done.wait(0.02):
@@ -83,10 +84,12 @@ def test_an_actor_and_a_node_are_killed(images: Path, tmp_path: Path, cluster: A
         for entry in Path("/proc").iterdir():
             if entry.name.isdecimal() and _is_actor(entry):
                 os.kill(int(entry.name), signal.SIGKILL)
+                ended.append("actor")
                 break
         time.sleep(1)
         node = next(iter(cluster.worker_nodes))
         cluster.remove_node(node, allow_graceful=False)
+        ended.append("node")
         cluster.add_node(num_cpus=1, object_store_memory=80_000_000)
 
     thread = threading.Thread(target=kill)
@@ -97,6 +100,7 @@ def test_an_actor_and_a_node_are_killed(images: Path, tmp_path: Path, cluster: A
         done.set()
         thread.join()
     rows = rows_in(out)
+    assert ended == ["actor", "node"]
     assert (len(rows), report.complete) == (COUNT, True)
     assert not keys_twice(rows)
 
