@@ -171,7 +171,9 @@ def _manifest(
             fix="Leave --batch out, or export with --dynamic",
         )
     runs = f"{info.runtime} {info.version} on {info.device} in {info.precision or 'its precision'}"
-    note(f"{spec.name} on {runs}, {request.workers} workers of {request.threads} thread")
+    note(
+        f"{spec.name} on {runs}, threads of a worker: {request.threads or 'as the runtime chooses'}"
+    )
     identity = RunIdentity(
         model=opened.sha256,
         thresholds=detector.thresholds,
