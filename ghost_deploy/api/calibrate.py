@@ -9,7 +9,7 @@ from ghost_deploy.api.gates import require_int8
 from ghost_deploy.api.int8_artifacts import Calibration, add_int8, read_int8_inputs
 from ghost_deploy.api.sign import is_signed, say_what_became
 from ghost_deploy.core.bundle import Bundle, BundleWriter
-from ghost_deploy.core.errors import UsageError
+from ghost_deploy.core.errors import BundleError, UsageError
 from ghost_deploy.core.progress import Progress, silent
 from ghost_deploy.runtimes.base import RuntimeOptions
 
@@ -59,7 +59,7 @@ def calibrate(
         )
     old = [artifact.id for artifact in opened.artifacts if artifact.precision == "int8"]
     refuse_replaced(opened, old, "calibrate", overwrite=overwrite)
-    opened.verified_path(opened.artifact("onnx", "fp32"))
+    _require_graph(opened)
     progress = progress or silent
     inputs = read_int8_inputs(calib, chosen, progress)
     options = RuntimeOptions(device=device, threads=threads, allow_fallback=allow_fallback)
@@ -71,6 +71,22 @@ def calibrate(
     say_what_became(made, was_signed)
     require_int8(made)
     return made
+
+
+def _require_graph(bundle: Bundle) -> None:
+    """Require the whole fp32 ONNX file, which int8 artifacts are made of.
+
+    Raises:
+        BundleError: there is none, or it was changed.
+    """
+    if not any((each.format, each.precision) == ("onnx", "fp32") for each in bundle.artifacts):
+        raise BundleError(
+            f"{bundle.path} has no fp32 ONNX file, which int8 files are made of",
+            got=", ".join(each.id for each in bundle.artifacts) or "none",
+            fix="Export it again with --onnx --fp32 beside its other formats, or with --int8 "
+            "--calib FOLDER, which makes all at once",
+        )
+    bundle.verified_path(bundle.artifact("onnx", "fp32"))
 
 
 def _formats(bundle: Bundle, requested: Sequence[str]) -> tuple[str, ...]:

@@ -109,8 +109,9 @@ def read_int8_inputs(
         InputError, ImageError, UsageError: images or labels cannot be used.
         MissingExtraError: a package is missing.
     """
-    for package in ("onnx", "onnxruntime", "pycocotools", *(f for f in formats if f == "openvino")):
+    for package in ("onnx", "onnxruntime", *(name for name in formats if name == "openvino")):
         require(package, "int8")
+    require("pycocotools", "validate")
     if "ncnn" in formats:
         require_tools([Target("ncnn", "int8", ("ncnn", "pnnx"))])
     from ghost_deploy.calib import collect_images

@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--out", metavar="OUT", required=True, help=text)
     _add_sources(parser)
     _add_engine(parser)
-    runtime = "auto, openvino, trt, ort or eager (default: auto)"
+    runtime = f"{options.runtime_names()} (default: auto)"
     options.add_value(parser, "--runtime", "R", runtime, default="auto")
     precision = "fp32, fp16, bf16, int8 or fastest, as in infer (default: the most exact there)"
     options.add_value(parser, "--precision", "P", precision)

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_data(parser, "labelled images: data.yaml or COCO JSON", required=True)
     options.add_value(parser, "--images", "DIR", "folder of the images of a COCO JSON")
     both = "of both, or of the old and the new one"
-    text = f"runtime {both} (default: auto)"
+    text = f"runtime {both}: {options.runtime_names()} (default: auto)"
     options.add_value(parser, "--runtime", "R", text, nargs="+", dest="runtimes", default=["auto"])
     text = f"precision {both} (default: the most exact there)"
     options.add_value(parser, "--precision", "P", text, nargs="+", dest="precisions")

@@ -74,8 +74,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "sources", nargs="+", metavar="SOURCE", help="image, folder, glob, video, camera or address"
     )
     runtime = (
-        "auto, openvino, trt, ort, eager or kserve (on a server, with --url); default: auto, the "
-        "first of the others that is installed, knows the device and has an artifact"
+        f"{options.runtime_names()}, or {options.runtime_names(remote=True)} (on a server, with "
+        "--url); default: auto, the first of the others that is installed, knows the device and "
+        "has an artifact"
     )
     precision = (
         "fp32, fp16, bf16 or int8 (default: the most exact there); fastest: the fastest that "

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias, TypeVar
 
 from ghost_deploy.core.errors import UsageError
+from ghost_deploy.runtimes.runtime_names import FILE_RUNTIMES, SERVER_RUNTIMES
 
 N = TypeVar("N", int, float)
 _OF_THE_COMMAND = ("command", "debug", "json", "max_pixels", "trust", "on", "wheels", "clean")
@@ -115,9 +116,16 @@ def add_max_drop(parser: Arguments, what: str) -> None:
 
 def add_selection(parser: Arguments) -> None:
     """`--runtime` and `--precision`, each with several names."""
+    known = {"runtime": f": {runtime_names().removeprefix('auto, ')}", "precision": ""}
     for name, metavar in (("runtime", "R"), ("precision", "P")):
-        text = f"{name}s (default: all)"
+        text = f"{name}s{known[name]} (default: all)"
         add_value(parser, f"--{name}", metavar, text, nargs="+", dest=f"{name}s")
+
+
+def runtime_names(*, remote: bool = False) -> str:
+    """`auto` and the runtimes that open files, or with `remote` those of servers, for `--help`."""
+    names = SERVER_RUNTIMES if remote else ("auto", *FILE_RUNTIMES)
+    return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def add_switches(parser: Arguments, switches: Mapping[str, str]) -> None:

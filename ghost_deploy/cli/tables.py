@@ -31,7 +31,12 @@ def print_artifacts(bundle: Bundle, artifacts: Iterable[Artifact], console: Cons
     rows = [
         [a.id, a.path, mebibytes(size_of(bundle, a)), f"sha256 {a.parent[:12]}"] for a in artifacts
     ]
-    titles = (Column("artifact"), Column("file"), Column("size", right=True), Column("source"))
+    titles = (
+        Column("artifact"),
+        Column("file"),
+        Column("all its files", right=True),
+        Column("source"),
+    )
     console.table(titles, rows)
     console.result("")
 

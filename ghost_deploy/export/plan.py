@@ -148,7 +148,7 @@ def plan_export(
     if rknn:  # made of the fp32 ONNX graph, as int8 artifacts are
         others = graphs if formats else ()
         graphs = tuple(dict.fromkeys((*targets_of(["onnx"], {"fp32"}), *others)))
-    require_tools((*engines, *rknn, *graphs))
+    require_tools((*engines, *rknn, *graphs, *(targets_of(formats, {"int8"}) if int8 else ())))
     return ExportPlan(
         graphs=graphs,
         int8_formats=tuple(formats) if int8 else (),

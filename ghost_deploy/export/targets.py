@@ -152,13 +152,21 @@ def targets_of(formats: Collection[str], precisions: Collection[str]) -> tuple[T
     return tuple(t for t in TARGETS if t.format in formats and t.precision in precisions)
 
 
+_EXTRAS = {"ncnn": "ncnn", "pycocotools": "validate"}
+"""The extras that bring packages, of which `export` is not the one."""
+
+
 def require_tools(targets: Sequence[Target]) -> None:
     """Check that the packages of all targets are installed, before any work is done.
+
+    What int8 targets need includes the package that judges them by mAP.
 
     Raises:
         MissingExtraError: one is not; the message has the command that brings it.
     """
-    for package in dict.fromkeys(name for target in targets for name in target.packages):
+    judge = ("pycocotools",) * any(target.precision == "int8" for target in targets)
+    needed = (name for target in targets for name in target.packages)
+    for package in dict.fromkeys((*needed, *judge)):
         if importlib.util.find_spec(package) is not None:
             continue
         if package == "tensorrt":
@@ -173,7 +181,7 @@ def require_tools(targets: Sequence[Target]) -> None:
                 fix="Install it with: pip install --no-deps pnnx (85 MB; what it asks for besides "
                 "is not needed)",
             )
-        raise MissingExtraError.for_extra(package, "ncnn" if package == "ncnn" else "export")
+        raise MissingExtraError.for_extra(package, _EXTRAS.get(package, "export"))
 
 
 def check_known(what: str, names: Sequence[str], known: set[str]) -> None:

@@ -230,3 +230,18 @@ def _first_only(form: Any, *, repair: bool, search: bool) -> Any:
     from ghost_deploy.calib.forms import recipes_for
 
     return [recipes_for(form, repair=repair, search=search)[0][:1]]
+
+
+def test_a_bundle_without_the_graph_that_int8_is_made_of(
+    fresh: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bare = tmp_path / "b"
+    shutil.copytree(fresh, bare)
+    document = json.loads((bare / "bundle.json").read_text())
+    for artifact in document["artifacts"]:
+        artifact["precision"] = "fp16"
+    (bare / "bundle.json").write_text(json.dumps(document))
+    assert main(["calibrate", str(bare), "--calib", str(images)]) == 2
+    said = capsys.readouterr().err
+    assert "has no fp32 ONNX file, which int8 files are made of" in said
+    assert "Export it again with --onnx --fp32" in said

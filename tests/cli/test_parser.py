@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from ghost_deploy.cli.main import main
+from ghost_deploy.runtimes.table import RUNTIMES
 
 Capture = pytest.CaptureFixture[str]
 
@@ -52,3 +54,15 @@ def test_an_expanded_pattern_is_explained(
         name.touch()
     assert main([*words, *map(str, names)]) == 2
     assert "quote it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["infer", "batch", "bench", "check", "validate", "compare"])
+def test_help_names_the_runtimes_of_the_table(command: str, capsys: Capture) -> None:
+    assert main([command, "--help"]) == 0
+    page = " ".join(capsys.readouterr().out.split())
+    found = re.search(r" --runtime R(?: \[R \.\.\.\])? (\w.*?) --precision ", page)
+    assert found
+    of_files = [row.name for row in RUNTIMES.values() if not row.remote]
+    assert f"{', '.join(of_files[:-1])} or {of_files[-1]}" in found[1]
+    for row in RUNTIMES.values():
+        assert (row.name in found[1]) == (not row.remote or command == "infer")

@@ -85,6 +85,17 @@ def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> N
         plan_export(["openvino"])
 
 
+def test_int8_needs_what_judges_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "pycocotools" else real(name)
+    )
+    plan_export(["onnx"], ["fp32"])
+    for format in ("onnx", "openvino", "rknn"):
+        with pytest.raises(MissingExtraError, match=r"'pycocotools'.*\[validate\]"):
+            plan_export([format], ["int8"], calibrated=True)
+
+
 def test_without_tensorrt_the_device_builds(monkeypatch: pytest.MonkeyPatch) -> None:
     real = importlib.util.find_spec
     monkeypatch.setattr(

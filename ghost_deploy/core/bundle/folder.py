@@ -154,7 +154,9 @@ class Bundle:
             + (f" of the form {form}" if form else ""),
             got=", ".join(a.id for a in (found or self.artifacts)) or "none",
             expected=f"one of {', '.join(each.form for each in found)}" if found else None,
-            fix="Name its form" if found else "Export it, or choose one of those",
+            fix="Name its form"
+            if found
+            else "Export it" + (", or choose one of those" if self.artifacts else ""),
         )
 
     def verified_path(self, artifact: Artifact) -> Path:
