@@ -199,9 +199,9 @@ class LineCall:
 
 _SSH_SAYS = (
     ("Host key verification failed", "Its key is not known here: run `ssh {line}` once and accept "
-     "it, or, if the board was set up anew, remove the old key: ssh-keygen -R {host}"),
+     "it, or, if the board was set up anew, remove the old key: ssh-keygen -R {known}"),
     ("REMOTE HOST IDENTIFICATION HAS CHANGED", "If the board was set up anew: "
-     "ssh-keygen -R {host}, then run `ssh {line}` once"),
+     "ssh-keygen -R {known}, then run `ssh {line}` once"),
     ("Permission denied", "Give the board your key: ssh-copy-id {line}. Passwords are never asked "
      "for here; a key with a passphrase belongs into ssh-agent"),
     ("Could not resolve hostname", "Check the name of the board"),
@@ -227,10 +227,12 @@ def unreachable(address: BoardAddress, code: int, messages: str) -> GhostDeployE
     user = f"{address.user}@" if address.user else ""
     port = "" if address.port is None else f"-p {address.port} "
     line = f"{port}{user}{address.host}"
+    # As known_hosts names it.
+    known = address.host if address.port in (None, 22) else f"'[{address.host}]:{address.port}'"
     advice = f"Check that this works: ssh {line} true"
     for sign, fix in _SSH_SAYS:
         if sign in messages:
-            advice = fix.format(line=line, host=address.host)
+            advice = fix.format(line=line, known=known)
             break
     said = [each for each in messages.splitlines() if each.strip(" @")]
     return LineError(

@@ -17,6 +17,7 @@ import pytest
 from ghost_deploy.core.errors import LineError, UnavailableError
 from ghost_deploy.remote.address import BoardAddress
 from ghost_deploy.remote.line import Line, bootstrap
+from ghost_deploy.remote.line_call import unreachable
 from tests.support.ssh_board import SshBoard, ssh_board
 from tests.support.waiting import wait_until
 
@@ -209,7 +210,22 @@ def test_an_unknown_host_key_is_not_accepted(
     monkeypatch.setenv("GHOST_DEPLOY_SSH", board.command.replace("ssh ", unknown, 1))
     with pytest.raises(LineError, match="cannot be reached") as caught:
         Line(BoardAddress.parse(board.address()), tmp_path).open(["true"])
-    assert "ssh-keygen -R" in caught.value.fix
+    assert f"ssh-keygen -R '[127.0.0.1]:{board.port}'" in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("address", "known"),
+    [
+        ("ssh://pi", "-R pi"),
+        ("ssh://a@pi:22", "-R pi"),
+        ("ssh://a@pi:2222/f", "-R '[pi]:2222'"),
+        ("ssh://[::1]:23", "-R '[::1]:23'"),
+    ],
+)
+def test_an_old_host_key_is_named_as_ssh_names_it(address: str, known: str) -> None:
+    for sign in ("Host key verification failed.", "REMOTE HOST IDENTIFICATION HAS CHANGED!"):
+        error = unreachable(BoardAddress.parse(address), 255, sign)
+        assert error.fix.split("ssh-keygen ")[1].split(",")[0] == known
 
 
 def test_a_key_that_the_board_does_not_know(

@@ -6,13 +6,18 @@ import re
 from urllib.parse import quote, unquote
 
 # A password may hold an unescaped `@` or `/`: everything up to the last `@` of the word is hidden.
-# An address that was taken as a path has lost a slash.
-_USER_INFO = re.compile(r"(://|\b(?:https?|mqtts?|rtmps?|rtsps?):/(?!/))[^\s\"']*@")
+# An address that was taken as a path has lost a slash. The user of an SSH address is no secret: a
+# login there needs a key, or a password, which stands behind a colon.
+_USER_INFO = re.compile(
+    r"((?:(?<![a-z0-9+.-])(ssh))?://|\b(?:https?|mqtts?|rtmps?|rtsps?):/(?!/))([^\s\"']*)@",
+    re.IGNORECASE,
+)
 _SECRET = re.compile(
     r"((?:user(?:[-_]?(?:id|pw|name))?|usr|login|pass(?:word|wd)?|pwd?|psw|"
     r"(?:access[-_]?|auth[-_]?)?token|(?:api[-_]?)?key|auth|secret|credential|"
     r"sig(?:nature)?|session(?:[-_]?id)?)=)"
-    r"(?:\"[^\"]*\"|'[^']*'|[^\s&;/?\"'#]*)",
+    # Brackets and marks behind it belong to the sentence around it.
+    r"(?:\"[^\"]*\"|'[^']*'|(?:[^\s&;/?\"'#]*[^\s&;/?\"'#)\]}>,.:])?)",
     re.IGNORECASE,
 )
 _LEAST_SECRET = 4
@@ -20,7 +25,13 @@ _LEAST_SECRET = 4
 
 def mask(text: str) -> str:
     """`text` with the user, password and tokens of any address in it replaced by `***`."""
-    return _SECRET.sub(r"\1***", _USER_INFO.sub(r"\1***@", text))
+    return _SECRET.sub(r"\1***", _USER_INFO.sub(_without_user, text))
+
+
+def _without_user(match: re.Match[str]) -> str:
+    if match[2] and not re.search("[:/@]", match[3]):
+        return match[0]
+    return f"{match[1]}***@"
 
 
 def without_secrets(text: str, target: str) -> str:

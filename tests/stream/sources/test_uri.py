@@ -111,6 +111,16 @@ def test_lists_that_cannot_be_used(tmp_path: Path) -> None:
             'rtspsrc location=rtsp://a:secret@h/1 user-id=secret user-pw="se cret" ! appsink',
             "rtspsrc location=rtsp://***@h/1 user-id=*** user-pw=*** ! appsink",
         ),
+        ("at (rtsp://h/?token=secret)", "at (rtsp://h/?token=***)"),
+        ("[rtsp://h/?token=sec)ret], then", "[rtsp://h/?token=***], then"),
+        ("cannot open (http://h/?key=secret), again", "cannot open (http://h/?key=***), again"),
+        ("it is at <http://a:secret@h/?pwd=secret>.", "it is at <http://***@h/?pwd=***>."),
+        ("on ssh://a:secret@h", "on ssh://***@h"),
+        ("on SSH://a:sec@ret@h/f", "on SSH://***@h/f"),
+        ("on Ssh://a:secret@h/f", "on Ssh://***@h/f"),
+        ("on ssh://secret/@h", "on ssh://***@h"),
+        ("on ssh://a@b,rtsp://c:secret@h", "on ssh://***@h"),
+        ("on xssh://secret@h", "on xssh://***@h"),
     ],
 )
 def test_credentials_are_hidden(text: str, shown: str) -> None:
@@ -120,6 +130,20 @@ def test_credentials_are_hidden(text: str, shown: str) -> None:
         assert source.label == shown
         assert "secret" not in repr(source)
         assert source.target == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "expected: ssh://[user@]host[:port][/folder]",
+        "Add --on ssh://user@board",
+        "e.g. ssh://pi@raspberrypi.local, or SSH://pi@[::1]:22/a",
+        "(Ssh://pi@h) and 'ssh://pi@h'",
+        "ssh://host",
+    ],
+)
+def test_the_user_of_an_ssh_address_is_no_secret(text: str) -> None:
+    assert mask(text) == text
 
 
 @pytest.mark.parametrize("password", ["se cret", 'se"cret', "se\ncret", "'secret", "s:e?cr#et"])
