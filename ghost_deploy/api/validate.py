@@ -98,6 +98,7 @@ def validate(
         InputError, ImageError: the data cannot be used, or its classes are not the model's.
         BundleError, CheckpointError: as in `parity`.
         UnavailableError: a package, or a runtime that was named, is missing.
+        BackendError: the server is away.
     """
     (server, *_) = [server_of(None, url, name) for name in runtimes or ("auto",)]
     opened = _opened(bundle, checkpoint, other_checkpoint)

@@ -14,8 +14,11 @@ import ghost_deploy as gd
 from ghost_deploy.cli.main import main
 from ghost_deploy.core.errors import BundleError, SignatureError, SpecError, UsageError
 from ghost_deploy.core.trusted_signers import trusting
+from ghost_deploy.judge.parity.candidate_run import ParityRun
+from ghost_deploy.judge.parity.stages import ReferenceResult
 from ghost_deploy.runtimes.base import RuntimeOptions, TensorSpec
 from ghost_deploy.runtimes.inference_server import HASH_KEY, PRECISION_KEY
+from ghost_deploy.runtimes.run_plan import plan_runs
 from ghost_deploy.runtimes.served import open_served, served_view
 from tests.support.assets import needs_assets, val_images
 from tests.support.constant_model import write_constant_bundle
@@ -253,3 +256,45 @@ def test_bench_has_the_server_beside_this_machine(
     assert {row.status for row in rows.values()} == {"measured"}
     assert any("include the network" in text for text in report.warnings)
     assert served.headers["x-route"] == "edge"
+
+
+def labelled(folder: Path, small: gd.Bundle) -> Path:
+    """A data set of one image with one object."""
+    import cv2
+
+    for name in ("images", "labels"):
+        (folder / name).mkdir()
+    cv2.imwrite(str(folder / "images" / "a.png"), IMAGE)
+    (folder / "labels" / "a.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    file = folder / "data.yaml"
+    file.write_text(json.dumps({"val": "images", "names": list(small.spec.class_names)}))
+    return file
+
+
+@pytest.mark.parametrize("fault", ["away", "slow"])
+def test_a_server_that_is_away_is_no_verdict_on_accuracy(
+    small: gd.Bundle, served: KServeServer, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str], fault: str,
+) -> None:  # fmt: skip
+    pytest.importorskip("pycocotools", reason="needs pycocotools")
+    data = labelled(tmp_path, small)
+    served.faults.extend([fault] * 50)
+    words = ["validate", str(small.path), "--data", str(data), "--url", served.url("http", "fp32")]
+    assert main([*words, "--retry", "0", "--request-timeout", "0.3"]) == 2
+    said = capsys.readouterr()
+    assert "cannot be reached" in said.err or "does not answer" in said.err
+    assert "within their gates" not in said.out
+
+
+def test_a_server_that_is_away_is_no_verdict_of_parity(
+    small: gd.Bundle, served: KServeServer
+) -> None:
+    server = gd.InferenceServer(served.url("http", "fp32"), retry_s=0)
+    options = RuntimeOptions(server=server)
+    view = served_view(small, options)
+    (plan,) = plan_runs(view, ["kserve"])
+    with gd.load(small, "ort", "fp32") as detector, ParityRun(view, plan, options) as run:
+        expected = ReferenceResult.of(detector, IMAGE, (64, 64))
+        served.faults.extend(["away"] * 50)
+        with pytest.raises(gd.BackendError, match="cannot be reached"):
+            run.compare("a.png", expected)

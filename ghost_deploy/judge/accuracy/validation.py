@@ -32,6 +32,7 @@ from ghost_deploy.judge.parity.pytorch_reference import open_reference
 from ghost_deploy.judge.report_facts import other_checkpoint, tools_of
 from ghost_deploy.processing.slices import Slicing
 from ghost_deploy.runtimes.base import RuntimeOptions
+from ghost_deploy.runtimes.kserve.protocol import ServerAwayError
 from ghost_deploy.runtimes.run_plan import PlannedRun, plan_runs
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ class _Measurement:
             if plan.named:
                 raise
             return MeasuredRun(plan, skipped=str(error))
+        except ServerAwayError:
+            raise
         except BROKEN as error:
             return MeasuredRun(plan, broken=str(error))
 
@@ -113,6 +116,7 @@ def run_accuracy(
         ImageError: an image cannot be read.
         BundleError: a file of an artifact is missing or was changed.
         UnavailableError: a runtime or precision was named and is not on this machine.
+        ServerAwayError: the server that runs the model does not answer any more.
     """
     data = dataset.for_model(bundle.spec.class_names, by_name=map_classes)
     plan = judged_runs(bundle, runtimes, precisions)

@@ -19,6 +19,7 @@ from ghost_deploy.judge.parity.inputs import InputImage
 from ghost_deploy.judge.parity.stages import ReferenceResult, accepts_size, compare
 from ghost_deploy.judge.parity.tally import Tally
 from ghost_deploy.runtimes.base import RuntimeInfo, RuntimeOptions
+from ghost_deploy.runtimes.kserve.protocol import ServerAwayError
 from ghost_deploy.runtimes.run_plan import PlannedRun, plan_runs
 
 
@@ -53,6 +54,8 @@ class ParityRun(Closing):
             if plan.named:
                 raise
             self._skipped = str(error)
+        except ServerAwayError:
+            raise
         except BROKEN as error:
             self._broken = str(error)
 
@@ -67,6 +70,9 @@ class ParityRun(Closing):
         Args:
             name: of the image.
             reference: the result of the reference on it.
+
+        Raises:
+            ServerAwayError: the server that runs the model does not answer any more.
         """
         if self._detector is None or self._broken:
             return
@@ -75,6 +81,8 @@ class ParityRun(Closing):
         conf = self._bundle.spec.thresholds.conf
         try:
             result = compare(reference, self._detector, self._gate, conf)
+        except ServerAwayError:
+            raise
         except BROKEN as error:
             self._broken = f"{name}: {error}"
             return

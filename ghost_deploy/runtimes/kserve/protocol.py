@@ -46,6 +46,10 @@ class NoAnswerError(Exception):
     """The server gave no answer to a request, which may be sent again: it is away or overloaded."""
 
 
+class ServerAwayError(BackendError):
+    """The server gave no answer for too long: that says nothing about the model on it."""
+
+
 class RequestRefusedError(BackendError):
     """The server refuses a request: wrong tensors, an unknown model, or one that is not ready."""
 
@@ -135,9 +139,9 @@ def require_id(got: str, asked: int, where: str) -> None:
         raise broken_answer(where, f"the answer to request {got[:40]!r} for request {asked}")
 
 
-def too_slow(where: str, seconds: float) -> BackendError:
+def too_slow(where: str, seconds: float) -> ServerAwayError:
     """The error for an answer that did not come in time."""
-    return BackendError(
+    return ServerAwayError(
         f"{where} does not answer",
         got=f"nothing within {seconds:g} s",
         fix="Look at the server's load, or give it more time: --request-timeout S "

@@ -13,8 +13,11 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from ghost_deploy.core.errors import BackendError
-from ghost_deploy.runtimes.kserve.protocol import NoAnswerError, RequestRefusedError
+from ghost_deploy.runtimes.kserve.protocol import (
+    NoAnswerError,
+    RequestRefusedError,
+    ServerAwayError,
+)
 
 T = TypeVar("T")
 
@@ -46,7 +49,8 @@ def answered(
         sleep, clock: of the system.
 
     Raises:
-        BackendError: the server refuses, did not answer in time or is away for too long.
+        ServerAwayError: the server did not answer in time or is away for too long.
+        BackendError: it refuses.
     """
     start, pause, told = clock(), 0.0, False
     while True:
@@ -76,8 +80,8 @@ def _ask(ask: Callable[[], T], ready: Callable[[], bool] | None) -> T:
         raise NoAnswerError(f"the model is not ready: {error.got}") from error
 
 
-def _away(where: str, error: NoAnswerError, seconds: float) -> BackendError:
-    return BackendError(
+def _away(where: str, error: NoAnswerError, seconds: float) -> ServerAwayError:
+    return ServerAwayError(
         f"{where} cannot be reached",
         got=f"{error}; tried for {seconds:.1f} s",
         fix="Check that the server runs, its address and its port",
