@@ -76,8 +76,8 @@ class FakeStopwatch:
     def file_times_ms(self, files: Sequence[Path]) -> dict[Path, float]:
         return self.times_of(files)
 
-    def speed_rows(self, bundle: Bundle) -> tuple[SpeedRow, ...]:
-        return ()
+    def speed_rows(self, bundle: Bundle) -> tuple[tuple[SpeedRow, ...], tuple[str, ...]]:
+        return (), ()
 
 
 def rounded(model: ModelProto, conv: str) -> bool:

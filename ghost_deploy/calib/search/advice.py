@@ -6,6 +6,9 @@ from collections.abc import Iterator
 
 from ghost_deploy.core.evidence.int8 import Int8Report, Int8Row
 
+_BOARDS = "ncnn"
+"""The form whose processors are mostly not this machine's."""
+
 _FASTER = 0.97
 """int8 counts as faster up to this multiple of the fastest float time."""
 
@@ -48,12 +51,36 @@ def _sentences(report: Int8Report) -> Iterator[str]:
             f"Do not use INT8 here: the best of it, {best.artifact} on {best.runtime}, takes "
             f"{best.over_fastest_float:.2f} times as long as {_fastest_float(report)}."
         )
+    yield from _where_it_holds(report)
     for slow in timed:
         if slow is not best and slow.over_fastest_float > 1.0:
             yield (
                 f"On {slow.runtime}, {slow.artifact} takes {slow.over_fastest_float:.2f} times as "
                 "long as the fastest float."
             )
+
+
+def _where_it_holds(report: Int8Report) -> Iterator[str]:
+    """With how many threads, on which machine and how noisy the rounds were."""
+    if report.threads is not None:
+        count = f"{report.threads} thread{'' if report.threads == 1 else 's'}"
+        threads = count if report.threads else "as many threads as each runtime takes"
+        yield f"Measured with {threads} on this machine{_in_brackets(report.machine)}."
+    if report.speed_warnings:
+        yield (
+            "Measured on a busy machine, or too briefly: the times are doubtful, see the warnings; "
+            "ghost-deploy bench BUNDLE measures again."
+        )
+    boards = [r.artifact for r in report.rows if r.form == _BOARDS and r.status == "passed"]
+    if boards:
+        yield (
+            f"{', '.join(boards)}: made for boards; ghost-deploy check or bench on the board "
+            "decides there."
+        )
+
+
+def _in_brackets(text: str) -> str:
+    return f" ({text})" if text else ""
 
 
 def _lost(row: Int8Row, report: Int8Report) -> str:

@@ -95,8 +95,14 @@ def make_int8(
         bundle.spec, bundle.document.source, f"ghost-deploy {__version__}", bundle.evidence
     )
     if request.speed:
-        rows = stopwatch.speed_rows(draft)
-        report = msgspec.structs.replace(report, speed=rows, machine=stopwatch.machine)
+        rows, doubts = stopwatch.speed_rows(draft)
+        report = msgspec.structs.replace(
+            report,
+            speed=rows,
+            machine=stopwatch.machine,
+            threads=request.threads,
+            speed_warnings=doubts,
+        )
     report = msgspec.structs.replace(report, verdict=verdict(report))
     return report, draft.with_evidence(report)
 

@@ -74,5 +74,5 @@ class Stopwatch(Protocol):
             BackendError, UnavailableError: none of them can be timed.
         """
 
-    def speed_rows(self, bundle: Bundle) -> tuple[SpeedRow, ...]:
-        """Times of all artifacts of a bundle that run on this machine, fastest first."""
+    def speed_rows(self, bundle: Bundle) -> tuple[tuple[SpeedRow, ...], tuple[str, ...]]:
+        """Times of all artifacts of a bundle that run here, fastest first, and doubts of them."""

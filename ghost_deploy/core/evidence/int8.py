@@ -244,6 +244,8 @@ class Int8Report(Document, frozen=True, kw_only=True, forbid_unknown_fields=True
         trials: all recipes that were tried.
         speed: times of all artifacts that run here; empty where they were not requested.
         machine: the processor that `speed` and `executed` were measured on.
+        threads: that `speed` was measured with, 0 where the runtimes choose; None where unknown.
+        speed_warnings: reasons to doubt `speed`, e.g. that the machine was busy.
         sensitivity: for each form that lost more than it may, the layers that cause it.
         verdict: the recommendation for this machine, in a sentence.
         tools: versions.
@@ -262,6 +264,8 @@ class Int8Report(Document, frozen=True, kw_only=True, forbid_unknown_fields=True
     trials: tuple[Trial, ...] = ()
     speed: tuple[SpeedRow, ...] = ()
     machine: str = ""
+    threads: int | None = None
+    speed_warnings: tuple[str, ...] = ()
     sensitivity: dict[str, Sensitivity] = {}
     verdict: str = ""
     tools: dict[str, str] = {}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.evidence.int8 import SpeedRow
@@ -14,6 +16,7 @@ from ghost_deploy.judge.bench.benchmark import run_bench
 from ghost_deploy.judge.bench.read_machine import read_machine
 from ghost_deploy.judge.bench.selection import Selection
 from ghost_deploy.judge.bench.statistics import ratio, round_medians
+from ghost_deploy.judge.bench.summaries import machine_doubts, round_doubt
 from ghost_deploy.runtimes.base import RuntimeOptions
 
 TIMED_IMAGES = 16
@@ -63,9 +66,13 @@ class Int8Stopwatch:
             for path, row in rows.items()
         }
 
-    def speed_rows(self, bundle: Bundle) -> tuple[SpeedRow, ...]:
-        """Times of all artifacts of a bundle that run on this machine, fastest first."""
-        return _rows(self._bench([bundle]))
+    def speed_rows(self, bundle: Bundle) -> tuple[tuple[SpeedRow, ...], tuple[str, ...]]:
+        """Times of all artifacts of a bundle that run here, fastest first, and doubts of them."""
+        report = self._bench([bundle])
+        rows = _rows(report)
+        # The load before is that of the calibration itself; its spread shows other programs.
+        quiet = msgspec.structs.replace(report.snapshot, load_before=None)
+        return rows, (*machine_doubts(report.rows, quiet), *_disagreements(rows))
 
     def _bench(self, models: Sequence[Path | Bundle]) -> BenchReport:
         selection = Selection(options=self.options, threads=(self.options.threads,))
@@ -90,6 +97,14 @@ def _rows(report: BenchReport) -> tuple[SpeedRow, ...]:
     fp32 = {row.config.runtime: row for row in floats[::-1] if row.config.precision == "fp32"}
     rows = [_row(row, fastest, fp32.get(row.config.runtime)) for row in measured]
     return tuple(sorted(rows, key=lambda row: row.p50_ms))
+
+
+def _disagreements(rows: Sequence[SpeedRow]) -> Iterator[str]:
+    floats = [row for row in rows if row.precision != "int8"]
+    for row in rows if floats else ():
+        label, other = (f"{each.artifact} on {each.runtime}" for each in (row, floats[0]))
+        quotient = row.p50_ms / floats[0].p50_ms
+        yield from round_doubt(label, other, row.over_fastest_float, quotient)
 
 
 def _row(row: BenchRow, fastest: BenchRow, fp32: BenchRow | None) -> SpeedRow:

@@ -15,6 +15,10 @@ from ghost_deploy.judge.bench.worker_main import Ready
 NOISY_SPREAD = 0.1
 """Rounds that differ by more make a machine too restless for small differences."""
 
+_APART, _OPPOSED = 1.15, 1.05
+"""Ratios of times disagree from such a factor on; the smaller one where they disagree on which is
+faster."""
+
 _BUSY_SHARE = 0.25
 """Load before the run, over the CPUs, from which on other programs count."""
 
@@ -64,6 +68,19 @@ def figures_of(
 
 def warnings_of(rows: Sequence[BenchRow], snapshot: Snapshot) -> Iterator[str]:
     """Reasons to doubt the figures, in sentences."""
+    yield from machine_doubts(rows, snapshot)
+    yield from _round_doubts(rows)
+    if any(row.config.runtime == "kserve" for row in rows):
+        yield "times of kserve include the network, and what else the server does"
+    for row in rows:
+        if row.status != "measured":
+            yield f"{label_of(row)} was not measured ({row.status}): {row.reason}"
+    failed = (f"{label_of(row)} {sentence}" for row in rows for sentence in row.failed_verdicts)
+    yield from dict.fromkeys(failed)
+
+
+def machine_doubts(rows: Sequence[BenchRow], snapshot: Snapshot) -> Iterator[str]:
+    """Whether the machine was busy or noisy, in sentences."""
     load, cpus = snapshot.load_before, snapshot.machine.cpus
     if load is not None and load > _BUSY_SHARE * cpus:
         yield f"the machine was busy before: load {load:.1f} on {cpus} CPUs"
@@ -73,13 +90,39 @@ def warnings_of(rows: Sequence[BenchRow], snapshot: Snapshot) -> Iterator[str]:
             f"the machine is noisy: rounds of one candidate differ by up to {max(spreads):.0%}; "
             "trust the ratios more than the times, and measure longer on an idle machine"
         )
-    if any(row.config.runtime == "kserve" for row in rows):
-        yield "times of kserve include the network, and what else the server does"
+
+
+def round_doubt(label: str, other: str, of_rounds: float, of_medians: float) -> Iterator[str]:
+    """A sentence where two ways to compare times disagree: each is right on a quiet machine.
+
+    Args:
+        label, other: what is compared with what.
+        of_rounds: the median of the ratios of rounds.
+        of_medians: the quotient of the medians of all times.
+    """
+    apart = max(of_rounds / of_medians, of_medians / of_rounds)
+    if apart > _APART or (apart > _OPPOSED and (of_rounds - 1) * (of_medians - 1) < 0):
+        yield (
+            f"the rounds disagree: round by round, {label} takes {of_rounds:.2f} times as long as "
+            f"{other}, by the p50 of all times {of_medians:.2f} times; measure longer "
+            "(bench --duration), on a quiet machine"
+        )
+
+
+def _round_doubts(rows: Sequence[BenchRow]) -> Iterator[str]:
     for row in rows:
-        if row.status != "measured":
-            yield f"{label_of(row)} was not measured ({row.status}): {row.reason}"
-    failed = (f"{label_of(row)} {sentence}" for row in rows for sentence in row.failed_verdicts)
-    yield from dict.fromkeys(failed)
+        found, own = row.comparison, row.figures
+        if found is None or own is None:
+            continue
+        other = rows[found.reference]
+        assert other.figures is not None
+        for stage, ratio in ((RUN_ALONE, found.run), ("end_to_end", found.end_to_end)):
+            if ratio is None:
+                continue
+            mine = own.stages[stage].p50 / row.config.batch
+            theirs = other.figures.stages[stage].p50 / other.config.batch
+            label = f"{label_of(row)} ({'alone' if stage == RUN_ALONE else 'end to end'})"
+            yield from round_doubt(label, label_of(other), 1 / ratio.median, mine / theirs)
 
 
 def _rate(turns: Sequence[Turn]) -> float:

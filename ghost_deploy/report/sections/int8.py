@@ -85,6 +85,7 @@ def _blocks(view: DocumentView, at: At, report: Int8Report) -> Iterator[Block]:
     if report.speed:
         speed = _places(at, "speed", len(report.speed))
         yield field_table(view, speed, _SPEED, caption="Times of the model alone")
+        yield from notes(view.listed(*at, "speed_warnings"), "warn")
     if report.trials:
         places = _places(at, "trials", len(report.trials))
         more = len(report.trials) > len(report.rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from ghost_deploy.calib.search.advice import verdict
@@ -88,3 +89,20 @@ def test_a_failed_artifact_is_never_recommended() -> None:
     assert "Use openvino-int8" not in verdict(
         small_int8_report(int8_row("openvino-int8", 5.0), times=times)
     )
+
+
+def test_the_verdict_says_where_it_holds() -> None:
+    times = (*FLOATS, speed_row("onnx-int8-ort-x86", "ort", 1.2))
+    rows = (int8_row("onnx-int8-ort-x86", 0.1), int8_row("ncnn-int8", 0.1))
+    rows = (rows[0], msgspec.structs.replace(rows[1], form="ncnn"))
+    quiet = msgspec.structs.replace(
+        small_int8_report(*rows, times=times), machine="a processor", threads=2
+    )
+    said = verdict(quiet)
+    assert "Measured with 2 threads on this machine (a processor)." in said
+    assert "ncnn-int8: made for boards" in said
+    assert "busy" not in said
+    busy = msgspec.structs.replace(quiet, speed_warnings=("the machine was busy",), threads=1)
+    said = verdict(busy)
+    assert said.index("Do not use INT8 here") < said.index("Measured on a busy machine")
+    assert "1 thread on" in said

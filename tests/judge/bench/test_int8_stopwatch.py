@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from ghost_deploy.core.evidence.int8 import SpeedRow
 from ghost_deploy.core.evidence.latency import Settings
 from ghost_deploy.judge.bench import int8_stopwatch
 from ghost_deploy.judge.bench.int8_stopwatch import Int8Stopwatch
@@ -36,8 +38,22 @@ def test_files_are_timed_and_those_that_fail_are_left_out(
 def test_artifacts_of_a_bundle_are_compared_with_the_fastest_float(
     stopwatch: Int8Stopwatch, tmp_path: Path
 ) -> None:
-    rows = stopwatch.speed_rows(write_constant_bundle(tmp_path / "bundle"))
+    rows, doubts = stopwatch.speed_rows(write_constant_bundle(tmp_path / "bundle"))
     assert rows[0].over_fastest_float == 1.0
     assert [row.p50_ms for row in rows] == sorted(row.p50_ms for row in rows)
     assert {row.precision for row in rows} == {"fp32"}
     assert stopwatch.machine
+    assert all(text.startswith(("the machine", "the rounds")) for text in doubts)
+
+
+def test_times_that_contradict_their_ratio_are_doubted() -> None:
+    """145 and 190 ms beside 1.57."""
+    base: Any = {"precision": "fp32", "low": 1.0, "high": 1.0, "runtime": "ort"}
+    fast = SpeedRow(artifact="onnx-fp32", p50_ms=145, over_fastest_float=1.0, **base)
+    slow = SpeedRow(
+        artifact="onnx-int8", p50_ms=190, over_fastest_float=1.57, **base | {"precision": "int8"}
+    )
+    (doubt,) = int8_stopwatch._disagreements((fast, slow))
+    assert "1.57 times" in doubt
+    assert "1.31 times" in doubt
+    assert list(int8_stopwatch._disagreements((slow,))) == []

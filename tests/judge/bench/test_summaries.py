@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
-from ghost_deploy.core.evidence.latency import BenchRow, LatencyFigures, RunConfig
+from ghost_deploy.core.evidence.latency import (
+    BenchRow,
+    LatencyFigures,
+    Ratio,
+    RunConfig,
+    SpeedComparison,
+)
 from ghost_deploy.core.evidence.machine import Snapshot
 from ghost_deploy.judge.bench.snapshot import take_snapshot
+from ghost_deploy.judge.bench.statistics import summarize
 from ghost_deploy.judge.bench.summaries import warnings_of
 
 
@@ -68,3 +77,34 @@ def test_what_failed_a_verdict_is_named_once() -> None:
     other = msgspec.structs.replace(failed, config=RunConfig(runtime="ort", threads=2))
     (warning,) = warnings_of([failed, other, row(0.0)], machine(0.0))
     assert warning == "b onnx-fp32 on ort lost too much accuracy: 3 points"
+
+
+def timed(p50: float, **changes: Any) -> BenchRow:
+    """A row with the p50 of its runs, milliseconds."""
+    old = row(0.02)
+    assert old.figures
+    times = msgspec.structs.replace(summarize([p50, p50]), p50=p50)
+    figures = msgspec.structs.replace(old.figures, stages={"run_alone": times})
+    return msgspec.structs.replace(old, figures=figures, **changes)
+
+
+@pytest.mark.parametrize(
+    ("p50", "of_rounds", "doubted"),
+    [
+        (20.6, 1.628, True),  # slower by the p50, faster round by round
+        (13.0, 0.7, True),
+        (13.8 / 1.3, 1.57, True),
+        (13.8 / 1.3, 1.4, False),
+        (13.8, 1.0, False),
+        (14.0, 1.02, False),
+        (14.6, 1.02, True),
+    ],
+)
+def test_a_ratio_that_contradicts_the_times_beside_it(
+    p50: float, of_rounds: float, doubted: bool
+) -> None:
+    ratio = Ratio(median=of_rounds, low=of_rounds, high=of_rounds)
+    comparison = SpeedComparison(reference=0, run=ratio, end_to_end=None, throughput=ratio)
+    rows = [timed(13.8), timed(p50, comparison=comparison)]
+    found = list(warnings_of(rows, machine(0.0)))
+    assert [text.startswith("the rounds disagree") for text in found] == [True] * doubted
