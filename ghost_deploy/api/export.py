@@ -28,7 +28,7 @@ from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.progress import Progress, silent
 from ghost_deploy.export.artifacts import describe_export, export_artifacts
 from ghost_deploy.export.plan import ExportPlan, plan_export
-from ghost_deploy.export.targets import check_socs
+from ghost_deploy.export.targets import check_converters, check_socs
 from ghost_deploy.runtimes.base import RuntimeOptions
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def export(
     """
     progress = progress or silent
     plan = plan_export(formats, precisions, calibrated=calib is not None, opset=opset)
-    pythons = _pythons(plan, litert_python)
+    pythons = _pythons(plan, litert_python, rknn_python, rknn_layout)
     socs = check_socs(devices, plan.others)
     request = rknn_request(socs, plan.rknn, rknn_python, rknn_layout)
     size_hw = _size_hw(imgsz)
@@ -186,8 +186,20 @@ def _prove_and_add(
     return _add_engines(writer, draft, plan.engines, progress)
 
 
-def _pythons(plan: ExportPlan, litert: AnyPath | None) -> dict[str, str]:
-    """The interpreters of the converters that a plan needs, by package; before any work is done."""
+def _pythons(
+    plan: ExportPlan, litert: AnyPath | None, rknn: AnyPath | None, rknn_layout: str
+) -> dict[str, str]:
+    """The interpreters of the converters that artifacts need, by package; before any work is done.
+
+    Raises:
+        UsageError, MissingExtraError: as `check_converters` and `Converter.python`.
+    """
+    of_converters = {
+        "--litert-python": ("litert", litert),
+        "--rknn-python": ("rknn", rknn),
+        "--rknn-layout": ("rknn", rknn_layout != "rockchip"),
+    }
+    check_converters(plan.others, of_converters)
     if not any(target.format == "litert" for target in plan.graphs):
         return {}
     from ghost_deploy.export.litert import litert_converter

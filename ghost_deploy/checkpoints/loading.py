@@ -126,9 +126,10 @@ def _load_ultralytics(
     _check_count(len(facts.class_names), net, where)
     branch = (_branch_note(net),) if net.head.has_one2one else ()
     notes = (*facts.warnings, *structure_notes(tree), *net.notes, *branch)
+    spec = _spec(net, facts, archive)
     return LoadedCheckpoint(
         net=net,
-        spec=_spec(net, facts, archive),
+        spec=spec,
         source=Source(
             file=where,
             sha256=archive.sha256,
@@ -138,6 +139,7 @@ def _load_ultralytics(
             class_paths=net.origins,
             modules=dict(user.files),
             warnings=notes,
+            trained_hw=facts.image_size_hw and spec.input.size_hw,
         ),
         statistics=statistics,
     )
@@ -176,6 +178,7 @@ def _load_native(
         sha256=digest,
         modules={**old.modules, **user.files},
         warnings=(*old.warnings, *converted),
+        trained_hw=old.trained_hw or native.spec.input.size_hw,
     )
     spec = msgspec.structs.replace(
         native.spec,

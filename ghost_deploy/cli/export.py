@@ -49,7 +49,7 @@ _WHAT = {
     "--fp16": "a graph of half precision",
     "--int8": "quantized, with ranges from --calib",
 }
-_PYTHON = "Python of an environment that has {} (default: this one)"
+_PYTHON = "Python of an environment that has {} (default: ${}, then {}this one)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -106,8 +106,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_converters(parser: argparse.ArgumentParser) -> None:
     """Options of vendors' converters, which may be in other environments."""
     group = parser.add_argument_group("converters")
-    options.add_value(group, "--litert-python", "PATH", _PYTHON.format("litert-torch"))
-    options.add_value(group, "--rknn-python", "PATH", _PYTHON.format("rknn-toolkit2"))
+    litert = _PYTHON.format("litert-torch", "GHOST_DEPLOY_LITERT_PYTHON", "")
+    made = "that of tools/rknn_env.sh, then "
+    rknn = _PYTHON.format("rknn-toolkit2", "GHOST_DEPLOY_RKNN_PYTHON", made)
+    options.add_value(group, "--litert-python", "PATH", litert)
+    options.add_value(group, "--rknn-python", "PATH", rknn)
     text = (
         "outputs of RKNN files: rockchip, as its examples read them, or logits (default: rockchip)"
     )

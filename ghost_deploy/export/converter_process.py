@@ -30,6 +30,7 @@ _HERE = Path(__file__).parent / "converters"
 _MAIN = _HERE / "converter_main.py"
 _LOG_BYTES = 64 << 10
 _SHOWN = 600
+_ASK_LIMIT_S = 120.0  # seconds; a Python starts in 0.05, on an overloaded machine in several
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,11 @@ class Converter:
     def python(self, given: str | os.PathLike[str] | None = None) -> str:
         """The interpreter to use: the one given, that of `variable`, `default`, else this one.
 
+        One that is another than this is asked whether it has the package, which is not imported.
+
         Raises:
             UsageError: the one named is no program.
-            MissingExtraError: none is named, and this one lacks the package.
+            MissingExtraError: it lacks the package; or none is named, and this one lacks it.
         """
         for source, named in ((self.option, given), (self.variable, os.environ.get(self.variable))):
             if not named:
@@ -69,12 +72,44 @@ class Converter:
                 raise UsageError(
                     f"{source} is no Python that can be started", got=str(named), fix=self.fix
                 )
-            return os.path.abspath(found)
+            return self._asked(os.path.abspath(found), source)
         if self.default is not None and self.default.exists():
-            return str(self.default)
+            return self._asked(str(self.default), "the default place")
         if importlib.util.find_spec(self.package) is not None:
             return sys.executable
-        raise MissingExtraError(f"{self.name} is not installed here", fix=self.fix)
+        own = [str(self.default)] if self.default else []
+        searched = ", ".join([f"${self.variable}", *own, f"here ({sys.executable})"])
+        raise MissingExtraError(
+            f"{self.name} is not installed here", got=f"nothing in {searched}", fix=self.fix
+        )
+
+    def _asked(self, python: str, source: str) -> str:
+        """`python`, if it has the package.
+
+        Raises:
+            UsageError: it is no Python.
+            MissingExtraError: it lacks the package.
+        """
+        code = f"import importlib.util as u; print(bool(u.find_spec({self.package!r})))"
+        try:
+            done = subprocess.run(
+                [python, "-I", "-c", code],
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=_ASK_LIMIT_S,
+                check=False,
+            )
+            answer = done.stdout.strip()
+        except (OSError, subprocess.TimeoutExpired) as error:
+            answer = f"{type(error).__name__}: {error}"
+        if answer == "False":
+            raise MissingExtraError(
+                f"the Python of {source} has no {self.name}", got=python, fix=self.fix
+            )
+        if answer != "True":
+            raise UsageError(f"{source} is no Python that can be started", got=python, fix=self.fix)
+        return python
 
 
 class ConverterProcess(Closing):

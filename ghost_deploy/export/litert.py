@@ -39,7 +39,7 @@ def litert_converter() -> Converter:
         variable="GHOST_DEPLOY_LITERT_PYTHON",
         option="--litert-python",
         fix=f"Install it here (2 GB): {install_command('litert-export')}; or name the Python of an "
-        "environment that has it: --litert-python PATH",
+        "environment that has it: --litert-python PATH or $GHOST_DEPLOY_LITERT_PYTHON",
     )
 
 

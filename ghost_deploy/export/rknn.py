@@ -44,8 +44,9 @@ def rknn_converter() -> Converter:
         steps="rknn_steps.py",
         variable="GHOST_DEPLOY_RKNN_PYTHON",
         option="--rknn-python",
-        fix="Make an environment of its own for it (1.5 GB) with tools/rknn_env.sh, and name its "
-        "Python: --rknn-python PATH",
+        fix="Make an environment of its own for it (1.5 GB) with tools/rknn_env.sh, where it is "
+        "found by itself; the Python of another is named by --rknn-python PATH or "
+        "$GHOST_DEPLOY_RKNN_PYTHON",
         default=_default_python(),
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import platform
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ghost_deploy.core.errors import MissingExtraError, UsageError
@@ -125,6 +125,25 @@ def check_socs(names: Sequence[str], formats: Sequence[str]) -> tuple[str, ...]:
             fix="Name both, or neither",
         )
     return socs
+
+
+def check_converters(formats: Sequence[str], given: Mapping[str, tuple[str, object]]) -> None:
+    """Require that options of converters are for a format that is made.
+
+    Args:
+        formats: that are made.
+        given: the format and the value of each option; a value that is false was not given.
+
+    Raises:
+        UsageError: one has no effect.
+    """
+    for option, (name, value) in given.items():
+        if value and name not in formats:
+            raise UsageError(
+                f"{option} is for {name} files, and none are made",
+                got=f"{option} without --{name}",
+                fix=f"Add --{name}, or leave it out",
+            )
 
 
 def check_made(formats: Sequence[str], precisions: Collection[str]) -> None:

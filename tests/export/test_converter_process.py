@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -196,9 +197,34 @@ def test_the_interpreter_named_first_is_taken(
     tool = converter(tmp_path, package="json")
     monkeypatch.delenv(tool.variable, raising=False)
     assert tool.python() == sys.executable
-    monkeypatch.setenv(tool.variable, "/bin/sh")
-    assert tool.python() == "/bin/sh"
-    assert tool.python("/bin/ls") == "/bin/ls"
+    first, second = (other_python(tmp_path / name) for name in ("first", "second"))
+    monkeypatch.setenv(tool.variable, str(first))
+    assert tool.python() == str(first)
+    assert tool.python(second) == str(second)
+    byitself = replace(tool, default=second)
+    assert byitself.python() == str(first)
+    monkeypatch.delenv(tool.variable)
+    assert byitself.python() == str(second)
+
+
+def other_python(path: Path) -> Path:
+    path.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    path.chmod(stat.S_IRWXU)
+    return path
+
+
+def test_an_interpreter_without_the_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool, python = converter(tmp_path), other_python(tmp_path / "python")
+    monkeypatch.delenv(tool.variable, raising=False)
+    with pytest.raises(MissingExtraError, match="the Python of --tool-python has no the tool: got"):
+        tool.python(python)
+    with pytest.raises(MissingExtraError, match="the Python of the default place has no the tool"):
+        replace(tool, default=python).python()
+    monkeypatch.setenv(tool.variable, str(python))
+    with pytest.raises(MissingExtraError, match="the Python of GHOST_DEPLOY_TEST_PYTHON has no"):
+        tool.python()
+    with pytest.raises(UsageError, match="--tool-python is no Python"):
+        tool.python("/bin/ls")
 
 
 def test_a_name_that_is_no_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,6 +240,7 @@ def test_an_absent_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     tool = converter(tmp_path)
     monkeypatch.delenv(tool.variable, raising=False)
     with pytest.raises(
-        MissingExtraError, match=r"the tool is not installed here. Install the tool"
+        MissingExtraError,
+        match=r"not installed here: got nothing in \$GHOST.*PYTHON, here .*Install the tool",
     ):
         tool.python()

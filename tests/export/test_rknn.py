@@ -19,7 +19,7 @@ import pytest
 
 import ghost_deploy as gd
 from ghost_deploy.core.bundle import Bundle
-from ghost_deploy.core.errors import ExportError, MissingExtraError, UsageError
+from ghost_deploy.core.errors import MissingExtraError, UsageError
 from ghost_deploy.core.gate_error import GateError
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.export.cut_comparison import run_graph
@@ -88,6 +88,21 @@ def test_chips_and_files_belong_together(
         check_socs(names, formats)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rknn_python": sys.executable}, "got --rknn-python without --rknn"),
+        ({"rknn_layout": "logits"}, "got --rknn-layout without --rknn"),
+        ({"litert_python": sys.executable}, "got --litert-python without --litert"),
+    ],
+)
+def test_options_of_converters_need_their_format(
+    options: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        gd.export(tmp_path / "none.pt", tmp_path / "out", ("onnx",), ("fp32",), **options)
+
+
 def test_chips_and_processors_are_kept_apart() -> None:
     names = ["rk3588", "arm64", "rk3566", "rk3588"]
     assert check_socs(names, ["rknn", "onnx"]) == ("rk3588", "rk3566")
@@ -135,7 +150,7 @@ def test_without_the_toolkit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @needs_assets
 def test_a_python_without_the_toolkit(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="rknn-toolkit2 failed to build: got ModuleNotFoundError"):
+    with pytest.raises(MissingExtraError, match="--rknn-python has no rknn-toolkit2"):
         gd.export(
             GHOST,
             tmp_path / "out",

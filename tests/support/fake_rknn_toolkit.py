@@ -100,7 +100,8 @@ def toolkit_python(folder: Path, fault: str = "") -> Path:
     start.write_text(
         f"import runpy, sys\nsys.path.insert(0, {str(folder / 'site')!r})\n"
         "assert sys.argv.pop(1) == '-I'\nsys.argv.pop(0)\n"
-        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "if sys.argv[0] == '-c':\n    exec(sys.argv[1])\n"
+        "else:\n    runpy.run_path(sys.argv[0], run_name='__main__')\n"
     )
     python = folder / "python"
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{start}" "$@"\n')

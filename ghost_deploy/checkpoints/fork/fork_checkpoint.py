@@ -204,6 +204,7 @@ def _source(archive: Archive, facts: CheckpointInfo, reply: LoadReply) -> Source
         trained_at=facts.trained_at,
         metrics=dict(facts.metrics),
         class_paths={printable(reply.class_path)[:200]: "the fork's own code"},
+        trained_hw=facts.image_size_hw,
         warnings=facts.warnings,
     )
 

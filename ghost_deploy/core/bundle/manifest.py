@@ -49,6 +49,8 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         sha256: of the checkpoint; the parent of every first-generation artifact.
         trained_with: framework and version that wrote it, e.g. `ultralytics 8.4.190`.
         trained_at: date recorded in the checkpoint, or an empty string.
+        trained_hw: (height, width) in pixels that it was trained and its metrics were measured at;
+            None where the checkpoint does not say, and in bundles of older versions.
         metrics: metrics recorded in the checkpoint, e.g. `mAP50-95`.
         training: how it was trained, in words by topic, e.g. `command`, `data`, `seed`; our own
             trainer records it.
@@ -66,6 +68,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     class_paths: dict[str, str] = {}
     modules: dict[str, str] = {}
     warnings: tuple[str, ...] = ()
+    trained_hw: tuple[int, int] | None = None
 
 
 class Artifact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,8 @@ from ghost_deploy.processing.preprocess import pixel_table
 
 if TYPE_CHECKING:
     from ghost_deploy.checkpoints.fork.fork_checkpoint import AnyCheckpoint
+
+Size: TypeAlias = tuple[int, int]
 
 METRIC = "mAP50-95"
 """Under this name a checkpoint's metrics hold what is compared, 0 to 1."""
@@ -56,7 +58,12 @@ _LEAST_STRIDE = 32
 
 
 def compare_recorded(
-    metrics: Mapping[str, float], measured: float, protocol: str, *, exact: bool
+    metrics: Mapping[str, float],
+    measured: float,
+    protocol: str,
+    *,
+    exact: bool,
+    sizes: tuple[Size, Size] | None = None,
 ) -> Recorded | None:
     """Compare the recorded mAP50-95 with one that was measured of the same weights.
 
@@ -65,6 +72,8 @@ def compare_recorded(
         measured: mAP50-95, 0 to 1.
         protocol: how it was measured.
         exact: by the protocol of the training, see `measure_as_trained`.
+        sizes: (height, width) that it was measured and trained at, where both are known. Figures of
+            different sizes are not compared: the sentence says so, whatever `agrees` is.
 
     Returns:
         None when the checkpoint records none.
@@ -76,17 +85,27 @@ def compare_recorded(
     apart = 100 * abs(measured - recorded)
     agrees = apart <= tolerance
     verdict = "Agrees with the training" if agrees else "Does not agree with the training"
+    same_size = sizes is None or sizes[0] == sizes[1]
     parts = [
         f"{verdict}: {METRIC} recorded {recorded:.3f}, measured {measured:.3f}, "
         f"{apart:.2f} points apart"
     ]
-    if not agrees:
+    if sizes and not same_size:
+        here, there = (_size_text(size) for size in sizes)
+        parts = [
+            f"Not comparable with the training: measured at {here}, trained at {there}; {METRIC} "
+            f"recorded {recorded:.3f}, measured {measured:.3f}"
+        ]
+    elif not agrees:
         parts.append(
             "the module definition probably differs from the one that was trained, or this is "
             "another data set, split or input size than the recorded one"
         )
     if not exact:
-        parts.append("the protocols differ; --checkpoint best.pt measures by that of the training")
+        differ = "the protocols differ; " if same_size else ""
+        parts.append(
+            f"{differ}--checkpoint best.pt measures by the training's own protocol and size"
+        )
     return Recorded(
         recorded=recorded,
         measured=measured,
@@ -95,6 +114,11 @@ def compare_recorded(
         agrees=agrees,
         sentence="; ".join(parts),
     )
+
+
+def _size_text(size: Size) -> str:
+    """A side, or height x width."""
+    return str(size[0]) if size[0] == size[1] else f"{size[0]}x{size[1]}"
 
 
 def measure_as_trained(

@@ -196,7 +196,8 @@ def _hard_images(
 def _recorded(
     measurement: _Measurement, loaded: AnyCheckpoint | None, reference: Reference | None
 ) -> Recorded | None:
-    metrics = (loaded.source if loaded else measurement.bundle.document.source).metrics
+    source = loaded.source if loaded else measurement.bundle.document.source
+    metrics = source.metrics
     if METRIC not in metrics or reference is None or measurement.slicing is not None:
         return None
     if loaded and loaded.source.trained_with.startswith("ultralytics"):
@@ -205,7 +206,9 @@ def _recorded(
         )
         return compare_recorded(metrics, value, how, exact=True)
     accuracy = reference.accuracy
-    return compare_recorded(metrics, accuracy.map50_95, accuracy.protocol, exact=False)
+    here = measurement.bundle.spec.input.size_hw
+    sizes = (here, source.trained_hw) if source.trained_hw else None
+    return compare_recorded(metrics, accuracy.map50_95, accuracy.protocol, exact=False, sizes=sizes)
 
 
 def _warnings(

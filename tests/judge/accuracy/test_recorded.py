@@ -46,6 +46,29 @@ def test_the_tolerance_belongs_to_the_protocol(measured: float, exact: bool, agr
 
 
 @pytest.mark.parametrize(
+    ("sizes", "text"),
+    [
+        (((320, 320), (416, 416)), "measured at 320, trained at 416"),
+        (((320, 416), (416, 416)), "measured at 320x416, trained at 416"),
+    ],
+)
+@pytest.mark.parametrize("measured", [0.543, 0.2])
+def test_figures_of_different_sizes_are_not_compared(
+    sizes: tuple[tuple[int, int], tuple[int, int]], text: str, measured: float
+) -> None:
+    found = compare_recorded({"mAP50-95": 0.565}, measured, "COCO", exact=False, sizes=sizes)
+    assert found is not None
+    assert found.sentence.startswith(f"Not comparable with the training: {text}; mAP50-95 recorded")
+    assert "gree" not in found.sentence
+    assert "definition" not in found.sentence
+    equal = compare_recorded(
+        {"mAP50-95": 0.565}, 0.56, "COCO", exact=False, sizes=((416, 416), (416, 416))
+    )
+    assert equal is not None
+    assert equal.sentence.startswith("Agrees with the training")
+
+
+@pytest.mark.parametrize(
     ("src_hw", "new_hw", "dst_hw", "pad_tl"),
     [
         # By Ultralytics 8.4.190's own validator with batches of one image, imgsz 416, stride 32.
@@ -81,6 +104,12 @@ def measured(loaded: LoadedCheckpoint) -> tuple[float, bool]:
     found = compare_recorded(loaded.source.metrics, value, how, exact=True)
     assert found is not None
     return value, found.agrees
+
+
+@needs_assets
+def test_the_size_of_the_training_is_known() -> None:
+    assert load_checkpoint(GHOST).source.trained_hw == (416, 416)
+    assert load_checkpoint(GHOST, size_hw=(320, 320)).source.trained_hw == (416, 416)
 
 
 @needs_assets
