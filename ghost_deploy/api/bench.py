@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ghost_deploy.api.common import AnyPath, Images, Note, find_images, log_note
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import BundleError
+from ghost_deploy.core.evidence.json_document import something_ran
 from ghost_deploy.core.progress import Progress, silent
 from ghost_deploy.core.scratch import scratch_folder
 from ghost_deploy.runtimes.base import RuntimeOptions
@@ -122,8 +123,12 @@ def store_latency(
         if subject.bundle is None:
             (note or log_note)(f"{subject.name} is no bundle: its figures were not stored")
             continue
+        own = report.only([subject.name])
+        if not something_ran(row.status for row in own.rows):
+            (note or log_note)(f"nothing of {subject.name} ran here: no figures were stored")
+            continue
         try:
-            Bundle.read(subject.bundle.path).with_evidence(report.only([subject.name])).save()
+            Bundle.read(subject.bundle.path).with_evidence(own).save()
         except BundleError as error:
             (note or log_note)(f"the figures were not stored in the bundle: {error}")
             continue

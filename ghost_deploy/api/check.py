@@ -47,8 +47,8 @@ def check(
         The report; `report.passed` is the verdict.
 
     Raises:
-        BundleError: there is no bundle, or a file of it was changed.
-        UsageError: unknown runtime or precision.
+        BundleError: there is no bundle, a file of it was changed, or no artifact of it matches.
+        UsageError: unknown runtime or precision, or a runtime of a server.
     """
     from ghost_deploy.judge.check.check_bundle import check_bundle
     from ghost_deploy.judge.check.verdict_store import VerdictStore

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -57,7 +57,7 @@ class BoardOutcome:
             return None
         with contextlib.suppress(msgspec.DecodeError):
             found = msgspec.json.decode(self.result.document)
-            return found if isinstance(found, dict) else None
+            return _named(found, self.result.names) if isinstance(found, dict) else None
         return None
 
     @property
@@ -93,6 +93,14 @@ class BoardOutcome:
                 return action(session)
         except GhostDeployError as error:
             return cls(address, error.exit_code, facts, error)
+
+
+def _named(plain: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """The document with the name that the folder of images has here."""
+    images = plain.get("images")
+    if isinstance(images, dict) and images.get("source") in names:
+        images["source"] = names[images["source"]]
+    return plain
 
 
 def run_on(session: BoardSession, job: BoardJob, results: Path) -> BoardOutcome:

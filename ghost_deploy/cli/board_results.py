@@ -15,13 +15,13 @@ from ghost_deploy.cli.board_sources import here, put_results
 from ghost_deploy.cli.board_table import board_rows
 from ghost_deploy.cli.console import Column, Console
 from ghost_deploy.cli.format import plural, printable
+from ghost_deploy.cli.summary import Summary
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import GhostDeployError
 from ghost_deploy.remote.bring_back import store_report
 from ghost_deploy.remote.bring_engines import store_engines
 from ghost_deploy.remote.job import BoardJob
 
-_MOST_ROWS = 20
 _OUTPUT_NAMES = {"out": "results", "save_uncertain": "uncertain frames", "jsonl": "lines"}
 SCHEMA = 1
 """Version of the form of what `--on ... --json` prints."""
@@ -153,22 +153,13 @@ def _print_one(args: argparse.Namespace, outcome: BoardOutcome, console: Console
 def _print_counts(outcome: BoardOutcome, console: Console, to: IO[str]) -> None:
     plain = _with_names_here(outcome)
     assert plain is not None
-    rows = [
-        [Path(image["source"]).name, str(sum(image["classes"].values())), _counts(image["classes"])]
-        for image in plain.get("images", ())[:_MOST_ROWS]
-    ]
-    if rows:
-        columns = [Column("image"), Column("found", right=True), Column("classes")]
-        console.table(columns, rows, to=to)
-    images = len(plain.get("images", ()))
-    what = plural(images, "image") if images else plural(len(plain.get("sources", ())), "source")
-    print(f"{what}, {plural(plain['detections'], 'detection')}", file=to)
+    if plain.get("images"):
+        Summary.of(plain).print(console, to)
+    else:
+        what = plural(len(plain.get("sources", ())), "source")
+        print(f"{what}, {plural(plain['detections'], 'detection')}", file=to)
     for error in plain.get("unreadable", ()):
         console.note(f"error: {error}")
-
-
-def _counts(classes: dict[str, int]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in classes.items())
 
 
 def _say_failure(outcome: BoardOutcome, console: Console, *, named: bool) -> None:

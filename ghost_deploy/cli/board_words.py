@@ -29,7 +29,8 @@ def job_of(
 
     Raises:
         UsageError: an option that boards do not take.
-        BundleError, InputError, ImageError: what was named here cannot be used.
+        BundleError, InputError, ImageError: what was named here cannot be used, or a bundle has
+            nothing to run of what was named.
     """
     table = BOARD_OPTIONS[args.command]
     found: list[Word | tuple[str, Word]] = []
@@ -58,9 +59,26 @@ def job_of(
         found.append(("--trust", _file(str(signers))))
     _refuse_one_name(found + behind)
     words_there = [*found, "--", *behind]
-    return BoardJob(
+    job = BoardJob(
         args.command, words_there, _runtimes(args), _wheels(args), _extras(args.command, behind)
     )
+    _require_runs(args, job)
+    return job
+
+
+def _require_runs(args: argparse.Namespace, job: BoardJob) -> None:
+    """Raise, before a board is asked, if a bundle has nothing of what was named."""
+    from ghost_deploy.judge.check.checked_runs import checked_runs
+    from ghost_deploy.runtimes.run_plan import require_runs
+
+    if job.command == "build":  # it makes what TensorRT runs
+        return
+    one = getattr(args, "precision", None)
+    precisions = getattr(args, "precisions", None) or (None if one in (None, "fastest") else [one])
+    runtimes = [name for name in job.runtimes or () if name != "auto"] or None
+    for bundle in job.bundles:
+        find = checked_runs if job.command == "check" else require_runs
+        find(bundle, runtimes, precisions)
 
 
 def _extras(command: str, sources: Sequence[Word | tuple[str, Word]]) -> tuple[str, ...]:
@@ -153,4 +171,4 @@ def _images(values: Sequence[str]) -> SentFiles:
             if name in files:
                 name = f"{path.stem}-{len(files)}{path.suffix}"
             files[name] = path
-    return SentFiles(files)
+    return SentFiles(files, name=Path(values[0]).name if len(values) == 1 else "files")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from ghost_deploy.cli.console import Column, Console
 from ghost_deploy.cli.format import plural
@@ -38,6 +38,15 @@ class Summary:
         """Add the result of one image."""
         self._only = found if not self._images else None
         self._images.append((frame.source, Counter(found.names)))
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> Summary:
+        """The counts of a `document`, which has no boxes."""
+        summary = cls()
+        summary._images = [
+            (image["source"], Counter(image["classes"])) for image in document["images"]
+        ]
+        return summary
 
     def print(self, console: Console, to: IO[str]) -> None:
         """Print the table to `to`: of boxes for one image, of images and of classes for more."""

@@ -123,6 +123,9 @@ def _remove(folder: str, paths: list[str]) -> int:
         there.append([name, size])
     with contextlib.suppress(OSError):
         os.rmdir(folder)  # if nothing else is in it
+        above, name = os.path.split(folder)
+        if (os.path.basename(above), name) == ("ghost-deploy", "remote"):
+            os.rmdir(above)  # made for it in the account's cache
     print(json.dumps(there))
     return 0
 

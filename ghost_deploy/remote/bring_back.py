@@ -12,6 +12,7 @@ from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.evidence.accuracy import AccuracyReport
 from ghost_deploy.core.evidence.boards import BoardFacts, BoardsReport
 from ghost_deploy.core.evidence.check import CheckReport
+from ghost_deploy.core.evidence.json_document import something_ran
 from ghost_deploy.core.evidence.latency import BenchReport
 from ghost_deploy.core.evidence.machine import Snapshot
 
@@ -27,6 +28,7 @@ def store_report(
 ) -> Iterator[str]:
     """Put what a command printed on a board into the bundles here, as evidence of that board.
 
+    A report without any run replaces none and is not stored.
     `bundle.json` is read again and replaced as a whole, so that what others wrote meanwhile stays.
 
     Args:
@@ -55,6 +57,9 @@ def store_report(
             part = part.only([bundle.path.absolute().name])
         elif isinstance(part, AccuracyReport):
             part = part.thin()
+        if not something_ran(row.status for row in part.rows):
+            yield f"nothing ran on {facts.name}: no {part.KIND} of it is stored in {bundle.path}"
+            continue
         hashes = {each.files[each.path] for each in bundle.artifacts}
 
         def having(stored: Bundle, part: Any = part, hashes: set[str] = hashes) -> Bundle | None:

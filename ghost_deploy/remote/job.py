@@ -26,11 +26,13 @@ class SentFiles:
         files: local files by their names below the folder there.
         target: what of that folder the argument names; empty for the folder itself.
         origin: what the files were made of, where some were made to be sent.
+        name: what reports call the folder; they would show that of the copy.
     """
 
     files: Mapping[str, Path]
     target: str = ""
     origin: str = ""
+    name: str = ""
 
     @property
     def key(self) -> str:
@@ -109,14 +111,16 @@ class JobResult:
     Attributes:
         code: its exit code.
         document: what it printed: one JSON document, or nothing.
-        messages: the end of its messages.
-        places: folders there by the local ones that they are copies of, to translate paths.
+        messages: the end of its messages, with paths here.
+        places: what local path a path there is a copy of.
+        names: of folders, by the names that their copies have.
     """
 
     code: int
     document: bytes
     messages: str
     places: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 def run_job(session: BoardSession, job: BoardJob, results: Path) -> JobResult:
@@ -138,6 +142,8 @@ def run_job(session: BoardSession, job: BoardJob, results: Path) -> JobResult:
     if job.runtimes is None and job.command in _SEVERAL_RUNTIMES:
         # What is not installed there is no finding.
         words = ["--runtime", *(row.name for row in rows), *words]
+    if job.command == "bench":  # the figures come back and are stored here
+        words = ["--no-store", *words]
     session.make("tmp")
     session.remove("out")
     out = session.make("out")
@@ -145,7 +151,7 @@ def run_job(session: BoardSession, job: BoardJob, results: Path) -> JobResult:
     answer = session.run(
         [python, "-I", "-X", "utf8", "-m", "ghost_deploy.cli.main", job.command, "--json", *words],
         cwd=out,
-        said=lambda text: None if f"{out}/" in text else session.say(text),  # places there
+        said=lambda text: None if f"{out}/" in text else session.say(placed.here(text)),
     )
     if job.command == "build" and answer.output.strip():
         (bundle,) = [value for value in job.values if isinstance(value, SentBundle)]
@@ -153,7 +159,10 @@ def run_job(session: BoardSession, job: BoardJob, results: Path) -> JobResult:
     if any(isinstance(value, Returned) for value in job.values):
         session.fetch(out, results)
     session.remove("out", "tmp")
-    return JobResult(answer.code, answer.output, answer.messages, placed.places)
+    names = {
+        each.key: each.name for each in job.values if isinstance(each, SentFiles) and each.name
+    }
+    return JobResult(answer.code, answer.output, placed.here(answer.messages), placed.places, names)
 
 
 class _Placed:
@@ -169,6 +178,12 @@ class _Placed:
         if isinstance(word, tuple):
             return f"{word[0]}={self._value(word[1])}"
         return self._value(word)
+
+    def here(self, text: str) -> str:
+        """A message of the board with the paths here."""
+        for there in sorted(self.places, key=len, reverse=True):
+            text = text.replace(there, self.places[there])
+        return text
 
     def _value(self, value: Word) -> str:
         if isinstance(value, str):

@@ -86,6 +86,23 @@ def plan_runs(
     ]
 
 
+def require_runs(
+    bundle: Bundle,
+    runtimes: Sequence[str] | None = None,
+    precisions: Sequence[str] | None = None,
+) -> list[PlannedRun]:
+    """`plan_runs`, at least one.
+
+    Raises:
+        UsageError: unknown runtime or precision.
+        BundleError: the bundle has no matching artifact; the message lists its artifacts.
+    """
+    runs = plan_runs(bundle, runtimes, precisions)
+    if not runs:
+        raise _nothing_to_run(bundle, runtimes or (), precisions or ())
+    return runs
+
+
 def check_precisions(names: Sequence[str] | None) -> None:
     """Require that a runtime of the table can run in each precision.
 
@@ -156,12 +173,8 @@ def choose(
     ]
     runs = [run for run in fitting if options.any_form or not run.foreign]
     if not runs:
-        asked = " ".join(filter(None, (precision, "" if runtime == "auto" else runtime)))
-        raise BundleError(
-            f"{bundle.path} has nothing to run{f' as {asked}' if asked else ''}",
-            got=", ".join(artifact.id for artifact in bundle.artifacts) or "no artifact",
-            fix=_fix_nothing(bundle, fitting),
-        )
+        named = () if runtime == "auto" else (runtime,)
+        raise _nothing_to_run(bundle, named, (precision,) if precision else (), fitting)
     # A runtime chosen by name checks the device itself; its error names the command that helps.
     any_device = runtime != "auto" or options.allow_fallback
     possible = _possible(bundle, runs, None if any_device else options)
@@ -169,6 +182,20 @@ def choose(
         equal = (run for run in possible if run.precision == possible[0].precision)
         return next((run for run in equal if not failed(run)), possible[0])
     return possible[0]
+
+
+def _nothing_to_run(
+    bundle: Bundle,
+    runtimes: Sequence[str],
+    precisions: Sequence[str],
+    foreign: Sequence[PlannedRun] = (),
+) -> BundleError:
+    asked = " ".join(filter(None, (" or ".join(precisions), " or ".join(runtimes))))
+    return BundleError(
+        f"{bundle.path} has nothing to run{f' as {asked}' if asked else ''}",
+        got=", ".join(artifact.id for artifact in bundle.artifacts) or "no artifact",
+        fix=_fix_nothing(bundle, foreign),
+    )
 
 
 def _fix_nothing(bundle: Bundle, foreign: Sequence[PlannedRun]) -> str:

@@ -50,6 +50,14 @@ def test_several_images_show_counts_and_class_totals() -> None:
     assert lines[-1] == "3 images, 4 detections"
 
 
+def test_a_document_is_printed_as_what_it_was_made_of() -> None:
+    summary, out = Summary(), io.StringIO()
+    for index, (source, each) in enumerate((("x/a.jpg", found(1, 0, 0)), ("x/b.jpg", found()))):
+        summary.add(Frame(IMAGE, index=index, source=source), each)
+    Summary.of(summary.document()).print(Console(io.StringIO(), io.StringIO()), out)
+    assert out.getvalue().splitlines() == printed(("x/a.jpg", found(1, 0, 0)), ("x/b.jpg", found()))
+
+
 def test_hundreds_of_images_are_cut_short() -> None:
     lines = printed(*((f"{i}.jpg", found(0)) for i in range(300)))
     assert len(lines) < 30

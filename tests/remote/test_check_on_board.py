@@ -10,9 +10,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from ghost_deploy.core.bundle import Bundle
+from ghost_deploy.remote.address import BoardAddress
+from ghost_deploy.remote.session import OURS, opened
 from tests.support.command_in_process import run_command
 from tests.support.constant_model import write_constant_bundle
 from tests.support.exports import shared_proved_bundle
@@ -62,7 +66,7 @@ def test_check_on_a_board(board: SshBoard, bundle: Path) -> None:
     assert not board.processes()
     cleaned = run_command("check", str(bundle), "--on", board.address(), "--clean")
     assert "removed environments" in cleaned.stdout
-    assert not list((board.home / ".cache" / "ghost-deploy").rglob("*"))
+    assert not (board.home / ".cache" / "ghost-deploy").exists()
 
 
 def test_a_board_that_is_not_there(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,6 +92,61 @@ def test_wrong_use(small: Path, words: list[str], said: str) -> None:
     done = run_command("check", str(small), *words)
     assert done.returncode == 2
     assert said in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["check", "--runtime", "litert"], "has nothing to run as litert"),
+        (["check", "--runtime", "rknn", "--device", "npu"], "has nothing to run as rknn"),
+        (["check", "--precision", "int8", "bf16"], "has nothing to run as int8 or bf16"),
+        (["check", "--runtime", "kserve"], "validate --url"),
+    ],
+)
+@pytest.mark.parametrize("on", [(), ("--on", "ssh://127.0.0.1:1")])
+def test_a_check_of_what_a_bundle_does_not_hold(
+    small: Path, words: list[str], said: str, on: tuple[str, ...]
+) -> None:
+    done = run_command(*words, *on, "--", str(small))
+    assert done.returncode == 2
+    assert said in done.stderr
+    if "kserve" not in words:
+        assert "got: onnx-fp32" in done.stderr
+        assert "next: Choose another --runtime" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["infer", "--runtime", "ncnn", "BUNDLE", "IMAGE"],
+        ["bench", "--runtime", "ncnn", "--", "BUNDLE"],
+        ["infer", "--precision", "int8", "BUNDLE", "IMAGE"],
+    ],
+)
+def test_what_a_bundle_does_not_hold_is_told_before_a_board_is_asked(
+    small: Path, tmp_path: Path, words: list[str]
+) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
+    places = {"BUNDLE": str(small), "IMAGE": str(tmp_path / "a.png")}
+    command, *rest = [places.get(word, word) for word in words]
+    done = run_command(command, "--on", "ssh://127.0.0.1:1", *rest)
+    assert done.returncode == 2
+    assert f"{small} has nothing to run as" in done.stderr
+
+
+def test_cleaning_leaves_no_folder(board: SshBoard) -> None:
+    with opened(BoardAddress.parse(board.address()), lambda _: None) as session:
+        session.make("out")
+        assert session.remove(*OURS)
+    assert not (board.home / ".cache" / "ghost-deploy").exists()
+
+
+def test_cleaning_leaves_what_is_not_ours(board: SshBoard) -> None:
+    with opened(BoardAddress.parse(board.address()), lambda _: None) as session:
+        (board.home / ".cache" / "ghost-deploy" / "other").write_text("")
+        session.remove(*OURS)
+    assert (board.home / ".cache" / "ghost-deploy" / "other").exists()
+    (board.home / ".cache" / "ghost-deploy" / "other").unlink()
 
 
 def test_without_a_bundle_no_board_is_asked(tmp_path: Path) -> None:

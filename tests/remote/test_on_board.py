@@ -12,7 +12,9 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import msgspec
+import numpy as np
 import pytest
 
 from ghost_deploy.core.bundle import Bundle
@@ -125,6 +127,9 @@ def test_infer_finds_the_same_as_here(
     assert (tmp_path / "there.jsonl").read_text() == (tmp_path / "here.jsonl").read_text()
     names = sorted(path.name for path in images.iterdir())
     assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == names
+    plain = [word for word in words if not word.startswith("--json")]
+    tables = run_command(*plain, "--on", ready.address()).stdout.partition("\n")[2]
+    assert tables == run_command(*plain).stdout
     again = run_command(
         "infer", str(bundle), str(images), "-o", str(tmp_path / "drawn"), "--on", "ssh://x"
     )
@@ -145,12 +150,20 @@ def test_a_board_that_reboots_while_it_measures(
     assert (bundle / "bundle.json").read_bytes() == before
     assert not ready.processes()
     short = ("--duration", "0.2", "--rounds", "2", "--runtime", "ort", "--json")
+    images = bundle.parent / "our images"
+    images.mkdir()
+    cv2.imwrite(str(images / "a.png"), np.zeros((32, 32, 3), np.uint8))
+    short = (*short, "--images", str(images))
     again = run_command("bench", str(bundle), "--on", ready.address(), *short)
     assert again.returncode == 0, again.stderr
+    assert str(ready.home) not in again.stderr.replace(str(ready.home) + "/.cache/pip", "")
+    assert again.stderr.count("stored in") == 1
+    assert json.loads(again.stdout)["boards"][0]["report"]["images"]["source"] == "our images"
     boards = Bundle.read(bundle).evidence.boards
     assert boards is not None
     assert boards.boards[0].latency is not None
     assert boards.boards[0].latency.rows[0].figures is not None
+    assert boards.boards[0].latency.images.source == "our images"
 
 
 @pytest.mark.parametrize(
@@ -213,7 +226,27 @@ SNAPSHOT = {
     "power_mode": "",
     "packages": {"onnxruntime": "1.2"},
 }
-CHECKED = {"passed": False, "schema": 1, "model": "m", "images": 1, "rows": [], "machine": SNAPSHOT}
+ROW = {"artifact": "onnx-fp32", "sha256": "0", "runtime": "ort", "precision": "fp32"}
+CHECKED = {
+    "passed": False,
+    "schema": 1,
+    "model": "m",
+    "images": 1,
+    "rows": [ROW | {"status": "failed", "reasons": ["wrong"]}],
+    "machine": SNAPSHOT,
+}
+
+
+@pytest.mark.parametrize("rows", [[], [ROW | {"status": "skipped", "reasons": ["no package"]}]])
+def test_a_report_without_any_run_replaces_none(bundle: Path, rows: list[object]) -> None:
+    empty = CHECKED | {"rows": rows}
+    (sentence,) = store_report("check", FACTS, empty, [Bundle.read(bundle)])
+    assert "nothing ran on pi5" in sentence
+    assert Bundle.read(bundle).evidence.boards is None
+    assert list(store_report("check", FACTS, CHECKED, [Bundle.read(bundle)]))
+    before = (bundle / "bundle.json").read_bytes()
+    assert list(store_report("check", FACTS, empty, [Bundle.read(bundle)]))
+    assert (bundle / "bundle.json").read_bytes() == before
 
 
 def test_boards_that_end_at_once_lose_nothing(bundle: Path) -> None:

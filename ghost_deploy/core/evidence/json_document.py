@@ -65,6 +65,11 @@ class Document(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return decode_json(msgspec.json.encode(plain), cls, where=where)
 
 
+def something_ran(statuses: Iterable[str]) -> bool:
+    """Whether a report, of which these are the status of each row, has more than skipped runs."""
+    return any(status != "skipped" for status in statuses)
+
+
 def verdict_sentence(what: str, statuses: Iterable[str]) -> str:
     """The verdict on the runs of a report in one sentence, from the status of each row.
 

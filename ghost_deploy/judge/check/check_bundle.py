@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import cv2
 import msgspec
@@ -19,11 +19,12 @@ from ghost_deploy.judge.bench.selection import Selection
 from ghost_deploy.judge.bench.snapshot import take_snapshot
 from ghost_deploy.judge.bench.statistics import ratio, round_medians
 from ghost_deploy.judge.check.ask_child import TIME_LIMIT_S, ask_child
+from ghost_deploy.judge.check.checked_runs import checked_runs
 from ghost_deploy.judge.check.fastest import TimedRun, fastest
 from ghost_deploy.judge.check.verdict_store import StoredVerdict, VerdictStore, verdict_key
 from ghost_deploy.judge.parity.stored_reference import StoredReference, read_stored
 from ghost_deploy.runtimes.base import RuntimeOptions
-from ghost_deploy.runtimes.run_plan import PlannedRun, plan_runs
+from ghost_deploy.runtimes.run_plan import PlannedRun
 
 _STAGE = "run_alone"
 _SHORT = Settings(duration_s=2.0, rounds=10, warmup_s=0.2)
@@ -52,11 +53,11 @@ def check_bundle(
         progress: called for each artifact.
 
     Raises:
-        BundleError: the reference outputs are missing or were changed.
-        UsageError: unknown runtime or precision.
+        BundleError: the reference outputs are missing or were changed, or no artifact matches.
+        UsageError: unknown runtime or precision, or a runtime of a server.
     """
     stored = read_stored(bundle)
-    plans = list(_one_of_each(plan_runs(bundle, runtimes, precisions)))
+    plans = checked_runs(bundle, runtimes, precisions)
     rows = []
     for number, run in enumerate(plans):
         progress("checking: run", number, len(plans))
@@ -74,15 +75,6 @@ def check_bundle(
         machine=take_snapshot(),
         advice=_advice(rows),
     )
-
-
-def _one_of_each(runs: Sequence[PlannedRun]) -> Iterator[PlannedRun]:
-    """The runs in int8 kernels of this machine, and one of each artifact that has no such run."""
-    named = {run.artifact.id for run in runs if not run.foreign}
-    for run in runs:
-        if not run.foreign or run.artifact.id not in named:
-            named.add(run.artifact.id)
-            yield run
 
 
 def _keep(store: VerdictStore, key: str, row: CheckRow, whole: bool) -> None:
