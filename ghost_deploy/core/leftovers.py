@@ -8,13 +8,13 @@ clock may be wrong. Where the file system or the system has no `flock`, nothing 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import os
 import re
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,11 +22,14 @@ if sys.platform != "win32":
     import fcntl
 
 _MARK = ".ghost-deploy-"
+_BINARY = getattr(os, "O_BINARY", 0)
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
+_made_here: dict[Path, int] = {}
+"""What is not closed yet, by absolute path: the process that made it, as a fork copies this."""
 _searched: set[Path] = set()
 """Folders that this process has searched: one may hold 100,000 images."""
 _OURS = re.compile(r"\..*\.ghost-deploy-[a-z0-9_]{8}(\.old)?")
-"""Names made here: `.NAME.ghost-deploy-` and the eight characters of `tempfile`."""
+"""Names made here: `.NAME.ghost-deploy-` and eight characters."""
 OLD = ".old"
 """End of the name of an output that is being replaced, on systems without an exchange of names."""
 
@@ -84,6 +87,7 @@ class Temporary:
     def close(self) -> None:
         """Give the lock up, and remove what is still there under the temporary name."""
         _remove(self.path)
+        _made_here.pop(self.path.absolute(), None)
         _close(self._handle)
         self._handle = -1
 
@@ -153,14 +157,32 @@ def _remove(path: Path) -> None:
             path.unlink()
 
 
+@atexit.register
+def _remove_unclosed() -> None:
+    """Remove what an interrupt kept from being closed: it may come before anyone has the object."""
+    for path, process in list(_made_here.items()):
+        if process == os.getpid():
+            _remove(path)
+
+
 def _make(target: Path, folder: bool) -> tuple[Path, int]:
     """A new temporary file or folder beside `target` and its handle, -1 where it has none."""
     name = f".{target.name}"[:200] + _MARK
-    if folder:
-        path = Path(tempfile.mkdtemp(dir=target.parent, prefix=name))
-        return path, _open(path)
-    handle, made = tempfile.mkstemp(dir=target.parent, prefix=name)
-    return Path(made), handle
+    while True:
+        path = target.with_name(name + os.urandom(4).hex())
+        _made_here[path.absolute()] = (
+            os.getpid()
+        )  # before it exists, so that an interrupt loses none
+        try:
+            if folder:
+                path.mkdir(mode=0o700)
+                return path, _open(path)
+            return path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY, 0o600)
+        except FileExistsError:
+            del _made_here[path.absolute()]
+        except OSError:
+            del _made_here[path.absolute()]
+            raise
 
 
 def _make_locked(target: Path, folder: bool) -> tuple[Path, int]:
@@ -173,6 +195,7 @@ def _make_locked(target: Path, folder: bool) -> tuple[Path, int]:
         _lock(handle, wait=True)
         if path.exists():
             return path, handle
+        _made_here.pop(path.absolute(), None)
         _close(handle)
 
 

@@ -128,3 +128,33 @@ def test_a_long_name(tmp_path: Path) -> None:
     with closing(Temporary(tmp_path / ("x" * 250), folder=False)) as temporary:
         assert temporary.path.exists()
     assert list(tmp_path.iterdir()) == []
+
+
+INTERRUPTED = """
+import os, sys
+from pathlib import Path
+from ghost_deploy.core import leftovers
+
+def interrupt(*_, **__):
+    raise KeyboardInterrupt
+
+target = Path(sys.argv[1])
+kept = leftovers.Temporary(target, folder=True)
+if os.fork() == 0:
+    sys.exit()  # a child that ends removes nothing of its parent
+os.wait()
+assert kept.path.exists()
+leftovers._lock = interrupt
+try:
+    leftovers.Temporary(target, folder=sys.argv[2] == "folder")
+except KeyboardInterrupt:
+    os.chdir("/")
+"""
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_an_interrupt_before_anyone_has_it_leaves_nothing(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "in").mkdir()
+    command = [sys.executable, "-c", INTERRUPTED, "in/out", kind]
+    subprocess.run(command, check=True, timeout=60, cwd=tmp_path)
+    assert list((tmp_path / "in").iterdir()) == []
