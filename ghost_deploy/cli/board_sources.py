@@ -11,8 +11,10 @@ from typing import IO, Any
 
 import msgspec
 
+from ghost_deploy.cli.returned_files import outputs_of
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.files import write_whole
+from ghost_deploy.remote.answers import wrong_answer
 from ghost_deploy.remote.job import SentFiles
 
 OUTPUTS = {"out": "out", "save_uncertain": "uncertain", "jsonl": "lines.jsonl"}
@@ -119,8 +121,15 @@ def put_results(
 
     Raises:
         UsageError: a file is there, and `--overwrite` was not given; nothing was changed.
+        BoardError: something else came back than outputs of these files; nothing was changed.
     """
     done = []
+    sent = [Path(each) for each in places.values()]
+    copied = {
+        name: outputs_of(results / name, sent, saved=saved)
+        for name, saved in (("out", bool(getattr(args, "save", None))), ("uncertain", True))
+    }
+    lines = _lines(results / OUTPUTS["jsonl"], places, board) if args.jsonl else b""
     for option, name in OUTPUTS.items():
         given = getattr(args, option)
         back = results / name
@@ -128,12 +137,13 @@ def put_results(
             continue
         target = place_of(given, board, several=several)
         if option == "jsonl" and given == "-":
-            output.write(_lines(back, places).decode())
+            output.write(lines.decode())
             continue
         if option == "jsonl":
-            _append_lines(back, target, places)
+            _append_lines(target, lines)
         else:
-            _copy_all(back, target, overwrite=args.overwrite or option == "save_uncertain")
+            replaces = args.overwrite or option == "save_uncertain"
+            _copy_all(back, copied[name], target, sent, overwrite=replaces)
         done.append((option, target))
     return done
 
@@ -148,32 +158,41 @@ def here(name: str, places: Mapping[str, str]) -> str:
     return name
 
 
-def _lines(back: Path, places: Mapping[str, str]) -> bytes:
+def _lines(back: Path, places: Mapping[str, str], board: str) -> bytes:
+    """The lines that came back, with the files here in the place of their copies."""
+    if not back.exists():
+        return b""
     lines = []
     for line in back.read_bytes().splitlines():
-        record = msgspec.json.decode(line)
-        record["source"] = here(record.get("source", ""), places)
+        try:
+            record = msgspec.json.decode(line, type=dict[str, Any])
+            source = record.get("source", "")
+            if not isinstance(source, str):
+                raise ValueError("source is no text")
+        except (ValueError, RecursionError) as error:
+            raise wrong_answer(board, "a line of results", line[:200]) from error
+        record["source"] = here(source, places)
         lines.append(msgspec.json.encode(record) + b"\n")
     return b"".join(lines)
 
 
-def _append_lines(back: Path, target: Path, places: Mapping[str, str]) -> None:
-    lines = _lines(back, places)
+def _append_lines(target: Path, lines: bytes) -> None:
     old = target.read_bytes() if target.exists() else b""
     old += b"\n" if old and not old.endswith(b"\n") else b""
     write_whole(target, lambda file: file.write(old + lines))
 
 
-def _copy_all(back: Path, target: Path, *, overwrite: bool) -> None:
-    files = [path for path in sorted(back.rglob("*")) if path.is_file()]
-    for path in files:
-        place = target / path.relative_to(back)
-        if os.path.lexists(place) and not overwrite:
+def _copy_all(
+    back: Path, names: Sequence[str], target: Path, sent: Sequence[Path], *, overwrite: bool
+) -> None:
+    own = {path.resolve() for path in sent}
+    for name in names:
+        place = target / name
+        if os.path.lexists(place) and (not overwrite or place.resolve() in own):
             raise _occupied(place)
-    for path in files:
-        place = target / path.relative_to(back)
-        with path.open("rb") as source:
-            write_whole(place, functools.partial(shutil.copyfileobj, source))
+    for name in names:
+        with (back / name).open("rb") as source:
+            write_whole(target / name, functools.partial(shutil.copyfileobj, source))
 
 
 def _occupied(path: Path) -> UsageError:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -86,3 +90,89 @@ def test_a_damaged_engine_is_left_out(sent: Bundle, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="was changed after it was written"):
         store_engines(sent, back)
     assert (sent.path / "bundle.json").read_bytes() == before
+
+
+Edit = Callable[[dict[str, Any], Path], None]
+
+
+def _listed(document: dict[str, Any], back: Path, name: str, content: bytes, **facts: Any) -> None:
+    """Add an artifact with a file to what the board sends."""
+    (back / name).write_bytes(content)
+    files = {name: hashlib.sha256(content).hexdigest()}
+    new = {**document["artifacts"][0], "path": name, "files": files, "sizes": {}}
+    document["artifacts"].append({**new, "format": "tensorrt", "precision": "fp32", **facts})
+
+
+def _another_format(document: dict[str, Any], back: Path) -> None:
+    _listed(document, back, "x.onnx", b"x", format="onnx", precision="bf16")
+
+
+def _the_graph_anew(document: dict[str, Any], back: Path) -> None:
+    _listed(document, back, "x.onnx", b"x", format="onnx")
+    del document["artifacts"][0]
+
+
+def _a_file_of_another(document: dict[str, Any], back: Path) -> None:
+    engine = document["artifacts"][-1]
+    (back / "model.fp32.onnx").write_bytes(b"other")
+    engine["files"]["model.fp32.onnx"] = hashlib.sha256(b"other").hexdigest()
+    engine["sizes"]["model.fp32.onnx"] = 5
+
+
+def _a_link(document: dict[str, Any], back: Path) -> None:
+    (back / "model.fp16.plan").unlink()
+    (back.parent / "secret").write_bytes(b"plan")
+    (back / "model.fp16.plan").symlink_to(back.parent / "secret")
+
+
+def _a_head(document: dict[str, Any], back: Path) -> None:
+    document["artifacts"][-1]["form"] = "nms"
+
+
+def _other_evidence(document: dict[str, Any], back: Path) -> None:
+    document["evidence"]["accuracy"] = {"schema": 1}
+
+
+def _evidence_alone(document: dict[str, Any], back: Path) -> None:
+    document["artifacts"].pop()
+    document["evidence"] = {"thresholds": {"schema": 1}}
+
+
+def _record_of_another(document: dict[str, Any], back: Path) -> None:
+    fingerprint = {"tensorrt": "", "cuda": "", "compute_capability": "", "gpu": "", "platform": ""}
+    record = {
+        "route": "",
+        "built_from": "",
+        "fingerprint": fingerprint,
+        "workspace_mib": 1,
+        "precisions": {},
+        "reformats": 0,
+        "pinned": 0,
+        "dla": None,
+        "timing_cache": "new",
+    }
+    document["evidence"]["build"]["engines"] = {"tensorrt-int8": record}
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        _another_format,
+        _the_graph_anew,
+        _a_file_of_another,
+        _a_link,
+        _a_head,
+        _other_evidence,
+        _evidence_alone,
+        _record_of_another,
+    ],
+)
+def test_what_build_does_not_write_is_refused(sent: Bundle, tmp_path: Path, edit: Edit) -> None:
+    back = built_copy(sent, tmp_path / "back")
+    document = json.loads((back / "bundle.json").read_text())
+    edit(document, back)
+    (back / "bundle.json").write_text(json.dumps(document))
+    before = {path.name: path.read_bytes() for path in sent.path.iterdir()}
+    with pytest.raises(BundleError, match="what build does not write"):
+        store_engines(sent, back)
+    assert {path.name: path.read_bytes() for path in sent.path.iterdir()} == before
