@@ -85,11 +85,12 @@ class ModelSettings:
         Raises:
             GhostDeployError: as `load`.
         """
-        if "://" in self.model:
+        if "://" in self.model or self.runtime == "kserve":
             raise UsageError(
                 "a model on a server cannot run an archive",
-                got=self.model,
-                fix="Give the bundle: workers open it themselves",
+                got=self.model if "://" in self.model else "runtime kserve",
+                expected="a bundle, and a runtime of the machines that the workers run on",
+                fix="Give the bundle, with another --runtime or none: workers open it themselves",
             )
         path = model_file(Path(self.model))
         if is_bundle(path):

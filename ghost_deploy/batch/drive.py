@@ -77,7 +77,9 @@ def drive(
     access = FileAccess.of(request.inputs)
     found = find_sources(request.inputs, access, request.path_column, note)
     if found.duplicates:
-        note(f"{found.duplicates} sources are named more than once; each is done once")
+        what = "source is" if found.duplicates == 1 else "sources are"
+        note(f"{found.duplicates} {what} named more than once; each is done once")
+    _require_engine(request, len(found.images) + len(found.videos))
     count = (len(found.images), len(found.videos))
     rows = request.part_rows or rows_of_a_part(*count, request.workers)
     manifest = msgspec.structs.replace(manifest, part_rows=rows)
@@ -86,6 +88,8 @@ def drive(
         left = plan.left()
         if store.is_continued:
             note(f"{plan.sources - left} of {plan.sources} sources have their rows already")
+            if request.part_rows not in (None, plan.part_rows):
+                note(f"parts keep at most {plan.part_rows} rows, as the run had that began here")
         meter = ProgressMeter(plan.sources, plan.sources - left, show)
         engine, cluster = _choose_engine(request, left, note), ""
         run = _engine_run(request, model, store, access, plan, meter, note)
@@ -111,6 +115,7 @@ def drive(
         parts=len(written.records),
         seconds=round(time.monotonic() - began_s, 3),
         model=manifest.identity.model,
+        first_errors=tuple(written.reasons),
         complete=not missing,
         **meter.counted(),
     )
@@ -146,11 +151,19 @@ def _engine_run(
     )
 
 
+def _require_engine(request: BatchRequest, sources: int) -> None:
+    """Require that the engine is there, before anything is written."""
+    auto = request.engine == "auto" and request.address is not None and sources >= FEW_SOURCES
+    if request.engine == "ray" or auto:
+        from ghost_deploy.batch.ray_engine import require_ray
+
+        require_ray()
+
+
 def _choose_engine(request: BatchRequest, left: int, note: Note) -> Literal["local", "ray"]:
     if request.engine != "auto":
         return request.engine
     if request.address is None:
-        note("engine local: no cluster is named with --address")
         return "local"
     if left < FEW_SOURCES:
         note(f"engine local: a cluster does not pay for {left} sources (--engine ray takes it)")
@@ -175,11 +188,15 @@ def _save_state(store: OutputStore, plan: WorkPlan, note: Note) -> None:
         left = WorkPlan(plan.found, written, plan.part_rows).left()
         note(
             f"{plan.sources - left} of {plan.sources} sources have their rows, in "
-            f"{len(written.records)} parts; run the same command again and it continues"
+            f"{_parts(len(written.records))}; run the same command again and it continues"
         )
         store.save(written.records, complete=False)
     except StoreError as error:
         note(f"what was written is whole; {error.what}: run the same command again to continue")
+
+
+def _parts(count: int) -> str:
+    return f"{count} part{'' if count == 1 else 's'}"
 
 
 def _refuse_twice(written: WrittenRows) -> None:

@@ -20,6 +20,7 @@ from ghost_deploy.core.closing import Closing
 from ghost_deploy.core.errors import StoreError, UsageError
 
 _AT_ONCE = 16
+_REASONS = 5
 _OURS = frozenset({LOCK, RUNNING, MANIFEST})
 
 
@@ -33,6 +34,7 @@ class WrittenRows:
         videos: of each video the numbers of its parts, by `video_name`.
         ended: the videos, by `video_name`, whose last part is there.
         failed: names of parts with errors, and the sources of those errors.
+        reasons: source and error of the first rows with one.
         records: of all parts.
     """
 
@@ -40,6 +42,7 @@ class WrittenRows:
     videos: dict[str, set[int]] = field(default_factory=dict)
     ended: set[str] = field(default_factory=set)
     failed: dict[str, list[str]] = field(default_factory=dict)
+    reasons: list[tuple[str, str]] = field(default_factory=list)
     records: list[PartRecord] = field(default_factory=list)
 
     @property
@@ -135,7 +138,10 @@ def _add(name: str, table: Any, found: WrittenRows, chunks: list[Any]) -> None:
     errors = pc.sum(is_error).as_py() or 0
     found.records.append(PartRecord(name + SUFFIX, table.num_rows, errors))
     if errors:
-        found.failed[name] = table.filter(is_error)["source"].to_pylist()
+        failed = table.filter(is_error)
+        found.failed[name] = failed["source"].to_pylist()
+        few = failed.slice(0, _REASONS - len(found.reasons)).to_pylist()
+        found.reasons += [(row["source"], row["error"]) for row in few]
     if not name.startswith("video-"):
         chunks += table["source"].chunks
         return

@@ -10,6 +10,7 @@ unpickled by Ray's own code.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import logging
 import os
@@ -38,6 +39,16 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _LOCAL = "local"
 _ANSWERS_WITHIN_S = 10.0
 _USAGE = "RAY_USAGE_STATS_ENABLED"
+
+
+def require_ray() -> None:
+    """Require that Ray is installed; it is not imported.
+
+    Raises:
+        MissingExtraError: it is not.
+    """
+    if importlib.util.find_spec("ray") is None:
+        raise MissingExtraError.for_extra("ray", "ray")
 
 
 def run_ray(run: EngineRun, address: str | None) -> str:
@@ -163,10 +174,9 @@ def _rows_of(results: Any) -> Iterator[dict[str, Any]]:
 def _connected(address: str | None) -> Iterator[str]:
     """Join or start a cluster; one that was started here ends with the block."""
     _report_no_usage()
-    try:
-        import ray
-    except ImportError as error:
-        raise MissingExtraError.for_extra("ray", "ray") from error
+    require_ray()
+    import ray
+
     if ray.is_initialized():
         yield _described("of the calling program")
         return

@@ -25,6 +25,7 @@ class BatchReport(msgspec.Struct, frozen=True, kw_only=True):
         restarts: worker processes that ended and were replaced; Ray does not count them.
         model: sha256 of the model.
         complete: every source has its rows.
+        first_errors: source and reason of the first rows of the output that hold an error.
         schema: version of this document.
     """
 
@@ -45,4 +46,5 @@ class BatchReport(msgspec.Struct, frozen=True, kw_only=True):
     restarts: int = 0
     model: str = ""
     complete: bool = True
+    first_errors: tuple[tuple[str, str], ...] = ()
     schema: int = 1

@@ -144,6 +144,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
             note=display.note,
             **options.slices_of(args),
         )
+    _tell_errors(console, report)
     if args.json:
         console.document(report)
     else:
@@ -156,15 +157,36 @@ def _print(console: Console, report: BatchReport) -> None:
         [
             ("sources", f"{report.sources}, {report.skipped} of them done before"),
             ("rows", f"{report.rows} in {report.seconds:.1f} s, {report.errors} with errors"),
-            ("rate", f"{report.rate:g} rows/s, {plural(len(report.workers), 'worker')}"),
-            ("output", f"{report.out}: {report.total_rows} rows in {report.parts} parts"),
+            ("rate", _rate(report)),
+            (
+                "output",
+                f"{report.out}: {plural(report.total_rows, 'row')} in "
+                f"{plural(report.parts, 'part')}",
+            ),
         ]
     )
     if report.total_errors:
+        one = report.total_errors == 1
         console.note(
-            f"{report.total_errors} rows hold an error (column error); --retry-errors reads "
-            "them again"
+            f"{plural(report.total_errors, 'row')} hold{'s' if one else ''} an error (column "
+            f"error); --retry-errors reads {'it' if one else 'them'} again"
         )
+
+
+def _tell_errors(console: Console, report: BatchReport) -> None:
+    """Name the first sources that could not be read."""
+    for source, reason in report.first_errors:
+        console.note(reason if source in reason else f"{source}: {reason}")
+    more = report.total_errors - len(report.first_errors)
+    if report.first_errors and more:
+        console.note(f"and {more} more")
+
+
+def _rate(report: BatchReport) -> str:
+    """Rows a second of the whole run, and of the time in which workers were ready."""
+    of_run = report.rows / report.seconds if report.seconds else 0.0
+    workers = plural(len(report.workers), "worker")
+    return f"{of_run:.4g} rows/s; {report.rate:g} without the start, by {workers}"
 
 
 class _Display:

@@ -42,6 +42,7 @@ WRONG = {
     "more than the graph accepts": (["--batch", "9"], "does not accept so many"),
     "no such class": (["--classes", "horse"], "no class 'horse'"),
     "a server": ([], "cannot run an archive"),
+    "the runtime of a server": (["--runtime", "kserve"], "server cannot run an archive"),
 }
 
 
@@ -53,7 +54,7 @@ def test_wrong_use(
     given = words(bundle, images, tmp_path / "out", *more)
     if message == "there is no input":
         given[2] = str(tmp_path / "gone")
-    if "archive" in message:
+    if message == "cannot run an archive":
         given[1] = "grpc://localhost:1/model"
     assert main(given) == 2
     assert message in capsys.readouterr().err
@@ -85,7 +86,47 @@ def test_no_source_can_be_read(
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "a.png").write_bytes(b"bad")
     assert main(words(bundle, tmp_path / "images", tmp_path / "out")) == 2
-    assert "--retry-errors" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "1 row holds an error" in said.err
+    assert "--retry-errors" in said.err
+    assert f"{tmp_path / 'images' / 'a.png'}" in said.err
+    assert "other programs can open it" in said.err
+    assert "1 row in 1 part" in said.out
+
+
+def test_the_first_that_cannot_be_read_are_named(
+    bundle: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(7):
+        (images / f"bad{number}.png").write_bytes(b"bad")
+    again = str(images / "bad0.png")
+    more = words(bundle, images, tmp_path / "out", "--part-rows", "3")
+    assert main([*more[:3], again, *more[3:]]) == 0
+    said = capsys.readouterr()
+    named = [line for line in said.err.splitlines() if "bad" in line]
+    assert len(named) == 5
+    assert "and 2 more" in said.err
+    assert "1 source is named more than once" in said.err
+    assert "engine" not in said.err
+    (rate,) = (line for line in said.out.splitlines() if line.startswith("rate"))
+    whole, _, working = rate.partition("; ")
+    assert float(whole.split()[1]) <= float(working.split()[0])
+    assert main(words(bundle, images, tmp_path / "out", "--part-rows", "9")) == 0
+    assert "parts keep at most 3 rows" in capsys.readouterr().err
+    assert main(words(bundle, images, tmp_path / "out", "--part-rows", "3")) == 0
+    assert "parts keep" not in capsys.readouterr().err
+
+
+def test_without_ray_nothing_is_written(
+    bundle: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert main(words(bundle, images, tmp_path / "out", "--engine", "ray")) == 3
+    said = capsys.readouterr().err
+    assert "'ray' is not installed" in said
+    assert "continues" not in said
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
