@@ -60,7 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=".pt or .safetensors file; or a bundle, with --triton or --deepstream alone",
     )
     parser.add_argument("-o", "--out", metavar="BUNDLE", help="folder to make")
-    options.add_switches(parser, {"--overwrite": "replace a bundle that is there"})
+    options.add_switches(
+        parser, {"--overwrite": "replace a bundle, and models of --triton, that are there"}
+    )
     options.add_switches(parser.add_argument_group("what to make"), _WHAT)
     shape = parser.add_argument_group("shape")
     size = "input side, or height and width, in pixels (default: what it was trained at)"
@@ -185,7 +187,7 @@ def _integrate(bundle: Bundle, args: argparse.Namespace, console: Console) -> No
     for line in failure_lines(bundle) if args.triton or args.deepstream else ():
         console.note(f"left out: {line}")
     if args.triton:
-        names = write_triton(bundle, args.triton)
+        names = write_triton(bundle, args.triton, overwrite=args.overwrite)
         say(f"{args.triton}: Triton model repository with {', '.join(names)}")
     if args.deepstream:
         write_deepstream(bundle, args.deepstream, args.trt_version)

@@ -14,6 +14,7 @@ import ghost_deploy as gd
 from ghost_deploy.cli.main import main
 from ghost_deploy.core.errors import BundleError, SignatureError, SpecError, UsageError
 from ghost_deploy.core.trusted_signers import trusting
+from ghost_deploy.judge.bench.selection import Selection, candidates, open_subjects
 from ghost_deploy.judge.parity.candidate_run import ParityRun
 from ghost_deploy.judge.parity.stages import ReferenceResult
 from ghost_deploy.runtimes.base import RuntimeOptions, TensorSpec
@@ -223,6 +224,29 @@ def test_options_that_cannot_be_used(small: gd.Bundle, options: list[str]) -> No
 
 
 # Measuring
+
+
+@pytest.mark.parametrize(
+    ("runtimes", "measured"),
+    [
+        (["ort"], {"ort", "kserve"}),
+        (["ort", "kserve"], {"ort", "kserve"}),
+        (["kserve"], {"kserve"}),
+    ],
+)
+def test_bench_never_leaves_the_server_out(
+    small: gd.Bundle, served: KServeServer, runtimes: list[str], measured: set[str]
+) -> None:
+    options = RuntimeOptions(server=gd.InferenceServer(served.url("http", "fp16")))
+    (subject,) = open_subjects([small])
+    found = candidates(subject, Selection(runtimes=runtimes, options=options))
+    assert {each.config.runtime for each in found} == measured
+    wrong = Selection(runtimes=runtimes, precisions=["fp32"], options=options)
+    with pytest.raises(UsageError, match="left out by its precision, fp16"):
+        candidates(subject, wrong)
+    (file,) = open_subjects([small.path / "model.fp32.onnx"])
+    with pytest.raises(UsageError, match="no bundle"):
+        candidates(file, Selection(options=options))
 
 
 def test_what_is_measured_needs_a_server(

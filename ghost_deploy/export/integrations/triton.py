@@ -49,12 +49,15 @@ _QUEUE_DELAY_US = 2000
 """A request waits at most so long for others: half the time of a small detector on a small GPU."""
 
 
-def write_triton(bundle: Bundle, target: str | os.PathLike[str]) -> list[str]:
+def write_triton(
+    bundle: Bundle, target: str | os.PathLike[str], *, overwrite: bool = False
+) -> list[str]:
     """Write a model repository.
 
     Args:
         bundle: whose artifacts are served.
         target: folder of the repository; models of other names in it stay as they are.
+        overwrite: replace models of the same names.
 
     Returns:
         The names of the models, in the bundle's order, and that of the whole detector for Triton's
@@ -81,9 +84,11 @@ def write_triton(bundle: Bundle, target: str | os.PathLike[str]) -> list[str]:
     names = [_model_name(bundle.spec, artifact.id) for artifact in served]
     pipeline = _model_name(bundle.spec, PIPELINE)
     for name in (*names, pipeline):
-        if (root / name).exists():
+        if (root / name).exists() and not overwrite:
             raise UsageError(
-                f"{root / name} exists already", fix="Choose another folder, or remove the model"
+                f"{root / name} exists already",
+                fix="Add --overwrite to replace the models of these names, or choose another "
+                "folder",
             )
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -92,10 +97,24 @@ def write_triton(bundle: Bundle, target: str | os.PathLike[str]) -> list[str]:
                 _write_model(bundle, artifact, scratch.path / name)
             write_pipeline(bundle, scratch.path / pipeline)
             for name in (*names, pipeline):
-                os.replace(scratch.path / name, root / name)
+                _put(scratch.path / name, root / name)
     except OSError as error:
         raise disk_error(root, error) from error
     return [*names, pipeline]
+
+
+def _put(made: Path, place: Path) -> None:
+    """Move a model to its place; one that is there goes into the folder of `made`."""
+    old = made.with_name(f"{made.name}.old")
+    if not place.exists():
+        os.replace(made, place)
+        return
+    os.replace(place, old)
+    try:
+        os.replace(made, place)
+    except OSError:
+        os.replace(old, place)
+        raise
 
 
 def model_config(spec: ModelSpec, artifact: Artifact, name: str) -> Message:

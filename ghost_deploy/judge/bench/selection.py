@@ -139,6 +139,11 @@ def candidates(
         BundleError: a file of an artifact was changed.
     """
     if subject.bundle is None:
+        _require(
+            baseline or selection.options.server is None,
+            f"{subject.name} is no bundle, so that a model on a server cannot belong to it",
+            "the bundle that the model on the server was made of",
+        )
         models = _of_file(subject, selection)
     else:
         models = _of_bundle(subject.name, subject.bundle, selection)
@@ -192,13 +197,25 @@ def _of_bundle(name: str, bundle: Bundle, selection: Selection) -> list[BenchCan
 
 
 def _plans(bundle: Bundle, selection: Selection) -> list[PlannedRun]:
-    """The runs of this machine, and that of the server."""
+    """The runs of this machine, and that of the server, which need not be among the runtimes.
+
+    Raises:
+        UsageError: the server runs none of the precisions.
+    """
     names, options = selection.runtimes, selection.options
     local = None if names is None else [name for name in names if not runtime_row(name).remote]
     plans = plan_runs(bundle, local, selection.precisions)
-    if options.server is not None and (names is None or len(local or ()) < len(names)):
+    if options.server is not None:
         view = served_view(bundle, options)
-        plans += plan_runs(view, ["kserve"], selection.precisions)
+        served = plan_runs(view, ["kserve"], selection.precisions)
+        if not served:
+            (artifact,) = view.artifacts
+            raise UsageError(
+                f"the model on the server is left out by its precision, {artifact.precision}",
+                got=f"precisions {', '.join(selection.precisions or ())}",
+                fix=f"Add {artifact.precision} to --precision, or leave out --url",
+            )
+        plans += served
     return plans
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import re
 import ssl
 import time
 from collections.abc import Iterator, Sequence
@@ -47,6 +48,7 @@ _REFUSED = {
     413: "the request is larger than the server, or a gateway before it, allows",
 }
 _MAX_ANSWER = 1 << 30
+_TAGS = re.compile(r"(?is)<(style|script|title)\b.*?</\1\s*>|<[^>]*>")
 _CHUNK = 1 << 20
 
 
@@ -270,10 +272,13 @@ def _of_list(data: Any, datatype: str, shape: tuple[int, ...]) -> NDArray[Any]:
 
 
 def _reason(body: bytes) -> str:
-    """What a server says of an error; at most 300 characters."""
+    """What a server says of an error, at most 300 characters; of a page, the first line of text."""
     try:
         facts = json.loads(body)
         text = facts.get("error") or facts.get("detail") if isinstance(facts, dict) else facts
     except ValueError:
         text = body.decode("utf-8", "replace")
+        if text.lstrip().startswith("<"):
+            words = _TAGS.sub(" ", text).split()
+            return f"a page, not the KServe protocol: {' '.join(words)[:80]}"
     return " ".join(str(text).split())[:300]

@@ -84,5 +84,6 @@ def _away(where: str, error: NoAnswerError, seconds: float) -> ServerAwayError:
     return ServerAwayError(
         f"{where} cannot be reached",
         got=f"{error}; tried for {seconds:.1f} s",
-        fix="Check that the server runs, its address and its port",
+        fix="Check that the server runs, its address and its port: HTTP and gRPC have ports of "
+        "their own, Triton 8000 and 8001",
     )

@@ -42,6 +42,17 @@ def test_a_model_that_is_there_is_not_replaced(tmp_path: Path) -> None:
         write_triton(bundle, tmp_path / "models")
 
 
+def test_models_of_the_same_names_are_replaced_when_asked_for(tmp_path: Path) -> None:
+    bundle, root = write_placeholder_bundle(tmp_path / "b"), tmp_path / "models"
+    names = write_triton(bundle, root)
+    (root / names[0] / "1" / "stale").touch()
+    (root / "other").mkdir()
+    assert write_triton(bundle, root, overwrite=True) == names
+    assert not (root / names[0] / "1" / "stale").exists()
+    assert sorted(path.name for path in root.iterdir()) == sorted([*names, "other"])
+    assert (root / names[-1] / "1" / "model.py").is_file()
+
+
 def test_every_backend_gets_its_files(tmp_path: Path) -> None:
     root = tmp_path / "models"
     names = write_triton(write_placeholder_bundle(tmp_path / "b"), root)

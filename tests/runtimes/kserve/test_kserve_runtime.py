@@ -18,6 +18,7 @@ from ghost_deploy.detector import Detector
 from ghost_deploy.runtimes import inference_server as server_module
 from ghost_deploy.runtimes.base import RuntimeOptions, TensorSpec
 from ghost_deploy.runtimes.inference_server import InferenceServer
+from ghost_deploy.runtimes.kserve.http_transport import _reason
 from ghost_deploy.runtimes.kserve.kserve_runtime import KServeRuntime, open_model
 from ghost_deploy.runtimes.table import NO_FILE
 from tests.contract.test_shared_detector import SPEC
@@ -220,10 +221,28 @@ def test_the_wrong_port(served: KServeServer) -> None:
     """HTTP at the port of gRPC, and the other way round."""
     http, grpc = (served.url(name, "m").partition("://")[2] for name in ("http", "grpc"))
     for url in (f"http://{grpc}", f"grpc://{http}"):
-        with pytest.raises(BackendError):
-            open_model(
-                NO_FILE, RuntimeOptions(server=InferenceServer(url, connect_s=0.5, request_s=2))
-            )
+        settings: Any = {"connect_s": 0.5, "request_s": 2, "retry_s": 0.5}
+        with pytest.raises(BackendError) as caught:
+            open_model(NO_FILE, RuntimeOptions(server=InferenceServer(url, **settings)))
+        assert "HTTP and gRPC have ports of their own" in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"<!DOCTYPE HTML>\n<html><head><style>p {x: y}</style><title>E</title></head><body>"
+         b"<h1>Not here</h1><p>Message: gone." + b" more" * 999, "Not here Message: gone. more"),
+        (b'{"error": "no such model"}', "no such model"),
+        (b"plain words", "plain words"),
+        (b"", ""),
+    ],
+)  # fmt: skip
+def test_a_page_is_cut_to_a_line(body: bytes, said: str) -> None:
+    text = _reason(body)
+    assert said in text
+    assert "<" not in text
+    assert "{x" not in text
+    assert len(text) < 150
 
 
 def test_a_model_that_is_not_there(served: KServeServer, transport: str) -> None:
