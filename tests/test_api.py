@@ -207,7 +207,7 @@ def test_export_load_and_detect(tmp_path: Path) -> None:
         images=images,
         progress=lambda what, done, total: said.append(what),
     )
-    assert said[:2] == ["loading", "ONNX fp32"]
+    assert said[:3] == ["loading", "comparing statistics", "ONNX fp32"]
     assert evidence_of(made)["parity"]["passed"] is True
     assert made.spec.input.size_hw == (320, 416)
     with gd.load(made) as proved, gd.load(made.path / "model.fp32.onnx") as bare:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from ghost_deploy.core.bundle import DOCUMENT, Bundle
 from ghost_deploy.core.errors import AmbiguousClassError, MissingExtraError, UsageError
+from ghost_deploy.core.progress import Progress, silent
 from ghost_deploy.core.trusted_signers import trusted_signers
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ Note: TypeAlias = Callable[[str], None]
 COMPARED = 100
 """Images that artifacts are compared with PyTorch on, if there are more and no number is given."""
 _SEED = 0
+_STATISTICS = "comparing statistics"
 
 log_note: Note = logging.getLogger("ghost_deploy").warning
 """Takes the notes unless the caller does."""
@@ -39,6 +41,7 @@ def load_checkpoint(
     one2one: bool = False,
     class_names: Sequence[str] = (),
     images: Sequence[Path] | None = None,
+    progress: Progress = silent,
 ) -> LoadedCheckpoint:
     """Load a checkpoint.
 
@@ -51,6 +54,7 @@ def load_checkpoint(
         images: of the kind that it was trained on; recorded statistics then choose between
             readings and judge the network. Without any, plots of the training beside the file
             choose between readings where class names do not tell.
+        progress: called when the comparison with recorded statistics begins.
 
     Raises:
         MissingExtraError: torch is not installed.
@@ -69,7 +73,8 @@ def load_checkpoint(
         class_names=class_names,
     )
     try:
-        return load(images=witness_of_files(images or ()))
+        witness = witness_of_files(images or ())
+        return load(images=witness and witness.told(partial(progress, _STATISTICS, 0, 0)))
     except AmbiguousClassError:
         plots = None if images else training_plots(Path(checkpoint))
         if plots is None:

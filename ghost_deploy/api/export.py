@@ -142,7 +142,7 @@ def export(
     with BundleWriter(out, overwrite=overwrite) as writer, ExitStack() as stack:
         progress("loading", 0, 0)
         load = partial(open_checkpoint, stack, one2one=one2one, class_names=given, images=files)
-        opened = load(checkpoint, modules, ForkOption(fork, fork_unconfined))
+        opened = load(checkpoint, modules, ForkOption(fork, fork_unconfined), progress=progress)
         opened = opened.on_one2one() if nms and opened.has_one2one else opened
         loaded = opened.loaded
         decoder = plan.nms_decoder(loaded.spec, nms, dynamic)

@@ -148,12 +148,13 @@ def open_checkpoint(
     one2one: bool = False,
     class_names: Sequence[str] = (),
     images: Sequence[Path] | None = None,
+    progress: Progress = silent,
 ) -> OpenedCheckpoint:
     """Load a checkpoint, and with a fork also there.
 
     Args:
         stack: closes the fork's process.
-        checkpoint, modules, one2one, class_names, images: as in `load_checkpoint`.
+        checkpoint, modules, one2one, class_names, images, progress: as in `load_checkpoint`.
         fork: the fork's code.
 
     Raises:
@@ -164,7 +165,12 @@ def open_checkpoint(
 
     def ours() -> AnyCheckpoint:
         return load_checkpoint(
-            checkpoint, modules, one2one=one2one, class_names=class_names, images=images
+            checkpoint,
+            modules,
+            one2one=one2one,
+            class_names=class_names,
+            images=images,
+            progress=progress,
         )
 
     if fork.path is None:

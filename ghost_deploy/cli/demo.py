@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from ghost_deploy.api import DemoResult
 
 DESCRIPTION = """\
-Run all steps on a small detector that comes with the package: draw labelled scenes, export to every
-format that this machine can run in fp32, fp16 and int8 (one quick calibration on other scenes),
-compare each artifact with PyTorch, measure accuracy and latency, draw what is found, and write one
-report with a verdict. It takes less than two minutes on two cores. Nothing is downloaded. What this
-machine lacks is left out and listed.
+Run all steps on a small detector that comes with the package: draw labelled scenes, export to ONNX
+and OpenVINO in fp32, fp16 and int8 (one quick calibration on other scenes; export makes NCNN,
+LiteRT, RKNN and TensorRT, too), compare each artifact with PyTorch, measure accuracy and latency,
+draw what is found, and write one report with a verdict. It takes less than two minutes on two
+cores. Nothing is downloaded. What this machine lacks is left out and listed.
 """
 EXAMPLES = """\
 examples:

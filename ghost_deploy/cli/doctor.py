@@ -89,7 +89,7 @@ def _telemetry(states: dict[str, bool]) -> str:
 
 
 def _rows(found: Probe) -> list[list[str]]:
-    state = found.version if found.installed else "not installed"
+    state = (found.version or "-") if found.installed else "not installed"
     if not found.devices:
         return [[found.runtime, state, "-", "-", ""]]
     return [

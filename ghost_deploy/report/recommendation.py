@@ -166,7 +166,7 @@ def _cost(row: ReportRow, material: Material) -> str:
         return judged.get(row.sha256, "parity passed, mAP was not measured")
     _, figures = found
     if figures.delta is None:
-        return "it is the reference of the others' mAP"
+        return "the mAP of the others is compared with its own"
     within = f"within the gate of {figures.max_drop:g}"
     return f"{points(figures.delta)} points mAP50-95, {within}"
 

@@ -6,7 +6,9 @@ at, and the shapes of all outputs are compared with the description.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ghost_deploy.core.errors import BackendError, DeviceError, GhostDeployError
+from ghost_deploy.core.errors import BackendError, DeviceError, GhostDeployError, MissingExtraError
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.runtimes.base import (
     Device,
@@ -132,10 +134,27 @@ def open_model(path: Path, options: RuntimeOptions) -> RknnRuntime:
     return _open_on_board(path, about, options)
 
 
+@contextmanager
+def _lite_import() -> Iterator[None]:
+    """`vendor_import` of rknn-toolkit-lite2, which is made for 64-bit ARM alone.
+
+    Raises:
+        MissingExtraError: it is not installed; where it cannot be, the message says so.
+    """
+    try:
+        with vendor_import(_PACKAGE, "rknn"):
+            yield
+    except MissingExtraError as error:
+        if platform.machine().lower() in ("aarch64", "arm64"):
+            raise
+        fix = "It runs on Rockchip boards only, there is nothing to install on this machine"
+        raise MissingExtraError(error.what, got=error.got, fix=fix) from error
+
+
 def probe() -> Probe:
     """Report the version of rknn-toolkit-lite2, and the NPU of this board."""
     try:
-        with vendor_import(_PACKAGE, "rknn"):
+        with _lite_import():
             import rknnlite  # noqa: F401  named in the error where it is missing
             from rknnlite.api import RKNNLite  # noqa: F401  its library loads
     except GhostDeployError as error:
@@ -152,7 +171,7 @@ def probe() -> Probe:
 
 
 def _open_on_board(path: Path, about: RknnDescription, options: RuntimeOptions) -> RknnRuntime:
-    with vendor_import(_PACKAGE, "rknn"):
+    with _lite_import():
         import rknnlite  # noqa: F401  named in the error where it is missing
         from rknnlite.api import RKNNLite
     _require_board(path, about)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -124,8 +125,15 @@ def test_another_machine(path: Path, tmp_path: Path, npu: Npu) -> None:
     assert "none of Rockchip's NPUs" in probe("rknn").problem
 
 
-def test_without_the_package(path: Path) -> None:
-    with pytest.raises(MissingExtraError, match=r"'rknnlite' is not installed.*\[rknn\]"):
+@pytest.mark.parametrize(
+    ("machine", "fix"),
+    [("aarch64", r"\[rknn\]"), ("x86_64", "It runs on Rockchip boards only")],
+)
+def test_without_the_package(
+    path: Path, machine: str, fix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    with pytest.raises(MissingExtraError, match=f"'rknnlite' is not installed.*{fix}"):
         open_file("rknn", path, NPU)
 
 

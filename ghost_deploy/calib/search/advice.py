@@ -30,7 +30,8 @@ def _sentences(report: Int8Report) -> Iterator[str]:
     timed = [row for row in report.speed if row.artifact in passed]
     if not timed:
         if passed:
-            yield f"{', '.join(passed)} passed; how fast they are was not measured here."
+            speed = "its speed was" if len(passed) == 1 else "their speed was"
+            yield f"{', '.join(passed)} passed; {speed} not measured here."
         return
     best = min(timed, key=lambda row: row.over_fastest_float)
     row = passed[best.artifact]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -38,3 +38,12 @@ class WitnessImages:
     source: Literal["images", "training plots"]
     count: int
     views: Callable[[tuple[int, int], int], Iterator[View]]
+
+    def told(self, say: Callable[[], object]) -> WitnessImages:
+        """These images; `say` is called each time that their use begins."""
+
+        def views(size_hw: tuple[int, int], stride: int) -> Iterator[View]:
+            say()
+            return self.views(size_hw, stride)
+
+        return replace(self, views=views)

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghost_deploy.core.errors import BackendError, GhostDeployError, UsageError
+from ghost_deploy.core.install_command import install_command
 from ghost_deploy.runtimes.base import (
     Device,
     Probe,
@@ -201,13 +203,16 @@ def open_model(path: Path, options: RuntimeOptions) -> KServeRuntime:
 
 def probe() -> Probe:
     """Report the version of `tritonclient`, which gRPC needs; HTTP needs no package."""
+    device = Device("server", "what the server has")
+    if find_spec("tritonclient") is None:
+        details = {"transports": f"http; for grpc: {install_command('kserve')}"}
+        return Probe("kserve", True, "", (device,), details)
     try:
         with vendor_import("tritonclient", "kserve"):
             import tritonclient  # noqa: F401
     except GhostDeployError as error:
         return Probe.failed("kserve", "tritonclient", error)
     details = {"transports": "grpc and http; http needs no package"}
-    device = Device("server", "what the server has")
     return Probe("kserve", True, metadata.version("tritonclient"), (device,), details)
 
 

@@ -15,7 +15,11 @@ CASES = [
     (small_int8_report(), ()),
     (
         small_int8_report(int8_row("onnx-int8-tensorrt", 0.1)),
-        ("onnx-int8-tensorrt passed", "not measured"),
+        ("onnx-int8-tensorrt passed; its speed was not measured",),
+    ),
+    (
+        small_int8_report(int8_row("ncnn-int8", 0.1), int8_row("onnx-int8-ort-x86", 0.1)),
+        ("ncnn-int8, onnx-int8-ort-x86 passed; their speed was not measured",),
     ),
     (
         small_int8_report(
