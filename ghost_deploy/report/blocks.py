@@ -160,8 +160,8 @@ def pointer(*steps: str | int) -> str:
 
 
 _CELL = re.compile(r"\{([^:{}]+):([^{}]+)\}")
-_TONES = {"passed": "good", "passes": "good", "measured": "good", "failed": "bad", "fails": "bad",
-          "unproved": "warn", "unjudged": "warn"}  # fmt: skip
+_TONES = {"passed": "good", "passes": "good", "measured": "good", "verified": "good",
+          "failed": "bad", "fails": "bad", "unproved": "warn", "unjudged": "warn"}  # fmt: skip
 
 
 class DocumentView:

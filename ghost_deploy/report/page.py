@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ghost_deploy.report.blocks import Cell, Line, Section, shown_on
 from ghost_deploy.report.report_document import Report, Tone
 from ghost_deploy.report.sections.accuracy import accuracy
+from ghost_deploy.report.sections.board_evidence import boards
 from ghost_deploy.report.sections.build import build
 from ghost_deploy.report.sections.evidence import evidence
 from ghost_deploy.report.sections.fork_code import fork_code
@@ -22,8 +23,8 @@ from ghost_deploy.report.sections.worst_images import images
 from ghost_deploy.report.view import ReportView
 
 _PARTS = (
-    overview, latency, accuracy, thresholds, images, int8, parity, statistics, fork_code, build,
-    evidence, machine, lineage, files,
+    overview, latency, accuracy, boards, thresholds, images, int8, parity, statistics, fork_code,
+    build, evidence, machine, lineage, files,
 )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from ghost_deploy.core.evidence.boards import BoardsReport
 from ghost_deploy.core.evidence.build import BuildRecords
 from ghost_deploy.core.evidence.int8 import Int8Report
 from ghost_deploy.core.evidence.json_document import Document
@@ -27,7 +28,7 @@ from ghost_deploy.report.blocks import (
 from ghost_deploy.report.view import ReportView
 
 _SHOWN: tuple[type[Document], ...] = (
-    Int8Report, BuildRecords, StatisticsReport, ThresholdReport,
+    Int8Report, BuildRecords, StatisticsReport, ThresholdReport, BoardsReport,
 )  # fmt: skip
 _MOST_LEAVES, _MOST_ROWS, _DEEPEST = 200, 200, 6
 
