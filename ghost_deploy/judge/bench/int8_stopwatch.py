@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -15,6 +15,7 @@ from ghost_deploy.core.progress import Progress, silent
 from ghost_deploy.judge.bench.benchmark import run_bench
 from ghost_deploy.judge.bench.read_machine import read_machine
 from ghost_deploy.judge.bench.selection import Selection
+from ghost_deploy.judge.bench.snapshot import others_load
 from ghost_deploy.judge.bench.statistics import ratio, round_medians
 from ghost_deploy.judge.bench.summaries import machine_doubts, round_doubt
 from ghost_deploy.runtimes.base import RuntimeOptions
@@ -36,12 +37,14 @@ class Int8Stopwatch:
         options: device and threads.
         progress: receives each round.
         short: take a third of the time, for wider quartiles.
+        load_before: of other programs, before the calibration; None where unknown.
     """
 
     images: Sequence[Path]
     options: RuntimeOptions
     progress: Progress = silent
     short: bool = False
+    load_before: float | None = field(default_factory=others_load)
 
     @property
     def machine(self) -> str:
@@ -70,9 +73,9 @@ class Int8Stopwatch:
         """Times of all artifacts of a bundle that run here, fastest first, and doubts of them."""
         report = self._bench([bundle])
         rows = _rows(report)
-        # The load before is that of the calibration itself; its spread shows other programs.
-        quiet = msgspec.structs.replace(report.snapshot, load_before=None)
-        return rows, (*machine_doubts(report.rows, quiet), *_disagreements(rows))
+        # The load right before is that of the calibration itself.
+        snapshot = msgspec.structs.replace(report.snapshot, load_before=self.load_before)
+        return rows, (*machine_doubts(report.rows, snapshot), *_disagreements(rows))
 
     def _bench(self, models: Sequence[Path | Bundle]) -> BenchReport:
         selection = Selection(options=self.options, threads=(self.options.threads,))

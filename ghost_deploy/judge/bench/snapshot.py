@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -37,6 +38,17 @@ def take_snapshot(root: Path = Path("/")) -> Snapshot:
         power_mode=parse_power_mode(_output("nvpmodel", "-q")),
         packages={"ghost-deploy": __version__, **_versions()},
     )
+
+
+def others_load(root: Path = Path("/")) -> float | None:
+    """At least so many CPUs were busy with other programs in the last minute; None if unknown.
+
+    The processor time of this process and its children is subtracted, as if all of it fell into
+    that minute.
+    """
+    load, spent = _load(root / "proc/loadavg"), os.times()
+    own_s = spent.user + spent.system + spent.children_user + spent.children_system
+    return None if load is None else max(0.0, load - own_s / 60)
 
 
 def parse_power_mode(text: str) -> str:

@@ -21,7 +21,7 @@ def stopwatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Int8Stopwatch:
     monkeypatch.setattr(int8_stopwatch, "_SHORT", Settings(duration_s=0.2, rounds=2, warmup_s=0.0))
     image = tmp_path / "image.png"
     write_image(image)
-    return Int8Stopwatch([image], RuntimeOptions(threads=1))
+    return Int8Stopwatch([image], RuntimeOptions(threads=1), load_before=99.0)
 
 
 def test_files_are_timed_and_those_that_fail_are_left_out(
@@ -43,6 +43,7 @@ def test_artifacts_of_a_bundle_are_compared_with_the_fastest_float(
     assert [row.p50_ms for row in rows] == sorted(row.p50_ms for row in rows)
     assert {row.precision for row in rows} == {"fp32"}
     assert stopwatch.machine
+    assert "the machine was busy before: load 99.0" in doubts[0]
     assert all(text.startswith(("the machine", "the rounds")) for text in doubts)
 
 

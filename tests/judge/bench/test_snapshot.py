@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -7,7 +8,7 @@ import pytest
 
 from ghost_deploy._version import __version__
 from ghost_deploy.core.evidence.machine import Snapshot
-from ghost_deploy.judge.bench.snapshot import parse_power_mode, take_snapshot
+from ghost_deploy.judge.bench.snapshot import others_load, parse_power_mode, take_snapshot
 
 
 def test_a_machine_that_tells_nothing(tmp_path: Path) -> None:
@@ -51,3 +52,15 @@ def test_the_power_mode_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyP
     found = take_snapshot()
     assert found.power_mode == "25W"
     assert "power mode 25W" in found.sentence
+
+
+def test_the_load_of_others_is_without_our_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert others_load(tmp_path) is None
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc" / "loadavg").write_text("3.5 1 1 1/9 9\n")
+    monkeypatch.setattr(os, "times", lambda: os.times_result((60.0, 15.0, 30.0, 15.0, 99.0)))
+    assert others_load(tmp_path) == 1.5
+    monkeypatch.setattr(os, "times", lambda: os.times_result((900.0, 0.0, 0.0, 0.0, 999.0)))
+    assert others_load(tmp_path) == 0.0
