@@ -78,7 +78,7 @@ class KServeServer:
         models: by name; may be replaced while the server runs.
         faults: what goes wrong with the next answers, first one first: a change of `_change`, or
             `away`, `internal`, `reset`, `slow`, `truncated`, `garbage`, `list`, `contents`,
-            `no outputs`, `replaced`, `other version`, `other id`.
+            `no outputs`, `twice`, `replaced`, `other version`, `other id`.
         asked: (transport, model, number of images) of the requests for inference.
         received: number of requests for inference, those that were refused too.
         headers: of the last request, names in lower case.
@@ -173,6 +173,8 @@ class KServeServer:
         wires = [(k, WIRE_OF[v.dtype.name], v.shape, v.tobytes()) for k, v in results.items()]
         if fault == "no outputs":
             wires = []
+        if fault == "twice":
+            wires *= 2
         version = "7" if fault == "other version" else model.version
         return fault, version, [_change(wire, fault) for wire in wires]
 

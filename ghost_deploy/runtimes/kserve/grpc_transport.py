@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ghost_deploy.core.errors import BackendError
+from ghost_deploy.core.errors import BackendError, UsageError
 from ghost_deploy.runtimes.inference_server import InferenceServer, default_roots
 from ghost_deploy.runtimes.kserve.protocol import (
     FIX_FAILED,
@@ -23,7 +24,10 @@ from ghost_deploy.runtimes.kserve.protocol import (
     Transport,
     array_of,
     broken_answer,
+    max_batch,
+    require_host,
     require_id,
+    shaped,
     tensor_spec,
     too_slow,
 )
@@ -39,6 +43,7 @@ _OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 1000),
     ("grpc.use_local_subchannel_pool", 1),  # a connection of its own
 )
+_NAME = re.compile(r"[0-9a-z_.-]+")
 _CONTENTS = {
     "bool": "bool_contents",
     "int8": "int_contents",
@@ -63,6 +68,7 @@ class GrpcTransport(Transport):
 
         Raises:
             MissingExtraError: `tritonclient` or `grpcio` is not installed.
+            UsageError: the host or a header is none for gRPC.
         """
         with vendor_import("tritonclient", "kserve"):
             try:
@@ -72,7 +78,8 @@ class GrpcTransport(Transport):
                 raise error.__cause__ or error from error
         self._grpc, self._pb, self._number = grpc, service_pb2, 0
         self._server, self._address = server, server.address
-        self._metadata = [(name.lower(), value) for name, value in server.sent_headers().items()]
+        require_host(self._address)
+        self._metadata = _metadata(server.sent_headers())
         target, options = self._address.target, list(_OPTIONS)
         if self._address.secure:
             roots = grpc.ssl_channel_credentials(root_certificates=default_roots())
@@ -97,7 +104,7 @@ class GrpcTransport(Transport):
             inputs=tuple(tensor_spec(t.name, t.datatype, tuple(t.shape)) for t in facts.inputs),
             outputs=tuple(tensor_spec(t.name, t.datatype, tuple(t.shape)) for t in facts.outputs),
             parameters={k: v.string_value for k, v in config.parameters.items()} if config else {},
-            max_batch=config.max_batch_size if config else 0,
+            max_batch=max_batch(config.max_batch_size if config else 0, str(self._address)),
             configured=config is not None,
         )
 
@@ -130,6 +137,8 @@ class GrpcTransport(Transport):
         found: dict[str, NDArray[Any]] = {}
         for place, tensor in enumerate(answer.outputs):
             shape = tuple(tensor.shape)
+            if tensor.name in found:
+                raise broken_answer(str(self._address), f"the output {tensor.name[:40]!r} twice")
             if raw:
                 found[tensor.name] = array_of(
                     raw[place], tensor.datatype, shape, str(self._address)
@@ -155,8 +164,8 @@ class GrpcTransport(Transport):
         try:
             if values is None:
                 raise ValueError(f"a tensor of {tensor.datatype} without raw bytes")
-            return np.array(values, dtype).reshape(shape)
-        except ValueError as error:
+            return shaped(np.array(values, dtype), shape, str(self._address))
+        except (ValueError, OverflowError) as error:
             raise broken_answer(str(self._address), str(error)) from error
 
     def _call(self, method: Callable[..., Any], request: Any, absent: tuple[Any, ...] = ()) -> Any:
@@ -187,3 +196,20 @@ class GrpcTransport(Transport):
             got=f"{code.name}: {details}",
             fix=FIX_FAILED if code in (codes.INTERNAL, codes.UNKNOWN) else FIX_REFUSED,
         )
+
+
+def _metadata(headers: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Headers as gRPC sends them.
+
+    Raises:
+        UsageError: gRPC has no such name, or one with `-bin` at its end, for binary values.
+    """
+    found = [(name.lower(), value) for name, value in headers.items()]
+    for name, _ in found:
+        if not _NAME.fullmatch(name) or name.endswith("-bin"):
+            raise UsageError(
+                f"the header {name!r} cannot be sent over gRPC",
+                expected="a name of letters, digits, '_', '-' and '.', without -bin at its end",
+                fix="Rename it, or use the server's port for HTTP",
+            )
+    return found

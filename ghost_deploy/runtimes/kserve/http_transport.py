@@ -7,18 +7,21 @@ images and tokens to another server than the one that was named.
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.client
 import json
 import re
 import ssl
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
+from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ghost_deploy.core.errors import BackendError
+from ghost_deploy.runtimes.base import TensorSpec
 from ghost_deploy.runtimes.inference_server import InferenceServer
 from ghost_deploy.runtimes.kserve.protocol import (
     FIX_FAILED,
@@ -33,10 +36,14 @@ from ghost_deploy.runtimes.kserve.protocol import (
     Transport,
     array_of,
     broken_answer,
+    max_batch,
+    require_host,
     require_id,
+    shaped,
     tensor_spec,
     too_slow,
 )
+from ghost_deploy.runtimes.kserve.timed_response import TimedResponse, limit_time
 
 _LENGTH = "Inference-Header-Content-Length"
 _AWAY = {429, 502, 503, 504}
@@ -50,6 +57,19 @@ _REFUSED = {
 _MAX_ANSWER = 1 << 30
 _TAGS = re.compile(r"(?is)<(style|script|title)\b.*?</\1\s*>|<[^>]*>")
 _CHUNK = 1 << 20
+_LONGEST_PAGE = 1 << 14
+"""Bytes of a page that are searched for text."""
+_PLAIN = "/%:@!$&'()*+,;=~"
+"""Characters that stay in a path."""
+_MISUNDERSTOOD = (
+    KeyError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
+"""What reading a document raises that is another one than the protocol's, whatever it holds."""
 
 
 class HttpTransport(Transport):
@@ -57,6 +77,7 @@ class HttpTransport(Transport):
 
     def __init__(self, server: InferenceServer) -> None:
         self._server, self._address = server, server.address
+        require_host(self._address)
         self._headers = server.sent_headers()
         self._path, self._number = self._address.model_path, 0
         context = ssl.create_default_context() if self._address.secure else None
@@ -69,22 +90,24 @@ class HttpTransport(Transport):
 
     def server(self) -> str:
         facts = self._json(f"{self._address.prefix}/v2")
-        return " ".join(str(facts.get(key, "")) for key in ("name", "version")).strip()
+        with _understood(str(self._address)):
+            return " ".join(str(facts.get(key, "")) for key in ("name", "version")).strip()
 
     def model(self) -> ServedModel:
         facts = self._json(self._path)
         config = self._json(f"{self._path}/config", optional=True)
         where = str(self._address)
-        return ServedModel(
-            name=str(facts.get("name", "")),
-            versions=tuple(str(each) for each in facts.get("versions") or ()),
-            platform=str(facts.get("platform", "")),
-            inputs=_tensors(facts.get("inputs"), where),
-            outputs=_tensors(facts.get("outputs"), where),
-            parameters=_texts(config.get("parameters")),
-            max_batch=int(config.get("max_batch_size") or 0),
-            configured=bool(config),
-        )
+        with _understood(where):
+            return ServedModel(
+                name=str(facts.get("name", "")),
+                versions=_versions(facts.get("versions") or []),
+                platform=str(facts.get("platform", "")),
+                inputs=_tensors(facts.get("inputs")),
+                outputs=_tensors(facts.get("outputs")),
+                parameters=_texts(config.get("parameters")),
+                max_batch=max_batch(config.get("max_batch_size") or 0, where),
+                configured=bool(config),
+            )
 
     def ready(self) -> bool:
         status, _, _ = self._exchange("GET", f"{self._path}/ready")
@@ -111,35 +134,37 @@ class HttpTransport(Transport):
             }
         ).encode()
         headers = {_LENGTH: str(len(head)), "Content-Type": "application/octet-stream"}
-        parts: list[Any] = [head, *(array.data.cast("B") for array in arrays.values())]
+        parts = [memoryview(head), *(array.data.cast("B") for array in arrays.values())]
         status, answered, body = self._exchange("POST", f"{self._path}/infer", headers, parts)
         self._require_ok(status, body)
-        return self._answer(answered.get(_LENGTH), body)
+        try:
+            return self._answer(answered.get(_LENGTH), body)
+        except NoAnswerError as error:
+            if "Content-Length" in answered or "Transfer-Encoding" in answered:  # it is whole
+                raise broken_answer(str(self._address), error) from error
+            raise
 
     def close(self) -> None:
         self._connection.close()
 
     def _answer(self, header_length: str | None, body: bytes) -> InferAnswer:
         where = str(self._address)
-        try:
+        with _understood(where):
             length = len(body) if header_length is None else int(header_length)
+            if not 0 <= length <= len(body):
+                raise broken_answer(where, f"{_LENGTH}: {length} of {len(body)} bytes")
             facts = json.loads(body[:length])
             require_id(str(facts.get("id") or ""), self._number, where)
             rest = memoryview(body)[length:]
             outputs: dict[str, NDArray[Any]] = {}
             for each in facts["outputs"]:
-                name, shape = str(each["name"]), tuple(map(int, each["shape"]))
-                size = (each.get("parameters") or {}).get("binary_data_size")
-                if size is None:
-                    outputs[name] = _of_list(each["data"], each["datatype"], shape)
-                else:
-                    data, rest = rest[: int(size)], rest[int(size) :]
-                    if len(data) != int(size):
-                        raise NoAnswerError("the answer ends early")
-                    outputs[name] = array_of(data, each["datatype"], shape, where)
+                name = str(each["name"])
+                if name in outputs:
+                    raise broken_answer(where, f"the output {name[:40]!r} twice")
+                outputs[name], rest = _tensor(each, rest, where)
+            if rest:
+                raise broken_answer(where, f"{len(rest)} bytes behind the tensors")
             return InferAnswer(str(facts.get("model_version") or ""), outputs)
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise broken_answer(where, f"{type(error).__name__}: {error}") from error
 
     def _json(self, path: str, *, optional: bool = False) -> dict[str, Any]:
         """The JSON document of a path; with `optional`, empty where there is none."""
@@ -150,7 +175,7 @@ class HttpTransport(Transport):
         self._require_ok(status, body)
         try:
             facts = json.loads(body)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise broken_answer(str(self._address), "no JSON") from error
         if not isinstance(facts, dict):
             raise broken_answer(str(self._address), f"a JSON {type(facts).__name__}")
@@ -174,7 +199,7 @@ class HttpTransport(Transport):
         method: str,
         path: str,
         headers: dict[str, str] | None = None,
-        parts: Sequence[Any] = (),
+        parts: Sequence[memoryview] = (),
     ) -> tuple[int, http.client.HTTPMessage, bytes]:
         """Send a request and read the whole answer: its status, headers and body.
 
@@ -188,11 +213,14 @@ class HttpTransport(Transport):
         try:
             self._connect()
             deadline = time.monotonic() + self._server.request_s
+            timed = functools.partial(TimedResponse, deadline=deadline)
+            self._connection.response_class = cast(type[TimedResponse], timed)
             # A gateway that refuses a request may close before all was sent: its answer says why.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                self._connection.request(method, path, iter(parts) if parts else None, sent)
-            with self._connection.getresponse() as response:
-                body = b"".join(self._pieces(response, deadline))
+                body_sent = self._sent(parts, deadline) if parts else None
+                self._connection.request(method, quote(path, safe=_PLAIN), body_sent, sent)
+            with cast(TimedResponse, self._connection.getresponse()) as response:
+                body = b"".join(self._pieces(response))
                 if response.will_close:
                     self.close()
                 return response.status, response.headers, body
@@ -212,21 +240,22 @@ class HttpTransport(Transport):
                 raise NoAnswerError(f"no connection within {self._server.connect_s:g} s") from error
         self._connection.sock.settimeout(self._server.request_s)
 
-    def _pieces(self, response: http.client.HTTPResponse, deadline: float) -> Iterator[bytes]:
+    def _sent(self, parts: Sequence[memoryview], deadline: float) -> Iterator[memoryview]:
+        """The body of a request, in pieces that each end before the deadline."""
+        for part in parts:
+            for start in range(0, len(part), _CHUNK):
+                limit_time(self._connection.sock, deadline)
+                yield part[start : start + _CHUNK]
+
+    def _pieces(self, response: TimedResponse) -> Iterator[bytes]:
         """The body; its end is checked against the length that was announced."""
         total = 0
-        while True:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise TimeoutError
-            if self._connection.sock is not None:
-                self._connection.sock.settimeout(left)
-            piece = response.read1(_CHUNK)
+        if unclear := response.unclear_length():
+            raise broken_answer(str(self._address), unclear)
+        while piece := response.read1(_CHUNK):
             total += len(piece)
             if total > _MAX_ANSWER:
                 raise broken_answer(str(self._address), f"more than {_MAX_ANSWER} bytes")
-            if not piece:
-                break
             yield piece
         if response.length:
             raise http.client.IncompleteRead(b"", response.length)
@@ -247,14 +276,40 @@ class HttpTransport(Transport):
         return NoAnswerError(f"{type(error).__name__}: {error}"[:200])
 
 
-def _tensors(items: Any, where: str) -> tuple[Any, ...]:
+@contextlib.contextmanager
+def _understood(where: str) -> Iterator[None]:
+    """Turn what a document of another form raises into the error for it."""
     try:
-        return tuple(
-            tensor_spec(str(each["name"]), str(each["datatype"]), tuple(map(int, each["shape"])))
-            for each in items or ()
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise broken_answer(where, f"{type(error).__name__}: {error}") from error
+        yield
+    except _MISUNDERSTOOD as error:
+        raise broken_answer(where, f"{type(error).__name__}: {error}"[:200]) from error
+
+
+def _versions(items: Any) -> tuple[str, ...]:
+    if not isinstance(items, list):
+        raise TypeError(f"versions: {items!r}")
+    return tuple(map(str, items))
+
+
+def _tensors(items: Any) -> tuple[TensorSpec, ...]:
+    return tuple(
+        tensor_spec(str(each["name"]), str(each["datatype"]), tuple(map(int, each["shape"])))
+        for each in items or ()
+    )
+
+
+def _tensor(each: Any, rest: memoryview, where: str) -> tuple[NDArray[Any], memoryview]:
+    """An output of an answer, and the bytes behind it."""
+    datatype, shape = each["datatype"], tuple(map(int, each["shape"]))
+    size = (each.get("parameters") or {}).get("binary_data_size")
+    if size is None:
+        return shaped(_of_list(each["data"], datatype), shape, where), rest
+    count = int(size)
+    if count < 0:
+        raise broken_answer(where, f"binary_data_size: {count}")
+    if count > len(rest):
+        raise NoAnswerError("the answer ends early")
+    return array_of(rest[:count], datatype, shape, where), rest[count:]
 
 
 def _texts(parameters: Any) -> dict[str, str]:
@@ -264,11 +319,11 @@ def _texts(parameters: Any) -> dict[str, str]:
     return {key: text for key, text in texts.items() if isinstance(text, str)}
 
 
-def _of_list(data: Any, datatype: str, shape: tuple[int, ...]) -> NDArray[Any]:
+def _of_list(data: Any, datatype: str) -> NDArray[Any]:
     """An array of the numbers of a JSON answer, flat or nested."""
     if datatype not in NUMPY_OF:
         raise ValueError(f"a tensor of {datatype}")
-    return np.asarray(data, NUMPY_OF[datatype]).reshape(shape)
+    return np.asarray(data, NUMPY_OF[datatype])
 
 
 def _reason(body: bytes) -> str:
@@ -276,9 +331,10 @@ def _reason(body: bytes) -> str:
     try:
         facts = json.loads(body)
         text = facts.get("error") or facts.get("detail") if isinstance(facts, dict) else facts
-    except ValueError:
-        text = body.decode("utf-8", "replace")
+        text = str(text)
+    except (ValueError, RecursionError):
+        text = body[:_LONGEST_PAGE].decode("utf-8", "replace")
         if text.lstrip().startswith("<"):
             words = _TAGS.sub(" ", text).split()
             return f"a page, not the KServe protocol: {' '.join(words)[:80]}"
-    return " ".join(str(text).split())[:300]
+    return " ".join(text.split())[:300]

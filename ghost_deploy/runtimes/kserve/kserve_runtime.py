@@ -243,7 +243,10 @@ def _latest(versions: tuple[str, ...]) -> str:
     """The version that a server takes if none is asked for: the highest; empty if unknown."""
     if len(versions) == 1:
         return versions[0]
-    return max(versions, key=int) if versions and all(map(str.isdigit, versions)) else ""
+    if not all(each.isascii() and each.isdigit() for each in versions):
+        return ""
+    # As numbers, of any length.
+    return max(versions, key=lambda each: (len(each.lstrip("0")), each.lstrip("0")), default="")
 
 
 def _difference(before: ServedModel, now: ServedModel) -> str:

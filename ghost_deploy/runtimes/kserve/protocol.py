@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ghost_deploy.core.errors import BackendError
+from ghost_deploy.core.errors import BackendError, UsageError
 from ghost_deploy.runtimes.base import TensorSpec
+from ghost_deploy.runtimes.inference_server import ServerAddress
 
 NUMPY_OF = {
     "BOOL": "bool",
@@ -129,6 +130,42 @@ def broken_answer(where: str, got: object) -> BackendError:
     )
 
 
+def require_host(address: ServerAddress) -> None:
+    """Require a host that can be looked up: no empty label, at most 63 characters in each.
+
+    Raises:
+        UsageError: it is none.
+    """
+    host = address.host
+    try:
+        host.encode("idna")
+        plain = host.isprintable() and " " not in host
+    except UnicodeError:
+        plain = False
+    if not plain:
+        raise UsageError(
+            "this is no name of a host",
+            got=ascii(host[:80]),
+            expected="labels of 1 to 63 characters with dots between, or an IP address",
+            fix="Correct the address of the server",
+        )
+
+
+def max_batch(value: Any, where: str) -> int:
+    """The most images of a request, as a configuration says.
+
+    Raises:
+        BackendError: it is no number, or a negative one.
+    """
+    try:
+        limit = int(value)
+    except (TypeError, ValueError, OverflowError):
+        limit = -1
+    if limit < 0:
+        raise broken_answer(where, f"max_batch_size: {str(value)[:40]}")
+    return limit
+
+
 def require_id(got: str, asked: int, where: str) -> None:
     """Require that an answer is that of the request; a server need not repeat its number.
 
@@ -167,7 +204,22 @@ def array_of(
             expected=f"{prod(shape) * dtype.itemsize} for {datatype} {shape}",
             fix=numpy_hint(len(data)),
         )
-    return np.frombuffer(data, dtype).reshape(shape).astype(NUMPY_OF[datatype], copy=False)
+    array = shaped(np.frombuffer(data, dtype), shape, where)
+    return array.astype(NUMPY_OF[datatype], copy=False)
+
+
+def shaped(array: NDArray[Any], shape: tuple[int, ...], where: str) -> NDArray[Any]:
+    """The array with the shape that a server says.
+
+    Raises:
+        BackendError: it has another number of elements, or no array has this shape.
+    """
+    try:
+        if min(shape, default=0) < 0:
+            raise ValueError(f"the shape {shape}")
+        return array.reshape(shape)
+    except ValueError as error:
+        raise broken_answer(where, str(error)[:200]) from error
 
 
 def numpy_hint(size: int) -> str:

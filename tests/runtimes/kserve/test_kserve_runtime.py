@@ -267,10 +267,28 @@ def test_a_model_that_is_not_described(
         opened(served, transport)
 
 
+def test_a_negative_limit_of_images(served: KServeServer, transport: str) -> None:
+    served.models["m"] = dataclasses.replace(hosted_model(False), max_batch=-3)
+    with pytest.raises(BackendError, match="max_batch_size: -3"):
+        opened(served, transport)
+
+
+@pytest.mark.parametrize("name", ["x-bin", "X-Trace-BIN", "x!"])
+def test_headers_that_grpc_does_not_have(served: KServeServer, name: str) -> None:
+    with opened(served, "http", headers={name: "text"}) as runtime:
+        run(runtime)
+        assert served.headers[name.lower()] == "text"
+    with pytest.raises(UsageError, match="cannot be sent over gRPC"):
+        opened(served, "grpc", headers={name: "text"})
+
+
 def test_info_names_server_model_and_version(served: KServeServer, transport: str) -> None:
     with opened(served, transport, "m/versions/1") as runtime:
         assert runtime.info.version == "strict 1.2, m version 1"
         run(runtime)
+    served.models["m"] = dataclasses.replace(hosted_model(False), versions=("1", "²"))
+    with opened(served, transport) as runtime:
+        assert runtime.info.version == "strict 1.2, m"
     served.models["m"] = dataclasses.replace(hosted_model(False), versions=("1", "10", "9"))
     with opened(served, transport) as runtime:
         assert runtime.info.version == "strict 1.2, m version 10"
@@ -298,6 +316,7 @@ BROKEN = {
     "negative shape": r"-1, 7, 128",
     "garbage": r"KServe protocol",
     "no outputs": r"other outputs.*none",
+    "twice": r"the output 'output0' twice",
     "other id": r"answer to request '0' for request 1",
     "internal": r"refuses the request.*(status 500|INTERNAL)",
 }
