@@ -10,7 +10,6 @@ import contextlib
 import functools
 import http.client
 import json
-import re
 import ssl
 import time
 from collections.abc import Iterator, Sequence
@@ -21,12 +20,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghost_deploy.core.errors import BackendError
-from ghost_deploy.runtimes.base import TensorSpec
 from ghost_deploy.runtimes.inference_server import InferenceServer
+from ghost_deploy.runtimes.kserve.http_documents import (
+    output_of,
+    reason_of,
+    tensors_of,
+    texts_of,
+    understood,
+    versions_of,
+)
 from ghost_deploy.runtimes.kserve.protocol import (
     FIX_FAILED,
     FIX_REFUSED,
-    NUMPY_OF,
     WIRE_OF,
     Arrays,
     InferAnswer,
@@ -34,13 +39,10 @@ from ghost_deploy.runtimes.kserve.protocol import (
     RequestRefusedError,
     ServedModel,
     Transport,
-    array_of,
     broken_answer,
     max_batch,
     require_host,
     require_id,
-    shaped,
-    tensor_spec,
     too_slow,
 )
 from ghost_deploy.runtimes.kserve.timed_response import TimedResponse, limit_time
@@ -55,21 +57,9 @@ _REFUSED = {
     413: "the request is larger than the server, or a gateway before it, allows",
 }
 _MAX_ANSWER = 1 << 30
-_TAGS = re.compile(r"(?is)<(style|script|title)\b.*?</\1\s*>|<[^>]*>")
 _CHUNK = 1 << 20
-_LONGEST_PAGE = 1 << 14
-"""Bytes of a page that are searched for text."""
 _PLAIN = "/%:@!$&'()*+,;=~"
 """Characters that stay in a path."""
-_MISUNDERSTOOD = (
-    KeyError,
-    TypeError,
-    ValueError,
-    AttributeError,
-    OverflowError,
-    RecursionError,
-)
-"""What reading a document raises that is another one than the protocol's, whatever it holds."""
 
 
 class HttpTransport(Transport):
@@ -90,21 +80,21 @@ class HttpTransport(Transport):
 
     def server(self) -> str:
         facts = self._json(f"{self._address.prefix}/v2")
-        with _understood(str(self._address)):
+        with understood(str(self._address)):
             return " ".join(str(facts.get(key, "")) for key in ("name", "version")).strip()
 
     def model(self) -> ServedModel:
         facts = self._json(self._path)
         config = self._json(f"{self._path}/config", optional=True)
         where = str(self._address)
-        with _understood(where):
+        with understood(where):
             return ServedModel(
                 name=str(facts.get("name", "")),
-                versions=_versions(facts.get("versions") or []),
+                versions=versions_of(facts.get("versions") or []),
                 platform=str(facts.get("platform", "")),
-                inputs=_tensors(facts.get("inputs")),
-                outputs=_tensors(facts.get("outputs")),
-                parameters=_texts(config.get("parameters")),
+                inputs=tensors_of(facts.get("inputs")),
+                outputs=tensors_of(facts.get("outputs")),
+                parameters=texts_of(config.get("parameters")),
                 max_batch=max_batch(config.get("max_batch_size") or 0, where),
                 configured=bool(config),
             )
@@ -149,7 +139,7 @@ class HttpTransport(Transport):
 
     def _answer(self, header_length: str | None, body: bytes) -> InferAnswer:
         where = str(self._address)
-        with _understood(where):
+        with understood(where):
             length = len(body) if header_length is None else int(header_length)
             if not 0 <= length <= len(body):
                 raise broken_answer(where, f"{_LENGTH}: {length} of {len(body)} bytes")
@@ -161,7 +151,7 @@ class HttpTransport(Transport):
                 name = str(each["name"])
                 if name in outputs:
                     raise broken_answer(where, f"the output {name[:40]!r} twice")
-                outputs[name], rest = _tensor(each, rest, where)
+                outputs[name], rest = output_of(each, rest, where)
             if rest:
                 raise broken_answer(where, f"{len(rest)} bytes behind the tensors")
             return InferAnswer(str(facts.get("model_version") or ""), outputs)
@@ -184,7 +174,7 @@ class HttpTransport(Transport):
     def _require_ok(self, status: int, body: bytes) -> None:
         if status == 200:
             return
-        reason = _REFUSED.get(status) or _reason(body)
+        reason = _REFUSED.get(status) or reason_of(body)
         if status in _AWAY:
             raise NoAnswerError(f"status {status}: {reason}")
         kind = RequestRefusedError if status in _REFUSALS else BackendError
@@ -274,67 +264,3 @@ class HttpTransport(Transport):
         ):
             return broken_answer(str(self._address), f"{type(error).__name__}: {error}"[:200])
         return NoAnswerError(f"{type(error).__name__}: {error}"[:200])
-
-
-@contextlib.contextmanager
-def _understood(where: str) -> Iterator[None]:
-    """Turn what a document of another form raises into the error for it."""
-    try:
-        yield
-    except _MISUNDERSTOOD as error:
-        raise broken_answer(where, f"{type(error).__name__}: {error}"[:200]) from error
-
-
-def _versions(items: Any) -> tuple[str, ...]:
-    if not isinstance(items, list):
-        raise TypeError(f"versions: {items!r}")
-    return tuple(map(str, items))
-
-
-def _tensors(items: Any) -> tuple[TensorSpec, ...]:
-    return tuple(
-        tensor_spec(str(each["name"]), str(each["datatype"]), tuple(map(int, each["shape"])))
-        for each in items or ()
-    )
-
-
-def _tensor(each: Any, rest: memoryview, where: str) -> tuple[NDArray[Any], memoryview]:
-    """An output of an answer, and the bytes behind it."""
-    datatype, shape = each["datatype"], tuple(map(int, each["shape"]))
-    size = (each.get("parameters") or {}).get("binary_data_size")
-    if size is None:
-        return shaped(_of_list(each["data"], datatype), shape, where), rest
-    count = int(size)
-    if count < 0:
-        raise broken_answer(where, f"binary_data_size: {count}")
-    if count > len(rest):
-        raise NoAnswerError("the answer ends early")
-    return array_of(rest[:count], datatype, shape, where), rest[count:]
-
-
-def _texts(parameters: Any) -> dict[str, str]:
-    """The texts among the parameters of a configuration."""
-    found = parameters.items() if isinstance(parameters, dict) else ()
-    texts = {key: value.get("string_value") for key, value in found if isinstance(value, dict)}
-    return {key: text for key, text in texts.items() if isinstance(text, str)}
-
-
-def _of_list(data: Any, datatype: str) -> NDArray[Any]:
-    """An array of the numbers of a JSON answer, flat or nested."""
-    if datatype not in NUMPY_OF:
-        raise ValueError(f"a tensor of {datatype}")
-    return np.asarray(data, NUMPY_OF[datatype])
-
-
-def _reason(body: bytes) -> str:
-    """What a server says of an error, at most 300 characters; of a page, the first line of text."""
-    try:
-        facts = json.loads(body)
-        text = facts.get("error") or facts.get("detail") if isinstance(facts, dict) else facts
-        text = str(text)
-    except (ValueError, RecursionError):
-        text = body[:_LONGEST_PAGE].decode("utf-8", "replace")
-        if text.lstrip().startswith("<"):
-            words = _TAGS.sub(" ", text).split()
-            return f"a page, not the KServe protocol: {' '.join(words)[:80]}"
-    return " ".join(text.split())[:300]
