@@ -18,7 +18,7 @@ from ghost_deploy.detector import Detector
 from ghost_deploy.runtimes import inference_server as server_module
 from ghost_deploy.runtimes.base import RuntimeOptions, TensorSpec
 from ghost_deploy.runtimes.inference_server import InferenceServer
-from ghost_deploy.runtimes.kserve.http_transport import _reason
+from ghost_deploy.runtimes.kserve.http_documents import reason_of
 from ghost_deploy.runtimes.kserve.kserve_runtime import KServeRuntime, open_model
 from ghost_deploy.runtimes.table import NO_FILE
 from tests.contract.test_shared_detector import SPEC
@@ -238,7 +238,7 @@ def test_the_wrong_port(served: KServeServer) -> None:
     ],
 )  # fmt: skip
 def test_a_page_is_cut_to_a_line(body: bytes, said: str) -> None:
-    text = _reason(body)
+    text = reason_of(body)
     assert said in text
     assert "<" not in text
     assert "{x" not in text
