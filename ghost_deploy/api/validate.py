@@ -17,6 +17,7 @@ from ghost_deploy.api.open_checkpoint import ForkOption, open_source, require_so
 from ghost_deploy.api.sign import is_signed, say_what_became
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import BundleError, UsageError
+from ghost_deploy.core.evidence.json_document import something_ran
 from ghost_deploy.core.progress import Progress
 from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.inference_server import InferenceServer
@@ -178,7 +179,9 @@ def _store(
     try:
         stored = changed = Bundle.read(bundle.path)
         kept = stored.evidence.accuracy
-        if report.unjudged and kept is not None and not kept.unjudged:
+        if not something_ran(row.status for row in report.rows):
+            note("nothing ran here: the report was not stored in the bundle")
+        elif report.unjudged and kept is not None and not kept.unjudged:
             note("nothing was judged: the bundle keeps the verdict that it has")
         else:
             changed = changed.with_evidence(report.thin())

@@ -197,7 +197,8 @@ def _print_bundle(bundle: Bundle, console: Console) -> None:
     if evidence.accuracy:
         print_accuracy(evidence.accuracy, console)
     for record in evidence.boards.boards if evidence.boards else ():
-        console.result(f"board {record.board.name}: {record.board.sentence}; {record.kinds}")
+        kinds = record.kinds or "nothing ran there"
+        console.result(f"board {record.board.name}: {record.board.sentence}; {kinds}")
     missing = [k for k in ("parity", "accuracy", "latency") if k not in evidence.documents]
     if missing:
         console.result(f"no evidence of: {', '.join(missing)}")

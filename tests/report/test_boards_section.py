@@ -148,5 +148,11 @@ def test_failures_are_told() -> None:
     assert f"> - pi5:2222: {USUAL[1].artifact}, check failed: wrong by 7" in text
 
 
+def test_a_report_without_any_run_is_no_verdict() -> None:
+    assert BoardRecord(board=PI, check=checked()).kinds == ""
+    assert BoardRecord(board=PI, check=checked(row(USUAL[0], "skipped"))).kinds == ""
+    assert FULL.kinds == "check failed, latency, accuracy failed"
+
+
 def test_no_boards_no_section() -> None:
     assert section(report()) is None

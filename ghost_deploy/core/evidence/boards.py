@@ -8,7 +8,7 @@ import msgspec
 
 from ghost_deploy.core.evidence.accuracy import AccuracyReport
 from ghost_deploy.core.evidence.check import CheckReport
-from ghost_deploy.core.evidence.json_document import Document, Part
+from ghost_deploy.core.evidence.json_document import Document, Part, something_ran
 from ghost_deploy.core.evidence.latency import BenchReport
 
 
@@ -73,10 +73,11 @@ class BoardRecord(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def kinds(self) -> str:
-        """The reports that there are, and their verdicts."""
-        reports = (self.check, self.latency, self.accuracy)
+        """The reports in which something ran, and their verdicts."""
+        stored = (self.check, self.latency, self.accuracy)
+        reports = [r for r in stored if r and something_ran(row.status for row in r.rows)]
         verdicts = {True: " passed", False: " failed", None: ""}
-        found = [f"{each.KIND}{verdicts[each.outcome]}" for each in reports if each is not None]
+        found = [f"{each.KIND}{verdicts[each.outcome]}" for each in reports]
         return ", ".join(found)
 
 
