@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import itertools
 import os
+import sys
+import tempfile
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,10 +49,12 @@ class FileReader:
 
     Args:
         access: opens stores.
+        names_remarks: put the name of the file before what decoders print on standard error,
+            which libjpeg does not; for processes of ours alone.
     """
 
-    def __init__(self, access: FileAccess) -> None:
-        self._access = access
+    def __init__(self, access: FileAccess, *, names_remarks: bool = False) -> None:
+        self._access, self._names_remarks = access, names_remarks
         self._readable = ""  # the object that was read last
         self._refused = ""  # one that was refused since
         self._reason = ""
@@ -61,7 +67,7 @@ class FileReader:
             if remote:
                 yield from self._ahead(list(group))
             else:
-                yield from ((file, _decoded(file, None)) for file in group)
+                yield from ((file, self._decoded(file, None)) for file in group)
 
     def copy(self, file: ArchiveFile, target: str) -> None:
         """Copy an object to a file of this machine.
@@ -116,9 +122,20 @@ class FileReader:
                 if index >= _AHEAD - 1 and waiting:
                     file, future = waiting.popleft()
                     try:
-                        yield file, _decoded(file, self._noted(file, future.result()))
+                        yield file, self._decoded(file, self._noted(file, future.result()))
                     except ImageError as error:
                         yield file, error
+
+    def _decoded(self, file: ArchiveFile, data: bytes | None) -> NDArray[np.uint8] | ImageError:
+        if not self._names_remarks:
+            return _decoded(file, data)
+        with _caught_standard_error() as remarks:
+            image = _decoded(file, data)
+            remarks.seek(0)
+            said = remarks.readline(300).decode("utf-8", "replace").strip()
+        if said and not isinstance(image, ImageError):  # the reason of an error is in its row
+            print(f"{file.source}: {said}", file=sys.stderr, flush=True)
+        return image
 
     def _noted(self, file: ArchiveFile, got: bytes | OSError | GhostDeployError) -> bytes:
         """What was fetched; the error of a file that could not be."""
@@ -156,6 +173,19 @@ def image_of(
     file = ArchiveFile(key_text(path), path)
     ((_, image),) = reader.images([file])
     return file.source, image
+
+
+@contextlib.contextmanager
+def _caught_standard_error() -> Iterator[IO[bytes]]:
+    """What C code of this process prints on standard error within the block goes into the file."""
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            yield file
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def _fetched(access: FileAccess, address: str, most: int) -> bytes | OSError | GhostDeployError:

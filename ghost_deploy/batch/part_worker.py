@@ -76,7 +76,7 @@ class PartWorker(RowDetector):
         super().__init__(setup.model)
         self.setup = setup
         self.step = step
-        self.reader = FileReader(setup.access)
+        self.reader = FileReader(setup.access, names_remarks=True)
         if self.sha256 != setup.sha256:
             self.close()
             raise BackendError(

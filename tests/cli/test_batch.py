@@ -155,3 +155,22 @@ def test_a_signal_keeps_what_is_written(
     rows = rows_in(out)
     assert len(rows) == 1200
     assert not keys_twice(rows)
+
+
+def test_remarks_of_decoders_name_the_file(
+    bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """libjpeg writes "Corrupt JPEG data" alone; of what is an error the row has the reason."""
+    import cv2
+    import numpy as np
+
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    data = cv2.imencode(".jpg", noise)[1].tobytes()
+    (tmp_path / "images").mkdir()
+    for name, content in {"less": data[:-900] + b"\xff\xd9", "cut": data[:-900]}.items():
+        (tmp_path / "images" / f"{name}.jpg").write_bytes(content)
+    assert main(words(bundle, tmp_path / "images", tmp_path / "out")) == 0
+    said = capfd.readouterr().err
+    assert f"{tmp_path / 'images' / 'less.jpg'}: Corrupt JPEG data" in said
+    assert said.count("Corrupt JPEG") == 1
+    assert said.count("cut.jpg") == 1
