@@ -6,14 +6,13 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ghost_deploy.core.errors import BackendError, GhostDeployError, UsageError
+from ghost_deploy.core.errors import BackendError, GhostDeployError, MissingExtraError, UsageError
 from ghost_deploy.core.install_command import install_command
 from ghost_deploy.runtimes.base import (
     Device,
@@ -204,12 +203,12 @@ def open_model(path: Path, options: RuntimeOptions) -> KServeRuntime:
 def probe() -> Probe:
     """Report the version of `tritonclient`, which gRPC needs; HTTP needs no package."""
     device = Device("server", "what the server has")
-    if find_spec("tritonclient") is None:
-        details = {"transports": f"http; for grpc: {install_command('kserve')}"}
-        return Probe("kserve", True, "", (device,), details)
     try:
         with vendor_import("tritonclient", "kserve"):
             import tritonclient  # noqa: F401
+    except MissingExtraError:
+        details = {"transports": f"http; for grpc: {install_command('kserve')}"}
+        return Probe("kserve", True, "", (device,), details)
     except GhostDeployError as error:
         return Probe.failed("kserve", "tritonclient", error)
     details = {"transports": "grpc and http; http needs no package"}
