@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import os
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -35,6 +36,15 @@ _GCS_WAITS_S = 60
 def is_remote(word: str) -> bool:
     """Whether the word is an address of a store, not a path of this machine."""
     return scheme_of(word) not in {"", "file"}
+
+
+def local_path(word: str) -> str:
+    """The absolute path of a word that is a path of this machine or a `file://` address."""
+    if scheme_of(word) == "file":
+        word = word[len("file://") :].removeprefix("localhost")
+    path = os.path.abspath(word)
+    # POSIX keeps exactly two slashes at the beginning; all systems we know take them for one.
+    return path[1:] if os.name == "posix" and path.startswith("//") else path
 
 
 def split_query(word: str) -> tuple[str, str]:

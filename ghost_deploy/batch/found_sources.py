@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import fnmatch
 import glob
-import io
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from ghost_deploy.batch.file_access import FileAccess, is_remote, reason_of, shown
+from ghost_deploy.batch.file_access import FileAccess, is_remote, local_path, shown
+from ghost_deploy.batch.path_lists import listed_paths, not_read, paths_of_parquet
 from ghost_deploy.batch.result_rows import key_text
 from ghost_deploy.batch.work_tasks import ArchiveFile
-from ghost_deploy.core.errors import InputError, StoreError, UsageError
+from ghost_deploy.core.errors import UsageError
 from ghost_deploy.processing.images import IMAGE_SUFFIXES
 from ghost_deploy.processing.video_kind import VIDEO_SUFFIXES, is_video
 from ghost_deploy.stream.sources.source_labels import scheme_of
 
 _PARQUET = (".parquet", ".pq")
 _LISTS = (".txt", ".lst")
-_PATH_COLUMNS = ("path", "source", "file", "filename", "file_name", "image", "uri", "url")
 _WILD = re.compile(r"[*?\[]")
 _CHUNK = 100_000
 
@@ -113,28 +111,35 @@ def _paths_of(
     listed = word.startswith("@") and not os.path.lexists(word)
     name = word[1:] if listed else word
     if listed or name.lower().endswith(_LISTS):
-        yield from _listed(name, access)
+        yield from listed_paths(name, access)
     elif name.lower().endswith(_PARQUET):
         for file in _matching(name, access):
-            yield from _of_parquet(file, access, column, note)
+            yield from paths_of_parquet(file, access, column, note)
     elif is_remote(name):
         yield from _in_store(name, access)
     else:
-        yield from _on_this_machine(name.removeprefix("file://"), note)
+        yield from _on_this_machine(name, note)
 
 
 def _on_this_machine(name: str, note: Callable[[str], None]) -> Iterator[str]:
-    path = os.path.abspath(name)
+    path = local_path(name)
     if os.path.isdir(path):
         yield from filter(_is_named_as_source, _walk(path, note))
     elif os.path.lexists(path):
         yield path
     elif _WILD.search(name):
-        for each in sorted(glob.glob(path, recursive=True)):
+        for each in _globbed(name):
             if os.path.isfile(each) and _is_named_as_source(each):
                 yield each
     else:
         raise UsageError(f"there is no input {name}", fix="Check the path")
+
+
+def _globbed(pattern: str) -> list[str]:
+    """What a pattern matches; the working folder is no part of the pattern."""
+    plain = local_path(pattern) if scheme_of(pattern) else pattern
+    here = "" if os.path.isabs(plain) else glob.escape(os.getcwd())
+    return sorted(map(local_path, glob.glob(os.path.join(here, plain), recursive=True)))
 
 
 def _walk(folder: str, note: Callable[[str], None]) -> Iterator[str]:
@@ -169,7 +174,7 @@ def _in_store(word: str, access: FileAccess) -> Iterator[str]:
     except FileNotFoundError as error:
         raise UsageError(f"there is no input {shown(word)}", fix="Check the address") from error
     except OSError as error:
-        raise _not_listed(word, error) from error
+        raise not_read(word, error) from error
 
 
 def _below(word: str, access: FileAccess, path: str) -> Iterator[str]:
@@ -186,13 +191,13 @@ def _below(word: str, access: FileAccess, path: str) -> Iterator[str]:
 
 def _matching(word: str, access: FileAccess) -> Iterator[str]:
     """The files that a pattern matches, or `word` itself where it is none."""
-    address = shown(word) if is_remote(word) else os.path.abspath(word)
+    address = shown(word) if is_remote(word) else local_path(word)
     wild = _WILD.search(address)
     if wild is None or (not is_remote(word) and os.path.lexists(address)):
         yield address
         return
     if not is_remote(word):
-        yield from sorted(filter(os.path.isfile, glob.glob(address, recursive=True)))
+        yield from filter(os.path.isfile, _globbed(word))
         return
     start = address[: wild.start()].rpartition("/")[0]
     path = access.locate(start)[1]
@@ -200,7 +205,7 @@ def _matching(word: str, access: FileAccess) -> Iterator[str]:
     try:
         yield from filter(matches, _below(start, access, path))
     except OSError as error:
-        raise _not_listed(word, error) from error
+        raise not_read(word, error) from error
 
 
 def _pattern(address: str) -> str:
@@ -215,70 +220,6 @@ def _pattern(address: str) -> str:
     return "".join(parts).removesuffix("/")
 
 
-def _listed(name: str, access: FileAccess) -> Iterator[str]:
-    """The paths of a list, one a line; relative ones are beside the list or in this folder."""
-    try:
-        if is_remote(name):
-            text = access.read(shown(name), 1 << 34).decode("utf-8", "surrogateescape")
-        else:
-            text = Path(name).read_text(encoding="utf-8", errors="surrogateescape")
-    except FileNotFoundError as error:
-        raise UsageError(f"there is no list {shown(name)}", fix="Check the path") from error
-    except OSError as error:
-        raise _not_listed(name, error) from error
-    lines = (line.strip() for line in text.splitlines())
-    yield from _placed((line for line in lines if line and not line.startswith("#")), name)
-
-
-def _placed(paths: Iterable[str], beside: str) -> Iterator[str]:
-    """The paths as absolute ones or addresses."""
-    folder = "" if is_remote(beside) else os.path.dirname(os.path.abspath(beside))
-    for path in paths:
-        if is_remote(path):
-            yield shown(path)
-            continue
-        plain = path.removeprefix("file://")
-        here = os.path.join(folder, plain)
-        is_beside = folder and not os.path.isabs(plain) and os.path.lexists(here)
-        yield os.path.abspath(here if is_beside else plain)
-
-
-def _of_parquet(
-    file: str, access: FileAccess, column: str | None, note: Callable[[str], None]
-) -> Iterator[str]:
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    try:
-        source: Any = io.BytesIO(access.read(file, 1 << 34)) if is_remote(file) else file
-        with parquet.ParquetFile(source) as opened:
-            name = _path_column(opened.schema_arrow, column, file)
-            empty = 0
-            for batch in opened.iter_batches(columns=[name]):
-                values = batch.column(0).to_pylist()
-                empty += sum(not value for value in values)
-                yield from _placed((str(value) for value in values if value), file)
-            if empty:
-                note(f"{file}: {empty} rows without a path are left out")
-    except FileNotFoundError as error:
-        raise UsageError(f"there is no input {file}", fix="Check the path") from error
-    except (pa.ArrowException, OSError) as error:
-        raise _not_listed(file, error) from error
-
-
-def _path_column(schema: Any, column: str | None, file: str) -> str:
-    names = list(schema.names)
-    found = [column] if column else [name for name in _PATH_COLUMNS if name in names]
-    if found and found[0] in names:
-        return str(found[0])
-    raise UsageError(
-        f"{file} has no column {column}" if column else f"{file} has no column of paths",
-        got=", ".join(names),
-        expected=None if column else f"one of {', '.join(_PATH_COLUMNS)}",
-        fix="Name the column: --path-column NAME",
-    )
-
-
 def _is_named_as_source(path: str) -> bool:
     suffix = os.path.splitext(path)[1].lower()
     return suffix in IMAGE_SUFFIXES or suffix in VIDEO_SUFFIXES
@@ -290,11 +231,3 @@ def _looks_like_video(path: str) -> bool:
         return suffix in VIDEO_SUFFIXES
     # Of a name that says nothing the content decides.
     return os.path.isfile(path) and is_video(path)
-
-
-def _not_listed(word: str, error: BaseException) -> InputError | StoreError:
-    return StoreError(
-        f"{shown(word)} cannot be read",
-        got=reason_of(error),
-        fix="Check the path, the permissions and the credentials",
-    )

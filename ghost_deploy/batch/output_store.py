@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from ghost_deploy.batch.file_access import FileAccess, is_remote, shown
+from ghost_deploy.batch.file_access import FileAccess, is_remote, local_path, shown
 from ghost_deploy.batch.part_files import SUFFIX, PartFiles
 from ghost_deploy.batch.run_lock import LOCK, RUNNING, lock_output
 from ghost_deploy.batch.run_manifest import MANIFEST, PartRecord, RunManifest, refuse_other
@@ -21,6 +21,7 @@ from ghost_deploy.core.errors import StoreError, UsageError
 
 _AT_ONCE = 16
 _REASONS = 5
+_PART = re.compile(r"(images-[0-9a-f]{20}|video-[0-9a-f]{20}-[0-9]{6,})\.parquet")
 _OURS = frozenset({LOCK, RUNNING, MANIFEST})
 
 
@@ -32,7 +33,8 @@ class WrittenRows:
         images: a `pyarrow.ChunkedArray` of the sources that have a row with frame 0 and no time:
             images.
         videos: of each video the numbers of its parts, by `video_name`.
-        ended: the videos, by `video_name`, whose last part is there.
+        video_sources: the sources of those videos.
+        ended: of the videos whose last part is there its number, by `video_name`.
         failed: names of parts with errors, and the sources of those errors.
         reasons: source and error of the first rows with one.
         records: of all parts.
@@ -40,7 +42,8 @@ class WrittenRows:
 
     images: Any
     videos: dict[str, set[int]] = field(default_factory=dict)
-    ended: set[str] = field(default_factory=set)
+    video_sources: set[str] = field(default_factory=set)
+    ended: dict[str, int] = field(default_factory=dict)
     failed: dict[str, list[str]] = field(default_factory=dict)
     reasons: list[tuple[str, str]] = field(default_factory=list)
     records: list[PartRecord] = field(default_factory=list)
@@ -74,25 +77,34 @@ class OutputStore(Closing):
     """
 
     def __init__(self, out: str, manifest: RunManifest, note: Callable[[str], None]) -> None:
-        place = shown(out) if is_remote(out) else os.path.abspath(out)
+        place = shown(out) if is_remote(out) else local_path(out)
         self.parts = PartFiles(place, FileAccess.of([out]))
+        self._asked = manifest
+        self._continued()  # a folder that is refused stays as it is, without a lock
+        self._lock = lock_output(self.parts, note)
+        try:
+            # Again: no other run changes what is there now.
+            found = self._continued()
+            self.is_continued = found is not None
+            self.manifest = found or manifest
+            if found is None:
+                self.parts.write(MANIFEST, self.manifest.to_json())
+        except BaseException:
+            self.close()
+            raise
+
+    def _continued(self) -> RunManifest | None:
+        """The manifest with the size of parts of the run that is there; None if none is."""
+        place = self.parts.out
         there = self.parts.names() if self.parts.is_remote else _local_names(Path(place))
         data = self.parts.read(MANIFEST) if MANIFEST in there else None
-        self.is_continued = data is not None
         if data is None:
             _refuse_foreign(place, there)
-            self.manifest = manifest
-        else:
-            found = RunManifest.from_json(data, self.parts.where(MANIFEST))
-            refuse_other(found.identity, manifest.identity, place)
-            self.manifest = msgspec.structs.replace(manifest, part_rows=found.part_rows)
-        self._lock = lock_output(self.parts, note)
-        if data is None:
-            try:
-                self.parts.write(MANIFEST, self.manifest.to_json())
-            except BaseException:
-                self.close()
-                raise
+            return None
+        found = RunManifest.from_json(data, self.parts.where(MANIFEST))
+        refuse_other(found.identity, self._asked.identity, place)
+        _refuse_other_parts(place, there)
+        return msgspec.structs.replace(self._asked, part_rows=found.part_rows)
 
     def close(self) -> None:
         """Let other runs write there."""
@@ -147,8 +159,9 @@ def _add(name: str, table: Any, found: WrittenRows, chunks: list[Any]) -> None:
         return
     video, _, number = name.rpartition("-")
     found.videos.setdefault(video, set()).add(int(number))
+    found.video_sources.update(pc.unique(table["source"]).to_pylist())
     if (table.schema.metadata or {}).get(LAST.encode()):
-        found.ended.add(video)
+        found.ended[video] = max(int(number), found.ended.get(video, 0))
 
 
 def _local_names(folder: Path) -> list[str]:
@@ -161,6 +174,18 @@ def _local_names(folder: Path) -> list[str]:
             got=error.strerror,
             fix="Give a folder that you may write to",
         ) from error
+
+
+def _refuse_other_parts(place: str, names: list[str]) -> None:
+    """Require that all Parquet files are parts: who reads the folder reads them all."""
+    others = [each for each in names if each.endswith(SUFFIX) and each[0] not in "._"]
+    others = [each for each in others if not _PART.fullmatch(each)]
+    if others:
+        raise UsageError(
+            f"{place} holds Parquet files that are no parts of this run",
+            got=", ".join(others[:5]),
+            fix="Move them elsewhere: who reads the folder as one table would read them too",
+        )
 
 
 def _refuse_foreign(place: str, names: list[str]) -> None:

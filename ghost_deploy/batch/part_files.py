@@ -20,6 +20,7 @@ from ghost_deploy.batch.file_access import (
     reason_of,
     shown,
 )
+from ghost_deploy.batch.result_rows import COLUMNS, arrow_schema
 from ghost_deploy.core.errors import ExportError, StoreError
 from ghost_deploy.core.files import write_whole
 
@@ -158,10 +159,14 @@ class PartFiles:
         if data is None:
             return None
         try:
-            return parquet.read_table(pa.BufferReader(data), columns=columns)
-        except (pa.ArrowException, OSError, KeyError) as error:
+            table = parquet.read_table(pa.BufferReader(data), columns=columns)
+            # Other programs that write a part again may change its types.
+            names = columns or list(COLUMNS)
+            schema = pa.schema([arrow_schema().field(each) for each in names])
+            return table.select(names).cast(schema.with_metadata(table.schema.metadata))
+        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
             raise StoreError(
-                f"{shown(self.where(name + SUFFIX))} is damaged",
+                f"{shown(self.where(name + SUFFIX))} is damaged or was changed",
                 got=reason_of(error),
                 fix="Remove it: its rows are then computed again",
             ) from error

@@ -97,6 +97,8 @@ class RunManifest(msgspec.Struct, frozen=True, kw_only=True):
             found = decode_json(data, cls, where=where)
         except SpecError as error:
             raise StoreError(f"{where} cannot be used", got=error.got, fix=fix) from error
+        if found.part_rows < 1:
+            raise StoreError(f"{where} cannot be used", got=f"part_rows {found.part_rows}", fix=fix)
         if found.schema != SCHEMA:
             raise StoreError(
                 f"{where} was written by another version",

@@ -60,6 +60,8 @@ class _VideoRun:
         self._worker, self._task = worker, task
         self._rows = worker.rows()
         self._taken = 0
+        self._whole = ""
+        self._there = set(task.done)
         self._written: list[tuple[str, int, int]] = []
 
     def begin_frame(self) -> bool:
@@ -68,7 +70,7 @@ class _VideoRun:
         if place == 0 and self._taken:
             self._write(number - 1, last=False)
         self._taken += 1
-        return number not in self._task.done
+        return self._wants(number)
 
     @property
     def source(self) -> str:
@@ -81,22 +83,46 @@ class _VideoRun:
         return self._rows
 
     def add_whole_error(self, error: str) -> None:
-        """A row about the video as a whole."""
-        self._rows.add_error(self.source, error, WHOLE)
+        """A row about the video as a whole; the last part has it already where that is there."""
+        self._whole = error
+        if not self._task.has_last:
+            self._rows.add_error(self.source, error, WHOLE)
 
     def finish(self) -> TaskDone:
         """Write the last part."""
         if not self._taken and not len(self._rows):
             self.add_whole_error("it has no frame")
         number = max(0, self._taken - 1) // self._worker.setup.part_rows
-        if number in self._task.done:  # it is shorter than it was, or can no longer be read
+        is_last = not self._task.has_last
+        if self._wants(number) and (is_last or len(self._rows)):
+            if not is_last and self._taken % self._worker.setup.part_rows:
+                self._add_shorter(number)
+            self._write(number, last=is_last)
+        elif is_last:  # it is shorter than it was, or can no longer be read
             number = max(self._task.done) + 1
-        self._write(number, last=True)
+            self._write(number, last=True)
+        self._fill(number if is_last else max(self._task.done))
         return TaskDone(self._task.name, tuple(self._written))
 
+    def _wants(self, number: int) -> bool:
+        """Whether a part is missing; behind the last part there is nothing to write."""
+        is_behind = self._task.has_last and number > max(self._task.done)
+        return number not in self._task.done and not is_behind
+
+    def _fill(self, end: int) -> None:
+        """Parts with an error, in the place of those that were there and cannot be read again."""
+        for number in sorted(set(range(end)) - self._there):
+            self._add_shorter(number)
+            self._write(number, last=False)
+
+    def _add_shorter(self, number: int) -> None:
+        what = self._whole or "it has become shorter: frames that were here are no longer in it"
+        self._rows.add_error(self.source, what, WHOLE - 1 - number)
+
     def _write(self, number: int, *, last: bool) -> None:
-        if number in self._task.done:
+        if not self._wants(number):
             return
+        self._there.add(number)
         name = video_part(self._task.name, number)
         self._worker.write(name, self._rows, {LAST: "yes"} if last else None)
         self._written.append((name, len(self._rows), self._rows.errors))

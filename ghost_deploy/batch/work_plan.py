@@ -60,11 +60,22 @@ class WorkPlan:
         for file in self.found.videos:
             name = video_name(file.source)
             done = self.written.videos.get(name, set())
+            if not done and self._has_image_row(file.source):
+                continue
             failed = set()
             if self.retries:
                 failed = {each for each in done if f"{name}-{each:06}" in self.written.failed}
-            if failed or name not in self.written.ended:
-                yield VideoTask(name, file, frozenset(done - failed))
+            last = self.written.ended.get(name)
+            # A part before the last one may be gone: it is filled in.
+            if failed or last is None or not done.issuperset(range(last)):
+                is_there = last is not None and last not in failed
+                yield VideoTask(name, file, frozenset(done - failed), has_last=is_there)
+
+    def _has_image_row(self, source: str) -> bool:
+        """Whether the rows of a video would double that of an image."""
+        import pyarrow.compute as pc
+
+        return bool(pc.index(self.written.images, source).as_py() >= 0)
 
     def _retried(self) -> Iterator[ImagesTask]:
         if not self.retries:
@@ -86,6 +97,9 @@ class WorkPlan:
 
     def _missing(self) -> Any:
         """For each image whether it has no row."""
+        import pyarrow as pa
         import pyarrow.compute as pc
 
-        return pc.invert(pc.is_in(self.found.images, value_set=self.written.images))
+        named = pa.array(sorted(self.written.video_sources), pa.large_string())
+        written = pa.chunked_array([*self.written.images.chunks, named], pa.large_string())
+        return pc.invert(pc.is_in(self.found.images, value_set=written))

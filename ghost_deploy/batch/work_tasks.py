@@ -60,12 +60,14 @@ class VideoTask:
         file: the video.
         done: numbers of the parts that are there already.
         fatal: as in `ImagesTask`.
+        has_last: the part that says that the video ends there is one of them.
     """
 
     name: str
     file: ArchiveFile
     done: frozenset[int] = frozenset()
     fatal: frozenset[str] = frozenset()
+    has_last: bool = False
 
     @property
     def size(self) -> int:

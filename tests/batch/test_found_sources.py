@@ -103,6 +103,33 @@ def test_lists_name_what_may_not_be_there(archive: Path, monkeypatch: pytest.Mon
     assert names(find(f"@{archive}/list.txt"), archive) == expected
 
 
+ODD_NAMES = ("a\u2028b.jpg", "a\x85b.jpg", "a\x0bb.jpg", " a .jpg ", "a\x1cb.jpg")
+
+
+def test_names_of_lists_stay_as_they_are(tmp_path: Path) -> None:
+    text = "\ufeff" + "\r\n".join(ODD_NAMES) + "\r\n\r\n  \n"
+    (tmp_path / "list.txt").write_bytes(text.encode())
+    for name in ODD_NAMES:
+        (tmp_path / name).write_bytes(b"x")
+    assert names(find(tmp_path / "list.txt"), tmp_path) == list(ODD_NAMES)
+
+
+def test_a_pattern_in_a_folder_with_a_bracket(
+    archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = archive.rename(archive.parent / "a[1]*")
+    monkeypatch.chdir(odd)
+    assert names(find("**/*.jp*"), odd) == ["b.jpg", "deep/c.jpeg"]
+    monkeypatch.chdir(odd / "deep")
+    assert names(find("../*.jpg"), odd) == ["b.jpg"]
+
+
+@pytest.mark.parametrize("before", ["/", "file://", "FILE://localhost", "file:///"])
+def test_two_slashes_and_file_addresses_are_the_same_path(archive: Path, before: str) -> None:
+    found = find(archive, f"{before}{archive}", f"{before}{archive}/*.jpg")
+    assert (len(found.images), found.duplicates) == (3, 5)
+
+
 @pytest.mark.parametrize(("column", "asked"), [("path", None), ("uri", None), ("where", "where")])
 def test_parquet_with_a_column_of_paths(archive: Path, column: str, asked: str | None) -> None:
     paths = ["b.jpg", str(archive / "clip.mp4"), None, "", "b.jpg", f"file://{archive}/deep/c.jpeg"]

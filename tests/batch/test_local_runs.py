@@ -8,16 +8,18 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from ghost_deploy.batch import output_store
 from ghost_deploy.batch.run_manifest import MANIFEST
 from ghost_deploy.core.errors import BackendError, StoreError, UnavailableError, UsageError
 from tests.support.batch_runs import PretendModel, keys_twice, rows_in, run_pretended
 from tests.support.images import solid_image, write_image
 from tests.support.waiting import wait_until
 
-pytest.importorskip("pyarrow")
+pa = pytest.importorskip("pyarrow")
 
 
 def write_grey(folder: Path, count: int) -> list[Path]:
@@ -76,6 +78,56 @@ def test_an_output_that_holds_something_else(images: Path, tmp_path: Path) -> No
     with pytest.raises(UsageError, match="holds something else"):
         run_pretended([images], tmp_path / "out")
     assert os.listdir(tmp_path / "out") == ["thesis.tex"]
+
+
+def test_a_folder_of_ours_with_something_else_in_it(images: Path, tmp_path: Path) -> None:
+    from pyarrow import parquet
+
+    out = tmp_path / "out"
+    run_pretended([images], out, part_rows=8)
+    part = next(out.glob("*.parquet"))
+    schema = pa.schema([("source", pa.large_string()), *list(parquet.read_schema(part))[1:]])
+    parquet.write_table(parquet.read_table(part).cast(schema), part)
+    assert run_pretended([images], out).rows == 0
+    parquet.write_table(pa.table({"source": ["a"]}), part)
+    with pytest.raises(StoreError, match="damaged or was changed"):
+        run_pretended([images], out)
+    part.unlink()
+    parquet.write_table(pa.table({"a": [1]}), out / "video-notes.parquet")
+    with pytest.raises(UsageError, match="no parts of this run"):
+        run_pretended([images], out)
+    (out / "video-notes.parquet").unlink()
+    manifest = (out / MANIFEST).read_text()
+    (out / MANIFEST).write_text(manifest.replace('"part_rows": 8', '"part_rows": 0'))
+    with pytest.raises(StoreError, match="part_rows 0"):
+        run_pretended([images], out)
+
+
+def test_the_manifest_is_read_behind_the_lock(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run has come and gone between the first look and the lock."""
+    out, lock = tmp_path / "out", output_store.lock_output
+
+    def late(*args: Any) -> Any:
+        monkeypatch.setattr(output_store, "lock_output", lock)
+        run_pretended([images], out, PretendModel("b" * 64), part_rows=8)
+        return lock(*args)
+
+    monkeypatch.setattr(output_store, "lock_output", late)
+    with pytest.raises(UsageError, match="another model"):
+        run_pretended([images], out)
+    assert run_pretended([images], out, PretendModel("b" * 64)).skipped == 40
+
+
+def test_an_output_that_is_a_file_address(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    report = run_pretended([f"file://{images}"], f"file://{tmp_path}/out")
+    assert (report.out, report.parts) == (str(tmp_path / "out"), 3)
+    assert sorted(os.listdir(tmp_path)) == ["images", "out"]
+    assert run_pretended([f"/{images}"], f"/{tmp_path}/out").skipped == 40
 
 
 def test_errors_are_read_again(images: Path, tmp_path: Path) -> None:

@@ -98,6 +98,47 @@ def test_parts_and_where_it_goes_on(video: Path, tmp_path: Path, size: int) -> N
     assert rows_in(out) == whole
 
 
+@pytest.mark.parametrize("gone", [[1], [0, 2]])
+def test_a_part_that_is_removed_comes_back(video: Path, tmp_path: Path, gone: list[int]) -> None:
+    out = tmp_path / "out"
+    run_pretended([video], out, part_rows=20)
+    whole, parts = rows_in(out), sorted(out.glob("*.parquet"))
+    for number in gone:
+        parts[number].unlink()
+    report = run_pretended([video], out)
+    assert (report.skipped, report.total_rows, report.complete) == (0, FRAMES, True)
+    assert (rows_in(out), sorted(out.glob("*.parquet"))) == (whole, parts)
+    assert run_pretended([video], out).skipped == 1
+
+
+@pytest.mark.parametrize(("gone", "frames"), [([0], 5), ([1], 25), ([0, 1], 0)])
+def test_a_removed_part_of_a_video_that_changed(
+    video: Path, tmp_path: Path, gone: list[int], frames: int
+) -> None:
+    """What cannot be read again is an error, not a gap without a word."""
+    out = tmp_path / "out"
+    run_pretended([video], out, part_rows=20)
+    parts = sorted(out.glob("*.parquet"))
+    for number in gone:
+        parts[number].unlink()
+    write_video(video, frames)
+    report = run_pretended([video], out)
+    assert (sorted(out.glob("*.parquet")), report.complete) == (parts, True)
+    assert report.errors
+    assert not keys_twice(rows_in(out))
+    assert run_pretended([video], out).skipped == 1
+
+
+def test_errors_of_a_video_that_are_read_again_add_no_part(video: Path, tmp_path: Path) -> None:
+    out, bad = tmp_path / "out", PretendModel(fails=200)
+    video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
+    first = run_pretended([video], out, bad, part_rows=10)
+    assert first.errors
+    for _ in range(2):
+        again = run_pretended([video], out, bad, retry_errors=True)
+        assert (again.parts, again.total_rows) == (first.parts, first.total_rows)
+
+
 def test_a_video_that_has_become_shorter(video: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     run_task(video, out, rows=20)
