@@ -14,6 +14,7 @@ import msgspec
 from ghost_deploy.core.errors import GhostDeployError
 from ghost_deploy.core.evidence.boards import BoardFacts
 from ghost_deploy.remote.address import BoardAddress
+from ghost_deploy.remote.answers import reading_answer
 from ghost_deploy.remote.job import BoardJob, JobResult, run_job
 from ghost_deploy.remote.session import OURS, BoardSession, opened
 
@@ -55,7 +56,7 @@ class BoardOutcome:
         """The JSON document that the command printed; None where it printed none."""
         if self.result is None or not self.result.document.strip():
             return None
-        with contextlib.suppress(msgspec.DecodeError):
+        with contextlib.suppress(ValueError, RecursionError):
             found = msgspec.json.decode(self.result.document)
             return _named(found, self.result.names) if isinstance(found, dict) else None
         return None
@@ -87,7 +88,10 @@ class BoardOutcome:
         """
         facts = None
         try:
-            with opened(address, say, begun) as session:
+            with (
+                reading_answer(address.name, "what was asked for"),
+                opened(address, say, begun) as session,
+            ):
                 facts = facts_of(session)
                 say(facts.sentence)
                 return action(session)
@@ -98,8 +102,9 @@ class BoardOutcome:
 def _named(plain: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
     """The document with the name that the folder of images has here."""
     images = plain.get("images")
-    if isinstance(images, dict) and images.get("source") in names:
-        images["source"] = names[images["source"]]
+    source = images.get("source") if isinstance(images, dict) else None
+    if isinstance(source, str) and source in names:
+        plain["images"]["source"] = names[source]
     return plain
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,6 +19,7 @@ from ghost_deploy.cli.format import plural, printable
 from ghost_deploy.cli.summary import Summary
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import GhostDeployError
+from ghost_deploy.remote.answers import reading_answer
 from ghost_deploy.remote.bring_back import store_report
 from ghost_deploy.remote.bring_engines import store_engines
 from ghost_deploy.remote.job import BoardJob
@@ -41,10 +43,9 @@ def finish(
         console: to print on.
         job: what ran; None for `--clean`.
     """
-    codes = [outcome.code for outcome in outcomes]
     if job is not None:
-        for outcome in outcomes:
-            codes.append(_store(args, outcome, job, console, several=len(outcomes) > 1))
+        several = len(outcomes) > 1
+        outcomes = [_stored(args, each, job, console, several=several) for each in outcomes]
     if args.json:
         console.document(
             {"schema": SCHEMA, "boards": [_plain(args, outcome) for outcome in outcomes]}
@@ -52,14 +53,42 @@ def finish(
     elif args.clean:
         _print_removed(outcomes, console)
     elif len(outcomes) == 1:
-        _print_one(args, outcomes[0], console)
+        outcomes = [_printed(args, outcomes[0], console)]
     else:
         titles, rows = board_rows(args.command, outcomes)
         console.table([Column(title) for title in titles], rows)
     for outcome in outcomes:
         if outcome.failure and (len(outcomes) > 1 or outcome.error is not None):
             _say_failure(outcome, console, named=len(outcomes) > 1)
-    return max(codes)
+    return max(outcome.code for outcome in outcomes)
+
+
+def _stored(
+    args: argparse.Namespace,
+    outcome: BoardOutcome,
+    job: BoardJob,
+    console: Console,
+    *,
+    several: bool,
+) -> BoardOutcome:
+    """Put what a board found into the bundles here, and its outputs in place.
+
+    Returns:
+        The outcome; with the error, if that failed, and without a result that cannot be read.
+    """
+    if outcome.result is None or outcome.facts is None or outcome.results is None:
+        return outcome
+    try:
+        with reading_answer(outcome.name, f"a report of {args.command}"):
+            board_rows(args.command, [outcome])
+    except GhostDeployError as error:
+        return replace(outcome, code=error.exit_code, error=error, result=None)
+    try:
+        with reading_answer(outcome.name, f"a result of {args.command}"):
+            _store(args, outcome, job, console, several=several)
+    except GhostDeployError as error:
+        return replace(outcome, code=max(outcome.code, error.exit_code), error=error)
+    return outcome
 
 
 def _store(
@@ -69,26 +98,21 @@ def _store(
     console: Console,
     *,
     several: bool,
-) -> int:
-    """Put what a board found into the bundles here, and its outputs in place; an exit code."""
-    if outcome.result is None or outcome.facts is None or outcome.results is None:
-        return 0
-    try:
-        if args.command == "infer":
-            places = outcome.result.places
-            for option, place in put_results(
-                args, outcome.results, outcome.name, places, console.out, several=several
-            ):
-                console.note(f"{_OUTPUT_NAMES[option]}: {place}")
-        elif args.command == "build" and outcome.plain is not None:
-            _store_engines(job.bundles[0], outcome.results, console)
-        elif outcome.plain is not None and getattr(args, "store", True):
-            for sentence in store_report(args.command, outcome.facts, outcome.plain, job.bundles):
-                console.note(sentence)
-    except GhostDeployError as error:
-        console.error(error)
-        return error.exit_code
-    return 0
+) -> None:
+    assert outcome.result is not None
+    assert outcome.facts is not None
+    assert outcome.results is not None
+    if args.command == "infer":
+        places = outcome.result.places
+        for option, place in put_results(
+            args, outcome.results, outcome.name, places, console.out, several=several
+        ):
+            console.note(f"{_OUTPUT_NAMES[option]}: {place}")
+    elif args.command == "build" and outcome.plain is not None:
+        _store_engines(job.bundles[0], outcome.results, console)
+    elif outcome.plain is not None and getattr(args, "store", True):
+        for sentence in store_report(args.command, outcome.facts, outcome.plain, job.bundles):
+            console.note(sentence)
 
 
 def _store_engines(sent: Bundle, back: Path, console: Console) -> None:
@@ -120,9 +144,19 @@ def _with_names_here(outcome: BoardOutcome) -> dict[str, Any] | None:
     plain, places = outcome.plain, outcome.result.places if outcome.result else {}
     images = plain.get("images") if plain else None
     for image in images if isinstance(images, list) else ():
-        if isinstance(image, dict) and "source" in image:
+        if isinstance(image, dict) and isinstance(image.get("source"), str):
             image["source"] = here(image["source"], places)
     return plain
+
+
+def _printed(args: argparse.Namespace, outcome: BoardOutcome, console: Console) -> BoardOutcome:
+    """Print the result of the only board; the outcome, with an error if it cannot be read."""
+    try:
+        with reading_answer(outcome.name, f"a report of {args.command}"):
+            _print_one(args, outcome, console)
+    except GhostDeployError as error:
+        return replace(outcome, code=max(outcome.code, error.exit_code), error=error, result=None)
+    return outcome
 
 
 def _print_one(args: argparse.Namespace, outcome: BoardOutcome, console: Console) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -83,10 +84,28 @@ def _on_all(
             _wait(running)
         except KeyboardInterrupt:
             console.note("ending what runs on the boards")
-            for session in list(sessions):
-                session.stop()
+            _stop_all(sessions)
             raise
     return [each.result() for each in running]
+
+
+def _stop_all(sessions: Sequence[BoardSession]) -> None:
+    """End what runs on all boards at once. That takes seconds, and a second signal ends none of it:
+    what ran on a board would go on there."""
+    ended = {session: threading.Event() for session in sessions}
+
+    def stop(session: BoardSession) -> None:
+        try:
+            session.stop()
+        finally:
+            ended[session].set()
+
+    for session in ended:
+        threading.Thread(target=stop, args=(session,), daemon=True).start()
+    for event in ended.values():  # a `join` that a signal interrupts takes the thread for ended
+        while not event.is_set():
+            with contextlib.suppress(KeyboardInterrupt):
+                event.wait(_POLL_S)
 
 
 def _wait(running: Sequence[Future[BoardOutcome]]) -> None:

@@ -10,12 +10,9 @@ from pathlib import Path
 
 from ghost_deploy.core.errors import BoardError
 from ghost_deploy.processing.images import IMAGE_SUFFIXES
+from ghost_deploy.remote.archive_stream import MOST_BYTES, MOST_FILES
 from ghost_deploy.stream.saved.save_forms import FORMS
 from ghost_deploy.stream.sinks.record import file_stem
-
-MOST_FILES = 1_000_000
-MOST_BYTES = 256 << 30
-"""Limits of what comes back from one board; no run of its inputs writes as much."""
 
 _BY_NAME = 60  # characters of the name of a source that those of its outputs begin with
 _TABLES = {

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import shutil
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from ghost_deploy.core.errors import BoardError, LineError
 from ghost_deploy.core.files import write_whole
+from ghost_deploy.remote.answers import wrong_answer
 from ghost_deploy.remote.line import Line
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _BEGIN = b"ghost-deploy-archive\n"
 _RECEIVED = b"received\n"
+_MOST_GREETING = 1 << 20
+
+MOST_FILES = 1_000_000
+MOST_BYTES = 256 << 30
+"""Limits of what comes back from one board; no run of its inputs writes as much."""
 
 
 def send_archive(line: Line, files: Mapping[str, Path], folder: str) -> None:
@@ -44,7 +52,7 @@ def send_archive(line: Line, files: Mapping[str, Path], folder: str) -> None:
             process.input.close()
         except OSError as error:
             refused = refused or str(error)
-        said = process.output.read()
+        said = process.output.read(_MOST_GREETING)
         code, messages = process.finish()
     if code or not said.endswith(_RECEIVED):
         raise _failed(line, code, messages or refused)
@@ -59,20 +67,55 @@ def fetch_archive(line: Line, folder: str, target: Path) -> None:
         LineError, BoardError: as `send_archive`.
     """
     with line.stream_module("board_files", "send", folder) as process:
-        for text in process.output:
-            if text == _BEGIN:
-                break
-        # Of a broken archive the exit code and the messages say why.
-        with contextlib.suppress(tarfile.ReadError, EOFError):
+        _skip_greeting(process.output, line.address.name)
+        broken = ""  # of a broken archive the exit code and the messages say why
+        try:
             _unpack(process.output, target, line.address.name)
+        except (tarfile.ReadError, EOFError) as error:
+            broken = str(error) or "it ends early"
         code, messages = process.finish()
     if code:
         raise _failed(line, code, messages)
+    if broken:
+        raise wrong_answer(line.address.name, "an archive", broken)
+
+
+def _skip_greeting(stream: IO[bytes], board: str) -> None:
+    """Read over what a shell printed before the archive."""
+    size = 0
+    while text := stream.readline(_MOST_GREETING):
+        size += len(text)
+        if text == _BEGIN:
+            return
+        if size >= _MOST_GREETING:
+            raise wrong_answer(board, "an archive", text[:80])
+
+
+class _BoundedMember(tarfile.TarInfo):
+    """A member whose name and attributes, which are read as a whole, have a limit."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """See `tarfile.TarInfo.frombuf`.
+
+        Raises:
+            tarfile.ReadError: they are larger.
+        """
+        found = super().frombuf(buf, encoding, errors)
+        if not found.isreg() and found.size > _MOST_GREETING:
+            raise tarfile.ReadError("a name or attributes of more than a MiB")
+        return found
 
 
 def _unpack(stream: IO[bytes], target: Path, board: str) -> None:
-    with tarfile.open(fileobj=stream, mode="r|") as archive:
-        for member in archive:
+    size = 0
+    with tarfile.open(fileobj=stream, mode="r|", tarinfo=_BoundedMember) as archive:
+        for number, member in enumerate(archive):
+            archive.members = []  # type: ignore[attr-defined]  # they would all stay in memory
+            size += member.size
+            if number >= MOST_FILES or size > MOST_BYTES:
+                most = f"{MOST_FILES} files and {MOST_BYTES >> 30} GiB"
+                raise wrong_answer(board, f"an archive of at most {most}", member.name)
             parts = PurePosixPath(member.name).parts
             if not member.isreg() or member.name.startswith("/") or ".." in parts:
                 raise BoardError(

@@ -6,6 +6,10 @@ import msgspec
 
 from ghost_deploy.core.errors import BoardError
 from ghost_deploy.core.spec import decode_json
+from ghost_deploy.remote.answers import wrong_answer
+
+_LAST_TIME_S = 4e9
+"""In 2096; a clock that says more is not read wrongly, it is no clock."""
 
 
 class Board(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +69,8 @@ class Board(msgspec.Struct, frozen=True, kw_only=True):
                 got=str(error)[:200],
                 fix="Check that its Python works",
             ) from error
+        if not 0 <= found.time_s < _LAST_TIME_S:
+            raise wrong_answer(name, "a time", found.time_s)
         if not found.folder.startswith("/"):
             raise BoardError(
                 f"the account on {name} has no home folder",

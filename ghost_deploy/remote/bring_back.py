@@ -15,6 +15,7 @@ from ghost_deploy.core.evidence.check import CheckReport
 from ghost_deploy.core.evidence.json_document import something_ran
 from ghost_deploy.core.evidence.latency import BenchReport
 from ghost_deploy.core.evidence.machine import Snapshot
+from ghost_deploy.remote.answers import reading_answer
 
 _KINDS: Mapping[str, type[CheckReport | BenchReport | AccuracyReport]] = {
     "check": CheckReport,
@@ -52,7 +53,7 @@ def store_report(
     if isinstance(machine, Snapshot):
         facts = msgspec.structs.replace(facts, packages=machine.packages)
     for bundle in bundles:
-        part = _corrected(report, facts.clock_offset_s)
+        part = _corrected(report, facts.clock_offset_s, facts.name)
         if isinstance(part, BenchReport):
             part = part.only([bundle.path.absolute().name])
         elif isinstance(part, AccuracyReport):
@@ -77,12 +78,15 @@ def store_report(
         )
 
 
-def _corrected(report: Any, offset_s: float) -> Any:
+def _corrected(report: Any, offset_s: float, name: str) -> Any:
     """The report with the times of the clock here."""
     for field in ("machine", "snapshot"):
         machine = getattr(report, field, None)
-        if isinstance(machine, Snapshot) and offset_s:
-            then = datetime.fromisoformat(machine.measured_at) + timedelta(seconds=offset_s)
+        if isinstance(machine, Snapshot):
+            with reading_answer(name, "a time of measurement"):
+                then = datetime.fromisoformat(machine.measured_at) + timedelta(seconds=offset_s)
+            if not offset_s:
+                continue
             changed = msgspec.structs.replace(
                 machine, measured_at=then.isoformat(timespec="seconds")
             )

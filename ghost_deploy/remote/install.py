@@ -37,7 +37,9 @@ def ensure_environment(session: BoardSession, wanted: Wanted, wheels: Path | Non
         own = pack_own_wheel(scratch)
         place = ("environments", wanted.key(own, session.board.executable + session.board.python))
         python = session.board.path(*place, "bin", "python")
-        there = set(session.read(*place, _READY).decode().split())
+        there = set(session.read(*place, _READY).decode("utf-8", "replace").split())
+        if _BASE not in there:  # nothing, or something that is not ours
+            there = set()
         if there >= {_BASE, *wanted.extras}:
             return python
         pip = _pip_wheel(scratch)

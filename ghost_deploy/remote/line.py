@@ -30,6 +30,7 @@ SSH_VARIABLE = "GHOST_DEPLOY_SSH"
 _ALIVE_S, _ALIVE_COUNT = 5, 6
 _CONNECT_S = 20
 _GRACE_S = 5.0
+_CHUNK = 1 << 16
 LEAST_PYTHON = (3, 10)
 """The oldest Python that a board may have."""
 _PYTHONS = (
@@ -101,7 +102,7 @@ class Line:
             "EscapeChar=none",
         )
         words = [*ssh_program(), *(word for each in settings for word in ("-o", each))]
-        words += ["-S", str(self._socket)]
+        words += ["-S", str(self._socket).replace("%", "%%")]  # `%` begins a token of SSH
         if address.port is not None:
             words += ["-p", str(address.port)]
         if address.user:
@@ -194,7 +195,8 @@ class Line:
         """Run a program here that uses the line, e.g. rsync; its exit code and messages."""
         with self._registered(LocalProcess(words)) as process:
             process.input.close()
-            process.output.read()
+            while process.output.read(_CHUNK):
+                pass
             return process.finish()
 
     @contextlib.contextmanager

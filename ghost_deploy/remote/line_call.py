@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import IO
 
 from ghost_deploy.core.errors import BoardError, GhostDeployError, LineError, UnavailableError
 from ghost_deploy.remote.address import BoardAddress
+from ghost_deploy.remote.answers import wrong_answer
 from ghost_deploy.remote.local_process import start
 
 NO_PYTHON = 97
@@ -19,6 +22,9 @@ NO_PYTHON = 97
 _MAX_OUTPUT = 256 << 20
 _CHUNK = 1 << 16
 _KEPT_LINES = 200
+_MOST_LINE = 1 << 14  # bytes of a message; of a longer one its beginning is kept
+_MOST_GREETING = 1 << 20  # what a shell prints before a command
+_FIRST_S = 90.0  # for the connection, with its authentication, and the first line
 _BEATS = 6  # signs of life in the time after which a silent line counts as broken
 _END_S = 15.0  # longer than the board gives a command to end itself
 
@@ -99,14 +105,24 @@ class LineCall:
         """Wait for the first line of the command's output, and return it.
 
         Raises:
-            LineError, UnavailableError, BoardError: it ended without.
+            LineError, UnavailableError, BoardError: it ended without, or gave none in time.
         """
+        until = time.monotonic() + _FIRST_S
         opening = b"\n" + self._mark + b"\n"
         with self._news:
             while self._threads[1].is_alive():
                 line, ended, _ = self._output.partition(opening)[2].partition(b"\n")
                 if ended and self._mark not in self._output.partition(opening)[2]:
                     return line.decode("utf-8", "surrogateescape")
+                if len(self._output) > _MOST_GREETING:
+                    got = bytes(self._output[:80])
+                    raise wrong_answer(self._address.name, "the begin of a command", got)
+                if time.monotonic() > until:
+                    raise LineError(
+                        f"{self._address.name} does not answer",
+                        got=f"nothing for {_FIRST_S:.0f} s",
+                        fix=f"Check that this works: ssh {self._address.host} true",
+                    )
                 self._news.wait(0.2)
         answer = self.wait()
         raise BoardError(
@@ -138,7 +154,10 @@ class LineCall:
                 got=messages[-400:] or None,
                 fix="Run it again: what was sent stays there. The command on the board was ended",
             )
-        return BoardAnswer(int(tail), output, messages)
+        code_text = tail.partition(b"\n")[0].strip()  # a shell may print something at its end
+        if not (code_text.isdigit() and len(code_text) < 4):
+            raise wrong_answer(self._address.name, "the exit code of a command", tail)
+        return BoardAnswer(int(code_text), output, messages)
 
     def stop(self) -> None:
         """Let the board end the command, without waiting for it."""
@@ -154,8 +173,10 @@ class LineCall:
             self._process.wait()
         for thread in self._threads:
             thread.join(1.0)
-        for pipe in (self._process.stdout, self._process.stderr):
-            if pipe is not None:
+        _, *readers = self._threads
+        for pipe, reader in zip((self._process.stdout, self._process.stderr), readers, strict=True):
+            # Something else may hold it open, and closing waits for the reader.
+            if pipe is not None and not reader.is_alive():
                 pipe.close()
 
     def _write(self, opening: bytes, beat_s: float) -> None:
@@ -186,15 +207,30 @@ class LineCall:
         pipe = self._process.stderr
         assert pipe is not None
         begun = False  # before, they are those of SSH or of the shell
-        for raw in pipe:
-            line = raw.decode("utf-8", "replace").rstrip("\r\n")
+        for line in _short_lines(pipe):
             if line.encode() == self._mark:
                 begun = True
                 self._lines.clear()
                 continue
             self._lines.append(line)
             if begun:
-                self._said(line)
+                self._say(line)
+
+    def _say(self, line: str) -> None:
+        try:
+            self._said(line)
+        except (OSError, ValueError):  # the output here was closed; the board goes on
+            self._said = silent
+
+
+def _short_lines(pipe: IO[bytes]) -> Iterator[str]:
+    """The lines of messages, without more of one in memory than is shown of it."""
+    behind = False  # of a line whose beginning was given already
+    while raw := pipe.readline(_MOST_LINE):
+        ended = raw.endswith(b"\n")
+        if not behind:
+            yield raw.decode("utf-8", "replace").rstrip("\r\n")
+        behind = not ended
 
 
 _SSH_SAYS = (

@@ -63,12 +63,12 @@ class LocalProcess:
         for pipe in (self.input, self.output):
             with contextlib.suppress(OSError):
                 pipe.close()
-        if self._process.stderr is not None:
+        # Something else may hold it open, and closing waits for the reader.
+        if self._process.stderr is not None and not self._reader.is_alive():
             self._process.stderr.close()
 
     def _read(self) -> None:
         assert self._process.stderr is not None
         with contextlib.suppress(OSError, ValueError):
-            for line in self._process.stderr:
-                if len(self._messages) < _MOST_MESSAGES:
-                    self._messages += line
+            while data := self._process.stderr.read1(_MOST_MESSAGES):  # type: ignore[attr-defined]
+                self._messages += data[: _MOST_MESSAGES - len(self._messages)]

@@ -13,11 +13,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-import msgspec
-
 from ghost_deploy.core.errors import BoardError, LineError
 from ghost_deploy.core.scratch import scratch_folder
 from ghost_deploy.remote.address import BoardAddress
+from ghost_deploy.remote.answers import decoded_answer, wrong_answer
 from ghost_deploy.remote.board import Board
 from ghost_deploy.remote.line import Line, board_source
 from ghost_deploy.remote.line_call import BoardAnswer, Said, silent
@@ -82,7 +81,10 @@ class BoardSession:
         until = time.monotonic() + _LOCKED_S
         while True:
             try:
-                self._folder = self.line.open(words).removeprefix("held ")
+                said = self.line.open(words)
+                if not said.startswith("held "):
+                    raise wrong_answer(self.name, "the name of its folder", said)
+                self._folder = said.removeprefix("held ")
                 return
             except BoardError as error:
                 ours = isinstance(error.got, str) and self._asker in error.got
@@ -215,7 +217,9 @@ class BoardSession:
                 got=answer.messages[-300:],
                 fix="Remove it there by hand",
             )
-        return msgspec.json.decode(answer.output, type=list[tuple[str, int]])
+        return decoded_answer(
+            self.name, "a list of what was removed", answer.output, list[tuple[str, int]]
+        )
 
 
 @contextlib.contextmanager

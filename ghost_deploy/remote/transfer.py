@@ -6,17 +6,19 @@ travel as a tar archive; what arrived whole before a line broke is not sent agai
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from ghost_deploy.core.bundle import sha256_of
 from ghost_deploy.core.errors import BoardError, LineError
 from ghost_deploy.core.files import MIB
 from ghost_deploy.core.scratch import scratch_folder
+from ghost_deploy.remote.answers import decoded_answer
 from ghost_deploy.remote.archive_stream import fetch_archive, send_archive
 from ghost_deploy.remote.board import Board
 from ghost_deploy.remote.line import Line
@@ -27,6 +29,13 @@ _PART = ".ghost-deploy-part"
 # Exit codes of rsync for a line that broke: errors in socket, protocol, timeouts, and that of ssh.
 _BROKEN = frozenset({5, 10, 12, 20, 30, 35, 255, -9, -15})
 _NO_SPACE = "No space left on device"
+
+
+class _Room(msgspec.Struct):
+    """Bytes that are free, and of what is there."""
+
+    free: int
+    there: int
 
 
 @dataclass(frozen=True)
@@ -93,12 +102,11 @@ class Transfer:
         answer = self.line.call_module("board_files", "make", folder)
         if answer.code:
             raise self._refused(answer.messages)
-        found = json.loads(answer.output)
-        needed = sum(map(_size, files.values())) - int(found["there"]) + _RESERVE
-        if found["free"] < needed:
-            raise no_space(
-                self.line.address.name, folder, f"{found['free'] >> 20} MiB", f"{needed >> 20} MiB"
-            )
+        name = self.line.address.name
+        found = decoded_answer(name, "the size of a folder", answer.output, _Room)
+        needed = sum(map(_size, files.values())) - found.there + _RESERVE
+        if found.free < needed:
+            raise no_space(name, folder, f"{found.free >> 20} MiB", f"{needed >> 20} MiB")
 
     def _rsync(self, words: Sequence[str]) -> None:
         shell = " ".join(_rsync_word(word) for word in self.line.ssh_words())
@@ -131,7 +139,8 @@ class Transfer:
         answer = self.line.call_module("board_files", "list", folder)
         if answer.code:
             raise self._refused(answer.messages)
-        there: dict[str, str] = json.loads(answer.output)
+        name = self.line.address.name
+        there = decoded_answer(name, "a list of files", answer.output, dict[str, str])
         extra = sorted(set(there) - set(files))
         if extra:
             self.line.call_module("board_files", "remove", folder, *extra)
