@@ -22,7 +22,17 @@ from ghost_deploy.stream.sources.source_labels import scheme_of
 _PUT_WHOLE = frozenset({"abfs", "abfss", "az", "gcs", "gs", "s3", "s3a"})
 """Stores in which an object is there when it is whole, and replaced at once."""
 
-_QUERY = re.compile(r"\?(?=[A-Za-z_]+=)")
+_QUERY = re.compile(r"\?(?=[\w.-]+=)")
+_USER = re.compile(r"^([A-Za-z][\w+.-]*://)[^/]*@")
+_SECRET_WITH_SLASH = re.compile(r"^([A-Za-z][\w+.-]*://)[^/@:]*:(?!\d*(?:/|$))[^@]*/.*@")
+_SIGNING = re.compile(
+    r"(?:x-(?:amz|goog)-[\w-]+|sig|signature|(?:\w+[-_])?token|expires|policy|key-pair-id|"
+    r"awsaccesskeyid|googleaccessid|api[-_]?key|access[-_]?key|secret|password|passwd|pwd|auth)",
+    re.IGNORECASE,
+)
+_SIGNING_IN_TEXT = re.compile(rf"([?&]{_SIGNING.pattern}=)[^&\s'\")>]*", re.IGNORECASE)
+_AZURE = frozenset({"se", "sip", "ske", "skoid", "sks", "skt", "sktid", "skv", "sp", "spr"})
+_AZURE_SIGNED = _AZURE | {"sr", "st", "sv"}
 _MISSING = ("NO_SUCH_KEY", "RESOURCE_NOT_FOUND", "status 404", "does not exist", "Not Found")
 _REFUSED = (
     *("ACCESS_DENIED", "INVALID_ACCESS_KEY", "SIGNATURE_DOES_NOT_MATCH", "INVALID_CLIENT_TOKEN"),
@@ -47,16 +57,50 @@ def local_path(word: str) -> str:
     return path[1:] if os.name == "posix" and path.startswith("//") else path
 
 
+def is_http(word: str) -> bool:
+    """Whether it is a web address, in which the query is a part of what is fetched."""
+    return scheme_of(word) in {"http", "https"}
+
+
+def without_query(word: str) -> str:
+    """A path or address up to its query: that is where the suffix of its file is."""
+    return re.split(r"[?#]", word)[0] if is_http(word) else split_query(word)[0]
+
+
 def split_query(word: str) -> tuple[str, str]:
     """An address and its options: `s3://a/b?region=x` gives `s3://a/b` and `?region=x`."""
+    if is_http(word):
+        return word, ""
     match = _QUERY.search(word)
     return (word[: match.start()], word[match.start() :]) if match else (word, "")
 
 
 def shown(word: str) -> str:
-    """An address without options and credentials, as it is stored and shown."""
+    """An address without options and credentials, as it is stored and shown.
+
+    Of a web address the query stays, but for what signs it: that changes from day to day, and the
+    file does not.
+    """
     address = split_query(word)[0]
-    return re.sub(r"^([A-Za-z][\w+.-]*://)[^/@]*@", r"\1", address)
+    if _SECRET_WITH_SLASH.match(address) and not _USER.match(address):
+        return _SECRET_WITH_SLASH.sub(r"\1", address)
+    address = _USER.sub(r"\1", address)
+    return _unsigned(address) if is_http(address) else address
+
+
+def _unsigned(address: str) -> str:
+    plain, mark, query = address.partition("?")
+    if not mark:
+        return address
+    pairs = query.split("&")
+    names = [pair.partition("=")[0].lower() for pair in pairs]
+    azure = _AZURE_SIGNED if "sig" in names else frozenset()
+    left = [
+        pair
+        for name, pair in zip(names, pairs, strict=True)
+        if name not in azure and not _SIGNING.fullmatch(name)
+    ]
+    return f"{plain}?{'&'.join(left)}" if left else plain
 
 
 def root_of(address: str) -> str:
@@ -78,7 +122,7 @@ def is_refused(error: BaseException) -> bool:
 def reason_of(error: BaseException) -> str:
     """What the error of a store or a file system says, on one line."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(str(text).split())[:500]
+    return " ".join(_SIGNING_IN_TEXT.sub(r"\1***", str(text)).split())[:500]
 
 
 @dataclass(frozen=True)
@@ -93,8 +137,20 @@ class FileAccess:
 
     @classmethod
     def of(cls, words: Iterable[str]) -> FileAccess:
-        """With the options of all addresses among the words."""
+        """With the options of all addresses among the words.
+
+        Raises:
+            UsageError: a secret with a slash is in one, so that its bucket cannot be told.
+        """
         roots = {}
+        for word in words:
+            if _SECRET_WITH_SLASH.match(word) and not _USER.match(word):
+                raise UsageError(
+                    f"the credentials in {shown(word)} cannot be told from the path",
+                    got="a secret with a slash",
+                    fix="Put them into the environment, e.g. AWS_ACCESS_KEY_ID and "
+                    "AWS_SECRET_ACCESS_KEY, or write the slash as %2F",
+                )
         for word in filter(is_remote, words):
             address, query = split_query(word)
             match = re.match(r"[A-Za-z][\w+.-]*://[^/]*", address)
@@ -110,7 +166,8 @@ class FileAccess:
             MissingExtraError: the package that opens it is not installed.
         """
         plain, root = shown(address), root_of(address)
-        return _file_system(self.roots.get(root, root)), _path_in_store(plain)
+        path = address if is_http(address) else plain[len(scheme_of(plain)) + 3 :]
+        return _file_system(self.roots.get(root, root)), path
 
     def read(self, address: str, most_bytes: int) -> bytes:
         """The content of an object.
@@ -144,11 +201,6 @@ class FileAccess:
 def puts_whole(address: str) -> bool:
     """Whether an object of this store is visible only when it is whole."""
     return scheme_of(address) in _PUT_WHOLE
-
-
-def _path_in_store(plain: str) -> str:
-    scheme = scheme_of(plain)
-    return plain if scheme in {"http", "https"} else plain[len(scheme) + 3 :]
 
 
 @functools.lru_cache(maxsize=64)

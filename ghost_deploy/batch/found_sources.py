@@ -10,7 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ghost_deploy.batch.file_access import FileAccess, is_remote, local_path, shown
+from ghost_deploy.batch.file_access import (
+    FileAccess,
+    is_http,
+    is_remote,
+    local_path,
+    shown,
+    without_query,
+)
 from ghost_deploy.batch.path_lists import listed_paths, not_read, paths_of_parquet
 from ghost_deploy.batch.result_rows import key_text
 from ghost_deploy.batch.work_tasks import ArchiveFile
@@ -69,7 +76,7 @@ def find_sources(
     videos: dict[str, ArchiveFile] = {}
     chunks, chunk, named = [], [], 0
     for path in _all_paths(words, access, column, note):
-        text = key_text(path)
+        text = key_text(shown(path) if is_remote(path) else path)
         if text != path:
             odd[text] = path
         named += 1
@@ -110,13 +117,14 @@ def _paths_of(
 ) -> Iterator[str]:
     listed = word.startswith("@") and not os.path.lexists(word)
     name = word[1:] if listed else word
-    if listed or name.lower().endswith(_LISTS):
+    plain = without_query(name).lower()
+    if listed or plain.endswith(_LISTS):
         yield from listed_paths(name, access)
-    elif name.lower().endswith(_PARQUET):
-        for file in _matching(name, access):
+    elif plain.endswith(_PARQUET):
+        for file in _matching(name, access, note):
             yield from paths_of_parquet(file, access, column, note)
     elif is_remote(name):
-        yield from _in_store(name, access)
+        yield from _in_store(name, access, note)
     else:
         yield from _on_this_machine(name, note)
 
@@ -148,28 +156,34 @@ def _walk(folder: str, note: Callable[[str], None]) -> Iterator[str]:
     def tell(error: OSError) -> None:
         note(f"{key_text(str(error.filename))} cannot be listed and is left out: {error.strerror}")
 
+    hidden = linked = 0
     for here, folders, names in os.walk(folder, onerror=tell):
+        hidden += sum(each.startswith(".") for each in (*folders, *names))
         folders[:] = sorted(each for each in folders if not each.startswith("."))
+        linked += sum(os.path.islink(os.path.join(here, each)) for each in folders)
         for name in sorted(names):
             if not name.startswith("."):
                 yield os.path.join(here, name)
+    for count, what in ((hidden, "hidden files and folders"), (linked, "links to folders")):
+        if count:
+            note(f"{key_text(folder)}: {count} {what} are left out")
 
 
-def _in_store(word: str, access: FileAccess) -> Iterator[str]:
+def _in_store(word: str, access: FileAccess, note: Callable[[str], None]) -> Iterator[str]:
     from pyarrow import fs
 
-    if scheme_of(word) in {"http", "https"}:
-        yield shown(word)
+    if is_http(word):
+        yield word
         return
     try:
         if _WILD.search(shown(word)):
-            yield from filter(_is_named_as_source, _matching(word, access))
+            yield from filter(_is_named_as_source, _matching(word, access, note))
             return
         system, path = access.locate(word)
         if system.get_file_info(path).type == fs.FileType.File:
             yield shown(word)
             return
-        below = _below(word, access, path)
+        below = _below(word, access, path, note)
         yield from filter(_is_named_as_source, below)
     except FileNotFoundError as error:
         raise UsageError(f"there is no input {shown(word)}", fix="Check the address") from error
@@ -177,20 +191,28 @@ def _in_store(word: str, access: FileAccess) -> Iterator[str]:
         raise not_read(word, error) from error
 
 
-def _below(word: str, access: FileAccess, path: str) -> Iterator[str]:
+def _below(word: str, access: FileAccess, path: str, note: Callable[[str], None]) -> Iterator[str]:
     """The addresses of the objects below a path in the store of `word`, by their names."""
     from pyarrow import fs
 
     system = access.locate(word)[0]
     scheme = scheme_of(word)
     infos = system.get_file_info(fs.FileSelector(path, recursive=True))
+    hidden = 0
     for each in sorted(info.path for info in infos if info.type == fs.FileType.File):
-        if not re.search(r"/[._][^/]*$", each):
+        if "/." not in each.removeprefix(path.rstrip("/")):
             yield f"{scheme}://{each}"
+        else:
+            hidden += 1
+    if hidden:
+        note(f"{shown(word)}: {hidden} hidden objects are left out")
 
 
-def _matching(word: str, access: FileAccess) -> Iterator[str]:
+def _matching(word: str, access: FileAccess, note: Callable[[str], None]) -> Iterator[str]:
     """The files that a pattern matches, or `word` itself where it is none."""
+    if is_http(word):
+        yield word
+        return
     address = shown(word) if is_remote(word) else local_path(word)
     wild = _WILD.search(address)
     if wild is None or (not is_remote(word) and os.path.lexists(address)):
@@ -203,7 +225,7 @@ def _matching(word: str, access: FileAccess) -> Iterator[str]:
     path = access.locate(start)[1]
     matches = re.compile(_pattern(address)).fullmatch
     try:
-        yield from filter(matches, _below(start, access, path))
+        yield from filter(matches, _below(start, access, path, note))
     except OSError as error:
         raise not_read(word, error) from error
 
@@ -226,7 +248,7 @@ def _is_named_as_source(path: str) -> bool:
 
 
 def _looks_like_video(path: str) -> bool:
-    suffix = os.path.splitext(path)[1].lower()
+    suffix = os.path.splitext(without_query(path))[1].lower()
     if suffix in IMAGE_SUFFIXES or suffix in VIDEO_SUFFIXES or is_remote(path):
         return suffix in VIDEO_SUFFIXES
     # Of a name that says nothing the content decides.

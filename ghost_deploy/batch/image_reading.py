@@ -170,7 +170,7 @@ def image_of(
     if not isinstance(path, str):
         what = f"this is no path and no file: {type(value).__name__}"
         return str(value), ImageError(what, fix="Give paths, or the bytes of image files")
-    file = ArchiveFile(key_text(path), path)
+    file = ArchiveFile(key_text(shown(path) if is_remote(path) else path), path)
     ((_, image),) = reader.images([file])
     return file.source, image
 

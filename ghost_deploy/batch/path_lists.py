@@ -8,7 +8,14 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ghost_deploy.batch.file_access import FileAccess, is_remote, local_path, reason_of, shown
+from ghost_deploy.batch.file_access import (
+    FileAccess,
+    is_http,
+    is_remote,
+    local_path,
+    reason_of,
+    shown,
+)
 from ghost_deploy.core.errors import InputError, StoreError, UsageError
 from ghost_deploy.stream.sources.source_labels import scheme_of
 
@@ -19,7 +26,7 @@ def listed_paths(name: str, access: FileAccess) -> Iterator[str]:
     """The paths of a list, one a line; relative ones are beside the list or in this folder."""
     try:
         if is_remote(name):
-            text = access.read(shown(name), 1 << 34).decode("utf-8", "surrogateescape")
+            text = access.read(name, 1 << 34).decode("utf-8", "surrogateescape")
         else:
             text = Path(local_path(name)).read_bytes().decode("utf-8", "surrogateescape")
     except FileNotFoundError as error:
@@ -36,7 +43,7 @@ def _placed(paths: Iterable[str], beside: str) -> Iterator[str]:
     folder = "" if is_remote(beside) else os.path.dirname(local_path(beside))
     for path in paths:
         if is_remote(path):
-            yield shown(path)
+            yield path if is_http(path) else shown(path)
             continue
         plain = local_path(path) if scheme_of(path) else path
         here = os.path.join(folder, plain)
@@ -54,16 +61,16 @@ def paths_of_parquet(
     try:
         source: Any = io.BytesIO(access.read(file, 1 << 34)) if is_remote(file) else file
         with parquet.ParquetFile(source) as opened:
-            name = _path_column(opened.schema_arrow, column, file)
+            name = _path_column(opened.schema_arrow, column, shown(file))
             empty = 0
             for batch in opened.iter_batches(columns=[name]):
                 values = batch.column(0).to_pylist()
                 empty += sum(not value for value in values)
                 yield from _placed((str(value) for value in values if value), file)
             if empty:
-                note(f"{file}: {empty} rows without a path are left out")
+                note(f"{shown(file)}: {empty} rows without a path are left out")
     except FileNotFoundError as error:
-        raise UsageError(f"there is no input {file}", fix="Check the path") from error
+        raise UsageError(f"there is no input {shown(file)}", fix="Check the path") from error
     except (pa.ArrowException, OSError) as error:
         raise not_read(file, error) from error
 

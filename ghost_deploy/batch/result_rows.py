@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,9 @@ COLUMNS = {
     "model": "sha256 of the model",
 }
 """The columns and what is in them."""
+
+_LIKE_ESCAPED = re.compile(r"\\x[0-9a-f]{2}")
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")
 
 KEY = ("source", "frame")
 """The columns that no two rows have in common."""
@@ -111,8 +115,11 @@ def key_text(path: str) -> str:
     r"""The text of a path in the column `source`.
 
     Parquet holds UTF-8 only: bytes of a file name that are not become `\xff`, and the path itself
-    travels beside it.
+    travels beside it. In such a text, and in one that looks like it, a backslash becomes two, so
+    that no two names have the same text.
     """
-    if path.isascii():
+    if path.isascii() and "\\" not in path:
         return path
+    if _LIKE_ESCAPED.search(path) or _NOT_UTF8.search(path):
+        path = path.replace("\\", "\\\\")
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

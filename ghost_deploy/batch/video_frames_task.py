@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ghost_deploy.batch.file_access import is_remote
+from ghost_deploy.batch.file_access import is_remote, without_query
 from ghost_deploy.batch.row_detector import FrameToDetect
 from ghost_deploy.batch.work_tasks import ArchiveFile, TaskDone, VideoTask, video_part
 from ghost_deploy.core.errors import GhostDeployError, ImageError, InputError
@@ -171,7 +171,7 @@ def _opened(worker: PartWorker, file: ArchiveFile) -> Iterator[Reader]:
         path = file.opened
         if is_remote(path):
             folder = stack.enter_context(scratch_folder())
-            path = str(folder / f"video{Path(file.source).suffix}")
+            path = str(folder / f"video{Path(without_query(file.source)).suffix}")
             worker.reader.copy(file, path)
         address = SourceAddress("video", path, file.source)
         try:

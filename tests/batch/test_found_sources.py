@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ghost_deploy.batch.file_access import FileAccess
+from ghost_deploy.batch import file_access
+from ghost_deploy.batch.file_access import FileAccess, root_of, shown
 from ghost_deploy.batch.found_sources import FoundSources, find_sources
 from ghost_deploy.core.errors import StoreError, UsageError
 
@@ -146,6 +147,88 @@ def test_a_name_that_is_not_utf8(tmp_path: Path) -> None:
     (source,) = found.images.to_pylist()
     assert source == f"{tmp_path}/\\xff.jpg"
     assert found.files([source])[0].opened == raw
+
+
+def test_names_that_look_like_bytes_stay_two(tmp_path: Path) -> None:
+    raws = [os.fsdecode(os.fsencode(tmp_path) + b) for b in (b"/\xff.jpg", b"/\\xff.jpg")]
+    for raw in (*raws, f"{tmp_path}/\\\\xff.jpg"):
+        Path(raw).write_bytes(b"x")
+    found = find(tmp_path)
+    assert len(found.images) == 3
+    opened = {file.opened for file in found.files(found.images.to_pylist())}
+    assert opened == {*raws, f"{tmp_path}/\\\\xff.jpg"}
+
+
+H = "https://h/i.jpg"
+SIGNED = "X-Amz-Credential=AKIA&X-Amz-Date=1&X-Amz-Signature=5ec"
+WEB = {
+    "other images": ([f"{H}?id=1", f"{H}?id=2", H], [f"{H}?id=1", f"{H}?id=2", H]),
+    "signed anew": ([f"{H}?{SIGNED}", f"{H}?{SIGNED}0"], [H]),
+    "signed with an id": ([f"{H}?id=1&{SIGNED}", f"{H}?{SIGNED}&id=2"], [f"{H}?id=1", f"{H}?id=2"]),
+    "Google": ([f"{H}?X-Goog-Signature=5ec&generation=3"], [f"{H}?generation=3"]),
+    "Azure": ([f"{H}?sv=2&se=3&sr=b&sp=r&sig=5ec%3D&snapshot=4"], [f"{H}?snapshot=4"]),
+    "no signature": ([f"{H}?sv=2&st=3"], [f"{H}?sv=2&st=3"]),
+    "token": ([f"{H}?alt=media&token=5ec"], [f"{H}?alt=media"]),
+    "user": (["https://me:5ec@h/i.jpg?id=1"], [f"{H}?id=1"]),
+}
+
+
+@pytest.mark.parametrize("through_list", [False, True])
+@pytest.mark.parametrize(("given", "sources"), WEB.values(), ids=WEB)
+def test_web_addresses(
+    tmp_path: Path,
+    given: list[str],
+    sources: list[str],
+    through_list: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "list.txt").write_text("\n".join(given))
+    found = find(tmp_path / "list.txt") if through_list else find(*given)
+    assert found.images.to_pylist() == sources
+    assert found.files(sources)[-1].opened == given[-1]
+    monkeypatch.setattr(file_access, "_file_system", lambda root: root)  # aiohttp may be missing
+    assert FileAccess().locate(given[-1]) == (root_of(given[-1]), given[-1])
+
+
+def test_a_video_with_a_query() -> None:
+    found = find("https://h/a.mp4?id=1", "https://h/a.mp4?id=2&sig=5ec")
+    assert [file.source for file in found.videos] == [
+        "https://h/a.mp4?id=1",
+        "https://h/a.mp4?id=2",
+    ]
+
+
+SECRETS = {
+    "s3://AKIA:5ec@b/k.jpg": "s3://b/k.jpg",
+    "s3://k:5ec@5ec@b/k@2.jpg": "s3://b/k@2.jpg",
+    "s3://AKIA:abc/5ec@b/k.jpg": "s3://b/k.jpg",
+    "s3://b/k.jpg?X-Amz-Signature=5ec": "s3://b/k.jpg",
+    "s3://b/a:1/k@2.jpg": "s3://b/a:1/k@2.jpg",
+    "hdfs://h:8020/a@b/k.jpg": "hdfs://h:8020/a@b/k.jpg",
+}
+
+
+@pytest.mark.parametrize(("address", "expected"), SECRETS.items())
+def test_secrets_are_not_shown(address: str, expected: str) -> None:
+    assert shown(address) == expected
+
+
+def test_a_secret_with_a_slash_is_refused() -> None:
+    with pytest.raises(UsageError, match="cannot be told from the path") as error:
+        FileAccess.of(["s3://AKIA:abc/5ec@b/k.jpg"])
+    assert "5ec" not in str(error.value)
+
+
+def test_what_is_left_out_is_said(archive: Path) -> None:
+    (archive / "_DSC.JPG").write_bytes(b"x")
+    (archive / "linked").symlink_to(archive / "deep")
+    notes: list[str] = []
+    found = find_sources([str(archive)], FileAccess(), None, notes.append)
+    assert len(found.images) == 4
+    assert [note.partition(": ")[2] for note in notes] == [
+        "2 hidden files and folders are left out",
+        "1 links to folders are left out",
+    ]
 
 
 def test_content_decides_where_the_name_says_nothing(tmp_path: Path) -> None:

@@ -82,6 +82,18 @@ def test_sources(proxy: FailingProxy, words: list[str], count: int) -> None:
     assert all(source.startswith(f"{IMAGES}/") for source in found.images.to_pylist())
 
 
+def test_hidden_objects_are_left_out_and_others_not(proxy: FailingProxy) -> None:
+    names = ("_DSC1.JPG", "_a/b.jpg", ".c.jpg", ".d/e.jpg")
+    for name in names:
+        put(proxy, f"odd/{name}", b"x")
+    notes: list[str] = []
+    found = find_sources([f"s3://{BUCKET}/odd"], FileAccess(), None, notes.append)
+    assert found.images.to_pylist() == [f"s3://{BUCKET}/odd/{name}" for name in names[:2]]
+    assert notes == [f"s3://{BUCKET}/odd: 2 hidden objects are left out"]
+    for name in names:
+        delete(proxy, f"odd/{name}")
+
+
 @pytest.mark.parametrize("word", [f"s3://{BUCKET}/none", f"{IMAGES}/none.png", "s3://none/x"])
 def test_sources_that_are_not_there(proxy: FailingProxy, word: str) -> None:
     with pytest.raises((UsageError, StoreError)):
