@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import sys
 import threading
 import time
+import weakref
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -21,6 +23,10 @@ from ghost_deploy.stream.source_stats import Cause, SourceStats
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+
+_LEFT_AT_EXIT_S = 2.0
+"""How long the end of the process waits for the threads of a stream that was not closed."""
 
 
 class ResultStream(Closing, Iterator[Result]):
@@ -106,6 +112,13 @@ class ResultStream(Closing, Iterator[Result]):
         with self._lock:
             if self._thread.ident is None and not self._is_over:
                 self._thread.start()
+                _running.add(self)
+
+    def _leave(self) -> None:
+        """End the run without waiting for more than a moment."""
+        self._handover.leave()
+        self._pipeline.stop()
+        self._thread.join(_LEFT_AT_EXIT_S)
 
     def _raise_failure(self) -> None:
         if self._failures:
@@ -122,6 +135,18 @@ class ResultStream(Closing, Iterator[Result]):
                 got="; ".join(problems),
                 fix="All other results came; stats() has the counters of each source",
             )
+
+
+_running: weakref.WeakSet[ResultStream] = weakref.WeakSet()
+
+
+@atexit.register
+def _leave_all() -> None:
+    """Python ends its threads where they next ask for the interpreter; inside C++ code, as that of
+    decoders, this aborts the process.
+    """
+    for stream in list(_running):
+        stream._leave()
 
 
 class _Handover(Sink):

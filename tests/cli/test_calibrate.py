@@ -102,7 +102,7 @@ def test_a_bundle_without_the_fp32_graph_is_refused(
     document["artifacts"] = []
     (bundle / "bundle.json").write_text(json.dumps(document))
     assert calibrate(bundle, images) == 2
-    assert "no onnx artifact in fp32" in capsys.readouterr().err
+    assert "has no fp32 ONNX file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
