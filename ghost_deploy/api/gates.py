@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.evidence.fork_report import ForkReport
+from ghost_deploy.core.evidence.int8 import Int8Row
 from ghost_deploy.core.evidence.statistics_report import StatisticsReport
 from ghost_deploy.core.gate_error import GateError
 
@@ -79,6 +82,7 @@ def require_int8(bundle: Bundle) -> None:
     """Raise GateError if an int8 artifact of a bundle loses more accuracy than is allowed."""
     report = bundle.evidence.int8
     failed = [row for row in report.rows if row.status == "failed"] if report else []
+    _require_kept(bundle, [row for row in failed if not row.kept])
     if failed:
         raise GateError(
             f"{bundle.path} was written, but {failed[0].artifact} loses too much",
@@ -86,6 +90,24 @@ def require_int8(bundle: Bundle) -> None:
             fix="Allow more with --max-drop, which also returns layers to float, give more "
             "images, or use fp16",
             report=report,
+            bundle=bundle,
+        )
+
+
+def _require_kept(bundle: Bundle, left_out: Sequence[Int8Row]) -> None:
+    """Raise GateError if int8 files were not kept because they surely lose too much."""
+    if left_out:
+        raise GateError(
+            f"{bundle.path} was written without int8 files that surely lose too much",
+            got="; ".join(
+                f"{row.artifact} loses {row.drop:.2f} points, {row.drop_low:.2f} to "
+                f"{row.drop_high:.2f} in 95 of 100 cases"
+                for row in left_out
+            ),
+            expected=f"at most {left_out[0].max_drop:g}",
+            fix="Give more calibration images of the kind that it will see, or use fp16; "
+            "--max-drop POINTS keeps such a file",
+            report=bundle.evidence.int8,
             bundle=bundle,
         )
 

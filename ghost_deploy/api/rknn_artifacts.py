@@ -27,10 +27,6 @@ if TYPE_CHECKING:
 CALIBRATED_ON = 100
 """Calibration images that the toolkit gets; it keeps what they make in memory."""
 
-MAX_UNASKED_DROP = 1.0
-"""Points of mAP50-95 on labels: an int8 file that loses more, with the whole interval, is kept only
-if `max_drop` says so. Without labels the default of agreement takes its place."""
-
 
 @dataclass(frozen=True)
 class RknnRequest:
@@ -90,6 +86,7 @@ class RknnFiles:
             UsageError, ImageError, ExportError: as `rknn_source`, `CalibrationSet.batches`
                 and `RknnNetwork`.
         """
+        from ghost_deploy.calib.search.left_out import keep_or_remove
         from ghost_deploy.judge.parity.store_reference import ensure_reference, store_int8_outputs
 
         if "int8" not in self._request.precisions:
@@ -98,18 +95,16 @@ class RknnFiles:
         chosen = inputs.images.subset(CALIBRATED_ON)
         judge = self._judge(bundle, inputs)
         limit = inputs.calibration.max_drop
-        bound = MAX_UNASKED_DROP if judge.facts.by == "labels" else judge.default_max_drop
+        most = judge.default_max_drop if limit is None else limit
         rows = []
         for soc in self._request.socs:
             artifact = self._make(bundle, soc, "int8", chosen.batches(source.spec.input))
             path = self._writer.folder / artifact.path
             label = f"{artifact.id}, simulated"
-            most = judge.default_max_drop if limit is None else limit
             accuracy = replace(judge, spec=source.spec).accuracy("rknn", path, most, label)
             row = _row(artifact, accuracy, judge.facts.reference, most, len(chosen))
-            if limit is None and accuracy.low is not None and accuracy.low > bound:
-                row = self._left_out(artifact, row, bound)
-            rows.append(row)
+            keep_limit = judge.keep_limit if limit is None else None
+            rows.append(keep_or_remove(self._writer, artifact, row, keep_limit))
         draft = self._draft(bundle)
         draft = draft.with_evidence(
             _report(draft, chosen, inputs.calibration.seed, judge.facts, rows)
@@ -181,17 +176,6 @@ class RknnFiles:
         whole = bundle.verified_path(bundle.artifact("onnx", "fp32"))
         options = RuntimeOptions()
         return int8_judge(bundle.spec, whole, data, options, self._progress, early=True)
-
-    def _left_out(self, artifact: Artifact, row: Int8Row, bound: float) -> Int8Row:
-        """The row of a file that is not kept."""
-        self._writer.forget(artifact.id)
-        for name in artifact.files:
-            (self._writer.folder / name).unlink()
-        note = (
-            f"not kept: even the lower end of the interval is above {bound:g}; "
-            "--max-drop POINTS keeps it"
-        )
-        return msgspec.structs.replace(row, notes=(*row.notes, note))
 
     def _draft(self, bundle: Bundle) -> Bundle:
         return self._writer.draft(

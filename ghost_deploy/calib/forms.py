@@ -104,6 +104,7 @@ class Int8Form:
         derived: forms that are converted from it.
         placements: others to time on the device; made by the recipe that was chosen.
         notes: for the report.
+        left_out: a file that surely loses too much is not kept, see `calib.search.left_out`.
     """
 
     format: str
@@ -121,6 +122,7 @@ class Int8Form:
     derived: tuple[DerivedForm, ...] = ()
     placements: tuple[OtherPlacement, ...] = ()
     notes: tuple[str, ...] = ()
+    left_out: bool = False
 
     @property
     def name(self) -> str:
@@ -229,6 +231,7 @@ _NCNN = Int8Form(
     options=PlacementOptions(first_conv="float", depthwise="float"),
     variants={"depthwise int8": PlacementOptions(first_conv="float")},
     write=write_ncnn_file,
+    left_out=True,
 )  # fmt: skip
 
 

@@ -54,6 +54,7 @@ class FakeJudge:
     facts: Judged = field(default_factory=judged)
     fingerprint: str = "of the labels"
     default_max_drop: float = 0.5
+    keep_limit: float = 1.0
 
     def points(self, runtime: str, path: Path, label: str = "") -> float:
         self.asked.append(label)

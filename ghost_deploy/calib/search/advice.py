@@ -25,7 +25,9 @@ def verdict(report: Int8Report) -> str:
 def _sentences(report: Int8Report) -> Iterator[str]:
     failed = [row for row in report.rows if row.status == "failed"]
     for row in failed:
-        yield f"Do not use {row.artifact}: {_lost(row, report)}, at most {row.max_drop:g} allowed."
+        what = "Do not use {}" if row.kept else "{} was not kept"
+        lost = f"{_lost(row, report)}, at most {row.max_drop:g} allowed."
+        yield f"{what.format(row.artifact)}: {lost}"
     passed = {row.artifact: row for row in report.rows if row.status == "passed"}
     timed = [row for row in report.speed if row.artifact in passed]
     if not timed:

@@ -14,6 +14,7 @@ from ghost_deploy.calib.forms import DerivedForm, Int8Form, OtherPlacement
 from ghost_deploy.calib.quantize.int8_files import BuiltFile, write_model
 from ghost_deploy.calib.recipes import Recipe
 from ghost_deploy.calib.search.int8_builder import Int8Builder
+from ghost_deploy.calib.search.left_out import keep_or_remove
 from ghost_deploy.calib.search.protocols import AccuracyJudge
 from ghost_deploy.calib.search.tool_versions import versions
 from ghost_deploy.core.bundle import CANDIDATE, BundleWriter
@@ -57,6 +58,8 @@ class ArtifactWriter:
         judge: of their accuracy.
         parent: sha256 of the fp32 ONNX file.
         max_drop: points that may be lost.
+        keep_limit: points; a file of a form of another vendor that surely loses more is not kept.
+            None keeps all.
         placements: also write the other placements of a form, for the device to time.
     """
 
@@ -66,6 +69,7 @@ class ArtifactWriter:
     parent: str
     max_drop: float
     placements: bool = True
+    keep_limit: float | None = None
 
     def write(self, form: Int8Form, chosen: Int8Candidate) -> list[Int8Row]:
         """Write a file and the forms derived from it; one row for each artifact."""
@@ -180,7 +184,7 @@ class ArtifactWriter:
         )
         drop = self._drop(accuracy.points)
         status: Literal["passed", "failed"] = "passed" if drop <= self.max_drop else "failed"
-        return Int8Row(
+        row = Int8Row(
             artifact=artifact.id,
             sha256=artifact.files[artifact.path],
             form=name,
@@ -197,6 +201,9 @@ class ArtifactWriter:
             executed=chosen.executed,
             kept_float=tuple(sorted(chosen.recipe.options.float_nodes)),
             notes=(*form.notes, *_planned(form, built)),
+        )
+        return keep_or_remove(
+            self.writer, artifact, row, self.keep_limit if form.left_out else None
         )
 
 

@@ -127,7 +127,10 @@ def _make_forms(
     max_drop = judge.default_max_drop if request.max_drop is None else request.max_drop
     with tempfile.TemporaryDirectory(dir=writer.folder) as folder:
         builder = _builder(request, Path(folder), progress)
-        artifacts = ArtifactWriter(writer, builder, judge, parent, max_drop, request.search)
+        keep_limit = judge.keep_limit if request.max_drop is None else None
+        artifacts = ArtifactWriter(
+            writer, builder, judge, parent, max_drop, request.search, keep_limit
+        )
         fallback = None
         if request.max_drop is not None:
             cache = request.cache_dir

@@ -25,6 +25,11 @@ class AccuracyJudge(Protocol):
     def default_max_drop(self) -> float:
         """Points that an int8 file may lose unless the user sets a limit."""
 
+    @property
+    def keep_limit(self) -> float:
+        """Points: a file of another vendor's form that surely loses more is kept on request only,
+        see `calib.search.left_out`."""
+
     def points(self, runtime: str, path: Path, label: str = "") -> float:
         """mAP50-95 of a file in points, 0 to 100.
 

@@ -88,6 +88,16 @@ class BundleWriter:
         """Drop the records of artifacts, of all without `ids`, to record others; files stay."""
         self._artifacts = [each for each in self._artifacts if ids and each.id not in ids]
 
+    def remove(self, artifact: Artifact) -> None:
+        """Drop the record of an artifact that was added, and delete its files."""
+        self.forget(artifact.id)
+        places = [self.folder / name for name in artifact.files]
+        for place in places:
+            place.unlink()
+        for parent in {place.parent for place in places} - {self.folder}:
+            if not any(parent.iterdir()):
+                parent.rmdir()
+
     def adopt(self, bundle: Bundle, *, without: Collection[str] = ()) -> None:
         """Take over the artifacts of a bundle and the files that its evidence names.
 

@@ -135,6 +135,7 @@ class Int8Row(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
         kept_float: nodes that were returned to float for the sake of accuracy.
         notes: for the user.
         simulated: it was judged on a simulator of the vendor, not on the device itself.
+        kept: the bundle has its file; one that surely loses too much may be left out.
     """
 
     artifact: str
@@ -154,6 +155,7 @@ class Int8Row(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     kept_float: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     simulated: bool = False
+    kept: bool = True
 
 
 class SpeedRow(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):

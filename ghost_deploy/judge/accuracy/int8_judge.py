@@ -43,6 +43,11 @@ lost 4.
 """
 
 
+KEEP_LIMITS = {"labels": 1.0, "agreement": DEFAULT_DROPS["agreement"]}
+"""Points: a file for another vendor's runtime whose whole interval of what it loses lies above them
+is not kept in a bundle unless the user sets a limit, by what it is judged by."""
+
+
 @dataclass(frozen=True)
 class Int8Judge:
     """Measures mAP50-95 in points, 0 to 100; see `calib.search.protocols.AccuracyJudge`.
@@ -74,6 +79,11 @@ class Int8Judge:
     def default_max_drop(self) -> float:
         """Points that an int8 artifact may lose by default."""
         return DEFAULT_DROPS[self.facts.by]
+
+    @property
+    def keep_limit(self) -> float:
+        """Points beyond which a file that surely loses them is kept on request only."""
+        return KEEP_LIMITS[self.facts.by]
 
     def points(self, runtime: str, path: Path, label: str = "") -> float:
         """mAP50-95 of an int8 file in points, whatever runtime it was made for.
