@@ -129,6 +129,8 @@ class RuntimeInfo:
         simulated: a simulator of the vendor computes, not the device itself.
         streams: recommended number of parallel runs, each with its own runtime, see
             `Runtime.fork`.
+        queued: runs that may be started besides: the backend keeps them waiting itself, and begins
+            one as soon as a stream is free.
     """
 
     runtime: str
@@ -140,6 +142,7 @@ class RuntimeInfo:
     notes: tuple[str, ...] = ()
     streams: int = 1
     simulated: bool = False
+    queued: int = 0
 
 
 @dataclass(frozen=True)

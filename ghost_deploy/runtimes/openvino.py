@@ -101,6 +101,7 @@ class OvRuntime(Runtime):
             threads=threads,
             notes=choice.notes + notes,
             streams=streams,
+            queued=int(streams > 1),  # with a single stream it gains nothing
         )
 
     def _run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

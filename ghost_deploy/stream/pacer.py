@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from ghost_deploy.stream.duration import Duration
 
@@ -13,6 +14,13 @@ _MARGIN_S = 0.001
 """How long before the runtime is free a frame should be ready: thread switches take time."""
 
 _PATIENCE = 0.15  # of the time between two runs
+
+
+@dataclass(eq=False)
+class Run:
+    """A run under way: when the runtime began it, monotonic seconds."""
+
+    began: float
 
 
 class Pacer:
@@ -25,14 +33,17 @@ class Pacer:
 
     Args:
         slots: runs that the runtime computes in parallel.
+        queued: runs that may be started besides: the runtime begins one as soon as a slot is free,
+            sooner than a thread that has to wake up for it.
         eager: fetch at once, for sources whose frames do not age.
     """
 
-    def __init__(self, slots: int, *, eager: bool = False) -> None:
+    def __init__(self, slots: int, *, queued: int = 0, eager: bool = False) -> None:
         self._slots = slots
+        self._most = slots + queued
         self._eager = eager
         self._changed = threading.Condition()
-        self._started: dict[int, float] = {}  # start of each run under way, by thread
+        self._runs: list[Run] = []  # by their start; those behind the slots are queued
         self._preparing = 0
         self._run = Duration()
         self._prepare = Duration()
@@ -65,25 +76,29 @@ class Pacer:
             return 0.0 if self._eager else _PATIENCE * self._run.mean / self._slots
 
     @contextmanager
-    def slot(self, prepare_s: float) -> Iterator[None]:
-        """Hold a slot while the block runs the model; each fetch ends here or in `dismiss`.
+    def slot(self, prepare_s: float) -> Iterator[Run]:
+        """Hold a slot, or a place in the queue, while the block runs the model.
+
+        Each fetch ends here or in `dismiss`.
 
         Args:
             prepare_s: time from the fetch of the frame to this call, seconds.
+
+        Returns:
+            The run. Its start is known when the block has ended.
         """
-        me = threading.get_ident()
         with self._changed:
-            self._changed.wait_for(lambda: len(self._started) < self._slots)
-            began = self._started[me] = time.monotonic()
+            self._changed.wait_for(lambda: len(self._runs) < self._most)
+            run = Run(time.monotonic())
+            self._runs.append(run)
             self._preparing -= 1
             self._prepare.add(prepare_s)
             self._changed.notify_all()
         try:
-            yield
+            yield run
         finally:
             with self._changed:
-                del self._started[me]
-                self._run.add(time.monotonic() - began)
+                self._end(run, time.monotonic())
                 self._changed.notify_all()
 
     def close(self) -> None:
@@ -92,12 +107,19 @@ class Pacer:
             self._closed = True
             self._changed.notify_all()
 
+    def _end(self, run: Run, now: float) -> None:
+        has_run = run in self._runs[: self._slots]
+        self._runs.remove(run)
+        self._run.add(now - run.began)
+        if has_run and len(self._runs) >= self._slots:
+            self._runs[self._slots - 1].began = now  # the first that was queued
+
     def _seconds_to_wait(self, now: float) -> float:
         """Until the slot for the next frame is free, minus the time to prepare it."""
-        ahead = self._preparing + len(self._started) - self._slots
+        ahead = self._preparing + len(self._runs) - self._slots
         if ahead < 0:
             return 0.0
-        ends = sorted(start + self._run.least for start in self._started.values())
+        ends = sorted(run.began + self._run.least for run in self._runs[: self._slots])
         if ahead >= len(ends):
-            return 1.0  # all frames under way are being prepared: one of them will start
+            return 1.0  # of the frames under way one will end or start first
         return ends[ahead] - now - self._prepare.most - _MARGIN_S

@@ -71,10 +71,10 @@ class Pipeline:
         _check_batch(detector, policy)
         self._policy = policy
         self._mailboxes = Mailboxes(len(sources))
-        slots = detector.runtime.info.streams
+        slots, queued = detector.runtime.info.streams, detector.runtime.info.queued
         self.is_live = any(source.is_live for source in sources)
         self.has_images = any(source.kind == "images" for source in sources)
-        self._pacer = Pacer(slots, eager=not self.is_live)
+        self._pacer = Pacer(slots, queued=queued, eager=not self.is_live)
         # A worker that finishes before an earlier one stores its result and continues.
         self._results: OrderedBuffer[Result] = OrderedBuffer(room=2 * (slots + 1) * policy.batch)
         turns = threading.Semaphore(_MOST_OPEN_VIDEOS)

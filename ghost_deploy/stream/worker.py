@@ -170,8 +170,7 @@ class Worker:
             self._queue.pacer.dismiss()
             raise
         prepared = time.monotonic()
-        with self._queue.pacer.slot(prepared - since):
-            began = time.monotonic()
+        with self._queue.pacer.slot(prepared - since) as run:
             outputs = self._detector.runtime.run(feeds)
             if self._shared:
                 outputs = {name: array.copy() for name, array in outputs.items()}
@@ -179,7 +178,7 @@ class Worker:
         found = self._detector.postprocess(outputs, letterboxes)
         timings_ms = {
             "pre": (prepared - since) * 1e3,
-            "run": (ran - began) * 1e3,
+            "run": (ran - run.began) * 1e3,
             "post": (time.monotonic() - ran) * 1e3,
         }
         return {

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import threading
+import time
 
 import pytest
 
@@ -81,3 +83,60 @@ def test_files_are_not_waited_for(clock: ManualTime) -> None:
     pacer = Pacer(1, eager=True)
     for _ in range(5):
         pacer.wait_to_fetch()
+
+
+def test_a_queued_run_begins_when_one_ends_and_is_timed_from_there(clock: ManualTime) -> None:
+    pacer = Pacer(2, queued=1, eager=True)
+    with contextlib.ExitStack() as first, contextlib.ExitStack() as second:
+        for _ in range(3):
+            pacer.wait_to_fetch()
+        first.enter_context(pacer.slot(0.01))
+        second.enter_context(pacer.slot(0.01))
+        with pacer.slot(0.01) as queued:
+            assert queued.began == clock.now
+            clock.now += 0.1
+            second.close()
+            assert queued.began == clock.now
+            clock.now += 0.1
+        assert pacer._run.mean == pytest.approx(0.1)
+        # One slot is free.
+        assert pacer._seconds_to_wait(clock.now) == 0
+
+
+def test_a_frame_behind_a_queued_one_waits_for_the_second_end(clock: ManualTime) -> None:
+    pacer = Pacer(2, queued=1, eager=True)
+    for _ in range(50):
+        run_once(pacer, clock, 0.1)
+    with contextlib.ExitStack() as runs:
+        for after in (0.04, 0.01, 0.0):
+            pacer.wait_to_fetch()
+            runs.enter_context(pacer.slot(0.01))
+            clock.now += after
+        # The first ends in 50 ms for the one that is queued, the second in 90 ms.
+        assert pacer._seconds_to_wait(clock.now) == pytest.approx(0.09 - 0.01 - 0.001, abs=1e-6)
+
+
+@pytest.mark.parametrize(("slots", "queued"), [(1, 0), (2, 0), (2, 1)])
+def test_as_many_runs_at_once_as_slots_and_places_in_the_queue(slots: int, queued: int) -> None:
+    pacer = Pacer(slots, queued=queued, eager=True)
+    now, most = 0, 0
+    lock = threading.Lock()
+
+    def work() -> None:
+        nonlocal now, most
+        for _ in range(20):
+            pacer.wait_to_fetch()
+            with pacer.slot(0.0):
+                with lock:
+                    now += 1
+                    most = max(most, now)
+                time.sleep(0.001)
+                with lock:
+                    now -= 1
+
+    threads = [threading.Thread(target=work) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert most == slots + queued
