@@ -15,10 +15,11 @@ from ghost_deploy.cli.board_outcome import BoardOutcome, report_of
 from ghost_deploy.cli.board_sources import here, put_results
 from ghost_deploy.cli.board_table import board_rows
 from ghost_deploy.cli.console import Column, Console
-from ghost_deploy.cli.format import plural, printable
+from ghost_deploy.cli.format import plural
 from ghost_deploy.cli.summary import Summary
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import GhostDeployError
+from ghost_deploy.core.printable import printable
 from ghost_deploy.remote.answers import reading_answer
 from ghost_deploy.remote.bring_back import store_report
 from ghost_deploy.remote.bring_engines import store_engines

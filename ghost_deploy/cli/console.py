@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
 
-from ghost_deploy.cli.format import plural, printable
+from ghost_deploy.cli.format import plural
 from ghost_deploy.core.errors import GhostDeployError
+from ghost_deploy.core.printable import printable
 
 if TYPE_CHECKING:
     from ghost_deploy.cli.log_lines import Level, LogLines, Value
@@ -111,7 +112,7 @@ class Console:
         else:
             import traceback
 
-            traceback.print_exc(file=self.err)
+            self.err.write(printable(traceback.format_exc()))
 
     @property
     def is_terminal(self) -> bool:

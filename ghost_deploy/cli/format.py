@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,22 +21,6 @@ def mebibytes(count: int) -> str:
 def plural(count: int, noun: str) -> str:
     """The count and the noun, e.g. `1 image`, `2 images`."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
-def printable(text: str) -> str:
-    """`text` with control characters written as escapes; line breaks stay.
-
-    Names come from untrusted files: a checkpoint, a bundle, a folder of images.
-    """
-    if text.isascii() and text.replace("\n", "").isprintable():
-        return text
-    return "".join(map(_shown, text))
-
-
-def _shown(char: str) -> str:
-    if char.isprintable() or char == "\n" or unicodedata.category(char) == "Zs":
-        return char
-    return char.encode("unicode_escape").decode("ascii")
 
 
 def size_of(bundle: Bundle, artifact: Artifact) -> int:

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import IO, Literal, TypeAlias, get_args
 
-from ghost_deploy.cli.format import printable
 from ghost_deploy.core.errors import GhostDeployError
+from ghost_deploy.core.printable import printable
 from ghost_deploy.stream.sources.masking import mask
 
 Level = Literal["debug", "info", "warning", "error"]

@@ -26,7 +26,7 @@
         └── DeviceError              the device or precision obtained is not the requested one
 
 An error states what happened, what was found, what was expected and how to fix it. The fix is a
-required argument.
+required argument. Its text holds no control characters, whatever a file, a server or a board sent.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from ghost_deploy.core.install_command import install_command
+from ghost_deploy.core.printable import printable
 
 
 class GhostDeployError(Exception):
@@ -62,7 +63,7 @@ class GhostDeployError(Exception):
             if value is not None
         ]
         text = f"{self.what}: {', '.join(facts)}" if facts else self.what
-        return f"{text}. {self.fix}"
+        return printable(f"{text}. {self.fix}")
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Pickled from a worker process: an exception is made anew from its `args` alone.

@@ -32,6 +32,12 @@ def test_message(facts: dict[str, object], text: str) -> None:
     assert str(GhostDeployError("It broke", fix="Fix it.", **facts)) == text
 
 
+def test_what_others_sent_does_not_steer_a_terminal() -> None:
+    error = GhostDeployError("a\x1b]0;b\x07", got="\x9b2J\u202ec\n d\xa0\xe9", fix="e\x1b[8m")
+    assert str(error) == "a\\x1b]0;b\\x07: got \\x9b2J\\u202ec\n d\xa0\xe9. e\\x1b[8m"
+    assert error.got == "\x9b2J\u202ec\n d\xa0\xe9", "programs get what was sent"
+
+
 def test_an_error_without_a_next_step_cannot_be_made() -> None:
     with pytest.raises(TypeError, match="fix"):
         GhostDeployError("It broke")  # type: ignore[call-arg]

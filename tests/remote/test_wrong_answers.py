@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import re
 import shlex
 import signal
 import sys
@@ -33,6 +34,8 @@ from ghost_deploy.remote.line import Line
 from ghost_deploy.remote.local_process import LocalProcess
 from ghost_deploy.remote.session import BoardSession
 from tests.support import lying_board
+
+ESCAPES = "\x1b]0;mine\x07\x1b[2Jgone\x9b8m"
 
 ADDRESS = BoardAddress.parse("ssh://edge")
 
@@ -134,6 +137,87 @@ def test_an_archive_of_too_many_files(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(BoardError, match="an archive of at most 2 files"):
         archive_stream._unpack(stream, tmp_path, "edge")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+OUTSIDE = ["../a", "/etc/a", "b/../../a", "b/..", ".."]
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_names_that_leave_the_folder(name: str, tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("first"))
+        archive.addfile(tarfile.TarInfo(name))
+    stream.seek(0)
+    with pytest.raises(BoardError, match="edge sends what was not asked for"):
+        archive_stream._unpack(stream, tmp_path / "back", "edge")
+    assert [path.name for path in tmp_path.rglob("*")] == ["back", "first"]
+
+
+KINDS = [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.DIRTYPE]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_no_plain_file(kind: bytes, tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        member = tarfile.TarInfo("a")
+        member.type, member.linkname = kind, "/etc/passwd"
+        archive.addfile(member)
+    stream.seek(0)
+    with pytest.raises(BoardError, match="edge sends what was not asked for"):
+        archive_stream._unpack(stream, tmp_path, "edge")
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("sizes", [[1 << 41], [1 << 37] * 3])
+def test_files_of_any_size(sizes: list[int], tmp_path: Path) -> None:
+    """What an archive announces is refused before it is read; sparse files announce it too."""
+    stream = io.BytesIO()
+    for number, size in enumerate(sizes):
+        member = tarfile.TarInfo(f"a{number}")
+        member.type = tarfile.GNUTYPE_SPARSE
+        header = bytearray(member.tobuf(tarfile.GNU_FORMAT))
+        header[386:482] = bytes(96)  # no parts: all of it is a hole
+        header[483:495] = b"%011o\0" % size if size < 1 << 33 else _base_256(size)
+        header[148:156] = b" " * 8
+        header[148:156] = b"%06o\0 " % sum(header)
+        stream.write(header)
+    stream.seek(0)
+    monkey = pytest.MonkeyPatch()
+    monkey.setattr(archive_stream, "write_whole", lambda path, write: path.touch())
+    try:
+        with pytest.raises(BoardError, match="an archive of at most 1000000 files and 256 GiB"):
+            archive_stream._unpack(stream, tmp_path, "edge")
+    finally:
+        monkey.undo()
+    assert len([*tmp_path.iterdir()]) == len(sizes) - 1
+
+
+def _base_256(size: int) -> bytes:
+    """A number of GNU's tar that octal digits do not hold."""
+    return bytes([128]) + size.to_bytes(11, "big")
+
+
+def test_output_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(line_call, "_MAX_OUTPUT", 1 << 20)
+    monkeypatch.setattr(line_call, "_END_S", 0.1)
+    outcome = asked("endless", clean_board, monkeypatch)
+    assert isinstance(outcome.error, LineError)
+    assert "more than 1 MiB of output" in str(outcome.error)
+
+
+@pytest.mark.parametrize("what", [f"make={ESCAPES}", f"code={ESCAPES}", f"said={ESCAPES}"])
+def test_what_a_board_says_does_not_steer_the_terminal(
+    what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcome = asked(what, send, monkeypatch)
+    console = Console(io.StringIO(), io.StringIO())
+    assert outcome.error is not None
+    console.error(outcome.error)
+    said = f"{outcome.error}{console.err.getvalue()}"  # type: ignore[attr-defined]
+    assert "gone" in said
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", said)
 
 
 def test_a_board_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,8 +47,15 @@ def main(what: str) -> None:
         sys.stdout.buffer.write(b"welcome " * (1 << 19))
     if kind == name:
         answer = wrong.encode("latin-1")
+    if (kind, name) == ("endless", "facts"):
+        sys.stdout.buffer.write(b"\n" + mark + b"\n")
+        while True:
+            sys.stdout.buffer.write(bytes(1 << 16))
     code = wrong if (kind, name) == ("code", "facts") else "0"
     sys.stderr.write(f"\n{mark.decode()}\n")
+    if (kind, name) == ("said", "make"):
+        sys.stderr.write(f"{wrong}\n")
+        code = "9"
     sys.stdout.buffer.write(b"\n" + mark + b"\n" + answer + b"\n")
     sys.stdout.flush()
     if name == "lock":

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghost_deploy.core.errors import BackendError, UsageError
+from ghost_deploy.core.printable import printable
 from ghost_deploy.runtimes.base import TensorSpec
 from ghost_deploy.runtimes.inference_server import ServerAddress
 
@@ -45,6 +46,9 @@ Arrays = Mapping[str, NDArray[Any]]
 
 class NoAnswerError(Exception):
     """The server gave no answer to a request, which may be sent again: it is away or overloaded."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(printable(text))  # it is logged too
 
 
 class ServerAwayError(BackendError):

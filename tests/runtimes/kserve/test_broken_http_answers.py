@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -27,6 +28,27 @@ def run(url: str, request_s: float = 5.0) -> np.ndarray[Any, Any]:
     server = InferenceServer(url, connect_s=2, request_s=request_s, retry_s=5)
     with open_model(NO_FILE, RuntimeOptions(server=server)) as runtime:
         return runtime.run({"images": np.zeros((1, 3, 2, 2), np.float32)})["o"]
+
+
+ESCAPES = "\x1b]0;mine\x07\x1b[2Jgone\x9b8m\u202e"
+
+
+@pytest.mark.parametrize("status", ["400 Bad", "500 Broken", "503 Away", "302 There"])
+@pytest.mark.parametrize("place", ["v2", "m", "infer"])
+@pytest.mark.parametrize("body", [{"error": ESCAPES}, ESCAPES.encode(), f"<p>{ESCAPES}".encode()])
+def test_what_a_server_says_does_not_steer_the_terminal(
+    status: str, place: str, body: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with raw_server(**{place: document(body, status=status)}) as url:
+        server = InferenceServer(url, connect_s=1, request_s=2, retry_s=0.01)
+        with (
+            pytest.raises(BackendError) as caught,
+            open_model(NO_FILE, RuntimeOptions(server=server)) as runtime,
+        ):
+            runtime.run({"images": np.zeros((1, 3, 2, 2), np.float32)})
+    text = str(caught.value) + caplog.text
+    assert "gone" in text
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", text)
 
 
 def described(**changes: Any) -> bytes:
