@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from ghost_deploy.api.common import AnyPath, cache_dir, is_bundle, log_note, model_file, open_bundle
 from ghost_deploy.core.bundle import Bundle
@@ -14,15 +14,15 @@ from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.gate_error import GateError
 from ghost_deploy.core.trusted_signers import refuse_if_trust_is_asked, trusting
 from ghost_deploy.runtimes.base import Hint, RuntimeOptions
-from ghost_deploy.runtimes.inference_server import InferenceServer, is_server_url
 from ghost_deploy.runtimes.opener import open_path, open_planned, row_for
 from ghost_deploy.runtimes.run_plan import PlannedRun, choose, plan_runs
-from ghost_deploy.runtimes.served import open_served, served_view, server_of
+from ghost_deploy.runtimes.server_url import is_server_url
 
 if TYPE_CHECKING:
     from ghost_deploy.core.spec import ModelSpec
     from ghost_deploy.detector import Detector
     from ghost_deploy.runtimes.base import Runtime
+    from ghost_deploy.runtimes.inference_server import InferenceServer
 
 FASTEST = "fastest"
 """The precision that stands for what is fastest here."""
@@ -101,13 +101,13 @@ def load(
         hint=hint,
         allow_fallback=allow_fallback,
         cache_dir=cache_dir(),
-        server=server_of(model, url, runtime),
+        server=_server(model, url, runtime),
     )
     if options.server is not None:
         opened, spec = _open_served(model, options, precision, trust)
-    elif not isinstance(model, InferenceServer):  # which `server_of` has taken
+    else:  # `server_of` takes an `InferenceServer`
         opened, spec = _open_here(
-            model,
+            cast("AnyPath | Bundle", model),
             runtime,
             options,
             precision,
@@ -123,6 +123,18 @@ def load(
     except BaseException:
         opened.close()
         raise
+
+
+def _server(
+    model: AnyPath | Bundle | InferenceServer, url: str | InferenceServer | None, runtime: str
+) -> InferenceServer | None:
+    """The server that is named; to open a model on this machine imports nothing of servers."""
+    local = isinstance(model, str | os.PathLike | Bundle) and not is_server_url(model)
+    if local and url is None and runtime != "kserve":
+        return None
+    from ghost_deploy.runtimes.served import server_of
+
+    return server_of(model, url, runtime)
 
 
 def _open_here(
@@ -160,6 +172,9 @@ def _open_served(
     trust: AnyPath | None,
 ) -> tuple[Runtime, ModelSpec]:
     """Open a model on a server, of a bundle or described by the server."""
+    from ghost_deploy.runtimes.inference_server import InferenceServer
+    from ghost_deploy.runtimes.served import open_served, served_view
+
     if precision == FASTEST:
         raise UsageError(
             "a server decides what it runs", got="precision fastest", fix="Leave it out"

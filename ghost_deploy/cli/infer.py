@@ -119,10 +119,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Detect, write and summarize."""
-    from ghost_deploy.cli.log_lines import log_of
     from ghost_deploy.stream.sources.uri import parse_sources
 
     if args.log_json or args.log_level:
+        from ghost_deploy.cli.log_lines import log_of
+
         console.log = log_of(args, console.err)
     if args.json and args.jsonl == "-":
         raise UsageError(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ghost_deploy.cli import options
 from ghost_deploy.core.errors import UsageError
-from ghost_deploy.runtimes.inference_server import InferenceServer, is_server_url, read_secret
+from ghost_deploy.runtimes.server_url import is_server_url
+
+if TYPE_CHECKING:
+    from ghost_deploy.runtimes.inference_server import InferenceServer
 
 _SECRET = ("authorization", "cookie", "proxy-authorization", "x-api-key", "api-key")
 
@@ -52,6 +55,9 @@ def server_of_options(args: argparse.Namespace, model: Any) -> tuple[Any, Infere
                 fix="Add --url http://HOST:8000/MODEL, or leave them out",
             )
         return model, None
+    # Imported here: most commands run the model on this machine.
+    from ghost_deploy.runtimes.inference_server import InferenceServer
+
     server = InferenceServer(url, **settings)
     return (server, None) if named and args.url is None else (model, server)
 
@@ -74,6 +80,8 @@ def _header(text: str) -> tuple[str, str]:
             "a header is written NAME: VALUE", got=f"{name!r} without one", fix="Write both"
         )
     if value.startswith("@"):
+        from ghost_deploy.runtimes.inference_server import read_secret
+
         return name, read_secret(value[1:])
     if name.lower() in _SECRET:
         raise UsageError(

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from ghost_deploy.processing.byte_reader import ByteReader, unpack
 from ghost_deploy.processing.file_kind import HEAD_BYTES, image_format
-from ghost_deploy.processing.iso_header import read_avif, read_jp2
 from ghost_deploy.processing.jpeg_header import read_jpeg
 from ghost_deploy.processing.tiff_tags import (
     BITS,
@@ -195,15 +194,20 @@ def _ras(reader: ByteReader) -> ImageHeader:
 
 
 def _avif(reader: ByteReader) -> ImageHeader:
+    from ghost_deploy.processing.iso_header import read_avif
+
     found = read_avif(reader)
     return ImageHeader("avif", found.width, found.height, found.orientation, found.deep)
 
 
 def _jp2(reader: ByteReader) -> ImageHeader:
+    from ghost_deploy.processing.iso_header import read_jp2
+
     found = read_jp2(reader)
     return ImageHeader("jp2", found.width, found.height, deep=found.deep)
 
 
+# The readers of the rarer formats import their modules when they are called.
 _READERS: dict[str, Callable[[ByteReader], ImageHeader]] = {
     "jpeg": _jpeg,
     "png": _png,

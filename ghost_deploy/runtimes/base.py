@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from ghost_deploy.core.closing import Closing
 from ghost_deploy.core.errors import BackendError, GhostDeployError, ShapeError, UsageError
 from ghost_deploy.core.lookup import near_name
-from ghost_deploy.runtimes.inference_server import InferenceServer
+
+if TYPE_CHECKING:
+    from ghost_deploy.runtimes.inference_server import InferenceServer
 
 _DEVICE = re.compile(r"cpu|gpu|npu(:\d+)?|cuda(:\d+)?|dla:\d+")
 _PRECISIONS = ("", "fp32", "fp16", "bf16", "int8")
@@ -63,6 +65,7 @@ class RuntimeOptions:
         any_form: run an int8 graph built for another runtime, to measure its accuracy; its
             speed is not meaningful.
         server: the model on a server that the runtime `kserve` runs.
+        sha256: of files of the model by absolute path, where the caller has just verified them.
 
     Raises:
         UsageError: unknown device, precision or hint, or a negative thread count.
@@ -76,6 +79,7 @@ class RuntimeOptions:
     cache_dir: Path | None = None
     any_form: bool = False
     server: InferenceServer | None = None
+    sha256: Mapping[Path, str] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         checks = (

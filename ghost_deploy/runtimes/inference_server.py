@@ -17,16 +17,10 @@ TOKEN, TOKEN_FILE = "GHOST_DEPLOY_SERVER_TOKEN", "GHOST_DEPLOY_SERVER_TOKEN_FILE
 PRECISION_KEY, HASH_KEY = "ghost_deploy.precision", "ghost_deploy.sha256"
 """Keys of the parameters with the precision and the hash of the artifact that a server runs."""
 
-_SCHEME = re.compile(r"(https?|grpcs?)://", re.IGNORECASE)
 _PORTS = {"http": 80, "https": 443, "grpcs": 443}
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _EXPECTED = "http://host:8000/MODEL, grpc://host:8001/MODEL, also https, grpcs, and /versions/N"
 _LONGEST = 16384
-
-
-def is_server_url(text: object) -> bool:
-    """Whether `text` is an address of an inference server, by its scheme."""
-    return isinstance(text, str) and _SCHEME.match(text) is not None
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,12 @@ def open_planned(bundle: Bundle, run: PlannedRun, options: RuntimeOptions) -> Ru
         BackendError: the backend cannot load the file.
     """
     path = bundle.verified_path(run.artifact)
-    options = replace(options, precision=run.precision, any_form=options.any_form or run.foreign)
+    options = replace(
+        options,
+        precision=run.precision,
+        any_form=options.any_form or run.foreign,
+        sha256={(bundle.path / name).resolve(): each for name, each in run.artifact.files.items()},
+    )
     opened = open_file(run.row.name, path, options)
     try:
         _check_description(opened, bundle.spec_of(run.artifact), run.artifact.path)

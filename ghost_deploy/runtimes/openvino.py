@@ -26,6 +26,7 @@ from ghost_deploy.runtimes.compiled_cache import CompiledCache
 from ghost_deploy.runtimes.cpu_cores import available_cores, cpu_quota
 from ghost_deploy.runtimes.dot_product import read_dot_product
 from ghost_deploy.runtimes.int8_forms import forms_here, require_guard
+from ghost_deploy.runtimes.openvino_info import info_of
 from ghost_deploy.runtimes.openvino_package import import_openvino
 from ghost_deploy.runtimes.vendor import existing_file, fallback, vendor_errors, vendor_import
 
@@ -72,6 +73,7 @@ class OvRuntime(Runtime):
         cache, notes = _cache(path, options, choice)
         if cache:
             config["CACHE_DIR"] = str(cache.folder)
+            config["CACHE_MODE"] = _cache_mode(options)
         fix = "Export the model again, or update: pip install -U openvino"
         if choice.device == "CPU" and options.precision in ("", "int8"):
             _require_guard(core, path, known=options.precision == "int8")
@@ -120,6 +122,9 @@ class OvRuntime(Runtime):
     def _metadata(self) -> dict[str, str]:
         fix = "Put the file back and open the model again"
         with vendor_errors(f"OpenVINO cannot read {self._path}", fix):
+            quickly = info_of(self._path)
+            if quickly is not None:
+                return quickly
             info = _core().read_model(str(self._path)).get_rt_info()
             values = {key: info[key] for key in info}
         # A section, such as OpenVINO's own `conversion_parameters`, is a dict.
@@ -250,16 +255,21 @@ def _cache(
     """The cache of a model, and a note if it cannot be used."""
     if options.cache_dir is None:
         return None, ()
-    cache = CompiledCache(options.cache_dir, _cache_key(path, choice.hint))
+    cache = CompiledCache(options.cache_dir, _cache_key(path, choice.hint, options))
     problem = cache.prepare()
     return (None, (problem,)) if problem else (cache, ())
 
 
-def _cache_key(path: Path, hint: str) -> str:
-    digest = hashlib.sha256(hint.encode())
+def _cache_mode(options: RuntimeOptions) -> str:
+    """Of a single run: without the weights, which would have to be hashed once more."""
+    return "OPTIMIZE_SIZE" if options.hint == "once" else "OPTIMIZE_SPEED"
+
+
+def _cache_key(path: Path, hint: str, options: RuntimeOptions) -> str:
+    digest = hashlib.sha256(f"{hint} {_cache_mode(options)}".encode())
     for file in (path, path.with_suffix(".bin")):
         if file.is_file():
-            digest.update(sha256_of(file).encode())
+            digest.update((options.sha256.get(file) or sha256_of(file)).encode())
     return digest.hexdigest()[:16]
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from ghost_deploy.core.bundle import FORM_KEY, GUARD_KEY
+from ghost_deploy.core.bundle import FORM_KEY, GUARD_KEY, sha256_of
 from ghost_deploy.core.errors import GhostDeployError
 from ghost_deploy.runtimes.base import (
     Device,
@@ -176,7 +175,8 @@ def _open_session(onnxruntime: Any, path: Path, options: RuntimeOptions, provide
 
     if provider == _CPU:
         if options.hint == "once" and options.cache_dir:
-            return open_optimized(path, options.cache_dir, onnxruntime.__version__, session)
+            content = f"{onnxruntime.__version__} {options.sha256.get(path) or sha256_of(path)}"
+            return open_optimized(path, options.cache_dir, content, session)
         return session(path)
     try:
         return session(path, on=provider)
@@ -221,6 +221,8 @@ def _has_nvidia() -> bool:
 
 def _conflict() -> tuple[str, str]:
     """Problem and fix if several onnxruntime packages are installed; empty for one."""
+    from importlib import metadata
+
     found = []
     for package in _PACKAGES:
         try:

@@ -13,17 +13,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ghost_deploy.core.bundle import sha256_of
 from ghost_deploy.core.errors import ExportError
 from ghost_deploy.core.files import write_whole
-from ghost_deploy.core.scratch import scratch_folder
 from ghost_deploy.runtimes.compiled_cache import CompiledCache
 
 _FILE = "optimized.onnx"
 
 
 def open_optimized(
-    path: Path, root: Path, version: str, session: Callable[[Path, Path | None, bool], Any]
+    path: Path, root: Path, content: str, session: Callable[[Path, Path | None, bool], Any]
 ) -> Any:
     """A session of the optimized graph of a model; it is made first where there is none.
 
@@ -32,10 +30,10 @@ def open_optimized(
     Args:
         path: the model file.
         root: folder for compiled models of this user and kind of processor.
-        version: of ONNX Runtime.
+        content: of the cache: the version of ONNX Runtime and the hash of the model file.
         session: opens (file, where to save the optimized graph or None, whether to optimize).
     """
-    key = hashlib.sha256(f"{version} {sha256_of(path)}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(content.encode()).hexdigest()[:16]
     cache = CompiledCache(root, f"ort-{key}")
     if cache.prepare():
         return session(path, None, True)
@@ -44,6 +42,8 @@ def open_optimized(
         with contextlib.suppress(Exception):  # its errors have no other common base
             return session(kept, None, False)
         return session(path, None, True)
+    from ghost_deploy.core.scratch import scratch_folder
+
     try:
         with scratch_folder() as folder:
             opened = session(path, folder / _FILE, True)

@@ -11,13 +11,9 @@ from ghost_deploy.core.errors import BundleError, SignatureError, SpecError, Usa
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.core.trusted_signers import trusted_signers
 from ghost_deploy.runtimes.base import Runtime, RuntimeOptions
-from ghost_deploy.runtimes.inference_server import (
-    HASH_KEY,
-    PRECISION_KEY,
-    InferenceServer,
-    is_server_url,
-)
+from ghost_deploy.runtimes.inference_server import HASH_KEY, PRECISION_KEY, InferenceServer
 from ghost_deploy.runtimes.run_plan import check_precisions
+from ghost_deploy.runtimes.server_url import is_server_url
 from ghost_deploy.runtimes.table import NO_FILE, open_file
 
 

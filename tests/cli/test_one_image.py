@@ -41,3 +41,69 @@ def test_peak_memory(
     peak = re.search(r"VmHWM:\s*(\d+) kB", ran.stderr)
     assert peak is not None
     assert int(peak[1]) / 1024 < LIMITS[runtime]
+
+
+# What one image needs nothing of: packages of the standard library and of others that take long to
+# import, and parts of ours for cameras, servers, archives, boards, reports and signatures.
+UNNEEDED = (
+    *("asyncio", "concurrent.futures", "csv", "difflib", "email", "fractions", "http"),
+    *(
+        "importlib.metadata",
+        "multiprocessing",
+        "secrets",
+        "socketserver",
+        "sqlite3",
+        "ssl",
+        "subprocess",
+        "tempfile",
+    ),
+    *("unittest", "xml.etree", "zipfile", "av", "onnx", "rich", "torch", "yaml"),
+    *("openvino.opset1", "openvino.tools.ovc"),
+    *(
+        "ghost_deploy.batch",
+        "ghost_deploy.calib",
+        "ghost_deploy.checkpoints",
+        "ghost_deploy.export",
+    ),
+    *("ghost_deploy.models", "ghost_deploy.remote", "ghost_deploy.report"),
+    *("ghost_deploy.cli.live", "ghost_deploy.cli.log_lines", "ghost_deploy.core.bundle.trust"),
+    *("ghost_deploy.core.bundle.writer", "ghost_deploy.core.evidence.boards"),
+    *("ghost_deploy.core.evidence.latency", "ghost_deploy.core.scratch"),
+    *("ghost_deploy.judge.accuracy", "ghost_deploy.judge.check.ask_child"),
+    *("ghost_deploy.judge.parity", "ghost_deploy.processing.iso_header"),
+    *("ghost_deploy.runtimes.inference_server", "ghost_deploy.runtimes.kserve"),
+    *("ghost_deploy.runtimes.served", "ghost_deploy.stream.pipeline"),
+    *("ghost_deploy.stream.sources.rtsp", "ghost_deploy.stream.web"),
+)
+MOST_OF_OURS = 120
+
+IMPORTED = """
+import sys
+from ghost_deploy.cli.main import main
+code = main()
+print(*sys.modules, file=sys.stderr, sep="\\n")
+sys.exit(code)
+"""
+
+
+@needs_assets
+@pytest.mark.parametrize("runtime", LIMITS)
+def test_what_is_imported(
+    runtime: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    bundle = shared_float_bundle(GHOST, tmp_path_factory).bundle.path
+    words = ["infer", bundle, val_images()[0], "--runtime", runtime, "--precision", "fp32"]
+    command = [sys.executable, "-c", IMPORTED, *map(str, words), "--no-check"]
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    for _ in range(2):  # the first one fills the cache
+        ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    imported = ran.stderr.splitlines()
+    assert "cv2" in imported
+    found = [
+        name
+        for name in imported
+        if any(name == each or name.startswith(f"{each}.") for each in UNNEEDED)
+    ]
+    assert found == []
+    ours = [name for name in imported if name.partition(".")[0] == "ghost_deploy"]
+    assert len(ours) <= MOST_OF_OURS, sorted(ours)

@@ -10,6 +10,8 @@ Writing is atomic: `BundleWriter` fills a hidden folder beside the target and re
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from ghost_deploy.core.bundle.folder import Bundle
 from ghost_deploy.core.bundle.manifest import (
     CANDIDATE,
@@ -24,7 +26,9 @@ from ghost_deploy.core.bundle.manifest import (
     file_name,
     sha256_of,
 )
-from ghost_deploy.core.bundle.writer import BundleWriter
+
+if TYPE_CHECKING:
+    from ghost_deploy.core.bundle.writer import BundleWriter
 
 __all__ = [
     "CANDIDATE",
@@ -41,3 +45,12 @@ __all__ = [
     "file_name",
     "sha256_of",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports the writer when it is used: what reads a bundle does not need it."""
+    if name == "BundleWriter":
+        from ghost_deploy.core.bundle.writer import BundleWriter
+
+        return BundleWriter
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,19 +6,22 @@ import os
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from ghost_deploy.core.bundle.manifest import DOCUMENT, Artifact, BundleDocument, sha256_of
-from ghost_deploy.core.bundle.trust import Signer, signed_statements
 from ghost_deploy.core.errors import BundleError, ExportError, GhostDeployError
 from ghost_deploy.core.evidence.json_document import Document
 from ghost_deploy.core.evidence.kinds import Evidence
-from ghost_deploy.core.evidence.threshold_report import ThresholdReport
 from ghost_deploy.core.files import MAX_TEXT_BYTES, is_regular, read_regular, write_whole
 from ghost_deploy.core.leftovers import locked_folder
 from ghost_deploy.core.spec import ModelSpec, decode_json, encode_json
 from ghost_deploy.core.trusted_signers import trusted_signers
+
+if TYPE_CHECKING:
+    from ghost_deploy.core.bundle.trust import Signer
+    from ghost_deploy.core.evidence.threshold_report import ThresholdReport
 
 
 class Bundle:
@@ -88,6 +91,9 @@ class Bundle:
         signers = trusted_signers() if trust is None else Path(trust)
         if signers is None or not os.path.exists(folder):
             return cls._read(folder, verify=verify)
+        # Imported here: most bundles are opened without asking for trust.
+        from ghost_deploy.core.bundle.trust import signed_statements
+
         signed = signed_statements(folder, signers)
         bundle = cls._read(folder, verify=False)
         signed.require(bundle.document)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ghost_deploy.core.bundle.folder import Bundle
 from ghost_deploy.core.bundle.manifest import Artifact
-from ghost_deploy.core.evidence.accuracy import AccuracyReport
-from ghost_deploy.core.evidence.parity import ParityReport
+
+if TYPE_CHECKING:
+    from ghost_deploy.core.evidence.accuracy import AccuracyReport
+    from ghost_deploy.core.evidence.parity import ParityReport
 
 _FLOAT = ("fp32", "fp16")
 _SENTENCES = {

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from fractions import Fraction
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ghost_deploy.core.errors import ImageError, InputError
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 Loader = Callable[[], NDArray[np.uint8]]
 """Returns the image of a grabbed frame, (H, W, 3) uint8 BGR; raises ImageError if it is broken."""
