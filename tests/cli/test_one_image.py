@@ -81,7 +81,8 @@ IMPORTED = """
 import sys
 from ghost_deploy.cli.main import main
 code = main()
-print(*sys.modules, file=sys.stderr, sep="\\n")
+loaded = [name for name, module in sys.modules.items() if module is not None]
+print(*loaded, file=sys.stderr, sep="\\n")
 sys.exit(code)
 """
 
