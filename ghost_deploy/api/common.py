@@ -61,6 +61,9 @@ def load_checkpoint(
         CheckpointError: the file cannot be used.
     """
     require("torch", "export")
+    from ghost_deploy.checkpoints.file_types import require_file
+
+    require_file(checkpoint)
     from ghost_deploy.checkpoints.loading import load_checkpoint
     from ghost_deploy.judge.training_plots import training_plots
     from ghost_deploy.judge.witness import witness_of_files

@@ -35,15 +35,36 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
             if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_FILE_BYTES:
                 return file.read()
     except OSError as error:
-        raise CheckpointError(
-            f"cannot read {path}", got=error.strerror or str(error), fix=_GIVE_PT
-        ) from error
+        raise _unreadable(path, error) from error
     raise CheckpointError(
         f"{name} is no checkpoint",
         got=f"{status.st_size} bytes" if stat.S_ISREG(status.st_mode) else "a device or a pipe",
         expected=f"a file of at most {MAX_FILE_BYTES >> 20} MiB",
         fix=_GIVE_PT,
     )
+
+
+def require_file(path: str | os.PathLike[str]) -> None:
+    """Require that there is something at `path`, before torch is loaded, which takes seconds.
+
+    Raises:
+        CheckpointError: there is nothing.
+    """
+    try:
+        os.stat(path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: str | os.PathLike[str], error: OSError) -> CheckpointError:
+    name = os.fspath(path)
+    fix = _GIVE_PT
+    if name.startswith("zoo:"):
+        fix = f"A network of the zoo is not trained, ghost-deploy inspect {name} shows it. {fix}"
+    elif re.fullmatch(r"yolo[\w-]*\d\w[\w-]*(\.pt|\.yaml)?", name, re.IGNORECASE):
+        stem = name.rpartition(".")[0] or name
+        fix += f"; ghost-deploy inspect zoo:{stem} shows the untrained network of the zoo"
+    return CheckpointError(f"cannot read {path}", got=error.strerror or str(error), fix=fix)
 
 
 def is_safetensors(data: bytes) -> bool:

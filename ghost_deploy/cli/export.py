@@ -61,7 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-o", "--out", metavar="BUNDLE", help="folder to make")
     options.add_switches(
-        parser, {"--overwrite": "replace a bundle, and models of --triton, that are there"}
+        parser,
+        {"--overwrite": "replace a bundle that is there, and what --triton or --deepstream wrote"},
     )
     options.add_switches(parser.add_argument_group("what to make"), _WHAT)
     shape = parser.add_argument_group("shape")
@@ -190,7 +191,7 @@ def _integrate(bundle: Bundle, args: argparse.Namespace, console: Console) -> No
         names = write_triton(bundle, args.triton, overwrite=args.overwrite)
         say(f"{args.triton}: Triton model repository with {', '.join(names)}")
     if args.deepstream:
-        write_deepstream(bundle, args.deepstream, args.trt_version)
+        write_deepstream(bundle, args.deepstream, args.trt_version, overwrite=args.overwrite)
         say(f"{args.deepstream}: for DeepStream; its README.md says how to use it")
 
 

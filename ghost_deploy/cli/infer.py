@@ -16,6 +16,7 @@ from ghost_deploy.cli.save_options import (
     add_save_options,
     annotated_folder,
     budget_of,
+    kept_frames,
     saved_forms,
 )
 from ghost_deploy.cli.server_options import add_server_options
@@ -121,10 +122,6 @@ def run(args: argparse.Namespace, console: Console) -> int:
     """Detect, write and summarize."""
     from ghost_deploy.stream.sources.uri import parse_sources
 
-    if args.log_json or args.log_level:
-        from ghost_deploy.cli.log_lines import log_of
-
-        console.log = log_of(args, console.err)
     if args.json and args.jsonl == "-":
         raise UsageError(
             "--json and --jsonl - both take standard output", fix="Give --jsonl a file"
@@ -160,7 +157,7 @@ def _run_images(args: argparse.Namespace, sources: list[str], console: Console) 
     hint = _for_one_image() if len(paths) == 1 else {}
     with load_detector(args, **hint) as detector:
         say_what_runs(detector, console)
-        results = _results(args, detector, paths, unreadable.append)
+        results, count_kept = _results(args, detector, paths, unreadable.append)
         names = detector.spec.class_names
         with (
             _open_outputs(args, forms, paths, names, console) as write,
@@ -179,14 +176,15 @@ def _run_images(args: argparse.Namespace, sources: list[str], console: Console) 
         console.document(summary.document([str(error) for error in unreadable]))
     else:
         console.outcome(lambda to: summary.print(console, to), is_result=args.jsonl != "-")
+    kept = f" ({kept_frames(count_kept(), budget_of(args))})" if count_kept else ""
     outputs = (
-        ("images", annotated_folder(args)),
-        ("results", args.out if forms else None),
-        ("uncertain frames", args.save_uncertain),
+        ("images", annotated_folder(args), ""),
+        ("results", args.out if forms else None, ""),
+        ("uncertain frames", args.save_uncertain, kept),
     )
-    for name, target in (*outputs, ("lines", args.jsonl)):
+    for name, target, number in (*outputs, ("lines", args.jsonl, "")):
         if target not in (None, "-"):
-            console.note(f"{name}: {target}")
+            console.note(f"{name}: {target}{number}")
     for error in unreadable:
         console.error(error)
     if unreadable:
@@ -207,14 +205,17 @@ def _results(
     detector: Detector,
     paths: Sequence[Path],
     on_error: Callable[[ImageError], None],
-) -> Iterator[tuple[Frame, Detections]]:
-    """The detections of each image; uncertain ones are kept on the way."""
+) -> tuple[Iterator[tuple[Frame, Detections]], Callable[[], int] | None]:
+    """The detections of each image, and the number of uncertain ones, which are kept on the way."""
     from ghost_deploy import api
 
     budget = budget_of(args)
     classes, class_conf = classes_of(args), conf_by_class(args)
     if not args.save_uncertain:
-        return api.infer(detector, paths, classes=classes, class_conf=class_conf, on_error=on_error)
+        found = api.infer(
+            detector, paths, classes=classes, class_conf=class_conf, on_error=on_error
+        )
+        return found, None
     from ghost_deploy.api.stream import select_classes
     from ghost_deploy.stream.saved.uncertain_frames import UncertainWriter
 
@@ -226,7 +227,7 @@ def _results(
             uncertain.write(frame, found)
             yield frame, wanted(found)
 
-    return passed_on()
+    return passed_on(), uncertain.__len__
 
 
 @contextlib.contextmanager

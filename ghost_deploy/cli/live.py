@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ghost_deploy.api.stream import select_classes
@@ -14,7 +14,7 @@ from ghost_deploy.cli.live_progress import LiveProgress
 from ghost_deploy.cli.live_report import LiveReport
 from ghost_deploy.cli.log_lines import log_of
 from ghost_deploy.cli.model import classes_of, conf_by_class, load_detector, say_what_runs
-from ghost_deploy.cli.save_options import budget_of, saved_forms
+from ghost_deploy.cli.save_options import budget_of, kept_frames, saved_forms
 from ghost_deploy.cli.service_manager import ServiceManager
 from ghost_deploy.cli.signals import SignalHandler
 from ghost_deploy.core.install_command import install_command
@@ -132,11 +132,17 @@ def _run(run: _Run, console: Console, signals: SignalHandler) -> int:
         console.document(report.document())
     else:
         console.outcome(report.print, is_result=args.jsonl != "-")
-    for kind in SINKS:
-        if (kind.on_disk or kind.option == "save") and targets.get(kind.option, "-") != "-":
-            console.note(f"{kind.name}: {targets[kind.option]}")
+    _name_outputs(targets, context, console)
     most = _MAX_BROKEN if args.max_broken is None else args.max_broken
     return _exit_code(pipeline.stats(), context, most)
+
+
+def _name_outputs(targets: Mapping[str, str], context: SinkContext, console: Console) -> None:
+    for kind in SINKS:
+        if (kind.on_disk or kind.option == "save") and targets.get(kind.option, "-") != "-":
+            count = context.kept.get(kind.option)
+            number = f" ({kept_frames(count(), context.budget)})" if count else ""
+            console.note(f"{kind.name}: {targets[kind.option]}{number}")
 
 
 def _exit_code(sources: Sequence[SourceStats], context: SinkContext, max_broken: float) -> int:

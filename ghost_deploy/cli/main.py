@@ -18,7 +18,7 @@ from ghost_deploy._version import __version__
 from ghost_deploy.cli.console import Console, separated_output
 from ghost_deploy.cli.leave import leave
 from ghost_deploy.cli.options import refuse_without_boards
-from ghost_deploy.cli.parser import CommandParser, commands_of
+from ghost_deploy.cli.parser import CommandParser, WrongArgumentsError, commands_of
 from ghost_deploy.cli.signals import Terminated, termination_as_exception
 from ghost_deploy.core.errors import GhostDeployError
 from ghost_deploy.core.pixel_limit import pixel_limit
@@ -139,7 +139,10 @@ def _guarded(words: list[str], console: Console) -> int:
     try:
         try:
             code = _run(words, console)
-        except SystemExit as stop:  # argparse, after --help or a usage error
+        except WrongArgumentsError as error:
+            _say_wrong(error, console, as_json=error.logs and "--log-json" in words)
+            code = _FAILED
+        except SystemExit as stop:  # argparse, after --help
             code = stop.code if isinstance(stop.code, int) else _FAILED
         console.out.flush()
         return code
@@ -161,6 +164,17 @@ def _guarded(words: list[str], console: Console) -> int:
         else:
             console.unexpected(error)
         return _FAILED
+
+
+def _say_wrong(error: WrongArgumentsError, console: Console, *, as_json: bool) -> None:
+    if as_json:
+        from ghost_deploy.cli.log_lines import LogLines
+
+        hint = f"{error.hint}; {error.next_step}" if error.hint else error.next_step
+        LogLines(console.err, as_json=True).error(GhostDeployError(error.what, fix=hint))
+        return
+    said = f"{error.program}: error: {error.what}"
+    print("\n".join(filter(None, (said, error.hint, error.next_step))), file=console.err)
 
 
 def _stopped(stop: KeyboardInterrupt, console: Console) -> int:
@@ -200,6 +214,10 @@ def _run(words: list[str], console: Console) -> int:
 
             parser = commands_of(build_parser({args.command}))[args.command]
             return run_on_boards(args, parser, words[words.index(args.command) + 1 :], console)
+        if getattr(args, "log_json", False) or getattr(args, "log_level", None):
+            from ghost_deploy.cli.log_lines import log_of
+
+            console.log = log_of(args, console.err)
         refuse_without_boards(args)
         return _module(args.command).run(args, console)
 

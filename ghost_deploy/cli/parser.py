@@ -13,21 +13,42 @@ from ghost_deploy.core.lookup import near_name
 _CHOICE = re.compile(r"invalid choice: '(.*?)' \(choose from (.*)\)", re.DOTALL)
 
 
+class WrongArgumentsError(Exception):
+    """What the arguments of a command line say is not understood.
+
+    Attributes:
+        program: that they were given to, e.g. `ghost-deploy infer`.
+        what: is wrong.
+        hint: what was probably meant; may be empty.
+        logs: the command has `--log-json`.
+    """
+
+    def __init__(self, parser: CommandParser, what: str, hint: str) -> None:
+        super().__init__(what)
+        self.program, self.what, self.hint = parser.prog, what, hint
+        self.logs = "--log-json" in parser.flags
+
+    @property
+    def next_step(self) -> str:
+        """What to do."""
+        return f"`{self.program} --help` has all options"
+
+
 class CommandParser(argparse.ArgumentParser):
     """An argument parser whose errors end with a hint."""
 
     def error(self, message: str) -> NoReturn:
-        """Print what is wrong and what was probably meant; exit code 2.
+        """Raise `WrongArgumentsError`, with what was probably meant.
 
-        Without argparse's usage: the options of `infer` alone fill a screen, and hide the message.
+        Nothing is printed here: messages may have to be lines of a log. argparse's usage is not
+        shown: the options of `infer` alone fill a screen, and hide the message.
         """
         from ghost_deploy.stream.sources.masking import mask
 
         message = mask(message)
         choice = _CHOICE.search(message)
         near = near_name(choice[1], re.findall(r"[^\s',]+", choice[2])) if choice else ""
-        hint = f"\ndid you mean {near}?" if near else ""
-        self.exit(2, f"{self.prog}: error: {message}{hint}\n`{self.prog} --help` has all options\n")
+        raise WrongArgumentsError(self, message, f"did you mean {near}?" if near else "")
 
     def refuse_unknown(
         self, unknown: Sequence[str], elsewhere: Iterable[tuple[str, CommandParser]]

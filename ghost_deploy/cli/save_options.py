@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ghost_deploy.cli import options
+from ghost_deploy.cli.format import plural
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.stream.saved.save_forms import FORMS, parse_forms
 
@@ -48,6 +49,11 @@ def budget_of(args: argparse.Namespace) -> int:
     if args.budget is not None and not args.save_uncertain:
         raise UsageError("--budget is that of --save-uncertain", fix="Add --save-uncertain DIR")
     return args.budget or _BUDGET
+
+
+def kept_frames(count: int, budget: int) -> str:
+    """How many frames `--save-uncertain` has kept, for the line that names its folder."""
+    return f"{plural(count, 'frame')} kept, at most {budget}"
 
 
 def annotated_folder(args: argparse.Namespace) -> str | None:

@@ -13,14 +13,15 @@ import inspect
 import math
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.resources import files
 from typing import Any, TypeAlias
 
 import torch
 from torch import nn
 
-from ghost_deploy.core.errors import MissingExtraError
-from ghost_deploy.core.lookup import unknown_name
+from ghost_deploy.core.errors import MissingExtraError, UsageError
+from ghost_deploy.core.lookup import near_name
 from ghost_deploy.models.network import BACKBONE_PLACES, DetectionNet, LayerInput
 from ghost_deploy.models.registry import BLOCKS
 
@@ -56,13 +57,35 @@ def build_zoo(name: str, nc: int = 80, *, device: str = "cpu") -> DetectionNet:
     """
     match = re.fullmatch(r"(yolo\w*?\d+)([a-z])(-[\w-]+)?", name)
     if name not in zoo_names() or match is None:
-        raise unknown_name(f"no network named {name!r} in the zoo", name, zoo_names(), most=100)
+        raise _unknown_network(name)
     version, scale, rest = match.groups()
     document = _read(f"{version}{rest or ''}.yaml")
     rows = [_row(layer, scale) for layer in document["layers"]]
     net = parse(rows, document["scales"][scale], nc, device=device)
     net.check()
     return net.eval().requires_grad_(False)
+
+
+def _unknown_network(name: str) -> UsageError:
+    """The error for a name that the zoo does not have: families, and the name that was meant."""
+    families: dict[str, str] = {}
+    for file in _ZOO.iterdir():
+        if file.name.endswith(".yaml"):
+            version, rest = _split(file.name.removesuffix(".yaml"))
+            families[f"{version}{rest}"] = f"{version}[{''.join(_read(file.name)['scales'])}]{rest}"
+    meant = name.removesuffix(".yaml").removesuffix(".pt")
+    without_size = re.sub(r"^(yolo\w*?\d+)[a-z](?=-|$)", r"\1", meant.casefold())
+    known = zoo_names()
+    if without_size in families and meant.casefold() not in known:
+        fix = f"Name its size too, a letter in the brackets of {families[without_size]}"
+    else:
+        near = near_name(meant, known)
+        fix = f"Did you mean {near}?" if near else "Name one of those, with one of the letters"
+    return UsageError(
+        f"no network named {name!r} in the zoo",
+        expected=", ".join(sorted(families.values())),
+        fix=fix,
+    )
 
 
 def parse(
@@ -153,7 +176,9 @@ def _split(stem: str) -> tuple[str, str]:
     return version, dash + rest
 
 
+@cache
 def _read(file: str) -> Mapping[str, Any]:
+    """A file of the zoo; read once, and not to be changed. All of them take half a second."""
     try:
         import yaml
     except ImportError as error:

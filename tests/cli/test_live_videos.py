@@ -210,6 +210,7 @@ def test_uncertain_frames_of_a_video(tmp_path: Path, capsys: Capture) -> None:
     assert [row["detections"] for row in both[0]] == [row["detections"] for row in both[1]]
     kept = list((tmp_path / "hard" / "labels").iterdir())
     assert 1 <= len(kept) <= 3
-    assert f"uncertain frames: {tmp_path / 'hard'}" in capsys.readouterr().err
+    told = f"uncertain frames: {tmp_path / 'hard'} ({len(kept)} frame"
+    assert told in capsys.readouterr().err
     assert infer(tmp_path / "clip.avi", "--budget", 3) == 2
     assert "--budget is that of --save-uncertain" in capsys.readouterr().err

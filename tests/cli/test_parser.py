@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -25,11 +26,46 @@ Capture = pytest.CaptureFixture[str]
         (["build", "b", "--calibrator", "entropi"], "did you mean entropy?"),
         (["completion", "bsh"], "did you mean bash?"),
         (["inspect", "zoo:yolov8n-ghsot"], "Did you mean yolov8n-ghost?"),
+        (["inspect", "zoo:yolov8-ghost"], "letter in the brackets of yolov8[nsmlx]-ghost"),
+        (["inspect", "zoo:YOLO11n-ghostnetv2.yaml"], "Did you mean yolo11n-ghostnetv2?"),
+        (["inspect", "yolov8n-ghost"], "inspect zoo:yolov8n-ghost shows"),
+        (["inspect", "yolov8n-ghost.pt"], "inspect zoo:yolov8n-ghost shows"),
+        (["export", "zoo:yolov8n-ghost", "-o", "out"], "is not trained"),
     ],
 )
 def test_a_near_name_is_asked_for(words: list[str], hint: str, capsys: Capture) -> None:
     assert main(words) == 2
     assert hint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said", "hint"),
+    [
+        (["infer", "b", "images", "--jsnol", "x"], "--jsnol", "--jsonl"),
+        (["infer", "b"], "SOURCE", "--help"),
+        (["infer", "b", "images", "--conf", "7"], "--conf", "--help"),
+        (["infer", "b", "images", "--wheels", "x"], "--wheels", "--on"),
+        (["infer", "b", "nowhere/*.jpg"], "nowhere", "Check"),
+        (["infer", "b", "images", "--json", "--jsonl", "-"], "--jsonl", "file"),
+    ],
+)
+def test_with_log_json_wrong_use_is_one_line_of_json(
+    words: list[str], said: str, hint: str, capsys: Capture
+) -> None:
+    assert main([*words, "--log-json"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    document = json.loads(line)
+    assert set(document) >= {"time", "level", "message", "next"}
+    assert document["level"] == "error"
+    assert said in document["message"]
+    assert hint in f"{document['message']} {document['next']}"
+
+
+def test_commands_without_a_log_say_it_in_words(capsys: Capture) -> None:
+    assert main(["export", "best.pt", "-o", "out", "--log-json"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("ghost-deploy export: error: unrecognized arguments: --log-json\n")
+    assert "--log-json is an option of infer" in said
 
 
 @pytest.mark.parametrize("words", [["fly"], ["infer", "b", "images", "--zzzzzz"]])

@@ -67,6 +67,50 @@ def test_all_forms(documents: list[str], tmp_path: Path, capsys: Capture) -> Non
     assert headline.findall(again.read_text()) == headline.findall(out[0].read_text())
 
 
+@pytest.mark.parametrize(
+    ("name", "begins"),
+    [
+        ("r.html", "<!doctype html>"),
+        ("r.HTM", "<!doctype html>"),
+        ("r", "<!doctype html>"),
+        ("r.md", "# "),
+        ("r.Markdown", "# "),
+        ("r.json", "{"),
+    ],
+)
+def test_the_name_says_the_form(
+    name: str, begins: str, documents: list[str], tmp_path: Path
+) -> None:
+    out = tmp_path / name
+    assert main(["report", *documents, "-o", str(out)]) == 0
+    assert out.read_text().lower().startswith(begins)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["-o", "r.pdf"], "--markdown"),
+        (["-o", "r.html", "--markdown", "m.html"], "Markdown"),
+        (["-o", "r.html", "--json", "j.md"], "--markdown FILE"),
+        (["-o", "r.md", "--markdown", "other.md"], "-o r.html"),
+        (["-o", "r.json", "--json", "other.json"], "-o r.html"),
+    ],
+)
+def test_a_name_of_another_form_is_refused(
+    words: list[str],
+    said: str,
+    documents: list[str],
+    tmp_path: Path,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    assert main(["report", *documents, *words]) == 2
+    assert said in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
 def test_outputs_that_cannot_be_written(
     documents: list[str], tmp_path: Path, capsys: Capture
 ) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from ghost_deploy.cli.main import COMMANDS, build_parser, main
+from ghost_deploy.cli.parser import WrongArgumentsError
 from tests.support.assets import BCCD, GHOST, needs_assets, val_images
 from tests.support.constant_model import write_constant_bundle
 from tests.support.documents import DOCUMENTS, ROOT, blocks, commands
@@ -24,12 +25,11 @@ by_document = pytest.mark.parametrize("path", NOW, ids=lambda path: str(path.rel
 
 def refused(words: list[str]) -> str:
     """What the parser says of the words of a command; empty if it takes them."""
-    said = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
-            build_parser(COMMANDS).parse_args(words)
-    except SystemExit as stop:
-        return said.getvalue() if stop.code else ""
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+            build_parser(COMMANDS).parse_args(words)  # --help exits
+    except WrongArgumentsError as error:
+        return error.what
     return ""
 
 

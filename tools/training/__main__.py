@@ -20,6 +20,7 @@ import torch
 from ghost_deploy.checkpoints.loading import load_checkpoint
 from ghost_deploy.core.errors import GhostDeployError
 from ghost_deploy.models.network import DetectionNet
+from ghost_deploy.models.zoo_yaml import build_zoo
 from tools.training.loop import train
 from tools.training.network import describe_network
 from tools.training.options import Options
@@ -55,6 +56,7 @@ def _run(args: argparse.Namespace) -> None:
         any_way_up=args.any_way_up,
     )
     options.check()
+    build_zoo(options.net, device="meta")  # a wrong name is refused before scenes are drawn
     args.out.mkdir(parents=True, exist_ok=True)
     data = _data(args)
     _say(data.description)

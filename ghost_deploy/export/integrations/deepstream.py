@@ -29,6 +29,12 @@ from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.files import disk_error
 from ghost_deploy.core.leftovers import Temporary
 from ghost_deploy.core.spec import ModelSpec
+from ghost_deploy.export.integrations.deepstream_folder import (
+    LIBRARY,
+    PARSER,
+    put_folder,
+    require_free,
+)
 from ghost_deploy.export.integrations.failed_artifacts import refuse_failed
 from ghost_deploy.runtimes.tensorrt.calibration_cache import (
     CACHE_FILE,
@@ -36,10 +42,6 @@ from ghost_deploy.runtimes.tensorrt.calibration_cache import (
     read_calibration_cache,
 )
 
-PARSER = "nvdsinfer_ghost_deploy.cpp"
-"""Source of the output parser; it is compiled on the device against DeepStream's headers."""
-
-_LIBRARY = "libnvdsinfer_ghost_deploy.so"
 _FUNCTIONS = {"dfl": "NvDsInferParseGhostDeploy", "anchors": "NvDsInferParseGhostDeployAnchors"}
 """The parser's function, by decoder."""
 
@@ -68,7 +70,11 @@ class _Configuration:
 
 
 def write_deepstream(
-    bundle: Bundle, target: str | os.PathLike[str], trt_version: str = ""
+    bundle: Bundle,
+    target: str | os.PathLike[str],
+    trt_version: str = "",
+    *,
+    overwrite: bool = False,
 ) -> list[str]:
     """Write the folder.
 
@@ -78,6 +84,8 @@ def write_deepstream(
         target: a folder that is not there yet, or empty.
         trt_version: TensorRT of the device, `major.minor.patch`; a calibration cache is valid for
             one version. Empty writes one for each version that DeepStream comes with.
+        overwrite: replace a folder that this function wrote. What was built there of its files,
+            the parser's library and engines, is removed; files of other names stay.
 
     Returns:
         The names of the files.
@@ -92,7 +100,8 @@ def write_deepstream(
     root = Path(target)
     plain = bundle.artifact("onnx", "fp32")
     refuse_failed(bundle, plain)
-    _check(bundle.spec, root)
+    require_free(root, overwrite=overwrite)
+    _check(bundle.spec)
     caches = _caches(bundle, trt_version)
     configurations = _configurations(bundle, plain, tuple(caches))
     try:
@@ -106,9 +115,7 @@ def write_deepstream(
                 (folder / name).write_bytes(data)
             _write_common(bundle, folder)
             names = sorted(path.name for path in folder.iterdir())
-            if root.exists():
-                root.rmdir()
-            os.replace(folder, root)
+            put_folder(folder, root)
     except OSError as error:
         raise disk_error(root, error) from error
     return names
@@ -164,9 +171,7 @@ def decode_tail_nodes(model: ModelProto) -> list[str]:
     return [node.name for node in graph.node if node.name in tail]
 
 
-def _check(spec: ModelSpec, root: Path) -> None:
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise UsageError(f"{root} exists already", fix="Choose another folder")
+def _check(spec: ModelSpec) -> None:
     if spec.input.embedded:
         raise UsageError(
             "nvinfer feeds float tensors, and this graph takes uint8 pixels",
@@ -224,7 +229,7 @@ def _lines(spec: ModelSpec, configuration: _Configuration, onnx_name: str) -> It
     yield "labelfile-path=labels.txt"
     yield f"output-blob-names={spec.head.output}"
     yield f"parse-bbox-func-name={_FUNCTIONS[spec.head.decoder]}"
-    yield f"custom-lib-path={_LIBRARY}"
+    yield f"custom-lib-path={LIBRARY}"
     yield f"cluster-mode={4 if spec.thresholds.agnostic else 2}"
     yield from _class_limits(spec)
 

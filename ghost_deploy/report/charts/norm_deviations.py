@@ -37,6 +37,11 @@ def norm_deviations(points: Sequence[NormPoint]) -> str:
     values = [value for p in points for value in (p.mean_value, p.sd_value, p.limit)]
     y = Scale.over(values, _HEIGHT - _BOTTOM, _TOP, ticks=4, zero=True, least=0.3)
     axes(svg, x, y, ("batch norm, in the order of the network", "deviation, sd"))
+    judged = [(place, p.limit) for place, p in enumerate(points, 1) if p.limit]
+    if judged:
+        first, limit = judged[0]
+        add(svg, "text", "largest deviation of each norm that passes", class_="level-name gate",
+            x=x(first), y=y(limit) - 6)  # fmt: skip
     for place, point in enumerate(points, 1):
         if point.limit:
             half = (x(1) - x(0)) / 2

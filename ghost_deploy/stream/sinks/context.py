@@ -35,6 +35,7 @@ class SinkContext:
         annotate: shared by the sinks, so that each result is drawn once.
         deliveries: the counters of the sinks that may lose results, by name; filled as sinks are
             opened.
+        kept: the number of files of a sink that chooses what it keeps, by its option; likewise.
     """
 
     pipeline: Pipeline
@@ -50,6 +51,7 @@ class SinkContext:
     limits: tuple[float, ...] | None = None
     annotate: Annotate = field(default_factory=Annotator)
     deliveries: dict[str, ReadDelivery] = field(default_factory=dict)
+    kept: dict[str, Callable[[], int]] = field(default_factory=dict)
 
     def stem_of(self, source: str) -> str:
         """The beginning of the names of files about a source: of its input, or a live one's id."""

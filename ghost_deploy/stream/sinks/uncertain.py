@@ -14,6 +14,7 @@ from ghost_deploy.stream.sinks.sink import Sink
 def open_sink(target: str, context: SinkContext) -> Sink:
     """See `SinkModule`; the target is a folder."""
     writer = UncertainWriter(context.detector, target, context.budget, context.limits)
+    context.kept["save_uncertain"] = lambda: len(writer)
     return UncertainSink(writer, FileStore(Path(target), ".jpg"))
 
 

@@ -15,7 +15,8 @@ import pytest
 from ghost_deploy.core.bundle import NMS_FORM
 from ghost_deploy.core.errors import BundleError, UsageError
 from ghost_deploy.core.spec import HeadSpec, ModelSpec
-from ghost_deploy.export.integrations.deepstream import PARSER, write_deepstream
+from ghost_deploy.export.integrations.deepstream import write_deepstream
+from ghost_deploy.export.integrations.deepstream_folder import PARSER
 from ghost_deploy.processing.decode import decode_dfl
 from ghost_deploy.processing.decode_anchors import decode_anchors
 from ghost_deploy.processing.nms import nms
@@ -82,6 +83,37 @@ def test_a_folder_of_others_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "ds" / "mine.txt").write_text("mine")
     with pytest.raises(UsageError, match="exists already"):
         write_deepstream(write_placeholder_bundle(tmp_path / "b"), tmp_path / "ds")
+
+
+def test_overwrite_takes_the_place_of_what_was_written_and_built(tmp_path: Path) -> None:
+    root = tmp_path / "ds"
+    names = write_deepstream(write_placeholder_bundle(tmp_path / "b"), root)
+    with pytest.raises(UsageError, match="exists already"):
+        write_deepstream(write_placeholder_bundle(tmp_path / "c"), root)
+    plain = write_placeholder_bundle(tmp_path / "plain", kinds=(("onnx", "fp32", ""),))
+    built = ("model.fp32.onnx_b1_gpu0_fp16.engine", "libnvdsinfer_ghost_deploy.so")
+    for name in (*built, "app.txt", "labels.txt"):
+        (root / name).write_text("changed")
+    (root / "videos").mkdir()
+    (root / "videos" / "a.mp4").write_text("mine")
+    (root / "link").symlink_to("app.txt")
+    fewer = write_deepstream(plain, root, overwrite=True)
+    assert set(fewer) < set(names)  # no int8 any more, neither its configuration nor its cache
+    there = {path.name for path in root.iterdir()}
+    assert there == {*fewer, "app.txt", "videos", "link"}
+    assert (root / "app.txt").read_text() == "changed"
+    assert (root / "videos" / "a.mp4").read_text() == "mine"
+    assert (root / "link").is_symlink()
+    assert (root / "labels.txt").read_text() != "changed"
+    assert {path.name for path in tmp_path.iterdir()} == {"ds", "b", "c", "plain"}
+
+
+def test_overwrite_replaces_no_folder_of_others(tmp_path: Path) -> None:
+    (tmp_path / "ds").mkdir()
+    (tmp_path / "ds" / "mine.txt").write_text("mine")
+    with pytest.raises(UsageError, match="no folder for DeepStream"):
+        write_deepstream(write_placeholder_bundle(tmp_path / "b"), tmp_path / "ds", overwrite=True)
+    assert (tmp_path / "ds" / "mine.txt").read_text() == "mine"
 
 
 @pytest.mark.parametrize("spec", [SPEC, DYNAMIC])
