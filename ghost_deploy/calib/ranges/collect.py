@@ -29,8 +29,10 @@ from onnx import ModelProto
 
 from ghost_deploy.calib.graph.index import index_float
 from ghost_deploy.calib.graph.intermediates import Intermediates
+from ghost_deploy.calib.graph.structure import find_structure
 from ghost_deploy.calib.images.collection import CalibrationSet, preprocessing_fingerprint
 from ghost_deploy.calib.ranges.histogram import TensorStatistics, merge
+from ghost_deploy.calib.ranges.one_ahead import one_ahead
 from ghost_deploy.calib.ranges.statistics_file import Statistics, StatisticsKey
 from ghost_deploy.core.errors import InputError, UsageError
 from ghost_deploy.core.progress import Progress, silent
@@ -38,7 +40,7 @@ from ghost_deploy.core.spec import InputSpec
 from ghost_deploy.export.onnx_index import OnnxIndex
 from ghost_deploy.runtimes.cpu_cores import available_cores
 
-COLLECTOR = 1
+COLLECTOR = 2
 """Version of the collected statistics; increment it when their meaning changes."""
 
 SNAPSHOT = 25
@@ -54,12 +56,14 @@ _MOVED = frozenset({"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "
 class _Task:
     """The tensors to collect, pass by pass, and what the result depends on.
 
-    `copies` are not collected: their statistics follow from those of the tensors they hold.
+    `copies` are not collected: their statistics follow from those of the tensors they hold. The
+    same goes for `sigmoids` among them, the factor of each SiLU: no scale is taken from theirs.
     """
 
     graph: OnnxIndex
     passes: tuple[tuple[str, ...], ...]
     copies: Mapping[str, tuple[str, ...]]
+    sigmoids: Collection[str]
     calibration: CalibrationSet
     input_spec: InputSpec
     threads: int
@@ -118,9 +122,10 @@ def collect_statistics(
             fix="Name the fp32 model, and a folder of images",
         )
     key = _key(model, calibration, input_spec, names)
-    copies = _copies(graph, names)
+    sigmoids = _sigmoids(graph)
+    copies = _copies(graph, names, sigmoids)
     passes = _passes(graph, [name for name in names if name not in copies], memory_mib * _MIB)
-    task = _Task(graph, passes, copies, calibration, input_spec, threads, key)
+    task = _Task(graph, passes, copies, sigmoids, calibration, input_spec, threads, key)
     if cache_dir is None:
         return _collect(task, {}, 0, None, (), progress)
     file = cache_dir / f"{key.digest[:16]}.statistics"
@@ -202,7 +207,9 @@ def _collect(
         start = max(0, done - number * images)
         if start >= images:
             continue
-        for index, values in enumerate(_values(task, names, start), start + 1):
+        # While the values of one image are counted, the model runs on the next.
+        ahead = one_ahead(_values(task, names, start))
+        for index, values in enumerate(ahead, start + 1):
             have |= _added(have, values, task.calibration.sources[index - 1].name)
             step = number * images + index
             if part is not None and index % SNAPSHOT == 0 and step < task.steps:
@@ -210,7 +217,9 @@ def _collect(
             progress("collecting ranges", step, task.steps)
     for name, sources in task.copies.items():
         parts = [have[source] for source in sources if source in have]
-        if parts:
+        if parts and name in task.sigmoids:
+            have[name] = parts[0].through_sigmoid()
+        elif parts:
             have[name] = functools.reduce(merge, parts)
     # A tensor that was empty on every image has no statistics.
     ordered = {name: have[name] for name in task.graph.activations() if name in have}
@@ -263,15 +272,24 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(available_cores(), "calibration")
 
 
-def _copies(graph: OnnxIndex, names: Collection[str]) -> dict[str, tuple[str, ...]]:
-    """Tensors that hold exactly the values of others, by name, in execution order."""
-    return {
-        name: tuple(node.input[:1] if node.op_type in _MOVED else node.input)
-        for node in graph.nodes
-        for name in node.output
-        if node.op_type in (*_MOVED, "Concat") and name in names
-        if set(node.input[:1] if node.op_type in _MOVED else node.input) <= set(names)
-    }
+def _sigmoids(graph: OnnxIndex) -> frozenset[str]:
+    """The outputs of the sigmoids that are a factor of a SiLU."""
+    found = (graph.node[name] for name in find_structure(graph).silus)
+    return frozenset(node.output[0] for node in found if node.op_type == "Sigmoid")
+
+
+def _copies(
+    graph: OnnxIndex, names: Collection[str], sigmoids: Collection[str]
+) -> dict[str, tuple[str, ...]]:
+    """Tensors whose statistics follow from those of others, by name, in execution order."""
+    found: dict[str, tuple[str, ...]] = {}
+    for node in graph.nodes:
+        moved = node.op_type in _MOVED or node.output[0] in sigmoids
+        if moved or node.op_type == "Concat":
+            sources = tuple(node.input[:1] if moved else node.input)
+            if set(sources) <= set(names):
+                found |= {name: sources for name in node.output if name in names}
+    return found
 
 
 def _hash(names: Sequence[object]) -> str:

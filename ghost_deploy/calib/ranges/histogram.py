@@ -69,6 +69,22 @@ class TensorStatistics:
         """
         return _with(self, values)
 
+    def through_sigmoid(self) -> TensorStatistics:
+        """The statistics of the sigmoid of these values, each taken as the middle of its bin.
+
+        The sigmoid keeps the order of values, so that the extremes are exact.
+        """
+        values, counts = self.filled()
+        ends = _sigmoid(np.array([self.minimum, self.maximum])).astype(np.float32)
+        minimum, maximum = map(float, ends)
+        exponent = _exponent(minimum, maximum)
+        first, last = _span(minimum, maximum, exponent)
+        found = np.clip(np.floor(np.ldexp(_sigmoid(values), -exponent)), first, last)
+        weights = np.bincount(found.astype(np.int64) - first, counts, last - first + 1)
+        return TensorStatistics(
+            self.count, minimum, maximum, exponent, first, weights.astype(np.int64)
+        )
+
     @property
     def width(self) -> float:
         """Width of a bin."""
@@ -93,6 +109,11 @@ class TensorStatistics:
         filled = np.flatnonzero(self.counts)
         values = np.clip(self.centers[filled], self.minimum, self.maximum)
         return values, self.counts[filled].astype(np.float64)
+
+
+def _sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    result: NDArray[np.float64] = 0.5 * (1 + np.tanh(x / 2))  # without overflow
+    return result
 
 
 def _with(known: TensorStatistics | None, values: NDArray[np.float32]) -> TensorStatistics:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,7 +35,7 @@ from ghost_deploy.judge.bench.selection import (
 from ghost_deploy.judge.bench.snapshot import take_snapshot
 from ghost_deploy.judge.bench.statistics import shuffled
 from ghost_deploy.judge.bench.summaries import figures_of, warnings_of
-from ghost_deploy.judge.bench.timer import Phase, Turn
+from ghost_deploy.judge.bench.timer import PHASES, Phase, Turn
 from ghost_deploy.judge.bench.worker_main import Task
 from ghost_deploy.judge.bench.worker_process import Measurer, WorkerProcess
 from ghost_deploy.runtimes.base import RuntimeOptions
@@ -52,19 +52,23 @@ class _Entry:
 
     Attributes:
         candidate: what is measured.
+        wanted: the phases to time.
         measurer: None before it is open, or if it cannot be opened.
         error: why it cannot go on.
         turns: with the time span of each.
     """
 
     candidate: BenchCandidate
+    wanted: Collection[Phase] = PHASES
     measurer: Measurer | None = None
     error: GhostDeployError | None = None
     turns: list[tuple[TimeSpan, Turn]] = field(default_factory=list)
 
     @property
     def phases(self) -> tuple[Phase, ...]:
-        return self.measurer.ready.phases if self.measurer and not self.error else ()
+        if self.measurer is None or self.error:
+            return ()
+        return tuple(each for each in self.measurer.ready.phases if each in self.wanted)
 
     @property
     def status(self) -> Literal["measured", "skipped", "failed"]:
@@ -96,6 +100,7 @@ def run_bench(
     selection: Selection | None = None,
     settings: Settings | None = None,
     image_source: str = "files",
+    phases: Collection[Phase] = PHASES,
     progress: Progress | None = None,
     open_measurer: Callable[[Task], Measurer] = WorkerProcess,
     clock: Callable[[], float] = time.monotonic,
@@ -110,6 +115,7 @@ def run_bench(
         selection: runtimes, precisions, batches, threads and streams.
         settings: durations.
         image_source: what the images are, for the report.
+        phases: that are timed; the duration is shared by them.
         progress: called with what is being done.
         open_measurer: opens a task; default: in a process of its own.
         clock: monotonic seconds, of the same origin as the power samples.
@@ -142,6 +148,7 @@ def run_bench(
         selection.options,
         settings,
         image_source=image_source,
+        phases=phases,
         progress=progress,
         open_measurer=open_measurer,
         clock=clock,
@@ -156,6 +163,7 @@ def bench_candidates(
     settings: Settings,
     *,
     image_source: str = "files",
+    phases: Collection[Phase] = PHASES,
     progress: Progress = silent,
     open_measurer: Callable[[Task], Measurer] = WorkerProcess,
     clock: Callable[[], float] = time.monotonic,
@@ -167,12 +175,12 @@ def bench_candidates(
         images: at least one image file; they are used in turn.
         size_hw: (height, width) at which a model without description is run, pixels.
         options: device, and whether a fallback is allowed.
-        settings, image_source, progress, open_measurer, clock: as in `run_bench`.
+        settings, image_source, phases, progress, open_measurer, clock: as in `run_bench`.
 
     Raises:
         UnavailableError, GhostDeployError: as in `run_bench`.
     """
-    entries = [_Entry(candidate) for candidate in found]
+    entries = [_Entry(candidate, phases) for candidate in found]
     snapshot = take_snapshot()
     with ExitStack() as stack:
         for entry in entries:

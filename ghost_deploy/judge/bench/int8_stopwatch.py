@@ -18,14 +18,14 @@ from ghost_deploy.judge.bench.selection import Selection
 from ghost_deploy.judge.bench.snapshot import others_load
 from ghost_deploy.judge.bench.statistics import ratio, round_medians
 from ghost_deploy.judge.bench.summaries import machine_doubts, round_doubt
+from ghost_deploy.judge.bench.timer import RUN_ALONE
 from ghost_deploy.runtimes.base import RuntimeOptions
 
 TIMED_IMAGES = 16
 """Number of images that suffices."""
 
-_STAGE = "run_alone"
-_SHORT = Settings(duration_s=4.0, rounds=10, warmup_s=0.3)
-_SHORTER = Settings(duration_s=1.5, rounds=6, warmup_s=0.2)
+_SHORT = Settings(duration_s=2.0, rounds=10, warmup_s=0.3)
+_SHORTER = Settings(duration_s=0.75, rounds=6, warmup_s=0.2)
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,12 @@ class Int8Stopwatch:
 
         settings = _SHORTER if self.short else _SHORT
         return run_bench(
-            models, self.images, selection=selection, settings=settings, progress=rounds
+            models,
+            self.images,
+            selection=selection,
+            settings=settings,
+            phases=(RUN_ALONE,),
+            progress=rounds,
         )
 
 
@@ -126,9 +131,9 @@ def _row(row: BenchRow, fastest: BenchRow, fp32: BenchRow | None) -> SpeedRow:
 
 def _median(row: BenchRow) -> float:
     assert row.figures is not None
-    return row.figures.stages[_STAGE].p50
+    return row.figures.stages[RUN_ALONE].p50
 
 
 def _medians(row: BenchRow) -> list[float]:
     assert row.figures is not None
-    return round_medians(row.figures.samples[_STAGE])
+    return round_medians(row.figures.samples[RUN_ALONE])

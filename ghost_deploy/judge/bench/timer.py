@@ -30,10 +30,11 @@ from ghost_deploy.runtimes.base import Runtime, TensorSpec
 STAGES = ("decode", "pre", "run", "post", "end_to_end")
 """The stages of `END_TO_END`; the last is the sum of the others."""
 
-RUN_ALONE = "run_alone"
-END_TO_END = "end_to_end"
-
 Phase = Literal["end_to_end", "run_alone"]
+
+RUN_ALONE: Phase = "run_alone"
+END_TO_END: Phase = "end_to_end"
+PHASES: tuple[Phase, ...] = (END_TO_END, RUN_ALONE)
 Clock = Callable[[], int]
 Times = dict[str, int]
 """Nanoseconds by stage, of one request."""
@@ -100,7 +101,7 @@ class Stream:
     @property
     def phases(self) -> tuple[Phase, ...]:
         """What can be timed."""
-        return ("end_to_end", "run_alone") if self._detector else ("run_alone",)
+        return PHASES if self._detector else (RUN_ALONE,)
 
     def end_to_end(self) -> Times:
         """Take the next images from file to detections."""

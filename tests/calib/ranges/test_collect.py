@@ -94,11 +94,17 @@ def assert_describes(stats: TensorStatistics, values: NDArray[np.float32]) -> No
     assert stats.count == values.size
     assert stats.minimum == pytest.approx(values.min(), **near)
     assert stats.maximum == pytest.approx(values.max(), **near)
-    edges = stats.edges
-    below = np.searchsorted(np.sort(values), edges[1:-1:64].astype(np.float32))
-    # Values within the tolerance of an edge may be counted on its other side.
+    # Values within the tolerance of an edge may be counted on its other side, and where statistics
+    # follow from those of another tensor, all that share one of its bins, which may be wider.
+    edges, ordered = stats.edges[1:-1:64], np.sort(values)
+    low, high = (
+        np.searchsorted(ordered, (edges + side).astype(np.float32))
+        for side in (-8 * stats.width, 8 * stats.width)
+    )
     counted = np.cumsum(stats.counts)[:-1:64]
-    assert np.abs(counted - below).max(initial=0) <= 2e-3 * values.size
+    slack = 2e-3 * values.size
+    assert (counted >= low - slack).all()
+    assert (counted <= high + slack).all()
 
 
 def same(a: Statistics, b: Statistics) -> bool:
@@ -174,7 +180,7 @@ def test_passes_keep_to_the_budget_and_change_nothing(
     calibration: CalibrationSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = collect_statistics(net(), calibration, SPEC)
-    monkeypatch.setattr(module, "_MIB", 40_000)  # two of the inner tensors of 16 KiB
+    monkeypatch.setattr(module, "_MIB", 20_000)  # one of the inner tensors of 16 KiB
     seen: list[list[str]] = []
 
     class Watched(module.Intermediates):
@@ -188,8 +194,8 @@ def test_passes_keep_to_the_budget_and_change_nothing(
         net(), calibration, SPEC, memory_mib=1, progress=lambda *call: steps.append(call)
     )
     # The input fills the first pass, which needs no run of the model.
-    # "out" is another name of "silu": its statistics need no run either.
-    assert seen == [["conv", "sigmoid"], ["silu"]]
+    # "out" is another name of "silu", and "sigmoid" follows from "conv": they need no run either.
+    assert seen == [["conv"], ["silu"]]
     assert same(split, whole)
     assert [step for _, step, _ in steps] == list(range(1, 22))
     assert {total for *_, total in steps} == {21}
@@ -230,7 +236,7 @@ def test_an_interrupted_run_goes_on(
     stop: int, calibration: CalibrationSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "SNAPSHOT", 2)
-    monkeypatch.setattr(module, "_MIB", 40_000)
+    monkeypatch.setattr(module, "_MIB", 20_000)
     options: dict[str, Any] = {"memory_mib": 1, "cache_dir": tmp_path / "cache"}
     with pytest.raises(KeyboardInterrupt):
         collect_statistics(net(), calibration, SPEC, progress=Interrupt(stop), **options)

@@ -105,3 +105,17 @@ def test_merging_leaves_its_parts_alone() -> None:
     assert merge(a, b).count == 3
     assert np.array_equal(a.counts, before)
     assert not same_statistics(a, b)
+
+
+@given(arrays(USUAL) | arrays(ANY))
+def test_through_a_sigmoid(values: Floats) -> None:
+    found = TensorStatistics.of(values).through_sigmoid()
+    with np.errstate(over="ignore"):
+        wanted = 1 / (1 + np.exp(-values.astype(np.float64)))
+    assert found.count == found.counts.sum() == values.size
+    assert found.minimum == pytest.approx(wanted.min(), rel=1e-6, abs=1e-7)
+    assert found.maximum == pytest.approx(wanted.max(), rel=1e-6)
+    # No value moves further than the sigmoid of half a bin, whose slope is at most a quarter.
+    reach = TensorStatistics.of(values).width / 8 + found.width
+    middles, counts = found.filled()
+    assert np.abs(np.repeat(middles, counts.astype(int)) - np.sort(wanted)).max() <= reach
