@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,9 @@ class OrtRuntime(Runtime):
         with vendor_errors("ONNX Runtime failed to run the model", "Check the input's size"):
             values = self._session.run(self._names, dict(feeds))
         return dict(zip(self._names, values, strict=True))
+
+    def _fork(self) -> OrtRuntime:
+        return copy.copy(self)  # sessions may be run by several threads
 
     def _metadata(self) -> dict[str, str]:
         return dict(self._session.get_modelmeta().custom_metadata_map)

@@ -23,6 +23,7 @@ from ghost_deploy.judge.accuracy.measure import Enough, Measured, measure
 from ghost_deploy.judge.accuracy.paired_loss import PairedLoss
 from ghost_deploy.judge.datasets.dataset import DataSet
 from ghost_deploy.runtimes.base import Runtime, RuntimeOptions
+from ghost_deploy.runtimes.cpu_cores import available_cores
 from ghost_deploy.runtimes.table import open_file
 
 AGREEMENT_IMAGES = 150
@@ -33,6 +34,8 @@ QUICK_AGREEMENT_IMAGES = 96
 
 QUICK_IMAGES = 300
 """Most labelled images that are looked at without a search."""
+
+_MOST_LANES = 4
 
 DEFAULT_DROPS = {"labels": MAX_DROP["int8"], "agreement": 3.0}
 """Points that an int8 artifact may lose by default, by what it is judged by.
@@ -126,12 +129,20 @@ class Int8Judge:
         options = replace(self.options, precision="int8", hint="throughput", any_form=True)
         opened = open_file(runtime, path, options)
         with Detector(opened, _spec_inside(opened, self.spec, path)) as detector:
-            return measure(detector, self.data, self.progress, label, enough=enough)
+            lanes = _lanes(self.options)
+            return measure(detector, self.data, self.progress, label, enough=enough, lanes=lanes)
 
     def quiet(self, threads: int | None = None) -> Int8Judge:
         """Returns a picklable copy without progress reporting, with `threads` if given."""
         options = self.options if threads is None else replace(self.options, threads=threads)
         return replace(self, progress=silent, options=options)
+
+
+def _lanes(options: RuntimeOptions) -> int:
+    """Images that are judged side by side: post-processing takes as long as an int8 model."""
+    if options.device_kind != "cpu":
+        return 1
+    return min(options.threads or available_cores(), _MOST_LANES)
 
 
 def _spec_inside(opened: Runtime, spec: ModelSpec, path: Path) -> ModelSpec:
@@ -182,7 +193,7 @@ def int8_judge(
         else:
             by, name = "agreement", "the calibration images"
             labelled = label_by_model(detector, data, progress)
-        measured = measure(detector, labelled, progress, "fp32")
+        measured = measure(detector, labelled, progress, "fp32", lanes=_lanes(options))
     facts = Judged(
         by=by,
         data=name,

@@ -7,7 +7,8 @@ class, unless the model's description says `agnostic`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import islice
@@ -25,7 +26,8 @@ from ghost_deploy.core.spec import EMBEDDED_NMS_SCORE, ModelSpec, Thresholds
 from ghost_deploy.detector import Detector
 from ghost_deploy.judge.accuracy.average_precision import ClassTable, class_tables
 from ghost_deploy.judge.accuracy.matching import Curves, Matches, accumulate, match
-from ghost_deploy.judge.datasets.dataset import DataSet
+from ghost_deploy.judge.accuracy.shared_out import shared_out
+from ghost_deploy.judge.datasets.dataset import DataSet, LabelledImage
 from ghost_deploy.processing.images import read_image
 from ghost_deploy.processing.postprocess import Postprocessor
 from ghost_deploy.processing.slices import Slicing, detect_in_slices
@@ -46,6 +48,10 @@ Enough: TypeAlias = Callable[[Sequence[Matches]], bool]
 """Asked after each batch whether the matches of the images so far suffice."""
 
 
+_Found: TypeAlias = tuple[tuple[int, int], Detections, Matches]
+"""The (height, width) of an image, the detections in it, and how they match its labels."""
+
+
 @dataclass(frozen=True, eq=False)
 class Measured:
     """An accuracy and the matches behind it, one table a class and one item an image."""
@@ -64,6 +70,7 @@ def measure(
     rules: ModelSpec | None = None,
     slicing: Slicing | None = None,
     enough: Enough | None = None,
+    lanes: int = 1,
 ) -> Measured:
     """Measure the accuracy of `detector`; its own thresholds are not used.
 
@@ -76,6 +83,7 @@ def measure(
         rules: whose NMS decides the rules, see `limits`; by default the detector's.
         slicing: also look into slices of each image.
         enough: ends the measurement early, with the images so far.
+        lanes: threads that detect side by side, where the backend can; the result is the same.
 
     Raises:
         InputError: the classes are not the detector's, or no object is labelled.
@@ -85,16 +93,23 @@ def measure(
     """
     spec = detector.spec
     # A graph of one fixed batch is fed whole batches; memory stays that of one batch.
-    return measure_with(
-        validation_detect(detector, rules, slicing),
-        dataset.for_model(spec.class_names),
-        protocol_of(spec, rules, slicing),
-        step=spec.input.batch[0],
-        progress=progress,
-        label=label,
-        on_image=on_image,
-        enough=enough,
-    )
+    with ExitStack() as stack:
+        detectors = [detector]
+        for _ in range(lanes - 1):
+            if fork := detector.runtime.fork():
+                detectors.append(stack.enter_context(Detector(fork, spec)))
+        detect, *others = (validation_detect(each, rules, slicing) for each in detectors)
+        return measure_with(
+            detect,
+            dataset.for_model(spec.class_names),
+            protocol_of(spec, rules, slicing),
+            others=others,
+            step=spec.input.batch[0],
+            progress=progress,
+            label=label,
+            on_image=on_image,
+            enough=enough,
+        )
 
 
 def validation_detect(
@@ -128,6 +143,7 @@ def measure_with(
     dataset: DataSet,
     how: str,
     *,
+    others: Sequence[Detect] = (),
     step: int = 1,
     progress: Progress | None = None,
     label: str = "",
@@ -140,6 +156,7 @@ def measure_with(
         detect: detections of each of at most `step` images, (H, W, 3) uint8 BGR.
         dataset: with the class ids that `detect` gives.
         how: the protocol, in words.
+        others: more of the same, each for a thread of its own.
         step: images at a time.
         progress, label, on_image, enough: see `measure`.
 
@@ -154,20 +171,36 @@ def measure_with(
             got=f"{len(dataset.images)} images",
             fix="Use labelled images; --split names another part of a data set",
         )
-    images, report = iter(dataset.images), progress or silent
+    report, classes = progress or silent, len(dataset.class_names)
     matches: list[Matches] = []
-    while batch := list(islice(images, step)):
-        report(label, len(matches), len(dataset.images))
+
+    def one_batch(detect: Detect, batch: Sequence[LabelledImage]) -> list[_Found]:
         arrays = [read_image(image.path) for image in batch]
-        for image, array, found in zip(batch, arrays, detect(arrays), strict=True):
-            size_hw = array.shape[0], array.shape[1]
-            boxes = image.boxes_px(size_hw)
-            matches.append(match(boxes, image.labels, found, len(dataset.class_names)))
+        pairs = zip(batch, arrays, detect(arrays), strict=True)
+        return [_found(image, array.shape, each, classes) for image, array, each in pairs]
+
+    report(label, 0, len(dataset.images))
+    for batch in shared_out(_in_steps(dataset.images, step), one_batch, [detect, *others]):
+        for size_hw, detections, matched in batch:
+            matches.append(matched)
             if on_image:
-                on_image(size_hw, found)
+                on_image(size_hw, detections)
         if enough and enough(matches):
             break
+        if len(matches) < len(dataset.images):
+            report(label, len(matches), len(dataset.images))
     return _summary(matches, dataset.class_names, how)
+
+
+def _in_steps(images: Sequence[LabelledImage], step: int) -> Iterator[Sequence[LabelledImage]]:
+    rest = iter(images)
+    while batch := list(islice(rest, step)):
+        yield batch
+
+
+def _found(image: LabelledImage, shape: Sequence[int], found: Detections, classes: int) -> _Found:
+    size_hw = shape[0], shape[1]
+    return size_hw, found, match(image.boxes_px(size_hw), image.labels, found, classes)
 
 
 def validation_thresholds(spec: ModelSpec) -> Thresholds:
