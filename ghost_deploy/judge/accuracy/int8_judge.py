@@ -35,7 +35,7 @@ QUICK_AGREEMENT_IMAGES = 96
 QUICK_IMAGES = 300
 """Most labelled images that are looked at without a search."""
 
-_MOST_LANES = 4
+_MOST_SIDE_BY_SIDE = 4
 
 DEFAULT_DROPS = {"labels": MAX_DROP["int8"], "agreement": 3.0}
 """Points that an int8 artifact may lose by default, by what it is judged by.
@@ -129,8 +129,10 @@ class Int8Judge:
         options = replace(self.options, precision="int8", hint="throughput", any_form=True)
         opened = open_file(runtime, path, options)
         with Detector(opened, _spec_inside(opened, self.spec, path)) as detector:
-            lanes = _lanes(self.options)
-            return measure(detector, self.data, self.progress, label, enough=enough, lanes=lanes)
+            threads = _side_by_side(self.options)
+            return measure(
+                detector, self.data, self.progress, label, enough=enough, threads=threads
+            )
 
     def quiet(self, threads: int | None = None) -> Int8Judge:
         """Returns a picklable copy without progress reporting, with `threads` if given."""
@@ -138,11 +140,11 @@ class Int8Judge:
         return replace(self, progress=silent, options=options)
 
 
-def _lanes(options: RuntimeOptions) -> int:
+def _side_by_side(options: RuntimeOptions) -> int:
     """Images that are judged side by side: post-processing takes as long as an int8 model."""
     if options.device_kind != "cpu":
         return 1
-    return min(options.threads or available_cores(), _MOST_LANES)
+    return min(options.threads or available_cores(), _MOST_SIDE_BY_SIDE)
 
 
 def _spec_inside(opened: Runtime, spec: ModelSpec, path: Path) -> ModelSpec:
@@ -193,7 +195,7 @@ def int8_judge(
         else:
             by, name = "agreement", "the calibration images"
             labelled = label_by_model(detector, data, progress)
-        measured = measure(detector, labelled, progress, "fp32", lanes=_lanes(options))
+        measured = measure(detector, labelled, progress, "fp32", threads=_side_by_side(options))
     facts = Judged(
         by=by,
         data=name,

@@ -70,7 +70,7 @@ def measure(
     rules: ModelSpec | None = None,
     slicing: Slicing | None = None,
     enough: Enough | None = None,
-    lanes: int = 1,
+    threads: int = 1,
 ) -> Measured:
     """Measure the accuracy of `detector`; its own thresholds are not used.
 
@@ -83,7 +83,7 @@ def measure(
         rules: whose NMS decides the rules, see `limits`; by default the detector's.
         slicing: also look into slices of each image.
         enough: ends the measurement early, with the images so far.
-        lanes: threads that detect side by side, where the backend can; the result is the same.
+        threads: that detect side by side, where the backend can; the result is the same.
 
     Raises:
         InputError: the classes are not the detector's, or no object is labelled.
@@ -95,7 +95,7 @@ def measure(
     # A graph of one fixed batch is fed whole batches; memory stays that of one batch.
     with ExitStack() as stack:
         detectors = [detector]
-        for _ in range(lanes - 1):
+        for _ in range(threads - 1):
             if fork := detector.runtime.fork():
                 detectors.append(stack.enter_context(Detector(fork, spec)))
         detect, *others = (validation_detect(each, rules, slicing) for each in detectors)
