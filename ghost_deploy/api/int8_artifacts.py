@@ -20,7 +20,7 @@ from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.dot_product import read_dot_product
 
 if TYPE_CHECKING:
-    from ghost_deploy.calib import CalibrationSet
+    from ghost_deploy.calib import CalibrationSet, Int8Request
     from ghost_deploy.judge.datasets.dataset import DataSet
     from ghost_deploy.processing.broken_images import OnBroken
 
@@ -193,6 +193,8 @@ def add_int8(
     with tempfile.TemporaryDirectory(dir=writer.folder) as folder:
         count = AGREEMENT_IMAGES if how.search else QUICK_AGREEMENT_IMAGES
         data = inputs.data or images.subset(count).files(Path(folder))
+        if not how.search:  # how many files a search makes is not known
+            progress = _with_time_left(progress, request, data)
         judge = int8_judge(bundle.spec, source, data, options, progress, early=not how.search)
         timed = images.subset(TIMED_IMAGES).files(Path(folder))
         stopwatch = Int8Stopwatch(timed, options, progress, short=not how.search)
@@ -206,6 +208,23 @@ def add_int8(
         carried = images.subset(CARRIED_FROM).files(Path(folder))
         draft = ensure_reference(draft, carried, options)
         return store_int8_outputs(draft, options)
+
+
+def _with_time_left(
+    progress: Progress, request: Int8Request, data: DataSet | Sequence[Path]
+) -> Progress:
+    from ghost_deploy.calib.forms import forms_of
+    from ghost_deploy.calib.search.time_left import TimeLeft
+    from ghost_deploy.judge.accuracy.int8_judge import QUICK_IMAGES
+
+    judged = len(data) if isinstance(data, Sequence) else min(len(data.images), QUICK_IMAGES)
+    return TimeLeft(
+        progress,
+        images=len(request.images),
+        judged=judged,
+        forms=forms_of(request.formats, request.devices),
+        timed=request.speed,
+    )
 
 
 def require_judge(devices: Sequence[str]) -> None:

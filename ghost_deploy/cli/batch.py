@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from ghost_deploy.cli import options
 from ghost_deploy.cli.console import Console
-from ghost_deploy.cli.format import plural
-from ghost_deploy.cli.live_progress import clock
+from ghost_deploy.cli.format import clock, plural
 from ghost_deploy.cli.model import classes_of, conf_by_class
 
 if TYPE_CHECKING:

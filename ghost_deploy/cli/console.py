@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
 
-from ghost_deploy.cli.format import plural
+from ghost_deploy.cli.format import clock, plural
 from ghost_deploy.core.errors import GhostDeployError
 from ghost_deploy.core.printable import printable
 
@@ -141,8 +141,14 @@ class Console:
             _plain_table(stream, columns, rows)
 
     @contextlib.contextmanager
-    def progress(self, label: str, total: int) -> Iterator[ShowStep]:
-        """A bar on standard error while the block runs, if that is a terminal and `total` > 1."""
+    def progress(self, label: str, total: int, note: Callable[[], str] = str) -> Iterator[ShowStep]:
+        """A bar on standard error while the block runs, if that is a terminal and `total` > 1.
+
+        Args:
+            label: in front of the bar.
+            total: number of steps.
+            note: gives what is shown behind it.
+        """
         if total < 2 or not self.is_terminal:
             yield _show_nothing
             return
@@ -150,10 +156,11 @@ class Console:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as RichProgress
 
-        columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        ends = (MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+        columns = (TextColumn(label), BarColumn(), *ends)
         with RichProgress(*columns, console=RichConsole(file=self.err), transient=True) as bar:
-            task = bar.add_task(label, total=total)
-            yield lambda step: bar.update(task, completed=step)
+            task = bar.add_task(label, total=total, note="")
+            yield lambda step: bar.update(task, completed=step, note=note())
 
     @contextlib.contextmanager
     def steps(self, noun: str = "image") -> Iterator[StepProgress]:
@@ -176,6 +183,7 @@ class StepProgress:
         self._console = console
         self._noun = noun
         self._name = ""
+        self._left = ""
         self._start = 0.0
         self._show: ShowStep = _show_nothing
         self._stack = contextlib.ExitStack()
@@ -192,8 +200,14 @@ class StepProgress:
             self.finish()
             self._name, self._start = name, time.perf_counter()
             if total:
-                self._show = self._stack.enter_context(self._console.progress(name, total))
+                self._show = self._stack.enter_context(
+                    self._console.progress(name, total, lambda: self._left)
+                )
         self._show(done)
+
+    def show_left(self, seconds: float) -> None:
+        """Show about how long all steps together still take."""
+        self._left = f"about {clock(seconds)} left in all"
 
     def finish(self) -> None:
         """End the last step."""
@@ -201,7 +215,8 @@ class StepProgress:
         self._show = _show_nothing
         if self._name:
             seconds = time.perf_counter() - self._start
-            self._console.note(f"{self._name:<24}{seconds:6.1f} s")
+            left = f"   {self._left}" if self._left else ""
+            self._console.note(f"{self._name:<24}{seconds:6.1f} s{left}")
         self._name = ""
 
 

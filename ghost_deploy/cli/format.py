@@ -26,3 +26,10 @@ def plural(count: int, noun: str) -> str:
 def size_of(bundle: Bundle, artifact: Artifact) -> int:
     """Bytes of all files of an artifact."""
     return sum((bundle.path / name).stat().st_size for name in artifact.files)
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds, e.g. `1:20`, or `2:05:00` with hours."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ghost_deploy.cli.format import clock
 from ghost_deploy.stream.source_stats import SourceStats
 
 _EVERY_S, _AT_LEAST_EVERY_S = 5.0, 60.0
@@ -61,10 +62,3 @@ class LiveProgress:
             return False
         self._told, self._told_s = share, self._now_s()
         return True
-
-
-def clock(seconds: float) -> str:
-    """Minutes and seconds, e.g. `1:20`, or `2:05:00` with hours."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

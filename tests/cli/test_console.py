@@ -130,3 +130,15 @@ def test_a_narrow_table_is_folded_not_cut(columns: str, monkeypatch: pytest.Monk
     speaker.table((Column("a"), Column("b")), [["openvino-fp32" * 3, "x"]])
     assert "\N{HORIZONTAL ELLIPSIS}" not in out.getvalue()
     assert "".join(out.getvalue().split()).count("openvino-fp32") >= 1
+
+
+def test_time_left_of_the_whole_stands_behind_each_step() -> None:
+    shown, _, err = console()
+    with shown.steps() as progress:
+        progress("fp32", 0, 2)
+        progress.show_left(75.2)
+        progress("collecting", 1, 2)
+    first, second = err.getvalue().splitlines()
+    assert first.startswith("fp32 2 images")
+    assert first.endswith("   about 1:15 left in all")
+    assert second.endswith("about 1:15 left in all")
