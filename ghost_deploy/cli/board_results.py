@@ -147,6 +147,9 @@ def _with_names_here(outcome: BoardOutcome) -> dict[str, Any] | None:
     for image in images if isinstance(images, list) else ():
         if isinstance(image, dict) and isinstance(image.get("source"), str):
             image["source"] = here(image["source"], places)
+    unreadable = plain.get("unreadable") if plain else None
+    if plain and outcome.result and isinstance(unreadable, list):
+        plain["unreadable"] = [outcome.result.here(str(each)) for each in unreadable]
     return plain
 
 
@@ -193,8 +196,6 @@ def _print_counts(outcome: BoardOutcome, console: Console, to: IO[str]) -> None:
     else:
         what = plural(len(plain.get("sources", ())), "source")
         print(f"{what}, {plural(plain['detections'], 'detection')}", file=to)
-    for error in plain.get("unreadable", ()):
-        console.note(f"error: {error}")
 
 
 def _say_failure(outcome: BoardOutcome, console: Console, *, named: bool) -> None:

@@ -122,6 +122,10 @@ class JobResult:
     places: Mapping[str, str] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
 
+    def here(self, text: str) -> str:
+        """A text of the board with the paths here."""
+        return _with_paths_here(text, self.places)
+
 
 def run_job(session: BoardSession, job: BoardJob, results: Path) -> JobResult:
     """Run a command on a board.
@@ -181,9 +185,7 @@ class _Placed:
 
     def here(self, text: str) -> str:
         """A message of the board with the paths here."""
-        for there in sorted(self.places, key=len, reverse=True):
-            text = text.replace(there, self.places[there])
-        return text
+        return _with_paths_here(text, self.places)
 
     def _value(self, value: Word) -> str:
         if isinstance(value, str):
@@ -203,3 +205,9 @@ class _Placed:
         for name, path in value.files.items():
             self.places[f"{there}/{name}"] = str(path)
         return f"{there}/{value.target}" if value.target else there
+
+
+def _with_paths_here(text: str, places: Mapping[str, str]) -> str:
+    for there in sorted(places, key=len, reverse=True):
+        text = text.replace(there, places[there])
+    return text

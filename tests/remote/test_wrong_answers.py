@@ -297,6 +297,25 @@ def test_a_report_that_is_none_does_not_stop_the_others(
     assert "edge0 answered something that is not a report" in said
 
 
+@pytest.mark.parametrize("as_json", [False, True])
+def test_an_image_that_the_board_cannot_read_has_its_name_here(
+    as_json: bool, tmp_path: Path
+) -> None:
+    document = (
+        b'{"classes":{},"detections":0,"images":[],"sources":[],"unreadable":["/b/1/a.jpg is"]}'
+    )
+    result = JobResult(2, document, "", {"/b/1/a.jpg": "img/a.jpg"})
+    facts = BoardFacts(name="edge", asked_at="")
+    outcome = BoardOutcome(ADDRESS, 2, facts, None, result, tmp_path)
+    args = argparse.Namespace(command="infer", json=as_json, clean=False, jsonl=None)
+    vars(args).update(out=None, save_uncertain=None, overwrite=False, save=None)
+    console = Console(io.StringIO(), io.StringIO())
+    assert finish(args, [outcome], console, BoardJob("infer", ())) == 2
+    said, result_text = (each.getvalue() for each in (console.err, console.out))  # type: ignore[attr-defined]
+    assert "/b/1" not in said + result_text
+    assert ("img/a.jpg is" in result_text) is as_json, "its message came while the command ran"
+
+
 def test_a_second_signal_does_not_break_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     ended = []
 
