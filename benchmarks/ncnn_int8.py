@@ -38,7 +38,7 @@ def recipes() -> Iterator[Recipe]:
     """The naive setting first, then all that a search tries, then more convolutions in int8."""
     yield Recipe("naive", FORM, NAIVE, method="minmax")
     known = [each for variant in recipes_for(int8_form(FORM)) for each in variant]
-    yield from known
+    yield from (each for each in known if each.options != NAIVE)
     others = {
         "all convolutions": PlacementOptions(),
         "first int8, depthwise float": PlacementOptions(depthwise="float"),

@@ -37,6 +37,7 @@ from ghost_deploy.calib.recipes import (
     openvino_recipes,
     openvino_recipes_of_one_pass,
     qdq_recipes,
+    recipes_beside_naive,
     signed_recipes,
 )
 from ghost_deploy.core.lookup import entry_of
@@ -230,6 +231,8 @@ _NCNN = Int8Form(
     ),
     options=PlacementOptions(first_conv="float", depthwise="float"),
     variants={"depthwise int8": PlacementOptions(first_conv="float")},
+    recipes=recipes_beside_naive,
+    quick=recipes_beside_naive,
     write=write_ncnn_file,
     left_out=True,
 )  # fmt: skip

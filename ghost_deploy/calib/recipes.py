@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from ghost_deploy.calib.quantize.conventions import PlacementOptions
+from ghost_deploy.calib.quantize.conventions import NAIVE, PlacementOptions
 from ghost_deploy.calib.quantize.qdq import DEFAULT_METHOD
 from ghost_deploy.calib.ranges.methods import Method
 
@@ -85,6 +85,18 @@ def signed_recipes(
     """As `qdq_recipes`, in the order that is best for signed activations."""
     methods = _METHODS_OF_SIGNED
     return [[*_by_method(form, label, each, repair, methods)] for label, each in placements.items()]
+
+
+def recipes_beside_naive(
+    form: str, placements: Mapping[str, PlacementOptions], repair: bool
+) -> list[list[Recipe]]:
+    """As `qdq_recipes`, and last the naive setting, so that what is chosen is never worse than it.
+
+    Args:
+        form, placements, repair: as in `qdq_recipes`.
+    """
+    naive = Recipe("minmax, naive", form, NAIVE, method="minmax")
+    return [*qdq_recipes(form, placements, repair), [naive]]
 
 
 def openvino_recipes(

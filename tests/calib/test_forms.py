@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ghost_deploy.calib.forms import FORMS, forms_of, int8_form, recipes_for
+from ghost_deploy.calib.quantize.conventions import NAIVE
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.export.targets import DEVICES
 from ghost_deploy.runtimes.table import RUNTIMES
@@ -48,6 +49,10 @@ def test_without_a_search_our_own_graphs_of_the_default_placement_come_first(for
     # NNCF's graph needs a further run of the network on all images.
     if row.format == "openvino":
         assert [[recipe.name for recipe in variant] for variant in later] == [["nncf"]]
+    elif form == "ncnn":
+        assert [recipe.name for recipe in later[-1]] == ["minmax, naive"]
+        assert later[-1][0].options == NAIVE
+        assert len(later) == len(row.variants) + 1
     else:
         assert len(later) == len(row.variants)
 

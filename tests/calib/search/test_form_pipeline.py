@@ -125,6 +125,25 @@ def test_without_a_search_the_most_accurate_is_taken_if_none_is_very_good() -> N
     assert rig.written[0].recipe.name == "mse"
 
 
+@pytest.mark.parametrize(
+    ("ours", "naive", "chosen"),
+    [
+        (56.8, 57.2, "minmax"),  # good enough: no further placement is judged
+        (56.5, 57.1, "minmax, naive"),
+        (56.5, 56.4, "minmax"),
+    ],
+)
+def test_what_is_made_for_ncnn_is_no_worse_than_the_naive_setting(
+    ours: float, naive: float, chosen: str
+) -> None:
+    for search in (False, True):
+        rig = Rig(lambda name: naive if "naive" in name else ours, search=search)
+        rig.result("ncnn")
+        assert ("minmax, naive" in rig.made) is (search or ours < 56.6)
+        if not search:
+            assert rig.written[0].recipe.name == chosen
+
+
 def test_without_a_search_other_variants_run_only_where_none_is_good() -> None:
     good = Rig(lambda name: 56.7, search=False)
     good.result("openvino")
