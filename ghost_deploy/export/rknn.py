@@ -129,6 +129,10 @@ class RknnNetwork(Closing):
             float.
         algorithm: of the quantization: `normal`, `kl_divergence` or `mmse`.
 
+    Attributes:
+        version: of the toolkit.
+        without_rules: the toolkit's rules of fusion that failed on the graph and were left out.
+
     Raises:
         ExportError: the toolkit failed, or its file is not what it says.
     """
@@ -145,26 +149,28 @@ class RknnNetwork(Closing):
         algorithm: str = "normal",
     ) -> None:
         self._folder = folder
-        copy, made = folder / "network.onnx", folder / "made.rknn"
+        copy, file = folder / "network.onnx", folder / "made.rknn"
         copy.write_bytes(source.model.SerializeToString(deterministic=True))
         dataset = "" if calibration is None else str(_write_dataset(folder, calibration))
         what = f"RKNN {'fp16' if calibration is None else 'int8'} for {target}"
         with ExitStack() as stack:
             self._process = ConverterProcess(rknn_converter(), python, folder)
             stack.callback(self._process.close)
-            self.versions: dict[str, str] = self._process.ask(
+            made: dict[str, Any] = self._process.ask(
                 "build",
                 BUILD_LIMIT_S,
                 lambda text: progress(f"{what}: {text}", 0, 0),
                 onnx_file=str(copy),
-                out=str(made),
+                out=str(file),
                 target=target,
                 mean=source.mean,
                 std=source.std,
                 dataset=dataset,
                 algorithm=algorithm,
             )
-            content = made.read_bytes() if made.is_file() else b""
+            self.version: str = made["version"]
+            self.without_rules: tuple[str, ...] = tuple(made["without"])
+            content = file.read_bytes() if file.is_file() else b""
             if content[:4] != b"RKNN":
                 raise ExportError(
                     "rknn-toolkit2 wrote no RKNN file",
@@ -177,7 +183,7 @@ class RknnNetwork(Closing):
     @property
     def simulation(self) -> Simulation:
         """What runs the network while this is open."""
-        return Simulation(self._simulate, f"{self.versions['rknn-toolkit2']} simulator")
+        return Simulation(self._simulate, f"{self.version} simulator")
 
     def close(self) -> None:
         """End the toolkit's process."""

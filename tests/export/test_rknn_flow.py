@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 import ghost_deploy as gd
 from ghost_deploy.core.bundle import Bundle
+from ghost_deploy.core.errors import ExportError
 from ghost_deploy.core.gate_error import GateError
 from ghost_deploy.judge.parity.self_check import self_check
 from ghost_deploy.runtimes.base import RuntimeOptions
 from tests.support.assets import BCCD, GHOST, needs_assets, val_images
-from tests.support.fake_rknn_toolkit import toolkit_python
+from tests.support.fake_rknn_toolkit import FAILING_RULES, toolkit_python
 from tests.support.fake_rknnlite import fake_board
 
 pytestmark = needs_assets
@@ -163,3 +164,23 @@ def test_int8_that_finds_nothing_is_kept_if_it_may_be_lost(tmp_path: Path) -> No
     bundle = export(tmp_path / "out", python, precisions=("int8",), calib=calib, devices=chips)
     ids = [artifact.id for artifact in bundle.artifacts]
     assert ids == ["onnx-fp32", *(f"rknn-int8-{chip}" for chip in chips)]
+
+
+def test_rules_of_the_toolkit_that_fail_on_a_graph_are_left_out(tmp_path: Path) -> None:
+    """As one of 2.5.0 does on the attention of YOLO11; each attempt gets the graph anew."""
+    python = toolkit_python(tmp_path / "toolkit", fault="rules")
+    said: list[str] = []
+    bundle = export(tmp_path / "out", python, progress=lambda what, done, total: said.append(what))
+    artifact = bundle.artifact("rknn", "fp16", "rk3588")
+    assert artifact.options["without"] == ", ".join(FAILING_RULES)
+    assert bundle.evidence.parity is not None
+    assert bundle.evidence.parity.passed
+    for rule in FAILING_RULES:
+        assert any(f"without its rule {rule}, which fails on this graph" in text for text in said)
+
+
+def test_a_rule_that_fails_all_the_same(tmp_path: Path) -> None:
+    python = toolkit_python(tmp_path / "toolkit", fault="build")
+    with pytest.raises(ExportError, match="rknn-toolkit2 failed to build"):
+        export(tmp_path / "out", python)
+    assert not (tmp_path / "out").exists()

@@ -24,11 +24,12 @@ class RKNN:
 
     def config(self, mean_values=None, std_values=None, quantized_dtype="w8a8",
                quantized_algorithm="normal", quantized_method="channel",
-               target_platform=None):
+               target_platform=None, disable_rules=None):
         for values in (mean_values, std_values):
             if not all(type(v) is float for row in values for v in row):
                 raise ValueError(f"The mean_values {values} is invalid format!")
         self._npu = NPUS[target_platform]
+        self._rules = disable_rules or []
         assert quantized_algorithm in ("normal", "kl_divergence", "mmse")
         self._settings = [np.float32(v[0]) for v in (mean_values, std_values)]
         return 0
@@ -43,6 +44,12 @@ class RKNN:
 
     def build(self, do_quantization=True, dataset=None, rknn_batch_size=None, auto_hybrid=False):
         import onnxruntime
+        for rule in RULES if FAULT == "rules" else ():
+            if rule not in self._rules:
+                raise ValueError(f"Traceback (most recent call last):\\n  File \\"rknn/api/rules/"
+                    f"matmul.py\\", line 1539, in rknn.api.rules.matmul._p_{rule}\\nIndexError: x")
+        if FAULT == "build":
+            raise ValueError("in rknn.api.rules.matmul._p_stubborn")
         if do_quantization:
             files = open(dataset).read().split()
             shapes = {np.load(file).shape for file in files}
@@ -82,17 +89,23 @@ class RKNN:
 """
 
 
+FAILING_RULES = ("fuse_attention_to_sdpa", "fuse_two")
+
+
 def toolkit_python(folder: Path, fault: str = "") -> Path:
     """An interpreter in which the toolkit is installed.
 
     Args:
         folder: an empty folder for it.
-        fault: `int8`: int8 networks find nothing; `float`: float ones neither.
+        fault: `int8`: int8 networks find nothing; `float`: float ones neither; `rules`: those of
+            `FAILING_RULES` raise unless they are disabled; `build`: one raises even then.
     """
     api = folder / "site" / "rknn"
     api.mkdir(parents=True)
     (api / "__init__.py").touch()
-    (api / "api.py").write_text(f"FAULT = {fault!r}\nNPUS = {SOCS!r}\n{_API}")
+    (api / "api.py").write_text(
+        f"FAULT = {fault!r}\nNPUS = {SOCS!r}\nRULES = {FAILING_RULES!r}\n{_API}"
+    )
     info = folder / "site" / "rknn_toolkit2-2.5.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: rknn-toolkit2\nVersion: 2.5.0\n")

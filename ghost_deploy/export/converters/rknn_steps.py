@@ -7,12 +7,16 @@ builds, writes the file and simulates it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from typing import Any
 
 _built: list[Any] = []
 """The network of this process, once it is built."""
+
+_MOST_RULES = 8
+"""Rules that are left out at most."""
 
 
 def build(
@@ -25,7 +29,7 @@ def build(
     std: list[float],
     dataset: str,
     algorithm: str = "normal",
-) -> dict[str, str]:
+) -> dict[str, Any]:
     """Convert an ONNX file and open it in the simulator.
 
     Args:
@@ -39,34 +43,68 @@ def build(
         algorithm: of the quantization.
 
     Returns:
-        Versions of the packages.
+        `version` of the toolkit, and `without`: its rules of fusion that failed on this graph and
+        were left out.
     """
     say("importing rknn-toolkit2")
     from rknn.api import RKNN
 
-    rknn = RKNN(verbose=False)
-    _built[:] = [rknn]
-    _ok(
-        "config",
-        rknn.config(
-            mean_values=[[float(value) for value in mean]],
-            std_values=[[float(value) for value in std]],
-            target_platform=target,
-            quantized_algorithm=algorithm,
-        ),
-    )
-    _ok("load_onnx", rknn.load_onnx(model=onnx_file))
+    settings: dict[str, Any] = {
+        "mean_values": [[float(value) for value in mean]],
+        "std_values": [[float(value) for value in std]],
+        "target_platform": target,
+        "quantized_algorithm": algorithm,
+    }
     say(f"quantizing and building for {target}" if dataset else f"building for {target}")
-    if dataset:
-        _ok("build", rknn.build(do_quantization=True, dataset=dataset))
-    else:
-        _ok("build", rknn.build(do_quantization=False))
+    with open(onnx_file, "rb") as file:
+        network = file.read()
+    without: list[str] = []
+    while True:
+        try:
+            rknn = RKNN(verbose=False)
+            _build(rknn, onnx_file, network, dataset, {**settings, **_left_out(without)})
+            break
+        # Its loggers end with SystemExit in places.
+        except (Exception, SystemExit) as error:
+            rule = _failed_rule(str(error))
+            if not rule or rule in without or len(without) == _MOST_RULES:
+                raise
+            without.append(rule)
+            say(f"building without its rule {rule}, which fails on this graph")
+    _built[:] = [rknn]
     _ok("export_rknn", rknn.export_rknn(out))
     if not os.path.isfile(out) or os.path.getsize(out) == 0:
         raise RuntimeError("export_rknn wrote nothing")
     say("starting the simulator")
     _ok("init_runtime", rknn.init_runtime())
-    return {"rknn-toolkit2": metadata.version("rknn-toolkit2")}
+    return {"version": metadata.version("rknn-toolkit2"), "without": without}
+
+
+def _build(
+    rknn: Any, onnx_file: str, network: bytes, dataset: str, settings: Mapping[str, Any]
+) -> None:
+    with open(onnx_file, "wb") as file:  # again: the toolkit changes what it is given
+        file.write(network)
+    _ok("config", rknn.config(**settings))
+    _ok("load_onnx", rknn.load_onnx(model=onnx_file))
+    if dataset:
+        _ok("build", rknn.build(do_quantization=True, dataset=dataset))
+    else:
+        _ok("build", rknn.build(do_quantization=False))
+
+
+def _left_out(rules: list[str]) -> dict[str, list[str]]:
+    return {"disable_rules": rules} if rules else {}
+
+
+def _failed_rule(text: str) -> str:
+    """The rule of fusion that raised, by the name of its function in the traceback; empty if none.
+
+    2.5.0 fails in `fuse_exmatmul_add_mul_exsoftmax13_exmatmul_to_sdpa` on attention without a mask
+    (YOLO11's C2PSA).
+    """
+    found = re.findall(r"rknn\.api\.rules\.\w+\._p_(\w+)", text)
+    return found[-1] if found else ""
 
 
 def simulate(say: Callable[[str], None], *, pixels: str, folder: str) -> list[str]:
