@@ -8,13 +8,13 @@ their kernels (Ding et al. 2021, arXiv:2101.03697). Both are computed in float64
 
 from __future__ import annotations
 
-import copy
 from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ghost_deploy.models.copy_module import copy_module
 from ghost_deploy.models.fields import MisfitError
 
 Convolution: TypeAlias = nn.Conv2d | nn.ConvTranspose2d
@@ -45,7 +45,7 @@ def fold_bn(conv: Convolution, bn: nn.BatchNorm2d) -> Convolution:
     else:
         scaled = weight * scale.view(-1, 1, 1, 1)
     bias = shift if conv.bias is None else shift + conv.bias.double() * scale
-    folded = copy.deepcopy(conv)
+    folded = copy_module(conv)
     dtype = conv.weight.dtype
     folded.weight = nn.Parameter(scaled.to(dtype), requires_grad=False)
     folded.bias = nn.Parameter(bias.to(dtype), requires_grad=False)
@@ -61,7 +61,7 @@ def add_up(wide: nn.Conv2d, narrow: nn.Conv2d) -> nn.Conv2d:
     weight = wide.weight.double() + functional.pad(
         narrow.weight.double(), (columns, columns, rows, rows)
     )
-    merged = copy.deepcopy(wide)
+    merged = copy_module(wide)
     merged.weight = nn.Parameter(weight.to(wide.weight.dtype), requires_grad=False)
     biases = [conv.bias.double() for conv in (wide, narrow) if conv.bias is not None]
     if biases:
@@ -77,7 +77,7 @@ def add_norm(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> nn.Conv2d:
     centre = tuple(side // 2 for side in conv.kernel_size)
     for channel, gain in enumerate(scale):
         weight[channel, channel % weight.shape[1], centre[0], centre[1]] += gain
-    merged = copy.deepcopy(conv)
+    merged = copy_module(conv)
     merged.weight = nn.Parameter(weight.to(conv.weight.dtype), requires_grad=False)
     bias = shift if conv.bias is None else shift + conv.bias.double()
     merged.bias = nn.Parameter(bias.to(conv.weight.dtype), requires_grad=False)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from itertools import pairwise
 from typing import TypeVar
 
 from torch import nn
 
 from ghost_deploy.models.block import Block
+from ghost_deploy.models.copy_module import copy_module
 from ghost_deploy.models.fold import Convolution, fold_bn
 
 M = TypeVar("M", bound=nn.Module)
@@ -21,7 +21,7 @@ def fuse(net: M) -> M:
     followed by a `BatchNorm2d` in a `Sequential`, which Ultralytics does not fold. A folded batch
     norm is replaced by an identity.
     """
-    fused = copy.deepcopy(net)
+    fused = copy_module(net)
     # Innermost first: the branches of a block are folded before it merges them.
     for module in reversed(list(fused.modules())):
         if isinstance(module, Block):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ghost_deploy.core.errors import StructureError
+from ghost_deploy.models.copy_module import copy_module
 from ghost_deploy.models.dry_run import DryRun
 from ghost_deploy.models.head import top_k
 from ghost_deploy.models.head_base import Branch, Head
@@ -221,7 +221,7 @@ def meta_copy(net: DetectionNet) -> DetectionNet:
     for module in net.modules():
         if type(module) is nn.BatchNorm2d:
             memo[id(module)] = WidthCheck(module.num_features)
-    return copy.deepcopy(net, memo)
+    return copy_module(net, memo)
 
 
 def _checked_call(what: str, call: Callable[..., Maps], value: Maps, most: int = 1) -> Maps:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
-import os
 import re
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -62,13 +62,31 @@ def small(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MODULE, "DemoSize", lambda: SMALL)
 
 
+@dataclass(frozen=True)
+class Done:
+    """What the command did, once for all tests."""
+
+    folder: Path
+    code: int
+    out: str
+    err: str
+
+
 @pytest.fixture(scope="module")
-def done(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    return demo(tmp_path_factory.mktemp("demo"), checkpoint=checkpoint, size=SMALL)
+def done(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Done:
+    folder = tmp_path_factory.mktemp("demo") / "demo"
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(embedded, "MODEL_FILE", checkpoint)
+        patch.setattr(MODULE, "DemoSize", lambda: SMALL)
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setattr("sys.stdout", out)
+        patch.setattr("sys.stderr", err)
+        code = main(["demo", "-o", str(folder)])
+    return Done(folder.resolve(), code, out.getvalue(), err.getvalue())
 
 
-def test_everything_is_in_the_folder(done: Any) -> None:
+def test_everything_is_in_the_folder(done: Done) -> None:
     names = {path.name for path in done.folder.iterdir()}
     assert {"bundle", "scenes", "report.html", "report.json", "report.md"} <= names
     assert {"parity.json", "accuracy.json", "latency.json"} <= names
@@ -86,7 +104,7 @@ def test_everything_is_in_the_folder(done: Any) -> None:
     assert not seen[0] & seen[1]
 
 
-def test_the_report_command_makes_the_same_page(done: Any, tmp_path: Path) -> None:
+def test_the_report_command_makes_the_same_page(done: Done, tmp_path: Path) -> None:
     documents = [str(done.folder / f"{kind}.json") for kind in ("parity", "accuracy", "latency")]
     made = tmp_path / "r.json"
     words = ["-o", str(tmp_path / "r.html"), "--json", str(made)]
@@ -97,18 +115,14 @@ def test_the_report_command_makes_the_same_page(done: Any, tmp_path: Path) -> No
     assert own == again
 
 
-def test_the_command_says_what_it_does_and_what_came_of_it(
-    small: None, tmp_path: Path, capsys: Capture
-) -> None:
-    code = main(["demo", "-o", str(tmp_path / "demo")])
-    said = capsys.readouterr()
-    assert code in (0, 1)
-    assert re.search(r"^the built-in detector: yolov8-ghost, 1,\d+,\d+ weights", said.err, re.M)
+def test_the_command_says_what_it_does_and_what_came_of_it(done: Done) -> None:
+    assert done.code in (0, 1)
+    assert re.search(r"^the built-in detector: yolov8-ghost, 1,\d+,\d+ weights", done.err, re.M)
     for step in ("drawing 3 images", "loading", "comparing 2 images", "measuring 2 rounds", "all"):
-        assert re.search(rf"^{step}.* \d+\.\d s$", said.err, re.MULTILINE), step
-    assert re.search(r"^run +artifact +verdict", said.out, re.MULTILINE)
-    assert str((tmp_path / "demo").resolve()) in said.out
-    assert "next: open" in said.out
+        assert re.search(rf"^{step}.* \d+\.\d s$", done.err, re.MULTILINE), step
+    assert re.search(r"^run +artifact +verdict", done.out, re.MULTILINE)
+    assert str(done.folder) in done.out
+    assert "next: open" in done.out
 
 
 def test_a_folder_with_something_else_is_left_alone(

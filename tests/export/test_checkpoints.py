@@ -89,7 +89,11 @@ def test_the_graph_fits_the_oldest_parser(folder: tuple[Path, Path]) -> None:
         assert sum(node.op_type == "Resize" for node in graph.node) >= 2
 
 
-@pytest.mark.parametrize("checkpoint", [GHOST, GHOSTNET], ids=["ghost", "ghostnet"])
+@pytest.mark.parametrize(
+    "checkpoint",
+    [GHOST, pytest.param(GHOSTNET, marks=pytest.mark.slow)],
+    ids=["ghost", "ghostnet"],
+)
 def test_a_dynamic_export_runs_two_sizes_and_two_images(checkpoint: Path, tmp_path: Path) -> None:
     before = loaded(checkpoint).net(torch.full((1, 3, 64, 96), 0.5))
     with BundleWriter(tmp_path / "out") as writer:
