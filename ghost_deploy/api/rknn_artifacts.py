@@ -67,6 +67,7 @@ class RknnFiles:
         self._stack, self._writer, self._request = stack, writer, request
         self._progress = progress
         self._source: RknnSource | None = None
+        self._without_rules: tuple[str, ...] = ()
 
     def add_float(self, bundle: Bundle) -> Bundle:
         """The draft with the float files, not compared yet.
@@ -131,8 +132,10 @@ class RknnFiles:
                 self._progress,
                 images,
                 request.algorithm,
+                self._without_rules,
             )
         )
+        self._without_rules = network.without_rules
         self._stack.enter_context(simulated(path, network.simulation))
         height, width = source.spec.input.size_hw
         parent = bundle.artifact("onnx", "fp32")

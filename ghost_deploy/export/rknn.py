@@ -9,7 +9,7 @@ is that of the weights of the first convolution.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,6 +128,7 @@ class RknnNetwork(Closing):
         calibration: images for int8, each (1, H, W, 3) uint8 as the network takes them; None for
             float.
         algorithm: of the quantization: `normal`, `kl_divergence` or `mmse`.
+        without_rules: rules of the toolkit that failed on this graph before.
 
     Attributes:
         version: of the toolkit.
@@ -147,6 +148,7 @@ class RknnNetwork(Closing):
         progress: Progress,
         calibration: Iterable[NDArray[np.uint8]] | None = None,
         algorithm: str = "normal",
+        without_rules: Sequence[str] = (),
     ) -> None:
         self._folder = folder
         copy, file = folder / "network.onnx", folder / "made.rknn"
@@ -167,6 +169,7 @@ class RknnNetwork(Closing):
                 std=source.std,
                 dataset=dataset,
                 algorithm=algorithm,
+                without=list(without_rules),
             )
             self.version: str = made["version"]
             self.without_rules: tuple[str, ...] = tuple(made["without"])

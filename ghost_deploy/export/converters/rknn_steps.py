@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -29,6 +29,7 @@ def build(
     std: list[float],
     dataset: str,
     algorithm: str = "normal",
+    without: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Convert an ONNX file and open it in the simulator.
 
@@ -41,10 +42,11 @@ def build(
         dataset: text file with the paths of `.npy` files for int8, (1, H, W, 3) uint8; empty for
             float.
         algorithm: of the quantization.
+        without: rules of fusion that failed on this graph before.
 
     Returns:
-        `version` of the toolkit, and `without`: its rules of fusion that failed on this graph and
-        were left out.
+        `version` of the toolkit, and `without`: the rules that failed on this graph and were left
+        out.
     """
     say("importing rknn-toolkit2")
     from rknn.api import RKNN
@@ -58,18 +60,18 @@ def build(
     say(f"quantizing and building for {target}" if dataset else f"building for {target}")
     with open(onnx_file, "rb") as file:
         network = file.read()
-    without: list[str] = []
+    left_out = list(without)
     while True:
         try:
             rknn = RKNN(verbose=False)
-            _build(rknn, onnx_file, network, dataset, {**settings, **_left_out(without)})
+            _build(rknn, onnx_file, network, dataset, {**settings, **_left_out(left_out)})
             break
         # Its loggers end with SystemExit in places.
         except (Exception, SystemExit) as error:
             rule = _failed_rule(str(error))
-            if not rule or rule in without or len(without) == _MOST_RULES:
+            if not rule or rule in left_out or len(left_out) == _MOST_RULES:
                 raise
-            without.append(rule)
+            left_out.append(rule)
             say(f"building without its rule {rule}, which fails on this graph")
     _built[:] = [rknn]
     _ok("export_rknn", rknn.export_rknn(out))
@@ -77,7 +79,7 @@ def build(
         raise RuntimeError("export_rknn wrote nothing")
     say("starting the simulator")
     _ok("init_runtime", rknn.init_runtime())
-    return {"version": metadata.version("rknn-toolkit2"), "without": without}
+    return {"version": metadata.version("rknn-toolkit2"), "without": left_out}
 
 
 def _build(
