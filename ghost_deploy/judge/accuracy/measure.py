@@ -48,8 +48,8 @@ Enough: TypeAlias = Callable[[Sequence[Matches]], bool]
 """Asked after each batch whether the matches of the images so far suffice."""
 
 
-_Found: TypeAlias = tuple[tuple[int, int], Detections, Matches]
-"""The (height, width) of an image, the detections in it, and how they match its labels."""
+_Batch: TypeAlias = list[tuple[LabelledImage, tuple[int, int], Detections]]
+"""Images with their (height, width) and the detections in them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,17 +174,18 @@ def measure_with(
     report, classes = progress or silent, len(dataset.class_names)
     matches: list[Matches] = []
 
-    def one_batch(detect: Detect, batch: Sequence[LabelledImage]) -> list[_Found]:
+    def one_batch(detect: Detect, batch: Sequence[LabelledImage]) -> _Batch:
         arrays = [read_image(image.path) for image in batch]
-        pairs = zip(batch, arrays, detect(arrays), strict=True)
-        return [_found(image, array.shape, each, classes) for image, array, each in pairs]
+        shapes = [(array.shape[0], array.shape[1]) for array in arrays]
+        return list(zip(batch, shapes, detect(arrays), strict=True))
 
     report(label, 0, len(dataset.images))
-    for batch in shared_out(_in_steps(dataset.images, step), one_batch, [detect, *others]):
-        for size_hw, detections, matched in batch:
-            matches.append(matched)
+    for results in shared_out(_in_steps(dataset.images, step), one_batch, [detect, *others]):
+        for image, size_hw, found in results:
+            # In this thread: pycocotools prints, and `sys.stdout` belongs to the whole process.
+            matches.append(match(image.boxes_px(size_hw), image.labels, found, classes))
             if on_image:
-                on_image(size_hw, detections)
+                on_image(size_hw, found)
         if enough and enough(matches):
             break
         if len(matches) < len(dataset.images):
@@ -196,11 +197,6 @@ def _in_steps(images: Sequence[LabelledImage], step: int) -> Iterator[Sequence[L
     rest = iter(images)
     while batch := list(islice(rest, step)):
         yield batch
-
-
-def _found(image: LabelledImage, shape: Sequence[int], found: Detections, classes: int) -> _Found:
-    size_hw = shape[0], shape[1]
-    return size_hw, found, match(image.boxes_px(size_hw), image.labels, found, classes)
 
 
 def validation_thresholds(spec: ModelSpec) -> Thresholds:

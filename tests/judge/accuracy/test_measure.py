@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -154,6 +156,26 @@ def check_recorded_reference(checkpoint: Path, side: int) -> None:
     assert found.map50 == pytest.approx(recorded["pycocotools_map50"], abs=1e-4)
     each = [c.ap50_95 for c in found.classes]
     assert each == pytest.approx(recorded["map50_95_per_class"], abs=1e-4)
+
+
+def test_several_threads_change_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the result, and not `sys.stdout`, which is kept from pycocotools meanwhile."""
+    forks: list[FakeRuntime] = []
+
+    def fork(runtime: FakeRuntime) -> FakeRuntime:
+        forks.append(copy.copy(runtime))
+        return forks[-1]
+
+    monkeypatch.setattr(FakeRuntime, "_fork", fork)
+    scores, out = {(0, 0): 0.9, (1, 1): 0.8, (0, 1): 0.3}, sys.stdout
+    data = data_of(tmp_path, Labels.of(BOXES, [0, 1]), 60)
+    alone = measure(detector(scores), data).accuracy
+    assert measure(detector(scores), data, threads=4).accuracy == alone
+    assert len(forks) == 3
+    assert sys.stdout is out
+    assert capsys.readouterr().out == ""
 
 
 @needs_assets
