@@ -6,7 +6,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Many small models on few cores: worker processes, each with one compute thread, finish sooner
 # than one process whose libraries all spin for the same cores.
 WORKERS ?= 2
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
+# The tests start hundreds of processes, each of which would compile the package anew where the
+# environment forbids to keep what was compiled.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
 
 .PHONY: help demo test test-emulated test-litert test-rknn test-triton test-kserve test-ray test-full soak fuzz faults jetson nightly check format emulated bench docs packages clean
 

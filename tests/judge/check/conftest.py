@@ -9,11 +9,13 @@ import pytest
 
 from ghost_deploy.core.bundle import Bundle
 from tests.support.checked_bundle import checked_bundle
+from tests.support.exports import shared_folder
 
 
 @pytest.fixture(scope="session")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return checked_bundle(tmp_path_factory.mktemp("checked"))
+    folder = shared_folder("checked", tmp_path_factory, checked_bundle)
+    return Bundle.read(folder / "bundle")
 
 
 @pytest.fixture
