@@ -125,6 +125,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
     """Export, prove and print."""
     from ghost_deploy import api
 
+    if args.deepstream:
+        from ghost_deploy.export.integrations.deepstream_folder import require_free
+
+        require_free(Path(args.deepstream), overwrite=args.overwrite)  # before minutes of work
     if not args.out:
         found = Path(args.checkpoint)
         if not (is_bundle(found) and (args.triton or args.deepstream)):

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from ghost_deploy.cli.main import main
 from ghost_deploy.core.bundle import NMS_FORM
 from ghost_deploy.core.errors import BundleError, UsageError
 from ghost_deploy.core.spec import HeadSpec, ModelSpec
@@ -106,6 +107,19 @@ def test_overwrite_takes_the_place_of_what_was_written_and_built(tmp_path: Path)
     assert (root / "link").is_symlink()
     assert (root / "labels.txt").read_text() != "changed"
     assert {path.name for path in tmp_path.iterdir()} == {"ds", "b", "c", "plain"}
+
+
+def test_the_command_refuses_the_folder_before_it_exports(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "ds"
+    write_deepstream(write_placeholder_bundle(tmp_path / "b"), root)
+    words = ["export", str(tmp_path / "absent.pt"), "-o", str(tmp_path / "out")]
+    assert main([*words, "--deepstream", str(root)]) == 2
+    assert "Add --overwrite" in capsys.readouterr().err
+    assert main([*words, "--deepstream", str(root), "--overwrite"]) == 2
+    assert "cannot read" in capsys.readouterr().err  # the checkpoint is the next thing
+    assert (root / PARSER).is_file()
 
 
 def test_overwrite_replaces_no_folder_of_others(tmp_path: Path) -> None:
