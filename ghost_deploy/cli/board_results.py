@@ -176,7 +176,7 @@ def _print_one(args: argparse.Namespace, outcome: BoardOutcome, console: Console
     from ghost_deploy.core.evidence.latency import BenchReport
 
     if args.command == "check":
-        tables.print_check(report_of(outcome, CheckReport), console)
+        tables.print_check(report_of(outcome, CheckReport), console, outcome.name)
     elif args.command == "bench":
         tables.print_latency(report_of(outcome, BenchReport), console)
     elif args.command == "validate":

@@ -117,12 +117,12 @@ def print_fork(report: ForkReport, console: Console) -> None:
     console.result(f"{report.summary()}.")
 
 
-def print_check(report: CheckReport, console: Console) -> None:
-    """Print the verdicts of a check, then what to use."""
+def print_check(report: CheckReport, console: Console, where: str = "this machine") -> None:
+    """Print the verdicts of a check, `where` it ran, then what to use."""
     from ghost_deploy.report.blocks import DocumentView
     from ghost_deploy.report.sections.check import check_section
 
-    print_sections([check_section(DocumentView(report.to_document()), report)], console)
+    print_sections([check_section(DocumentView(report.to_document()), report, where)], console)
     console.result(report.advice)
 
 

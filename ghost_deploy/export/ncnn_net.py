@@ -66,11 +66,23 @@ def _scale(layer: NcnnLayer) -> list[tuple[int, bool]]:
     return [(layer.number(0), False)] * (1 + layer.number(1))
 
 
+def _norm(size: int, affine: int, weights: int = 2) -> Sizes:
+    """Of a normalization whose parameters `size` and `affine` say how many weights it has."""
+    return lambda layer: [(layer.number(size), False)] * (weights * layer.number(affine, 1))
+
+
 _WEIGHTS: Mapping[str, Sizes] = {
     "Convolution": _weights_and_bias,
     "ConvolutionDepthWise": _weights_and_bias,
+    "Convolution1D": _weights_and_bias,
+    "ConvolutionDepthWise1D": _weights_and_bias,
     "Deconvolution": _weights_and_bias,
     "DeconvolutionDepthWise": _weights_and_bias,
+    "GroupNorm": _norm(1, 3),
+    "InstanceNorm": _norm(0, 2),
+    "LayerNorm": _norm(0, 2),
+    "RMSNorm": _norm(0, 2, weights=1),
+    "Bias": lambda layer: [(layer.number(0), False)],
     "InnerProduct": _inner_product,
     "MemoryData": _memory,
     "Scale": _scale,
@@ -83,6 +95,7 @@ _KEEPS_NONE = frozenset(
     {
         *("AbsVal", "BinaryOp", "Clip", "Concat", "CopyTo", "Crop", "Dropout", "ELU", "Eltwise"),
         *("ExpandDims", "Flatten", "GELU", "HardSigmoid", "HardSwish", "Input", "Interp", "MatMul"),
+        *("CELU", "Erf", "Exp", "Flip", "GLU", "Log", "LRN", "Pooling1D", "Threshold"),
         *("Mish", "Noop", "Padding", "Permute", "PixelShuffle", "Pooling", "Power", "ReLU"),
         *("Reduction", "Reorg", "Reshape", "SELU", "ShuffleChannel", "Sigmoid", "Slice", "Softmax"),
         *("Softplus", "Split", "Squeeze", "Swish", "TanH", "Tile", "UnaryOp"),
@@ -180,6 +193,8 @@ def _read_weights(layer: NcnnLayer, data: bytes, at: int, where: Path) -> int:
     """Take the weights of a layer from `data`; returns the position behind them."""
     sizes = _WEIGHTS.get(layer.type)
     if sizes is None:
+        if "." in layer.type or ":" in layer.type:  # of PyTorch, left as it was
+            raise _damaged(where, f"{layer.type}, for which pnnx has no layer of NCNN")
         if layer.type not in _KEEPS_NONE:
             raise _damaged(where, f"a layer {layer.type}, whose weights have no known form")
         return at

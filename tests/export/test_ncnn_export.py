@@ -97,6 +97,41 @@ def test_a_network_is_written_as_it_was_read(files: Path, tmp_path: Path) -> Non
     assert half.stat().st_size == 4 + 44 + 7 * 4
 
 
+@pytest.mark.parametrize(
+    ("layer", "tagged"),
+    [
+        ("Convolution1D c 1 1 in out 0=2 1=3 5=1 6=6", [(6, True), (2, False)]),
+        ("Convolution1D c 1 1 in out 0=1 1=3 6=3", [(3, True)]),
+        ("GroupNorm g 1 1 in out 0=4 1=8 2=1e-5", [(8, False), (8, False)]),
+        ("GroupNorm g 1 1 in out 0=4 1=8 2=1e-5 3=0", []),
+        ("LayerNorm l 1 1 in out 0=5 1=1e-5 2=1", [(5, False), (5, False)]),
+        ("RMSNorm l 1 1 in out 0=5 1=1e-5", [(5, False)]),
+        ("Bias b 1 1 in out 0=3", [(3, False)]),
+        ("Erf e 1 1 in out", []),
+    ],
+)
+def test_weights_of_layers(layer: str, tagged: list[tuple[int, bool]], tmp_path: Path) -> None:
+    """As `load_model` of each layer of NCNN reads them."""
+    param, weights = tmp_path / "a.param", tmp_path / "a.bin"
+    param.write_text(f"7767517\n2 2\nInput in 0 1 in\n{layer}\n")
+    content = b""
+    for count, tag in tagged:
+        content += bytes(4 * tag) + np.arange(count, dtype="<f4").tobytes()
+    weights.write_bytes(content)
+    net = NcnnNet.read(param, weights)
+    assert [len(each) for each in net.layers[1].weights] == [count for count, _ in tagged]
+    assert net.layers[1].tagged == [tag for _, tag in tagged]
+    assert net.write(tmp_path / "again.param").read_bytes() == content
+
+
+def test_what_pnnx_leaves_as_it_was_is_named(tmp_path: Path) -> None:
+    param, weights = tmp_path / "a.param", tmp_path / "a.bin"
+    param.write_text("7767517\n2 2\nInput in 0 1 in\nTensor.slice s 1 1 in out\n")
+    weights.write_bytes(b"")
+    with pytest.raises(ExportError, match=r"Tensor\.slice, for which pnnx has no layer of NCNN"):
+        NcnnNet.read(param, weights)
+
+
 def test_without_pnnx_the_command_that_brings_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     real = importlib.util.find_spec
     monkeypatch.setattr(

@@ -63,6 +63,7 @@ def test_check_on_a_board(board: SshBoard, bundle: Path) -> None:
     assert again.returncode == 0
     assert "installing" not in again.stderr
     assert "onnx-fp32" in again.stdout
+    assert f"Check on 127.0.0.1:{board.port}" in again.stdout
     assert not board.processes()
     cleaned = run_command("check", str(bundle), "--on", board.address(), "--clean")
     assert "removed environments" in cleaned.stdout

@@ -20,14 +20,14 @@ _ROWS = (
 )
 
 
-def check_section(view: DocumentView, report: CheckReport) -> Section:
-    """The verdicts of one document, `view` being of it alone."""
+def check_section(view: DocumentView, report: CheckReport, where: str = "this machine") -> Section:
+    """The verdicts of one document, `view` being of it alone; `where` it ran."""
     places: list[At] = [("rows", index) for index in range(len(report.rows))]
     blocks: list[Block] = [field_table(view, places, _ROWS)]
     tone = "bad" if any(row.status == "failed" for row in report.rows) else ""
     lead = view.line("{images:count} images that the bundle carries, model {model:text}")
     blocks += notes(list(_reasons(view, report)), tone)
-    return Section("check", ("Check on this machine",), blocks, lead)
+    return Section("check", (f"Check on {where}",), blocks, lead)
 
 
 def _reasons(view: DocumentView, report: CheckReport) -> Iterator[Line]:
