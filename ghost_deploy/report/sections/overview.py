@@ -157,11 +157,14 @@ def _levels(view: ReportView) -> Iterator[Level]:
         return
     level = report.reference.accuracy.map50_95
     yield Level(level, "reference", "reference")
-    drops = {
-        row.max_drop: index
-        for index, row in enumerate(report.rows)
-        if row.accuracy and row.status in ("passed", "failed")
-    }
-    for drop, index in sorted(drops.items()):
-        cell = view.cell("plain", "accuracy", 0, "rows", index, "max_drop")
-        yield Level(level - drop / 100, "largest loss that passes, points:", "gate", cell)
+    judged: dict[float, list[int]] = {}
+    for index, row in enumerate(report.rows):
+        if row.accuracy and row.status in ("passed", "failed"):
+            judged.setdefault(row.max_drop, []).append(index)
+    for drop, rows in sorted(judged.items()):
+        cell = view.cell("plain", "accuracy", 0, "rows", rows[0], "max_drop")
+        # Which line is whose: int8 may lose more than the others.
+        kinds = {report.rows[index].precision == "int8" for index in rows}
+        whose = " and ".join("int8" if each else "float" for each in sorted(kinds))
+        of = f" of {whose}" if len(judged) > 1 else ""
+        yield Level(level - drop / 100, f"largest loss{of} that passes, points:", "gate", cell)
