@@ -51,6 +51,7 @@ def run_batch(
     part_rows: int | None = None,
     max_pixels: int | None = None,
     retry_errors: bool = False,
+    redo_changed: bool = False,
     allow_fallback: bool = False,
     allow_failed_parity: bool = False,
     check: bool = True,
@@ -87,6 +88,8 @@ def run_batch(
             is continued keeps that of the first.
         max_pixels: largest image that is read, width times height.
         retry_errors: read sources again whose rows hold an error.
+        redo_changed: look at the size and time of every source that has rows, and detect those
+            again that have changed; without it some are looked at, and what has changed is said.
         progress: is told how far the run is.
         note: is told in words what happens.
 
@@ -117,6 +120,7 @@ def run_batch(
     what: dict[str, Any] = {"engine": engine, "address": address, "threads": threads}
     what |= {"batch": batch, "max_pixels": max_pixels, "part_rows": part_rows}
     what |= {"path_column": path_column, "retry_errors": retry_errors}
+    what["redo_changed"] = redo_changed
     request = BatchRequest(
         tuple(os.fspath(word) for word in words),
         os.fspath(out),

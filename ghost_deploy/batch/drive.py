@@ -9,9 +9,10 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from ghost_deploy.batch.changed_sources import find_changed, forget, unfinished_changed
 from ghost_deploy.batch.engine_run import EngineRun
 from ghost_deploy.batch.file_access import FileAccess
-from ghost_deploy.batch.found_sources import find_sources
+from ghost_deploy.batch.found_sources import FoundSources, find_sources
 from ghost_deploy.batch.local_engine import run_local
 from ghost_deploy.batch.output_store import OutputStore, WrittenRows
 from ghost_deploy.batch.part_worker import FrameChoice, WorkerSetup
@@ -24,6 +25,8 @@ from ghost_deploy.core.errors import StoreError
 
 Engine: TypeAlias = Literal["auto", "local", "ray"]
 Note: TypeAlias = Callable[[str], None]
+
+_HOW_AGAIN = "their rows stay as they are; --redo-changed detects them again"
 
 FEW_SOURCES = 3000
 """Below so many images and videos a cluster takes longer to start than it saves."""
@@ -51,6 +54,7 @@ class BatchRequest:
     part_rows: int | None = None
     path_column: str | None = None
     retry_errors: bool = False
+    redo_changed: bool = False
 
 
 def drive(
@@ -84,7 +88,8 @@ def drive(
     rows = request.part_rows or rows_of_a_part(*count, request.workers)
     manifest = msgspec.structs.replace(manifest, part_rows=rows)
     with OutputStore(request.out, manifest, note) as store:
-        plan = WorkPlan(found, store.written(), store.manifest.part_rows, request.retry_errors)
+        written, changed = _without_changed(request, store, found, access, note)
+        plan = WorkPlan(found, written, store.manifest.part_rows, request.retry_errors)
         left = plan.left()
         if store.is_continued:
             note(f"{plan.sources - left} of {plan.sources} sources have their rows already")
@@ -110,6 +115,7 @@ def drive(
         sources=plan.sources,
         duplicates=found.duplicates,
         skipped=plan.sources - left,
+        changed=changed,
         total_rows=written.rows,
         total_errors=written.errors,
         parts=len(written.records),
@@ -119,6 +125,30 @@ def drive(
         complete=not missing,
         **meter.counted(),
     )
+
+
+def _without_changed(
+    request: BatchRequest,
+    store: OutputStore,
+    found: FoundSources,
+    access: FileAccess,
+    note: Note,
+) -> tuple[WrittenRows, int]:
+    """What is written, and how many of its sources have changed; rows to be redone are removed."""
+    written = store.written()
+    if not written.records:
+        return written, 0
+    changed = find_changed(found, written, access, every=request.redo_changed)
+    redone = changed if request.redo_changed else unfinished_changed(found, written, access)
+    if changed.sources:
+        again = "they are detected again" if request.redo_changed else _HOW_AGAIN
+        note(f"{changed.described()}; {again}")
+    if redone.sources:
+        if not request.redo_changed:
+            note(f"{min(redone.sources)} changed while it was half done and is detected again")
+        forget(redone, store.parts)
+        written = store.written()
+    return written, len(changed.sources)
 
 
 def _engine_run(

@@ -15,7 +15,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ghost_deploy.core.errors import MissingExtraError, StoreError, UsageError
+from ghost_deploy.batch.source_stamps import (
+    UNKNOWN,
+    Stamp,
+    stamp_of_file,
+    stamp_of_object,
+    stamp_of_stream,
+)
+from ghost_deploy.batch.store_paths import AZURE, path_in_store
+from ghost_deploy.core.errors import GhostDeployError, MissingExtraError, StoreError, UsageError
 from ghost_deploy.core.install_command import install_command
 from ghost_deploy.stream.sources.source_labels import scheme_of
 
@@ -24,6 +32,7 @@ _PUT_WHOLE = frozenset({"abfs", "abfss", "az", "gcs", "gs", "s3", "s3a"})
 
 _QUERY = re.compile(r"\?(?=[\w.-]+=)")
 _USER = re.compile(r"^([A-Za-z][\w+.-]*://)[^/]*@")
+_AZURE_SECRET = re.compile(r"^([A-Za-z][\w+.-]*://)([^/@:]*):[^/]*(@)")
 _SECRET_WITH_SLASH = re.compile(r"^([A-Za-z][\w+.-]*://)[^/@:]*:(?!\d*(?:/|$))[^@]*/.*@")
 _SIGNING = re.compile(
     r"(?:x-(?:amz|goog)-[\w-]+|sig|signature|(?:\w+[-_])?token|expires|policy|key-pair-id|"
@@ -84,6 +93,8 @@ def shown(word: str) -> str:
     address = split_query(word)[0]
     if _SECRET_WITH_SLASH.match(address) and not _USER.match(address):
         return _SECRET_WITH_SLASH.sub(r"\1", address)
+    if scheme_of(address) in AZURE:
+        return _AZURE_SECRET.sub(lambda match: _without_secret(*match.groups()), address)
     address = _USER.sub(r"\1", address)
     return _unsigned(address) if is_http(address) else address
 
@@ -107,6 +118,11 @@ def root_of(address: str) -> str:
     """The scheme and the bucket or host of an address, e.g. `s3://bucket`."""
     match = re.match(r"[A-Za-z][\w+.-]*://[^/]*", shown(address))
     return match[0] if match else ""
+
+
+def _without_secret(scheme: str, user: str, at: str) -> str:
+    """Without its secret, the user of an address of Azure stays: a container or an account."""
+    return f"{scheme}{user}{at}" if user else scheme
 
 
 def is_missing(error: BaseException) -> bool:
@@ -166,11 +182,28 @@ class FileAccess:
             MissingExtraError: the package that opens it is not installed.
         """
         plain, root = shown(address), root_of(address)
-        path = address if is_http(address) else plain[len(scheme_of(plain)) + 3 :]
+        path = address if is_http(address) else path_in_store(plain)
         return _file_system(self.roots.get(root, root)), path
 
+    def stamp(self, path: str) -> Stamp:
+        """Size and time of a file or object; unknown where it is not told, and of web addresses."""
+        if not is_remote(path):
+            return stamp_of_file(path)
+        if is_http(path):
+            return UNKNOWN
+        try:
+            system, place = self.locate(path)
+            info = system.get_file_info(place)
+            return stamp_of_object(info.size, info.mtime_ns if info.size is not None else None)
+        except (OSError, GhostDeployError):
+            return UNKNOWN
+
     def read(self, address: str, most_bytes: int) -> bytes:
-        """The content of an object.
+        """The content of an object; see `read_stamped`."""
+        return self.read_stamped(address, most_bytes)[0]
+
+    def read_stamped(self, address: str, most_bytes: int) -> tuple[bytes, Stamp]:
+        """The content of an object, and its size and time.
 
         Args:
             address: of the object.
@@ -184,8 +217,8 @@ class FileAccess:
             size = file.size()
             if size > most_bytes:
                 raise OSError(errno.EFBIG, f"{size} bytes, at most {most_bytes} are read", address)
-            data: bytes = file.read()
-            return data
+            stamp = UNKNOWN if is_http(address) else stamp_of_stream(size, file.metadata())
+            return file.read(), stamp
 
     def check(self, address: str) -> None:
         """Ask the store for an object's size: raises what the store answers.

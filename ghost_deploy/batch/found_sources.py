@@ -15,11 +15,13 @@ from ghost_deploy.batch.file_access import (
     is_http,
     is_remote,
     local_path,
+    root_of,
     shown,
     without_query,
 )
 from ghost_deploy.batch.path_lists import listed_paths, not_read, paths_of_parquet
 from ghost_deploy.batch.result_rows import key_text
+from ghost_deploy.batch.store_paths import address_in_store
 from ghost_deploy.batch.work_tasks import ArchiveFile
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.processing.images import IMAGE_SUFFIXES
@@ -47,6 +49,13 @@ class FoundSources:
     videos: list[ArchiveFile]
     duplicates: int = 0
     odd: dict[str, str] = field(default_factory=dict)
+
+    def named(self) -> Any:
+        """A `pyarrow.Array` of the sources, images and videos."""
+        import pyarrow as pa
+
+        videos = pa.array([file.source for file in self.videos], pa.large_string())
+        return pa.chunked_array([*self.images.chunks, videos], pa.large_string()).combine_chunks()
 
     def files(self, sources: Sequence[str]) -> tuple[ArchiveFile, ...]:
         """The files of some sources."""
@@ -196,12 +205,12 @@ def _below(word: str, access: FileAccess, path: str, note: Callable[[str], None]
     from pyarrow import fs
 
     system = access.locate(word)[0]
-    scheme = scheme_of(word)
+    root = root_of(word)
     infos = system.get_file_info(fs.FileSelector(path, recursive=True))
     hidden = 0
     for each in sorted(info.path for info in infos if info.type == fs.FileType.File):
         if "/." not in each.removeprefix(path.rstrip("/")):
-            yield f"{scheme}://{each}"
+            yield address_in_store(root, each)
         else:
             hidden += 1
     if hidden:

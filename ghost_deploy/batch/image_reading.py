@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import itertools
 import os
 import sys
-import tempfile
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import IO
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ghost_deploy.batch.decoder_remarks import DecoderRemarks
 from ghost_deploy.batch.file_access import (
     FileAccess,
     is_missing,
@@ -27,7 +26,9 @@ from ghost_deploy.batch.file_access import (
     shown,
 )
 from ghost_deploy.batch.result_rows import key_text
+from ghost_deploy.batch.source_stamps import UNKNOWN, Stamp, stamp_of_file
 from ghost_deploy.batch.work_tasks import ArchiveFile
+from ghost_deploy.core.closing import Closing
 from ghost_deploy.core.errors import GhostDeployError, ImageError, StoreError
 from ghost_deploy.core.pixel_limit import max_pixels
 from ghost_deploy.processing.decode_image import decode_image
@@ -39,8 +40,10 @@ _WAITS_S = (1.0, 4.0)
 _BYTES_A_PIXEL = 32
 _CHUNK = 8 << 20
 
+_Fetched: TypeAlias = tuple[bytes | OSError | GhostDeployError, Stamp]
 
-class FileReader:
+
+class FileReader(Closing):
     """Reads images and whole files, and knows when a store has begun to refuse all of them.
 
     One object that may not be read is a fact about that object. Where nothing can be read any
@@ -51,10 +54,15 @@ class FileReader:
         access: opens stores.
         names_remarks: put the name of the file before what decoders print on standard error,
             which libjpeg does not; for processes of ours alone.
+
+    Attributes:
+        stamp: of the file that `images` gave last.
     """
 
     def __init__(self, access: FileAccess, *, names_remarks: bool = False) -> None:
-        self._access, self._names_remarks = access, names_remarks
+        self._access = access
+        self._remarks = DecoderRemarks() if names_remarks else None
+        self.stamp = UNKNOWN
         self._readable = ""  # the object that was read last
         self._refused = ""  # one that was refused since
         self._reason = ""
@@ -67,7 +75,14 @@ class FileReader:
             if remote:
                 yield from self._ahead(list(group))
             else:
-                yield from ((file, self._decoded(file, None)) for file in group)
+                for file in group:
+                    self.stamp = stamp_of_file(file.opened)
+                    yield file, self._decoded(file, None)
+
+    def close(self) -> None:
+        """Close what it has opened of its own."""
+        if self._remarks is not None:
+            self._remarks.close()
 
     def copy(self, file: ArchiveFile, target: str) -> None:
         """Copy an object to a file of this machine.
@@ -113,7 +128,7 @@ class FileReader:
         self, files: Sequence[ArchiveFile]
     ) -> Iterator[tuple[ArchiveFile, NDArray[np.uint8] | ImageError]]:
         most = max_pixels() * _BYTES_A_PIXEL
-        waiting: deque[tuple[ArchiveFile, Future[bytes | OSError | GhostDeployError]]] = deque()
+        waiting: deque[tuple[ArchiveFile, Future[_Fetched]]] = deque()
         with ThreadPoolExecutor(_AHEAD) as pool:
             for index in range(len(files) + _AHEAD):
                 if index < len(files):
@@ -121,18 +136,16 @@ class FileReader:
                     waiting.append((file, pool.submit(_fetched, self._access, file.opened, most)))
                 if index >= _AHEAD - 1 and waiting:
                     file, future = waiting.popleft()
+                    got, self.stamp = future.result()
                     try:
-                        yield file, self._decoded(file, self._noted(file, future.result()))
+                        yield file, self._decoded(file, self._noted(file, got))
                     except ImageError as error:
                         yield file, error
 
     def _decoded(self, file: ArchiveFile, data: bytes | None) -> NDArray[np.uint8] | ImageError:
-        if not self._names_remarks:
+        if self._remarks is None:
             return _decoded(file, data)
-        with _caught_standard_error() as remarks:
-            image = _decoded(file, data)
-            remarks.seek(0)
-            said = remarks.readline(300).decode("utf-8", "replace").strip()
+        image, said = self._remarks.caught(lambda: _decoded(file, data))
         if said and not isinstance(image, ImageError):  # the reason of an error is in its row
             print(f"{file.source}: {said}", file=sys.stderr, flush=True)
         return image
@@ -175,25 +188,12 @@ def image_of(
     return file.source, image
 
 
-@contextlib.contextmanager
-def _caught_standard_error() -> Iterator[IO[bytes]]:
-    """What C code of this process prints on standard error within the block goes into the file."""
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as file:
-        os.dup2(file.fileno(), 2)
-        try:
-            yield file
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-
-
-def _fetched(access: FileAccess, address: str, most: int) -> bytes | OSError | GhostDeployError:
+def _fetched(access: FileAccess, address: str, most: int) -> _Fetched:
     for wait_s in (*_WAITS_S, None):
         try:
-            return access.read(address, most)
+            return access.read_stamped(address, most)
         except GhostDeployError as error:
-            return error
+            return error, UNKNOWN
         except OSError as error:
             if (
                 wait_s is None
@@ -201,7 +201,7 @@ def _fetched(access: FileAccess, address: str, most: int) -> bytes | OSError | G
                 or is_refused(error)
                 or error.errno == errno.EFBIG
             ):
-                return error
+                return error, UNKNOWN
             time.sleep(wait_s)
     raise AssertionError
 

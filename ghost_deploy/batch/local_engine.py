@@ -12,7 +12,7 @@ import dataclasses
 from collections import Counter, deque
 
 from ghost_deploy.batch.engine_run import EngineRun
-from ghost_deploy.batch.work_tasks import Task, TaskDone
+from ghost_deploy.batch.work_tasks import ImagesTask, Task, TaskDone
 from ghost_deploy.batch.worker_handle import WorkerHandle, wait_for
 from ghost_deploy.core.errors import BackendError
 
@@ -115,7 +115,7 @@ class _LocalRun:
         elif at and tasks:
             self._deaths[at] += 1
             if self._deaths[at] >= _MOST_DEATHS:
-                tasks[0] = dataclasses.replace(tasks[0], fatal=tasks[0].fatal | {at})
+                tasks = [_without(task, at) for task in tasks]
         self._run.meter.restarts += 1
         where = f" at {at}" if at else ""
         self._run.note(f"worker {worker.number} ended ({how}){where} and is replaced")
@@ -125,3 +125,11 @@ class _LocalRun:
     def _under_way(self) -> float:
         busy = [worker for worker in self._workers if worker.tasks]
         return sum(worker.tasks[0].size * worker.step()[1] for worker in busy)
+
+
+def _without(task: Task, source: str) -> Task:
+    """The task, in which the source becomes an error where it is one of its own."""
+    files = task.files if isinstance(task, ImagesTask) else (task.file,)
+    if all(file.source != source for file in files):
+        return task  # the one before, which was being written
+    return dataclasses.replace(task, fatal=task.fatal | {source})

@@ -16,13 +16,17 @@ import queue
 import signal
 import sys
 import threading
+from concurrent.futures import Future
+from functools import partial
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, TypeAlias
 
 from ghost_deploy.batch.step_note import StepNote
 from ghost_deploy.batch.work_tasks import Task
 from ghost_deploy.core.errors import BackendError, GhostDeployError
 from ghost_deploy.core.parent_death import end_with_parent
+
+_Tasks: TypeAlias = "queue.SimpleQueue[Task | BaseException | None]"
 
 
 def main(descriptor: int, note: int) -> None:
@@ -50,17 +54,27 @@ def _work(pipe: Connection, note: StepNote) -> None:
     from ghost_deploy.batch.part_worker import PartWorker
 
     setup = pipe.recv()
-    tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
+    tasks: _Tasks = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(pipe, tasks), daemon=True).start()
     with PartWorker(setup, note.write) as worker:
         pipe.send(("ready", worker.described))
         while (task := tasks.get()) is not None:
-            done = worker.run(task)
+            if isinstance(task, BaseException):
+                raise task
+            done = worker.start(task)
             note.write("", 0.0)
-            pipe.send(("done", done))
+            sent = worker.then(partial(pipe.send, ("done", done)))
+            sent.add_done_callback(lambda each: _tell_failed(each, tasks))
 
 
-def _receive(pipe: Connection, tasks: queue.SimpleQueue[Task | None]) -> None:
+def _tell_failed(sent: Future[None], tasks: _Tasks) -> None:
+    """Where a part could not be written, the main thread must not wait for the next task."""
+    error = sent.exception()
+    if error is not None:
+        tasks.put(error)
+
+
+def _receive(pipe: Connection, tasks: _Tasks) -> None:
     """Take tasks at once: a driver that waits for that reads no messages, and both would wait."""
     try:
         while True:

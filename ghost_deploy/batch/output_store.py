@@ -15,6 +15,7 @@ from ghost_deploy.batch.file_access import FileAccess, is_remote, local_path, sh
 from ghost_deploy.batch.part_files import SUFFIX, PartFiles
 from ghost_deploy.batch.run_lock import LOCK, RUNNING, lock_output
 from ghost_deploy.batch.run_manifest import MANIFEST, PartRecord, RunManifest, refuse_other
+from ghost_deploy.batch.source_stamps import Stamp
 from ghost_deploy.batch.video_frames_task import LAST
 from ghost_deploy.core.closing import Closing
 from ghost_deploy.core.errors import StoreError, UsageError
@@ -32,7 +33,9 @@ class WrittenRows:
     Attributes:
         images: a `pyarrow.ChunkedArray` of the sources that have a row with frame 0 and no time:
             images.
+        image_parts: name and table of each part of images: source, and its `Stamp` in columns.
         videos: of each video the numbers of its parts, by `video_name`.
+        video_stamps: the source of each video and the stamps of its parts, by `video_name`.
         video_sources: the sources of those videos.
         ended: of the videos whose last part is there its number, by `video_name`.
         failed: names of parts with errors, and the sources of those errors.
@@ -41,7 +44,9 @@ class WrittenRows:
     """
 
     images: Any
+    image_parts: list[tuple[str, Any]] = field(default_factory=list)
     videos: dict[str, set[int]] = field(default_factory=dict)
+    video_stamps: dict[str, tuple[str, set[Stamp]]] = field(default_factory=dict)
     video_sources: set[str] = field(default_factory=set)
     ended: dict[str, int] = field(default_factory=dict)
     failed: dict[str, list[str]] = field(default_factory=dict)
@@ -122,7 +127,7 @@ class OutputStore(Closing):
         names = [name.removesuffix(SUFFIX) for name in files if not name.startswith((".", "_"))]
         chunks: list[Any] = []
         found = WrittenRows(None)
-        columns = ["source", "frame", "error"]
+        columns = ["source", "frame", "error", *Stamp._fields]
         # A store answers after tens of milliseconds, and there may be ten thousand parts.
         with ThreadPoolExecutor(_AT_ONCE if self.parts.is_remote else 1) as pool:
             tables = pool.map(lambda name: self.parts.read_part(name, columns), names)
@@ -156,10 +161,15 @@ def _add(name: str, table: Any, found: WrittenRows, chunks: list[Any]) -> None:
         found.reasons += [(row["source"], row["error"]) for row in few]
     if not name.startswith("video-"):
         chunks += table["source"].chunks
+        found.image_parts.append((name, table.select(["source", *Stamp._fields])))
         return
     video, _, number = name.rpartition("-")
     found.videos.setdefault(video, set()).add(int(number))
     found.video_sources.update(pc.unique(table["source"]).to_pylist())
+    if len(table):
+        first = table.slice(0, 1).to_pylist()[0]
+        stamp = Stamp(*(first[each] for each in Stamp._fields))
+        found.video_stamps.setdefault(video, (first["source"], set()))[1].add(stamp)
     if (table.schema.metadata or {}).get(LAST.encode()):
         found.ended[video] = max(int(number), found.ended.get(video, 0))
 

@@ -21,6 +21,7 @@ from ghost_deploy.batch.file_access import (
     shown,
 )
 from ghost_deploy.batch.result_rows import COLUMNS, arrow_schema
+from ghost_deploy.batch.source_stamps import Stamp
 from ghost_deploy.core.errors import ExportError, StoreError
 from ghost_deploy.core.files import write_whole
 
@@ -160,6 +161,8 @@ class PartFiles:
             return None
         try:
             table = parquet.read_table(pa.BufferReader(data), columns=columns)
+            for missing in set(Stamp._fields) - set(table.column_names):  # of an early version
+                table = table.append_column(missing, pa.nulls(len(table), pa.int64()))
             # Other programs that write a part again may change its types.
             names = columns or list(COLUMNS)
             schema = pa.schema([arrow_schema().field(each) for each in names])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
 from ghost_deploy.batch.file_access import FileAccess
 from ghost_deploy.batch.image_reading import FileReader
 from ghost_deploy.batch.part_files import PartFiles
+from ghost_deploy.batch.part_writer import PartWriter
 from ghost_deploy.batch.result_rows import ResultRows, arrow_schema
 from ghost_deploy.batch.row_detector import FrameToDetect, ModelOpener, RowDetector
 from ghost_deploy.batch.work_tasks import ArchiveFile, ImagesTask, Task, TaskDone
@@ -77,6 +79,7 @@ class PartWorker(RowDetector):
         self.setup = setup
         self.step = step
         self.reader = FileReader(setup.access, names_remarks=True)
+        self._writer = PartWriter(setup.parts)
         if self.sha256 != setup.sha256:
             self.close()
             raise BackendError(
@@ -93,6 +96,27 @@ class PartWorker(RowDetector):
             StoreError: a part cannot be written, or a store refuses everything.
             BackendError: the model fails on everything.
         """
+        done = self.start(task)
+        self._writer.wait()
+        return done
+
+    def then(self, call: Callable[[], None]) -> Future[None]:
+        """Make a call when what was started is written; see `PartWriter.then`."""
+        return self._writer.then(call)
+
+    def close(self) -> None:
+        """Close the model, behind what is being written."""
+        self._writer.close()
+        self.reader.close()
+        super().close()
+
+    def start(self, task: Task) -> TaskDone:
+        """Do a task, the last part of which may still be on its way to the disk.
+
+        Raises:
+            StoreError: as `run`; also of the part before.
+            BackendError: as `run`.
+        """
         if isinstance(task, ImagesTask):
             return self._images(task)
         from ghost_deploy.batch.video_frames_task import run_video
@@ -106,7 +130,7 @@ class PartWorker(RowDetector):
             StoreError: see `run`.
         """
         self.reader.check()
-        self.setup.parts.write_part(name, rows.table(), facts)
+        self._writer.write(name, rows.table(), facts)
 
     def _images(self, task: ImagesTask) -> TaskDone:
         rows = self.rows()
@@ -117,9 +141,9 @@ class PartWorker(RowDetector):
         self._tell(files, 0)
         for index, (file, image) in enumerate(self.reader.images(files), 1):
             if isinstance(image, ImageError):
-                rows.add_error(file.source, str(image))
+                rows.add_error(file.source, str(image), stamp=self.reader.stamp)
             else:
-                waiting.append(FrameToDetect(image, file.source))
+                waiting.append(FrameToDetect(image, file.source, stamp=self.reader.stamp))
             if len(waiting) >= self.setup.batch:
                 self.detect(waiting, rows)
                 waiting = []
@@ -129,7 +153,7 @@ class PartWorker(RowDetector):
         table = rows.table()
         if task.keeps:
             table = _kept_beside(self.setup.parts, task, table)
-        self.setup.parts.write_part(task.name, table)
+        self._writer.write(task.name, table)
         errors = table.num_rows - table["error"].null_count
         # Of a part that is written again only its new rows are news.
         counts = (len(rows), rows.errors) if task.keeps else (table.num_rows, errors)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from ghost_deploy.batch.source_stamps import UNKNOWN, Stamp
 from ghost_deploy.core.detections import Detections
 
 COLUMNS = {
@@ -20,6 +21,8 @@ COLUMNS = {
     "names": "name of the class of each detection",
     "error": "why the source could not be read; null where it could",
     "model": "sha256 of the model",
+    "bytes": "size of the file when it was read; null where it is not known",
+    "modified_ns": "when the file was changed last, nanoseconds since 1970; null as for bytes",
 }
 """The columns and what is in them."""
 
@@ -46,6 +49,8 @@ def arrow_schema() -> Any:
         "names": pa.list_(pa.string()),
         "error": pa.string(),
         "model": pa.string(),
+        "bytes": pa.int64(),
+        "modified_ns": pa.int64(),
     }
     return pa.schema([(name, kinds[name]) for name in COLUMNS])
 
@@ -74,6 +79,7 @@ class ResultRows:
         size_hw: tuple[int, int],
         frame: int = 0,
         position_s: float | None = None,
+        stamp: Stamp = UNKNOWN,
     ) -> None:
         """Add the detections of one image.
 
@@ -83,22 +89,28 @@ class ResultRows:
             size_hw: (height, width) of the image, pixels.
             frame: index in its video.
             position_s: in its video, seconds.
+            stamp: of its file.
         """
         height, width = size_hw
         values = (
             *(source, frame, position_s, width, height),
             *(found.xyxy.tolist(), found.score.tolist(), found.class_id.tolist(), found.names),
-            *(None, self._model),
+            *(None, self._model, *stamp),
         )
         self._append(values)
 
     def add_error(
-        self, source: str, error: str, frame: int = 0, position_s: float | None = None
+        self,
+        source: str,
+        error: str,
+        frame: int = 0,
+        position_s: float | None = None,
+        stamp: Stamp = UNKNOWN,
     ) -> None:
         """Add an image that could not be read; arguments as in `add`."""
         self.errors += 1
         lists: tuple[list[Any], ...] = ([], [], [], [])
-        self._append((source, frame, position_s, None, None, *lists, error, self._model))
+        self._append((source, frame, position_s, None, None, *lists, error, self._model, *stamp))
 
     def table(self) -> Any:
         """The rows as a `pyarrow.Table` of `arrow_schema`."""

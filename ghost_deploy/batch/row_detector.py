@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghost_deploy.batch.result_rows import ResultRows
+from ghost_deploy.batch.source_stamps import UNKNOWN, Stamp
 from ghost_deploy.core.closing import Closing
 from ghost_deploy.core.detections import Detections
 from ghost_deploy.core.errors import GhostDeployError
@@ -42,6 +43,7 @@ class FrameToDetect(NamedTuple):
     source: str
     frame: int = 0
     position_s: float | None = None
+    stamp: Stamp = UNKNOWN
 
 
 class RowDetector(Closing):
@@ -95,9 +97,11 @@ class RowDetector(Closing):
             if not self._has_worked:
                 raise
             reason = str(error) if isinstance(error, GhostDeployError) else repr(error)
-            rows.add_error(frames[0].source, reason, frames[0].frame, frames[0].position_s)
+            bad = frames[0]
+            rows.add_error(bad.source, reason, bad.frame, bad.position_s, bad.stamp)
             return
         self._has_worked = True
         for frame, each in zip(frames, found, strict=True):
             size_hw = frame.image.shape[:2]
-            rows.add(frame.source, self._wanted(each), size_hw, frame.frame, frame.position_s)
+            where = (frame.frame, frame.position_s, frame.stamp)
+            rows.add(frame.source, self._wanted(each), size_hw, *where)

@@ -15,6 +15,7 @@ class BatchReport(msgspec.Struct, frozen=True, kw_only=True):
         sources: images and videos that the inputs name.
         duplicates: how many times a source was named again.
         skipped: sources that had their rows before.
+        changed: sources that are no longer what they were when their rows were written.
         rows: that this run wrote.
         errors: of them, how many hold an error.
         total_rows, total_errors: of the output.
@@ -35,6 +36,7 @@ class BatchReport(msgspec.Struct, frozen=True, kw_only=True):
     sources: int
     duplicates: int = 0
     skipped: int = 0
+    changed: int = 0
     rows: int = 0
     errors: int = 0
     total_rows: int = 0

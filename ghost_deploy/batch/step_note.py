@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import struct
-import tempfile
+
+from ghost_deploy.batch.memory_file import memory_file
 
 _HEAD = struct.Struct("<dI")
 _MOST = 1 << 16
@@ -26,10 +27,7 @@ class StepNote:
     @classmethod
     def create(cls) -> StepNote:
         """A new, empty one."""
-        if hasattr(os, "memfd_create"):
-            return cls(os.memfd_create("step"))
-        with tempfile.TemporaryFile() as file:
-            return cls(os.dup(file.fileno()))
+        return cls(memory_file("step"))
 
     def write(self, source: str, share: float) -> None:
         """Note a source that is about to be read, and the share of the task before it."""

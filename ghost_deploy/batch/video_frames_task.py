@@ -59,6 +59,7 @@ class _VideoRun:
     def __init__(self, worker: PartWorker, task: VideoTask) -> None:
         self._worker, self._task = worker, task
         self._rows = worker.rows()
+        self.stamp = worker.setup.access.stamp(task.file.opened)
         self._taken = 0
         self._whole = ""
         self._there = set(task.done)
@@ -86,7 +87,7 @@ class _VideoRun:
         """A row about the video as a whole; the last part has it already where that is there."""
         self._whole = error
         if not self._task.has_last:
-            self._rows.add_error(self.source, error, WHOLE)
+            self._rows.add_error(self.source, error, WHOLE, stamp=self.stamp)
 
     def finish(self) -> TaskDone:
         """Write the last part."""
@@ -117,7 +118,7 @@ class _VideoRun:
 
     def _add_shorter(self, number: int) -> None:
         what = self._whole or "it has become shorter: frames that were here are no longer in it"
-        self._rows.add_error(self.source, what, WHOLE - 1 - number)
+        self._rows.add_error(self.source, what, WHOLE - 1 - number, stamp=self.stamp)
 
     def _write(self, number: int, *, last: bool) -> None:
         if not self._wants(number):
@@ -147,9 +148,9 @@ def _take_frames(worker: PartWorker, reader: Reader, run: _VideoRun) -> None:
                 raise ImageError("the frame does not decode", fix="The video is damaged there")
             image = reader.load()()
         except ImageError as error:
-            run.rows.add_error(source, str(error), index, reader.position_s)
+            run.rows.add_error(source, str(error), index, reader.position_s, run.stamp)
             continue
-        frame = FrameToDetect(image, source, index, reader.position_s)
+        frame = FrameToDetect(image, source, index, reader.position_s, run.stamp)
         worker.detect([frame], run.rows)
 
 

@@ -12,8 +12,10 @@ from ghost_deploy.batch.work_tasks import ImagesTask, Task, VideoTask, images_na
 
 MOST_ROWS = 1000
 _LEAST_ROWS, _LEAST_ROWS_OF_VIDEOS = 16, 128
-_PARTS_A_WORKER = 32
-"""At the end of a run workers wait for the last task: so many parts keep that below 3 %."""
+_PARTS_A_WORKER = 8
+_SMALLER_PARTS = 64
+"""At the end parts become smaller, because workers wait for the last one: at most for so many of
+the full size, so that a large archive does not get many small files."""
 
 
 def rows_of_a_part(images: int, videos: int, workers: int) -> int:
@@ -89,9 +91,9 @@ class WorkPlan:
     def _images(self) -> Iterator[ImagesTask]:
         missing = self._missing()
         # Blocks of all sources, not of the missing ones: another run makes the same parts.
-        for start in range(0, len(self.found.images), self.part_rows):
-            block = self.found.images.slice(start, self.part_rows)
-            left = block.filter(missing.slice(start, self.part_rows)).to_pylist()
+        for start, size in _blocks(len(self.found.images), self.part_rows):
+            block = self.found.images.slice(start, size)
+            left = block.filter(missing.slice(start, size)).to_pylist()
             if left:
                 yield ImagesTask(images_name(left), self.found.files(left))
 
@@ -103,3 +105,13 @@ class WorkPlan:
         named = pa.array(sorted(self.written.video_sources), pa.large_string())
         written = pa.chunked_array([*self.written.images.chunks, named], pa.large_string())
         return pc.invert(pc.is_in(self.found.images, value_set=written))
+
+
+def _blocks(count: int, part_rows: int) -> Iterator[tuple[int, int]]:
+    """First image and number of images of each part; the last ones become smaller."""
+    share = max(1, min(_SMALLER_PARTS, count // (2 * part_rows)))
+    start = 0
+    while start < count:
+        size = min(part_rows, max(_LEAST_ROWS, (count - start) // share), count - start)
+        yield start, size
+        start += size

@@ -73,7 +73,8 @@ def _add_sources(parser: argparse.ArgumentParser) -> None:
     text = "with the paths, of Parquet inputs (default: path, source, file, image, url ...)"
     options.add_value(group, "--path-column", "NAME", text)
     again = "read sources again whose rows hold an error, and replace those rows"
-    options.add_switches(group, {"--retry-errors": again})
+    redo = "look at every source that has rows, and detect those again that have changed since"
+    options.add_switches(group, {"--retry-errors": again, "--redo-changed": redo})
     text = "most rows of a part (default: 16 to 1000, from the size of the run)"
     options.add_value(group, "--part-rows", "N", text, options.positive)
 
@@ -136,6 +137,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
             part_rows=args.part_rows,
             max_pixels=args.max_pixels,
             retry_errors=args.retry_errors,
+            redo_changed=args.redo_changed,
             allow_fallback=args.allow_fallback,
             allow_failed_parity=args.allow_failed_parity,
             check=not args.no_check,
