@@ -67,7 +67,7 @@ def validate(
         split: part of a `data.yaml`.
         images: folder of the images of a COCO `.json`.
         checkpoint: what the bundle was exported from: the reference. When None, the first fp32
-            artifact that this machine runs is the reference.
+            artifact that this machine runs is the reference, also of a server.
         modules: Python files with classes that the checkpoint names. They are run.
         fork, fork_unconfined: as in `export`; where no definition fits the checkpoint, the fork's
             network is the reference.
@@ -80,7 +80,8 @@ def validate(
             measured: `skip` leaves them out and the report counts them, `stop` raises.
         device, threads, allow_fallback: as in `load`.
         url: of a server that runs a model of the bundle, as in `load`: that one alone is measured,
-            and the report is not stored in the bundle.
+            compared with the checkpoint or with the bundle's own files on this machine, and the
+            report is not stored in the bundle.
         slices, overlap: also look into slices of each image, as in `load`; the reference is
             measured alike, and the report is not stored in the bundle.
         choose_thresholds: also choose the score threshold of each class, on the first artifact that
@@ -115,7 +116,9 @@ def validate(
     options = RuntimeOptions(device, "", threads, allow_fallback=allow_fallback, server=server)
     shared: dict[str, Any] = {"options": options, "map_classes": map_classes, "progress": progress}
     shared |= {"runtimes": runtimes, "precisions": precisions}
+    local = None
     if server is not None:
+        local = opened
         opened, shared["runtimes"] = served_view(opened, options), ["kserve"]
     with ExitStack() as stack:
         source = checkpoint and open_source(stack, checkpoint, modules, own, opened)
@@ -125,6 +128,7 @@ def validate(
             loaded=source.loaded if source else None,
             max_drop=max_drop,
             slicing=None if slices is None else Slicing(slices, overlap),
+            local=local,
             **shared,
         )
     if choose_thresholds:

@@ -140,6 +140,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
         if args.json:
             console.document(bundle.document)
         return 0
+    if args.triton and not args.overwrite:
+        from ghost_deploy.export.integrations.triton import refuse_models_of
+
+        refuse_models_of(args.checkpoint, args.triton)
     try:
         with console.steps() as progress:
             bundle = api.export(

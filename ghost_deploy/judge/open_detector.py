@@ -17,7 +17,7 @@ from ghost_deploy.detector import Detector
 from ghost_deploy.judge.parity.stages import lowered
 from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.opener import open_planned
-from ghost_deploy.runtimes.run_plan import PlannedRun, plan_runs
+from ghost_deploy.runtimes.run_plan import PlannedRun, plan_runs, require_each_runtime
 
 BROKEN = (BackendError, ShapeError, SpecError)
 """What a damaged or wrong artifact raises when it is opened, run or decoded."""
@@ -32,7 +32,8 @@ def judged_runs(
         bundle, runtimes, precisions: see `plan_runs`.
 
     Raises:
-        UsageError: unknown runtime or precision, or nothing is left.
+        UsageError: unknown runtime or precision, nothing is left, or nothing of a runtime that is
+            named.
     """
     runs = plan_runs(bundle, runtimes, precisions)
     if not runs:
@@ -43,6 +44,7 @@ def judged_runs(
             f"{', '.join(precisions) if precisions else 'any'}",
             fix="Name other runtimes or precisions, or export more of them",
         )
+    require_each_runtime(bundle, runs, runtimes)
     return runs
 
 

@@ -21,6 +21,10 @@ _PORTS = {"http": 80, "https": 443, "grpcs": 443}
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _EXPECTED = "http://host:8000/MODEL, grpc://host:8001/MODEL, also https, grpcs, and /versions/N"
 _LONGEST = 16384
+_GRPC_KINDS = frozenset(
+    {"dns", "ipv4", "ipv6", "passthrough", "unix", "unix-abstract", "vsock", "xds"}
+)
+"""Before a colon gRPC takes these for a kind of address, not for a host."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,13 @@ class ServerAddress:
         _require_plain(parts, url)
         if not parts.hostname or not port:
             raise _wrong(f"{_safe(parts)}, without a {'port' if parts.hostname else 'host'}")
+        if parts.scheme.startswith("grpc") and parts.hostname in _GRPC_KINDS:
+            raise UsageError(
+                f"gRPC does not take {parts.hostname!r} for a host",
+                got=_safe(parts),
+                expected=f"{_EXPECTED}; sockets of files are not supported",
+                fix="Give the full name of the server, e.g. with its domain, or its IP address",
+            )
         before, marker, after = parts.path.rpartition("/v2/models/")
         words = [unquote(word) for word in (after if marker else parts.path[1:]).split("/")]
         if len(words) == 3 and words[1] == "versions":

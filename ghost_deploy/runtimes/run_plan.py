@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ghost_deploy.core.bundle import NMS_FORM, Artifact, Bundle
-from ghost_deploy.core.errors import BundleError, DeviceError, MissingExtraError
+from ghost_deploy.core.errors import BundleError, DeviceError, MissingExtraError, UsageError
 from ghost_deploy.core.lookup import unknown_name
 from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.int8_forms import target_here
@@ -101,6 +101,26 @@ def require_runs(
     if not runs:
         raise _nothing_to_run(bundle, runtimes or (), precisions or ())
     return runs
+
+
+def require_each_runtime(
+    bundle: Bundle, runs: Sequence[PlannedRun], runtimes: Sequence[str] | None
+) -> None:
+    """Require that each runtime that was named runs something: none is left out in silence.
+
+    Raises:
+        UsageError: one has no artifact, or none in the precisions that were named.
+    """
+    there = {run.row.name for run in runs}
+    missing = [name for name in dict.fromkeys(runtimes or ()) if name not in there]
+    if missing:
+        raise UsageError(
+            f"{bundle.path} has no file for the runtime {missing[0]}, or none in the precision "
+            "that is asked for",
+            got=", ".join(artifact.id for artifact in bundle.artifacts) or "no artifact",
+            expected=f"one for each of {', '.join(runtimes or ())}",
+            fix=f"Leave --runtime {missing[0]} out, or export for it",
+        )
 
 
 def check_precisions(names: Sequence[str] | None) -> None:

@@ -295,6 +295,27 @@ def labelled(folder: Path, small: gd.Bundle) -> Path:
     return file
 
 
+def test_a_server_is_not_compared_with_itself(
+    small: gd.Bundle, served: KServeServer, tmp_path: Path
+) -> None:
+    pytest.importorskip("pycocotools", reason="needs pycocotools")
+    data = labelled(tmp_path, small)
+    report = gd.validate(small, data, url=served.url("http", "fp32"))
+    assert report.reference is not None
+    assert report.reference.name.startswith("onnx-fp32")
+    assert "kserve" not in report.reference.name
+    assert [row.runtime for row in report.rows if row.accuracy] == ["kserve"]
+    assert any("no checkpoint was given" in text for text in report.warnings)
+
+
+def test_a_runtime_without_a_file_is_not_left_out(small: gd.Bundle, tmp_path: Path) -> None:
+    pytest.importorskip("pycocotools", reason="needs pycocotools")
+    data = labelled(tmp_path, small)
+    for call in (gd.validate, gd.bench):
+        with pytest.raises(UsageError, match="has no file for the runtime ncnn"):
+            call(small, data, runtimes=["ort", "ncnn"])
+
+
 @pytest.mark.parametrize("fault", ["away", "slow"])
 def test_a_server_that_is_away_is_no_verdict_on_accuracy(
     small: gd.Bundle, served: KServeServer, tmp_path: Path,

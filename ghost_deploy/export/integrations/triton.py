@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,13 +84,8 @@ def write_triton(
     root = Path(target)
     names = [_model_name(bundle.spec, artifact.id) for artifact in served]
     pipeline = _model_name(bundle.spec, PIPELINE)
-    for name in (*names, pipeline):
-        if (root / name).exists() and not overwrite:
-            raise UsageError(
-                f"{root / name} exists already",
-                fix="Add --overwrite to replace the models of these names, or choose another "
-                "folder",
-            )
+    if not overwrite:
+        _refuse_there(root, [name for name in (*names, pipeline) if (root / name).exists()])
     try:
         root.mkdir(parents=True, exist_ok=True)
         with closing(Temporary(root / "models", folder=True)) as scratch:
@@ -101,6 +97,37 @@ def write_triton(
     except OSError as error:
         raise disk_error(root, error) from error
     return [*names, pipeline]
+
+
+def refuse_models_of(checkpoint: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+    """Refuse a repository with models of a checkpoint's name before it is exported for minutes.
+
+    A checkpoint may hold another name than its file; that is seen by `write_triton`.
+
+    Args:
+        checkpoint: its file, after which the models are named.
+        target: folder of the repository.
+
+    Raises:
+        UsageError: there are some, or it is no folder.
+    """
+    root = Path(target)
+    if root.exists() and not root.is_dir():
+        raise UsageError(f"{root} is not a folder", fix="Choose another place for --triton")
+    begin = _clean_name(f"{Path(checkpoint).stem}_")
+    kinds = (PIPELINE, *(f"{backend}-" for backend in _BACKENDS))
+    there = sorted(path.name for path in root.glob("*"))
+    _refuse_there(
+        root, [name for name in there if name.startswith(tuple(f"{begin}_{k}" for k in kinds))]
+    )
+
+
+def _refuse_there(root: Path, names: Sequence[str]) -> None:
+    if names:
+        raise UsageError(
+            f"{root / names[0]} exists already",
+            fix="Add --overwrite to replace the models of these names, or choose another folder",
+        )
 
 
 def _put(made: Path, place: Path) -> None:
@@ -174,7 +201,11 @@ def _is_served(artifact: Artifact) -> bool:
 
 
 def _model_name(spec: ModelSpec, kind: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_.-]+", "_", f"{spec.name}_{kind}").strip("._") or "model"
+    return _clean_name(f"{spec.name}_{kind}") or "model"
+
+
+def _clean_name(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", text).strip("._")
 
 
 def _write_model(bundle: Bundle, artifact: Artifact, folder: Path) -> None:

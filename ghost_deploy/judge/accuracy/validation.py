@@ -88,6 +88,7 @@ def run_accuracy(
     map_classes: bool = False,
     resamples: int = RESAMPLES,
     slicing: Slicing | None = None,
+    local: Bundle | None = None,
     progress: Progress | None = None,
 ) -> AccuracyReport:
     """Measure the artifacts of a bundle and judge their losses.
@@ -104,6 +105,8 @@ def run_accuracy(
         map_classes: match the classes of the data set with those of the model by name.
         resamples: of the bootstrap.
         slicing: also look into slices of each image.
+        local: where a server runs `bundle`, the bundle whose files take the checkpoint's place:
+            what a server gives is not compared with itself.
         progress: called before each image.
 
     Returns:
@@ -126,7 +129,11 @@ def run_accuracy(
         bundle, data, options or RuntimeOptions(), sampler, progress, slicing
     )
     runs = [measurement.run(each) for each in plan]
-    found = _eager(measurement, loaded) if loaded else _first_fp32(measurement, runs)
+    found = (
+        _eager(measurement, loaded)
+        if loaded
+        else _first_fp32(_on_this_machine(measurement, local), () if local else runs)
+    )
     reference, figures = found if found else (None, None)
     rows = [row_of(run, figures, limit) for run, limit in zip(runs, limits, strict=True)]
     source = bundle.document.source
@@ -178,6 +185,12 @@ def _first_fp32(
             name, accuracy = run.plan.label, run.figures.accuracy
             return Reference(name=name, kind="artifact", accuracy=accuracy), run.figures
     return None
+
+
+def _on_this_machine(measurement: _Measurement, local: Bundle | None) -> _Measurement:
+    if local is None:
+        return measurement
+    return replace(measurement, bundle=local, options=replace(measurement.options, server=None))
 
 
 def _hard_images(

@@ -18,7 +18,12 @@ from ghost_deploy.core.evidence.latency import BenchRow, RunConfig
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.core.trusted_signers import refuse_if_trust_is_asked, trusted_signers
 from ghost_deploy.runtimes.base import RuntimeOptions
-from ghost_deploy.runtimes.run_plan import PlannedRun, check_precisions, plan_runs
+from ghost_deploy.runtimes.run_plan import (
+    PlannedRun,
+    check_precisions,
+    plan_runs,
+    require_each_runtime,
+)
 from ghost_deploy.runtimes.served import served_view, server_of
 from ghost_deploy.runtimes.table import RUNTIMES, runtime_row
 
@@ -216,6 +221,8 @@ def _plans(bundle: Bundle, selection: Selection) -> list[PlannedRun]:
                 fix=f"Add {artifact.precision} to --precision, or leave out --url",
             )
         plans += served
+    if plans:
+        require_each_runtime(bundle, plans, names)
     return plans
 
 

@@ -8,10 +8,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from ghost_deploy.cli.main import main
 from ghost_deploy.core.errors import BundleError, UsageError
 from ghost_deploy.core.spec import HeadSpec, ModelSpec
 from ghost_deploy.export.integrations.prototext import EnumValue, to_text
-from ghost_deploy.export.integrations.triton import write_triton
+from ghost_deploy.export.integrations.triton import refuse_models_of, write_triton
 from ghost_deploy.runtimes.inference_server import HASH_KEY, PRECISION_KEY
 from tests.support.bundles import DYNAMIC, SPEC, write_placeholder_bundle
 
@@ -139,3 +140,34 @@ def test_numbers_flags_and_lists() -> None:
     assert [(each.name, [*each.dims]) for each in config.input] == [("a", [3, -1]), ("b", [])]
     assert config.instance_group[0].kind == schema.ModelInstanceGroup.KIND_CPU
     assert config.model_warmup[0].inputs["a"].zero_data
+
+
+REPOSITORIES = {
+    "none": ([], None),
+    "another model": (["other_onnx-fp32", "best_v2", "best2_detector"], None),
+    "its detector": (["best_detector"], "best_detector exists already"),
+    "an artifact": (["x", "best_openvino-int8"], "best_openvino-int8 exists already"),
+}
+
+
+@pytest.mark.parametrize("case", REPOSITORIES)
+def test_a_conflict_is_seen_before_the_export(tmp_path: Path, case: str) -> None:
+    names, problem = REPOSITORIES[case]
+    target = tmp_path / "models"
+    for name in names:
+        (target / name).mkdir(parents=True)
+    words = ["export", str(tmp_path / "best.pt"), "-o", str(tmp_path / "out")]
+    if problem is None:
+        refuse_models_of(tmp_path / "best.pt", target)
+        return
+    with pytest.raises(UsageError, match=problem):
+        refuse_models_of(tmp_path / "best.pt", target)
+    # The checkpoint is not there: the command has not looked for it.
+    assert main([*words, "--triton", str(target)]) == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_repository_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "models").write_text("")
+    with pytest.raises(UsageError, match="is not a folder"):
+        refuse_models_of("best.pt", tmp_path / "models")

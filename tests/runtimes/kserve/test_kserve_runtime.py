@@ -95,6 +95,15 @@ def test_what_is_no_address(url: str) -> None:
         InferenceServer(url)
 
 
+@pytest.mark.parametrize(
+    "url", ["grpc://unix:1/m", "grpc://dns:8001/m", "grpcs://ipv4:1/m", "grpc://UNIX:1/m"]
+)
+def test_a_host_that_grpc_takes_for_a_kind_of_address(url: str) -> None:
+    with pytest.raises(UsageError, match=r"does not take .* for a host"):
+        InferenceServer(url)
+    InferenceServer(url.replace("grpcs", "https").replace("grpc:", "http:"))
+
+
 def test_a_password_is_refused_and_not_repeated() -> None:
     with pytest.raises(UsageError, match="no user or password") as caught:
         InferenceServer("http://me:hunter2@host:8000/m")
