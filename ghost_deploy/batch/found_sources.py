@@ -6,7 +6,7 @@ import fnmatch
 import glob
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -145,16 +145,23 @@ def _on_this_machine(name: str, note: Callable[[str], None]) -> Iterator[str]:
     elif os.path.lexists(path):
         yield path
     elif _WILD.search(name):
-        for each in _globbed(name):
+        for each in _globbed(name, note):
             if os.path.isfile(each) and _is_named_as_source(each):
                 yield each
     else:
         raise UsageError(f"there is no input {name}", fix="Check the path")
 
 
-def _globbed(pattern: str) -> list[str]:
+def _globbed(pattern: str, note: Callable[[str], None]) -> Iterable[str]:
     """What a pattern matches; the working folder is no part of the pattern."""
     plain = local_path(pattern) if scheme_of(pattern) else pattern
+    parts = plain.split("/")
+    if "**" in parts:
+        wild = next(k for k, part in enumerate(parts) if _WILD.search(part))
+        start = local_path("/".join(parts[:wild]) or ("/" if plain.startswith("/") else "."))
+        matches = re.compile(_pattern("/".join(parts[wild:]))).fullmatch
+        # `glob` would follow links, and go round in those that lead back.
+        return (each for each in _walk(start, note) if matches(os.path.relpath(each, start)))
     here = "" if os.path.isabs(plain) else glob.escape(os.getcwd())
     return sorted(map(local_path, glob.glob(os.path.join(here, plain), recursive=True)))
 
@@ -173,9 +180,13 @@ def _walk(folder: str, note: Callable[[str], None]) -> Iterator[str]:
         for name in sorted(names):
             if not name.startswith("."):
                 yield os.path.join(here, name)
-    for count, what in ((hidden, "hidden files and folders"), (linked, "links to folders")):
+    for count, one, more in (
+        (hidden, "hidden file or folder", "hidden files and folders"),
+        (linked, "link to a folder", "links to folders"),
+    ):
         if count:
-            note(f"{key_text(folder)}: {count} {what} are left out")
+            what = f"1 {one} is" if count == 1 else f"{count} {more} are"
+            note(f"{key_text(folder)}: {what} left out")
 
 
 def _in_store(word: str, access: FileAccess, note: Callable[[str], None]) -> Iterator[str]:
@@ -214,7 +225,8 @@ def _below(word: str, access: FileAccess, path: str, note: Callable[[str], None]
         else:
             hidden += 1
     if hidden:
-        note(f"{shown(word)}: {hidden} hidden objects are left out")
+        what = "1 hidden object is" if hidden == 1 else f"{hidden} hidden objects are"
+        note(f"{shown(word)}: {what} left out")
 
 
 def _matching(word: str, access: FileAccess, note: Callable[[str], None]) -> Iterator[str]:
@@ -228,7 +240,7 @@ def _matching(word: str, access: FileAccess, note: Callable[[str], None]) -> Ite
         yield address
         return
     if not is_remote(word):
-        yield from filter(os.path.isfile, _globbed(word))
+        yield from filter(os.path.isfile, _globbed(word, note))
         return
     start = address[: wild.start()].rpartition("/")[0]
     path = access.locate(start)[1]
@@ -242,7 +254,8 @@ def _matching(word: str, access: FileAccess, note: Callable[[str], None]) -> Ite
 def _pattern(address: str) -> str:
     """A regular expression for a pattern in which `*` does not cross folders and `**` does."""
     parts = []
-    for part in address.split("/"):
+    named = address.split("/")
+    for part in (*named, "*") if named[-1] == "**" else named:
         if part == "**":
             parts.append("(?:[^/]+/)*")
         else:

@@ -45,10 +45,19 @@ def _placed(paths: Iterable[str], beside: str) -> Iterator[str]:
         if is_remote(path):
             yield path if is_http(path) else shown(path)
             continue
-        plain = local_path(path) if scheme_of(path) else path
-        here = os.path.join(folder, plain)
-        is_beside = folder and not os.path.isabs(plain) and os.path.lexists(here)
-        yield local_path(here if is_beside else plain)
+        found = _placed_file(path, folder)
+        if path != path.strip() and not os.path.lexists(found):
+            # Spaces around a name belong to it only where there is such a file.
+            plain = path.strip()
+            found = shown(plain) if is_remote(plain) else _placed_file(plain, folder)
+        yield found
+
+
+def _placed_file(path: str, folder: str) -> str:
+    plain = local_path(path) if scheme_of(path) else path
+    here = os.path.join(folder, plain)
+    is_beside = folder and not os.path.isabs(plain) and os.path.lexists(here)
+    return local_path(here if is_beside else plain)
 
 
 def paths_of_parquet(

@@ -21,8 +21,8 @@ COLUMNS = {
     "names": "name of the class of each detection",
     "error": "why the source could not be read; null where it could",
     "model": "sha256 of the model",
-    "bytes": "size of the file when it was read; null where it is not known",
-    "modified_ns": "when the file was changed last, nanoseconds since 1970; null as for bytes",
+    "file_bytes": "size of the file when it was read; null where it is not known",
+    "modified_ns": "when the file was changed last, nanoseconds since 1970; null as for file_bytes",
 }
 """The columns and what is in them."""
 
@@ -49,7 +49,7 @@ def arrow_schema() -> Any:
         "names": pa.list_(pa.string()),
         "error": pa.string(),
         "model": pa.string(),
-        "bytes": pa.int64(),
+        "file_bytes": pa.int64(),
         "modified_ns": pa.int64(),
     }
     return pa.schema([(name, kinds[name]) for name in COLUMNS])

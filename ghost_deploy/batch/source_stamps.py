@@ -14,12 +14,12 @@ class Stamp(NamedTuple):
     """What tells one state of a file from another.
 
     Attributes:
-        bytes: size of the file.
+        file_bytes: size of the file.
         modified_ns: when it was changed last, nanoseconds since 1970; of an object in a store in
             whole seconds, because not every answer of a store has more.
     """
 
-    bytes: int | None = None
+    file_bytes: int | None = None
     modified_ns: int | None = None
 
     def differs(self, other: Stamp) -> bool:

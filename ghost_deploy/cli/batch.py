@@ -158,7 +158,7 @@ def _print(console: Console, report: BatchReport) -> None:
         [
             ("sources", f"{report.sources}, {report.skipped} of them done before"),
             ("rows", f"{report.rows} in {report.seconds:.1f} s, {report.errors} with errors"),
-            ("rate", _rate(report)),
+            *([("rate", _rate(report))] if report.rows else []),
             (
                 "output",
                 f"{report.out}: {plural(report.total_rows, 'row')} in "

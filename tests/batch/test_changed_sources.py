@@ -45,7 +45,7 @@ def test_images(tmp_path: Path) -> None:
     assert run(images, out)[1] == []
     assert run(images, out)[1] == []
     for row in rows_in(out):
-        assert Stamp(row["bytes"], row["modified_ns"]) == stamp_of_file(row["source"])
+        assert Stamp(row["file_bytes"], row["modified_ns"]) == stamp_of_file(row["source"])
     write_image(images / "003.png", solid_image((32, 48), 3))
     write_image(images / "bad.png", solid_image((32, 48), 3))
     (images / "004.png").unlink()  # its row stays

@@ -227,7 +227,7 @@ def test_what_is_left_out_is_said(archive: Path) -> None:
     assert len(found.images) == 4
     assert [note.partition(": ")[2] for note in notes] == [
         "2 hidden files and folders are left out",
-        "1 links to folders are left out",
+        "1 link to a folder is left out",
     ]
 
 
@@ -236,3 +236,33 @@ def test_content_decides_where_the_name_says_nothing(tmp_path: Path) -> None:
     (tmp_path / "image").write_bytes(b"\xff\xd8\xff")
     found = find(tmp_path / "movie", tmp_path / "image")
     assert (len(found.images), len(found.videos)) == (1, 1)
+
+
+def test_links_that_lead_back_are_not_followed(archive: Path) -> None:
+    (archive / "deep" / "back").symlink_to(archive)
+    notes: list[str] = []
+    every = find_sources([f"{archive}/**/*.*"], FileAccess(), None, notes.append)
+    assert sorted(names(every, archive)) == sorted(NAMES)
+    assert any("1 link to a folder is left out" in note for note in notes)
+    assert names(find(f"{archive}/**"), archive) == names(every, archive)
+    assert names(find(f"{archive}/deep/**/*.PNG"), archive) == ["deep/er/a.PNG"]
+    assert names(find(f"{archive}/**/e?/*"), archive) == ["deep/er/a.PNG"]
+
+
+def test_a_pattern_in_a_folder_with_wild_characters(
+    archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = archive.parent / "a[b]*"
+    archive.rename(odd)
+    monkeypatch.chdir(odd)
+    assert len(names(find("**"), odd)) == len(NAMES)
+    assert names(find("deep/**/*.PNG"), odd) == ["deep/er/a.PNG"]
+
+
+def test_spaces_around_a_name_of_a_list(archive: Path) -> None:
+    (archive / " b.jpg ").write_bytes(b"x")
+    (archive / "list.txt").write_text("  deep/c.jpeg \n b.jpg \n none.jpg\n  s3://a/b.jpg\n")
+    found = find(archive / "list.txt").images.to_pylist()
+    there = [str(archive / "deep" / "c.jpeg"), str(archive / " b.jpg "), "s3://a/b.jpg"]
+    assert [found[0], found[1], found[3]] == there
+    assert found[2].endswith("/none.jpg")
