@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-_STARTS = 6
+_STARTS = 20
 _WAIT_S = 5.0
 _ENDS_WITHIN_S = 30.0
 

@@ -69,19 +69,17 @@ def validate(
         checkpoint: what the bundle was exported from: the reference. When None, the first fp32
             artifact that this machine runs is the reference, also of a server.
         modules: Python files with classes that the checkpoint names. They are run.
-        fork, fork_unconfined: as in `export`; where no definition fits the checkpoint, the fork's
-            network is the reference.
+        fork, fork_unconfined: as in `export`; where no definition fits, its network is the reference.
         other_checkpoint: measure although the bundle was exported from another file.
         runtimes, precisions: what is measured; all when None.
         max_drop: largest loss of mAP50-95 that passes, in points; by precision when None.
         map_classes: match the data's classes with the model's by name, whatever their order.
         skip_broken_labels: leave out labels that cannot be used, and count them.
-        on_broken: what is done with images that cannot be read, which is known before anything is
-            measured: `skip` leaves them out and the report counts them, `stop` raises.
+        on_broken: of images that cannot be read: `skip` leaves them out and the report counts
+            them, `stop` raises before anything is measured.
         device, threads, allow_fallback: as in `load`.
         url: of a server that runs a model of the bundle, as in `load`: that one alone is measured,
-            compared with the checkpoint or with the bundle's own files on this machine, and the
-            report is not stored in the bundle.
+            and the report is not stored in the bundle.
         slices, overlap: also look into slices of each image, as in `load`; the reference is
             measured alike, and the report is not stored in the bundle.
         choose_thresholds: also choose the score threshold of each class, on the first artifact that
@@ -89,8 +87,7 @@ def validate(
         metric: what they are chosen for: `f1` (when None), `precision=P` or `recall=R`, at IoU 0.5.
         store: put the report, without its curves and images, into the bundle's folder. A report
             without a verdict does not replace one with a verdict.
-        progress: called for each image.
-        note: called if the report was not stored; logged by default.
+        progress, note: called for each image; and if the report was not stored (default: logged).
 
     Returns:
         The report; `report.outcome` is the verdict, None where nothing was judged.
@@ -116,9 +113,8 @@ def validate(
     options = RuntimeOptions(device, "", threads, allow_fallback=allow_fallback, server=server)
     shared: dict[str, Any] = {"options": options, "map_classes": map_classes, "progress": progress}
     shared |= {"runtimes": runtimes, "precisions": precisions}
-    local = None
-    if server is not None:
-        local = opened
+    local = opened if server is not None else None
+    if local is not None:
         opened, shared["runtimes"] = served_view(opened, options), ["kserve"]
     with ExitStack() as stack:
         source = checkpoint and open_source(stack, checkpoint, modules, own, opened)

@@ -30,13 +30,15 @@ class DeathMarks:
     def __init__(self, token: str) -> None:
         self._folder = Path(tempfile.gettempdir()) / f"ghost-deploy-{os.getuid()}-{token}"
         self._file: int | None = None
+        self._length = 0
 
     def step(self, source: str, share: float) -> None:
         """A source is about to be read."""
         if self._file is not None:
+            # What is left of a longer name is overwritten: to cut a file off costs more.
             data = source.encode()
-            os.pwrite(self._file, data, 0)
-            os.ftruncate(self._file, len(data))
+            self._length = max(self._length, len(data))
+            os.pwrite(self._file, data.ljust(self._length, b"\0"), 0)
 
     @contextlib.contextmanager
     def watched(self, task: Task) -> Iterator[Task]:
@@ -45,7 +47,7 @@ class DeathMarks:
         at, deaths = self._folder / f"{name}.at", self._folder / f"{name}.json"
         counts = _counted(at, deaths)
         fatal = frozenset(source for source, count in counts.items() if count >= _MOST_DEATHS)
-        self._file = self._open(at)
+        self._file, self._length = self._open(at), at.stat().st_size
         try:
             yield dataclasses.replace(task, fatal=task.fatal | fatal) if fatal else task
         finally:
@@ -70,7 +72,7 @@ def _counted(at: Path, deaths: Path) -> dict[str, int]:
     except (OSError, ValueError):
         counts = {}
     with contextlib.suppress(OSError):
-        source = at.read_text()
+        source = at.read_text().rstrip("\0")
         if source:
             counts[source] = counts.get(source, 0) + 1
             deaths.write_text(json.dumps(counts))

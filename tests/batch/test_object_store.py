@@ -173,3 +173,20 @@ def test_two_runs_at_once(proxy: FailingProxy) -> None:
     began = time.monotonic()
     with run_lock.lock_output(parts, notes.append):  # it has died
         assert time.monotonic() - began > 0.3
+
+
+def test_an_object_that_changed(proxy: FailingProxy) -> None:
+    run_pretended([f"{IMAGES}/1"], OUT, part_rows=8)
+    data = cv2.imencode(".png", solid_image((90, 300), 1))[1].tobytes()
+    put(proxy, "images/1/001.png", data)
+    notes: list[str] = []
+    try:
+        report = run_pretended([f"{IMAGES}/1"], OUT, note=notes.append)
+        assert (report.rows, report.changed) == (0, 1)
+        assert any("1 of 20 sources has changed" in note for note in notes)
+        report = run_pretended([f"{IMAGES}/1"], OUT, redo_changed=True)
+        assert (report.rows, report.total_rows, len(rows())) == (1, 20, 20)
+        assert {row["width"] for row in rows()} == {64, 300}
+        assert run_pretended([f"{IMAGES}/1"], OUT).changed == 0
+    finally:
+        put(proxy, "images/1/001.png", cv2.imencode(".png", solid_image((64, 64), 1))[1].tobytes())
