@@ -25,6 +25,7 @@ from ghost_deploy.runtimes.served import served_view, server_of
 
 if TYPE_CHECKING:
     from ghost_deploy.core.evidence.accuracy import AccuracyReport
+    from ghost_deploy.judge.datasets.dataset import DataSet
     from ghost_deploy.processing.broken_images import OnBroken
 
 _METRIC = "f1"
@@ -69,7 +70,7 @@ def validate(
         checkpoint: what the bundle was exported from: the reference. When None, the first fp32
             artifact that this machine runs is the reference, also of a server.
         modules: Python files with classes that the checkpoint names. They are run.
-        fork, fork_unconfined: as in `export`; where no definition fits, its network is the reference.
+        fork, fork_unconfined: as in `export`; its network is used where no definition fits.
         other_checkpoint: measure although the bundle was exported from another file.
         runtimes, precisions: what is measured; all when None.
         max_drop: largest loss of mAP50-95 that passes, in points; by precision when None.
@@ -103,18 +104,16 @@ def validate(
     opened = _opened(bundle, checkpoint, other_checkpoint)
     from ghost_deploy.judge.accuracy.choose_thresholds import with_thresholds
     from ghost_deploy.judge.accuracy.validation import run_accuracy
-    from ghost_deploy.judge.datasets.open_dataset import open_dataset, readable_data
     from ghost_deploy.processing.slices import Slicing
 
     metric = _checked(metric, choose_thresholds, slices)
-    dataset = open_dataset(data, split=split, images=images, skip_broken=skip_broken_labels)
-    dataset = readable_data(dataset, on_broken, progress)
+    dataset = _readable(data, split, images, skip_broken_labels, on_broken, progress)
     own = ForkOption(fork, fork_unconfined)
     options = RuntimeOptions(device, "", threads, allow_fallback=allow_fallback, server=server)
     shared: dict[str, Any] = {"options": options, "map_classes": map_classes, "progress": progress}
     shared |= {"runtimes": runtimes, "precisions": precisions}
-    local = opened if server is not None else None
-    if local is not None:
+    local = opened if server else None
+    if local:
         opened, shared["runtimes"] = served_view(opened, options), ["kserve"]
     with ExitStack() as stack:
         source = checkpoint and open_source(stack, checkpoint, modules, own, opened)
@@ -132,6 +131,21 @@ def validate(
     if store:
         _store(opened, report, note or log_note, _unlike(slices, server), choose_thresholds)
     return report
+
+
+def _readable(
+    data: AnyPath,
+    split: str | None,
+    images: AnyPath | None,
+    skip_broken: bool,
+    on_broken: OnBroken,
+    progress: Progress | None,
+) -> DataSet:
+    """The data set, with images that can be read."""
+    from ghost_deploy.judge.datasets.open_dataset import open_dataset, readable_data
+
+    dataset = open_dataset(data, split=split, images=images, skip_broken=skip_broken)
+    return readable_data(dataset, on_broken, progress)
 
 
 def _unlike(slices: int | None, server: InferenceServer | None) -> str:
