@@ -135,7 +135,7 @@ def validate(
 
 def _readable(
     data: AnyPath,
-    split: str | None,
+    split: str,
     images: AnyPath | None,
     skip_broken: bool,
     on_broken: OnBroken,
