@@ -87,8 +87,7 @@ RAY_VENV ?= .venv-ray
 $(RAY_VENV)/.ready: pyproject.toml constraints.txt
 	test -x $(RAY_VENV)/bin/python || $(PYTHON) -m venv $(RAY_VENV)
 	$(RAY_VENV)/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt \
-	  -e '.[batch,onnxruntime,ray,stream]' 'datasets>=3' duckdb gcp-storage-emulator hypothesis \
-	  'moto[server]>=5' onnx pandas pytest
+	  -e '.[batch,onnxruntime,ray,stream]' 'datasets>=3' duckdb hypothesis 'moto[server]>=5' onnx pandas pytest
 	@touch $@
 
 test-ray: $(RAY_VENV)/.ready

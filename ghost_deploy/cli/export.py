@@ -140,10 +140,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         if args.json:
             console.document(bundle.document)
         return 0
-    if args.triton and not args.overwrite:
-        from ghost_deploy.export.integrations.triton import refuse_models_of
-
-        refuse_models_of(args.checkpoint, args.triton)
+    _refuse_models_there(args)
     try:
         with console.steps() as progress:
             bundle = api.export(
@@ -184,6 +181,13 @@ def run(args: argparse.Namespace, console: Console) -> int:
     images = shlex.quote(args.images) if args.images else "SOURCE"
     console.result(f"next: ghost-deploy infer {shlex.quote(args.out)} {images} -o annotated")
     return 0
+
+
+def _refuse_models_there(args: argparse.Namespace) -> None:
+    if args.triton and not args.overwrite:
+        from ghost_deploy.export.integrations.triton import refuse_models_of
+
+        refuse_models_of(args.checkpoint, args.triton)
 
 
 def _integrate(bundle: Bundle, args: argparse.Namespace, console: Console) -> None:
