@@ -119,7 +119,7 @@ def test_the_command_says_what_it_does_and_what_came_of_it(done: Done) -> None:
     assert done.code in (0, 1)
     assert re.search(r"^the built-in detector: yolov8-ghost, 1,\d+,\d+ weights", done.err, re.M)
     for step in ("drawing 3 images", "loading", "comparing 2 images", "measuring 2 rounds", "all"):
-        assert re.search(rf"^{step}.* \d+\.\d s$", done.err, re.MULTILINE), step
+        assert re.search(rf"^{step}.* \d+\.\d s( |$)", done.err, re.MULTILINE), step
     assert re.search(r"^run +artifact +verdict", done.out, re.MULTILINE)
     assert str(done.folder) in done.out
     assert "next: open" in done.out
