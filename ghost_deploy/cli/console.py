@@ -206,8 +206,8 @@ class StepProgress:
         self._show(done)
 
     def show_left(self, seconds: float) -> None:
-        """Show about how long all steps together still take."""
-        self._left = f"about {clock(seconds)} left in all"
+        """Show about how long all steps together still take; nothing in the last second."""
+        self._left = f"about {clock(seconds)} left in all" if seconds >= 1 else ""
 
     def finish(self) -> None:
         """End the last step."""
