@@ -77,6 +77,7 @@ class LineCall:
         self._mark = mark.encode()
         self._said = said
         self._output = bytearray()
+        self._has_no_end = False
         self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
         self._news = threading.Condition()
         self._ending = threading.Event()
@@ -137,12 +138,19 @@ class LineCall:
         Raises:
             LineError: there is no line, or it broke.
             UnavailableError: the board has no Python that is new enough.
+            BoardError: it sends more than a command has to say, or not what it should.
         """
         for thread in self._threads[1:]:
             while thread.is_alive():
                 thread.join(0.2)
         code = self._process.wait()
         self._ending.set()
+        if self._has_no_end:  # no broken line: the same would come again
+            raise BoardError(
+                f"{self._address.name} sends output without an end",
+                got=f"more than {_MAX_OUTPUT >> 20} MiB",
+                fix="Check what runs there: it is not what was sent",
+            )
         messages = "\n".join(self._lines)
         _, begun, rest = bytes(self._output).partition(b"\n" + self._mark + b"\n")
         if not begun:
@@ -199,7 +207,7 @@ class LineCall:
                 self._output += data
                 self._news.notify_all()
             if len(self._output) > _MAX_OUTPUT:
-                self._lines.append(f"more than {_MAX_OUTPUT >> 20} MiB of output")
+                self._has_no_end = True
                 self._process.kill()
                 return
 

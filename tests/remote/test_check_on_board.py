@@ -21,6 +21,7 @@ from tests.support.command_in_process import run_command
 from tests.support.constant_model import write_constant_bundle
 from tests.support.exports import shared_proved_bundle
 from tests.support.ssh_board import SshBoard, ssh_board
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,7 @@ def test_check_on_a_board(board: SshBoard, bundle: Path) -> None:
     assert "installing" not in again.stderr
     assert "onnx-fp32" in again.stdout
     assert f"Check on 127.0.0.1:{board.port}" in again.stdout
-    assert not board.processes()
+    wait_until(lambda: not board.processes(), state=board.processes)
     cleaned = run_command("check", str(bundle), "--on", board.address(), "--clean")
     assert "removed environments" in cleaned.stdout
     assert not (board.home / ".cache" / "ghost-deploy").exists()

@@ -148,7 +148,7 @@ def test_a_board_that_reboots_while_it_measures(
     assert "broke while a command ran there" in messages
     assert "Traceback" not in messages
     assert (bundle / "bundle.json").read_bytes() == before
-    assert not ready.processes()
+    wait_until(lambda: not ready.processes(), state=ready.processes)
     short = ("--duration", "0.2", "--rounds", "2", "--runtime", "ort", "--json")
     images = bundle.parent / "our images"
     images.mkdir()

@@ -23,9 +23,14 @@ _absent = not (GHOST.is_file() and GHOSTNET.is_file() and BCCD.is_dir())
 if _absent and os.environ.get("CI"):
     raise RuntimeError(f"CI must run the tests on real models; {SHARED} lacks them")
 
-needs_assets = pytest.mark.skipif(
-    _absent, reason=f"no development assets in {SHARED}; set GHOST_DEPLOY_SHARED"
-)
+_REASON = f"no development assets in {SHARED}; set GHOST_DEPLOY_SHARED"
+needs_assets = pytest.mark.skipif(_absent, reason=_REASON)
+
+
+def require_assets() -> None:
+    """Skip the test that asks for something made of them, where they are absent."""
+    if _absent:
+        pytest.skip(_REASON)
 
 
 def val_images() -> list[Path]:

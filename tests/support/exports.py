@@ -18,7 +18,7 @@ from ghost_deploy.core.progress import Progress, silent
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.export import artifacts
 from ghost_deploy.export.plan import plan_export
-from tests.support.assets import GHOST, val_images
+from tests.support.assets import GHOST, require_assets, val_images
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,7 @@ def shared_folder(
 
 def shared_float_bundle(checkpoint: Path, factory: pytest.TempPathFactory) -> ExportedCheckpoint:
     """`export_bundle` of the checkpoint at 416 pixels; to be read, not changed."""
+    require_assets()
     name = f"float-{checkpoint.stem}"
     folder = shared_folder(name, factory, lambda folder: export_bundle(checkpoint, folder))
     return ExportedCheckpoint(load_checkpoint(checkpoint), Bundle.read(folder))
@@ -95,6 +96,8 @@ def shared_float_bundle(checkpoint: Path, factory: pytest.TempPathFactory) -> Ex
 def shared_proved_bundle(factory: pytest.TempPathFactory) -> Path:
     """What `ghost-deploy export` makes by default of `GHOST`, proved on two images; to be read."""
     from ghost_deploy.cli.main import main
+
+    require_assets()
 
     def write(folder: Path) -> None:
         images = factory.mktemp("proof")
