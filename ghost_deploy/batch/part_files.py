@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
@@ -111,14 +112,19 @@ class PartFiles:
 
     def remove(self, name: str) -> None:
         """Remove a file; one that is not there or cannot be removed is left."""
-        try:
-            if self.is_remote:
+        if not self.is_remote:
+            with contextlib.suppress(OSError):
+                os.unlink(self.where(name))
+            return
+        for wait_s in (*_ATTEMPTS_S, None):
+            try:
                 system, path = self.access.locate(self.where(name))
                 system.delete_file(path)
-            else:
-                os.unlink(self.where(name))
-        except OSError:
-            return
+                return
+            except OSError as error:
+                if wait_s is None or is_missing(error) or is_refused(error):
+                    return
+                time.sleep(wait_s)
 
     def write_part(self, name: str, table: Any, facts: dict[str, str] | None = None) -> int:
         """Write a part.
