@@ -92,6 +92,32 @@ class Temporary:
         self._handle = -1
 
 
+def put_in_place(made: Path, place: Path) -> None:
+    """Give something in a temporary folder its place; what is there goes into that folder.
+
+    On Linux both names are exchanged at once, so that a death leaves the old or the new one.
+
+    Args:
+        made: in a temporary folder of the same disk.
+        place: where it goes.
+
+    Raises:
+        OSError: the system refuses; the old one is in its place.
+    """
+    if not place.exists():
+        os.replace(made, place)
+        return
+    if _exchange(made, place):
+        return
+    old = made.with_name(made.name + OLD)
+    os.replace(place, old)
+    try:
+        os.replace(made, place)
+    except OSError:
+        os.replace(old, place)
+        raise
+
+
 @contextlib.contextmanager
 def locked_folder(folder: Path) -> Iterator[None]:
     """Keep other processes that ask for it from the folder while the block runs.

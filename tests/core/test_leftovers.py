@@ -16,7 +16,7 @@ from ghost_deploy.core import leftovers
 from ghost_deploy.core.bundle import Bundle, BundleWriter
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.files import write_whole
-from ghost_deploy.core.leftovers import Temporary, remove_leftovers
+from ghost_deploy.core.leftovers import Temporary, put_in_place, remove_leftovers
 from tests.core.test_bundle import write
 
 HOLDER = """
@@ -158,3 +158,33 @@ def test_an_interrupt_before_anyone_has_it_leaves_nothing(tmp_path: Path, kind: 
     command = [sys.executable, "-c", INTERRUPTED, "in/out", kind]
     subprocess.run(command, check=True, timeout=60, cwd=tmp_path)
     assert list((tmp_path / "in").iterdir()) == []
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+@pytest.mark.parametrize("there", [None, {}, {"old": "1"}])
+def test_a_folder_takes_the_place_of_another(
+    there: dict[str, str] | None, exchange: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not exchange:
+        monkeypatch.setattr(leftovers, "_exchange", lambda *_: False)
+    scratch, place = tmp_path / "scratch", tmp_path / "place"
+    (scratch / "made").mkdir(parents=True)
+    (scratch / "made" / "new").write_text("2")
+    if there is not None:
+        place.mkdir()
+        for name, text in there.items():
+            (place / name).write_text(text)
+    put_in_place(scratch / "made", place)
+    assert [path.name for path in place.iterdir()] == ["new"]
+
+
+def test_what_cannot_take_its_place_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leftovers, "_exchange", lambda *_: False)
+    place = tmp_path / "place"
+    place.mkdir()
+    (place / "old").write_text("1")
+    with pytest.raises(FileNotFoundError):
+        put_in_place(tmp_path / "absent", place)
+    assert (place / "old").read_text() == "1"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from pathlib import Path
 
 from ghost_deploy.core.errors import UsageError
+from ghost_deploy.core.leftovers import put_in_place
 from ghost_deploy.runtimes.tensorrt.calibration_cache import CACHE_FILE
 
 PARSER = "nvdsinfer_ghost_deploy.cpp"
@@ -59,20 +59,11 @@ def put_folder(made: Path, place: Path) -> None:
     Raises:
         OSError: the disk refuses; the old folder is in its place.
     """
-    if not place.exists():
-        os.replace(made, place)
-        return
-    for path in place.iterdir():
+    for path in place.iterdir() if place.exists() else ():
         if _OURS.fullmatch(path.name) or (made / path.name).exists():
             continue
         if path.is_dir() and not path.is_symlink():
             shutil.copytree(path, made / path.name, symlinks=True)
         else:
             shutil.copy2(path, made / path.name, follow_symlinks=False)
-    old = made.with_name(f"{made.name}.old")
-    os.replace(place, old)
-    try:
-        os.replace(made, place)
-    except OSError:
-        os.replace(old, place)
-        raise
+    put_in_place(made, place)

@@ -23,7 +23,7 @@ from ghost_deploy.core.bundle import NMS_FORM, Artifact, Bundle
 from ghost_deploy.core.bundle.verdicts import failures_of
 from ghost_deploy.core.errors import BundleError, UsageError
 from ghost_deploy.core.files import disk_error
-from ghost_deploy.core.leftovers import Temporary
+from ghost_deploy.core.leftovers import Temporary, put_in_place
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.export.integrations.failed_artifacts import refuse_failed
 from ghost_deploy.export.integrations.prototext import EnumValue, Message, to_text
@@ -93,7 +93,7 @@ def write_triton(
                 _write_model(bundle, artifact, scratch.path / name)
             write_pipeline(bundle, scratch.path / pipeline)
             for name in (*names, pipeline):
-                _put(scratch.path / name, root / name)
+                put_in_place(scratch.path / name, root / name)
     except OSError as error:
         raise disk_error(root, error) from error
     return [*names, pipeline]
@@ -128,20 +128,6 @@ def _refuse_there(root: Path, names: Sequence[str]) -> None:
             f"{root / names[0]} exists already",
             fix="Add --overwrite to replace the models of these names, or choose another folder",
         )
-
-
-def _put(made: Path, place: Path) -> None:
-    """Move a model to its place; one that is there goes into the folder of `made`."""
-    old = made.with_name(f"{made.name}.old")
-    if not place.exists():
-        os.replace(made, place)
-        return
-    os.replace(place, old)
-    try:
-        os.replace(made, place)
-    except OSError:
-        os.replace(old, place)
-        raise
 
 
 def model_config(spec: ModelSpec, artifact: Artifact, name: str) -> Message:
