@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
+import msgspec
 from numpy.typing import NDArray
 
 from ghost_deploy.core.class_names import Classes, class_ids
@@ -66,6 +67,8 @@ class Detector(Closing):
         slicing: Slicing | None = None,
         classes: Sequence[int] = (),
     ) -> None:
+        if runtime.info.pixel_input:
+            spec = msgspec.structs.replace(spec, input=spec.input.as_pixels())
         require_fit(runtime.inputs, runtime.outputs, spec)
         self._runtime = runtime
         self._spec = spec
@@ -88,7 +91,9 @@ class Detector(Closing):
 
     @property
     def spec(self) -> ModelSpec:
-        """The description of the model."""
+        """The description of the model as it runs: its input is pixels where the runtime takes
+        them, see `RuntimeInfo.pixel_input`.
+        """
         return self._spec
 
     @property

@@ -146,6 +146,10 @@ class InputSpec(SpecStruct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         """Whether the graph contains the preprocessing after the letterbox."""
         return self.dtype == "uint8"
 
+    def as_pixels(self) -> InputSpec:
+        """The same preprocessing where the graph contains it, see `embedded`."""
+        return msgspec.structs.replace(self, layout="nhwc", dtype="uint8")
+
     def shape(self, batch: int, size_hw: tuple[int, int]) -> tuple[int, int, int, int]:
         """Shape of a tensor of `batch` images of (height, width) pixels, in `layout` order."""
         height, width = size_hw

@@ -64,6 +64,8 @@ class RuntimeOptions:
         cache_dir: folder for compiled models; None disables the cache.
         any_form: run an int8 graph built for another runtime, to measure its accuracy; its
             speed is not meaningful.
+        pixel_input: take uint8 images, (B, H, W, 3) BGR, where the file rounds its input to the 256
+            levels of a pixel: equal results, sooner. `RuntimeInfo.pixel_input` is the answer.
         server: the model on a server that the runtime `kserve` runs.
         sha256: of files of the model by absolute path, where the caller has just verified them.
 
@@ -78,6 +80,7 @@ class RuntimeOptions:
     allow_fallback: bool = False
     cache_dir: Path | None = None
     any_form: bool = False
+    pixel_input: bool = False
     server: InferenceServer | None = None
     sha256: Mapping[Path, str] = field(default_factory=dict, repr=False, compare=False)
 
@@ -135,6 +138,7 @@ class RuntimeInfo:
             `Runtime.fork`.
         queued: runs that may be started besides: the backend keeps them waiting itself, and begins
             one as soon as a stream is free.
+        pixel_input: the input is uint8 images, see `RuntimeOptions.pixel_input`.
     """
 
     runtime: str
@@ -147,6 +151,7 @@ class RuntimeInfo:
     streams: int = 1
     simulated: bool = False
     queued: int = 0
+    pixel_input: bool = False
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ def open_planned(bundle: Bundle, run: PlannedRun, options: RuntimeOptions) -> Ru
         options,
         precision=run.precision,
         any_form=options.any_form or run.foreign,
+        pixel_input=True,
         sha256={(bundle.path / name).resolve(): each for name, each in run.artifact.files.items()},
     )
     opened = open_file(run.row.name, path, options)
@@ -97,6 +98,7 @@ def open_path(
     path = Path(path)
     refuse_if_trust_is_asked(str(path))
     row = row_for(path, runtime)
+    options = replace(options or RuntimeOptions(), pixel_input=True)
     opened = open_file(row.name, path, options)
     try:
         return opened, description_of(opened, path)

@@ -12,10 +12,11 @@ import pytest
 
 from ghost_deploy.core.bundle import FORM_KEY, GUARD, GUARD_KEY
 from ghost_deploy.core.errors import BackendError, DeviceError
-from ghost_deploy.runtimes import int8_forms
+from ghost_deploy.runtimes import int8_forms, openvino_devices
 from ghost_deploy.runtimes import openvino as ov
 from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.dot_product import DotProduct
+from ghost_deploy.runtimes.openvino_devices import DeviceChoice, choose_device
 from ghost_deploy.runtimes.table import open_file
 from tests.support.runtime_cases import expected, random_images, write_ir
 
@@ -61,7 +62,7 @@ PLAIN = Core(["CPU"], ["FP32", "INT8"])
 def test_the_arithmetic_of_a_precision(
     core: Core, device: str, precision: str, expected: tuple[str, str, str]
 ) -> None:
-    choice = ov._resolve(core, RuntimeOptions(device, precision))
+    choice = choose_device(core, RuntimeOptions(device, precision))
     assert (choice.device, choice.hint, choice.precision) == expected
 
 
@@ -80,8 +81,8 @@ def test_what_is_not_there(
     core: Core, device: str, precision: str, message: str, instead: tuple[str, str, str]
 ) -> None:
     with pytest.raises(DeviceError, match=message):
-        ov._resolve(core, RuntimeOptions(device, precision))
-    choice = ov._resolve(core, RuntimeOptions(device, precision, allow_fallback=True))
+        choose_device(core, RuntimeOptions(device, precision))
+    choice = choose_device(core, RuntimeOptions(device, precision, allow_fallback=True))
     assert (choice.device, choice.hint, choice.precision) == instead
     assert "fell back" in choice.notes[0]
 
@@ -125,8 +126,8 @@ def test_bf16_on_a_cpu_with_it(model: Path) -> None:
 
 def test_a_precision_that_was_not_obtained(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A CPU without f16 silently ignores that hint; the property read back shows it."""
-    choice = ov._Choice("CPU", "f16", "fp16", ())
-    monkeypatch.setattr(ov, "_resolve", lambda core, options: choice)
+    choice = DeviceChoice("CPU", "f16", "fp16", ())
+    monkeypatch.setattr(ov, "choose_device", lambda core, options: choice)
     with pytest.raises(DeviceError, match=r"computes on CPU in (f32|bf16)"):
         open_file("openvino", model, RuntimeOptions(precision="fp16"))
 
@@ -142,8 +143,8 @@ def test_hints(model: Path, hint: Any) -> None:
 def test_a_container_s_quota_limits_the_threads(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ov, "cpu_quota", lambda: 1)
-    monkeypatch.setattr(ov, "available_cores", lambda: 1)
+    monkeypatch.setattr(openvino_devices, "cpu_quota", lambda: 1)
+    monkeypatch.setattr(openvino_devices, "available_cores", lambda: 1)
     with ov.open_model(model, RuntimeOptions()) as runtime:
         assert runtime.info.threads == 1
 
@@ -298,7 +299,8 @@ def test_a_float_file_needs_no_guard(model: Path, monkeypatch: pytest.MonkeyPatc
 def test_doctor_lists_int8_where_it_is_run(
     monkeypatch: pytest.MonkeyPatch, forms: tuple[str, ...], int8: bool
 ) -> None:
-    monkeypatch.setattr(ov, "forms_here", lambda runtime: forms)
+    for module in (ov, openvino_devices):
+        monkeypatch.setattr(module, "forms_here", lambda runtime: forms)
     found = ov.probe()
     (cpu,) = (device for device in found.devices if device.name == "cpu")
     assert ("int8" in cpu.precisions) == int8
