@@ -1,8 +1,8 @@
 """An int8 OpenVINO model whose first convolution reads the pixels of the image themselves.
 
-Our int8 files begin by rounding the input, values from 0 to 1, to 256 levels. The level of a pixel is
-its own value from 0 to 255: a model that is given the pixels has nothing to round, and the host has
-nothing to divide. The results are equal to the last bit.
+Our int8 files begin by rounding the input, values from 0 to 1, to 256 levels. The level of a pixel
+is its own value from 0 to 255: a model that is given the pixels has nothing to round, and the host
+has nothing to divide. The results are equal to the last bit.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from ghost_deploy.calib.quantize.overflow import saturating_convolution
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.demo.scenes import make_scene
 from ghost_deploy.runtimes.int8_forms import ort_form
-from tests.support.checked_bundle import checked_bundle
+from tests.support.checked_bundle import SIDE, checked_bundle
 from tests.support.emulation import needs_qemu, run_on
 from tests.support.fake_backends import LACKS_AVX
 
@@ -73,6 +73,25 @@ def test_the_simulation_of_overflow_agrees_to_the_bit(limit: int, tmp_path: Path
     assert np.array_equal(found, expected)
 
 
+PIXELS = """
+import sys
+import numpy as np
+from ghost_deploy.runtimes.base import RuntimeOptions
+from ghost_deploy.runtimes.table import open_file
+
+path, image = sys.argv[1:]
+pixels = np.load(image)
+floats = pixels[..., ::-1].transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
+found = []
+for pixel_input, tensor in ((True, pixels), (False, np.ascontiguousarray(floats))):
+    options = RuntimeOptions(precision="int8", pixel_input=pixel_input)
+    with open_file("openvino", path, options) as runtime:
+        (output,) = runtime.run({"images": tensor}).values()
+        found.append(output.copy())
+print(np.ptp(found[0]) > 1, np.array_equal(*found))
+"""
+
+
 @pytest.mark.emulated
 def test_int8_files_for_x86_are_right_and_those_for_vnni_are_refused(
     tmp_path_factory: pytest.TempPathFactory,
@@ -92,6 +111,12 @@ def test_int8_files_for_x86_are_right_and_those_for_vnni_are_refused(
     unguarded = rows["openvino-int8-openvino-vnni"]
     assert unguarded["status"] == "skipped"
     assert "cannot run here" in unguarded["reasons"][0]
+    program, image = folder / "pixels.py", folder / "pixels.npy"
+    program.write_text(PIXELS)
+    np.save(image, np.random.default_rng(0).integers(0, 256, (1, SIDE, SIDE, 3)).astype(np.uint8))
+    path = bundle.path / bundle.artifact("openvino", "int8", "openvino").path
+    said = run_on("haswell", [str(program), str(path), str(image)], folder / "emulation")
+    assert said.split() == ["True", "True"], "pixels and floats give different results"
 
 
 LOADS = """
