@@ -7,6 +7,7 @@ has nothing to divide. The results are equal to the last bit.
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import numpy as np
@@ -30,20 +31,28 @@ def with_pixel_input(model: Any, spec: InputSpec, openvino: Any) -> Any | None:
         The changed model; None where it would compute something else, and is unchanged.
     """
     rounding = _rounding(model, spec)
+    constant_of = _operations(openvino).Constant
     weights = [] if rounding is None else _weights_behind(rounding)
     if rounding is None or not weights:
         return None
     if spec.color == "rgb":
         for constant in weights:
-            swapped = openvino.op.Constant(np.ascontiguousarray(constant.data[:, ::-1]))
+            swapped = constant_of(np.ascontiguousarray(constant.data[:, ::-1]))
             constant.output(0).replace(swapped.output(0))
     largest = np.full(rounding.input_value(2).get_shape(), 255, np.float32)
-    rounding.input(2).replace_source_output(openvino.op.Constant(largest).output(0))
+    rounding.input(2).replace_source_output(constant_of(largest).output(0))
     steps = openvino.preprocess.PrePostProcessor(model)
     pixels = steps.input(0)
     pixels.tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
     pixels.model().set_layout(openvino.Layout("NCHW"))
     return steps.build()
+
+
+def _operations(openvino: Any) -> Any:
+    """The module of the package with the class `Constant`."""
+    if hasattr(openvino, "op"):
+        return openvino.op
+    return importlib.import_module("openvino.runtime.op")  # before 2025.0
 
 
 def _rounding(model: Any, spec: InputSpec) -> Any | None:
