@@ -1,9 +1,16 @@
-"""What holds for all tests: a cache of their own, and no limit on the time of an example."""
+"""What holds for all tests: a cache of their own, and no limit on the time of an example.
+
+`GHOST_DEPLOY_TESTS_WITHOUT=torch,onnxsim` names packages that an environment lacks on purpose:
+what fails because one of them is not installed is skipped. `make test-oldest` uses it.
+"""
 
 from __future__ import annotations
 
 import gc
+import os
+import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -24,6 +31,36 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.enable()
+
+
+LACKING = os.environ.get("GHOST_DEPLOY_TESTS_WITHOUT", "").split(",")
+_NOT_INSTALLED = re.compile(
+    f"(No module named|Python package) '({'|'.join(map(re.escape, LACKING))})[.']"
+)
+
+
+def skip_what_is_lacking(report: pytest.CollectReport | pytest.TestReport, place: Any) -> None:
+    """Make a failure for want of a package in `LACKING` a skip."""
+    found = _NOT_INSTALLED.search(str(report.longrepr)) if report.failed and any(LACKING) else None
+    if found:
+        report.outcome = "skipped"
+        report.longrepr = (str(place), 0, f"{found[2]} is not installed")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Any:
+    """A module that imports what is lacking."""
+    report = yield
+    skip_what_is_lacking(report, collector.path)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Any:
+    """A test that needs what is lacking."""
+    report = yield
+    skip_what_is_lacking(report, item.path)
+    return report
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -60,10 +60,13 @@ class OvRuntime(Runtime):
         choice = choose_device(core, options)
         config = compile_settings(options, choice)
         pixel_model = _pixel_model(core, path, options, choice)
-        cache, notes = _cache(path, options, choice, pixels=pixel_model is not None)
+        without_weights = options.hint == "once" and _caches_without_weights(openvino, choice)
+        form = f"{choice.hint} pixels={pixel_model is not None} whole={not without_weights}"
+        cache, notes = _cache(path, options, form)
         if cache:
             config["CACHE_DIR"] = str(cache.folder)
-            config["CACHE_MODE"] = _cache_mode(options)
+            if without_weights:  # of a single run: they would have to be hashed once more
+                config["CACHE_MODE"] = "OPTIMIZE_SIZE"
         fix = "Export the model again, or update: pip install -U openvino"
         if choice.device == "CPU" and options.precision in ("", "int8"):
             _require_guard(core, path, known=options.precision == "int8")
@@ -211,29 +214,27 @@ def _core() -> Any:
     return import_openvino().Core()
 
 
+def _caches_without_weights(openvino: Any, choice: DeviceChoice) -> bool:
+    """Whether this version knows the property CACHE_MODE: the CPU plugin refuses it before 2025.4,
+    and no version lists it among the properties that it supports.
+    """
+    release = tuple(int(part) for part in _version(openvino).split(".")[:2])
+    return choice.device == "CPU" and release >= (2025, 4)
+
+
 def _cache(
-    path: Path, options: RuntimeOptions, choice: DeviceChoice, *, pixels: bool
+    path: Path, options: RuntimeOptions, form: str
 ) -> tuple[CompiledCache | None, tuple[str, ...]]:
-    """The cache of a model, and a note if it cannot be used."""
+    """The cache of a model in one compiled form, and a note if it cannot be used."""
     if options.cache_dir is None:
         return None, ()
-    arithmetic = f"{choice.hint} pixels" if pixels else choice.hint
-    cache = CompiledCache(options.cache_dir, _cache_key(path, arithmetic, options))
-    problem = cache.prepare()
-    return (None, (problem,)) if problem else (cache, ())
-
-
-def _cache_mode(options: RuntimeOptions) -> str:
-    """Of a single run: without the weights, which would have to be hashed once more."""
-    return "OPTIMIZE_SIZE" if options.hint == "once" else "OPTIMIZE_SPEED"
-
-
-def _cache_key(path: Path, arithmetic: str, options: RuntimeOptions) -> str:
-    digest = hashlib.sha256(f"{arithmetic} {_cache_mode(options)}".encode())
+    digest = hashlib.sha256(form.encode())
     for file in (path, path.with_suffix(".bin")):
         if file.is_file():
             digest.update((options.sha256.get(file) or sha256_of(file)).encode())
-    return digest.hexdigest()[:16]
+    cache = CompiledCache(options.cache_dir, digest.hexdigest()[:16])
+    problem = cache.prepare()
+    return (None, (problem,)) if problem else (cache, ())
 
 
 def _tensor_spec(port: Any) -> TensorSpec:

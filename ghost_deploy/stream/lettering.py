@@ -41,6 +41,7 @@ _WEIGHT = 600
 # The cells of one letter that is drawn to see whether a font has it.
 _PROBE_SIZE, _PROBE_CELLS = 24, 48
 _MISSING = "\N{REPLACEMENT CHARACTER}"
+_NO_CHARACTER = "\ufdd0"  # assigned in no font, which shows its glyph of what it lacks
 _FC_LIST_S = 5.0
 
 
@@ -153,7 +154,7 @@ def _plain_first(file: str) -> tuple[bool, bool, str]:
 
 
 def _has_all(font: Letters, needed: frozenset[str]) -> bool:
-    missing = {_drawn(font, each).tobytes() for each in (_MISSING, "?")}
+    missing = {_drawn(font, each).tobytes() for each in (_MISSING, _NO_CHARACTER, "?")}
     empty = np.zeros((_PROBE_CELLS, _PROBE_CELLS, 3), np.uint8).tobytes()
     for each in needed:
         drawn = _drawn(font, each).tobytes()

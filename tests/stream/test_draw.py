@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from ghost_deploy.core.detections import Detections
 from ghost_deploy.stream.draw import class_color, draw
@@ -69,16 +70,18 @@ def test_the_better_of_two_equal_boxes_is_in_front() -> None:
     assert tuple(annotated[300, 200].tolist()) == class_color(1)
 
 
+def written(annotated: NDArray[np.uint8]) -> int:
+    """Pixels nearly as white or black as the letters, which not every font paints to the full."""
+    return int(((annotated < 30) | (annotated > 225)).all(axis=2).sum())
+
+
 @pytest.mark.parametrize(
     "box", [(0, 0, 60, 60), (340, 0, 399, 60), (0, 340, 60, 399), (340, 340, 399, 399)]
 )
 def test_a_label_stays_inside_the_image(box: tuple[float, float, float, float]) -> None:
     """The same label is painted in a corner with as many pixels as in the middle."""
     ink = [
-        sum(
-            int((draw(grey(400, 400), found((*place, 0.9, 0))) == color).all(axis=2).sum())
-            for color in ((255, 255, 255), (0, 0, 0))
-        )
+        written(draw(grey(400, 400), found((*place, 0.9, 0))))
         for place in (box, (170, 170, 230, 230))
     ]
     assert ink[0] == ink[1] > 0
@@ -88,8 +91,7 @@ def test_labels_of_boxes_in_one_place_do_not_cover_each_other() -> None:
     box = (100.0, 100.0, 300.0, 300.0)
     one = draw(grey(400, 400), found((*box, 0.9, 0)))
     three = draw(grey(400, 400), found((*box, 0.9, 0), (*box, 0.8, 0), (*box, 0.7, 0)))
-    white = [int((annotated == 255).all(axis=2).sum()) for annotated in (one, three)]
-    assert white[1] > 2.5 * white[0]
+    assert written(three) > 2.5 * written(one) > 0
 
 
 @pytest.mark.parametrize("name", ["Größe", "赤血球", "", "a\nb", "x" * 500])

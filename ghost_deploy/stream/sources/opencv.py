@@ -65,10 +65,16 @@ class CvReader(Reader):
         self._capture.release()
 
 
+_SILENT = 0  # LOG_LEVEL_SILENT, a constant that the versions have in different places or not at all
+
+
 def _silence_vendors() -> None:
     """Silence OpenCV and FFmpeg, which print addresses with their passwords.
 
     What the user set in the environment stays.
     """
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    if hasattr(cv2, "setLogLevel"):  # until 4.12; 4.13 has moved it
+        cv2.setLogLevel(_SILENT)
+    else:
+        cv2.utils.logging.setLogLevel(_SILENT)

@@ -8,9 +8,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from fractions import Fraction
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -185,9 +187,15 @@ DAMAGED: dict[str, tuple[Callable[[Path], Path], int | None, bool]] = {
 
 @pytest.mark.parametrize(("make", "broken", "missing"), DAMAGED.values(), ids=DAMAGED)
 def test_frames_of_damaged_videos_are_those_of_ffmpeg(
-    make: Callable[[Path], Path], broken: int | None, missing: bool, tmp_path: Path
+    make: Callable[[Path], Path],
+    broken: int | None,
+    missing: bool,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
 ) -> None:
     needs_ffmpeg()
+    if "interlaced" in request.node.name and int(version("av").split(".")[0]) < 18:
+        pytest.skip("PyAV 17 reports both fields of a frame")
     path = make(tmp_path)
     seen = read(path)
     assert len(seen.good) == ffmpeg_frames(path)
@@ -293,6 +301,8 @@ def test_times_of_a_transport_stream_begin_with_its_first_frame(tmp_path: Path) 
 @pytest.mark.parametrize("angle", [0, 90, 180, 270])
 def test_images_are_those_of_opencv(angle: int, tmp_path: Path) -> None:
     needs_ffmpeg()
+    if angle and cv2.__version__.startswith("4.7."):
+        pytest.skip("OpenCV 4.7 does not turn videos")
     plain, path = write_video(tmp_path / "a.mp4", 5), tmp_path / "turned.mp4"
     ffmpeg("-i", plain, "-c", "copy", "-metadata:s:v", f"rotate={angle}", path)
     ours, theirs = open_reader(address(path), LivePolicy()), CvVideoReader(address(path), str(path))
