@@ -10,7 +10,8 @@ WORKERS ?= 2
 # environment forbids to keep what was compiled.
 PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
 
-.PHONY: help demo test test-oldest test-emulated test-litert test-rknn test-triton test-kserve test-ray test-full soak fuzz faults jetson nightly check format emulated bench docs packages clean
+.FORCE:
+.PHONY: .FORCE help demo test test-oldest test-newest test-emulated test-litert test-rknn test-triton test-kserve test-ray test-full soak fuzz faults jetson nightly check format emulated bench docs packages clean
 
 help:
 	@echo 'make demo [OUT=out/demo]'
@@ -19,6 +20,7 @@ help:
 	@echo '                  install, then inspect, export, prove and run that checkpoint'
 	@echo 'make test         install, then the test suite (under 12 minutes on two cores)'
 	@echo 'make test-oldest  the lowest versions that pyproject.toml allows, in .venv-oldest (0.6 GB)'
+	@echo 'make test-newest  the newest versions of the registries, in .venv-newest (0.8 GB)'
 	@echo 'make test-emulated   int8 on an emulated processor without VNNI, as CI runs it'
 	@echo 'make test-litert  LiteRT files with the real converter, installed into .venv-litert (2 GB)'
 	@echo 'make test-rknn    RKNN files with the real toolkit and its simulator, in .venv-rknn (1.5 GB)'
@@ -148,25 +150,29 @@ jetson:
 	  --deselect=tests/processing/test_preprocess.py::test_reused_buffers_never_show_an_earlier_image \
 	  --ignore=tests/runtimes/tensorrt/test_export.py --ignore=tests/runtimes/tensorrt/test_on_device.py
 
-# The lowest versions that pyproject.toml allows a machine that runs models, on the oldest Python; without
-# torch and what needs it.
+# What a machine that runs models may have: the lowest versions that pyproject.toml allows, on the oldest
+# Python, and the newest that the registries have, unlike constraints.txt; without torch and what needs it.
 OLDEST_PYTHON ?= python3.10
-OLDEST := .venv-oldest/bin/python
-OLDEST_EXTRAS := batch,kserve,ncnn,onnxruntime,openvino,report,stream,validate,web
-OLDEST_TESTS := tests/core tests/processing tests/report tests/runtimes tests/stream tests/test_detector.py
+NEWEST_PYTHON ?= python3
+EDGE_EXTRAS := batch,kserve,ncnn,onnxruntime,openvino,report,stream,validate,web
+EDGE_TESTS := tests/core tests/processing tests/report tests/runtimes tests/stream tests/test_detector.py
 .venv-oldest/.made: pyproject.toml Makefile | $(VENV)/.dev
 	$(BIN)/uv venv -q --clear --seed --python '$(OLDEST_PYTHON)' .venv-oldest
-	$(BIN)/uv pip install -q --python $(OLDEST) --resolution lowest-direct -e '.[$(OLDEST_EXTRAS)]' \
+	$(BIN)/uv pip install -q --python .venv-oldest --resolution lowest-direct -e '.[$(EDGE_EXTRAS)]' \
 	  'onnx>=1.16' 'pytest>=8' 'pytest-xdist>=3.6' 'hypothesis>=6.100'
 	@touch $@
 
-test-oldest: .venv-oldest/.made
+.venv-newest/.made: .FORCE | $(VENV)/.dev
+	$(BIN)/uv venv -q --clear --seed --python '$(NEWEST_PYTHON)' .venv-newest
+	$(BIN)/uv pip install -q --python .venv-newest -e '.[$(EDGE_EXTRAS),litert]' \
+	  onnx Pillow pytest pytest-xdist hypothesis
+test-oldest test-newest: test-%: .venv-%/.made
 	OMP_NUM_THREADS=1 GHOST_DEPLOY_REQUIRED_RUNTIMES= GHOST_DEPLOY_TESTS_WITHOUT=nncf,onnxsim,safetensors,torch \
-	  $(OLDEST) -m pytest -q -n $(WORKERS) -m 'not slow and not emulated' $(OLDEST_TESTS)
+	  .venv-$*/bin/python -m pytest -q -n $(WORKERS) -m 'not slow and not emulated' $(EDGE_TESTS)
 
 # With a folder for Debian's system of ARM, which the tests of emulated ARM processors fetch once.
 nightly: export GHOST_DEPLOY_EMULATION ?= $(HOME)/.cache/ghost-deploy-emulation
-nightly: docs test-full test-oldest test-ray jetson test-litert test-rknn test-triton test-kserve
+nightly: docs test-full test-oldest test-newest test-ray jetson test-litert test-rknn test-triton test-kserve
 	$(MAKE) fuzz MINUTES=30
 	$(MAKE) faults MINUTES=30
 	$(MAKE) soak MINUTES=60

@@ -83,6 +83,11 @@ def to_bgr(frame: av.VideoFrame) -> NDArray[np.uint8]:
     return np.asarray(image if turn is None else cv2.rotate(image, turn), np.uint8)
 
 
+def _lenient(av: Any) -> dict[str, Any]:
+    """The argument with which names of tracks that are no text are no error: PyAV 19 has none."""
+    return {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+
+
 def open_container(
     label: str,
     target: str,
@@ -104,7 +109,10 @@ def open_container(
     import av
 
     try:
-        return av.open(target, options=options or {}, timeout=timeout_s, metadata_errors="replace")
+        opened: av.container.InputContainer = av.open(
+            target, options=options or {}, timeout=timeout_s, **_lenient(av)
+        )
+        return opened
     # Not chained: FFmpeg's messages repeat the address.
     except (av.FFmpegError, OSError, ValueError) as error:
         raise lost(label, reason_of(error), _FIX) from None
