@@ -19,7 +19,10 @@ from ghost_deploy.stream.draw import draw
 HAS_FACES = hasattr(cv2, "FontFace")
 DEJAVU = Path("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf")
 needs_faces = pytest.mark.skipif(not HAS_FACES, reason="OpenCV before 5 has no fonts built in")
-needs_dejavu = pytest.mark.skipif(not DEJAVU.is_file(), reason="no DejaVu font here")
+needs_dejavu = pytest.mark.skipif(
+    not DEJAVU.is_file() or not (HAS_FACES or lettering._has_pillow()),
+    reason="no DejaVu font here, or nothing that draws it",
+)
 
 
 @pytest.fixture(autouse=True)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 
 import cv2
+import numpy as np
 
 from ghost_deploy.core.pixel_limit import check_pixels
 from ghost_deploy.stream.sources.opencv import CvReader
+from ghost_deploy.stream.sources.reader import Loader
 from ghost_deploy.stream.sources.source_table import SourceAddress
 
 _MOST_FAULTS = 1000
@@ -16,6 +18,11 @@ _LEAST_SHARE = 0.02
 _LEAST, _LEAST_OF_DELAYED = 2, 5
 """In FLV and ASF the duration begins before the first frame, by as many as B-frames delay it."""
 _DELAYED = (b"FLV\x01", b"\x30\x26\xb2\x75")
+_TURNS = {
+    90: cv2.ROTATE_90_CLOCKWISE,
+    180: cv2.ROTATE_180,
+    270: cv2.ROTATE_90_COUNTERCLOCKWISE,
+}
 
 
 class CvVideoReader(CvReader):
@@ -44,6 +51,9 @@ class CvVideoReader(CvReader):
         check_pixels(width, height, f"the video {address.label}")
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         self._rate: float | None = float(rate) if rate > 0 else None
+        # Whether OpenCV turns images itself, and which way, depends on its version.
+        self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
+        self._turn = _turn_of(round(self._capture.get(cv2.CAP_PROP_ORIENTATION_META)))
         self._announced = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
         if self._announced and self._rate:
             self.duration_s = self._announced / self._rate
@@ -68,6 +78,10 @@ class CvVideoReader(CvReader):
         self.position_s = self._at_s - self._broken_before * step_s
         return time.monotonic_ns()
 
+    def load(self) -> Loader:
+        load, turn = super().load(), self._turn
+        return load if turn is None else lambda: np.asarray(cv2.rotate(load(), turn), np.uint8)
+
     def _advance(self) -> bool:
         """Grab the next frame that decodes; False at the end."""
         for faults in range(max(_MOST_FAULTS, self._announced)):
@@ -86,6 +100,13 @@ class CvVideoReader(CvReader):
         if self._at_s <= before_s:  # without times
             self._at_s = before_s + 1 / self._rate
         return max(0, round((self._at_s - before_s) * self._rate) - 1)
+
+
+def _turn_of(degrees: int) -> int | None:
+    """OpenCV's constant for the orientation that it reports."""
+    if cv2.__version__.startswith("4.6."):  # reports it the other way around
+        degrees = -degrees % 360
+    return _TURNS.get(degrees)
 
 
 def _head(path: str) -> bytes:
