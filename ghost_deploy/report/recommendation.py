@@ -58,9 +58,12 @@ def _nothing(rows: Sequence[ReportRow], timed: Sequence[TimedRow]) -> Verdict:
     if passing:
         headline = (
             f"{_listed(passing)} {'passes' if len(passing) == 1 else 'pass'}; "
-            "nothing that passes was timed, so that none is recommended for its speed."
+            "there are no times by bench, so that none is recommended for its speed."
         )
-        time_them = "Time them side by side: ghost-deploy bench BUNDLE"
+        time_them = (
+            "Time them side by side: ghost-deploy bench BUNDLE (those that check shows are of a few "
+            "runs and stay on its machine)"
+        )
         return Verdict(tone="warn", headline=headline, reasons=(*failed, time_them))
     if failed:
         headline = "Deploy nothing of this: no artifact passes."
