@@ -61,7 +61,7 @@ def _nothing(rows: Sequence[ReportRow], timed: Sequence[TimedRow]) -> Verdict:
             "there are no times by bench, so that none is recommended for its speed."
         )
         time_them = (
-            "Time them side by side: ghost-deploy bench BUNDLE (those that check shows are of a few "
+            "Time them side by side: ghost-deploy bench BUNDLE (the times of check are of a few "
             "runs and stay on its machine)"
         )
         return Verdict(tone="warn", headline=headline, reasons=(*failed, time_them))
