@@ -11,7 +11,7 @@ WORKERS ?= 2
 PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
 
 .FORCE:
-.PHONY: .FORCE help demo test test-oldest test-newest test-emulated test-litert test-rknn test-triton test-kserve test-ray test-full soak fuzz faults jetson nightly check format emulated bench docs packages clean
+.PHONY: .FORCE constraints help demo test test-oldest test-newest test-emulated test-litert test-rknn test-triton test-kserve test-ray test-full soak fuzz faults jetson nightly check format emulated bench docs packages clean
 
 help:
 	@echo 'make demo [OUT=out/demo]'
@@ -150,6 +150,13 @@ jetson:
 	  --deselect=tests/processing/test_preprocess.py::test_reused_buffers_never_show_an_earlier_image \
 	  --ignore=tests/runtimes/tensorrt/test_export.py --ignore=tests/runtimes/tensorrt/test_on_device.py
 
+# Whether the versions of constraints.txt go together on each Python, without installing them.
+constraints: | $(VENV)/.dev
+	for version in 3.10 3.11 3.12 3.13; do \
+	  $(BIN)/uv pip compile -q --python-version $$version -c constraints.txt --extra dev --extra ray pyproject.toml \
+	    -o $(VENV)/resolved.txt || { echo "constraints.txt: no solution on Python $$version"; exit 1; }; \
+	done
+
 # What a machine that runs models may have: the lowest versions that pyproject.toml allows, on the oldest
 # Python, and the newest that the registries have, unlike constraints.txt; without torch and what needs it.
 OLDEST_PYTHON ?= python3.10
@@ -172,7 +179,7 @@ test-oldest test-newest: test-%: .venv-%/.made
 
 # With a folder for Debian's system of ARM, which the tests of emulated ARM processors fetch once.
 nightly: export GHOST_DEPLOY_EMULATION ?= $(HOME)/.cache/ghost-deploy-emulation
-nightly: docs test-full test-oldest test-newest test-ray jetson test-litert test-rknn test-triton test-kserve
+nightly: constraints docs test-full test-oldest test-newest test-ray jetson test-litert test-rknn test-triton test-kserve
 	$(MAKE) fuzz MINUTES=30
 	$(MAKE) faults MINUTES=30
 	$(MAKE) soak MINUTES=60
