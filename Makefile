@@ -109,8 +109,6 @@ fuzz: $(VENV)/.dev
 faults: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python tools/faults.py --minutes $(MINUTES)
 
-# The runtime part of the suite on what JetPack 6 ships, without torch and onnx. The two tests that
-# are left out have images of one pixel, which OpenCV 4.5.4 does not take.
 # A real Triton server. Its Python gets the packages of the tests but for NumPy: the stub of this Triton
 # returns empty tensors with NumPy 2. Without the dependencies of pytriton, of which only the server is
 # used, and of packages that ask for NumPy 2 but run with 1.26.
@@ -137,18 +135,19 @@ $(KSERVE)/.made: Makefile
 test-kserve: $(VENV)/.dev $(KSERVE)/.made
 	OMP_NUM_THREADS=1 GHOST_DEPLOY_KSERVE='$(abspath $(KSERVE))' $(BIN)/python -m pytest -q tests/serving/test_kserve.py
 
+# The runtime part of the suite on what JetPack 6 ships, without torch and onnx. The two tests that
+# are left out have images of one pixel, which OpenCV 4.5.4 does not take.
 JETSON_PYTHON ?= python3.10
 JETSON := .venv-jetson/bin/python
+JETSON_LACKS := av,Jinja2,jinja2,onnx,onnxruntime,onnxsim,paho,paho-mqtt,PyYAML,safetensors,starlette,torch,uvicorn,yaml
 jetson:
 	test -x $(JETSON) || $(JETSON_PYTHON) -m venv .venv-jetson
 	$(JETSON) -m pip --disable-pip-version-check install -q -e . 'numpy==1.21.5' \
 	  'opencv-python-headless==4.5.4.60' 'msgspec==0.21.0' 'pytest>=8' 'pytest-xdist>=3.6' 'hypothesis>=6.100'
-	OMP_NUM_THREADS=1 $(JETSON) -m pytest -q -n $(WORKERS) tests/runtimes/tensorrt tests/processing \
-	  tests/test_detector.py tests/stream/test_pipeline.py tests/stream/sources/test_opencv_logs.py \
-	  --ignore=tests/processing/test_data_yaml.py \
+	OMP_NUM_THREADS=1 GHOST_DEPLOY_TESTS_WITHOUT=$(JETSON_LACKS) $(JETSON) -m pytest -q -n $(WORKERS) \
+	  -m 'not slow and not emulated' tests/core tests/processing tests/runtimes tests/stream tests/test_detector.py \
 	  --deselect=tests/processing/test_letterbox.py::test_apply_is_resize_then_border \
-	  --deselect=tests/processing/test_preprocess.py::test_reused_buffers_never_show_an_earlier_image \
-	  --ignore=tests/runtimes/tensorrt/test_export.py --ignore=tests/runtimes/tensorrt/test_on_device.py
+	  --deselect=tests/processing/test_preprocess.py::test_reused_buffers_never_show_an_earlier_image
 
 # Whether the versions of constraints.txt go together on each Python, without installing them.
 constraints: | $(VENV)/.dev
