@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import IO, TYPE_CHECKING
 
 from ghost_deploy.cli.console import Column, Console
-from ghost_deploy.cli.format import by, plural
+from ghost_deploy.cli.format import plural
 from ghost_deploy.cli.live_progress import LiveProgress, RunProgress
 from ghost_deploy.cli.summary import SUMMARY_SCHEMA
 from ghost_deploy.stream.result import Result
@@ -147,7 +147,7 @@ class LiveReport(Sink):
         columns += [Column(title, _NUMBER) for title in titles]
         self._console.table(columns, [_row(each, seconds) for each in sources], to=to)
         for each in sources:
-            size = f", {by(each.size_hw)} pixels" if each.size_hw else ""
+            size = f", {each.size_hw[1]} x {each.size_hw[0]} pixels" if each.size_hw else ""
             print(f"source {each.id}: {each.label}{size}", file=to)
         dropped: Counter[str] = Counter()
         for each in sources:

@@ -103,7 +103,7 @@ def test_the_final_table_is_a_result(asked: list[Any], video: Path, capsys: Capt
     out = capsys.readouterr().out
     row = next(line for line in out.splitlines() if line.startswith("0 ")).split()
     assert row[1:6] == ["ended", "12", "4", "8", "0"]
-    assert f"source 0: {video}, 240 x 320 pixels" in out
+    assert f"source 0: {video}, 320 x 240 pixels" in out
     assert "dropped: 8 skipped" in out
 
 
