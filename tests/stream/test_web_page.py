@@ -19,7 +19,7 @@ from tests.support.stream_results import FakeStats, make_result
 selenium = pytest.importorskip("selenium")
 
 from selenium import webdriver  # noqa: E402
-from selenium.common.exceptions import StaleElementReferenceException  # noqa: E402
+from selenium.common.exceptions import WebDriverException  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.support.wait import WebDriverWait  # noqa: E402
 
@@ -84,8 +84,9 @@ def running(token: str | None = None) -> Iterator[Run]:
 
 
 def until(browser: webdriver.Chrome, condition: Any) -> None:
-    # A page that is being replaced has elements that are gone a moment later.
-    wait = WebDriverWait(browser, 30, 0.05, [StaleElementReferenceException])
+    # A page that is being replaced has elements that are gone a moment later, which the driver says
+    # in several ways.
+    wait = WebDriverWait(browser, 30, 0.05, [WebDriverException])
     wait.until(condition)
 
 
