@@ -113,7 +113,7 @@ def test_frames_that_were_held_up_are_known_to_be_old() -> None:
         for _ in range(40):
             reader.grab()
         link.held.set()
-        time.sleep(3.0)
+        time.sleep(1.5)
         link.held.clear()
         captured = [(reader.grab() or 0, time.monotonic_ns()) for _ in range(30)]
         reader.close()
