@@ -9,7 +9,9 @@ from __future__ import annotations
 import gc
 import os
 import re
+import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -37,6 +39,19 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.enable()
+
+
+LEAST_FREE_MIB = 2048
+
+
+def pytest_configure() -> None:
+    """Refuse to start on a disk that will be full: what fails then seems to be a fault of ours."""
+    free = shutil.disk_usage(tempfile.gettempdir()).free >> 20
+    if free < LEAST_FREE_MIB:
+        raise pytest.UsageError(
+            f"the tests need {LEAST_FREE_MIB} MiB of free disk in {tempfile.gettempdir()}: "
+            f"{free} MiB are free. Free some, or set TMPDIR to a folder of another disk"
+        )
 
 
 LACKING = os.environ.get("GHOST_DEPLOY_TESTS_WITHOUT", "").split(",")

@@ -159,7 +159,8 @@ class Fuzz:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, **parent_mark()},
+            # What a worker that dies leaves goes with the folder of this process.
+            env={**os.environ, **parent_mark(), "TMPDIR": str(current.parent)},
         ) as child:
             assert child.stderr is not None
             errors: list[str] = []
