@@ -30,6 +30,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "runtimes.opener": (CORE | {"runtimes"}, BASE),
     "runtimes.file_description": (CORE | {"runtimes", "processing"}, BASE),
     "runtimes.ort": (CORE | {"runtimes"}, BASE | {"onnxruntime"}),
+    "runtimes.ort_float16": (CORE, BASE | {"onnx"}),
     "runtimes.ncnn": (CORE | {"runtimes"}, BASE | {"ncnn"}),
     "runtimes.openvino": (CORE | {"runtimes"}, BASE),
     "runtimes.openvino_package": (CORE, BASE | {"openvino"}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from ghost_deploy.core.bundle import FORM_KEY, GUARD_KEY, sha256_of
 from ghost_deploy.core.errors import GhostDeployError
+from ghost_deploy.core.scratch import scratch_folder
 from ghost_deploy.runtimes.base import (
     Device,
     Probe,
@@ -21,6 +23,7 @@ from ghost_deploy.runtimes.base import (
 )
 from ghost_deploy.runtimes.cpu_cores import available_cores
 from ghost_deploy.runtimes.int8_forms import forms_here, require_form, require_guard
+from ghost_deploy.runtimes.ort_float16 import truncates_float16, write_rounding_copy
 from ghost_deploy.runtimes.ort_optimized import open_optimized
 from ghost_deploy.runtimes.vendor import existing_file, fallback, vendor_errors, vendor_import
 
@@ -41,6 +44,7 @@ _QUIET = 3  # errors only: warnings would go straight to the user's terminal
 _FIX_CUDA = "Install it with: pip uninstall -y onnxruntime && pip install onnxruntime-gpu"
 _FIX_JETSON = "Install the onnxruntime-gpu wheel that was built for this JetPack release"
 _FP16_ON_CPU = "operators that this CPU has no fp16 kernel for are computed in f32 between casts"
+_ROUNDING = "this ONNX Runtime truncates float16 where it quantizes: quantized from f32 instead"
 _PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml")
 
 
@@ -69,6 +73,9 @@ class OrtRuntime(Runtime):
             require_guard(stored.get(GUARD_KEY, ""), where=str(path))
         if not options.any_form:
             require_form("ort", form, forms_here("ort"), where=str(path))
+        if form.endswith("-fp16") and asked == _CPU and truncates_float16(onnxruntime):
+            session = _open_rounding(onnxruntime, path, options)
+            notes += (_ROUNDING,)
         got = session.get_providers()[0]
         if got != asked:
             notes += (fallback(options, f"ONNX Runtime could only open {got}", _cuda_fix()),)
@@ -186,6 +193,14 @@ def _open_session(onnxruntime: Any, path: Path, options: RuntimeOptions, provide
         return session(path, on=provider)
     except Exception:  # its errors have no other common base
         return session(path)
+
+
+def _open_rounding(onnxruntime: Any, path: Path, options: RuntimeOptions) -> Any:
+    """A session on the CPU that rounds float16 where it quantizes, see `ort_float16`."""
+    with scratch_folder() as folder:
+        copy = folder / path.name
+        write_rounding_copy(path, copy, onnxruntime.__version__)
+        return _open_session(onnxruntime, copy, replace(options, cache_dir=None), _CPU)
 
 
 def _provider_list(provider: str, index: int) -> list[Any]:
