@@ -21,7 +21,6 @@ import contextlib
 import json
 import os
 import random
-import resource
 import subprocess
 import sys
 import tempfile
@@ -37,6 +36,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ghost_deploy.core.errors import GhostDeployError
 from ghost_deploy.core.parent_death import end_with_parent, parent_mark
+from ghost_deploy.judge.bench.memory import peak_memory_bytes
 from tools.fuzz_changes import change
 from tools.fuzz_targets import TARGETS, Target
 
@@ -57,7 +57,8 @@ def run_case(target: Target, seed: int, number: int) -> str:
         Exception: any other that the target raised.
     """
     data = case_of(target, seed, number)
-    before, started = _peak_mib(), time.process_time()
+    _forget_peak()
+    before, started = peak_memory_bytes(), time.process_time()
     try:
         result = target.run(data)
     except GhostDeployError:
@@ -70,7 +71,7 @@ def run_case(target: Target, seed: int, number: int) -> str:
             )
     if (seconds := time.process_time() - started) > SLOW_S:
         raise NotAllowedError(f"it takes {seconds:.1f} s of processor time")
-    if (grown := _peak_mib() - before) > MOST_MIB:
+    if (grown := (peak_memory_bytes() - before) / 2**20) > MOST_MIB:
         raise NotAllowedError(f"the peak of memory grew by {grown:.0f} MiB")
     return kind
 
@@ -81,8 +82,10 @@ def case_of(target: Target, seed: int, number: int) -> bytes:
     return change(chance.choice(target.inputs), chance, target)
 
 
-def _peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def _forget_peak() -> None:
+    """Let the peak begin again at the memory in use: else only the largest case so far is seen."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def work(names: Sequence[str], seed: int, first: int, seconds: float, current: Path) -> None:

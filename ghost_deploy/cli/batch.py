@@ -10,6 +10,7 @@ from ghost_deploy.cli import options
 from ghost_deploy.cli.console import Console
 from ghost_deploy.cli.format import clock, plural
 from ghost_deploy.cli.model import classes_of, conf_by_class
+from ghost_deploy.cli.threshold_options import add_thresholds
 
 if TYPE_CHECKING:
     from ghost_deploy.batch.run_progress import BatchProgress
@@ -54,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_value(parser, "--precision", "P", precision)
     text = "images that the model runs at once (default: 1)"
     options.add_value(parser, "--batch", "N", text, options.positive, default=1)
-    _add_limits(parser)
+    add_thresholds(parser)
     options.add_slices(parser)
     failed = "run an artifact even if it failed its comparison with the checkpoint"
     unchecked = "do not check an artifact that was never loaded on this machine"
@@ -90,21 +91,6 @@ def _add_engine(parser: argparse.ArgumentParser) -> None:
     options.add_value(group, "--address", "ADDR", text)
     text = "how many work side by side (default: one for each core of the machine or cluster)"
     options.add_value(group, "--workers", "N", text, options.positive)
-
-
-def _add_limits(parser: argparse.ArgumentParser) -> None:
-    limits = parser.add_argument_group("thresholds (defaults: those of the bundle)")
-    least = "least score, 0 to 1, of all classes or of one; may be repeated"
-    options.add_value(limits, "--conf", "[CLASS=]C", least, options.conf_limit, action="append")
-    classes = "classes to keep, by name or number; may be repeated"
-    options.add_value(limits, "--classes", "A,B", classes, action="append")
-    options.add_value(limits, "--iou", "I", "most overlap of a class, 0 to 1", options.fraction)
-    options.add_value(limits, "--max-det", "N", "most detections an image", options.positive)
-    limits.add_argument(
-        "--agnostic",
-        action=argparse.BooleanOptionalAction,
-        help="let boxes of different classes suppress each other",
-    )
 
 
 def run(args: argparse.Namespace, console: Console) -> int:

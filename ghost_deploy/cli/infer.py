@@ -21,6 +21,7 @@ from ghost_deploy.cli.save_options import (
 )
 from ghost_deploy.cli.server_options import add_server_options
 from ghost_deploy.cli.summary import Summary
+from ghost_deploy.cli.threshold_options import add_thresholds
 from ghost_deploy.core.errors import ImageError, UsageError
 
 if TYPE_CHECKING:
@@ -93,18 +94,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser, "--jsonl", "FILE", "append one JSON line a frame; - is standard output"
     )
     options.add_switches(parser, {"--show": "show each image until a key press"})
-    limits = parser.add_argument_group("thresholds (defaults: those of the bundle)")
-    least = "least score, 0 to 1, of all classes or of one; may be repeated"
-    options.add_value(limits, "--conf", "[CLASS=]C", least, options.conf_limit, action="append")
-    classes = "classes to keep, by name or number; may be repeated, as for a name with a comma"
-    options.add_value(limits, "--classes", "A,B", classes, action="append")
-    options.add_value(limits, "--iou", "I", "most overlap of a class, 0 to 1", options.fraction)
-    options.add_value(limits, "--max-det", "N", "most detections an image", options.positive)
-    limits.add_argument(
-        "--agnostic",
-        action=argparse.BooleanOptionalAction,
-        help="let boxes of different classes suppress each other",
-    )
+    add_thresholds(parser)
     options.add_slices(parser)
     failed = "run an artifact even if it failed its comparison with the checkpoint"
     unchecked = "do not check an artifact that was never loaded on this machine"
