@@ -16,7 +16,6 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ghost_deploy.batch.decoder_remarks import DecoderRemarks
 from ghost_deploy.batch.file_access import (
     FileAccess,
     is_missing,
@@ -32,6 +31,7 @@ from ghost_deploy.core.closing import Closing
 from ghost_deploy.core.errors import GhostDeployError, ImageError, StoreError
 from ghost_deploy.core.pixel_limit import max_pixels
 from ghost_deploy.processing.decode_image import decode_image
+from ghost_deploy.processing.decoder_remarks import DecoderRemarks
 from ghost_deploy.processing.images import read_image
 
 _AHEAD = 8

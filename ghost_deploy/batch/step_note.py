@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import struct
 
-from ghost_deploy.batch.memory_file import memory_file
+from ghost_deploy.core.memory_file import memory_file
 
 _HEAD = struct.Struct("<dI")
 _MOST = 1 << 16

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
 
 from ghost_deploy.cli.format import clock, plural
+from ghost_deploy.cli.standard_streams import with_own_descriptor
 from ghost_deploy.core.errors import GhostDeployError
 from ghost_deploy.core.printable import printable
 
@@ -158,7 +157,10 @@ class Console:
 
         ends = (MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
         columns = (TextColumn(label), BarColumn(), *ends)
-        with RichProgress(*columns, console=RichConsole(file=self.err), transient=True) as bar:
+        with (
+            with_own_descriptor(self.err) as err,
+            RichProgress(*columns, console=RichConsole(file=err), transient=True) as bar,
+        ):
             task = bar.add_task(label, total=total, note="")
             yield lambda step: bar.update(task, completed=step, note=note())
 
@@ -218,42 +220,6 @@ class StepProgress:
             left = f"   {self._left}" if self._left else ""
             self._console.note(f"{self._name:<24}{seconds:6.1f} s{left}")
         self._name = ""
-
-
-@contextlib.contextmanager
-def separated_output() -> Iterator[IO[str]]:
-    """Reserve standard output for the caller; other prints go to standard error.
-
-    Vendor libraries print from C++, so the file descriptor is moved, not only `sys.stdout`.
-    """
-    if sys.stdout is None:  # closed by the caller, `>&-`: results are discarded
-        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(sys.stderr):
-            yield nowhere
-        return
-    stdout = sys.stdout
-    stdout.flush()
-    with contextlib.redirect_stdout(sys.stderr):
-        if _descriptor(stdout) != 1:  # already replaced, e.g. by a test: C++ does not print there
-            yield stdout
-            return
-        own = os.dup(1)
-        # A class or file name that the terminal's encoding lacks must not end the run.
-        out = os.fdopen(own, "w", encoding=stdout.encoding, errors="backslashreplace")
-        os.dup2(2, 1)
-        try:
-            yield out
-        finally:
-            os.dup2(own, 1)
-            # Flushed by the caller, which handles failures; here it would hide another.
-            with contextlib.suppress(OSError):
-                out.close()
-
-
-def _descriptor(stream: IO[str]) -> int:
-    try:
-        return stream.fileno()
-    except (AttributeError, io.UnsupportedOperation):
-        return -1
 
 
 def _plain_table(stream: IO[str], columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:

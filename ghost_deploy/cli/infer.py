@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from ghost_deploy.core.frame import Frame
     from ghost_deploy.detector import Detector
 
+_MOST_REMARKS = 20
+
 _Write: TypeAlias = "Callable[[Frame, Detections], bool]"
 """Passes on one result; False when the user closed the window."""
 
@@ -150,6 +152,7 @@ def _run_images(args: argparse.Namespace, sources: list[str], console: Console) 
         results, count_kept = _results(args, detector, paths, unreadable.append)
         names = detector.spec.class_names
         with (
+            _named_remarks(console),
             _open_outputs(args, forms, paths, names, console) as write,
             console.progress("detecting", steps) as show,
         ):
@@ -180,6 +183,22 @@ def _run_images(args: argparse.Namespace, sources: list[str], console: Console) 
     if unreadable:
         console.note(f"{len(unreadable)} of {len(paths)} images could not be read")
     return 2 if unreadable else 0
+
+
+@contextlib.contextmanager
+def _named_remarks(console: Console) -> Iterator[None]:
+    """What decoders print, with the name of the file, as warnings at the end of the block."""
+    from ghost_deploy.processing.decoder_remarks import named_remarks
+
+    said: list[str] = []
+    try:
+        with named_remarks(said.append):
+            yield
+    finally:
+        for remark in said[:_MOST_REMARKS]:
+            console.note(f"warning: {remark}", "warning")
+        if (left := len(said) - _MOST_REMARKS) > 0:
+            console.note(f"warning: {left} more images with such remarks", "warning")
 
 
 def _for_one_image() -> dict[str, str]:

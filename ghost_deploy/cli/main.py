@@ -15,11 +15,12 @@ from collections.abc import Collection, Sequence
 from typing import NoReturn, Protocol, cast
 
 from ghost_deploy._version import __version__
-from ghost_deploy.cli.console import Console, separated_output
+from ghost_deploy.cli.console import Console
 from ghost_deploy.cli.leave import leave
 from ghost_deploy.cli.options import refuse_without_boards
 from ghost_deploy.cli.parser import CommandParser, WrongArgumentsError, commands_of
 from ghost_deploy.cli.signals import Terminated, termination_as_exception
+from ghost_deploy.cli.standard_streams import separated_output
 from ghost_deploy.core.errors import GhostDeployError
 from ghost_deploy.core.pixel_limit import pixel_limit
 from ghost_deploy.core.trusted_signers import trusting

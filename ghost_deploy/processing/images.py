@@ -31,6 +31,7 @@ from ghost_deploy.core.image_input import ImageInput
 from ghost_deploy.core.pixel_limit import check_pixels, max_pixels
 from ghost_deploy.processing.byte_reader import FileBytes
 from ghost_deploy.processing.decode_image import check_header, decode_image, upright
+from ghost_deploy.processing.decoder_remarks import decoded
 from ghost_deploy.processing.pixels import bgr_of
 from ghost_deploy.processing.tiff_tags import exif_orientation
 
@@ -59,7 +60,8 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
             size = _size_of(file.fileno(), what)
             if size > _SMALL_BYTES:
                 check_header(FileBytes(file.fileno()), what)
-            return decode_image(file.read(), what)
+            data = file.read()
+            return decoded(name, lambda: decode_image(data, what))
     except FileNotFoundError as error:
         raise ImageError(f"there is no image {name}", fix="Check the path") from error
     except (OSError, ValueError) as error:  # ValueError: a zero in the name

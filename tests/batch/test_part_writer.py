@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import cast
 
 import pytest
 
-from ghost_deploy.batch.decoder_remarks import DecoderRemarks
 from ghost_deploy.batch.part_files import PartFiles
 from ghost_deploy.batch.part_writer import PartWriter
 from ghost_deploy.batch.work_plan import _blocks
@@ -78,18 +76,6 @@ def test_the_last_part_of_a_run_cannot_be_written(tmp_path: Path) -> None:
     run_pretended([tmp_path / "one.png"], out)
     with pytest.raises(StoreError):  # the run says on which it continues, and then it works
         run_pretended([tmp_path / "images"], out, part_rows=16, note=note)
-
-
-def test_remarks_of_decoders(capfd: pytest.CaptureFixture[str]) -> None:
-    with DecoderRemarks() as remarks:
-        assert remarks.caught(lambda: 1) == (1, "")
-        assert remarks.caught(lambda: os.write(2, b"first\nsecond\n")) == (13, "first")
-        assert remarks.caught(lambda: os.write(2, b"x" * 999))[1] == "x" * 300
-        assert remarks.caught(lambda: 2) == (2, "")
-        with pytest.raises(ZeroDivisionError):
-            remarks.caught(lambda: 1 // 0)
-        os.write(2, b"seen")
-    assert capfd.readouterr().err == "seen"
 
 
 BLOCKS = [(0, 10, 0), (5, 10, 1), (60, 16, 4), (2000, 125, 32), (20_000, 1000, 60)]

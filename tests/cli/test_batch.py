@@ -13,6 +13,7 @@ import pytest
 from ghost_deploy.cli.main import main
 from tests.support.batch_runs import keys_twice, rows_in
 from tests.support.constant_model import write_constant_bundle
+from tests.support.image_files import damaged_jpeg
 from tests.support.images import write_image, write_images
 from tests.support.waiting import wait_until
 
@@ -161,13 +162,9 @@ def test_remarks_of_decoders_name_the_file(
     bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """libjpeg writes "Corrupt JPEG data" alone; of what is an error the row has the reason."""
-    import cv2
-    import numpy as np
-
-    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
-    data = cv2.imencode(".jpg", noise)[1].tobytes()
+    data = damaged_jpeg()
     (tmp_path / "images").mkdir()
-    for name, content in {"less": data[:-900] + b"\xff\xd9", "cut": data[:-900]}.items():
+    for name, content in {"less": data, "cut": data[:-2]}.items():
         (tmp_path / "images" / f"{name}.jpg").write_bytes(content)
     assert main(words(bundle, tmp_path / "images", tmp_path / "out")) == 0
     said = capfd.readouterr().err

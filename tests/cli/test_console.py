@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
+import pty
+import select
+import tempfile
 
 import pytest
 
 from ghost_deploy.cli.console import Column, Console
 from ghost_deploy.core.errors import GhostDeployError
+from tests.support.waiting import wait_until
 
 COLUMNS = (Column("name"), Column("count", right=True))
 
@@ -70,6 +76,31 @@ def test_a_bar_on_a_terminal_goes_to_standard_error() -> None:
     assert "working" in err.getvalue()
     assert "3/3" in err.getvalue()
     assert out.getvalue() == ""
+
+
+def test_a_bar_is_not_taken_for_a_remark_of_a_decoder() -> None:
+    """A thread draws it, at times when the descriptor of standard error points elsewhere."""
+    shown, terminal = pty.openpty()
+    seen = bytearray()
+
+    def is_drawn() -> bool:
+        if select.select([shown], [], [], 0)[0]:
+            seen.extend(os.read(shown, 1 << 16))
+        return b"5/9" in seen
+
+    with (
+        contextlib.closing(os.fdopen(shown, "rb")),
+        open(terminal, "w") as err,
+        tempfile.TemporaryFile() as elsewhere,
+        Console(io.StringIO(), err).progress("working", 9) as progress,
+    ):
+        kept = os.dup(terminal)
+        os.dup2(elsewhere.fileno(), terminal)
+        progress(5)
+        wait_until(is_drawn, 10)
+        os.dup2(kept, terminal)
+        os.close(kept)
+        assert not elsewhere.tell()
 
 
 def test_steps_are_named_once_with_their_time() -> None:

@@ -20,6 +20,7 @@ from ghost_deploy.core.errors import UnavailableError
 from ghost_deploy.detector import Detector
 from ghost_deploy.runtimes.fake import FakeRuntime
 from tests.support.assets import BCCD, GHOST, MODELS, needs_assets
+from tests.support.image_files import damaged_jpeg
 from tests.support.images import solid_image, write_image
 from tests.support.model_specs import make_spec
 
@@ -55,6 +56,30 @@ def test_an_empty_folder(asked: list[Any], tmp_path: Path, capsys: Capture) -> N
     assert main(["infer", "b", str(tmp_path)]) == 2
     assert "no image in the folder" in capsys.readouterr().err
     assert asked == []
+
+
+@pytest.mark.parametrize(("damaged", "lines", "more"), [(0, 0, ""), (2, 2, ""), (23, 20, "3 more")])
+def test_remarks_of_decoders_name_the_file(
+    asked: list[Any],
+    folder: Path,
+    capfd: pytest.CaptureFixture[str],
+    damaged: int,
+    lines: int,
+    more: str,
+) -> None:
+    """libjpeg writes "Corrupt JPEG data" alone; what cannot be read is an error with a reason."""
+    (folder / "cut.jpg").write_bytes(damaged_jpeg()[:-2])
+    for index in range(damaged):
+        (folder / f"less {index}.jpg").write_bytes(damaged_jpeg())
+    assert main(["infer", "b", str(folder)]) == 2
+    said = capfd.readouterr().err
+    found = [line for line in said.splitlines() if "Corrupt JPEG" in line]
+    assert len(found) == lines
+    for index, line in enumerate(sorted(found)[:1]):
+        assert line.startswith(f"warning: {folder / f'less {index}.jpg'}: Corrupt JPEG data")
+    assert ("more images with such remarks" in said) == bool(more)
+    assert more in said
+    assert said.count("cut.jpg") == 1
 
 
 def test_a_folder_of_folders_names_those_with_images(

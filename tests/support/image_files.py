@@ -1,13 +1,16 @@
-"""Image files that OpenCV does not write: orientations, depths and headers of any size."""
+"""Image files that OpenCV does not write: orientations, depths, headers of any size, damage."""
 
 from __future__ import annotations
 
 import struct
 import zlib
 
+import cv2
+import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "damaged_jpeg",
     "exif_block",
     "huge_headers",
     "jpeg_with_exif",
@@ -142,3 +145,10 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 def _box(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", 8 + len(data)) + kind + data
+
+
+def damaged_jpeg(missing: int = 900) -> bytes:
+    """A JPEG of 64x64 pixels of noise that lacks so many bytes before its end marker: it can be
+    read, and libjpeg prints "Corrupt JPEG data: premature end of data segment"."""
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    return cv2.imencode(".jpg", noise)[1].tobytes()[:-missing] + b"\xff\xd9"
