@@ -157,17 +157,18 @@ def _printed(args: argparse.Namespace, outcome: BoardOutcome, console: Console) 
     """Print the result of the only board; the outcome, with an error if it cannot be read."""
     try:
         with reading_answer(outcome.name, f"a report of {args.command}"):
-            _print_one(args, outcome, console)
+            lines = getattr(args, "jsonl", None) == "-"  # they are the result
+            console.outcome(lambda to: _print_one(args, outcome, console, to), is_result=not lines)
     except GhostDeployError as error:
         return replace(outcome, code=max(outcome.code, error.exit_code), error=error, result=None)
     return outcome
 
 
-def _print_one(args: argparse.Namespace, outcome: BoardOutcome, console: Console) -> None:
+def _print_one(
+    args: argparse.Namespace, outcome: BoardOutcome, console: Console, to: IO[str]
+) -> None:
     if outcome.plain is None:
         return
-    lines = getattr(args, "jsonl", None) == "-"  # they are the result
-    to = console.err if lines else console.out
     if outcome.facts is not None:
         print(printable(f"board {outcome.name}: {outcome.facts.sentence}"), file=to)
     from ghost_deploy.cli import tables

@@ -210,15 +210,15 @@ def _run(words: list[str], console: Console) -> int:
         args = _parse(words, name)
     limit, signers = getattr(args, "max_pixels", None), getattr(args, "trust", None)
     with pixel_limit(limit), trusting(signers):
+        if getattr(args, "log_json", False) or getattr(args, "log_level", None):
+            from ghost_deploy.cli.log_lines import log_of
+
+            console.log = log_of(args, console.err)
         if getattr(args, "on", None):
             from ghost_deploy.cli.on_boards import run_on_boards
 
             parser = commands_of(build_parser({args.command}))[args.command]
             return run_on_boards(args, parser, words[words.index(args.command) + 1 :], console)
-        if getattr(args, "log_json", False) or getattr(args, "log_level", None):
-            from ghost_deploy.cli.log_lines import log_of
-
-            console.log = log_of(args, console.err)
         refuse_without_boards(args)
         return _module(args.command).run(args, console)
 

@@ -13,6 +13,7 @@ from ghost_deploy.cli.board_results import finish
 from ghost_deploy.cli.board_sources import require_free
 from ghost_deploy.cli.board_words import job_of
 from ghost_deploy.cli.console import Console
+from ghost_deploy.cli.log_lines import Level
 from ghost_deploy.core.scratch import scratch_folder
 from ghost_deploy.remote.address import BoardAddress, parse_boards
 from ghost_deploy.remote.job import SentFiles
@@ -71,7 +72,8 @@ def _on_all(
 
     def say(name: str, text: str) -> None:
         with lock:
-            console.note(f"{name}: {text}" if prefixed else text)
+            shown = f"{name}: {text}" if prefixed else text
+            console.note(shown, _level_of(text), {"board": name})
 
     def one(address: BoardAddress) -> BoardOutcome:
         return BoardOutcome.of(
@@ -87,6 +89,12 @@ def _on_all(
             _stop_all(sessions)
             raise
     return [each.result() for each in running]
+
+
+def _level_of(text: str) -> Level:
+    """Of a message that a command printed on a board, where it is text."""
+    levels: dict[str, Level] = {"warning": "warning", "error": "error"}
+    return levels.get(text.partition(": ")[0], "info")
 
 
 def _stop_all(sessions: Sequence[BoardSession]) -> None:

@@ -25,6 +25,7 @@ from tests.support.command_in_process import run_command
 from tests.support.constant_model import write_constant_bundle
 from tests.support.cut_proxy import CutProxy
 from tests.support.exports import shared_proved_bundle
+from tests.support.images import write_image
 from tests.support.quick_environment import make_quick_environment
 from tests.support.ssh_board import SshBoard
 from tests.support.waiting import wait_until
@@ -135,6 +136,26 @@ def test_infer_finds_the_same_as_here(
     )
     assert again.returncode == 2
     assert "exists already" in again.stderr
+
+
+def test_messages_are_lines_of_a_log_here(ready: SshBoard, bundle: Path, tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(b"nothing")
+    words = ("infer", str(bundle), str(tmp_path), "--runtime", "ort", "--no-check")
+    asked = ("--on", ready.address(), "--log-json", "--jsonl", "-")
+    done = run_command(*words, *asked)
+    assert done.returncode == 2
+    assert [json.loads(line)["source"] for line in done.stdout.splitlines()] == [
+        str(tmp_path / "a.png")
+    ]
+    said = [json.loads(line) for line in done.stderr.splitlines()]
+    assert {"time", "level", "message"} <= set.intersection(*map(set, said))
+    broken = next(each for each in said if "b.png" in each["message"])
+    assert broken["level"] == "error"
+    assert broken["board"] == f"127.0.0.1:{ready.port}"
+    assert any(each["message"].startswith("board 127.0.0.1") for each in said)
+    quiet = run_command(*words, *asked, "--log-level", "error")
+    assert {json.loads(line)["level"] for line in quiet.stderr.splitlines()} == {"error"}
 
 
 def test_a_board_that_reboots_while_it_measures(
