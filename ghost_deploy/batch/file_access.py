@@ -22,6 +22,7 @@ from ghost_deploy.batch.source_stamps import (
     stamp_of_object,
     stamp_of_stream,
 )
+from ghost_deploy.batch.store_answers import SIGNING, reason_of, store_errors
 from ghost_deploy.batch.store_paths import AZURE, path_in_store
 from ghost_deploy.core.errors import GhostDeployError, MissingExtraError, StoreError, UsageError
 from ghost_deploy.core.install_command import install_command
@@ -34,20 +35,8 @@ _QUERY = re.compile(r"\?(?=[\w.-]+=)")
 _USER = re.compile(r"^([A-Za-z][\w+.-]*://)[^/]*@")
 _AZURE_SECRET = re.compile(r"^([A-Za-z][\w+.-]*://)([^/@:]*):[^/]*(@)")
 _SECRET_WITH_SLASH = re.compile(r"^([A-Za-z][\w+.-]*://)[^/@:]*:(?!\d*(?:/|$))[^@]*/.*@")
-_SIGNING = re.compile(
-    r"(?:x-(?:amz|goog)-[\w-]+|sig|signature|(?:\w+[-_])?token|expires|policy|key-pair-id|"
-    r"awsaccesskeyid|googleaccessid|api[-_]?key|access[-_]?key|secret|password|passwd|pwd|auth)",
-    re.IGNORECASE,
-)
-_SIGNING_IN_TEXT = re.compile(rf"([?&]{_SIGNING.pattern}=)[^&\s'\")>]*", re.IGNORECASE)
 _AZURE = frozenset({"se", "sip", "ske", "skoid", "sks", "skt", "sktid", "skv", "sp", "spr"})
 _AZURE_SIGNED = _AZURE | {"sr", "st", "sv"}
-_MISSING = ("NO_SUCH_KEY", "RESOURCE_NOT_FOUND", "status 404", "does not exist", "Not Found")
-_REFUSED = (
-    *("ACCESS_DENIED", "INVALID_ACCESS_KEY", "SIGNATURE_DOES_NOT_MATCH", "INVALID_CLIENT_TOKEN"),
-    *("Expired", "EXPIRED", "InvalidToken", "status 401", "status 403", "Forbidden", "Permission"),
-    *("permission", "credentials", "AccessDenied", "UNRECOGNIZED_CLIENT"),
-)
 _GCS_WAITS_S = 60
 """Google's client tries a request again for so long; its default is a quarter of an hour."""
 
@@ -109,7 +98,7 @@ def _unsigned(address: str) -> str:
     left = [
         pair
         for name, pair in zip(names, pairs, strict=True)
-        if name not in azure and not _SIGNING.fullmatch(name)
+        if name not in azure and not SIGNING.fullmatch(name)
     ]
     return f"{plain}?{'&'.join(left)}" if left else plain
 
@@ -123,22 +112,6 @@ def root_of(address: str) -> str:
 def _without_secret(scheme: str, user: str, at: str) -> str:
     """Without its secret, the user of an address of Azure stays: a container or an account."""
     return f"{scheme}{user}{at}" if user else scheme
-
-
-def is_missing(error: BaseException) -> bool:
-    """Whether the error of a store says that there is no such object."""
-    return isinstance(error, FileNotFoundError) or any(text in str(error) for text in _MISSING)
-
-
-def is_refused(error: BaseException) -> bool:
-    """Whether the error of a store says that access is denied."""
-    return isinstance(error, PermissionError) or any(text in str(error) for text in _REFUSED)
-
-
-def reason_of(error: BaseException) -> str:
-    """What the error of a store or a file system says, on one line."""
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(_SIGNING_IN_TEXT.sub(r"\1***", str(text)).split())[:500]
 
 
 @dataclass(frozen=True)
@@ -179,11 +152,13 @@ class FileAccess:
 
         Raises:
             StoreError: the store cannot be opened.
+            UsageError: no store has such an address.
             MissingExtraError: the package that opens it is not installed.
         """
         plain, root = shown(address), root_of(address)
         path = address if is_http(address) else path_in_store(plain)
-        return _file_system(self.roots.get(root, root)), path
+        with store_errors(shown(address)):
+            return _file_system(self.roots.get(root, root)), path
 
     def stamp(self, path: str) -> Stamp:
         """Size and time of a file or object; unknown where it is not told, and of web addresses."""
@@ -193,7 +168,8 @@ class FileAccess:
             return UNKNOWN
         try:
             system, place = self.locate(path)
-            info = system.get_file_info(place)
+            with store_errors(shown(path)):
+                info = system.get_file_info(place)
             return stamp_of_object(info.size, info.mtime_ns if info.size is not None else None)
         except (OSError, GhostDeployError):
             return UNKNOWN
@@ -211,9 +187,10 @@ class FileAccess:
 
         Raises:
             OSError: as the store says it; EFBIG for a larger object.
+            UsageError: see `locate`.
         """
         system, path = self.locate(address)
-        with system.open_input_file(path) as file:
+        with store_errors(shown(address)), system.open_input_file(path) as file:
             size = file.size()
             if size > most_bytes:
                 raise OSError(errno.EFBIG, f"{size} bytes, at most {most_bytes} are read", address)
@@ -227,7 +204,7 @@ class FileAccess:
             OSError: it refuses, does not answer, or has no such object.
         """
         system, path = self.locate(address)
-        with system.open_input_file(path) as file:
+        with store_errors(shown(address)), system.open_input_file(path) as file:
             file.read(1)
 
 

@@ -21,6 +21,7 @@ from ghost_deploy.batch.file_access import (
 )
 from ghost_deploy.batch.path_lists import listed_paths, not_read, paths_of_parquet
 from ghost_deploy.batch.result_rows import key_text
+from ghost_deploy.batch.store_answers import store_errors
 from ghost_deploy.batch.store_paths import address_in_store
 from ghost_deploy.batch.work_tasks import ArchiveFile
 from ghost_deploy.core.errors import UsageError
@@ -200,7 +201,9 @@ def _in_store(word: str, access: FileAccess, note: Callable[[str], None]) -> Ite
             yield from filter(_is_named_as_source, _matching(word, access, note))
             return
         system, path = access.locate(word)
-        if system.get_file_info(path).type == fs.FileType.File:
+        with store_errors(shown(word)):
+            is_file = system.get_file_info(path).type == fs.FileType.File
+        if is_file:
             yield shown(word)
             return
         below = _below(word, access, path, note)
@@ -217,7 +220,8 @@ def _below(word: str, access: FileAccess, path: str, note: Callable[[str], None]
 
     system = access.locate(word)[0]
     root = root_of(word)
-    infos = system.get_file_info(fs.FileSelector(path, recursive=True))
+    with store_errors(shown(word)):
+        infos = system.get_file_info(fs.FileSelector(path, recursive=True))
     hidden = 0
     for each in sorted(info.path for info in infos if info.type == fs.FileType.File):
         if "/." not in each.removeprefix(path.rstrip("/")):

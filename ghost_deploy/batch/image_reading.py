@@ -16,19 +16,13 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ghost_deploy.batch.file_access import (
-    FileAccess,
-    is_missing,
-    is_refused,
-    is_remote,
-    reason_of,
-    shown,
-)
+from ghost_deploy.batch.file_access import FileAccess, is_remote, shown
 from ghost_deploy.batch.result_rows import key_text
 from ghost_deploy.batch.source_stamps import UNKNOWN, Stamp, stamp_of_file
+from ghost_deploy.batch.store_answers import is_missing, is_refused, reason_of, store_errors
 from ghost_deploy.batch.work_tasks import ArchiveFile
 from ghost_deploy.core.closing import Closing
-from ghost_deploy.core.errors import GhostDeployError, ImageError, StoreError
+from ghost_deploy.core.errors import GhostDeployError, ImageError, StoreError, UsageError
 from ghost_deploy.core.pixel_limit import max_pixels
 from ghost_deploy.processing.decode_image import decode_image
 from ghost_deploy.processing.decoder_remarks import DecoderRemarks
@@ -94,7 +88,11 @@ class FileReader(Closing):
         got: bytes | OSError | GhostDeployError = b""
         try:
             system, path = self._access.locate(file.opened)
-            with system.open_input_stream(path) as stream, open(target, "wb") as to:
+            with (
+                open(target, "wb") as to,
+                store_errors(shown(file.opened)),
+                system.open_input_stream(path) as stream,
+            ):
                 while data := stream.read(_CHUNK):
                     to.write(data)
         except (OSError, GhostDeployError) as error:
@@ -155,7 +153,8 @@ class FileReader(Closing):
         if isinstance(got, bytes):
             self._readable, self._refused = file.opened, ""
             return got
-        if not is_missing(got) and getattr(got, "errno", None) != errno.EFBIG:
+        is_of_it = isinstance(got, UsageError) or getattr(got, "errno", None) == errno.EFBIG
+        if not is_missing(got) and not is_of_it:
             self._refused, self._reason = file.opened, reason_of(got)
         raise ImageError(
             f"the image {file.source} cannot be read",

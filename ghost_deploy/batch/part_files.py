@@ -12,17 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ghost_deploy.batch.file_access import (
-    FileAccess,
-    is_missing,
-    is_refused,
-    is_remote,
-    puts_whole,
-    reason_of,
-    shown,
-)
+from ghost_deploy.batch.file_access import FileAccess, is_remote, puts_whole, shown
 from ghost_deploy.batch.result_rows import COLUMNS, arrow_schema
 from ghost_deploy.batch.source_stamps import Stamp
+from ghost_deploy.batch.store_answers import is_missing, is_refused, reason_of
 from ghost_deploy.core.errors import ExportError, StoreError
 from ghost_deploy.core.files import write_whole
 

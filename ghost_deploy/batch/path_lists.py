@@ -2,40 +2,59 @@
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import io
 import os
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from ghost_deploy.batch.file_access import (
-    FileAccess,
-    is_http,
-    is_remote,
-    local_path,
-    reason_of,
-    shown,
-)
+from ghost_deploy.batch.file_access import FileAccess, is_http, is_remote, local_path, shown
+from ghost_deploy.batch.store_answers import reason_of
 from ghost_deploy.core.errors import InputError, StoreError, UsageError
 from ghost_deploy.stream.sources.source_labels import scheme_of
 
 _PATH_COLUMNS = ("path", "source", "file", "filename", "file_name", "image", "uri", "url")
+_LONGEST = 1 << 16
+"""Most bytes of a path or an address."""
 
 
 def listed_paths(name: str, access: FileAccess) -> Iterator[str]:
     """The paths of a list, one a line; relative ones are beside the list or in this folder."""
     try:
-        if is_remote(name):
-            text = access.read(name, 1 << 34).decode("utf-8", "surrogateescape")
-        else:
-            text = Path(local_path(name)).read_bytes().decode("utf-8", "surrogateescape")
+        with contextlib.ExitStack() as stack:
+            file: BinaryIO
+            if is_remote(name):
+                file = io.BytesIO(access.read(name, 1 << 34))
+            else:
+                file = stack.enter_context(open(local_path(name), "rb"))
+            yield from _placed(_lines(file, name), name)
     except FileNotFoundError as error:
         raise UsageError(f"there is no list {shown(name)}", fix="Check the path") from error
     except OSError as error:
         raise not_read(name, error) from error
-    # Not splitlines(): names may hold U+2028 and others that it takes for the end of a line.
-    lines = (line.removesuffix("\r") for line in text.removeprefix("\ufeff").split("\n"))
-    yield from _placed((line for line in lines if line.strip() and not line.startswith("#")), name)
+
+
+def _lines(file: BinaryIO, name: str) -> Iterator[str]:
+    """The lines of a list that are not empty and no comment.
+
+    They end with a line feed alone: names may hold U+2028 and others that `splitlines` takes for
+    the end of a line. A device that never ends, or another file than a list, has longer ones.
+    """
+    start = codecs.BOM_UTF8
+    while data := file.readline(_LONGEST + 1):
+        if len(data) > _LONGEST:
+            raise UsageError(
+                f"{shown(name)} is no list of paths",
+                got=f"a line of more than {_LONGEST} bytes",
+                expected="a text with one path a line",
+                fix="Name the file with the paths",
+            )
+        line = data.removeprefix(start).decode("utf-8", "surrogateescape")
+        start = b""
+        line = line.removesuffix("\n").removesuffix("\r")
+        if line.strip() and not line.startswith("#"):
+            yield line
 
 
 def _placed(paths: Iterable[str], beside: str) -> Iterator[str]:
@@ -73,9 +92,10 @@ def paths_of_parquet(
             name = _path_column(opened.schema_arrow, column, shown(file))
             empty = 0
             for batch in opened.iter_batches(columns=[name]):
-                values = batch.column(0).to_pylist()
-                empty += sum(not value for value in values)
-                yield from _placed((str(value) for value in values if value), file)
+                texts = [_text(value, name, file) for value in batch.column(0).to_pylist()]
+                paths = [text for text in texts if text.strip()]
+                empty += len(texts) - len(paths)
+                yield from _placed(paths, file)
             if empty:
                 note(f"{shown(file)}: {empty} rows without a path are left out")
     except FileNotFoundError as error:
@@ -85,16 +105,49 @@ def paths_of_parquet(
 
 
 def _path_column(schema: Any, column: str | None, file: str) -> str:
-    names = list(schema.names)
-    found = [column] if column else [name for name in _PATH_COLUMNS if name in names]
-    if found and found[0] in names:
-        return str(found[0])
+    """The name of the column with the paths: the one asked for, else the first that may be it."""
+    kinds = dict(zip(schema.names, schema.types, strict=True))
+    found = [column] if column in kinds else [name for name in _PATH_COLUMNS if name in kinds]
+    if not found or (column and column not in kinds):
+        raise UsageError(
+            f"{file} has no column {column}" if column else f"{file} has no column of paths",
+            got=", ".join(schema.names),
+            expected=None if column else f"one of {', '.join(_PATH_COLUMNS)}",
+            fix="Name the column: --path-column NAME",
+        )
+    for name in found:
+        if _is_text(kinds[name]):
+            return str(name)
     raise UsageError(
-        f"{file} has no column {column}" if column else f"{file} has no column of paths",
-        got=", ".join(names),
-        expected=None if column else f"one of {', '.join(_PATH_COLUMNS)}",
-        fix="Name the column: --path-column NAME",
+        f"the column {found[0]} of {file} holds no paths",
+        got=str(kinds[found[0]])[:200],
+        expected="texts",
+        fix="Name the column with the paths: --path-column NAME; a field of another column must "
+        "become a column of its own",
     )
+
+
+def _is_text(kind: Any) -> bool:
+    """Whether a type of Arrow can hold paths; early writers of Parquet marked no text as such."""
+    from pyarrow import types
+
+    inner = kind.value_type if types.is_dictionary(kind) else kind
+    names = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view")
+    return str(inner) in {*names, "null"}
+
+
+def _text(value: str | bytes | None, column: str, file: str) -> str:
+    """A value of a column as a path; empty where there is none."""
+    if value is None:
+        return ""
+    if len(value) > _LONGEST or (isinstance(value, bytes) and b"\0" in value):
+        raise UsageError(
+            f"the column {column} of {shown(file)} holds no paths",
+            got=f"a value of {len(value)} bytes",
+            expected="paths of files; the content of images is not read from there",
+            fix="Name the column with the paths: --path-column NAME",
+        )
+    return value if isinstance(value, str) else value.decode("utf-8", "surrogateescape")
 
 
 def not_read(word: str, error: BaseException) -> InputError | StoreError:

@@ -78,6 +78,54 @@ def test_a_column_that_is_missing(tmp_path: Path) -> None:
         find(index, column="where")
 
 
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([1, 2], "int64"),
+        ([True], "bool"),
+        ([["a.jpg"]], "list<"),
+        ([{"bytes": b"\xff\xd8", "path": "a.jpg"}], "struct<"),  # as Hugging Face stores images
+        ([b"\xff\xd8\xff\xe0\x00\x10JFIF"], "10 bytes"),
+        (["x" * 70_000], "70000 bytes"),
+    ],
+)
+def test_a_column_that_holds_no_paths(tmp_path: Path, values: list[object], kind: str) -> None:
+    index = write_parquet(tmp_path / "a.parquet", image=values)
+    with pytest.raises(UsageError, match=r"column image of .* holds no paths") as failed:
+        find(index)
+    assert kind in str(failed.value)
+    with pytest.raises(UsageError, match="holds no paths"):
+        find(index, column="image")
+
+
+@pytest.mark.parametrize(
+    "kind", ["string", "large_string", "binary", "large_binary", "dictionary", "string_view"]
+)
+def test_paths_of_any_text_type(archive: Path, kind: str) -> None:
+    """Older writers mark no text as such: their paths are binary."""
+    paths = pa.array([str(archive / name) for name in NAMES] + [None, "  "])
+    if kind == "dictionary":
+        column = paths.dictionary_encode()
+    elif kind == "string_view":
+        column = pa.array(paths.to_pylist(), pa.string_view())
+    else:
+        column = paths.cast(getattr(pa, kind)())
+    index = write_parquet(archive.parent / "a.parquet", image=[{"x": 1}] * 6, url=column)
+    assert set(names(find(index), archive)) == set(NAMES)
+
+
+@pytest.mark.parametrize("content", [b"\0" * 70_000, b"a.jpg\n" + b"x" * 70_000])
+def test_a_list_that_is_none(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.txt").write_bytes(content)
+    with pytest.raises(UsageError, match="no list of paths"):
+        find(tmp_path / "a.txt")
+
+
+def test_a_list_that_never_ends() -> None:
+    with pytest.raises(UsageError, match="no list of paths"):
+        find("@/dev/zero")
+
+
 def test_a_folder_with_all_below_it(archive: Path) -> None:
     assert names(find(archive), archive) == ["b.jpg", "deep/c.jpeg", "deep/er/a.PNG", "clip.mp4"]
 

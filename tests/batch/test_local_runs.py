@@ -142,6 +142,23 @@ def test_errors_are_read_again(images: Path, tmp_path: Path) -> None:
     assert not keys_twice(rows_in(out))
 
 
+WRONG_ADDRESSES = (
+    *("ftp://host/a.jpg", "github://a/b.jpg", "reference://a.jpg", "s3:///a.jpg", "none://a.jpg"),
+    *("dbfs://a.jpg", "ftp://host/a.mp4", "none://a.mp4"),
+)
+
+
+def test_addresses_that_nothing_opens_are_rows_with_errors(images: Path, tmp_path: Path) -> None:
+    """fsspec and pyarrow raise TypeError, ValueError and others of their own for them."""
+    index = tmp_path / "index.txt"
+    index.write_text("\n".join((*WRONG_ADDRESSES, str(images / "000.png"))))
+    report = run_pretended([index], tmp_path / "out")
+    assert (report.rows, report.errors, report.complete) == (9, 8, True)
+    errors = {row["source"]: row["error"] for row in rows_in(tmp_path / "out") if row["error"]}
+    assert set(errors) == set(WRONG_ADDRESSES)
+    assert all("This is a bug" not in error for error in errors.values())
+
+
 def test_an_image_that_ends_every_process(images: Path, tmp_path: Path) -> None:
     notes: list[str] = []
     report = run_pretended(
