@@ -3,33 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import math
-import sys
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 
+pytest.importorskip("av")
+pytest.importorskip("starlette")
+
 from ghost_deploy.stream.source_stats import SourceStats
-
-PATH = Path(__file__).resolve().parents[2] / "tools" / "soak.py"
-
-
-@pytest.fixture(scope="module")
-def soak() -> ModuleType:
-    pytest.importorskip("av")
-    pytest.importorskip("starlette")
-    spec = importlib.util.spec_from_file_location("soak", PATH)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["soak"] = module
-    spec.loader.exec_module(module)
-    return module
-
+from tools import soak_growth
+from tools.soak import make_parser
+from tools.soak_frames import Check
+from tools.soak_outcome import Soak
+from tools.soak_samples import Sample
 
 CAMERA = SourceStats("0", "a", "live", 10, 8, {"newer": 2}, reconnects=3)
 STEADY = SourceStats("1", "b", "live", 5, 5)
@@ -37,9 +25,9 @@ BOMBS = SourceStats("1", "b", "live", 5000, 4900, {"broken": 100})
 DEAD = SourceStats("2", "c", "lost")
 
 
-def made(soak: ModuleType, **changes: Any) -> Any:
+def made(**changes: Any) -> Any:
     """A run without fault, but for `changes`."""
-    check = soak.Check()
+    check = Check()
     for _ in range(100):
         check.ages.add(60.0)
         check.times.add(30.0)
@@ -55,14 +43,14 @@ def made(soak: ModuleType, **changes: Any) -> Any:
         settling, decoders = -20 * math.exp(-i / 240), (i // 60) % 3
         rss = 200 + leak * i / 3600 + (settling + decoders if minutes > 10 else 0.01 * (i % 7))
         used = 60 + hidden * i / 3600 + 0.9 * (i % 7) - 5 * (i % 60 < 2)
-        samples.append(soak.Sample(at_s=float(i), rss_mib=rss, used_mib=used, **counts))
+        samples.append(Sample(at_s=float(i), rss_mib=rss, used_mib=used, **counts))
     if "age" in changes:
         for _ in range(100):
             check.ages.add(changes["age"])
         del changes["age"]
     facts = {
         "limits": argparse.Namespace(
-            **vars(soak.make_parser().parse_args([])) | changes.pop("limits", {})
+            **vars(make_parser().parse_args([])) | changes.pop("limits", {})
         ),
         "check": check,
         "samples": samples,
@@ -73,23 +61,22 @@ def made(soak: ModuleType, **changes: Any) -> Any:
         "lost": 0,
         "visits": (20, 0),
     }
-    return soak.Soak(**(facts | changes))
+    return Soak(**(facts | changes))
 
 
-def test_a_run_without_fault(soak: ModuleType) -> None:
-    run = made(soak)
+def test_a_run_without_fault() -> None:
+    run = made()
     assert run.wrong() == []
     assert "| restarts of a camera, reconnects counted | 3, 3 |" in run.table()
 
 
-def test_huge_images_that_are_counted(soak: ModuleType) -> None:
-    assert made(soak, stats=(CAMERA, BOMBS, DEAD)).wrong() == []
-    assert made(soak, limits={"faults": False}, visits=()).wrong() == []
+def test_huge_images_that_are_counted() -> None:
+    assert made(stats=(CAMERA, BOMBS, DEAD)).wrong() == []
+    assert made(limits={"faults": False}, visits=()).wrong() == []
 
 
 @pytest.mark.parametrize(("inflated", "least", "most"), [(True, 0.85, 1), (False, 0.5, 0.75)])
 def test_the_error_of_a_slope_where_samples_are_alike(
-    soak: ModuleType,
     inflated: bool,
     least: float,
     most: float,
@@ -97,20 +84,20 @@ def test_the_error_of_a_slope_where_samples_are_alike(
 ) -> None:
     """How often two errors cover the slope of a random series without growth."""
     if not inflated:
-        monkeypatch.setattr(soak, "_inflation", lambda _residual: 1.0)
+        monkeypatch.setattr(soak_growth, "_inflation", lambda _residual: 1.0)
     chance, covered = np.random.default_rng(0), 0
-    blocks = [[soak.Sample(60.0 * i, 0, 0, 1, 1, 1)] for i in range(20)]
+    blocks = [[Sample(60.0 * i, 0, 0, 1, 1, 1)] for i in range(20)]
     for _ in range(300):
         values = [0.0]
         for noise in chance.normal(size=19):
             values.append(0.6 * values[-1] + float(noise))
-        rate, error = soak.fit(blocks, values)
+        rate, error = soak_growth.fit(blocks, values)
         covered += abs(rate) <= 2 * error
     assert least * 300 <= covered <= most * 300
 
 
-def test_a_heap_that_settles_is_no_leak(soak: ModuleType) -> None:
-    assert made(soak, limits={"minutes": 60}).wrong() == []
+def test_a_heap_that_settles_is_no_leak() -> None:
+    assert made(limits={"minutes": 60}).wrong() == []
 
 
 @pytest.mark.parametrize(
@@ -138,5 +125,5 @@ def test_a_heap_that_settles_is_no_leak(soak: ModuleType) -> None:
         ({"stats": (CAMERA, SourceStats("2", "c", "live", 1, 1))}, "the dead source is live"),
     ],
 )
-def test_every_fault_is_seen(soak: ModuleType, changes: dict[str, Any], message: str) -> None:
-    assert any(message in each for each in made(soak, **changes).wrong())
+def test_every_fault_is_seen(changes: dict[str, Any], message: str) -> None:
+    assert any(message in each for each in made(**changes).wrong())
