@@ -22,8 +22,6 @@ of TensorRT of the test suite. The last line counts the rounds and what was foun
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import random
 import shutil
 import signal
@@ -32,99 +30,25 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-
-import cv2
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ghost_deploy.core.bundle import Bundle
-from ghost_deploy.core.errors import GhostDeployError
-from ghost_deploy.core.leftovers import remove_leftovers
-from ghost_deploy.demo.embedded import MODEL_FILE
-from ghost_deploy.demo.scene_files import LABELS, write_scenes
-from tools.gpu_check import pretend_gpu
+from tools.faults_left import (
+    MARK,
+    artifact_ids,
+    bundle_faults,
+    carry_on,
+    litter,
+    outlived,
+    result_faults,
+)
+from tools.faults_workplace import RoundFolder, Workplace, make_workplace, run_to_end
 
-MODULE = (sys.executable, "-m", "ghost_deploy.cli.main")
 SIGNALS = (signal.SIGKILL, signal.SIGTERM)
 COMMANDS = ("export", "calibrate", "build", "validate", "stream")
-_SCENES = range(9_000, 9_008)
-_TENSORRT = "10.13"
-_SIDE = 64  # of the input: what is computed is small, what is written is the same
-_MARK = ".ghost-deploy-"
-_ENDS_WITHIN_S = 30.0
 _WRITING_S = 0.3
-_OF_OTHERS = "torchinductor_"
-"""Begin of the name of a folder that torch keeps in the temporary folder."""
-
-
-@dataclass
-class Workplace:
-    """A folder with a finished bundle, and how long each command takes on it.
-
-    Attributes:
-        root: of everything.
-        checkpoint, images, labels: to work on.
-        seconds: the time of each command, uninterrupted.
-        new: the ids of the artifacts that each command leaves, uninterrupted.
-    """
-
-    root: Path
-    checkpoint: Path
-    images: Path
-    labels: Path
-    seconds: dict[str, float] = field(default_factory=dict)
-    new: dict[str, frozenset[str]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.temporary.mkdir()
-        self.cache.mkdir()
-        write_video(self.root / "video.mp4", self.images)
-        self.environment = {
-            **os.environ,
-            **pretend_gpu(_TENSORRT, self.root),
-            "TMPDIR": str(self.temporary),
-            "XDG_CACHE_HOME": str(self.cache),
-        }
-
-    @property
-    def finished(self) -> Path:
-        """The bundle from which each round starts."""
-        return self.root / "finished"
-
-    @property
-    def temporary(self) -> Path:
-        """The temporary folder of the commands."""
-        return self.root / "tmp"
-
-    @property
-    def cache(self) -> Path:
-        """The cache of the commands."""
-        return self.root / "cache"
-
-    def command(self, name: str, target: Path) -> list[str]:
-        """The words of a command that reads or writes the bundle `target`."""
-        images, place = str(self.images), target.parent
-        words = {
-            "export": [
-                *("export", str(self.checkpoint), "-o", str(target), "--images", images),
-                *("--imgsz", str(_SIDE), "--onnx", "--openvino", "--overwrite"),
-            ],
-            "calibrate": [
-                *("calibrate", str(target), "--calib", images, "--onnx", "--no-speed"),
-                "--allow-small-calibration",
-            ],
-            "build": ["build", str(target), "--trt", "--fp16"],
-            "validate": ["validate", str(target), "--data", str(self.labels)],
-            "check": ["check", str(target)],
-            "stream": [
-                *("infer", str(target), str(self.root / "video.mp4"), "-o", str(place / "videos")),
-                *("--jsonl", str(place / "lines.jsonl"), "--snapshots", str(place / "snapshots")),
-            ],
-        }
-        return [*MODULE, *words[name]]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -132,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parse(argv)
     counts: Counter[str] = Counter()
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
-        place = _workplace(Path(folder), args)
+        place = make_workplace(Path(folder), args)
         _prepare(place, args.commands)
         end, chance = time.monotonic() + 60 * args.minutes, random.Random(args.seed)
         faults = 0
@@ -176,70 +100,24 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def _workplace(root: Path, args: argparse.Namespace) -> Workplace:
-    if args.checkpoint:
-        labels = args.labels.resolve() if args.labels else root
-        return Workplace(root, args.checkpoint.resolve(), args.images.resolve(), labels)
-    scenes = root / "scenes"
-    write_scenes(scenes, _SCENES)
-    return Workplace(root, MODEL_FILE, scenes / "images", scenes / LABELS)
-
-
-def write_video(target: Path, images: Path, frames: int = 120) -> None:
-    """Write a video that shows the images of a folder in turn, all in the size of the first."""
-    found = [cv2.imread(str(path)) for path in sorted(images.iterdir())]
-    shown = [image for image in found if image is not None]
-    height, width = shown[0].shape[:2]
-    writer = cv2.VideoWriter(str(target), cv2.VideoWriter.fourcc(*"mp4v"), 30, (width, height))
-    for index in range(frames):
-        writer.write(cv2.resize(shown[index % len(shown)], (width, height)))
-    writer.release()
-
-
 def _prepare(place: Workplace, commands: Sequence[str]) -> None:
     """Make the bundle, and run each command once to the end on a copy of it."""
-    _complete(place, "export", place.finished)
+    run_to_end(place, "export", place.finished)
     for name in commands:
-        with _round_folder(place) as target:
+        with RoundFolder(place) as target:
             shutil.copytree(place.finished, target)
-            place.seconds[name] = _complete(place, name, target)
-            place.new[name] = _ids(target)
+            place.seconds[name] = run_to_end(place, name, target)
+            place.new[name] = artifact_ids(target)
         print(f"{name}: {place.seconds[name]:.1f} s uninterrupted", flush=True)
-
-
-def _complete(place: Workplace, name: str, target: Path) -> float:
-    """Run a command to its end; the seconds that it took."""
-    started = time.monotonic()
-    done = subprocess.run(
-        place.command(name, target), capture_output=True, check=False, env=place.environment
-    )
-    if done.returncode not in (0, 1):  # 1: a gate, e.g. of a detector in another size
-        raise SystemExit(f"{name} fails without any fault:\n{done.stderr.decode()}")
-    return time.monotonic() - started
-
-
-class _round_folder:  # noqa: N801
-    """A fresh folder for one round; gives the place of its bundle."""
-
-    def __init__(self, place: Workplace) -> None:
-        self.folder = place.root / "round"
-
-    def __enter__(self) -> Path:
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.mkdir()
-        return self.folder / "bundle"
-
-    def __exit__(self, *_: object) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def _round(place: Workplace, name: str, chance: random.Random, counts: Counter[str]) -> list[str]:
     """Kill one command once; what was found wrong."""
-    with _round_folder(place) as target:
+    with RoundFolder(place) as target:
         fresh = name == "export" and chance.random() < 0.5
         if not fresh:
             shutil.copytree(place.finished, target)
-        before = set(_litter(place))
+        before = set(litter(place))
         number = chance.choice(SIGNALS)
         child = subprocess.Popen(
             place.command(name, target),
@@ -252,22 +130,22 @@ def _round(place: Workplace, name: str, chance: random.Random, counts: Counter[s
         ended = child.poll() is not None
         if not ended:
             child.send_signal(number)
-        messages = child.stderr.read().decode("utf-8", "replace") if child.stderr else ""
-        code = child.wait()
+        messages = child.communicate()[1].decode("utf-8", "replace")
+        code = child.returncode
         counts[f"{name}: " + ("had ended" if ended else number.name)] += 1
         what = f"{name} {number.name} {'into a new folder' if fresh else 'over a bundle'}"
-        faults = _outlived(child.pid)
+        faults = outlived(child.pid)
         # Before the handler is there, and when all is done and it has gone, SIGTERM ends Python.
         if not ended and number == signal.SIGTERM and code not in (0, 1, 143, -number):
             faults.append(f"exit code {code} of {number.name}: {messages[-2000:]}")
-        left = sorted(set(_litter(place)) - before)
+        left = sorted(set(litter(place)) - before)
         if left and number == signal.SIGTERM:
             faults.append(f"SIGTERM left {left}")
         counts["left something"] += bool(left)
-        faults += _bundle_faults(place, name, target, fresh)
-        faults += _result_faults(target.parent) if name == "stream" else []
+        faults += bundle_faults(place, name, target, fresh)
+        faults += result_faults(target.parent) if name == "stream" else []
         if (target.parent / "bundle").exists() or fresh:
-            faults += _carry_on(target)
+            faults += carry_on(target)
         return [f"{what}: {fault}" for fault in faults]
 
 
@@ -280,7 +158,7 @@ def _wait(
         limit = time.monotonic() + 1.05 * seconds
         pause = chance.uniform(0, _WRITING_S)
         while child.poll() is None and time.monotonic() < limit:
-            if any(_MARK in path.name for path in target.parent.iterdir()):
+            if any(MARK in path.name for path in target.parent.iterdir()):
                 time.sleep(pause)
                 return
             time.sleep(0.002)
@@ -289,96 +167,13 @@ def _wait(
         time.sleep(0.005)
 
 
-def _outlived(session: int) -> list[str]:
-    """Processes of a command that live on after it; they are ended."""
-    limit = time.monotonic() + _ENDS_WITHIN_S
-    while (left := _of_session(session)) and time.monotonic() < limit:
-        time.sleep(0.1)
-    for pid, _ in left:
-        os.kill(pid, signal.SIGKILL)
-    return [f"process {name!r} lives on" for _, name in left]
-
-
-def _of_session(session: int) -> list[tuple[int, str]]:
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                name, _, rest = (folder / "stat").read_text().rpartition(")")
-            except OSError:  # it has ended
-                continue
-            state, _, _, its_session = rest.split()[:4]
-            if int(its_session) == session and state != "Z":
-                found.append((int(folder.name), name.partition("(")[2]))
-    return found
-
-
-def _litter(place: Workplace) -> Iterator[str]:
-    """Temporary files and folders of ours, and all in the temporary folder."""
-    for path in sorted(place.root.rglob("*")):
-        inside = path.parent == place.temporary and not path.name.startswith(_OF_OTHERS)
-        if inside or (_MARK in path.name and _MARK not in str(path.parent.relative_to(place.root))):
-            yield str(path.relative_to(place.root))
-
-
-def _carry_on(target: Path) -> list[str]:
-    """Do what the next command that writes there does first; what is left then."""
-    remove_leftovers(target.parent)
-    left = [path.name for path in target.parent.iterdir() if _MARK in path.name]
-    return [f"{left} beside the bundle after the next one came"] if left else []
-
-
 def _after_next_runs(place: Workplace, commands: Sequence[str]) -> list[str]:
     """What is left anywhere after each command has run once more, to its end."""
     for name in commands:
-        with _round_folder(place) as target:
+        with RoundFolder(place) as target:
             shutil.copytree(place.finished, target)
-            _complete(place, name, target)
-    return [f"{name} is left after the next run" for name in _litter(place)]
-
-
-def _ids(target: Path) -> frozenset[str]:
-    return frozenset(artifact.id for artifact in Bundle.read(target).artifacts)
-
-
-def _bundle_faults(place: Workplace, name: str, target: Path, fresh: bool) -> list[str]:
-    """What is wrong with the bundle after a death, before any other command came."""
-    if not target.exists():
-        return [] if fresh else ["the old bundle is gone"]
-    hidden = [path.name for path in target.rglob(".*")]
-    faults = [f"in the bundle {hidden} were left"] if hidden else []
-    try:
-        bundle = Bundle.read(target, verify=True)
-        bundle.evidence_files()
-        _ = bundle.evidence.parity
-    except GhostDeployError as error:
-        return [*faults, f"the bundle is damaged: {error}"]
-    ids, old = frozenset(artifact.id for artifact in bundle.artifacts), _ids(place.finished)
-    if ids not in (place.new[name], old):
-        faults.append(f"neither the old bundle nor the new one: {sorted(ids)}")
-    return faults
-
-
-def _result_faults(folder: Path) -> list[str]:
-    """What is wrong with the lines, snapshots and videos of a killed `stream`."""
-    faults = []
-    lines = folder / "lines.jsonl"
-    if lines.exists():
-        *whole, _ = lines.read_bytes().split(b"\n")
-        for number, line in enumerate(whole):
-            try:
-                json.loads(line)
-            except ValueError:
-                faults.append(f"line {number} of {len(whole)} is damaged")
-    for path in (folder / "snapshots").glob("*.jpg"):
-        if cv2.imread(str(path)) is None:
-            faults.append(f"the snapshot {path.name} does not decode")
-    for path in (folder / "videos").glob("*.mp4"):
-        video = cv2.VideoCapture(str(path))
-        if path.stat().st_size > 1 << 17 and not video.read()[0]:
-            faults.append(f"the video {path.name} of {path.stat().st_size} bytes does not open")
-        video.release()
-    return faults
+            run_to_end(place, name, target)
+    return [f"{name} is left after the next run" for name in litter(place)]
 
 
 if __name__ == "__main__":
