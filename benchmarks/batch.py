@@ -100,12 +100,11 @@ def _plain(bundle: str, shares: list[list[str]]) -> tuple[float, float]:
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     running = [subprocess.Popen(command, env={**os.environ, **_ONE}, **pipes) for _ in shares]
     for process, paths in zip(running, shares, strict=True):
+        assert process.stdin is not None
         process.stdin.write("\n".join(paths))
         process.stdin.close()
-    spans = [list(map(float, process.stdout.read().split())) for process in running]
-    for process in running:
-        process.wait()
-        process.stdout.close()
+        process.stdin = None  # `communicate` would write to it
+    spans = [list(map(float, process.communicate()[0].split())) for process in running]
     first, last = min(span[0] for span in spans), max(span[1] for span in spans)
     return time.time() - start, last - first
 

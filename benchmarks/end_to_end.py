@@ -11,7 +11,10 @@ from __future__ import annotations
 import argparse
 import itertools
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 import ghost_deploy as gd
 from benchmarks.interleave import Ratio, interleave, machine, ratio
@@ -19,17 +22,17 @@ from ghost_deploy.processing.images import list_images, read_image
 
 
 def measure(
-    detector: gd.Detector, images: list[object], rounds: int
+    detector: gd.Detector, images: Sequence[NDArray[np.uint8]], rounds: int
 ) -> tuple[Ratio, dict[str, float]]:
     """The ratio end to end / bare, and the median milliseconds of each stage."""
-    pictures = itertools.cycle(images)
+    shown = itertools.cycle(images)
     feeds, boxes = detector.preprocess([images[0]])
     feeds = {name: array.copy() for name, array in feeds.items()}
     outputs = {name: array.copy() for name, array in detector.runtime.run(feeds).items()}
     tasks: dict[str, Callable[[], object]] = {
-        "end to end": lambda: detector(next(pictures)),
+        "end to end": lambda: detector(next(shown)),
         "bare": lambda: detector.runtime.run(feeds),
-        "pre": lambda: detector.preprocess([next(pictures)]),
+        "pre": lambda: detector.preprocess([next(shown)]),
         "post": lambda: detector.postprocess(outputs, boxes),
     }
     samples = interleave(tasks, rounds=rounds)
@@ -45,7 +48,7 @@ def main() -> None:
     parser.add_argument("--runtime", nargs="+", default=["openvino", "ort"])
     parser.add_argument("--precision", nargs="+", default=["fp32"])
     arguments = parser.parse_args()
-    images: list[object] = [read_image(path) for path in list_images(arguments.images)[:20]]
+    images = [read_image(path) for path in list_images(arguments.images)[:20]]
     print(machine())
     print("runtime precision   end to end / bare          end to end   bare    pre   post  ms")
     for name, precision in itertools.product(arguments.runtime, arguments.precision):

@@ -4,7 +4,7 @@
 
 For each runtime one model is opened, and bench's `run_alone` and a bare call of the vendor, on
 the very same session and tensor, take turns call by call in an order drawn anew for each pair:
-nothing but our layers differs. Then the same with `run` as a walk (file to detections) has it.
+nothing but our layers differs. Then the same with `run` between decoding and postprocessing.
 There the call finds the caches and threads as decoding and preprocessing left them; that is what
 a deployment pays and no overhead of the stopwatch, so it is shown but not judged.
 """
@@ -84,7 +84,7 @@ def measure(detector: gd.Detector, images: str, count: int) -> None:
     call = vendor_call(detector.runtime, stream._feeds)
     for name, ours in (
         ("run_alone", lambda: stream.run_alone()[RUN_ALONE]),
-        ("run in a walk", lambda: stream.walk()["run"]),
+        ("run end to end", lambda: stream.end_to_end()["run"]),
     ):
         ratios = pairs(ours, partial(bare, call), count)
         low, high = interval(ratios)

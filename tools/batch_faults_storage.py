@@ -79,8 +79,8 @@ def fail_store(place: Workplace, faults: Faults) -> None:
         faults.check(done.returncode == 0, f"the last run on the store: {done.stderr[-600:]}")
         for what, number in proxy.counts.items():
             faults.counts[f"requests {what}"] += number
-        system, path = FileAccess().locate(out)
-        check_rows(expected, path, min(place.broken, count), faults, system)
+        system, written = FileAccess().locate(out)
+        check_rows(expected, written, min(place.broken, count), faults, system)
 
 
 def _revoke(proxy: Any, after: int, ended: threading.Event) -> None:

@@ -80,8 +80,8 @@ def command_page(parser: argparse.ArgumentParser) -> str:
     blocks = [block for block in examples.strip("\n").split("\n\n") if block.strip()]
     for block in blocks:
         if block.startswith("examples:"):
-            lines = "\n".join(line.strip() for line in block.splitlines()[1:])
-            parts.append(f"## Examples\n\n```console\n{lines}\n```")
+            commands = "\n".join(line.strip() for line in block.splitlines()[1:])
+            parts.append(f"## Examples\n\n```console\n{commands}\n```")
         else:
             parts.append(paragraphs(block))
     return "\n\n".join(parts) + "\n"

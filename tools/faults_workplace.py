@@ -15,7 +15,7 @@ import cv2
 
 from ghost_deploy.demo.embedded import MODEL_FILE
 from ghost_deploy.demo.scene_files import LABELS, write_scenes
-from tools.gpu_check import pretend_gpu
+from tools.pretend_gpu import pretend_gpu
 
 MODULE = (sys.executable, "-m", "ghost_deploy.cli.main")
 _SCENES = range(9_000, 9_008)

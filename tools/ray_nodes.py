@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import time
@@ -97,11 +98,11 @@ def _end(pids: Iterable[int]) -> None:
     """End processes of this one, and wait until they are gone."""
     left = set(pids)
     for pid in left:
-        _ignoring(lambda pid=pid: os.kill(pid, signal.SIGKILL))
+        _ignoring(functools.partial(os.kill, pid, signal.SIGKILL))
     end_s = time.monotonic() + _ENDS_WITHIN_S
     while left and time.monotonic() < end_s:
         for pid in tuple(left):
-            _ignoring(lambda pid=pid: os.waitpid(pid, os.WNOHANG))
+            _ignoring(functools.partial(os.waitpid, pid, os.WNOHANG))
             if not Path(f"/proc/{pid}").exists():
                 left.discard(pid)
         time.sleep(0.05)

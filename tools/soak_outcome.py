@@ -80,7 +80,7 @@ class Soak:
 
     @property
     def age_limit_ms(self) -> float:
-        return 1000 / self.limits.fps + self.check.times.percentile(99)
+        return 1000 / int(self.limits.fps) + self.check.times.percentile(99)
 
     def wrong(self) -> list[str]:
         """List what is wrong with the run."""

@@ -52,7 +52,8 @@ class SampleTable:
     def samples(self) -> list[Sample]:
         """All, in order."""
         return [
-            Sample(*map(float, row[:3]), *map(int, row[3:])) for row in self._rows[: self._count]
+            Sample(float(at), float(rss), float(used), *map(int, counts))
+            for at, rss, used, *counts in self._rows[: self._count]
         ]
 
 

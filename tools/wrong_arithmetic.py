@@ -136,7 +136,7 @@ def judge_fault(net: DetectionNet, fault: Fault, view: View) -> Finding:
     changed = copy.deepcopy(net)
     modules = fault.modules(changed)
     for _, module in modules:
-        module.forward = types.MethodType(fault.forward, module)  # type: ignore[method-assign]
+        module.forward = types.MethodType(fault.forward, module)
     _, verdict = judge_views(changed, view)
     names = tuple(name for name, _ in modules)
     return Finding(verdict, verdict.departs in _near(verdict, names), names)

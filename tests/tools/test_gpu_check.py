@@ -29,6 +29,7 @@ from tests.support.model_specs import make_spec
 from tests.support.small_graphs import statistics_of
 from tests.support.tiny_detectors import tiny_loaded
 from tools import gpu_check
+from tools.gpu_check_parts import Check, run_process
 
 DOCTOR = {
     "machine": {"nvidia_gpus": ["Fake GPU"], "nvidia_driver": "999", "system": "Linux"},
@@ -310,12 +311,12 @@ def test_a_part_that_prints_no_document(tmp_path: Path) -> None:
         stem.with_name(f"{stem.name}.out").write_text("not JSON")
         return 0
 
-    part = gpu_check.Check(tmp_path, run).process("x", ["x"], document=True)
+    part = Check(tmp_path, run).process("x", ["x"], document=True)
     assert (part.state, part.reason) == ("failed", "it printed no JSON document")
 
 
 def test_a_real_process(tmp_path: Path) -> None:
-    part = gpu_check.Check(tmp_path, gpu_check._run).command("inspect", "inspect", "nothing.pt")
+    part = Check(tmp_path, run_process).command("inspect", "inspect", "nothing.pt")
     assert part.state == "failed"
     assert "nothing.pt" in part.reason or part.reason
     assert (tmp_path / "logs" / "inspect.err").is_file()

@@ -77,8 +77,8 @@ class ReportTarget(Target):
 
     def run(self, data: bytes) -> object:
         (self.folder / "r.json").write_bytes(data)
-        pages = {form: self.folder / f"page.{form}" for form in ("html", "markdown")}
-        gd.report(self.folder / "r.json", **pages)
+        page, text = self.folder / "page.html", self.folder / "page.markdown"
+        gd.report(self.folder / "r.json", html=page, markdown=text)
         return None
 
 

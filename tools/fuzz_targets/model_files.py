@@ -55,7 +55,8 @@ class CheckpointTarget(Target):
 
     def run(self, data: bytes) -> object:
         (self.folder / "best.pt").write_bytes(data)
-        return bool(gd.inspect(self.folder / "best.pt").exportable)
+        found = gd.inspect(self.folder / "best.pt")
+        return not isinstance(found, gd.Bundle) and bool(found.exportable)
 
 
 class StatisticsTarget(Target):
