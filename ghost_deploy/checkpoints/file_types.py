@@ -29,7 +29,7 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
     """
     name = Path(path).name
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=_at_once) as file:
             status = os.fstat(file.fileno())
             # The size of a device or a pipe is not known before it is read.
             if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_FILE_BYTES:
@@ -42,6 +42,11 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
         expected=f"a file of at most {MAX_FILE_BYTES >> 20} MiB",
         fix=_GIVE_PT,
     )
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Open without waiting: the open of a named pipe waits for one who writes to it."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # which Windows has not
 
 
 def require_file(path: str | os.PathLike[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 _DEVICE = re.compile(r"cpu|gpu|npu(:\d+)?|cuda(:\d+)?|dla:\d+")
 _PRECISIONS = ("", "fp32", "fp16", "bf16", "int8")
+_MOST_THREADS = 64
+"""Most threads on a small machine: with a thousand, which wait for each other, a run of ONNX
+Runtime takes minutes and does not hear signals."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,8 @@ class RuntimeOptions:
         sha256: of files of the model by absolute path, where the caller has just verified them.
 
     Raises:
-        UsageError: unknown device, precision or hint, or a negative thread count.
+        UsageError: unknown device, precision or hint, a negative thread count, or one that no
+            machine of this size can use.
     """
 
     device: str = "cpu"
@@ -85,6 +90,7 @@ class RuntimeOptions:
     sha256: Mapping[Path, str] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        most = max(_MOST_THREADS, 2 * (os.cpu_count() or 1))
         checks = (
             (
                 _DEVICE.fullmatch(self.device),
@@ -99,7 +105,7 @@ class RuntimeOptions:
                 ", ".join(_PRECISIONS[1:]),
             ),
             (self.hint in get_args(Hint), "hint", self.hint, ", ".join(get_args(Hint))),
-            (self.threads >= 0, "number of threads", self.threads, "0 or more"),
+            (0 <= self.threads <= most, "number of threads", self.threads, f"0 to {most}"),
         )
         for ok, what, got, expected in checks:
             if not ok:

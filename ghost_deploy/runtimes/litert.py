@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import lzma
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -94,7 +96,7 @@ class LiteRtRuntime(Runtime):
                 return {e.filename: archive.read(e).decode("utf-8", "replace") for e in found}
         except zipfile.BadZipFile:
             return {}
-        except (OSError, RuntimeError, NotImplementedError, EOFError) as error:
+        except (OSError, RuntimeError, EOFError, zlib.error, lzma.LZMAError) as error:
             raise BackendError(
                 f"the description in {self._path} cannot be read",
                 got=str(error),

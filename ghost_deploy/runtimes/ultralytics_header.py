@@ -34,10 +34,13 @@ def spec_from_header(
     if not isinstance(names, dict) or not names:
         raise _unknown(where, f"names {names!r:.60}", "class names by number")
     try:
-        classes = tuple(str(names[key]) for key in sorted(names, key=int))
+        numbers = {int(key): str(name) for key, name in names.items()}
+        if set(numbers) != set(range(len(names))):
+            raise ValueError(f"classes of the numbers {sorted(numbers)[:8]}")
+        classes = tuple(numbers[number] for number in range(len(names)))
         height, width = (int(side) for side in header["imgsz"])
         stride, batch = int(header.get("stride", 32)), int(header.get("batch", 1))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise _unknown(where, f"{type(error).__name__}: {error}", "imgsz, stride, names") from error
     if header.get("channels", 3) != 3:
         raise _unknown(where, f"{header['channels']} channels", "3 channels")

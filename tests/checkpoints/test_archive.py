@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import tarfile
 import zipfile
@@ -197,3 +198,10 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     for path in (tmp_path / "absent.pt", tmp_path):
         with pytest.raises(CheckpointError, match="cannot read"):
             read_file(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_named_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "best.pt")
+    with pytest.raises(CheckpointError, match="a device or a pipe"):
+        read_file(tmp_path / "best.pt")

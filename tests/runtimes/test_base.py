@@ -24,6 +24,7 @@ WRONG_OPTIONS = [
     ({"precision": "FP32"}, "precision"),
     ({"hint": "speed"}, "hint"),
     ({"threads": -1}, "threads"),
+    ({"threads": 1_000_000}, "threads"),
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,20 @@ def test_a_file_that_is_gone_when_its_description_is_read(tmp_path: Path) -> Non
         path.unlink()
         with pytest.raises(BackendError, match="cannot be read"):
             runtime.metadata()
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_description_that_does_not_unpack(tmp_path: Path, method: int) -> None:
+    path = write(tmp_path / "model.tflite")
+    with zipfile.ZipFile(path, "a", method) as archive:
+        archive.writestr("text", "abc" * 1000)
+        at = archive.infolist()[0].header_offset
+    data = bytearray(path.read_bytes())
+    start = at + 30 + len("text") + (9 if method == zipfile.ZIP_LZMA else 0)
+    data[start : start + 12] = b"\xff" * 12
+    path.write_bytes(data)
+    with open_file("litert", path) as runtime, pytest.raises(BackendError, match="cannot be read"):
+        runtime.metadata()
 
 
 def test_the_runtime_reads_no_other_suffix(tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ from ghost_deploy.runtimes.run_plan import (
 from ghost_deploy.runtimes.served import served_view, server_of
 from ghost_deploy.runtimes.table import RUNTIMES, runtime_row
 
+_MOST_STREAMS = 256
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -79,7 +81,7 @@ class Selection:
         options: device, and whether a fallback is allowed.
 
     Raises:
-        UsageError: unknown precision, or a count is missing or too small.
+        UsageError: unknown precision, or a count is missing, too small or too large.
     """
 
     runtimes: Sequence[str] | None = None
@@ -100,6 +102,10 @@ class Selection:
         ):
             fits = bool(counts) and min(counts) >= least
             _require(fits, f"a {what} is missing or too small", f"{least} or more")
+        for threads in self.threads:
+            RuntimeOptions(threads=threads)
+        few = max(self.streams) <= _MOST_STREAMS  # each has a copy of the model
+        _require(few, "a number of streams is too large", f"at most {_MOST_STREAMS}")
 
 
 def label_of(measured: BenchCandidate | BenchRow) -> str:

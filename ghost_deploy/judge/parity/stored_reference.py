@@ -41,8 +41,8 @@ _MAX_BYTES = 256 << 20
 """Of all arrays, unpacked: bundles from other people are not trusted."""
 
 _DAMAGED = (
-    *(OSError, EOFError, LookupError, ValueError, NotImplementedError),
-    *(zlib.error, zipfile.BadZipFile, cv2.error),
+    *(OSError, EOFError, LookupError, ValueError, TypeError, OverflowError, MemoryError),
+    *(RuntimeError, zlib.error, zipfile.BadZipFile, cv2.error),
 )
 """Errors of numpy, zlib and OpenCV, and SpecError, for a damaged file."""
 
@@ -123,7 +123,7 @@ class StoredReference:
             BundleError: it is damaged.
         """
         try:
-            _check_size(data)
+            _check_arrays(data)
             with np.load(io.BytesIO(data), allow_pickle=False) as file:
                 spec = ModelSpec.from_json(_words(file["spec"]), where=where)
                 count = sum(key.startswith("image_") for key in file.files)
@@ -228,11 +228,22 @@ def _spread(shape: tuple[int, ...], axis: int, kept: Any, values: Any) -> NDArra
     return output
 
 
-def _check_size(data: bytes) -> None:
+def _check_arrays(data: bytes) -> None:
+    """Require that arrays are as large as their headers say: numpy allocates that much first."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        size = sum(entry.file_size for entry in archive.infolist())
-    if size > _MAX_BYTES:
-        raise ValueError(f"{size} bytes of arrays, at most {_MAX_BYTES} are read")
+        entries = archive.infolist()
+        size = sum(entry.file_size for entry in entries)
+        if size > _MAX_BYTES:
+            raise ValueError(f"{size} bytes of arrays, at most {_MAX_BYTES} are read")
+        for entry in entries:
+            if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise ValueError(f"{entry.filename} is compressed in another way")
+            with archive.open(entry) as file:
+                if np.lib.format.read_magic(file) != (1, 0):
+                    raise ValueError(f"{entry.filename} is no array of version 1.0")
+                shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+                if file.tell() + math.prod(shape) * dtype.itemsize != entry.file_size:
+                    raise ValueError(f"{entry.filename} is not as large as its shape {shape}")
 
 
 def _png(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

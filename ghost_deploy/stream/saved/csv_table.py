@@ -63,6 +63,10 @@ def csv_rows(saved: SavedImage) -> list[tuple[object, ...]]:
 
 
 def _lines(rows: Sequence[Sequence[object]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode()
+    lines = []
+    for row in rows:
+        text = io.StringIO()
+        # A value is quoted for the characters of this end alone, and a name may hold either.
+        csv.writer(text, lineterminator="\r\n").writerow(row)
+        lines.append(text.getvalue().removesuffix("\r\n") + "\n")
+    return "".join(lines).encode()

@@ -18,6 +18,8 @@ from ghost_deploy.stream.sinks.sink import cannot_write
 
 JSONL_SCHEMA = 1
 """Version of the form of a line that `JsonlWriter` writes."""
+_BEGIN = b'{"schema":'
+"""How each line begins, whatever its version."""
 
 
 class JsonlWriter(Closing):
@@ -33,7 +35,8 @@ class JsonlWriter(Closing):
             a killed process, is ended first, so that no other line is lost.
 
     Raises:
-        UsageError: the target is a folder.
+        UsageError: the target is a folder, or lines would be added to a file that holds something
+            else, e.g. an image.
         InputError: the file cannot be written.
     """
 
@@ -51,6 +54,8 @@ class JsonlWriter(Closing):
                 fix=f"Name a file, e.g. {target / 'detections.jsonl'}, or - for standard output",
             )
         try:
+            if append and target.is_file():
+                _require_lines(target)
             target.parent.mkdir(parents=True, exist_ok=True)
             self._file = FileIO(target, "a" if append else "w")
             if append and _ends_within_a_line(target):
@@ -105,6 +110,19 @@ class JsonlWriter(Closing):
                     self._file.truncate(self.size)
             raise
         self.size += len(line)
+
+
+def _require_lines(path: Path) -> None:
+    """Require that a file is empty or begins as lines do: anything else would be damaged."""
+    with path.open("rb") as file:
+        found = file.read(len(_BEGIN))
+    if not _BEGIN.startswith(found[: len(_BEGIN)]):
+        raise UsageError(
+            f"{path} holds something else than results as JSON lines",
+            got=f"a file that begins with {found.decode('utf-8', 'replace')!r}",
+            expected="a new file, or one of an earlier run, to which lines are added",
+            fix="Name another file",
+        )
 
 
 def _ends_within_a_line(path: Path) -> bool:

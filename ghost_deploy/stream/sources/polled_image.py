@@ -14,7 +14,7 @@ from ghost_deploy.stream.sources.http_client import cannot_read, open_url
 from ghost_deploy.stream.sources.reader import Loader, Reader, lost
 from ghost_deploy.stream.sources.source_table import SourceAddress
 
-_MOST_BYTES = 256 << 20
+_MOST_BYTES = 64 << 20
 
 
 class PolledImageReader(Reader):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from ghost_deploy.core.errors import UsageError
+from ghost_deploy.core.files import MAX_TEXT_BYTES
 from ghost_deploy.stream.sources.mixed_folder import expand, is_pattern
 from ghost_deploy.stream.sources.source_labels import camera_label, exists, scheme_of
 from ghost_deploy.stream.sources.source_table import SOURCES, SourceAddress
@@ -89,14 +91,27 @@ def _sources_of(word: str, note: Callable[[str], None]) -> Iterator[SourceAddres
 
 def _entries(path: Path) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"cannot read the list of sources {path}",
-            got=getattr(error, "strerror", None) or "not UTF-8 text",
-            fix="Check the path; a list is a text file with one source a line",
-        ) from error
-    return [entry for entry in map(_without_comment, lines) if entry]
+        with path.open("rb") as file:  # also of a pipe
+            data = file.read(MAX_TEXT_BYTES + 1)
+    except OSError as error:
+        raise _unusable(path, error.strerror) from error
+    if len(data) > MAX_TEXT_BYTES:
+        raise _unusable(path, f"more than {MAX_TEXT_BYTES >> 20} MiB")
+    # A name of a file may be of any bytes; in UTF-16 each letter has a NUL beside it.
+    if b"\0" in data or data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise _unusable(path, "not UTF-8 text")
+    text = data.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape")
+    # Not splitlines(): names may hold U+2028 and others that it takes for the end of a line.
+    entries = map(_without_comment, re.split(r"\r\n|\n|\r", text))
+    return [entry for entry in entries if entry]
+
+
+def _unusable(path: Path, got: str | None) -> UsageError:
+    return UsageError(
+        f"cannot read the list of sources {path}",
+        got=got,
+        fix="Check the path; a list is a text file with one source a line",
+    )
 
 
 def _without_comment(line: str) -> str:

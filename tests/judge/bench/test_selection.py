@@ -53,6 +53,8 @@ def test_one_bundle_given_twice(bundle: Bundle) -> None:
         {"batches": []},
         {"threads": [-1]},
         {"threads": []},
+        {"threads": [1, 10**6]},
+        {"streams": [1, 10**6]},
         {"streams": [0]},
     ],
     ids=str,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import msgspec
@@ -104,6 +106,41 @@ def test_a_damaged_file(damage: str, tmp_path: Path) -> None:
         data = {"empty": b"", "cut": data[: len(data) // 2], "no zip": b"x" * 100}[damage]
     with pytest.raises(BundleError, match="cannot be read"):
         StoredReference.read(data, where="a")
+
+
+LYING = {
+    "huge": "{'descr': '|u1', 'fortran_order': False, 'shape': (40000000000,)}",
+    "larger": "{'descr': '|u1', 'fortran_order': False, 'shape': (101,)}",
+    "negative": "{'descr': '|u1', 'fortran_order': False, 'shape': (-1, -100)}",
+    "no number": "{'descr': '|u1', 'fortran_order': False, 'shape': (True, 100)}",
+    "objects": "{'descr': '|O', 'fortran_order': False, 'shape': (12,)}",
+    "nothing": "{'descr': '|V0', 'fortran_order': False, 'shape': (100,)}",
+    "no header": "[]",
+    "deep": "(" * 200 + ")" * 200,
+}
+
+
+@pytest.mark.parametrize("header", LYING.values(), ids=LYING)
+def test_an_array_that_is_not_what_its_header_says(header: str) -> None:
+    written = header.encode() + b"\n"
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        size = len(written).to_bytes(2, "little")
+        archive.writestr("spec.npy", b"\x93NUMPY\x01\x00" + size + written + bytes(100))
+    with pytest.raises(BundleError, match="cannot be read"):
+        StoredReference.read(data.getvalue(), where="a")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_another_compression(method: int, tmp_path: Path) -> None:
+    """Their decoders raise errors of their own."""
+    make_reference().write(tmp_path / "a.npz")
+    data = io.BytesIO()
+    with zipfile.ZipFile(tmp_path / "a.npz") as before, zipfile.ZipFile(data, "w", method) as after:
+        for name in before.namelist():
+            after.writestr(name, before.read(name))
+    with pytest.raises(BundleError, match="compressed in another way"):
+        StoredReference.read(data.getvalue(), where="a")
 
 
 @pytest.fixture(scope="module")

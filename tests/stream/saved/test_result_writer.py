@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import shutil
 import signal
@@ -182,6 +183,16 @@ def test_the_table_has_a_row_for_each_detection(tmp_path: Path) -> None:
     assert (first["source"], first["index"], first["position_s"]) == ('a,"b".mp4', "5", "0.25")
     assert [float(first[name]) for name in ("x1", "y1", "x2", "y2")] == [2, 4, 20, 30]
     assert [row["track_id"] for row in rows] == ["3", "0"]
+
+
+@pytest.mark.parametrize("name", ["a\rb.jpg", "a\nb.jpg", "a\r\nb.jpg", "\r", 'a"\r"', "a b.jpg"])
+def test_a_name_with_the_end_of_a_line_in_it(tmp_path: Path, name: str) -> None:
+    with ResultWriter(tmp_path, "csv") as writer:
+        writer.write(Frame(noisy_image(), source=name), FOUND)
+    data = (tmp_path / "detections.csv").read_bytes()
+    assert not data.endswith(b"\r\n")
+    rows = list(csv.DictReader(io.StringIO(data.decode(), newline="")))
+    assert [row["source"] for row in rows] == [name] * len(FOUND)
 
 
 def test_labelme_finds_the_image_beside_its_file(tmp_path: Path) -> None:

@@ -48,6 +48,35 @@ def test_a_line_for_each_frame(tmp_path: Path) -> None:
     assert second["detections"] == []
 
 
+OTHERS = {
+    "an image": b"\xff\xd8\xff\xe0\x00\x10JFIF",
+    "a list": b"a.jpg\nb.jpg\n",
+    "a bundle": b'{\n  "spec": {}}',
+    "labels": b'{"images":[]}',
+    "one letter": b"x",
+}
+
+
+@pytest.mark.parametrize("content", OTHERS.values(), ids=OTHERS)
+def test_lines_are_not_added_to_another_file(tmp_path: Path, content: bytes) -> None:
+    target = tmp_path / "file"
+    target.write_bytes(content)
+    with pytest.raises(UsageError, match="something else than results"):
+        JsonlWriter(target, append=True)
+    assert target.read_bytes() == content
+
+
+@pytest.mark.parametrize("before", [b"", b'{"sch', b'{"schema":7,"new":1}\n', b'{"schema":1,"s'])
+def test_lines_are_added_to_those_of_an_earlier_run(tmp_path: Path, before: bytes) -> None:
+    target = tmp_path / "out.jsonl"
+    target.write_bytes(before)
+    with JsonlWriter(target, append=True) as lines:
+        lines.write(frame("x.png"), FOUND)
+    found = target.read_bytes()
+    assert found.startswith(before)
+    assert json.loads(found.splitlines()[-1])["source"] == "x.png"
+
+
 def test_a_stream_is_left_open() -> None:
     stream = io.StringIO()
     with JsonlWriter(stream) as lines:

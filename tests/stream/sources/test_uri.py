@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -87,8 +88,26 @@ def test_lists_that_cannot_be_used(tmp_path: Path) -> None:
     for path, message in ((empty, "names no"), (nested, "another list"), (binary, "cannot read")):
         with pytest.raises(UsageError, match=message):
             parse_sources([f"@{path}"])
-    with pytest.raises(UsageError, match="cannot read"):
-        parse_sources(["@absent.txt"])
+    for word in ("@absent.txt", "@/dev/zero"):
+        with pytest.raises(UsageError, match="cannot read"):
+            parse_sources([word])
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        b"\xef\xbb\xbf%s\r\n",  # as editors on Windows do
+        b"%s\n%s\n",
+        b"%s\r# a comment\r",
+    ],
+)
+@pytest.mark.parametrize("name", [b"a.mp4", b"\xff\xfe.mp4", "a\u2028b\x0cc.mp4".encode()])
+def test_lists_as_other_programs_write_them(tmp_path: Path, written: bytes, name: bytes) -> None:
+    clip = os.path.join(os.fsencode(tmp_path), name)
+    Path(os.fsdecode(clip)).write_bytes(b"x")
+    (tmp_path / "list.txt").write_bytes(written.replace(b"%s", clip))
+    sources = parse_sources([str(tmp_path / "list.txt")])
+    assert {source.target for source in sources} == {os.fsdecode(clip)}
 
 
 @pytest.mark.parametrize(
