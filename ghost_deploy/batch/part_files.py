@@ -72,14 +72,19 @@ class PartFiles:
         Raises:
             StoreError: the store refuses or does not answer.
         """
-        try:
-            if not self.is_remote:
-                return Path(self.where(name)).read_bytes()
-            return self.access.read(self.where(name), 1 << 34)
-        except OSError as error:
-            if is_missing(error):
-                return None
-            raise self._failed("read", self.where(name), error) from error
+        where = self.where(name)
+        for wait_s in (*_ATTEMPTS_S, None):
+            try:
+                if self.is_remote:
+                    return self.access.read(where, 1 << 34)
+                return Path(where).read_bytes()
+            except OSError as error:
+                if is_missing(error):
+                    return None
+                if wait_s is None or is_refused(error) or not self.is_remote:
+                    raise self._failed("read", where, error) from error
+                time.sleep(wait_s)
+        raise AssertionError
 
     def write(self, name: str, data: bytes | memoryview) -> None:
         """Write or replace a file, whole or not at all.

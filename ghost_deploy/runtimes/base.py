@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 
 _DEVICE = re.compile(r"cpu|gpu|npu(:\d+)?|cuda(:\d+)?|dla:\d+")
 _PRECISIONS = ("", "fp32", "fp16", "bf16", "int8")
-_MOST_THREADS = 64
-"""Most threads on a small machine: with a thousand, which wait for each other, a run of ONNX
-Runtime takes minutes and does not hear signals."""
+_MOST_THREADS = 64  # on a small machine: with a thousand a run of ONNX Runtime takes minutes
 
 
 @dataclass(frozen=True)
@@ -74,8 +72,7 @@ class RuntimeOptions:
         sha256: of files of the model by absolute path, where the caller has just verified them.
 
     Raises:
-        UsageError: unknown device, precision or hint, a negative thread count, or one that no
-            machine of this size can use.
+        UsageError: unknown device, precision or hint, or a thread count that is negative or huge.
     """
 
     device: str = "cpu"

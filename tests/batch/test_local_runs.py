@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -12,7 +13,9 @@ from typing import Any
 
 import pytest
 
-from ghost_deploy.batch import output_store
+from ghost_deploy.batch import output_store, part_files
+from ghost_deploy.batch.file_access import FileAccess
+from ghost_deploy.batch.part_files import PartFiles
 from ghost_deploy.batch.run_manifest import MANIFEST
 from ghost_deploy.core.errors import BackendError, StoreError, UnavailableError, UsageError
 from tests.support.batch_runs import PretendModel, keys_twice, rows_in, run_pretended
@@ -140,6 +143,25 @@ def test_errors_are_read_again(images: Path, tmp_path: Path) -> None:
     again = run_pretended([images], out, retry_errors=True)
     assert (again.rows, again.total_rows, again.total_errors) == (2, 40, 1)
     assert not keys_twice(rows_in(out))
+
+
+@pytest.mark.parametrize(("failures", "is_read"), [(1, True), (2, True), (3, False)])
+def test_a_store_that_fails_for_a_moment_is_read_again(
+    failures: int, is_read: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The claim of a run was left in the bucket where reading it failed once, at the end."""
+    answers: list[Exception | bytes] = [OSError("503 SlowDown")] * failures + [b"content"]
+
+    def read(access: FileAccess, address: str, most_bytes: int) -> bytes:
+        answer = answers.pop(0)
+        if isinstance(answer, bytes):
+            return answer
+        raise answer
+
+    monkeypatch.setattr(FileAccess, "read", read)
+    monkeypatch.setattr(part_files, "_ATTEMPTS_S", (0.0, 0.0))
+    with contextlib.nullcontext() if is_read else pytest.raises(StoreError, match="SlowDown"):
+        assert PartFiles("s3://bucket/out", FileAccess()).read("a") == b"content"
 
 
 WRONG_ADDRESSES = (
