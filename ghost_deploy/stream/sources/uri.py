@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from ghost_deploy.core.errors import UsageError
-from ghost_deploy.core.files import MAX_TEXT_BYTES
 from ghost_deploy.stream.sources.mixed_folder import expand, is_pattern
 from ghost_deploy.stream.sources.source_labels import camera_label, exists, scheme_of
 from ghost_deploy.stream.sources.source_table import SOURCES, SourceAddress
 
 _LIST_SUFFIXES = frozenset({".streams", ".txt"})
+_MOST_BYTES = 64 << 20  # of a list
 _FORMS = ", ".join(kind.form for kind in reversed(SOURCES.values())) + " or @list.txt"
 
 
@@ -92,11 +92,11 @@ def _sources_of(word: str, note: Callable[[str], None]) -> Iterator[SourceAddres
 def _entries(path: Path) -> list[str]:
     try:
         with path.open("rb") as file:  # also of a pipe
-            data = file.read(MAX_TEXT_BYTES + 1)
+            data = file.read(_MOST_BYTES + 1)
     except OSError as error:
         raise _unusable(path, error.strerror) from error
-    if len(data) > MAX_TEXT_BYTES:
-        raise _unusable(path, f"more than {MAX_TEXT_BYTES >> 20} MiB")
+    if len(data) > _MOST_BYTES:
+        raise _unusable(path, f"more than {_MOST_BYTES >> 20} MiB")
     # A name of a file may be of any bytes; in UTF-16 each letter has a NUL beside it.
     if b"\0" in data or data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise _unusable(path, "not UTF-8 text")
