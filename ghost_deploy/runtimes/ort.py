@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from ghost_deploy.core.bundle import FORM_KEY, GUARD_KEY, sha256_of
 from ghost_deploy.core.errors import GhostDeployError
-from ghost_deploy.core.scratch import scratch_folder
 from ghost_deploy.runtimes.base import (
     Device,
     Probe,
@@ -197,6 +196,8 @@ def _open_session(onnxruntime: Any, path: Path, options: RuntimeOptions, provide
 
 def _open_rounding(onnxruntime: Any, path: Path, options: RuntimeOptions) -> Any:
     """A session on the CPU that rounds float16 where it quantizes, see `ort_float16`."""
+    from ghost_deploy.core.scratch import scratch_folder
+
     with scratch_folder() as folder:
         copy = folder / path.name
         write_rounding_copy(path, copy, onnxruntime.__version__)
