@@ -22,7 +22,6 @@ from ghost_deploy.runtimes.base import (
 )
 from ghost_deploy.runtimes.cpu_cores import available_cores
 from ghost_deploy.runtimes.int8_forms import forms_here, require_form, require_guard
-from ghost_deploy.runtimes.ort_float16 import truncates_float16, write_rounding_copy
 from ghost_deploy.runtimes.ort_optimized import open_optimized
 from ghost_deploy.runtimes.vendor import existing_file, fallback, vendor_errors, vendor_import
 
@@ -72,9 +71,9 @@ class OrtRuntime(Runtime):
             require_guard(stored.get(GUARD_KEY, ""), where=str(path))
         if not options.any_form:
             require_form("ort", form, forms_here("ort"), where=str(path))
-        if form.endswith("-fp16") and asked == _CPU and truncates_float16(onnxruntime):
-            session = _open_rounding(onnxruntime, path, options)
-            notes += (_ROUNDING,)
+        if form.endswith("-fp16") and asked == _CPU:
+            rounding = _rounding(onnxruntime, path, options)
+            session, notes = (rounding, (*notes, _ROUNDING)) if rounding else (session, notes)
         got = session.get_providers()[0]
         if got != asked:
             notes += (fallback(options, f"ONNX Runtime could only open {got}", _cuda_fix()),)
@@ -194,13 +193,16 @@ def _open_session(onnxruntime: Any, path: Path, options: RuntimeOptions, provide
         return session(path)
 
 
-def _open_rounding(onnxruntime: Any, path: Path, options: RuntimeOptions) -> Any:
-    """A session on the CPU that rounds float16 where it quantizes, see `ort_float16`."""
+def _rounding(onnxruntime: Any, path: Path, options: RuntimeOptions) -> Any:
+    """A session on the CPU that rounds float16 where it quantizes; None if the usual one does."""
     from ghost_deploy.core.scratch import scratch_folder
+    from ghost_deploy.runtimes import ort_float16
 
+    if not ort_float16.truncates_float16(onnxruntime):
+        return None
     with scratch_folder() as folder:
         copy = folder / path.name
-        write_rounding_copy(path, copy, onnxruntime.__version__)
+        ort_float16.write_rounding_copy(path, copy, onnxruntime.__version__)
         return _open_session(onnxruntime, copy, replace(options, cache_dir=None), _CPU)
 
 

@@ -75,7 +75,7 @@ UNNEEDED = (
     *("ghost_deploy.runtimes.served", "ghost_deploy.stream.pipeline"),
     *("ghost_deploy.stream.sources.rtsp", "ghost_deploy.stream.web"),
 )
-MOST_OF_OURS = 120
+MOST_OF_OURS = 125
 
 IMPORTED = """
 import sys

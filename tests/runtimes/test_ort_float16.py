@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ghost_deploy.core.bundle import FORM_KEY
 from ghost_deploy.core.errors import UnavailableError
-from ghost_deploy.runtimes import ort
+from ghost_deploy.runtimes import ort, ort_float16
 from ghost_deploy.runtimes.base import RuntimeOptions
 from ghost_deploy.runtimes.ort_float16 import truncates_float16
 
@@ -88,7 +88,7 @@ def test_results_are_rounded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, truncates: bool | None
 ) -> None:
     if truncates:
-        monkeypatch.setattr(ort, "truncates_float16", lambda _: True)
+        monkeypatch.setattr(ort_float16, "truncates_float16", lambda _: True)
     path = write_quantized(tmp_path / "m.onnx")
     before = path.read_bytes()
     x = np.random.default_rng(0).uniform(-12, 12, (1, 3, 40, 50)).astype(np.float32)
@@ -102,7 +102,7 @@ def test_results_are_rounded(
 
 def test_without_onnx_it_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_quantized(tmp_path / "m.onnx")
-    monkeypatch.setattr(ort, "truncates_float16", lambda _: True)
+    monkeypatch.setattr(ort_float16, "truncates_float16", lambda _: True)
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(UnavailableError, match="pip install onnx"):
         ort.open_model(path, OPTIONS)
@@ -111,5 +111,5 @@ def test_without_onnx_it_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_other_forms_are_opened_as_they_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ort, "truncates_float16", lambda _: pytest.fail("it was asked"))
+    monkeypatch.setattr(ort_float16, "truncates_float16", lambda _: pytest.fail("it was asked"))
     ort.open_model(write_quantized(tmp_path / "m.onnx", "tensorrt"), OPTIONS).close()
