@@ -37,8 +37,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import numpy as np
-
 import ghost_deploy as gd
 from ghost_deploy.core.detections import Detections
 from ghost_deploy.stream.malloc import use_single_arena
@@ -156,8 +154,7 @@ class Watch:
 def _detector(args: argparse.Namespace) -> gd.Detector:
     if args.bundle:
         return gd.load(args.bundle)
-    box = np.array([[8, 8, 40, 24]], np.float32)
-    found = Detections(box, np.array([0.9], np.float32), np.array([0], np.int32))
+    found = Detections([[8, 8, 40, 24]], [0.9], [0])
     return make_detector(lambda: time.sleep(args.infer_ms / 1e3), found)
 
 

@@ -6,10 +6,10 @@ import importlib
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias, cast, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, cast, overload
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ghost_deploy.core.errors import MissingExtraError, ShapeError
 from ghost_deploy.core.image_input import ImageInput
@@ -80,6 +80,17 @@ class Detections:
     class_id: NDArray[np.int32]
     class_names: tuple[str, ...] = ()
     track_id: NDArray[np.int32] | None = None
+
+    if TYPE_CHECKING:  # lists are taken, too; the attributes are arrays
+
+        def __init__(
+            self,
+            xyxy: ArrayLike,
+            score: ArrayLike,
+            class_id: ArrayLike,
+            class_names: Sequence[str] = (),
+            track_id: ArrayLike | None = None,
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         xyxy = np.asarray(self.xyxy, np.float32)

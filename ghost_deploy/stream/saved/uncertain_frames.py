@@ -66,7 +66,7 @@ class _Known:
 
     @classmethod
     def of(cls, frame: KeptFrame) -> _Known:
-        return cls(frame, Detections(frame.xyxy, frame.doubts, frame.class_id))  # type: ignore[arg-type]
+        return cls(frame, Detections(frame.xyxy, frame.doubts, frame.class_id))
 
 
 class UncertainWriter(Closing):
