@@ -47,7 +47,7 @@ def bench(
     """Measure latency and throughput, host to host, of all candidates in turn.
 
     A candidate is an artifact on a runtime in a precision, with a batch, threads and streams; each
-    runs in a process of its own. A script that calls this needs `if __name__ == "__main__"`.
+    runs in a process of its own.
 
     Args:
         models: bundles, or model files; one that is not ours is timed alone, on random numbers.

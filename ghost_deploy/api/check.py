@@ -50,6 +50,7 @@ def check(
         BundleError: there is no bundle, a file of it was changed, or no artifact of it matches.
         UsageError: unknown runtime or precision, or a runtime of a server.
     """
+    import ghost_deploy.processing  # noqa: F401  # says what to install where OpenCV is missing
     from ghost_deploy.judge.check.check_bundle import check_bundle
     from ghost_deploy.judge.check.verdict_store import VerdictStore
 

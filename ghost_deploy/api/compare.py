@@ -65,7 +65,7 @@ def compare(
     """Measure accuracy and latency of two models on the same images, and judge what was lost.
 
     mAP is paired: both models see the same images, and the same resampled ones for the intervals.
-    Latency is measured as by `bench`: a script that calls this needs `if __name__ == "__main__"`.
+    Latency is measured as by `bench`.
 
     Args:
         old, new: bundles, of which is taken what `load` would take; or model files. They may be

@@ -261,6 +261,7 @@ class _Steps:
 
 def _clean_folder(out: Path, *, overwrite: bool) -> Path:
     """The folder, without the results of an earlier run: old figures must not pass for new."""
+    import ghost_deploy.processing  # noqa: F401  # says what to install where OpenCV is missing
     from ghost_deploy.demo.scene_files import LABELS
 
     ours = (out / "scenes" / LABELS).is_file()

@@ -12,6 +12,7 @@ from dataclasses import replace
 import msgspec
 
 from ghost_deploy._version import __version__
+from ghost_deploy.core.errors import MissingExtraError
 from ghost_deploy.core.evidence.machine import Machine
 from ghost_deploy.core.install_command import install_command
 from ghost_deploy.core.telemetry import telemetry
@@ -158,6 +159,8 @@ def _probe_sources() -> Probe:
         details = source_backends()
     except ImportError as error:
         return _missing(_SOURCES, error)
+    except MissingExtraError as error:
+        return Probe(runtime=_SOURCES, installed=False, problem=error.what, fix=error.fix)
     return Probe(runtime=_SOURCES, installed=True, details=details)
 
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+from typing import TYPE_CHECKING
 
 from ghost_deploy.cli import options
 from ghost_deploy.cli.console import Console
 from ghost_deploy.core.errors import UnavailableError
 from ghost_deploy.core.gate_error import GateError
+
+if TYPE_CHECKING:
+    from ghost_deploy.core.evidence.check import CheckReport
 
 DESCRIPTION = """\
 Verify the hashes of a bundle, run each artifact that can run on this machine on the images that
@@ -49,7 +54,17 @@ def run(args: argparse.Namespace, console: Console) -> int:
         console.document(report.to_document())
     else:
         print_check(report, console)
+        _say_next(report, args, console)
     if report.passed:
         return 0
     ran = any(row.status != "skipped" for row in report.rows)
     return GateError.exit_code if ran else UnavailableError.exit_code
+
+
+def _say_next(report: CheckReport, args: argparse.Namespace, console: Console) -> None:
+    """How to run what was found; times count where everything was timed."""
+    whole = not (args.runtimes or args.precisions or args.no_speed)
+    if report.passed and whole and any(row.p50_ms is not None for row in report.rows):
+        device = "" if args.device == "cpu" else f" --device {args.device}"
+        place = shlex.quote(args.bundle)
+        console.result(f"next: ghost-deploy infer {place} SOURCE --precision fastest{device}")

@@ -84,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     others = parser.add_argument_group("inputs and other outputs")
     options.add_images(
         others,
-        "of the kind that it was trained on, to prove it: folder, file or glob (default: those of "
+        "of the kind that it was trained on, to prove it: folder, file or glob (default: 32 of "
         "--calib, else demo scenes, weak evidence)",
     )
     options.add_most_images(others)
@@ -176,11 +176,18 @@ def run(args: argparse.Namespace, console: Console) -> int:
         raise
     _print(bundle, args, console)
     _integrate(bundle, args, console)
-    if args.json:
-        return 0
-    images = shlex.quote(args.images) if args.images else "SOURCE"
-    console.result(f"next: ghost-deploy infer {shlex.quote(args.out)} {images} -o annotated")
+    if not args.json:
+        _say_next(bundle, args, console)
     return 0
+
+
+def _say_next(bundle: Bundle, args: argparse.Namespace, console: Console) -> None:
+    place, images = shlex.quote(args.out), shlex.quote(args.images) if args.images else "SOURCE"
+    if bundle.evidence.int8 is None:
+        console.result(f"next: ghost-deploy infer {place} {images} -o annotated")
+    else:  # without --precision it is not int8 that runs
+        detect = f"ghost-deploy infer {place} {images} --precision fastest -o annotated"
+        console.result(f"next: ghost-deploy check {place}\n      {detect}")
 
 
 def _refuse_models_there(args: argparse.Namespace) -> None:

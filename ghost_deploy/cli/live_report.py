@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _EVERY_S, _DETAILS_EVERY_S = 1.0, 10.0
 _NUMBER = True
+_REPEATED = 2
+"""Failed attempts without a success between them from which on a sink is told."""
 _FINAL = frozenset({"ended", "failed"})
 _FILES = {kind.name for kind in SINKS if kind.on_disk}
 _LEVELS: dict[str, Level] = {"stalled": "warning", "lost": "warning", "failed": "error"}
@@ -49,6 +51,8 @@ class LiveReport(Sink):
         self._deliveries = dict(deliveries or {})
         self._sent: dict[str, DeliveryStats] = {}
         self._losing: set[str] = set()
+        self._waiting: set[str] = set()
+        self._failing_since: dict[str, int] = {}
         self._progress = progress
         self._began = time.monotonic()
         self._next = 0.0
@@ -127,11 +131,28 @@ class LiveReport(Sink):
         self._sent[name] = now
         if now.dropped > before.dropped and name not in self._losing:
             self._losing.add(name)
+            self._waiting.discard(name)
             why = now.last_error or "the run has ended"
             self._say(f"{name}: results are being lost: {why}", "warning")
         elif now.sent > before.sent and now.dropped == before.dropped and name in self._losing:
             self._losing.remove(name)
             self._say(f"{name}: works again, {now.dropped} lost so far", "info")
+        elif name not in self._losing:
+            self._report_waiting(name, now, now.sent > before.sent)
+
+    def _report_waiting(self, name: str, now: DeliveryStats, delivered: bool) -> None:
+        """Say that attempts fail again and again, before the queue is full, and when one succeeds.
+
+        One failed attempt is no news: the next follows within a second.
+        """
+        if delivered or name not in self._failing_since:
+            self._failing_since[name] = now.retries
+        if delivered and name in self._waiting:
+            self._waiting.remove(name)
+            self._say(f"{name}: works again", "info")
+        elif now.retries >= self._failing_since[name] + _REPEATED and name not in self._waiting:
+            self._waiting.add(name)
+            self._say(f"{name}: {now.last_error}; it is tried again, results wait", "warning")
 
     def clear(self) -> None:
         """Remove the status line."""

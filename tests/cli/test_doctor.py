@@ -29,6 +29,20 @@ for name in ABSENT.split():
 """
 
 
+def on_a_bare_machine(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a command where no vendor package can be imported."""
+    (folder / "sitecustomize.py").write_text(BARE)
+    path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return subprocess.run(
+        [sys.executable, "-m", "ghost_deploy.cli.main", *words],
+        env={**os.environ, "PYTHONPATH": path},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Stand-ins for the processes that look at a package: name to the code that they run."""
@@ -87,17 +101,10 @@ def test_an_opencv_below_another_numpy(
 
 def test_a_machine_without_any_vendor(tmp_path: Path) -> None:
     """It still answers, and every missing runtime has the command that adds it."""
-    (tmp_path / "sitecustomize.py").write_text(BARE)
-    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
     for words in (["doctor"], ["doctor", "--json"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "ghost_deploy.cli.main", *words],
-            env={**os.environ, "PYTHONPATH": path},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = on_a_bare_machine(tmp_path, *words)
         assert (done.returncode, done.stderr) == (0, "")
+        assert "looking at it fails" not in done.stdout
         for extra in ("openvino", "onnxruntime", "ncnn", "export", "stream", "kserve"):
             assert f"[{extra}]" in done.stdout
     report = json.loads(done.stdout)
@@ -107,6 +114,14 @@ def test_a_machine_without_any_vendor(tmp_path: Path) -> None:
     rknn = next(row for row in report["runtimes"] if row["runtime"] == "rknn")
     assert ("[rknn]" in rknn["fix"]) == (platform.machine() == "aarch64")
     assert ("on Rockchip boards only" in rknn["fix"]) == (platform.machine() != "aarch64")
+
+
+@pytest.mark.parametrize("words", ["check bundle", "demo -o demo", "infer bundle images"])
+def test_commands_without_opencv_say_what_to_install(words: str, tmp_path: Path) -> None:
+    done = on_a_bare_machine(tmp_path, *words.split())
+    assert done.returncode == 3
+    assert "pip install opencv-python-headless" in done.stderr
+    assert "This is a bug" not in done.stderr
 
 
 def test_the_table(quick: dict[str, str], capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:

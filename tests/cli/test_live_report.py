@@ -98,6 +98,29 @@ def test_a_sink_that_loses_results_is_told_once_and_when_it_works_again() -> Non
     assert "lines: 6 results written, 4 lost; last error: disk full" in out.getvalue()
 
 
+def test_a_server_that_is_away_is_told_before_results_are_lost() -> None:
+    err = io.StringIO()
+    now = [DeliveryStats()]
+    report = LiveReport(Console(io.StringIO(), err), Stats(), {"mqtt": lambda: now[0]})
+    away = "the broker cannot be reached"
+    for now[0] in (
+        DeliveryStats(sent=1),
+        DeliveryStats(sent=1, waiting=1, retries=1, last_error=away),
+        DeliveryStats(sent=2, retries=1, last_error=away),  # one failed attempt is no news
+        DeliveryStats(sent=2, waiting=1, retries=2, last_error=away),
+        DeliveryStats(sent=2, waiting=3, retries=3, last_error=away),
+        DeliveryStats(sent=2, waiting=4, retries=9, last_error=away),
+        DeliveryStats(sent=6, retries=9, last_error=away),
+        DeliveryStats(sent=6, waiting=1, retries=11, last_error=away),
+        DeliveryStats(sent=6, dropped=1, retries=12, last_error=away),
+        DeliveryStats(sent=6, dropped=1, retries=15, last_error=away),
+    ):
+        report.tick()
+    waits = f"mqtt: {away}; it is tried again, results wait"
+    lost = f"mqtt: results are being lost: {away}"
+    assert err.getvalue().splitlines() == [waits, "mqtt: works again", waits, lost]
+
+
 def test_a_source_is_back_with_its_first_image_and_not_with_its_first_packet() -> None:
     err = io.StringIO()
     lost = replace(CAMERA, state="lost", captured=9, processed=8, last_error="no route")

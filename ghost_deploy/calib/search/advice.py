@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ghost_deploy.core.evidence.int8 import Int8Report, Int8Row
+from ghost_deploy.core.evidence.run_name import run_name
 
 _BOARDS = "ncnn"
 """The form whose processors are mostly not this machine's."""
@@ -97,4 +98,4 @@ def _lost(row: Int8Row, report: Int8Report) -> str:
 def _fastest_float(report: Int8Report) -> str:
     floats = [row for row in report.speed if row.precision != "int8"]
     fastest = min(floats, key=lambda row: row.p50_ms)
-    return f"{fastest.artifact} on {fastest.runtime}"
+    return run_name(fastest.artifact, fastest.runtime, fastest.precision)

@@ -46,6 +46,7 @@ class CheckReport(Document, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         rows: all runs that the bundle offers here.
         machine: where it was checked.
         advice: what to use here, in one sentence.
+        warnings: what makes its times doubtful.
     """
 
     KIND: ClassVar[str] = "check"
@@ -55,6 +56,7 @@ class CheckReport(Document, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     rows: tuple[CheckRow, ...]
     machine: Snapshot
     advice: str = ""
+    warnings: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:

@@ -11,6 +11,7 @@ import msgspec
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.evidence.int8 import SpeedRow
 from ghost_deploy.core.evidence.latency import BenchReport, BenchRow, Settings
+from ghost_deploy.core.evidence.run_name import run_name
 from ghost_deploy.core.progress import Progress, silent
 from ghost_deploy.judge.bench.benchmark import run_bench
 from ghost_deploy.judge.bench.read_machine import read_machine
@@ -110,7 +111,9 @@ def _rows(report: BenchReport) -> tuple[SpeedRow, ...]:
 def _disagreements(rows: Sequence[SpeedRow]) -> Iterator[str]:
     floats = [row for row in rows if row.precision != "int8"]
     for row in rows if floats else ():
-        label, other = (f"{each.artifact} on {each.runtime}" for each in (row, floats[0]))
+        label, other = (
+            run_name(each.artifact, each.runtime, each.precision) for each in (row, floats[0])
+        )
         quotient = row.p50_ms / floats[0].p50_ms
         yield from round_doubt(label, other, row.over_fastest_float, quotient)
 

@@ -15,6 +15,7 @@ from ghost_deploy.core.bundle import DOCUMENT, Bundle, sha256_of
 from ghost_deploy.core.bundle.verdicts import failed_verdicts
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.evidence.latency import BenchRow, RunConfig
+from ghost_deploy.core.evidence.run_name import run_name
 from ghost_deploy.core.spec import ModelSpec
 from ghost_deploy.core.trusted_signers import refuse_if_trust_is_asked, trusted_signers
 from ghost_deploy.runtimes.base import RuntimeOptions
@@ -108,10 +109,12 @@ class Selection:
         _require(few, "a number of streams is too large", f"at most {_MOST_STREAMS}")
 
 
-def label_of(measured: BenchCandidate | BenchRow) -> str:
+def label_of(measured: BenchCandidate | BenchRow, *, with_subject: bool = True) -> str:
     """Short name of a candidate, e.g. `best onnx-fp32 on ort`; a single file is named once."""
-    names = dict.fromkeys((measured.subject, measured.artifact))
-    return f"{' '.join(names)} on {measured.config.runtime}"
+    config = measured.config
+    name = run_name(measured.artifact, config.runtime, config.precision or "")
+    of_bundle = with_subject and measured.subject != measured.artifact
+    return f"{measured.subject} {name}" if of_bundle else name
 
 
 def open_subjects(models: Sequence[str | os.PathLike[str] | Bundle]) -> list[Subject]:

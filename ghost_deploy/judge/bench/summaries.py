@@ -110,6 +110,7 @@ def round_doubt(label: str, other: str, of_rounds: float, of_medians: float) -> 
 
 
 def _round_doubts(rows: Sequence[BenchRow]) -> Iterator[str]:
+    several = len({row.subject for row in rows}) > 1
     for row in rows:
         found, own = row.comparison, row.figures
         if found is None or own is None:
@@ -121,8 +122,12 @@ def _round_doubts(rows: Sequence[BenchRow]) -> Iterator[str]:
                 continue
             mine = own.stages[stage].p50 / row.config.batch
             theirs = other.figures.stages[stage].p50 / other.config.batch
-            label = f"{label_of(row)} ({'alone' if stage == RUN_ALONE else 'end to end'})"
-            yield from round_doubt(label, label_of(other), 1 / ratio.median, mine / theirs)
+            timed = "model alone" if stage == RUN_ALONE else "file to detections"
+            label, than = (label_of(each, with_subject=several) for each in (row, other))
+            doubts = list(round_doubt(f"{label} ({timed})", than, 1 / ratio.median, mine / theirs))
+            if doubts:  # one of a row is enough: mostly both of its figures are doubtful
+                yield doubts[0]
+                break
 
 
 def _rate(turns: Sequence[Turn]) -> float:

@@ -12,6 +12,7 @@ from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import MissingExtraError
 from ghost_deploy.core.evidence.check import CheckReport, CheckRow
 from ghost_deploy.core.evidence.latency import BenchRow, Settings
+from ghost_deploy.core.evidence.run_name import run_name
 from ghost_deploy.core.progress import Progress, silent
 from ghost_deploy.core.scratch import scratch_folder
 from ghost_deploy.judge.bench.benchmark import run_bench
@@ -62,9 +63,10 @@ def check_bundle(
     for number, run in enumerate(plans):
         progress("checking: run", number, len(plans))
         rows.append(_row(bundle, run, options, timeout_s))
+    warnings: tuple[str, ...] = ()
     if speed and stored:
         progress("timing", 0, 0)
-        rows = _timed(bundle, rows, stored, options)
+        rows, warnings = _timed(bundle, rows, stored, options)
     whole = speed and runtimes is None and precisions is None
     for run, row in zip(plans, rows, strict=True):
         _keep(store, verdict_key(bundle, run, options.device), row, whole)
@@ -74,6 +76,7 @@ def check_bundle(
         rows=tuple(rows),
         machine=take_snapshot(),
         advice=_advice(rows),
+        warnings=warnings,
     )
 
 
@@ -137,11 +140,11 @@ def _missing(run: PlannedRun, options: RuntimeOptions) -> str:
 
 def _timed(
     bundle: Bundle, rows: Sequence[CheckRow], stored: StoredReference, options: RuntimeOptions
-) -> list[CheckRow]:
-    """The rows with the times of the verified ones, measured in turns."""
+) -> tuple[list[CheckRow], tuple[str, ...]]:
+    """The rows with the times of the verified ones, measured in turns, and doubts about them."""
     verified = [row for row in rows if row.status == "verified"]
     if not verified:
-        return list(rows)
+        return list(rows), ()
     selection = Selection(
         runtimes=sorted({row.runtime for row in verified}),
         precisions=sorted({row.precision for row in verified}),
@@ -162,7 +165,7 @@ def _timed(
     }
     floats = [times[key] for row in verified if (key := _key(row)) in times and _is_float(row)]
     fastest = min(floats, key=_median, default=None)
-    return [
+    timed = [
         row
         if row.status != "verified" or _key(row) not in times
         else msgspec.structs.replace(
@@ -174,6 +177,7 @@ def _timed(
         )
         for row in rows
     ]
+    return timed, report.warnings
 
 
 def _key(row: CheckRow) -> tuple[str, str, str]:
@@ -203,9 +207,10 @@ def _advice(rows: Sequence[CheckRow]) -> str:
         TimedRun(row, row.precision, row.p50_ms) for row in verified if row.p50_ms is not None
     )
     if best is None:
-        return f"Verified here: {', '.join(row.artifact for row in verified)}; not timed."
-    name = f"{best.artifact} on {best.runtime}"
+        names = (run_name(row.artifact, row.runtime, row.precision) for row in verified)
+        return f"Verified here: {', '.join(names)}; not timed."
+    name = run_name(best.artifact, best.runtime, best.precision)
     over = best.over_fastest_float
     if _is_float(best) or over is None:
-        return f"{name} in {best.precision}: verified here, the fastest."
+        return f"{name}: verified here, the fastest."
     return f"{name}: verified here, {1 / over.median:.1f} times as fast as the fastest float."

@@ -27,6 +27,7 @@ def check_section(view: DocumentView, report: CheckReport, where: str = "this ma
     tone = "bad" if any(row.status == "failed" for row in report.rows) else ""
     lead = view.line("{images:count} images that the bundle carries, model {model:text}")
     blocks += notes(list(_reasons(view, report)), tone)
+    blocks += notes(view.listed("warnings"), "warn")
     return Section("check", (f"Check on {where}",), blocks, lead)
 
 

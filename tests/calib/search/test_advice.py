@@ -9,6 +9,9 @@ from ghost_deploy.calib.search.advice import verdict
 from ghost_deploy.core.evidence.int8 import Int8Report
 from tests.support.int8_reports import int8_row, small_int8_report, speed_row
 
+BF16 = msgspec.structs.replace(
+    speed_row("openvino-fp32", "openvino", 0.9), p50_ms=1.0, precision="bf16"
+)
 FLOATS = (speed_row("openvino-fp32", "openvino", 1.0), speed_row("onnx-fp32", "ort", 1.4))
 
 CASES = [
@@ -27,6 +30,13 @@ CASES = [
             times=(*FLOATS, speed_row("openvino-int8", "openvino", 0.5)),
         ),
         ("Use openvino-int8 on openvino", "2.00 times as fast", "0.30 points of mAP50-95"),
+    ),
+    (
+        small_int8_report(
+            int8_row("openvino-int8", 0.3),
+            times=(*FLOATS, BF16, speed_row("openvino-int8", "openvino", 0.5)),
+        ),
+        ("the fastest float (openvino-fp32 on openvino in bf16)",),
     ),
     (
         small_int8_report(

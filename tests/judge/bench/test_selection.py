@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from ghost_deploy.core.bundle import Bundle
@@ -138,6 +140,9 @@ def test_labels(bundle: Bundle, tmp_path: Path) -> None:
         only(write_constant_onnx(tmp_path / "a.onnx")), Selection(runtimes=["ort"])
     )
     assert label_of(file) == "a.onnx on ort"
+    assert label_of(found[0], with_subject=False) == "onnx-fp32 on ort"
+    half = replace(found[0], config=msgspec.structs.replace(found[0].config, precision="bf16"))
+    assert label_of(half) == "small onnx-fp32 on ort in bf16"
 
 
 def test_a_model_file(tmp_path: Path) -> None:

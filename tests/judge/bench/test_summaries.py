@@ -108,3 +108,6 @@ def test_a_ratio_that_contradicts_the_times_beside_it(
     rows = [timed(13.8), timed(p50, comparison=comparison)]
     found = list(warnings_of(rows, machine(0.0)))
     assert [text.startswith("the rounds disagree") for text in found] == [True] * doubted
+    # One bundle need not be named, and runs of one artifact are told apart.
+    assert all("onnx-fp32 on ort (model alone) takes" in text for text in found)
+    assert not any(" b onnx" in text for text in found)

@@ -43,13 +43,15 @@ def test_the_fastest_and_of_equals_the_most_exact(
 def with_times(monkeypatch: pytest.MonkeyPatch, times: dict[str, float]) -> None:
     """Check measures these times, by precision or artifact; what it verifies is real."""
 
-    def timed(bundle: Bundle, rows: list[CheckRow], *_: object) -> list[CheckRow]:
+    def timed(
+        bundle: Bundle, rows: list[CheckRow], *_: object
+    ) -> tuple[list[CheckRow], tuple[str, ...]]:
         return [
             msgspec.structs.replace(row, p50_ms=times.get(row.artifact, times[row.precision]))
             if row.status == "verified"
             else row
             for row in rows
-        ]
+        ], ("the machine was busy",)
 
     monkeypatch.setattr(check_bundle, "_timed", timed)
 
@@ -111,7 +113,8 @@ def test_fastest_takes_what_check_found(
         gd.load(bundle, precision="fastest")
 
     with_times(monkeypatch, {"fp32": 10.0, "int8": 5.0})
-    assert INT8 in gd.check(bundle).advice
+    report = gd.check(bundle)
+    assert (INT8 in report.advice, report.warnings) == (True, ("the machine was busy",))
     with gd.load(bundle, precision="fastest") as detector:
         assert detector.runtime.info.precision == "int8"
     with gd.load(bundle) as detector:  # the default never changes precision
