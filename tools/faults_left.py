@@ -15,6 +15,7 @@ from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import GhostDeployError
 from ghost_deploy.core.leftovers import remove_leftovers
 from tools.faults_workplace import Workplace
+from tools.process_list import processes
 
 MARK = ".ghost-deploy-"
 _ENDS_WITHIN_S = 30.0
@@ -26,25 +27,11 @@ _OF_OTHERS = "torchinductor_"
 def outlived(session: int) -> list[str]:
     """Processes of a command that live on after it; they are ended."""
     limit = time.monotonic() + _ENDS_WITHIN_S
-    while (left := _of_session(session)) and time.monotonic() < limit:
+    while (left := [p for p in processes() if p.session == session]) and time.monotonic() < limit:
         time.sleep(0.1)
-    for pid, _ in left:
-        os.kill(pid, signal.SIGKILL)
-    return [f"process {name!r} lives on" for _, name in left]
-
-
-def _of_session(session: int) -> list[tuple[int, str]]:
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                name, _, rest = (folder / "stat").read_text().rpartition(")")
-            except OSError:  # it has ended
-                continue
-            state, _, _, its_session = rest.split()[:4]
-            if int(its_session) == session and state != "Z":
-                found.append((int(folder.name), name.partition("(")[2]))
-    return found
+    for each in left:
+        os.kill(each.pid, signal.SIGKILL)
+    return [f"process {each.name!r} lives on" for each in left]
 
 
 def litter(place: Workplace) -> Iterator[str]:

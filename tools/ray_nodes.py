@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from tools.process_list import processes_below
+
 _STARTS = 20
 _WAIT_S = 5.0
 _ENDS_WITHIN_S = 30.0
@@ -74,24 +76,6 @@ class RemovableNodes:
                 self._told(f"{what} did not start and is started again: {_short(error)}")
                 time.sleep(_WAIT_S * number)
         raise AssertionError
-
-
-def processes_below(parent: int) -> list[int]:
-    """The processes that a process has started, and those that they have."""
-    children: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            try:
-                stat = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            children.setdefault(int(stat[1]), []).append(int(entry.name))
-    found, waiting = [], [parent]
-    while waiting:
-        below = children.get(waiting.pop(), [])
-        found += below
-        waiting += below
-    return found
 
 
 def _end(pids: Iterable[int]) -> None:
