@@ -85,7 +85,8 @@ def _start(name: str) -> subprocess.Popen[str]:
         [sys.executable, "-c", code],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
     )
 
 

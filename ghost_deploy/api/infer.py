@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ghost_deploy.api.common import AnyPath
@@ -57,8 +58,7 @@ def infer(
         ImageError: a source names no image, or an image cannot be read.
         GhostDeployError: the model cannot be opened or fails, as `load`.
     """
-    from ghost_deploy.detector import Detector
-    from ghost_deploy.stream.sources.image_files import find_images, read_frames
+    from ghost_deploy.stream.sources.image_files import find_images
     from ghost_deploy.stream.sources.uri import parse_sources
 
     words = [sources] if isinstance(sources, str | os.PathLike | int) else sources
@@ -67,6 +67,26 @@ def infer(
     paths = find_images([source.target for source in found]) if are_images else []
     if not are_images:
         return _pairs(stream(sources, model, classes=classes, class_conf=class_conf, policy=policy))
+    return infer_images(model, paths, classes=classes, class_conf=class_conf, on_error=on_error)
+
+
+def infer_images(
+    model: AnyPath | Bundle | Detector,
+    paths: Sequence[Path],
+    *,
+    classes: Classes = (),
+    class_conf: Mapping[str, float] | None = None,
+    on_error: Callable[[ImageError], None] | None = None,
+) -> Iterator[tuple[Frame, Detections]]:
+    """`infer` of image files, of an animation the first image.
+
+    Args:
+        model, classes, class_conf, on_error: as for `infer`.
+        paths: of the files, which are images whatever their names and their content say.
+    """
+    from ghost_deploy.detector import Detector
+    from ghost_deploy.stream.sources.image_files import read_frames
+
     with contextlib.ExitStack() as stack:
         opened = model if isinstance(model, Detector) else stack.enter_context(load(model))
         detector, wanted = select_classes(opened, classes, class_conf or {})

@@ -68,12 +68,12 @@ class DeathMarks:
 def _counted(at: Path, deaths: Path) -> dict[str, int]:
     """The deaths of the task by source, with the one that `at` tells of."""
     try:
-        counts: dict[str, int] = json.loads(deaths.read_text())
+        counts: dict[str, int] = json.loads(deaths.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         counts = {}
     with contextlib.suppress(OSError):
-        source = at.read_text().rstrip("\0")
+        source = at.read_text(encoding="utf-8", errors="replace").rstrip("\0")
         if source:
             counts[source] = counts.get(source, 0) + 1
-            deaths.write_text(json.dumps(counts))
+            deaths.write_text(json.dumps(counts), encoding="utf-8")
     return counts

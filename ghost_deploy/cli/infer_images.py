@@ -116,12 +116,12 @@ def _results(
     on_error: Callable[[ImageError], None],
 ) -> tuple[Iterator[tuple[Frame, Detections]], Callable[[], int] | None]:
     """The detections of each image, and the number of uncertain ones, which are kept on the way."""
-    from ghost_deploy import api
+    from ghost_deploy.api.infer import infer_images
 
     budget = budget_of(args)
     classes, class_conf = classes_of(args), conf_by_class(args)
     if not args.save_uncertain:
-        found = api.infer(
+        found = infer_images(
             detector, paths, classes=classes, class_conf=class_conf, on_error=on_error
         )
         return found, None
@@ -132,7 +132,7 @@ def _results(
     uncertain = UncertainWriter(opened, args.save_uncertain, budget, wanted.limits)
 
     def passed_on() -> Iterator[tuple[Frame, Detections]]:
-        for frame, found in api.infer(uncertain.detector, paths, on_error=on_error):
+        for frame, found in infer_images(uncertain.detector, paths, on_error=on_error):
             uncertain.write(frame, found)
             yield frame, wanted(found)
 

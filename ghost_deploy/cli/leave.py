@@ -7,6 +7,7 @@ after the image of a one-shot command is done. The system frees all of it at onc
 from __future__ import annotations
 
 import atexit
+import contextlib
 import ctypes
 import os
 import sys
@@ -24,6 +25,7 @@ def leave(code: int) -> NoReturn:
     Args:
         code: 0 to 255.
     """
+    _flush_messages()
     others = set(threading.enumerate()) - {threading.current_thread()}
     if any(not thread.daemon for thread in others) or not hasattr(atexit, "_run_exitfuncs"):
         sys.exit(code)
@@ -38,3 +40,12 @@ def leave(code: int) -> NoReturn:
     if flush is not None:
         flush(None)
     os._exit(code)
+
+
+def _flush_messages() -> None:
+    """Let the end not fail because messages cannot be written: Python would exit with 120."""
+    try:
+        sys.stderr.flush()
+    except (OSError, ValueError, AttributeError):
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)

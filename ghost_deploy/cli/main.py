@@ -20,7 +20,11 @@ from ghost_deploy.cli.leave import leave
 from ghost_deploy.cli.options import refuse_without_boards
 from ghost_deploy.cli.parser import CommandParser, WrongArgumentsError, commands_of
 from ghost_deploy.cli.signals import Terminated, termination_as_exception
-from ghost_deploy.cli.standard_streams import separated_output
+from ghost_deploy.cli.standard_streams import (
+    messages,
+    open_missing_descriptors,
+    separated_output,
+)
 from ghost_deploy.core.errors import GhostDeployError
 from ghost_deploy.core.pixel_limit import pixel_limit
 from ghost_deploy.core.trusted_signers import trusting
@@ -86,6 +90,7 @@ class CommandModule(Protocol):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `ghost-deploy` with `argv`, the process's arguments by default; the exit code."""
     if argv is None:
+        open_missing_descriptors()
         # This process is the command's own. Without OpenVINO's model converter, which no command
         # uses, it starts 0.1 s sooner.
         sys.modules.setdefault("openvino.tools.ovc", None)  # type: ignore[arg-type]
@@ -95,8 +100,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # What is imported stays: looking for garbage in it takes 10 ms of a short command.
         gc.set_threshold(_GARBAGE)
     words = sys.argv[1:] if argv is None else list(argv)
-    with termination_as_exception(), separated_output() as out:
-        console = Console(out, sys.stderr)
+    with termination_as_exception(), messages() as err, separated_output() as out:
+        console = Console(out, err)
         return _guarded(words, console)
 
 

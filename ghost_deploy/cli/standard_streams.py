@@ -7,7 +7,54 @@ import io
 import os
 import sys
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, Any, cast
+
+
+def open_missing_descriptors() -> None:
+    """Open the standard descriptors that the caller has closed, e.g. by `2>&-`, to nowhere.
+
+    Otherwise the first files that are opened get them, and what C code prints goes into those.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest that is free
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+
+
+class Messages(io.TextIOBase):
+    """Standard error: what cannot be written there, as on a full disk, is lost and ends nothing."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextlib.contextmanager
+def messages() -> Iterator[IO[str]]:
+    """Standard error as `Messages`, for all of the process, while the block runs."""
+    stream = cast("IO[str]", Messages(sys.stderr))
+    with contextlib.redirect_stderr(stream):
+        yield stream
 
 
 @contextlib.contextmanager

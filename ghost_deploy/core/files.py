@@ -85,6 +85,17 @@ def is_private(folder: Path) -> bool:
     return found.st_uid == os.getuid() and not found.st_mode & others
 
 
+def permissions(most: int) -> int:
+    """Those of a new file or folder: `most` without what the umask of the process takes away."""
+    for line in text_of(Path("/proc/self/status")).splitlines():
+        if line.startswith("Umask:"):
+            return most & ~int(line.split()[1], 8)
+    # Elsewhere it can only be asked by setting it, here to one that gives nothing away.
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return most & ~umask
+
+
 def write_whole(target: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a temporary file beside `target` and rename it: no partial file is ever visible.
 
@@ -103,7 +114,7 @@ def write_whole(target: Path, write: Callable[[BinaryIO], object]) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             # A temporary file is created so that only the owner may read it.
-            os.chmod(temporary.path, 0o644)
+            os.chmod(temporary.path, permissions(0o666))
             os.replace(temporary.path, target)
     except OSError as error:
         raise disk_error(target, error) from error

@@ -71,7 +71,9 @@ def _libc() -> str:
         return f"glibc {version}"
     loaders = glob.glob("/lib/ld-musl-*")
     if loaders:
-        done = subprocess.run([loaders[0]], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [loaders[0]], capture_output=True, encoding="utf-8", errors="replace", check=False
+        )
         found = re.search(r"Version (\d+\.\d+)", done.stderr)
         return f"musl {found[1] if found else '1.1'}"
     return ""
@@ -112,7 +114,12 @@ def _power_mode() -> str:
         return ""
     try:
         done = subprocess.run(
-            ["nvpmodel", "-q"], capture_output=True, text=True, check=False, timeout=_QUERY_LIMIT_S
+            ["nvpmodel", "-q"],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+            timeout=_QUERY_LIMIT_S,
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""

@@ -103,7 +103,8 @@ def _pip_download(
     return subprocess.run(
         command,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         check=False,
         env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", **environment},
     )

@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from ghost_deploy import api
 from ghost_deploy.cli.main import main
@@ -80,6 +81,22 @@ def test_remarks_of_decoders_name_the_file(
     assert ("more images with such remarks" in said) == bool(more)
     assert more in said
     assert said.count("cut.jpg") == 1
+
+
+def test_an_animation_among_images_is_an_image(
+    asked: list[Any], folder: Path, capsys: Capture
+) -> None:
+    """Named alone it is a video; as one of a folder it made the run one of streams, without JSON
+    where another image could not be read."""
+    first = Image.new("RGB", (64, 64))
+    for name, form in (("a.png", "PNG"), ("gif.jpg", "GIF")):
+        first.save(
+            folder / name, form, save_all=True, append_images=[Image.new("RGB", (64, 64), 9)]
+        )
+    (folder / "none.png").write_bytes(b"no image")
+    assert main(["infer", "b", str(folder), "--json"]) == 2
+    found = json.loads(capsys.readouterr().out)
+    assert (len(found["images"]), len(found["unreadable"])) == (5, 1)
 
 
 def test_a_folder_of_folders_names_those_with_images(

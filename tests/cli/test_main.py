@@ -208,6 +208,43 @@ def test_a_standard_output_that_is_closed() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("messages", ["2>/dev/full", "2>&-", "<&- 2>&-"])
+def test_messages_that_cannot_be_written_end_nothing(messages: str, tmp_path: Path) -> None:
+    """A full disk with a log on it ended runs, with the code of a failed gate."""
+    code = (
+        "import contextlib, os, sys\n"
+        "from ghost_deploy import api\n"
+        "from ghost_deploy.cli.main import command\n"
+        "def inspect(*_, **__):\n"
+        "    for number in range(2000):\n"
+        "        print('a message of a package', number, file=sys.stderr, flush=True)\n"
+        "    with open('taken', 'wb') as file:\n"
+        "        with contextlib.suppress(OSError):\n"
+        "            os.write(2, b'of C code')\n"
+        "        assert file.fileno() > 2\n"
+        "    return {'answer': 3}\n"
+        "api.inspect = inspect\n"
+        "command()\n"
+    )
+    (tmp_path / "run.py").write_text(code)
+    words = f"{shlex.quote(sys.executable)} run.py inspect x --json {messages}"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        ["sh", "-c", words], stdout=subprocess.PIPE, cwd=tmp_path, env=environment, check=False
+    )
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"answer": 3})
+    assert (tmp_path / "taken").read_bytes() == b""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_an_error_keeps_its_code_where_it_cannot_be_told() -> None:
+    words = [sys.executable, "-m", "ghost_deploy.cli.main", "infer", "b", "absent"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(words, stderr=full, stdout=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stdout) == (2, b"")
+
+
 def test_a_reader_that_leaves_early() -> None:
     reading, writing = os.pipe()
     os.close(reading)

@@ -188,3 +188,17 @@ def test_what_cannot_take_its_place_leaves_the_old_one(
     with pytest.raises(FileNotFoundError):
         put_in_place(tmp_path / "absent", place)
     assert (place / "old").read_text() == "1"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs the permissions of POSIX")
+@pytest.mark.parametrize("umask", [0o077, 0o022, 0o002, 0o027])
+def test_files_have_the_permissions_that_the_umask_leaves(tmp_path: Path, umask: int) -> None:
+    """Images of people were readable by all, whatever the umask."""
+    before = os.umask(umask)
+    try:
+        write_whole(tmp_path / "file", lambda file: file.write(b"x"))
+        (tmp_path / "plain").touch()
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert modes == {"file": 0o666 & ~umask, "plain": 0o666 & ~umask}

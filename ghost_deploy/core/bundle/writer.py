@@ -13,7 +13,7 @@ from ghost_deploy.core.bundle.manifest import DOCUMENT, Artifact, BundleDocument
 from ghost_deploy.core.bundle.statement import SIGNING_FILES, drop_stale
 from ghost_deploy.core.errors import UsageError
 from ghost_deploy.core.evidence.kinds import Evidence
-from ghost_deploy.core.files import disk_error, is_regular
+from ghost_deploy.core.files import disk_error, is_regular, permissions
 from ghost_deploy.core.leftovers import Temporary, remove_leftovers
 from ghost_deploy.core.spec import HeadSpec, InputSpec, ModelSpec
 
@@ -163,7 +163,7 @@ class BundleWriter:
         self._check_target()
         drop_stale(self.folder, Bundle.read_own(self.folder).document)
         try:
-            os.chmod(self.folder, 0o755)
+            os.chmod(self.folder, permissions(0o777))
             self._temporary.replace_target()
         except OSError as error:
             raise disk_error(self.target, error) from error

@@ -71,7 +71,8 @@ def sampling(command: str = "tegrastats") -> Iterator[Sampler | None]:
         [program, "--interval", str(round(INTERVAL_S * 1000))],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
     )
     assert child.stdout is not None  # a pipe was asked for
     sampler = Sampler(child.stdout)

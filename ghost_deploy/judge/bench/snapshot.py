@@ -71,7 +71,12 @@ def _output(command: str, *words: str) -> str:
         return ""
     try:
         done = subprocess.run(
-            [program, *words], capture_output=True, text=True, check=False, timeout=_QUERY_LIMIT_S
+            [program, *words],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+            timeout=_QUERY_LIMIT_S,
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
