@@ -24,7 +24,7 @@ HEADER: dict[str, Any] = {
     "stride": 32,
     "batch": 1,
     "imgsz": [480, 640],
-    "names": {"0": "cat", "1": "dog", "10": "eel", "2": "emu"},
+    "names": {number: f"class {number}" for number in sorted(map(str, range(11)))},
     "end2end": False,
     "args": {"dynamic": False},
 }
@@ -120,9 +120,9 @@ class TestUltralytics:
     def test_the_header_is_split_off(self, tmp_path: Path) -> None:
         plan = self.read(tmp_path, HEADER)
         assert plan.data == DATA
-        spec = plan.spec((1, 8, 6300))
+        spec = plan.spec((1, 15, 6300))
         assert spec is not None
-        assert spec.class_names == ("cat", "dog", "emu", "eel"), "sorted as numbers"
+        assert spec.class_names == tuple(f"class {number}" for number in range(11))
         assert spec.input.size_hw == (480, 640)
         assert (spec.head.decoder, spec.head.strides) == ("dfl", (8, 16, 32))
 
@@ -130,9 +130,9 @@ class TestUltralytics:
         ("changes", "output", "strides"),
         [
             ({}, None, (8, 16, 32)),
-            ({}, (1, 8, 6300), (8, 16, 32)),
-            ({}, (1, 8, 25500), (4, 8, 16, 32)),
-            ({"stride": 64, "imgsz": [640, 640]}, (1, 8, 8500), (8, 16, 32, 64)),
+            ({}, (1, 15, 6300), (8, 16, 32)),
+            ({}, (1, 15, 25500), (4, 8, 16, 32)),
+            ({"stride": 64, "imgsz": [640, 640]}, (1, 15, 8500), (8, 16, 32, 64)),
             ({"end2end": True}, (1, 300, 6), (8, 16, 32)),
         ],
     )
@@ -156,6 +156,7 @@ class TestUltralytics:
             {"names": {}},
             {"names": ["a"]},
             {"names": {"x": "a"}},
+            {"names": {"0": "a", "2": "b"}},
             {"imgsz": None},
             {"imgsz": [640]},
             {"imgsz": [100, 640]},
@@ -167,11 +168,11 @@ class TestUltralytics:
     def test_what_is_no_detector(self, changes: dict[str, Any], tmp_path: Path) -> None:
         plan = self.read(tmp_path, {**HEADER, **changes})
         with pytest.raises(SpecError):
-            plan.spec((1, 8, 6300))
+            plan.spec((1, 15, 6300))
 
     def test_an_output_that_fits_no_head(self, tmp_path: Path) -> None:
         with pytest.raises(SpecError):
-            self.read(tmp_path, HEADER).spec((1, 8, 6301))
+            self.read(tmp_path, HEADER).spec((1, 15, 6301))
 
     @pytest.mark.parametrize(
         "data",
