@@ -69,6 +69,9 @@ def _unreadable(path: str | os.PathLike[str], error: OSError) -> CheckpointError
     elif re.fullmatch(r"yolo[\w-]*\d\w[\w-]*(\.pt|\.yaml)?", name, re.IGNORECASE):
         stem = name.rpartition(".")[0] or name
         fix += f"; ghost-deploy inspect zoo:{stem} shows the untrained network of the zoo"
+    if isinstance(error, IsADirectoryError):
+        what = "a bundle" if (Path(path) / "bundle.json").is_file() else "a folder"
+        return CheckpointError(f"{path} is {what}, not a checkpoint", fix=_GIVE_PT)
     return CheckpointError(f"cannot read {path}", got=error.strerror or str(error), fix=fix)
 
 

@@ -7,6 +7,7 @@ network is built only from a file without problems.
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def inspect_checkpoint(
             seen,
             problems=(str(error),),
             open_classes=open_classes(tree, error),
-            advice=advice_of(error, name),
+            advice=advice_of(error, shlex.quote(os.fspath(path))),
         )
 
 

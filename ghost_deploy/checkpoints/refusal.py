@@ -21,13 +21,13 @@ def advice_of(error: Exception, file: str) -> str:
     """Return the command that helps after an error of `build`; empty where none does."""
     if isinstance(error, AmbiguousClassError):
         return (
-            f"ghost-deploy export {file} --images FOLDER (images of the kind that it was trained "
-            "on decide which reading is right)"
+            f"ghost-deploy export {file} -o BUNDLE --images FOLDER (images of the kind that it "
+            "was trained on decide which reading is right)"
         )
     if isinstance(error, UnknownClassError | StructureError):
         return (
-            f"ghost-deploy export {file} --fork FOLDER (the code of the fork, run confined), "
-            "or --modules FILE.py"
+            f"ghost-deploy export {file} -o BUNDLE --fork FOLDER (the code of the fork, run "
+            "confined), or --modules FILE.py"
         )
     return ""
 

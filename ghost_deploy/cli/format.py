@@ -14,8 +14,8 @@ def by(size_hw: tuple[int, int]) -> str:
 
 
 def mebibytes(count: int) -> str:
-    """A number of bytes in MiB."""
-    return f"{count / 2**20:.1f} MiB"
+    """A number of bytes in MiB, a small one in KiB."""
+    return f"{count / 2**20:.1f} MiB" if count >= 2**20 / 10 else f"{count / 2**10:.1f} KiB"
 
 
 def plural(count: int, noun: str) -> str:

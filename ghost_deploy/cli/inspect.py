@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ghost_deploy.cli.console import Column, Console
-from ghost_deploy.cli.format import by, mebibytes
+from ghost_deploy.cli.format import by, mebibytes, plural
 from ghost_deploy.cli.options import (
     add_fork,
     add_image_limits,
@@ -124,13 +124,16 @@ def _print_checkpoint(found: Inspection, console: Console, seen: Inspection | No
             [[use.path, str(use.count), _definition(use, found)] for use in found.classes],
         )
     if found.statistics:
+        console.result("")
         print_statistics(found.statistics, console)
+    elif found.classes and (found.warnings or found.problems):
+        console.result("")
     for warning in found.warnings:
         console.result(f"warning: {warning}")
     for problem in found.problems:
         console.result(f"problem: {problem}")
     for each in found.open_classes:
-        console.result(f"\n{each.path}, {each.count} times, first as {each.module}:")
+        console.result(f"\n{each.path}, {plural(each.count, 'time')}, first as {each.module}:")
         for line in each.parts:
             console.result(f"  {line}")
     if found.advice:
@@ -192,6 +195,8 @@ def _print_bundle(bundle: Bundle, console: Console) -> None:
         print_statistics(evidence.statistics, console)
     if evidence.parity:
         print_parity(evidence.parity, console)
+    if evidence.parity and (evidence.fork or evidence.accuracy or evidence.boards):
+        console.result("")
     if evidence.fork:
         print_fork(evidence.fork, console)
     if evidence.accuracy:
@@ -221,7 +226,11 @@ def _input(bundle: Bundle) -> str:
 
 
 def _definition(use: ClassUse, found: Inspection) -> str:
-    return use.definition or ("unknown" if found.fitted else "not looked up")
+    """What a class is; of many definitions that its name allows, the first and their number."""
+    if not use.definition:
+        return "unknown" if found.fitted else "not looked up"
+    first, *others = use.definition.split(" or ")
+    return f"{first} or {len(others)} others" if len(others) > 1 else use.definition
 
 
 def _targets() -> str:
@@ -238,6 +247,8 @@ def _fork(code: ForkCode) -> str:
 
 
 def _names(class_names: tuple[str, ...]) -> str:
+    if not class_names:
+        return ""
     shown = ", ".join(class_names[:_MOST_NAMES])
     more = len(class_names) - _MOST_NAMES
     return f"{len(class_names)}: {shown}{f', and {more} more' if more > 0 else ''}"

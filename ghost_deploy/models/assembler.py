@@ -162,6 +162,10 @@ def _require_no_function(node: ModuleNode, unknown: set[str]) -> None:
             raise MisfitError(f"attribute {name!r} is a function that it does not know: {path}")
 
 
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
 def describe(node: ModuleNode, lines: int = 24) -> str:
     """Describe a node for an error message: classes, attributes, tensor shapes.
 
@@ -172,10 +176,11 @@ def describe(node: ModuleNode, lines: int = 24) -> str:
     text = []
     for name, part in node.walk():
         depth = name.count(".") + 1 if name else 0
-        facts = [f"{key}={value!r:.40}" for key, value in sorted(part.attributes.items())]
+        facts = [f"{key}={_cut(repr(value), 60)}" for key, value in sorted(part.attributes.items())]
         shapes = [f"{key}{list(info.shape)}" for key, info in part.parameters.items()]
         label = f"{name.rpartition('.')[2]}: " if name else ""
-        text.append(f"{'  ' * depth}{label}{part.class_name}({', '.join(shapes + facts)})"[:160])
+        line = f"{'  ' * depth}{label}{part.class_name}({', '.join(shapes + facts)})"
+        text.append(_cut(line, 160))
         if len(text) > lines:
             return "\n".join([*text[:lines], "  ..."])
     return "\n".join(text)

@@ -60,7 +60,7 @@ def test_an_unknown_class_is_listed_with_all_that_is_known(tmp_path: Path) -> No
     assert (found.path, found.count, found.module) == (unknown[0], 1, "model.2")
     assert any("cv1: Conv" in line for line in found.parts)
     assert any("[16, 32, 1, 1]" in line for line in found.parts)
-    assert seen.advice.startswith("ghost-deploy export forged.pt --")
+    assert seen.advice.startswith(f"ghost-deploy export {tmp_path}/forged.pt -o BUNDLE --fork")
     assert seen.parameters == 1_719_549
     assert seen.strides == (8, 16, 32)
     assert seen.trained_with == "ultralytics 8.4.190"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import torch
 
 from ghost_deploy import api
 from ghost_deploy.cli.console import Console
@@ -21,6 +22,7 @@ from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.evidence.parity import ParityReport
 from ghost_deploy.core.gate_error import GateError
 from tests.support.assets import GHOST, GHOSTNET, needs_assets
+from tests.support.fork_files import FORKS
 from tests.support.stored_evidence import evidence_of, with_plain_evidence
 
 Capture = pytest.CaptureFixture[str]
@@ -41,6 +43,37 @@ def test_what_cannot_be_inspected(
     assert said.out == ""
     assert name in said.err
     assert "next: " in said.err
+
+
+def test_a_class_of_many_definitions_takes_one_line(capsys: Capture) -> None:
+    assert main(["inspect", str(FORKS / "ghostv2-nopool.pt")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (detect,) = (line for line in lines if "head.Detect " in line)
+    assert detect.endswith("Ultralytics Detect or 2 others")
+    parts = [line for line in lines if line.startswith("      0: Conv2d(")]
+    assert parts
+    assert all(line.endswith((")", "...")) for line in parts)
+
+
+def test_inspect_weights_alone(tmp_path: Path, capsys: Capture) -> None:
+    path = tmp_path / "weights.pt"
+    torch.save({"a": torch.zeros(3)}, path)
+    assert main(["inspect", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"file .*\(\d\.\d KiB\)", out)
+    assert "holds no network" in out
+    assert "classes" not in out
+
+
+def test_files_and_folders_in_each_others_place(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "bundle.json").write_text("{}")
+    for words, said in (
+        (["parity", str(tmp_path), str(GHOST)], "where a checkpoint is needed too, it comes first"),
+        (["export", str(tmp_path), "-o", str(tmp_path / "x")], "is a bundle, not a checkpoint"),
+        (["export", str(tmp_path.parent), "-o", str(tmp_path / "x")], "is a folder, not a check"),
+    ):
+        assert main(words) == 2
+        assert said in capsys.readouterr().err
 
 
 def test_inspect_a_checkpoint(capsys: Capture) -> None:

@@ -112,6 +112,13 @@ class Bundle:
         file = folder / DOCUMENT
         try:
             data = read_regular(file, MAX_TEXT_BYTES)
+        except NotADirectoryError as error:
+            raise BundleError(
+                f"{folder} is not a bundle",
+                got="a file",
+                expected=f"the folder with {DOCUMENT} that `ghost-deploy export` made",
+                fix="Give the folder; where a checkpoint is needed too, it comes first",
+            ) from error
         except OSError as error:
             raise BundleError(
                 f"{folder} is not a bundle",

@@ -100,7 +100,7 @@ def _row_notes(view: ReportView, rows: Sequence[RowView]) -> list[Line]:
         for note in view.listed(*row.at("accuracy"), "notes"):
             about = found.setdefault(plain(note), (note, []))[1]
             about.append(row.name)
-    return [(*joined(about), ": ", *note) for note, about in found.values()]
+    return [(*joined(about, "; "), ": ", *note) for note, about in found.values()]
 
 
 def _curves(
