@@ -12,6 +12,7 @@ from ghost_deploy.cli.console import Column, Console
 from ghost_deploy.cli.format import plural
 from ghost_deploy.cli.live_progress import LiveProgress, RunProgress
 from ghost_deploy.cli.summary import SUMMARY_SCHEMA
+from ghost_deploy.core.printable import printable
 from ghost_deploy.stream.result import Result
 from ghost_deploy.stream.sinks.sink import DeliveryStats, ReadDelivery, Sink
 from ghost_deploy.stream.sinks.sink_table import SINKS
@@ -169,7 +170,7 @@ class LiveReport(Sink):
         self._console.table(columns, [_row(each, seconds) for each in sources], to=to)
         for each in sources:
             size = f", {each.size_hw[1]} x {each.size_hw[0]} pixels" if each.size_hw else ""
-            print(f"source {each.id}: {each.label}{size}", file=to)
+            print(printable(f"source {each.id}: {each.label}{size}"), file=to)
         dropped: Counter[str] = Counter()
         for each in sources:
             dropped.update(each.dropped)
@@ -178,11 +179,11 @@ class LiveReport(Sink):
             print(f"dropped: {causes}", file=to)
         for each in sources:
             for why in each.unreadable:
-                print(f"source {each.id}: {why}", file=to)
+                print(printable(f"source {each.id}: {why}"), file=to)
             if each.state == "ended" and each.lost and not each.unreadable:
-                print(_lost(each), file=to)
+                print(printable(_lost(each)), file=to)
         for name, delivery in self._deliveries.items():
-            print(_delivered(name, delivery()), file=to)
+            print(printable(_delivered(name, delivery())), file=to)
         frames = plural(sum(each.processed for each in sources), "frame")
         found = ", ".join(f"{count} {name}" for name, count in self._found.most_common())
         total = plural(self._found.total(), "detection")

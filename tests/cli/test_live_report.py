@@ -76,6 +76,18 @@ def test_the_end_of_a_run_without_a_frame() -> None:
     assert "source 0: rtsp://***@host/1" in out.getvalue()
 
 
+def test_texts_of_others_do_not_steer_the_terminal() -> None:
+    """Names of files and what servers say."""
+    out = io.StringIO()
+    escape = "\x1b]0;x\x07"
+    sources = replace(CAMERA, label=escape, state="ended", unreadable=(escape,), size_hw=(1, 2))
+    delivery = DeliveryStats(0, 1, 0, 0, escape)
+    report = LiveReport(Console(out, io.StringIO()), Stats(sources), {"webhook": lambda: delivery})
+    report.print(out)
+    assert "\x1b" not in out.getvalue()
+    assert out.getvalue().count("\\x1b]0;x") == 3
+
+
 def test_a_sink_that_loses_results_is_told_once_and_when_it_works_again() -> None:
     err, out = io.StringIO(), io.StringIO()
     now = [DeliveryStats()]

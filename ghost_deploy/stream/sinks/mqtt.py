@@ -22,6 +22,7 @@ _CAPACITY = 256
 _FIRST_WAIT_S, _LONGEST_WAIT_S, _GRACE_S = 1, 30, 2.0
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
 _AT_LEAST_ONCE = 1
+_LONGEST_TOPIC = 60_000  # of 65,535 bytes, as the names of sources follow
 # `+` and `#` are wildcards, `/` would add a level (MQTT 5.0, section 4.7).
 _WILDCARD = re.compile(r"[+#\0]")
 _NOT_A_LEVEL = re.compile(r"[+#/\0]")
@@ -156,7 +157,9 @@ def _new_client(parts: SplitResult) -> Client:
 
 def _checked(url: str) -> SplitResult:
     parts = server_url(url, _PORTS)
-    if parts is None or "#" in url or parts.query or _WILDCARD.search(unquote(parts.path)):
+    topic = unquote(parts.path) if parts else ""
+    is_topic = not _WILDCARD.search(topic) and len(topic.encode()) <= _LONGEST_TOPIC
+    if parts is None or "#" in url or parts.query or not is_topic:
         # The URL may hold a password: it is not repeated.
         raise UsageError(
             "the address of the MQTT broker cannot be used",

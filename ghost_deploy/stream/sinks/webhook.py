@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
+import re
+import socket
+import threading
 import urllib.error
 import urllib.request
 from typing import Any
@@ -17,6 +21,7 @@ from ghost_deploy.stream.sinks.record import DetectionGate, result_message
 from ghost_deploy.stream.sinks.sink import CountingSink, DeliveryStats, Sink, server_url
 
 _TIMEOUT_S = 10.0
+_MOST_OF_A_REASON = 200
 # RFC 9110 and 6585: the same request may succeed later.
 _TRY_AGAIN = frozenset({408, 425, 429})
 
@@ -48,7 +53,7 @@ class WebhookSink(CountingSink):
         if parts.username is not None:
             login = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
             self._headers["Authorization"] = f"Basic {base64.b64encode(login).decode()}"
-        self._opener = urllib.request.build_opener(_NoRedirect)
+        self._opener = urllib.request.build_opener(_NoRedirect, _Http, _Https)
         self._gate = DetectionGate(every_s)
         self._outbox = Outbox(self._post)
 
@@ -75,9 +80,53 @@ class WebhookSink(CountingSink):
             again = error.code >= 500 or error.code in _TRY_AGAIN
             return Answer("later" if again else "refused", f"HTTP status {error.code}")
         except urllib.error.URLError as error:
-            return Answer("later", str(error.reason))
-        except (OSError, UnicodeError, http.client.HTTPException) as error:
-            return Answer("later", str(error) or type(error).__name__)
+            return Answer("later", _line(error.reason))
+        # What a server says in the place of an answer is its own text: it is not repeated.
+        except http.client.HTTPException as error:
+            return Answer("later", f"no valid answer ({type(error).__name__})")
+        except (OSError, UnicodeError) as error:
+            return Answer("later", _line(error))
+
+
+class _Timed(urllib.request.AbstractHTTPHandler):
+    """Ends an attempt after its time, however slowly the server answers.
+
+    The time limit of a socket begins anew with each byte.
+    """
+
+    def do_open(self, http_class: Any, req: urllib.request.Request, **how: Any) -> Any:
+        """As the base class."""
+        made: list[http.client.HTTPConnection] = []
+
+        def connection(*where: Any, **settings: Any) -> http.client.HTTPConnection:
+            made.append(http_class(*where, **settings))
+            return made[0]
+
+        timer = threading.Timer(_TIMEOUT_S, _shut, [made])
+        timer.daemon = True
+        timer.start()
+        try:
+            return super().do_open(connection, req, **how)
+        finally:
+            timer.cancel()
+
+
+class _Http(_Timed, urllib.request.HTTPHandler):
+    """Over HTTP."""
+
+
+class _Https(_Timed, urllib.request.HTTPSHandler):
+    """Over HTTPS."""
+
+
+def _shut(made: list[http.client.HTTPConnection]) -> None:
+    for sock in filter(None, (connection.sock for connection in made)):
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)  # of TLS without its farewell
+
+
+def _line(error: object) -> str:
+    return " ".join(str(error).split())[:_MOST_OF_A_REASON] or type(error).__name__
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -87,9 +136,14 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
+def _is_sent(url: str) -> bool:
+    """Whether a request can hold the address: what is no part of one must be written as %XX."""
+    return url.isprintable() and not re.search(r"\s", url)
+
+
 def _checked(url: str) -> SplitResult:
     parts = server_url(url, ("http", "https"))
-    if parts is None:
+    if parts is None or not (_is_sent(url) and (parts.path + parts.query).isascii()):
         # The URL may hold a password: it is not repeated.
         raise UsageError(
             "the address of the webhook cannot be used",

@@ -98,7 +98,16 @@ def subscribe() -> Iterator[Callable[[int], list[tuple[str, bytes]]]]:
 
 @pytest.mark.parametrize(
     "url",
-    ["", "host", "http://host", "mqtt://", "mqtt://u:secret@h:x/", "mqtt://h/a/#", "mqtt://h/%2b"],
+    [
+        "",
+        "host",
+        "http://host",
+        "mqtt://",
+        "mqtt://u:secret@h:x/",
+        "mqtt://h/a/#",
+        "mqtt://h/%2b",
+        f"mqtt://h/{'t' * 65_536}",
+    ],
 )
 def test_an_address_that_cannot_be_used(url: str) -> None:
     with pytest.raises(UsageError, match="MQTT") as caught:

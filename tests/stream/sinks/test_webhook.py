@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 
 from ghost_deploy.core.errors import UsageError
+from ghost_deploy.stream.sinks import webhook
 from ghost_deploy.stream.sinks.webhook import WebhookSink
 from tests.support.stream_results import NOTHING, make_result
 from tests.support.waiting import wait_until
@@ -55,7 +58,11 @@ def server() -> Iterator[Server]:
 
 
 @pytest.mark.parametrize(
-    "url", ["", "host", "ftp://secret@host/", "http://", "http://u:secret@host:port/", "http://[/"]
+    "url",
+    [
+        *("", "host", "ftp://secret@host/", "http://", "http://u:secret@host:port/", "http://[/"),
+        *("http://secret host/", "http://h/a b", "http://h/ü", "http://h/\x1b"),
+    ],
 )
 def test_an_address_that_cannot_be_used(url: str) -> None:
     with pytest.raises(UsageError, match="webhook") as caught:
@@ -112,3 +119,44 @@ def test_a_server_that_is_not_there(server: Server) -> None:
     assert "secret" not in sink.stats().last_error
     sink.close()
     assert sink.stats().dropped == 1
+
+
+@pytest.mark.parametrize(
+    ("begin", "again", "reason"),
+    [
+        (b"", b"H", "no valid answer"),
+        (b"HTTP/1.1 200 OK\r\n", b"a", ""),
+        (b"X: " + b"y" * 50_000 + b"\r\n", b"", "no valid answer (BadStatusLine)"),
+        (b"\x00\x1b[31m\r\n", b"", "no valid answer (BadStatusLine)"),
+    ],
+    ids=["a status without end", "a header without end", "a long line", "control characters"],
+)
+def test_a_server_that_sends_something_else(
+    begin: bytes, again: bytes, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A byte now and then begins the time limit of a socket anew: the run did not end."""
+    monkeypatch.setattr(webhook, "_TIMEOUT_S", 0.4)
+    ended = threading.Event()
+
+    def answer() -> None:
+        connection = listening.accept()[0]
+        with connection, contextlib.suppress(OSError):
+            connection.recv(1 << 16)
+            connection.sendall(begin)
+            while again and not ended.wait(0.05):
+                connection.sendall(again)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=answer)
+        thread.start()
+        sink = WebhookSink(f"http://127.0.0.1:{listening.getsockname()[1]}/")
+        sink.write(make_result())
+        try:
+            wait_until(lambda: sink.stats().retries or sink.stats().sent)
+            assert sink.stats().last_error.startswith(reason)
+            assert len(sink.stats().last_error) < 300
+        finally:
+            ended.set()
+            thread.join()
+            listening.close()
+            sink.close()
