@@ -115,7 +115,7 @@ def _equals(best: TimedRow, others: Sequence[TimedRow]) -> Iterator[str]:
     low = interval_of(best).low
     near = [e.label for e in others if e.figures.comparison and interval_of(e).high >= low > 1]
     if near:
-        yield f"{_listed(near)} {'is' if len(near) == 1 else 'are'} not shown to be any slower"
+        yield f"{_listed(near)} may be as fast: the rounds overlap"
 
 
 def _first(best: TimedRow, others: Sequence[TimedRow], cost: str) -> Verdict:

@@ -60,6 +60,8 @@ def test_python_is_python(path: Path) -> None:
     for language, code in blocks(path.read_text()):
         if language == "python":
             ast.parse(code)
+            # Each can be pasted alone.
+            assert "import ghost_deploy as gd" in code or "gd." not in code, code
 
 
 def test_the_python_of_the_quickstart_runs(

@@ -186,4 +186,4 @@ def _basis(images: int, detections: int, *, demo: bool) -> ParityBasis:
 
 
 def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -126,7 +126,9 @@ def _shut(made: list[http.client.HTTPConnection]) -> None:
 
 
 def _line(error: object) -> str:
-    return " ".join(str(error).split())[:_MOST_OF_A_REASON] or type(error).__name__
+    """What an error says, in one line, without its number."""
+    known = error.strerror if isinstance(error, OSError) else ""
+    return " ".join(str(known or error).split())[:_MOST_OF_A_REASON] or type(error).__name__
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
