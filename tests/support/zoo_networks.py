@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 
 import torch
 from onnx import ModelProto
@@ -17,8 +17,11 @@ from tests.support.trained_like_weights import condition
 
 GRAPH_SIZE_HW = (64, 64)
 
+_MOST = 24
+"""Kept of each: all 77 networks of the zoo take 6 GB."""
 
-@cache
+
+@lru_cache(_MOST)
 def zoo_net(name: str) -> DetectionNet:
     """Three classes, always the same weights; not to be changed by a test."""
     with torch.random.fork_rng():
@@ -41,7 +44,7 @@ def spec_of(net: DetectionNet, size_hw: tuple[int, int], decoder: str = "") -> M
     )
 
 
-@cache
+@lru_cache(_MOST)
 def zoo_graph(name: str, decoder: str = "") -> ModelProto:
     """ONNX of `zoo_net(name)` in fp32 for `GRAPH_SIZE_HW`; not to be changed by a test."""
     net = zoo_net(name)
