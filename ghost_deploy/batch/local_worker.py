@@ -37,8 +37,11 @@ def main(descriptor: int, note: int) -> None:
         note: of the `StepNote`.
     """
     end_with_parent()
-    # Ctrl-C reaches the whole group; the driver ends this process when it has understood.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C and the end of the terminal reach the whole group; the driver ends this process when it
+    # has understood.
+    for name in ("SIGINT", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     with Connection(descriptor) as pipe:
         try:
             _work(pipe, StepNote(note))

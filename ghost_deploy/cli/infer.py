@@ -39,9 +39,9 @@ examples:
   ghost-deploy infer out/best @cameras.txt --fps 5 --skip-still --max-age 500 --mqtt mqtt://broker
 
 A live run ends when all its sources are over (0; 1 if more than 1 % of the frames of a video were
-lost; 2 if a source failed or results were lost), or on SIGINT (130) or SIGTERM (143): frames under
-way are finished, and every file is closed. A full disk stops a sink, not the run; --keep limits
-what is kept. docs/streams.md has all of it.
+lost; 2 if a source failed or results were lost), or on SIGINT (130), SIGTERM (143) or SIGHUP (129):
+frames under way are finished, and every file is closed. A full disk stops a sink, not the run;
+--keep limits what is kept. docs/streams.md has all of it.
 
 compiled models are kept in $XDG_CACHE_HOME/ghost-deploy (~/.cache/ghost-deploy), which may be
 deleted at any time.

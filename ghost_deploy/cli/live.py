@@ -45,12 +45,13 @@ class _Run(NamedTuple):
 
 
 def run_live(args: argparse.Namespace, sources: Sequence[SourceAddress], console: Console) -> int:
-    """Run until all sources have ended, or until SIGINT or SIGTERM.
+    """Run until all sources have ended, or until a signal: SIGINT, SIGTERM or SIGHUP.
 
     Returns:
         0 if all sources ended, 1 if more frames of a video were lost than `--max-broken` allows, 2
         if a source failed finally, an image cannot be read or a sink lost results, and 128 + the
-        number of the signal that ended the run: 130 for SIGINT, 143 for SIGTERM.
+        number of the signal that ended the run: 129 for SIGHUP, 130 for SIGINT, 143 for
+        SIGTERM.
     """
     policy = make_policy(args)
     service = ServiceManager()

@@ -55,6 +55,7 @@ exit codes:
   1    a gate failed: parity or accuracy is outside its tolerance
   2    wrong use, bad input, output that could not be written, or an unexpected failure
   3    something asked for is not on this machine
+  129  the terminal was closed (SIGHUP)
   130  interrupted (SIGINT, Ctrl-C)
   143  terminated (SIGTERM)
 
@@ -70,7 +71,7 @@ examples:
 
 """
 
-_FAILED, _INTERRUPTED, _TERMINATED = 2, 130, 143
+_FAILED, _INTERRUPTED, _SIGNALED = 2, 130, 128
 _GARBAGE = 20_000  # objects between two collections; Python 3.11 has 700
 
 
@@ -184,9 +185,11 @@ def _say_wrong(error: WrongArgumentsError, console: Console, *, as_json: bool) -
 
 
 def _stopped(stop: KeyboardInterrupt, console: Console) -> int:
-    terminated = isinstance(stop, Terminated)
-    console.note("terminated" if terminated else "interrupted")
-    return _TERMINATED if terminated else _INTERRUPTED
+    if not isinstance(stop, Terminated):
+        console.note("interrupted")
+        return _INTERRUPTED
+    console.note("terminated")
+    return _SIGNALED + stop.number
 
 
 def _interruption(error: BaseException) -> KeyboardInterrupt | None:

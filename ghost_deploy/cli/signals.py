@@ -1,4 +1,4 @@
-"""End a live run on SIGINT and SIGTERM."""
+"""End a run on SIGINT, SIGTERM and, where the terminal is closed, SIGHUP."""
 
 from __future__ import annotations
 
@@ -15,30 +15,46 @@ if TYPE_CHECKING:
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, raised like Ctrl-C so that everything cleans up in the same way."""
+    """A signal of `terminations`, raised like Ctrl-C so that everything cleans up in the same way.
+
+    Args:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int = signal.SIGTERM) -> None:
+        super().__init__()
+        self.number = number
+
+
+def terminations() -> tuple[signal.Signals, ...]:
+    """SIGTERM, and SIGHUP where the caller does not ignore it, as `nohup` does, and has it."""
+    hangup: signal.Signals | None = getattr(signal, "SIGHUP", None)
+    if hangup is None or signal.getsignal(hangup) is signal.SIG_IGN:
+        return (signal.SIGTERM,)
+    return (signal.SIGTERM, hangup)
 
 
 @contextmanager
 def termination_as_exception() -> Iterator[None]:
-    """In its block SIGTERM raises `Terminated` instead of ending the process on the spot.
+    """In its block `terminations` raise `Terminated` instead of ending the process on the spot.
 
     Only in the main thread, the only one that may set a handler.
     """
 
-    def stop(*_: object) -> None:
-        raise Terminated
+    def stop(number: int, _: FrameType | None) -> None:
+        raise Terminated(number)
 
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {number: signal.signal(number, stop) for number in terminations()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SAME_SIGNAL_S = 1.0
 
 
@@ -68,7 +84,7 @@ class SignalHandler:
         if self.caught:
             if time.monotonic() - self._first_s > _SAME_SIGNAL_S:
                 self._restore()
-                if number == signal.SIGTERM:  # at once, even if the main thread hangs
+                if number != signal.SIGINT:  # at once, even if the main thread hangs
                     signal.signal(number, signal.SIG_DFL)
                 signal.raise_signal(number)
             return
@@ -83,7 +99,8 @@ class SignalHandler:
             signal.signal(number, handler)
 
     def __enter__(self) -> Self:
-        self._before = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
+        ends = (signal.SIGINT, *terminations())
+        self._before = {number: signal.signal(number, self._on_signal) for number in ends}
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -60,7 +60,9 @@ def test_a_second_signal_after_a_while_does_what_it_did_before(
 
 
 @needs_assets
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+)
 def test_an_export_that_is_ended_leaves_nothing(
     tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
@@ -80,7 +82,7 @@ def test_an_export_that_is_ended_leaves_nothing(
         child.send_signal(number)
         _, messages = child.communicate(timeout=120)
     assert child.returncode == code, messages
-    assert messages.rstrip().endswith("terminated" if code == 143 else "interrupted")
+    assert messages.rstrip().endswith("interrupted" if code == 130 else "terminated")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -89,3 +91,25 @@ def test_sigterm_has_its_usual_effect_outside() -> None:
     with pytest.raises(Terminated), termination_as_exception():
         signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_closed_terminal_ends_a_run_and_under_nohup_does_not() -> None:
+    with pytest.raises(Terminated) as ended, termination_as_exception():
+        signal.raise_signal(signal.SIGHUP)
+    assert ended.value.number == signal.SIGHUP
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with termination_as_exception(), SignalHandler() as handler:
+            signal.raise_signal(signal.SIGHUP)
+        assert handler.caught is None
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_live_run_is_stopped_by_a_closed_terminal() -> None:
+    stops: list[int] = []
+    with SignalHandler() as ending:
+        ending.stops(lambda: stops.append(1))
+        signal.raise_signal(signal.SIGHUP)
+    assert (stops, ending.caught) == ([1], signal.SIGHUP)

@@ -17,7 +17,8 @@ from ghost_deploy.runtimes.tensorrt.compat import TensorrtApi, derive
 WHAT = "building"
 STOPPING = "waiting for TensorRT 8, which cannot stop a build; Ctrl-C again ends the process"
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
+_SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
 _SAME_SIGNAL_S = 1.0
 """`timeout` and some shells send a signal twice, to the process and to its group."""
 
@@ -75,7 +76,7 @@ class BuildProgress:
 
     @contextlib.contextmanager
     def deferred_signals(self) -> Iterator[None]:
-        """While open, a first SIGINT or SIGTERM only sets `interrupted`; it is raised at the end.
+        """While open, a first signal to end only sets `interrupted`; it is raised at the end.
 
         An exception that a signal raises within one of TensorRT's callbacks would be swallowed
         there, and the build then be reported as failed. A second signal ends the process.
