@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import shlex
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -80,7 +81,7 @@ def test_what_it_writes_is_where_it_may() -> None:
 
 def test_the_end_that_it_is_asked_for_is_a_success() -> None:
     assert SERVICE["KillSignal"] == ["SIGTERM"]
-    assert SERVICE["SuccessExitStatus"] == [str(main._TERMINATED)]
+    assert SERVICE["SuccessExitStatus"] == [str(main._SIGNALED + signal.SIGTERM)]
     assert SERVICE["Type"] == ["notify"]
     assert int(SERVICE["WatchdogSec"][0]) > 10
 
