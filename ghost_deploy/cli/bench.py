@@ -13,7 +13,7 @@ from ghost_deploy.cli.server_options import add_server_options, server_arguments
 DESCRIPTION = """\
 Measure latency and throughput, host to host: the model alone, and each stage from image file to
 detections. All candidates (artifact x runtime x precision x batch x threads x streams) take turns
-in one run, each in a process of its own, so that a machine that drifts favours none; they are
+in one run, each in a process of its own, so that a machine that drifts favors none; they are
 compared round by round. A bundle may also be a single .onnx, .xml or checkpoint file; a model
 that is not ours is timed alone, on random numbers. What failed a verdict that its bundle keeps is
 timed and marked `(failed)`. The figures are stored in each bundle, where `report` finds them, in

@@ -27,7 +27,8 @@ class PlannedRun:
         row: the runtime.
         precision: of the run, e.g. `bf16` for an fp32 artifact.
         named: the user named this precision, or this runtime and the precision is the artifact's
-            own. A named run is never skipped: if it is not possible here, that is an error.
+            own. A named run is never skipped: if it is not possible here, that is an error. Where
+            only a precision was named, runtimes that are not installed are not meant.
         foreign: an int8 graph built for another runtime, or an RKNN file for another board: its
             accuracy here counts, its speed does not.
     """
@@ -75,7 +76,7 @@ def plan_runs(
             artifact,
             row,
             precision,
-            named=precisions is not None
+            named=(precisions is not None and (runtimes is not None or row.installed))
             or (runtimes is not None and precision == artifact.precision),
             foreign=not row.remote and artifact.kernels not in ("", *row.forms),
         )

@@ -38,7 +38,7 @@ def summarize(times_ms: Sequence[float], images: int = 1) -> TimeSummary:
 
 
 def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Ratio:
-    """Compare two things round by round, so that a machine that drifts favours neither.
+    """Compare two things round by round, so that a machine that drifts favors neither.
 
     Args:
         numerators, denominators: one value above zero for each round.

@@ -10,6 +10,7 @@ import pytest
 from ghost_deploy.core.bundle import Bundle
 from ghost_deploy.core.errors import BundleError, UsageError
 from ghost_deploy.judge.bench.selection import Selection, candidates, label_of, open_subjects
+from ghost_deploy.runtimes.table import RuntimeRow
 from tests.support.constant_model import write_constant_bundle, write_constant_onnx
 
 
@@ -112,6 +113,22 @@ def test_all_of_a_bundle(bundle: Bundle) -> None:
     assert not any(each.named or each.baseline for each in found)
     assert found[0].bytes == found[0].path.stat().st_size
     assert found[0].spec == bundle.spec
+
+
+@pytest.mark.parametrize(
+    ("runtimes", "installed", "named"),
+    [(None, True, True), (None, False, False), (["ort"], False, True)],
+)
+def test_a_precision_alone_does_not_ask_for_runtimes_that_are_not_installed(
+    bundle: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+    runtimes: list[str] | None,
+    installed: bool,
+    named: bool,
+) -> None:
+    monkeypatch.setattr(RuntimeRow, "installed", property(lambda _: installed))
+    found = candidates(only(bundle), Selection(runtimes=runtimes, precisions=["fp32"]))
+    assert [each.named for each in found] == [named]
 
 
 def test_every_way_to_run(bundle: Bundle) -> None:
