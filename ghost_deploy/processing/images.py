@@ -235,26 +235,34 @@ def list_images(source: str | os.PathLike[str]) -> list[Path]:
         ImageError: no such path, or no images.
     """
     path = Path(source)
-    if path.is_file():
+    # Of os.path, not of Path, which raises for names that are too long.
+    if os.path.isfile(path):
         return [path]
-    if path.is_dir():
+    if os.path.isdir(path):
         found = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
     else:
         found = [Path(name) for name in glob.glob(os.fspath(source), recursive=True)]
     images = [entry for entry in found if entry.suffix.lower() in IMAGE_SUFFIXES]
     images = sorted((entry for entry in images if entry.is_file()), key=natural_order)
     if not images:
-        where = "no image in the folder" if path.is_dir() else "no image at"
+        where = "no image in the folder" if os.path.isdir(path) else "no image at"
         folders = [text for entry in sorted(found, key=natural_order) if (text := _content(entry))]
         raise ImageError(
             f"{where} {os.fspath(source)}",
-            got=", ".join(folders) or (f"{len(found)} other entries" if found else None),
+            got=", ".join(folders) or _others(path, found),
             expected=f"files named {' '.join(IMAGE_SUFFIXES)}",
             fix="Name the folder that holds the images"
             if folders
             else "Check the path; quote a pattern so that the shell does not change it",
         )
     return images
+
+
+def _others(path: Path, found: Sequence[Path]) -> str | None:
+    """What is there instead of images."""
+    if os.path.lexists(path) and not os.path.isdir(path):
+        return "a device, a pipe or a link that leads nowhere"
+    return f"{len(found)} other entries" if found else None
 
 
 def _content(entry: Path) -> str:

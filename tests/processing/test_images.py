@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+import ghost_deploy as gd
 from ghost_deploy.core.errors import ImageError
 from ghost_deploy.core.frame import Frame
 from ghost_deploy.processing.images import as_bgr, list_images, read_image
@@ -190,3 +191,25 @@ def test_without_opencv_the_message_says_how_to_get_it():
     assert "MissingExtraError" in run.stderr
     assert "pip install opencv-python-headless" in run.stderr
     assert "python3-opencv" in run.stderr
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "x" * 5000, "a\0b", "x" * 300 + ".txt"])
+def test_a_name_that_no_file_can_have(name: str) -> None:
+    """The system raises OSError for it, and Python ValueError."""
+    with pytest.raises(ImageError, match="no image at"):
+        list_images(name)
+    with pytest.raises(ImageError, match="no image at"):
+        gd.infer("no model", name)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link", "device"])
+def test_what_is_no_file(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "link":
+        path.symlink_to("absent")
+    else:
+        path = Path("/dev/null")
+    with pytest.raises(ImageError, match="a device, a pipe or a link that leads nowhere"):
+        list_images(path)

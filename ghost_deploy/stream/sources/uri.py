@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -63,7 +64,7 @@ def parse_source(word: str) -> SourceAddress:
 
 def _expanded(word: str, note: Callable[[str], None]) -> Iterator[SourceAddress]:
     path = Path(word[1:] if word.startswith("@") and not exists(word) else word)
-    is_list = path != Path(word) or (path.suffix.lower() in _LIST_SUFFIXES and path.is_file())
+    is_list = path != Path(word) or (path.suffix.lower() in _LIST_SUFFIXES and os.path.isfile(path))
     if not is_list:
         yield from _sources_of(word, note)
         return
@@ -82,7 +83,7 @@ def _expanded(word: str, note: Callable[[str], None]) -> Iterator[SourceAddress]
 
 def _sources_of(word: str, note: Callable[[str], None]) -> Iterator[SourceAddress]:
     source = parse_source(word)
-    may_be_many = Path(word).is_dir() or (is_pattern(word) and not exists(word))
+    may_be_many = os.path.isdir(word) or (is_pattern(word) and not exists(word))
     if source.kind == "images" and may_be_many:
         yield from expand(word, note)
     else:
