@@ -17,7 +17,7 @@ examples:
 
 SHELLS = ("bash", "zsh", "tcsh")
 
-_FILE_METAVARS = frozenset({"BUNDLE", "CHECKPOINT", "FILE", "SOURCE", "D"})
+_FILE_METAVARS = frozenset({"BUNDLE", "CHECKPOINT", "FILE", "SOURCE", "DATA"})
 _FOLDER_METAVARS = frozenset({"DIR"})
 
 

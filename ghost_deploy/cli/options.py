@@ -105,7 +105,7 @@ def add_other_checkpoint(parser: Arguments) -> None:
 
 def add_data(parser: Arguments, what: str, *, required: bool = False) -> None:
     """`--data` and `--split`; `what` describes the data."""
-    add_value(parser, "--data", "D", what, required=required)
+    add_value(parser, "--data", "DATA", what, required=required)
     add_value(parser, "--split", "NAME", "part of a data.yaml (default: val)", default="val")
 
 

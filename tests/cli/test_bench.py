@@ -149,7 +149,7 @@ def test_a_damaged_artifact_fails_alone(tmp_path: Path, image: str, capsys: Capt
     file.write_text(json.dumps(document))
     assert main(["bench", str(bundle.path), "--images", image, *QUICK]) == 2
     out = capsys.readouterr().out
-    assert "half onnx-fp16 on ort was not measured (failed): ONNX Runtime cannot load" in out
+    assert "onnx-fp16 on ort was not measured (failed): ONNX Runtime cannot load" in out
     assert "ONNX Runtime FP32" in out
 
 
@@ -175,7 +175,7 @@ def test_what_failed_its_stored_verdict_is_timed_and_marked(
     assert "ONNX Runtime FP16 (failed)" in out
     assert "ONNX Runtime FP32 (failed)" not in out
     said = "failed its comparison with the checkpoint: score difference 0.3 > 0.01"
-    assert f"warning: half onnx-fp16 on ort {said}" in out
+    assert f"warning: onnx-fp16 on ort {said}" in out
     assert main([*words, "--json"]) == 0
     rows = BenchReport.from_document(json.loads(capsys.readouterr().out)).rows
     assert [row.failed_verdicts for row in rows] == [(), (said,)]

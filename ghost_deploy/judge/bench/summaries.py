@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from ghost_deploy.core.evidence.latency import BenchRow, LatencyFigures, RunConfig
 from ghost_deploy.core.evidence.machine import Snapshot
@@ -68,15 +69,21 @@ def figures_of(
 
 def warnings_of(rows: Sequence[BenchRow], snapshot: Snapshot) -> Iterator[str]:
     """Reasons to doubt the figures, in sentences."""
+    name = _naming(rows)
     yield from machine_doubts(rows, snapshot)
     yield from _round_doubts(rows)
     if any(row.config.runtime == "kserve" for row in rows):
         yield "times of kserve include the network, and what else the server does"
     for row in rows:
         if row.status != "measured":
-            yield f"{label_of(row)} was not measured ({row.status}): {row.reason}"
-    failed = (f"{label_of(row)} {sentence}" for row in rows for sentence in row.failed_verdicts)
+            yield f"{name(row)} was not measured ({row.status}): {row.reason}"
+    failed = (f"{name(row)} {sentence}" for row in rows for sentence in row.failed_verdicts)
     yield from dict.fromkeys(failed)
+
+
+def _naming(rows: Sequence[BenchRow]) -> Callable[[BenchRow], str]:
+    """How to name a row: with its bundle where there are several."""
+    return partial(label_of, with_subject=len({row.subject for row in rows}) > 1)
 
 
 def machine_doubts(rows: Sequence[BenchRow], snapshot: Snapshot) -> Iterator[str]:
@@ -110,7 +117,7 @@ def round_doubt(label: str, other: str, of_rounds: float, of_medians: float) -> 
 
 
 def _round_doubts(rows: Sequence[BenchRow]) -> Iterator[str]:
-    several = len({row.subject for row in rows}) > 1
+    name = _naming(rows)
     for row in rows:
         found, own = row.comparison, row.figures
         if found is None or own is None:
@@ -123,7 +130,7 @@ def _round_doubts(rows: Sequence[BenchRow]) -> Iterator[str]:
             mine = own.stages[stage].p50 / row.config.batch
             theirs = other.figures.stages[stage].p50 / other.config.batch
             timed = "model alone" if stage == RUN_ALONE else "file to detections"
-            label, than = (label_of(each, with_subject=several) for each in (row, other))
+            label, than = name(row), name(other)
             doubts = list(round_doubt(f"{label} ({timed})", than, 1 / ratio.median, mine / theirs))
             if doubts:  # one of a row is enough: mostly both of its figures are doubtful
                 yield doubts[0]

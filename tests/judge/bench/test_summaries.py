@@ -76,7 +76,7 @@ def test_what_failed_a_verdict_is_named_once() -> None:
     )
     other = msgspec.structs.replace(failed, config=RunConfig(runtime="ort", threads=2))
     (warning,) = warnings_of([failed, other, row(0.0)], machine(0.0))
-    assert warning == "b onnx-fp32 on ort lost too much accuracy: 3 points"
+    assert warning == "onnx-fp32 on ort lost too much accuracy: 3 points"
 
 
 def timed(p50: float, **changes: Any) -> BenchRow:
