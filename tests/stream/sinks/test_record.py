@@ -85,11 +85,11 @@ def test_jsonl_of_live_results_is_added_to(tmp_path: Path) -> None:
 
 def test_a_line_that_was_cut_short_stays_the_only_one_lost(tmp_path: Path) -> None:
     target = tmp_path / "out.jsonl"
-    target.write_text('{"index": 0}\n{"ind')
+    target.write_text('{"schema":1,"index":0}\n{"sch')
     sink = JsonlSink(target)
     sink.write(make_result(index=1))
     sink.close()
     first, broken, last = target.read_text(encoding="utf-8").splitlines()
     assert json.loads(first)["index"] == 0
-    assert broken == '{"ind'
+    assert broken == '{"sch'
     assert json.loads(last)["index"] == 1
