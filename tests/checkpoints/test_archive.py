@@ -195,8 +195,8 @@ def test_other_files_are_named(data: bytes, message: str) -> None:
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
-    for path in (tmp_path / "absent.pt", tmp_path):
-        with pytest.raises(CheckpointError, match="cannot read"):
+    for path, said in ((tmp_path / "absent.pt", "cannot read"), (tmp_path, "is a folder, not")):
+        with pytest.raises(CheckpointError, match=said):
             read_file(path)
 
 
