@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -63,7 +65,9 @@ class OrtRuntime(Runtime):
         fix = "Export the model again, or update: pip install -U onnxruntime"
         with vendor_errors(f"ONNX Runtime cannot load {path}", fix):
             if asked == _CUDA and hasattr(onnxruntime, "preload_dlls"):
-                onnxruntime.preload_dlls()  # finds the CUDA libraries of NVIDIA's pip packages
+                # It finds the CUDA libraries of NVIDIA's pip packages, and prints what is missing.
+                with contextlib.redirect_stdout(sys.stderr):
+                    onnxruntime.preload_dlls()
             session = _open_session(onnxruntime, path, options, asked)
         stored = session.get_modelmeta().custom_metadata_map
         form = stored.get(FORM_KEY, "")

@@ -53,7 +53,15 @@ def write_rounding_copy(path: Path, copy: Path, version: str) -> None:
             fix="Run: pip install onnx, by which the file is corrected as it is opened; or update "
             "onnxruntime to 1.30 or later, for which Python must be 3.11 or later",
         ) from error
-    model = onnx.load(str(path))
+    onnx.save(quantized_from_float32(onnx.load(str(path))), str(copy))
+
+
+def quantized_from_float32(model: Any) -> Any:
+    """A copy of an `onnx.ModelProto` in which each float16 tensor is quantized as float32."""
+    import onnx
+
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
     initializers = {each.name: each for each in model.graph.initializer}
     nodes, scales = list[Any](), dict[str, Any]()
     for original in model.graph.node:
@@ -67,8 +75,8 @@ def write_rounding_copy(path: Path, copy: Path, version: str) -> None:
             nodes.append(onnx.helper.make_node("Cast", [node.input[0]], [value], to=to))
             node.input[0], node.input[1] = value, wide
         nodes.append(node)
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
+    del result.graph.node[:]
+    result.graph.node.extend(nodes)
     made = (onnx.numpy_helper.from_array(value, name) for name, value in scales.items())
-    model.graph.initializer.extend(made)
-    onnx.save(model, str(copy))
+    result.graph.initializer.extend(made)
+    return result

@@ -54,7 +54,8 @@ UNNEEDED = (
         "socketserver",
         "sqlite3",
         "ssl",
-        "subprocess",
+        # In Python 3.10 `platform` imports it, which NumPy does.
+        *(("subprocess",) if sys.version_info >= (3, 11) else ()),
         "tempfile",
     ),
     *("unittest", "xml.etree", "zipfile", "av", "onnx", "rich", "torch", "yaml"),

@@ -9,9 +9,13 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import ModelProto
 
+from ghost_deploy.runtimes.ort_float16 import quantized_from_float32, truncates_float16
+
 
 def run_onnx(model: ModelProto, images: NDArray[Any]) -> list[NDArray[Any]]:
     """All outputs of `model` for its input `images`."""
+    if truncates_float16(onnxruntime):
+        model = quantized_from_float32(model)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(
