@@ -13,6 +13,7 @@ from ghost_deploy.processing.images import read_image
 from ghost_deploy.stream.pipeline import Pipeline
 from ghost_deploy.stream.policy import LivePolicy
 from ghost_deploy.stream.result import Result
+from ghost_deploy.stream.sources.reader import Loader, Reader
 from ghost_deploy.stream.sources.source_table import SourceAddress
 from tests.support.assets import GHOST, needs_assets, val_images
 from tests.support.running_pipeline import FAST, run_all
@@ -20,10 +21,8 @@ from tests.support.running_pipeline import FAST, run_all
 SOURCES = 3
 
 
-class Images:
+class Images(Reader):
     """A source of images in memory."""
-
-    rate: float | None = None
 
     def __init__(self, paths: list[Path]) -> None:
         self._paths = iter(paths)
@@ -33,7 +32,7 @@ class Images:
         self._path = next(self._paths, None)
         return None if self._path is None else 1
 
-    def load(self):  # type: ignore[no-untyped-def]
+    def load(self) -> Loader:
         path = self._path
         return lambda: read_image(str(path))
 
