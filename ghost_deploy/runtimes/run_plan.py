@@ -215,18 +215,25 @@ def _nothing_to_run(
     return BundleError(
         f"{bundle.path} has nothing to run{f' as {asked}' if asked else ''}",
         got=", ".join(artifact.id for artifact in bundle.artifacts) or "no artifact",
-        fix=_fix_nothing(bundle, foreign),
+        fix=_fix_nothing(bundle, precisions, foreign),
     )
 
 
-def _fix_nothing(bundle: Bundle, foreign: Sequence[PlannedRun]) -> str:
+def _fix_nothing(bundle: Bundle, precisions: Sequence[str], foreign: Sequence[PlannedRun]) -> str:
     """What to do where a bundle has nothing to run.
 
     Args:
         bundle: the bundle.
+        precisions: that were asked for.
         foreign: int8 files in forms for other kernels than those of this machine, or RKNN files
             for other boards.
     """
+    has_int8 = any(artifact.precision == "int8" for artifact in bundle.artifacts)
+    if "int8" in precisions and not has_int8:
+        return (
+            f"Make int8 files: ghost-deploy calibrate {bundle.path} --calib FOLDER; "
+            "or choose another --precision"
+        )
     if not foreign:
         return "Choose another --runtime or --precision, or export what is missing"
     forms = ", ".join(sorted({run.artifact.form for run in foreign}))

@@ -120,7 +120,14 @@ def test_auto_takes_any_device_when_a_fallback_is_allowed(installed: set[str]) -
 
 REFUSED: list[tuple[tuple[str, ...], str, str | None, str, type[GhostDeployError], str]] = [
     ((), "auto", None, "cpu", BundleError, "got no artifact"),
-    (ALL, "auto", "int8", "cpu", BundleError, "nothing to run as int8: got onnx-fp32, onnx-fp16"),
+    (
+        ALL,
+        "auto",
+        "int8",
+        "cpu",
+        BundleError,
+        "run as int8: got onnx-fp32, onnx-fp16.*calibrate",
+    ),
     (ALL, "ort", "bf16", "cpu", BundleError, "nothing to run as bf16 ort"),
     (ALL, "eager", None, "cpu", BundleError, "nothing to run as eager"),
     (("onnx-fp32",), "openvino", None, "cpu", BundleError, "got onnx-fp32"),
