@@ -18,7 +18,7 @@ WHAT = "building"
 STOPPING = "waiting for TensorRT 8, which cannot stop a build; Ctrl-C again ends the process"
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
-_SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
+_SIGNALS = tuple(each for each in signal.Signals if each.name in _NAMES)
 _SAME_SIGNAL_S = 1.0
 """`timeout` and some shells send a signal twice, to the process and to its group."""
 
