@@ -142,6 +142,7 @@ def test_what_the_toolkit_overwrites_is_a_copy(bundle: Bundle) -> None:
     assert {a.parent for a in bundle.artifacts if a.format == "rknn"} == {source.files[source.path]}
 
 
+@pytest.mark.slow
 def test_networks_that_find_nothing(tmp_path: Path) -> None:
     """The toolkit reports success: float misses its gate, int8 is not even kept."""
     python = toolkit_python(tmp_path / "toolkit", fault="float")

@@ -57,6 +57,7 @@ def test_plots_above_other_folders_are_of_something_else(tmp_path: Path) -> None
     assert training_plots(tmp_path / "models" / "best.pt") is None
 
 
+@pytest.mark.slow
 @needs_assets
 def test_they_choose_between_readings(tmp_path: Path) -> None:
     weights = tmp_path / "run" / "weights"

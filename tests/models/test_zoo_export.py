@@ -39,6 +39,7 @@ FAST = (
     "yolov8n-c2f-ghostbottleneckv2",
     "yolov8n-ghostnet",
 )
+OBLONG = ("yolo11n-ghostnetv2", "yolov5n-ghost", "yolov8n-ghostnet")
 SLOW = tuple(name for name in zoo_names() if name not in FAST)
 
 
@@ -93,8 +94,14 @@ def check(name: str, size_hw: tuple[int, int], folder: Path) -> None:
     require_parity(run_openvino(xml, image), wanted, "OpenVINO", spec.head.decoder)
 
 
-@pytest.mark.parametrize("which", [0, 1], ids=["square", "oblong"])
-@pytest.mark.parametrize("name", FAST)
+@pytest.mark.parametrize(
+    ("name", "which"),
+    [
+        *((name, 0) for name in FAST),
+        *((name, 1) for name in OBLONG),
+        *(pytest.param(name, 1, marks=pytest.mark.slow) for name in FAST if name not in OBLONG),
+    ],
+)
 def test_a_small_network_of_the_zoo_is_exported_exactly(
     name: str, which: int, tmp_path: Path
 ) -> None:

@@ -107,6 +107,7 @@ def test_unmeasured_groups_come_last_in_the_order_of_the_proxy() -> None:
     assert {row.group.name for row in ranking.rows if row.harm is None} >= {"d"}
 
 
+@pytest.mark.slow
 def test_several_workers_choose_the_same() -> None:
     measure = Measure(as_path, loss, workers=2)
     assert fit_budget(rank(GROUPS, measure), measure, 0.1 + 1e-9).float_nodes == {"b", "d"}

@@ -154,7 +154,9 @@ def test_plots_of_the_training_decide_and_do_not_judge() -> None:
 
 @needs_assets
 @pytest.mark.parametrize("checkpoint", CHECKPOINTS, ids=lambda path: path.stem)
-@pytest.mark.parametrize("images", [scenes, noise], ids=["scenes", "noise"])
+@pytest.mark.parametrize(
+    "images", [scenes, pytest.param(noise, marks=pytest.mark.slow)], ids=["scenes", "noise"]
+)
 def test_a_trained_checkpoint_is_not_refused_on_images_of_another_kind(
     checkpoint: Path, images: Callable[[], WitnessImages]
 ) -> None:
