@@ -24,8 +24,12 @@ def open_missing_descriptors() -> None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
 
 
-class Messages(io.TextIOBase):
-    """Standard error: what cannot be written there, as on a full disk, is lost and ends nothing."""
+class Messages:
+    """Standard error: what cannot be written there, as on a full disk, is lost and ends nothing.
+
+    Not derived from `io.TextIOBase`, which has an encoding of its own, None: the rest is that of
+    the stream.
+    """
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream

@@ -6,11 +6,13 @@ import json
 import os
 import pty
 import select
+import sys
 import tempfile
 
 import pytest
 
 from ghost_deploy.cli.console import Column, Console
+from ghost_deploy.cli.standard_streams import messages
 from ghost_deploy.core.errors import GhostDeployError
 from tests.support.waiting import wait_until
 
@@ -173,3 +175,13 @@ def test_time_left_of_the_whole_stands_behind_each_step() -> None:
     assert first.startswith("fp32 2 images")
     assert first.endswith("   about 1:15 left in all")
     assert second.endswith("about 1:15 left in all")
+
+
+def test_messages_have_the_encoding_of_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A progress bar chooses its characters by it."""
+    stream = io.TextIOWrapper(io.BytesIO(), "latin-1", errors="backslashreplace")
+    monkeypatch.setattr(sys, "stderr", stream)
+    with messages() as err:
+        assert (err.encoding, err.errors) == ("latin-1", "backslashreplace")  # type: ignore[attr-defined]
+        print("ä ━", file=err, flush=True)
+    assert stream.buffer.getvalue() == b"\xe4 \\u2501\n"  # type: ignore[attr-defined]
